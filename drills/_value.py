@@ -1,0 +1,19 @@
+"""The base of every value that drills/ hands around: frozen, strict about names, documented where it stands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
+"""A moment (seconds since the epoch) or a duration; never NaN, so that comparisons mean something."""
+
+
+class Value(BaseModel):
+    """A frozen value. An unknown field is an error: a misspelt key in a YAML file must not be ignored.
+
+    The docstring under a field is its description, also in the forms of the Prefect UI.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

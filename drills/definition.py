@@ -1,0 +1,183 @@
+"""What a drill is: a fault, the steady state it starts from and returns to, the load, the timing, the SLOs.
+
+A drill is one YAML file in catalogue/. A new drill is a new file there, plus one function in tasks/faults.py
+when its fault is of a new kind; nothing here has to change. Nothing here touches an outside system.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import Field
+
+from drills._value import Value
+
+__all__ = ["Drill", "Fault", "Load", "Slos", "SteadyState", "Timing", "UnknownDrill", "catalogue"]
+
+CATALOGUE = Path(__file__).parent / "catalogue"
+
+Kebab = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
+
+
+class UnknownDrill(ValueError):
+    """No drill of that name is in the catalogue; the message lists those that are."""
+
+
+class Fault(Value):
+    """What is broken on purpose, and how one can tell afterwards that it really happened."""
+
+    kind: Kebab = "delete-head-pod"
+    """Name of the function in tasks/faults.py that does it. Free text, so that a new fault needs no change here;
+    an unknown kind is refused before anything is touched."""
+
+    grace: Literal["default", "forced"] = "default"
+    """default: the pod ends as in a node drain, with its own termination grace period. forced: grace period 0, as when
+    the machine is gone. Default, since that is what happens most often; forced has a drill of its own."""
+
+    proof: Literal["head-pod-replaced", "worker-pod-replaced", "reported"] = "head-pod-replaced"
+    """What must have changed for the fault to count as having happened; without it the drill is void. "reported" trusts
+    the fault's own report, for faults that replace no pod."""
+
+
+class SteadyState(Value):
+    """What must hold before the fault, and hold again for the service to count as recovered."""
+
+    min_endpoints: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Pods that are ready to answer behind the serve service. Two: with one, losing it is an outage."""
+
+    min_replicas: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Running replicas of the model. Two, for the same reason."""
+
+    min_nodes: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Nodes the replicas are spread over. Two: replicas packed on one node are not redundant. Set 1 on a one-node cluster."""
+
+    require_gcs_storage: bool = False
+    """Whether GCS must keep its state in Redis for the drill to start. Off, so that a drill can show what happens without it."""
+
+    hold_s: Annotated[float, Field(ge=0, le=120)] = 5
+    """Seconds it must hold without a break to count as recovered. Five: longer than the gap between two probe periods,
+    so that an endpoint that flickers does not count."""
+
+
+class Timing(Value):
+    """How long the phases of a drill last, in seconds."""
+
+    before_s: Annotated[float, Field(ge=5, le=1800)] = 20
+    """Load before the fault. 20 s at the default load are 200 requests and four times a stream's life: enough for a p99."""
+
+    after_s: Annotated[float, Field(ge=5, le=1800)] = 30
+    """Load after recovery. 30 s, since losses were seen to begin 9 s after the fault and must have time to show late."""
+
+    observe_timeout_s: Annotated[float, Field(ge=30, le=3600)] = 300
+    """How long recovery is waited for. A head takes 12 to 40 s; a worker that loads a model again takes minutes."""
+
+    poll_s: Annotated[float, Field(ge=0.2, le=30)] = 1
+    """Between two looks at the cluster; recovery_s is no more exact than this."""
+
+
+class Load(Value):
+    """The traffic: an open loop, so a service that stalls does not slow the load down."""
+
+    short_per_s: Annotated[float, Field(gt=0, le=1000)] = 10
+    """Short requests a second. Ten: what two shared cores carry with room to spare, and 1 in 100 is visible in 10 s."""
+
+    short_tokens: Annotated[int, Field(ge=1, le=1024)] = 4
+    """Tokens of a short answer. Few, so that its latency is mostly the service's and not the model's."""
+
+    streams: Annotated[int, Field(ge=0, le=2000)] = 8
+    """Token streams alive at any moment. Eight: some are always in mid-answer on every replica when the fault strikes."""
+
+    stream_tokens: Annotated[int, Field(ge=2, le=4096)] = 50
+    """Tokens of a stream. 50 last about 5 s at a 7B model's speed on one accelerator."""
+
+    patience_s: Annotated[float, Field(ge=1, le=600)] = 10
+    """How long the client waits for the next byte before the request counts as hung. Ten seconds is when people reload the page."""
+
+
+class Slos(Value):
+    """What the users of the service are promised during the drill. Zero is the default where zero was measured."""
+
+    max_failed_requests: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Short requests that were refused, cut, hung or answered wrongly, in all phases."""
+
+    max_lost_streams: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Streams that were cut, hung, refused or answered wrongly, in all phases."""
+
+    max_wrong_answers: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Whole answers that differ from a healthy server's, short or streamed. They count as failed above, too."""
+
+    p99_steady_ms: Annotated[float, Field(gt=0, le=600_000)] = 2000
+    """99th percentile of short requests before the fault and after recovery. 86 ms were measured on two cores; 2 s allow for
+    a busy machine. Slower than this *before* the fault makes the drill void: the fault did not cause it."""
+
+    p99_during_ms: Annotated[float, Field(gt=0, le=600_000)] = 5000
+    """The same between fault and recovery. 0.7 to 1.9 s were measured where the new head shares two cores with the workers."""
+
+    max_token_gap_s: Annotated[float, Field(gt=0, le=600)] = 5
+    """Longest silence between two tokens of one stream. Five seconds look like a crash to a reader."""
+
+    max_recovery_s: Annotated[float, Field(gt=0, le=3600)] = 120
+    """From the fault until the steady state holds again, redundancy included. 12 to 40 s were measured; three times that is a failure."""
+
+    max_workers_touched: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Workers that were replaced, restarted or got a new replica. None: a worker that loads its model again is away for minutes."""
+
+
+class Drill(Value):
+    """One drill, whole: enough to run it and to judge it."""
+
+    name: Kebab
+    """As in the catalogue, and in evidence."""
+
+    title: Annotated[str, Field(min_length=3, max_length=80)]
+    """What happens, for people: "Head pod deleted"."""
+
+    description: Annotated[str, Field(min_length=10, max_length=2000)]
+    """What is broken, what must hold, and what a failure means."""
+
+    fault: Fault = Fault()
+    """What is broken on purpose."""
+
+    steady_state: SteadyState = SteadyState()
+    """What holds before, and again afterwards."""
+
+    timing: Timing = Timing()
+    """How long the phases last."""
+
+    load: Load = Load()
+    """The traffic."""
+
+    slos: Slos = Slos()
+    """What is promised."""
+
+    @classmethod
+    def named(cls, name: str, *, timing: Timing | None = None, load: Load | None = None, slos: Slos | None = None) -> Self:
+        """The drill of that name from the catalogue, with the given parts in place of its own.
+
+        Raises:
+            UnknownDrill: there is none; the message lists those there are.
+        """
+        path = CATALOGUE / f"{name}.yaml"
+        if name not in catalogue():
+            raise UnknownDrill(f"no drill is named {name!r}; the catalogue has: {', '.join(catalogue())}")
+        given = {"timing": timing, "load": load, "slos": slos}
+        drill = cls.from_yaml(path.read_text(encoding="utf-8"))
+        return drill.model_copy(update={key: value for key, value in given.items() if value is not None})
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Self:
+        """The drill that a file of the catalogue describes.
+
+        Raises:
+            pydantic.ValidationError: a field is unknown, missing or out of bounds.
+        """
+        return cls.model_validate(yaml.safe_load(text))
+
+
+@cache
+def catalogue() -> tuple[str, ...]:
+    """The names of all drills, sorted."""
+    return tuple(sorted(path.stem for path in CATALOGUE.glob("*.yaml")))

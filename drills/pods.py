@@ -1,0 +1,54 @@
+"""How each pod of the Ray cluster was at every moment: the bars of the picture's cluster lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from drills._value import Seconds, Value
+from drills.observation import HeadSeen, Snapshot, WorkerSeen
+
+__all__ = ["PodSpan", "spans"]
+
+State = Literal["ready", "not-ready", "restarted"]
+
+
+class PodSpan(Value):
+    """One pod in one state from one moment to another, seconds since the fault. Where a pod has no span, it was not there."""
+
+    role: Literal["head", "worker"]
+    pod: str
+    uid: str
+    since: Seconds
+    until: Seconds
+    state: State
+    """restarted: not ready, and its Ray container was restarted since the drill began."""
+
+
+def spans(snapshots: Sequence[Snapshot], zero: float) -> tuple[PodSpan, ...]:
+    """The spans of all pods; a state lasts until the snapshot that shows another one."""
+    found: list[PodSpan] = []
+    open_: dict[str, PodSpan] = {}
+    restarts = {w.uid: w.restarts for w in (snapshots[0].workers if snapshots else ())}
+    for snapshot in snapshots:
+        now = {span.uid: span for span in _at(snapshot, zero, restarts)}
+        for uid, span in list(open_.items()):
+            longer = span.model_copy(update={"until": snapshot.t - zero})
+            if uid in now and now[uid].state == span.state:
+                open_[uid] = longer
+            else:
+                found.append(longer)
+                del open_[uid]
+        open_ = {**{uid: span for uid, span in now.items() if uid not in open_}, **open_}
+    return tuple(sorted([*found, *open_.values()], key=lambda s: (s.role, s.pod, s.since)))
+
+
+def _at(snapshot: Snapshot, zero: float, restarts: dict[str, int]) -> list[PodSpan]:
+    t = snapshot.t - zero
+    head = [] if snapshot.head is None else [_span("head", snapshot.head, t, False)]
+    return head + [_span("worker", w, t, w.restarts > restarts.setdefault(w.uid, w.restarts)) for w in snapshot.workers]
+
+
+def _span(role: Literal["head", "worker"], pod: HeadSeen | WorkerSeen, t: float, restarted: bool) -> PodSpan:
+    state: State = "ready" if pod.ready else "restarted" if restarted else "not-ready"
+    return PodSpan(role=role, pod=pod.pod, uid=pod.uid, since=t, until=t, state=state)

@@ -1,0 +1,38 @@
+"""Keeps secrets out of evidence, whatever a tool printed into an event or a configuration."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+__all__ = ["HIDDEN", "clean"]
+
+HIDDEN = "***"
+
+_NAMES = re.compile(r"(password|passwd|secret|credential|authorization|private_?key|access_?key|auth_?token|hf_?token|session_?token|kubeconfig)", re.I)
+_VALUES = re.compile(
+    r"hf_[A-Za-z0-9]{16,}"  # Hugging Face
+    r"|(?:AKIA|ASIA)[A-Z0-9]{16}"  # AWS access key id
+    r"|k8s-aws-v1\.[\w-]+"  # EKS bearer token
+    r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"  # JSON web token
+    r"|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"  # user:password in a URL
+    r"|(?<=[Bb]earer )[\w.~+/-]{12,}=*"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----",
+    re.S,
+)
+_PAIRS = re.compile(r"((?:password|secret|auth_?token|hf_?token|session_?token|access_?key)\w*[\"']?\s*[=:]\s*[\"']?)[^\s\"',&]+", re.I)
+
+
+def clean(value: Any) -> Any:
+    """The same value, with everything that is or is named like a secret replaced by `***`, at any depth."""
+    if isinstance(value, str):
+        return _PAIRS.sub(rf"\g<1>{HIDDEN}", _VALUES.sub(HIDDEN, value))
+    if isinstance(value, dict):
+        return {key: HIDDEN if _secret(key, item) else clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(clean(item) for item in value)
+    return value
+
+
+def _secret(name: object, value: Any) -> bool:
+    return isinstance(name, str) and isinstance(value, str) and bool(value) and _NAMES.search(name) is not None

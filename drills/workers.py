@@ -1,0 +1,79 @@
+"""Proof that the workers were never touched, or what touched them: pod UID, restarts, replica actors, before and after."""
+
+from __future__ import annotations
+
+from drills._value import Value
+from drills.observation import Observation, Snapshot, WorkerSeen
+
+__all__ = ["WorkerProof", "prove"]
+
+
+class WorkerProof(Value):
+    """One worker pod, before the fault and at the end."""
+
+    pod: str
+    uid_before: str | None
+    """None: it came during the drill."""
+    uid_after: str | None
+    """None: it is gone."""
+    restarts: int
+    """Of its Ray container, during the drill."""
+    node: str | None = None
+    replicas_before: tuple[str, ...] | None = None
+    """Actor ids; None when Ray could not be asked."""
+    replicas_after: tuple[str, ...] | None = None
+    touched: tuple[str, ...] = ()
+    """How it was touched, in words; empty when it was not. "unknown" counts as touched."""
+
+
+def prove(observation: Observation) -> tuple[WorkerProof, ...]:
+    """One proof a worker: those there before the fault first, then those that came after it."""
+    before, after = observation.before, _last_known(observation)
+    if before is None or after is None:
+        return ()
+    later = {w.pod: w for w in after.workers}
+    known = {w.pod for w in before.workers}
+    came = [w for w in after.workers if w.pod not in known]
+    return tuple([_proof(w, later.get(w.pod), before, after) for w in before.workers] + [_newcomer(w, after) for w in came])
+
+
+def _last_known(observation: Observation) -> Snapshot | None:
+    """The last snapshot after the fault, its replicas from the last time that Ray could be asked *after* the fault."""
+    after = observation.after
+    if after is None or observation.fault_at is None or after.replicas is not None:
+        return after
+    asked = [s for s in observation.snapshots if s.t > observation.fault_at and s.replicas is not None]
+    return after.filled_from(asked[-1]) if asked else after
+
+
+def _proof(worker: WorkerSeen, now: WorkerSeen | None, before: Snapshot, after: Snapshot) -> WorkerProof:
+    replicas_before, replicas_after = before.replicas_on(worker.pod), after.replicas_on(worker.pod)
+    same = now is not None and now.uid == worker.uid
+    restarts = now.restarts - worker.restarts if now is not None and same else 0
+    touched = []
+    if now is None:
+        touched.append("the pod is gone")
+    elif not same:
+        touched.append("the pod was replaced")
+    elif restarts:
+        touched.append(f"restarted {restarts} time{'s' if restarts > 1 else ''}")
+    if replicas_before is None or replicas_after is None:
+        touched.append("unknown: Ray could not be asked for its replicas")
+    elif now is not None and replicas_before != replicas_after:
+        touched.append("its replica is another one: the model was loaded again" if replicas_after else "its replica is gone")
+    return WorkerProof(
+        pod=worker.pod,
+        uid_before=worker.uid,
+        uid_after=now.uid if now else None,
+        restarts=restarts,
+        node=worker.node,
+        replicas_before=replicas_before,
+        replicas_after=replicas_after,
+        touched=tuple(touched),
+    )
+
+
+def _newcomer(worker: WorkerSeen, after: Snapshot) -> WorkerProof:
+    """A worker that came during the drill. It is no touched one: the one it stands in for counts already."""
+    replicas = after.replicas_on(worker.pod)
+    return WorkerProof(pod=worker.pod, uid_before=None, uid_after=worker.uid, restarts=worker.restarts, node=worker.node, replicas_after=replicas)

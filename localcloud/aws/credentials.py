@@ -1,0 +1,117 @@
+"""Who an access key id belongs to, and the first principals: user `leeward`, who may assume role `leeward-pipeline`."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import string
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from moto.core.utils import utcnow
+from moto.iam.models import IAMBackend, iam_backends
+from moto.sts.models import AssumedRole, sts_backends
+
+from localcloud import settings
+
+PARTITION = "aws"
+_ALPHABET = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True)
+class Credential:
+    """An access key that is in force, and its principal."""
+
+    access_key_id: str
+    secret: str = field(repr=False)
+    arn: str
+    """As GetCallerIdentity tells it: a user, or an assumed-role session."""
+    user_id: str
+    session_token: str | None = field(default=None, repr=False)
+    session_name: str | None = None
+    role_arn: str | None = None
+    expires: datetime | None = None
+    """UTC, without time zone, as moto keeps it; None for a user's key."""
+
+    @property
+    def principal_arn(self) -> str:
+        """The IAM user or role behind it: what an access entry names."""
+        return self.role_arn or self.arn
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """What the first client of the embedded AWS needs."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    role_arn: str
+
+
+def iam() -> IAMBackend:
+    """The account's IAM books."""
+    return iam_backends[settings.ACCOUNT][PARTITION]
+
+
+def random_secret(length: int) -> str:
+    """Letters and digits from the system's generator: moto's own are not meant to be secret."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def bootstrap() -> Bootstrap:
+    """User and role exist, the user has one access key with a new secret; older keys are void. Call once, before clients come."""
+    from localcloud.aws import install
+
+    install.install()
+    books = iam()
+    _ensure_user(books)
+    for old in list(books.get_user(settings.USER).access_keys):
+        books.delete_access_key(old.access_key_id, settings.USER)
+    key = books.create_access_key(settings.USER)
+    key.secret_access_key = random_secret(40)
+    return Bootstrap(key.access_key_id, key.secret_access_key, _ensure_role(books))
+
+
+def _ensure_user(books: IAMBackend) -> None:
+    if settings.USER not in books.users:
+        books.create_user(settings.REGION, settings.USER)
+
+
+def _ensure_role(books: IAMBackend) -> str:
+    for role in books.get_roles():
+        if role.name == settings.ROLE:
+            return role.arn
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": settings.USER_ARN}}],
+    }
+    role = books.create_role(settings.ROLE, json.dumps(trust), "/", None, "Acts for the pipeline", [], "43200")
+    books.attach_role_policy(f"arn:{PARTITION}:iam::aws:policy/AdministratorAccess", settings.ROLE)
+    return role.arn
+
+
+def lookup(access_key_id: str) -> Credential | None:
+    """The key's credential; None when it was never issued, is inactive or has expired."""
+    session = sts_backends[settings.ACCOUNT][PARTITION].get_assumed_role_from_access_key(access_key_id)
+    if session is not None:
+        return _of_session(session)
+    for user in list(iam().users.values()):
+        for key in user.access_keys:
+            if key.access_key_id == access_key_id and key.status == "Active":
+                return Credential(access_key_id, key.secret_access_key, user.arn, user.id)
+    return None
+
+
+def _of_session(session: AssumedRole) -> Credential | None:
+    if session.expiration <= utcnow():
+        return None
+    return Credential(
+        access_key_id=session.access_key_id,
+        secret=session.secret_access_key,
+        arn=session.arn,
+        user_id=session.user_id,
+        session_token=session.session_token,
+        session_name=session.session_name,
+        role_arn=session.role_arn,
+        expires=session.expiration,
+    )

@@ -1,0 +1,114 @@
+"""The door of the endpoint: every AWS request must be signed by a key that the embedded IAM or STS issued.
+
+Moto itself checks nobody. What is checked here: the key, its session token, the signature, the age of the request.
+What is not: whether the principal's policies allow the action.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+from localcloud.aws import credentials, refusals, routes, signatures, sts, unknown
+from localcloud.aws.signatures import Claim, Refused, SignedRequest
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+def application(hosts: frozenset[str]) -> WSGIApplication:
+    """The WSGI application; `hosts` are the "address:port" forms under which it is reached."""
+    moto = DomainDispatcherApplication(create_backend_app)
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ.get("PATH_INFO", "").startswith(routes.PREFIX):
+            return routes.answer(environ, start_response, hosts)
+        claim: Claim | None = None
+        try:
+            claim = _claim(environ)
+            credential = _authenticate(environ, claim)
+        except Refused as refused:
+            return _refuse(start_response, claim, refused)
+        if claim.expires is not None and claim.service == "sts":
+            if sts.wants_json(environ):
+                return sts.caller_identity_json(start_response, credential)
+            sts.sign_in_header(environ, claim)
+        return unknown.answer(moto, claim.service, environ, start_response)
+
+    return answer
+
+
+def _claim(environ: WSGIEnvironment) -> Claim:
+    if "HTTP_AUTHORIZATION" in environ:
+        return signatures.claim_from_header(_headers(environ))
+    if "X-Amz-Signature=" in environ.get("QUERY_STRING", ""):
+        return signatures.claim_from_query(environ["QUERY_STRING"])
+    raise Refused("MissingAuthenticationToken", "the request is not signed")
+
+
+def _authenticate(environ: WSGIEnvironment, claim: Claim) -> credentials.Credential:
+    credential = authentic(claim, _signed_request(environ, claim), datetime.now(timezone.utc))
+    # Moto picks the region from the User-Agent before the signature's scope; only the latter is proven.
+    environ["HTTP_USER_AGENT"] = environ.get("HTTP_USER_AGENT", "").replace("region/", "region-")
+    return credential
+
+
+def authentic(claim: Claim, request: SignedRequest, now: datetime) -> credentials.Credential:
+    """The credential that made the claim about this request; `Refused` when none in force did."""
+    credential = credentials.lookup(claim.access_key_id)
+    if credential is None:
+        raise Refused("InvalidClientTokenId", "the access key id is unknown here, inactive or expired")
+    if claim.session_token != credential.session_token:
+        raise Refused("InvalidClientTokenId", "the session token is not that of the access key")
+    signatures.check_fresh(claim, now)
+    signatures.check(claim, request, credential.secret)
+    return credential
+
+
+def _signed_request(environ: WSGIEnvironment, claim: Claim) -> SignedRequest:
+    headers = _headers(environ)
+    return SignedRequest(
+        method=environ["REQUEST_METHOD"],
+        path=environ.get("RAW_URI", environ.get("PATH_INFO", "/")).partition("?")[0],
+        query=environ.get("QUERY_STRING", ""),
+        headers=headers,
+        payload_hash=_payload_hash(environ, claim, headers),
+    )
+
+
+def _payload_hash(environ: WSGIEnvironment, claim: Claim, headers: dict[str, str]) -> str:
+    if claim.service == "s3":
+        # Bodies may be large or streamed: the hash that the signature covers is taken as given.
+        return headers.get("x-amz-content-sha256", "UNSIGNED-PAYLOAD")
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return hashlib.sha256(body).hexdigest()
+
+
+def _headers(environ: WSGIEnvironment) -> dict[str, str]:
+    headers = {k[5:].replace("_", "-").lower(): str(v) for k, v in environ.items() if k.startswith("HTTP_")}
+    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if name in environ:
+            headers[name.replace("_", "-").lower()] = environ[name]
+    return headers
+
+
+_JSON_CODES = {"InvalidClientTokenId": "UnrecognizedClientException", "SignatureDoesNotMatch": "InvalidSignatureException"}
+_S3_CODES = {"InvalidClientTokenId": "InvalidAccessKeyId", "MissingAuthenticationToken": "AccessDenied"}
+
+
+def _refuse(start_response: StartResponse, claim: Claim | None, refused: Refused) -> Iterable[bytes]:
+    service = claim.service if claim else "s3"
+    code = refused.code
+    if service == "s3":
+        code = _S3_CODES.get(code, code)
+    elif service == "ec2":
+        code = "AuthFailure"
+    elif refusals.is_json(service):
+        code = _JSON_CODES.get(code, code)
+    return refusals.respond(start_response, service, refused.status, code, refused.message)

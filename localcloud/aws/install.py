@@ -1,0 +1,24 @@
+"""Puts our services in moto's place. Once per process, before the first request."""
+
+from __future__ import annotations
+
+import os
+from threading import Lock
+
+_lock = Lock()
+_done = False
+
+
+def install() -> None:
+    """Every service of the embedded AWS is ours where we have one. Doing it again changes nothing."""
+    global _done
+    with _lock:
+        if _done:
+            return
+        # Else AttachRolePolicy of AWS's own policies answers NoSuchEntity. Read when the IAM books are opened.
+        os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+        from localcloud.aws import ec2, ecr, eks, elasticache, ssm, sts
+
+        for service in (ec2, ecr, eks, elasticache, ssm, sts):
+            service.install()
+        _done = True

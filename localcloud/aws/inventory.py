@@ -1,0 +1,123 @@
+"""Everything that exists in the embedded AWS, read from moto's books themselves; what came since a baseline.
+
+A generic walk over every container of every service, so that a service nobody thought of is listed as well.
+Left out are moto's bookkeeping and what AWS too keeps for a while after deletion.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from threading import Lock
+from typing import Any
+
+from moto.core.base_backend import BackendDict
+
+from localcloud import settings
+from localcloud.aws import seam
+from localcloud.machine import Inventoried
+
+Inventory = dict[str, dict[str, list[str]]]
+"""service and region → kind → ids"""
+
+_BOOKKEEPING = {
+    "ec2": {
+        "amis",
+        "deleted_amis",
+        "instance_type_offerings",
+        "instance_types",
+        "launch_template_insert_order",
+        "launch_template_name_to_ids",
+        "managed_prefix_lists",
+        "regions_to_zones",
+        "snapshots",
+        "tags",
+        "zones",
+    },
+    "iam": {"managed_policies", "access_keys"},
+    "sts": {"assumed_roles"},
+}
+"""Reference data, indexes of what is listed elsewhere, and sessions, which end by themselves."""
+_NOT_AWS = {"moto_api", "instance_metadata"}
+_GONE = {"deleted", "deleting", "terminated", "PendingDeletion"}
+_lock = Lock()
+_baseline: dict[tuple[str, str, str], dict[str, list[str]]] = {}
+
+
+def everything() -> Inventory:
+    """All that exists now; with the machine's own list when it offers one."""
+    found = {_title(key): kinds for key, kinds in _walk().items() if kinds}
+    machine = seam.machine()
+    if isinstance(machine, Inventoried):
+        real = {kind: sorted(ids) for kind, ids in machine.inventory().items() if ids}
+        found |= {"machine": real} if real else {}
+    return found
+
+
+def remember() -> None:
+    """What exists now is the baseline."""
+    with _lock:
+        _baseline.clear()
+        _baseline.update(_walk())
+
+
+def leftovers() -> Inventory:
+    """What exists beyond the baseline. The machine's list has no baseline: all of it counts."""
+    with _lock:
+        known = dict(_baseline)
+    found: Inventory = {}
+    for key, kinds in _walk().items():
+        more = _beyond(kinds, known.get(key) or _pristine(key))
+        if more:
+            found[_title(key)] = more
+    machine = everything().get("machine")
+    return found | ({"machine": machine} if machine else {})
+
+
+def _beyond(kinds: dict[str, list[str]], base: dict[str, list[str]]) -> dict[str, list[str]]:
+    more = {kind: list((Counter(ids) - Counter(base.get(kind, []))).elements()) for kind, ids in kinds.items()}
+    return {kind: ids for kind, ids in more.items() if ids}
+
+
+def _title(key: tuple[str, str, str]) -> str:
+    service, account, region = key
+    return f"{service}/{region}" if account == settings.ACCOUNT else f"{service}/{region}/{account}"
+
+
+def _walk() -> dict[tuple[str, str, str], dict[str, list[str]]]:
+    found = {}
+    for books in list(BackendDict._instances):  # type: ignore[misc]  # moto's own generic is not typed further
+        if books.service_name in _NOT_AWS:
+            continue
+        for account, region, backend in list(books.iter_backends()):
+            key = (books.service_name, account, region)
+            _note_pristine(key, backend)
+            found[key] = _contents(books.service_name, backend)
+    return found
+
+
+def _contents(service: str, backend: Any) -> dict[str, list[str]]:
+    skipped = _BOOKKEEPING.get(service, set())
+    kinds = {kind: _ids(value) for kind, value in list(vars(backend).items()) if kind not in skipped and not kind.startswith("_url")}
+    return {kind: sorted(ids) for kind, ids in kinds.items() if ids}
+
+
+def _ids(value: Any, depth: int = 0) -> list[str]:
+    if isinstance(value, dict):
+        return [id_ for name, item in list(value.items()) if not _is_gone(item) for id_ in _ids_of_item(name, item, depth)]
+    if isinstance(value, (list, set, tuple)):
+        return [str(getattr(x, "id", None) or getattr(x, "arn", None) or getattr(x, "name", None) or x) for x in list(value)]
+    return []
+
+
+def _ids_of_item(name: Any, item: Any, depth: int) -> list[str]:
+    if type(item) in (dict, list, set) and depth < 2:
+        return [f"{name}/{inner}" for inner in _ids(item, depth + 1)]
+    return [str(name)]
+
+
+def _is_gone(item: Any) -> bool:
+    members = getattr(item, "instances", None)
+    if members:  # a reservation lasts as long as one of its instances
+        return all(_is_gone(member) for member in members)
+    states = (getattr(item, name, None) for name in ("state", "key_state", "status"))
+    return any(isinstance(state, str) and state in _GONE for state in states)

@@ -1,0 +1,56 @@
+"""What the endpoint answers beside AWS, under /localcloud/: health, inventory, leftovers, token reviews.
+
+Not signed: it tells names, no secrets, and listens where only this machine is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from localcloud import identity
+from localcloud.aws import inventory
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+PREFIX = "/localcloud/"
+_MAX_BODY = 1 << 20
+
+
+def answer(environ: WSGIEnvironment, start_response: StartResponse, hosts: frozenset[str]) -> Iterable[bytes]:
+    """The route's JSON; 404 for what is none."""
+    route = (environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(PREFIX))
+    match route:
+        case ("GET", "health"):
+            return _json(start_response, {"ok": True})
+        case ("GET", "inventory"):
+            return _json(start_response, inventory.everything())
+        case ("POST", "baseline"):
+            inventory.remember()
+            return _json(start_response, {"ok": True})
+        case ("GET", "leftovers"):
+            return _json(start_response, inventory.leftovers())
+        case ("POST", path) if path.startswith("token-review/"):
+            return _review(environ, start_response, unquote(path.removeprefix("token-review/")), hosts)
+    return _json(start_response, {"error": f"no such route: {route[0]} {PREFIX}{route[1]}"}, HTTPStatus.NOT_FOUND)
+
+
+def _review(environ: WSGIEnvironment, start_response: StartResponse, cluster: str, hosts: frozenset[str]) -> Iterable[bytes]:
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    try:
+        asked = json.loads(environ["wsgi.input"].read(min(length, _MAX_BODY)))
+        token = asked["spec"]["token"]
+    except (ValueError, KeyError, TypeError):
+        return _json(start_response, {"error": "the body is not a TokenReview"}, HTTPStatus.BAD_REQUEST)
+    return _json(start_response, identity.review(token, cluster, hosts))
+
+
+def _json(start_response: StartResponse, value: Any, status: HTTPStatus = HTTPStatus.OK) -> Iterable[bytes]:
+    body = json.dumps(value, default=str, indent=1).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    start_response(f"{status.value} {status.phrase}", headers)
+    return [body]

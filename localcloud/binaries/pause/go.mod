@@ -1,0 +1,3 @@
+module leeward/pause
+
+go 1.26

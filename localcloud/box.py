@@ -1,0 +1,101 @@
+"""A box: processes in namespaces of their own, started and killed as one.
+
+Each node, the control plane and each Redis server is one. Its process 1 is killed to end it, and the kernel then
+kills the rest, daemons and containers included, and drops its mounts: what pulling the plug does to a machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from localcloud import cgroups
+from localcloud.machine import MachineError
+from localcloud.processes import tail
+
+NETNS = Path("/run/netns")
+RUNNER = Path(__file__).with_name("runner.py")
+
+
+@dataclass(frozen=True)
+class Service:
+    """A process that its box keeps running."""
+
+    name: str
+    argv: tuple[str, ...]
+    log: str
+    wait_for: str = ""
+    """A file (a socket) that must be there first."""
+
+
+def write_private(path: Path, text: str) -> Path:
+    """The file holds the text and only root can read it, at no moment anybody else."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
+
+
+def keeping(folder: Path, services: Sequence[Service], *, setup: Sequence[Sequence[str]] = (), restart: bool = True) -> list[str]:
+    """The command, for a box, that runs `setup` and keeps the services running."""
+    specification = {"setup": list(setup), "services": [asdict(service) for service in services], "restart": restart}
+    file = write_private(folder / "services.json", json.dumps(specification, indent=1))
+    return [sys.executable, "-I", "-S", str(RUNNER), str(file)]
+
+
+class Box:
+    """A running box."""
+
+    def __init__(self, name: str, argv: Sequence[str], *, log: Path, netns: str | None = None, group: str | None = None) -> None:
+        """Starts `argv` as process 1, in the network namespace and as the root of the control group if they are given."""
+        self.name = name
+        self.log = log
+        command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", *argv]
+        if netns:
+            command = ["nsenter", f"--net={NETNS / netns}", *command]
+        if group:
+            command = _as_root_of(group, command)
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", start_new_session=True
+            )
+
+    @property
+    def running(self) -> bool:
+        """Whether process 1 is alive."""
+        return self._process.poll() is None
+
+    def check(self, log: Path | None = None) -> None:
+        """Raises MachineError, with the last lines of the log, when the box is dead."""
+        if not self.running:
+            raise MachineError(f"{self.name} ended with {self._process.returncode}. Last lines of {log or self.log}:\n{tail(log or self.log)}")
+
+    def kill(self, within: float = 15.0) -> None:
+        """Every process of the box is gone and reaped."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        victims = [self._process.pid]
+        with contextlib.suppress(OSError):
+            # unshare(1) reaps its child, and the child (process 1) ends last of all: then the whole box is gone.
+            victims = [int(pid) for pid in children.read_text().split()] or victims
+        for pid in victims if self.running else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            self._process.wait(within)
+        except subprocess.TimeoutExpired as error:
+            raise MachineError(f"{self.name} was killed but had not gone after {within:.0f} s") from error
+
+
+def _as_root_of(group: str, command: Sequence[str]) -> list[str]:
+    """Enters the group, makes it the root of a cgroup namespace, and leaves it itself for a child group.
+
+    The child is there because a version 2 group that holds processes cannot hand controllers to its children.
+    """
+    cgroups.create(f"{group}/init")
+    return cgroups.join([group], ["unshare", "--cgroup", *cgroups.join([f"{group}/init"], command)])

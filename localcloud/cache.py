@@ -1,0 +1,188 @@
+"""Artefacts that are made once and found again by what they are made from.
+
+An artefact is a folder `<name>-<key>`; the key is a hash of everything that decides its content. It is made in a
+temporary folder beside its place, written to disk, and renamed: it is there whole or not at all, and a changed input
+is another folder. A lock per name lets one process at a time make it; the kernel drops the lock of a dead one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from localcloud.progress import Say, seconds
+
+KEEP_UNUSED_DAYS = 14
+"""An artefact of other inputs that nobody asked for in so long is removed when its successor is made."""
+_LOCK_POLL = 0.5
+_LOCK_SAY_EVERY = 10.0
+_LOCK_DEADLINE = 3600.0
+
+
+class CacheError(RuntimeError):
+    """The cache could not be used; the text says why."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where a maker works: `out` becomes the artefact, `scratch` is thrown away."""
+
+    out: Path
+    scratch: Path
+
+
+Make = Callable[[Workspace, Say], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an artefact is made, and from what."""
+
+    name: str
+    inputs: tuple[tuple[str, str], ...]
+    """Everything that decides the content, as names and values."""
+    make: Make
+    """Fills `out`; raises when it cannot."""
+
+    @property
+    def key(self) -> str:
+        """16 hex digits that change with any input, and with nothing else."""
+        return hashlib.sha256(json.dumps(sorted(self.inputs)).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Made:
+    """An artefact that is there."""
+
+    path: Path
+    took: float | None
+    """Seconds that making it took now; None when it was there already."""
+
+
+def digest(files: Iterable[Path], root: Path) -> str:
+    """Hash of the files' paths below `root` and their contents."""
+    total = hashlib.sha256()
+    for file in sorted(files):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        total.update(f"{file.relative_to(root).as_posix()} {content}\n".encode())
+    return total.hexdigest()
+
+
+class Cache:
+    """A folder of artefacts. Any number of processes may use it at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, recipe: Recipe) -> Path:
+        """Where the artefact is, or will be."""
+        return self.root / f"{recipe.name}-{recipe.key}"
+
+    def find(self, recipe: Recipe) -> Path | None:
+        """The artefact's folder when it is there; counts as a use of it."""
+        path = self.path(recipe)
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            return None
+        except PermissionError:
+            return path
+        return path
+
+    def get(self, recipe: Recipe, say: Say) -> Made:
+        """The artefact, made now unless it is there."""
+        if found := self.find(recipe):
+            return Made(found, None)
+        self.root.mkdir(parents=True, exist_ok=True)
+        with lock(self.root / f".{recipe.name}.lock", say):
+            if found := self.find(recipe):
+                return Made(found, None)
+            self._sweep(recipe.name)
+            started = time.monotonic()
+            path = self._make(recipe, say)
+            self._prune(recipe)
+            return Made(path, time.monotonic() - started)
+
+    def _make(self, recipe: Recipe, say: Say) -> Path:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{recipe.name}.", dir=self.root))
+        try:
+            workspace = Workspace(temporary / "out", temporary / "scratch")
+            workspace.out.mkdir()
+            workspace.scratch.mkdir()
+            recipe.make(workspace, say)
+            _write_through(workspace.out)
+            workspace.out.rename(self.path(recipe))
+            _sync(self.root)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return self.path(recipe)
+
+    def _sweep(self, name: str) -> None:
+        """What a killed maker left is gone. Call with the lock of `name` held: nobody else is making it."""
+        for left in self.root.glob(f".{name}.*"):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+
+    def _prune(self, recipe: Recipe) -> None:
+        oldest = time.time() - KEEP_UNUSED_DAYS * 86400
+        hexes = "[0-9a-f]" * len(recipe.key)
+        for other in self.root.glob(f"{recipe.name}-{hexes}"):
+            if other != self.path(recipe) and other.stat().st_mtime < oldest:
+                shutil.rmtree(other, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def lock(path: Path, say: Say) -> Iterator[None]:
+    """Only one process at a time is inside; the others wait and say for whom. Raises CacheError after an hour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        _wait_for(file.fileno(), path, say)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _wait_for(descriptor: int, path: Path, say: Say) -> None:
+    started = time.monotonic()
+    next_line = started
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            now = time.monotonic()
+        owner = path.read_text() or "unknown"
+        if now - started > _LOCK_DEADLINE:
+            raise CacheError(f"process {owner} has held {path} for {seconds(now - started)}: look what it waits for, or end it")
+        if now >= next_line:
+            next_line = now + _LOCK_SAY_EVERY
+            say(f"{seconds(now - started)}: process {owner} is making it; waiting")
+        time.sleep(_LOCK_POLL)
+
+
+def _write_through(root: Path) -> None:
+    """Contents are on disk before the rename is: a power cut leaves no empty files under a good name."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = Path(folder, name)
+            if path.is_file() and not path.is_symlink():
+                _sync(path)
+        _sync(Path(folder))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

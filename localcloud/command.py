@@ -1,0 +1,162 @@
+"""Runs other programs for a build: output to a log, progress while it runs, a deadline, an error that helps.
+
+Programs run in sessions of their own, so that a Ctrl-C reaches this process alone and it decides who stops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from localcloud.progress import Say, seconds
+
+SAY_EVERY = 10.0
+"""Seconds between two progress lines of one program."""
+_POLL = 0.2
+_TAIL = 15
+
+Follow = Callable[[str], str]
+"""Takes a line of output, returns how far the program is, in a few words."""
+
+
+class BuildError(RuntimeError):
+    """Something could not be built or installed; the text says what, why, and where to look."""
+
+
+class _Children:
+    """The programs that run now, so that an interrupted build can end them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[subprocess.Popen[bytes], bool] = {}
+        self._stopping = False
+
+    def start(self, argv: Sequence[str], log: BinaryIO, env: Mapping[str, str], cwd: Path | None, interruptible: bool) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._stopping:
+                raise BuildError("interrupted")
+            child = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=cwd, start_new_session=True
+            )
+            self._running[child] = interruptible
+            return child
+
+    def ended(self, child: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            self._running.pop(child, None)
+
+    def stop(self) -> list[subprocess.Popen[bytes]]:
+        """Ends what may be interrupted; returns what is left to end by itself. Nothing starts any more."""
+        with self._lock:
+            self._stopping = True
+            children = dict(self._running)
+        for child, interruptible in children.items():
+            if interruptible:
+                end(child)
+        return [child for child, interruptible in children.items() if not interruptible]
+
+
+_children = _Children()
+
+
+def end(child: subprocess.Popen[bytes], patience: float = 10.0) -> None:
+    """The program and its process group are gone: asked first, killed after `patience` seconds."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(patience)
+            return
+
+
+def stop_all(say: Say, patience: float = 300.0) -> None:
+    """Everything started by run() has ended; what must not be interrupted (apt) gets `patience` seconds to finish."""
+    deadline = time.monotonic() + patience
+    for child in _children.stop():
+        say(f"waiting up to {seconds(patience)} for the package installation (pid {child.pid}) to finish")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(max(0.0, deadline - time.monotonic()))
+
+
+def tail(log: Path, lines: int = _TAIL) -> str:
+    """The log's last lines, indented; empty when there are none."""
+    try:
+        with log.open(errors="replace") as file:
+            return "".join(f"    {line.rstrip()}\n" for line in deque(file, lines))
+    except FileNotFoundError:
+        return ""
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    what: str,
+    log: Path,
+    say: Say,
+    deadline: float,
+    follow: Follow | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    interruptible: bool = True,
+) -> None:
+    """The program ended with 0 within `deadline` seconds; its output is appended to `log`.
+
+    `follow` sees each line of output; what it returned last is said every SAY_EVERY seconds. A program that may be
+    interrupted also dies with this process, even when that is killed. Raises BuildError, with the log's last lines.
+    """
+    if interruptible and (setpriv := shutil.which("setpriv")):
+        argv = [setpriv, "--pdeathsig", "TERM", "--", *argv]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as sink, log.open("rb") as source:
+        sink.write(f"$ {' '.join(argv)}\n".encode())
+        sink.flush()
+        source.seek(0, os.SEEK_END)
+        started = time.monotonic()
+        try:
+            child = _children.start(argv, sink, env if env is not None else os.environ, cwd, interruptible)
+        except FileNotFoundError as error:
+            raise BuildError(f"{what}: {argv[0]} is not installed") from error
+        try:
+            code = _watch(child, source, follow, say, started, deadline)
+        finally:
+            _children.ended(child)
+    took = seconds(time.monotonic() - started)
+    if code is None:
+        raise BuildError(f"{what} was not done after {took} and was stopped. Last lines of {log}:\n{tail(log)}")
+    if code != 0:
+        raise BuildError(f"{what} failed after {took} ({_ending(code)}). Last lines of {log}:\n{tail(log)}")
+
+
+def _ending(code: int) -> str:
+    return f"exit code {code}" if code > 0 else f"signal {signal.Signals(-code).name}"
+
+
+def _watch(
+    child: subprocess.Popen[bytes], source: BinaryIO, follow: Follow | None, say: Say, started: float, deadline: float
+) -> int | None:
+    """The exit code, or None when the program had to be stopped at the deadline."""
+    status, next_line, unfinished = "", started + SAY_EVERY, b""
+    while True:
+        code = child.poll()
+        *lines, unfinished = (unfinished + source.read()).split(b"\n")
+        for line in lines:
+            status = follow(line.decode(errors="replace")) if follow else ""
+        if code is not None:
+            return code
+        now = time.monotonic()
+        if now - started > deadline:
+            end(child)
+            return None
+        if now >= next_line:
+            next_line = now + SAY_EVERY
+            say(f"{seconds(now - started)}: {status or 'running'}")
+        time.sleep(_POLL)

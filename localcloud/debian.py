@@ -1,0 +1,77 @@
+"""What the machine's apt says of its sources: the mirror and the proxy that other Debian roots should use as well."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from localcloud.command import BuildError
+
+_MAIN = "http://deb.debian.org/debian"
+_SECURITY = "http://deb.debian.org/debian-security"
+_KEPT_OPTIONS = (
+    "Acquire::http::Proxy", "Acquire::https::Proxy", "Acquire::https::CAInfo", "Acquire::Check-Valid-Until", "Acquire::Check-Date"
+)  # fmt: skip
+"""How this machine reaches its mirror, and what it forgives it."""
+
+
+@dataclass(frozen=True)
+class Mirrors:
+    """Where Debian's packages come from."""
+
+    main: str
+    security: str
+
+
+def os_release(path: Path = Path("/etc/os-release")) -> dict[str, str]:
+    """The fields of os-release; empty when there is none."""
+    try:
+        text = path.read_text()
+    except OSError:
+        return {}
+    pairs = re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE)
+    return {name: value.strip().strip("\"'") for name, value in pairs}
+
+
+def query(*argv: str) -> str:
+    """Output of a quick question to one of the apt and dpkg programs, in plain English."""
+    try:
+        out = subprocess.run(argv, capture_output=True, text=True, timeout=60, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"})
+    except FileNotFoundError as error:
+        raise BuildError(f"{argv[0]} is not there: Leeward's embedded cloud needs Debian 12 or newer") from error
+    if out.returncode != 0 and out.stderr.strip():
+        raise BuildError(f"{' '.join(argv)} failed: {out.stderr.strip()}")
+    return out.stdout
+
+
+def mirrors() -> Mirrors:
+    """The mirrors that this machine's apt is set to."""
+    # From the sources alone: the answer is the same before and after the first `apt-get update`, and comes in no time.
+    options = ("--no-release-info", "-o", "Dir::State::lists=/nonexistent")
+    targets = query("apt-get", "indextargets", *options, "--format", "$(CREATED_BY) $(REPO_URI) $(RELEASE) $(COMPONENT)")
+    return parse_mirrors(targets, os_release().get("VERSION_CODENAME", ""))
+
+
+def parse_mirrors(targets: str, codename: str) -> Mirrors:
+    """Finds the mirrors in lines of "Packages URI RELEASE COMPONENT"; Debian's own where there is no such line."""
+    found: dict[str, str] = {}
+    for line in targets.splitlines():
+        kind, uri, release, component = (line.split() + [""] * 4)[:4]
+        if kind == "Packages" and component == "main":
+            found.setdefault(release, uri.rstrip("/"))
+    return Mirrors(found.get(codename, _MAIN), found.get(f"{codename}-security", _SECURITY))
+
+
+def options() -> Mapping[str, str]:
+    """The options that decide whether apt reaches and accepts the mirror."""
+    return parse_options(query("apt-config", "dump"))
+
+
+def parse_options(dump: str) -> Mapping[str, str]:
+    """Finds them in the output of `apt-config dump`."""
+    pairs = re.findall(r'^([\w:-]+) "(.*)";$', dump, re.MULTILINE)
+    wanted = {name.lower(): name for name in _KEPT_OPTIONS}
+    return {wanted[name.lower()]: value for name, value in pairs if name.lower() in wanted and value}

@@ -1,0 +1,125 @@
+"""The cloud's network: one bridge, a network namespace per box, and one veth to the host.
+
+Every box has a /32 address and sends everything to the gateway, the cloud's root namespace. Paths are so the same in
+both directions, which connection tracking there needs, and one route in one place tells where a pod network is.
+All of it is inside the cloud's namespace: the host's end of the veth and the host's routes go when that goes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from ipaddress import ip_address, ip_network
+
+from localcloud import settings
+from localcloud.box import NETNS
+from localcloud.processes import run
+
+INSIDE = "uplink"
+_FORWARD = {
+    "net/ipv4/ip_forward": "1",
+    # Boxes reach each other through the gateway on purpose; it must not teach them a shorter way.
+    "net/ipv4/conf/all/send_redirects": "0",
+    "net/ipv4/conf/default/send_redirects": "0",
+}
+
+
+def ip(commands: Iterable[str], *, netns: str | None = None, within: str = "") -> None:
+    """The commands of ip(8) are done, in a box's namespace if given; `within` is a file of another network namespace."""
+    argv = ["ip", *(["-netns", netns] if netns else []), "-batch", "-"]
+    fds = [int(within.rpartition("/")[2])] if within else []
+    run([*(["nsenter", f"--net={within}"] if within else []), *argv], stdin="\n".join(commands) + "\n", pass_fds=fds)
+
+
+def sysctl(values: dict[str, str], netns: str | None = None) -> None:
+    """The kernel's settings hold in this namespace or the box's; without the program sysctl(8), which may be missing."""
+    script = "".join(f"echo {value} > /proc/sys/{key}\n" for key, value in values.items())
+    run([*(["nsenter", f"--net={NETNS / netns}"] if netns else []), "sh", "-ec", script])
+
+
+def build_root() -> None:
+    """In the cloud's root namespace: bridge with gateway, AWS and registry address, forwarding on."""
+    NETNS.mkdir(parents=True, exist_ok=True)
+    sysctl(_FORWARD)
+    addresses = (settings.GATEWAY, settings.AWS_HOST, settings.REGISTRY_HOST)
+    ip(
+        [
+            "link set lo up",
+            f"link add {settings.BRIDGE} type bridge",
+            *(f"address add {address}/{settings.NETWORK_PREFIX} dev {settings.BRIDGE}" for address in addresses),
+            f"link set {settings.BRIDGE} up",
+        ]
+    )
+
+
+def build_uplink(host_netns: int) -> None:
+    """Host and cloud reach each other; `host_netns` is a file descriptor of the host's network namespace."""
+    ip(
+        [
+            f"link add {settings.UPLINK} type veth peer name {INSIDE} netns {os.getpid()}",
+            f"address add {settings.UPLINK_HOST}/{settings.UPLINK_PREFIX} dev {settings.UPLINK}",
+            f"link set {settings.UPLINK} up",
+            *(f"route add {network} via {settings.UPLINK_CLOUD}" for network in settings.ROUTES),
+        ],
+        within=f"/proc/self/fd/{host_netns}",
+    )
+    ip([f"address add {settings.UPLINK_CLOUD}/{settings.UPLINK_PREFIX} dev {INSIDE}", f"link set {INSIDE} up"])
+
+
+def _port(address: str) -> str:
+    """The bridge's end of a box's veth."""
+    return f"lw-{address.rpartition('.')[2]}"
+
+
+def attach(name: str, address: str, *, forward: bool = False) -> None:
+    """A network namespace `name` with this address on the bridge; `forward` when others (pods) live behind it."""
+    detach(name, address)
+    port = _port(address)
+    run(["ip", "netns", "add", name])
+    ip([f"link add {port} type veth peer name eth0 netns {name}", f"link set {port} master {settings.BRIDGE} up"])
+    ip(
+        [
+            "link set lo up",
+            f"address add {address}/32 dev eth0",
+            "link set eth0 up",
+            f"route add default via {settings.GATEWAY} dev eth0 onlink",
+        ],
+        netns=name,
+    )
+    if forward:
+        sysctl(_FORWARD, name)
+
+
+def detach(name: str, address: str) -> None:
+    """Namespace and veth are gone; nothing happens when they were not there."""
+    if os.path.exists(f"/sys/class/net/{_port(address)}") or _port(address) in run(["ip", "-brief", "link"]):
+        ip([f"link delete {_port(address)}"])
+    if (NETNS / name).exists():
+        run(["ip", "netns", "delete", name])
+
+
+def pod_network(node_index: int) -> str:
+    """The addresses of the pods of the node with this index."""
+    return str(list(ip_network(settings.POD_NETWORK).subnets(new_prefix=24))[node_index])
+
+
+def route_pods(network: str, node_address: str) -> None:
+    """Packets for these pods go to their node."""
+    ip([f"route replace {network} via {node_address}"])
+
+
+def unroute_pods(network: str) -> None:
+    """No node has these pods any more."""
+    if run(["ip", "route", "show", network]).strip():
+        ip([f"route delete {network}"])
+
+
+def move_address(address: str, *, old: str | None, new: str) -> None:
+    """The floating address is the box `new`'s, and the gateway knows it from the next packet on."""
+    ip_address(address)
+    if old is not None and old != new and f" {address}/32" in run(["ip", "-netns", old, "-brief", "address", "show", "eth0"]):
+        ip([f"address delete {address}/32 dev eth0"], netns=old)
+    if f" {address}/32" not in run(["ip", "-netns", new, "-brief", "address", "show", "eth0"]):
+        ip([f"address add {address}/32 dev eth0"], netns=new)
+    # Everybody comes through the gateway, so forgetting here is all that a gratuitous ARP would bring.
+    run(["ip", "neigh", "flush", "to", address, "dev", settings.BRIDGE])

@@ -1,0 +1,34 @@
+"""Progress of long work, as plain lines that read well in a terminal and in a log alike."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import TextIO
+
+Say = Callable[[str], None]
+"""Takes one line about a step that is under way."""
+
+
+def seconds(value: float) -> str:
+    """A duration for people: "7 s", "4 min 02 s"."""
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+class Reporter:
+    """Writes one line at a time, whichever thread it comes from."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stdout if stream is None else stream
+        self._lock = threading.Lock()
+
+    def line(self, step: str, text: str) -> None:
+        """`text` stands on a line of its own beside the name of its step."""
+        with self._lock:
+            print(f"{step:<24} {text}", file=self._stream, flush=True)
+
+    def about(self, step: str) -> Say:
+        """A function that writes lines about `step`."""
+        return lambda text: self.line(step, text)

@@ -1,0 +1,84 @@
+"""Fixed values of the embedded cloud: addresses, ports, versions, names.
+
+One place, no logic, standard library only: the machine side, the AWS side and the doctor read it. They are
+constants rather than options because one cloud runs per machine, and requests signed for one address
+must be valid from the host, the nodes and the pods alike.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# AWS -----------------------------------------------------------------------------------------------
+REGION: Final = "us-west-2"
+"""inf2 is sold here; the embedded cloud knows no other region."""
+ACCOUNT: Final = "123456789012"
+"""The account number that moto answers with."""
+AVAILABILITY_ZONES: Final = ("us-west-2a", "us-west-2b", "us-west-2c")
+USER: Final = "leeward"
+"""IAM user whose access key `env` prints."""
+ROLE: Final = "leeward-pipeline"
+"""IAM role that USER may assume; the pipeline acts as it."""
+USER_ARN: Final = f"arn:aws:iam::{ACCOUNT}:user/{USER}"
+ROLE_ARN: Final = f"arn:aws:iam::{ACCOUNT}:role/{ROLE}"
+
+# Network -------------------------------------------------------------------------------------------
+BRIDGE: Final = "lw0"
+"""Bridge inside the cloud's network namespace; every node, Redis and the control plane hang on it."""
+NETWORK: Final = "10.213.0.0/24"
+NETWORK_PREFIX: Final = 24
+GATEWAY: Final = "10.213.0.1"
+AWS_HOST: Final = "10.213.0.2"
+AWS_PORT: Final = 4566
+AWS_ENDPOINT_URL: Final = f"http://{AWS_HOST}:{AWS_PORT}"
+"""The same for host, nodes and pods. An address, not a name: it makes the SDKs use path-style S3."""
+REGISTRY_HOST: Final = "10.213.0.3"
+REGISTRY_PORT: Final = 5000
+REGISTRY: Final = f"{REGISTRY_HOST}:{REGISTRY_PORT}"
+API_SERVER_HOST: Final = "10.213.0.10"
+API_SERVER_PORT: Final = 443
+API_SERVER_URL: Final = f"https://{API_SERVER_HOST}"
+REDIS_HOSTS: Final = tuple(f"10.213.0.{n}" for n in range(20, 40))
+REDIS_PORT: Final = 6379
+NODE_HOSTS: Final = tuple(f"10.213.0.{n}" for n in range(100, 200))
+POD_NETWORK: Final = "10.214.0.0/16"
+"""Node N (0 = first of NODE_HOSTS) has 10.214.N.0/24."""
+SERVICE_NETWORK: Final = "172.20.0.0/16"
+CLUSTER_DNS: Final = "172.20.0.10"
+CLUSTER_DOMAIN: Final = "cluster.local"
+UPLINK: Final = "leeward0"
+"""The host's end of the one veth between host and cloud."""
+UPLINK_NETWORK: Final = "10.213.255.0/30"
+UPLINK_HOST: Final = "10.213.255.1"
+UPLINK_CLOUD: Final = "10.213.255.2"
+UPLINK_PREFIX: Final = 30
+ROUTES: Final = (NETWORK, POD_NETWORK, SERVICE_NETWORK)
+"""What the host routes into the cloud."""
+CLAIMED_NETWORKS: Final = ("10.213.0.0/16", POD_NETWORK, SERVICE_NETWORK)
+"""What nothing else on the machine may use while the cloud is up."""
+
+# Versions: each repeats a pin of binaries/*/go.mod; tests/unit/test_settings.py holds them equal. -------
+KUBERNETES_VERSION: Final = "1.35.4"
+KUBERAY_VERSION: Final = "1.6.0"
+COREDNS_VERSION: Final = "1.15.0"
+RAY_VERSION: Final = "2.60.0"
+GO_MINIMUM: Final = (1, 26)
+"""KubeRay 1.6 and CoreDNS 1.15 ask for it."""
+DEBIAN_SUITE: Final = "trixie"
+"""Suite of the serving image's base; its python3-torch is the CPU build."""
+
+# Images that every node holds before it joins, under the names that AWS and upstream give them. -----------
+PAUSE_IMAGE: Final = "registry.k8s.io/pause:3.10"
+COREDNS_IMAGE: Final = f"602401143452.dkr.ecr.{REGION}.amazonaws.com/eks/coredns:v1.13.2-eksbuild.1"
+"""The name that the EKS add-on has; what is in it is our build of COREDNS_VERSION."""
+KUBERAY_OPERATOR_IMAGE: Final = f"quay.io/kuberay/operator:v{KUBERAY_VERSION}"
+PRELOADED_IMAGES: Final = (PAUSE_IMAGE, COREDNS_IMAGE, KUBERAY_OPERATOR_IMAGE)
+BASE_IMAGE: Final = "docker.io/library/debian:trixie-slim"
+"""The name inside the archive of the serving image's base."""
+
+# Host side -----------------------------------------------------------------------------------------
+MIN_FREE_DISK: Final = 25 * 10**9
+"""Bytes. Cache about 5 GB, four unpacked copies of the serving image, build storage."""
+MIN_AVAILABLE_MEMORY: Final = 8 * 10**9
+"""Bytes. Control plane 1.5 GB, four nodes 0.5 GB each, four Ray pods 1 GB each."""
+MIN_PYTHON: Final = (3, 11)

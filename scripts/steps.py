@@ -1,0 +1,117 @@
+"""Set-up steps: programs that run side by side where they may, with a log each and progress for the user."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scripts.places import ROOT
+from scripts.processes import contained
+from scripts.say import Say, duration
+
+QUIET_S = 15.0
+"""After so long without a line of its own, a running step is mentioned with the last line of its log."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One program to run to its end."""
+
+    name: str
+    argv: Sequence[str]
+    after: tuple[str, ...] = ()
+    """Names of steps that must have succeeded before."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    echo: bool = True
+    """Show its output line by line; else only the beginning, the end, and a sign of life."""
+
+
+class StepFailed(RuntimeError):
+    """A step ended with an exit code other than 0; the text holds the end of its log."""
+
+
+class _Running:
+    """A step under way."""
+
+    def __init__(self, step: Step, log: Path) -> None:
+        self.step, self.log, self.start = step, log, time.monotonic()
+        self.spoke = self.start
+        self._offset = 0
+        self._last = "no output yet"
+        with log.open("wb") as out:
+            self.popen = subprocess.Popen(
+                contained(list(step.argv)),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **step.env},
+                start_new_session=True,  # Ctrl-C of the terminal reaches us, not it; we end it
+            )
+
+    def tell(self, say: Say) -> None:
+        """Echoes whole new lines of the log; mentions a step that has been quiet for long."""
+        with self.log.open("rb") as file:
+            file.seek(self._offset)
+            text, newline, _rest = file.read().rpartition(b"\n")
+        self._offset += len(text) + len(newline)
+        lines = [line for line in text.decode(errors="replace").replace("\r", "\n").splitlines() if line.strip()]
+        if lines:
+            self._last = lines[-1].strip()
+        if lines and self.step.echo:
+            say(self.step.name, "\n".join(line.rstrip()[:160] for line in lines))
+            self.spoke = time.monotonic()
+        elif time.monotonic() - self.spoke > QUIET_S:
+            say(self.step.name, f"… {duration(time.monotonic() - self.start)}: {self._last[:120]}")
+            self.spoke = time.monotonic()
+
+    def stop(self) -> None:
+        """The step and everything it started are gone."""
+        self.popen.kill()
+        self.popen.wait()
+
+
+def run(steps: Sequence[Step], logs: Path, say: Say, *, every: float = 0.1) -> None:
+    """All steps have succeeded. Those whose predecessors are done run at the same time.
+
+    Raises:
+        StepFailed: the first that failed; the others have been stopped.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    done: set[str] = set()
+    running: dict[str, _Running] = {}
+    try:
+        while len(done) < len(steps):
+            for step in steps:
+                if step.name not in done and step.name not in running and done.issuperset(step.after):
+                    running[step.name] = _Running(step, logs / f"setup-{step.name}.log")
+            if not running:
+                raise ValueError(f"steps wait for one another: {sorted(s.name for s in steps if s.name not in done)}")
+            for ended in [one for one in running.values() if _ended(one, say)]:
+                del running[ended.step.name]
+                done.add(ended.step.name)
+            time.sleep(every)
+    finally:
+        for one in running.values():
+            one.stop()
+
+
+def _ended(one: _Running, say: Say) -> bool:
+    code = one.popen.poll()
+    one.tell(say)
+    if code is None:
+        return False
+    if code != 0:
+        raise StepFailed(f"{one.step.name} failed (exit code {code}). {_tail(one.log)}")
+    if time.monotonic() - one.start > 2:
+        say(one.step.name, f"done in {duration(time.monotonic() - one.start)}")
+    return True
+
+
+def _tail(log: Path, lines: int = 25) -> str:
+    text = log.read_text(errors="replace").splitlines()[-lines:]
+    return f"The end of {log}:\n" + "\n".join(f"    {line}" for line in text)

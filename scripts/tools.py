@@ -1,0 +1,195 @@
+"""The two tools that the project needs and Python does not bring: uv and Terraform.
+
+Each comes from the machine when it is there and new enough, else from a pinned release checked by
+SHA-256, kept in the user's cache. `python3 -m scripts.tools environment` also makes the locked
+environment with uv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.places import ROOT, STATE, cache_dir
+
+UV_REQUIREMENT = Path(__file__).with_name("uv.txt")
+UV_MINIMUM = (0, 8)
+"""The first whose lock files have the revision of ours."""
+
+TERRAFORM_MINIMUM = (1, 11)
+"""The first with lock files in S3 that need no DynamoDB table."""
+TERRAFORM_PINNED = "1.11.4"
+TERRAFORM_SHA256 = {
+    "x86_64": ("amd64", "1ce994251c00281d6845f0f268637ba50c0005657eb3cf096b92f753b42ef4dc"),
+    "aarch64": ("arm64", "a43d1d0da9b9bab214a8305a39db0e40869572594ccf50c416a7756499143633"),
+}
+TERRAFORM_URL = "https://releases.hashicorp.com/terraform/{version}/terraform_{version}_linux_{arch}.zip"
+
+
+class ToolMissing(RuntimeError):
+    """A tool is not there and could not be had; the text says what to do."""
+
+
+def version_in(text: str) -> tuple[int, ...]:
+    """The first dotted number in `text`, e.g. (1, 11, 4); () when there is none."""
+    found = re.search(r"\d+(\.\d+)+", text)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+def uv() -> Path:
+    """A uv that is new enough: the machine's, else the pinned one, installed into the cache.
+
+    Raises:
+        ToolMissing: pip could not install it.
+    """
+    on_path = shutil.which("uv")
+    if on_path and version_in(_output([on_path, "--version"])) >= UV_MINIMUM:
+        return Path(on_path)
+    pinned = re.search(r"^uv==(\S+)", UV_REQUIREMENT.read_text(), re.MULTILINE)
+    assert pinned, f"{UV_REQUIREMENT} pins no uv"
+    mine = cache_dir() / f"uv-{pinned[1]}" / "uv"
+    if not mine.exists():
+        _install_uv(mine)
+    return mine
+
+
+def _install_uv(target: Path) -> None:
+    """The pinned uv stands at `target`: pip checks its hash, and only the finished file is moved there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as draft:
+        venv = Path(draft) / "venv"
+        _make_venv(venv)
+        say(f"installing {UV_REQUIREMENT.name} into {target.parent}")
+        pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:"]
+        if subprocess.run([*pip, "-r", str(UV_REQUIREMENT)]).returncode:
+            raise ToolMissing("pip could not install uv (its message is above); install uv yourself, or mend the package index")
+        (venv / "bin" / "uv").replace(target)
+
+
+def _make_venv(venv: Path) -> None:
+    """A virtual environment with pip. Debian keeps ensurepip in a package of its own, which is installed when missing."""
+    make = [sys.executable, "-m", "venv", str(venv)]
+    if subprocess.run(make, stdout=subprocess.DEVNULL).returncode == 0:
+        return
+    shutil.rmtree(venv, ignore_errors=True)
+    package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+    say(f"this Python has no ensurepip: installing the Debian package {package}")
+    apt = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-qq", "-y", "--no-install-recommends", package], make):
+        if subprocess.run(command, env=apt, stdout=subprocess.DEVNULL).returncode:
+            raise ToolMissing(f"`{' '.join(command)}` failed (its message is above); install uv or python3-venv yourself")
+
+
+def terraform() -> Path:
+    """A Terraform that is new enough: the machine's, else the pinned release by its SHA-256, from the cache.
+
+    Raises:
+        ToolMissing: it could not be downloaded, or is not what was pinned.
+    """
+    on_path = shutil.which("terraform")
+    if on_path and _terraform_version(on_path) >= TERRAFORM_MINIMUM:
+        return Path(on_path)
+    target = cache_dir() / f"terraform-{TERRAFORM_PINNED}" / "terraform"
+    if not target.exists():
+        arch, sha256 = _terraform_release(platform.machine())
+        unpack_checked(TERRAFORM_URL.format(version=TERRAFORM_PINNED, arch=arch), sha256, "terraform", target)
+    return target
+
+
+def _terraform_version(program: str) -> tuple[int, ...]:
+    text = _output([program, "version", "-json"])
+    try:
+        return version_in(json.loads(text[text.index("{") :])["terraform_version"])
+    except (ValueError, KeyError):
+        return ()
+
+
+def _terraform_release(machine: str) -> tuple[str, str]:
+    if machine not in TERRAFORM_SHA256:
+        raise ToolMissing(f"no Terraform is pinned for {machine}; install Terraform ≥ 1.11 and put it on the PATH")
+    return TERRAFORM_SHA256[machine]
+
+
+def unpack_checked(url: str, sha256: str, member: str, target: Path) -> None:
+    """`member` of the zip at `url` stands at `target`, executable; nothing does unless the zip's SHA-256 is `sha256`.
+
+    Raises:
+        ToolMissing: no answer, or another content.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    say(f"downloading {url}")
+    with tempfile.TemporaryDirectory(dir=target.parent) as draft:
+        archive = Path(draft) / "download.zip"
+        try:
+            with urllib.request.urlopen(url, timeout=60) as answer, archive.open("wb") as file:
+                shutil.copyfileobj(answer, file)
+        except (urllib.error.URLError, TimeoutError) as error:
+            raise ToolMissing(f"could not download {url}: {error}; put {target.name} on the PATH yourself") from error
+        with archive.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sha256:
+            raise ToolMissing(f"{url} has SHA-256 {found}, not the pinned {sha256}: not used")
+        with zipfile.ZipFile(archive) as unpacked:
+            program = Path(unpacked.extract(member, draft))
+        program.chmod(0o755)
+        program.replace(target)
+
+
+def environment(groups: Sequence[str]) -> None:
+    """The locked environment holds the project's dependencies and those of `groups`; more may be in it.
+
+    Raises:
+        ToolMissing: uv could not be had, or could not make it.
+    """
+    program = uv()
+    unfinished = STATE / "environment-unfinished"
+    command = [str(program), "sync", "--frozen", "--inexact", "--no-progress", "--no-default-groups"]
+    command += [part for group in groups for part in ("--group", group)]
+    # A sync that was killed may leave a package that looks installed and is not whole.
+    command += ["--reinstall"] if unfinished.exists() else []
+    STATE.mkdir(exist_ok=True)
+    unfinished.touch()
+    if subprocess.run(command, cwd=ROOT, env={**os.environ, "UV_PYTHON_DOWNLOADS": "never"}).returncode:
+        raise ToolMissing(f"`{' '.join(command)}` failed (its message is above)")
+    unfinished.unlink()
+
+
+def _output(command: list[str]) -> str:
+    quiet = {**os.environ, "CHECKPOINT_DISABLE": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=quiet, timeout=60).stdout
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    print(text, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`environment [GROUP …]` or `terraform`; exit code 1 with the reason when it cannot be had."""
+    parser = argparse.ArgumentParser(prog="python3 -m scripts.tools", description=__doc__)
+    parser.add_argument("what", choices=("environment", "terraform"))
+    parser.add_argument("groups", nargs="*", help="dependency groups beyond the project's own dependencies")
+    chosen = parser.parse_args(arguments)
+    try:
+        environment(chosen.groups) if chosen.what == "environment" else say(f"using {terraform()}")
+    except ToolMissing as missing:
+        say(str(missing))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

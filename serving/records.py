@@ -1,0 +1,77 @@
+"""What the load generator writes down of every request, and how a reader gets it back.
+
+Standard library only: this is the one thing that drills/ takes from serving/. A record is one line
+of JSON in an append-only file, written when the request has ended, so order in the file is order of
+ending. All times are seconds since the epoch on the clock of the load generator.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Literal, get_args
+
+Kind = Literal["short", "stream"]
+Outcome = Literal["finished", "cut", "hung", "refused", "wrong"]
+"""How a request ended.
+
+finished: answered whole. cut: ended by the other side after at least one token. hung: no byte came
+for longer than the client waits. refused: no answer, or a status other than 200. wrong: answered
+whole, but not with what a healthy server answers.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One request, from the moment it was due to how it ended."""
+
+    id: int
+    kind: Kind
+    due: float
+    """When it should have been sent; latency counts from here, so a stalled sender cannot hide a stall."""
+    sent: float
+    first_token: float | None
+    token_times: tuple[float, ...]
+    """Arrival of every token, the first included; its length is the number of tokens received."""
+    expected_tokens: int
+    end: float
+    outcome: Outcome
+    status: int | None
+    detail: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the user got the whole, right answer."""
+        return self.outcome == "finished"
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds from due to the end."""
+        return self.end - self.due
+
+    def to_line(self) -> str:
+        """The record as one line of JSON, newline included."""
+        return json.dumps(asdict(self), separators=(",", ":")) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> Record:
+        """The record that `to_line` wrote.
+
+        Raises:
+            ValueError: the line is not a record; the message says why.
+        """
+        raw = json.loads(line)
+        names = {f.name for f in fields(cls)}
+        if not isinstance(raw, dict) or not raw.keys() <= names or not names - {"detail"} <= raw.keys():
+            raise ValueError(f"not a request record: {line[:120]!r}")
+        if raw["kind"] not in get_args(Kind) or raw["outcome"] not in get_args(Outcome):
+            raise ValueError(f"unknown kind or outcome: {line[:120]!r}")
+        return cls(**{**raw, "token_times": tuple(raw["token_times"])})
+
+
+def read_lines(lines: Iterable[str]) -> Iterator[Record]:
+    """The records of whole lines; a last line without its newline is still being written and is left out."""
+    for line in lines:
+        if line.endswith("\n"):
+            yield Record.from_line(line)

@@ -1,0 +1,39 @@
+# Every name, in one place, with the length AWS allows. var.name has 27 characters at most, a region 14.
+#
+#   what                          made as                              longest   AWS allows
+#   state and evidence bucket *   leeward-NAME-ACCOUNT-REGION                 63   63
+#   Redis replication group       leeward-NAME-gcs                            39   40
+#   IAM role                      leeward-NAME-REGION-cluster                 58   64
+#   EKS cluster                   NAME                                        27   100
+#   load balancer (later)         NAME and five characters                    32   32
+#   subnet and parameter group    leeward-NAME-gcs                            39   255
+#   launch template               leeward-NAME-core, -inf2                    40   128
+#   security group                leeward-NAME-redis                          41   255
+#   ECR repository                leeward-NAME/serving                        43   256
+#   log group                     /aws/eks/NAME/cluster                       44   512
+#   AUTH token's secret *         leeward/NAME/redis-auth                     46   512
+#
+# * made outside Terraform, by tasks/aws.py. The prefix keeps a name clear of what services reserve ("sg-" of
+# security groups, "sthree-" of buckets) and lets an IAM policy say "leeward-*". Roles live in no region, hence
+# theirs in the name.
+locals {
+  prefix      = "leeward-${var.name}"
+  role_prefix = "${local.prefix}-${var.region}"
+
+  names = {
+    redis_group    = "${local.prefix}-gcs"
+    redis_firewall = "${local.prefix}-redis"
+    cluster_role   = "${local.role_prefix}-cluster"
+    node_role      = "${local.role_prefix}-node"
+    cni_role       = "${local.role_prefix}-cni"
+    repository     = "${local.prefix}/serving"
+    log_group      = "/aws/eks/${var.name}/cluster"
+  }
+
+  # What a janitor needs, on everything; leeward:name alone finds a stack's remains.
+  tags = merge(var.tags, {
+    "leeward:name"      = var.name
+    "leeward:owner"     = var.owner
+    "leeward:ttl-hours" = tostring(var.ttl_hours)
+  })
+}

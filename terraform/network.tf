@@ -1,0 +1,144 @@
+# One VPC: nodes and Redis in private subnets, nothing but the NAT gateway in the public ones.
+
+data "aws_availability_zones" "open" {
+  state = "available"
+
+  filter {
+    name   = "opt-in-status"
+    values = ["opt-in-not-required"]
+  }
+}
+
+data "aws_ec2_instance_type_offerings" "inf2" {
+  location_type = "availability-zone"
+
+  filter {
+    name   = "instance-type"
+    values = [var.inf2_nodes.instance_type]
+  }
+}
+
+locals {
+  zones_open = sort(data.aws_availability_zones.open.names)
+  zones_inf2 = sort(setintersection(local.zones_open, data.aws_ec2_instance_type_offerings.inf2.locations))
+
+  # Zones with inf2 first: where there are two, the loss of a zone leaves a replica.
+  zones_preferred = distinct(concat(local.zones_inf2, local.zones_open))
+  zones           = length(var.availability_zones) > 0 ? var.availability_zones : slice(local.zones_preferred, 0, min(var.az_count, length(local.zones_preferred)))
+}
+
+resource "aws_vpc" "this" {
+  #checkov:skip=CKV2_AWS_11:Flow logs cost more than a drill's whole traffic is worth; the load generator records every request
+  cidr_block           = var.vpc_cidr
+  enable_dns_support   = true
+  enable_dns_hostnames = true
+  tags                 = { Name = local.prefix }
+
+  lifecycle {
+    precondition {
+      condition     = length(local.zones) == var.az_count
+      error_message = "${var.region} has fewer open zones than az_count = ${var.az_count}: it has ${join(", ", local.zones_open)}."
+    }
+  }
+}
+
+# Every VPC is born with a group that lets its members talk to each other. Nobody uses it; adopted, it allows nothing.
+resource "aws_default_security_group" "closed" {
+  vpc_id = aws_vpc.this.id
+  tags   = { Name = "${local.prefix}-default-closed" }
+}
+
+resource "aws_internet_gateway" "this" {
+  vpc_id = aws_vpc.this.id
+  tags   = { Name = local.prefix }
+}
+
+# Addresses: the first sixteenth of the VPC for the public subnets, one sixteenth for each private one.
+resource "aws_subnet" "public" {
+  for_each = { for index, zone in local.zones : zone => index }
+
+  vpc_id            = aws_vpc.this.id
+  availability_zone = each.key
+  cidr_block        = cidrsubnet(var.vpc_cidr, 8, each.value)
+  # The NAT gateway brings its own address; nothing else starts here.
+  map_public_ip_on_launch = false
+
+  tags = {
+    Name                     = "${local.prefix}-public-${each.key}"
+    "kubernetes.io/role/elb" = "1"
+  }
+}
+
+resource "aws_subnet" "private" {
+  for_each = { for index, zone in local.zones : zone => index }
+
+  vpc_id            = aws_vpc.this.id
+  availability_zone = each.key
+  cidr_block        = cidrsubnet(var.vpc_cidr, 4, each.value + 1)
+
+  tags = {
+    Name                              = "${local.prefix}-private-${each.key}"
+    "kubernetes.io/role/internal-elb" = "1"
+  }
+}
+
+resource "aws_eip" "nat" {
+  domain = "vpc"
+  tags   = { Name = "${local.prefix}-nat" }
+
+  depends_on = [aws_internet_gateway.this]
+}
+
+# One for all zones: only image pulls and AWS's APIs go through it, never a user's request.
+resource "aws_nat_gateway" "this" {
+  allocation_id = aws_eip.nat.id
+  subnet_id     = aws_subnet.public[local.zones[0]].id
+  tags          = { Name = local.prefix }
+
+  depends_on = [aws_internet_gateway.this]
+}
+
+resource "aws_route_table" "public" {
+  vpc_id = aws_vpc.this.id
+  tags   = { Name = "${local.prefix}-public" }
+}
+
+resource "aws_route" "to_internet" {
+  route_table_id         = aws_route_table.public.id
+  destination_cidr_block = "0.0.0.0/0"
+  gateway_id             = aws_internet_gateway.this.id
+}
+
+resource "aws_route_table_association" "public" {
+  for_each = aws_subnet.public
+
+  subnet_id      = each.value.id
+  route_table_id = aws_route_table.public.id
+}
+
+resource "aws_route_table" "private" {
+  vpc_id = aws_vpc.this.id
+  tags   = { Name = "${local.prefix}-private" }
+}
+
+resource "aws_route" "to_nat" {
+  route_table_id         = aws_route_table.private.id
+  destination_cidr_block = "0.0.0.0/0"
+  nat_gateway_id         = aws_nat_gateway.this.id
+}
+
+resource "aws_route_table_association" "private" {
+  for_each = aws_subnet.private
+
+  subnet_id      = each.value.id
+  route_table_id = aws_route_table.private.id
+}
+
+# Image layers come from S3: free and off the NAT gateway through here.
+resource "aws_vpc_endpoint" "s3" {
+  vpc_id            = aws_vpc.this.id
+  service_name      = "com.amazonaws.${var.region}.s3"
+  vpc_endpoint_type = "Gateway"
+  route_table_ids   = [aws_route_table.private.id]
+  tags              = { Name = "${local.prefix}-s3" }
+}

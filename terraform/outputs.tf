@@ -1,0 +1,49 @@
+output "region" {
+  description = "Region of everything."
+  value       = var.region
+}
+
+output "cluster_name" {
+  description = "Name of the EKS cluster."
+  value       = aws_eks_cluster.this.name
+}
+
+output "cluster_endpoint" {
+  description = "URL of the Kubernetes API."
+  value       = aws_eks_cluster.this.endpoint
+}
+
+output "cluster_ca" {
+  description = "Certificate authority of the Kubernetes API: PEM in base64."
+  value       = aws_eks_cluster.this.certificate_authority[0].data
+}
+
+output "serving_repository_url" {
+  description = "Where the serving image is pushed to and pulled from."
+  value       = aws_ecr_repository.serving.repository_url
+}
+
+output "redis" {
+  description = "The endpoint that follows Redis's primary; null without enable_gcs_ha."
+  value = one([for group in aws_elasticache_replication_group.gcs : {
+    address = group.primary_endpoint_address
+    port    = group.port
+  }])
+}
+
+output "node_groups" {
+  description = "Names of the node groups by pool."
+  value = {
+    core = aws_eks_node_group.core.node_group_name
+    inf2 = aws_eks_node_group.inf2.node_group_name
+  }
+}
+
+# So that whoever reads the outputs has a cluster it may use, with DNS in it.
+output "ready" {
+  description = "What had to be there before the cluster is of use: the add-ons and the administrators."
+  value = {
+    addons = sort(concat([for addon in aws_eks_addon.node : addon.addon_name], [aws_eks_addon.dns.addon_name]))
+    admins = sort([for entry in aws_eks_access_policy_association.admin : entry.principal_arn])
+  }
+}

@@ -1,0 +1,211 @@
+# What the plan makes. No AWS is asked.
+
+mock_provider "aws" {
+  source = "./tests/aws"
+}
+
+variables {
+  name             = "mistral"
+  region           = "us-west-2"
+  redis_auth_token = "0123456789abcdef0123456789abcdef"
+}
+
+run "without_gcs_ha_there_is_no_redis" {
+  command = plan
+
+  variables {
+    enable_gcs_ha    = false
+    redis_auth_token = null
+  }
+
+  assert {
+    condition = alltrue([for made in [
+      aws_elasticache_replication_group.gcs, aws_elasticache_parameter_group.gcs, aws_elasticache_subnet_group.gcs,
+      aws_security_group.redis, aws_vpc_security_group_ingress_rule.redis_from_nodes,
+    ] : length(made) == 0])
+    error_message = "Something of Redis is left with enable_gcs_ha = false."
+  }
+  assert {
+    condition     = output.redis == null
+    error_message = "The redis output is not null with enable_gcs_ha = false."
+  }
+}
+
+run "redis_fails_over_and_is_closed_to_others" {
+  command = plan
+
+  assert {
+    condition = (
+      aws_elasticache_replication_group.gcs[0].automatic_failover_enabled
+      && aws_elasticache_replication_group.gcs[0].multi_az_enabled
+      && aws_elasticache_replication_group.gcs[0].num_cache_clusters == 2
+    )
+    error_message = "Redis does not fail over to another zone."
+  }
+  assert {
+    condition = (
+      aws_elasticache_replication_group.gcs[0].transit_encryption_enabled
+      && aws_elasticache_replication_group.gcs[0].at_rest_encryption_enabled
+      && aws_elasticache_replication_group.gcs[0].auth_token == var.redis_auth_token
+    )
+    error_message = "Redis is without encryption or AUTH."
+  }
+  assert {
+    condition     = aws_vpc_security_group_ingress_rule.redis_from_nodes[0].cidr_ipv4 == null && aws_vpc_security_group_ingress_rule.redis_from_nodes[0].from_port == 6379
+    error_message = "Redis is open to addresses instead of the cluster's security group."
+  }
+}
+
+run "redis_never_drops_state_or_idle_connections" {
+  command = plan
+
+  assert {
+    condition = { for parameter in aws_elasticache_parameter_group.gcs[0].parameter : parameter.name => parameter.value } == {
+      maxmemory-policy = "noeviction"
+      timeout          = "0"
+    }
+    error_message = "Redis may evict keys or close idle connections: both end Ray's head."
+  }
+}
+
+run "inf2_nodes_take_only_what_asks_for_neuron" {
+  command = plan
+
+  assert {
+    condition     = [for taint in aws_eks_node_group.inf2.taint : "${taint.key}=${taint.value}:${taint.effect}"] == ["aws.amazon.com/neuron=true:NO_SCHEDULE"]
+    error_message = "The inf2 group has not its taint."
+  }
+  assert {
+    condition     = length(aws_eks_node_group.core.taint) == 0 && aws_eks_node_group.core.labels["leeward.dev/pool"] == "core" && aws_eks_node_group.inf2.labels["leeward.dev/pool"] == "inf2"
+    error_message = "The pools are not labelled leeward.dev/pool, or core is tainted."
+  }
+  assert {
+    condition     = aws_eks_node_group.inf2.ami_type == "AL2023_x86_64_NEURON" && aws_eks_node_group.inf2.instance_types == tolist(["inf2.8xlarge"])
+    error_message = "The inf2 group runs another image or type than asked for."
+  }
+}
+
+run "nodes_are_private_and_keep_their_credentials" {
+  command = plan
+
+  assert {
+    condition     = alltrue([for subnet in values(aws_subnet.public) : !subnet.map_public_ip_on_launch])
+    error_message = "A subnet gives public addresses to what starts in it."
+  }
+  assert {
+    condition = alltrue([for template in values(aws_launch_template.pool) : (
+      template.metadata_options[0].http_tokens == "required" && template.metadata_options[0].http_put_response_hop_limit == 1
+    )])
+    error_message = "A pod can reach its node's credentials."
+  }
+  assert {
+    condition     = alltrue([for template in values(aws_launch_template.pool) : template.block_device_mappings[0].ebs[0].encrypted == "true"])
+    error_message = "A node's disk is not encrypted."
+  }
+}
+
+run "the_caller_administers_and_nobody_gets_in_unnamed" {
+  command = plan
+
+  assert {
+    condition     = keys(aws_eks_access_entry.admin) == ["arn:aws:iam::123456789012:role/pipeline"]
+    error_message = "The access entry is not for the role behind the caller's session."
+  }
+  assert {
+    condition     = aws_eks_cluster.this.access_config[0].authentication_mode == "API" && !aws_eks_cluster.this.access_config[0].bootstrap_cluster_creator_admin_permissions
+    error_message = "Someone may enter the cluster without an access entry."
+  }
+}
+
+run "further_administrators_are_added_to_the_caller" {
+  command = plan
+
+  variables {
+    admin_principal_arns = ["arn:aws:iam::123456789012:role/team", "arn:aws:iam::123456789012:role/pipeline"]
+  }
+
+  assert {
+    condition     = length(aws_eks_access_policy_association.admin) == 2
+    error_message = "Named administrators and the caller do not make two entries."
+  }
+}
+
+run "an_empty_list_closes_the_public_endpoint" {
+  command = plan
+
+  variables {
+    public_access_cidrs = []
+  }
+
+  assert {
+    condition     = !aws_eks_cluster.this.vpc_config[0].endpoint_public_access && aws_eks_cluster.this.vpc_config[0].endpoint_private_access
+    error_message = "The public endpoint is open though nobody is named."
+  }
+}
+
+run "zones_are_those_that_offer_inf2" {
+  command = plan
+
+  assert {
+    condition     = keys(aws_subnet.private) == ["us-west-2b", "us-west-2d"]
+    error_message = "Subnets are in zones without inf2 though two have it."
+  }
+}
+
+run "inf2_keeps_to_its_zones_when_there_are_more" {
+  command = plan
+
+  variables {
+    az_count = 3
+  }
+
+  assert {
+    condition     = keys(aws_subnet.private) == ["us-west-2a", "us-west-2b", "us-west-2d"] && local.zones_of_nodes.inf2 == ["us-west-2b", "us-west-2d"]
+    error_message = "inf2 nodes were planned in a zone that has none."
+  }
+}
+
+run "subnets_do_not_overlap" {
+  command = plan
+
+  assert {
+    condition     = [for subnet in concat(values(aws_subnet.public), values(aws_subnet.private)) : subnet.cidr_block] == ["10.20.0.0/24", "10.20.1.0/24", "10.20.16.0/20", "10.20.32.0/20"]
+    error_message = "The subnets' ranges are not those of network.tf."
+  }
+}
+
+run "everything_carries_what_a_janitor_needs" {
+  command = plan
+
+  variables {
+    owner     = "ml-platform"
+    ttl_hours = 8
+    tags      = { team = "search" }
+  }
+
+  assert {
+    condition = tomap(local.tags) == tomap({
+      "leeward:name" = "mistral", "leeward:owner" = "ml-platform", "leeward:ttl-hours" = "8", "team" = "search"
+    })
+    error_message = "Name, owner, life or the user's own tag is missing."
+  }
+  assert {
+    condition = alltrue(flatten([for template in values(aws_launch_template.pool) : [
+      for spec in template.tag_specifications : spec.tags["leeward:name"] == "mistral"
+    ]]))
+    error_message = "What a launch template starts is not tagged with the stack's name."
+  }
+}
+
+run "an_own_key_encrypts_the_secrets" {
+  command = plan
+
+  variables {
+    secrets_kms_key_arn = "arn:aws:kms:us-west-2:123456789012:key/00000000-0000-0000-0000-000000000000"
+  }
+
+  assert {
+    condition     = aws_eks_cluster.this.encryption_config[0].provider[0].key_arn == var.secrets_kms_key_arn
+    error_message = "The key given is not used."
+  }
+}

@@ -1,0 +1,199 @@
+variable "name" {
+  description = "Name of the cluster; every other name is made from it (names.tf)."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z](-?[a-z0-9])*$", var.name)) && length(var.name) <= 27
+    error_message = "Lower-case letters, digits and single dashes between them, a letter first, at most 27 characters: longer names do not fit S3 and ElastiCache (names.tf)."
+  }
+}
+
+variable "region" {
+  description = "AWS region of everything."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region)) && length(var.region) <= 14
+    error_message = "Not the name of a region; an example is us-west-2."
+  }
+}
+
+variable "kubernetes_version" {
+  description = "Minor version of Kubernetes."
+  type        = string
+  default     = "1.35"
+
+  validation {
+    condition     = can(regex("^1\\.[0-9]{2}$", var.kubernetes_version))
+    error_message = "EKS takes a minor version such as 1.35, without a patch."
+  }
+}
+
+variable "vpc_cidr" {
+  description = "Address range of the VPC; a sixteenth of it goes to the nodes and pods of each zone."
+  type        = string
+  default     = "10.20.0.0/16"
+
+  validation {
+    condition     = can(cidrhost(var.vpc_cidr, 0)) && try(tonumber(split("/", var.vpc_cidr)[1]) >= 16 && tonumber(split("/", var.vpc_cidr)[1]) <= 20, false)
+    error_message = "An IPv4 range from /16 to /20: AWS takes nothing larger, and pods need addresses of their own."
+  }
+}
+
+variable "az_count" {
+  description = "In how many availability zones the subnets are; EKS and a Redis that fails over need two."
+  type        = number
+  default     = 2
+
+  validation {
+    condition     = contains([2, 3], var.az_count)
+    error_message = "Two or three zones."
+  }
+}
+
+variable "availability_zones" {
+  description = "The zones by name; empty: chosen among those that offer the inf2 type. Name them where the stack is to live for long, as AWS adds zones."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = contains([0, var.az_count], length(distinct(var.availability_zones)))
+    error_message = "None, or exactly az_count different zones."
+  }
+}
+
+variable "public_access_cidrs" {
+  description = "Who may reach the Kubernetes API from the internet; empty closes the public endpoint. Every request needs an IAM identity besides."
+  type        = list(string)
+  default     = ["0.0.0.0/0"]
+
+  validation {
+    condition     = alltrue([for cidr in var.public_access_cidrs : can(cidrhost(cidr, 0)) && !strcontains(cidr, ":")])
+    error_message = "Every entry is an IPv4 range such as 203.0.113.0/24."
+  }
+}
+
+variable "core_nodes" {
+  description = "Nodes of the operator, DNS, the Ray head and the load. Two at least: the load must not share the head's node."
+  type = object({
+    instance_type = optional(string, "m6i.xlarge")
+    count         = optional(number, 2)
+    disk_gib      = optional(number, 50)
+  })
+  default = {}
+
+  validation {
+    condition     = var.core_nodes.count >= 2 && var.core_nodes.count <= 20 && floor(var.core_nodes.count) == var.core_nodes.count
+    error_message = "From 2 to 20 core nodes."
+  }
+  validation {
+    condition     = var.core_nodes.disk_gib >= 20
+    error_message = "A node's disk has 20 GiB at least."
+  }
+}
+
+variable "inf2_nodes" {
+  description = "Nodes of the model, one replica each. Two at least keep the service through the loss of one."
+  type = object({
+    instance_type = optional(string, "inf2.8xlarge")
+    count         = optional(number, 2)
+    disk_gib      = optional(number, 200)
+  })
+  default = {}
+
+  validation {
+    condition     = startswith(var.inf2_nodes.instance_type, "inf2.")
+    error_message = "An inf2 type, such as inf2.8xlarge: the node image and the taint are Neuron's."
+  }
+  validation {
+    condition     = var.inf2_nodes.count >= 1 && var.inf2_nodes.count <= 20 && floor(var.inf2_nodes.count) == var.inf2_nodes.count
+    error_message = "From 1 to 20 inf2 nodes."
+  }
+  validation {
+    condition     = var.inf2_nodes.disk_gib >= 50
+    error_message = "An inf2 node's disk has 50 GiB at least: the Neuron image alone takes 20."
+  }
+}
+
+variable "enable_gcs_ha" {
+  description = "Whether Ray's global control store survives its head: makes the Redis that holds it."
+  type        = bool
+  default     = true
+}
+
+variable "redis" {
+  description = "Shape of that Redis: node type, and replicas besides the primary."
+  type = object({
+    node_type = optional(string, "cache.t4g.small")
+    replicas  = optional(number, 1)
+  })
+  default = {}
+
+  validation {
+    condition     = var.redis.replicas >= 1 && var.redis.replicas <= 5 && floor(var.redis.replicas) == var.redis.replicas
+    error_message = "From 1 to 5 replicas: without one there is nothing to fail over to."
+  }
+}
+
+variable "redis_auth_token" {
+  description = "Redis's password. It comes from Secrets Manager; Terraform keeps it in its state, so the state's bucket is encrypted and private."
+  type        = string
+  sensitive   = true
+  default     = null
+
+  validation {
+    condition     = !var.enable_gcs_ha || can(regex("^[a-zA-Z0-9!&#$^<>-]{16,128}$", var.redis_auth_token))
+    error_message = "With enable_gcs_ha an AUTH token as ElastiCache takes it is needed: 16 to 128 letters, digits or !&#$^<>-."
+  }
+}
+
+variable "admin_principal_arns" {
+  description = "IAM users and roles that administer the cluster besides the caller."
+  type        = set(string)
+  default     = []
+}
+
+variable "secrets_kms_key_arn" {
+  description = "Your own KMS key for Kubernetes Secrets; null leaves EKS's envelope encryption with AWS's key, which is always on."
+  type        = string
+  default     = null
+}
+
+variable "log_retention_days" {
+  description = "How long CloudWatch keeps the control plane's logs."
+  type        = number
+  default     = 14
+}
+
+variable "owner" {
+  description = "Whom to ask about this stack; a tag on everything."
+  type        = string
+  default     = "unknown"
+
+  validation {
+    condition     = can(regex("^[\\w .:/=+@-]{1,256}$", var.owner))
+    error_message = "1 to 256 letters, digits, spaces or _.:/=+@-, as AWS takes in tags."
+  }
+}
+
+variable "ttl_hours" {
+  description = "Hours after its creation from when a janitor may take the stack down; a tag on everything. 0: never."
+  type        = number
+  default     = 24
+
+  validation {
+    condition     = var.ttl_hours >= 0 && floor(var.ttl_hours) == var.ttl_hours
+    error_message = "Whole hours, or 0 for never."
+  }
+}
+
+variable "tags" {
+  description = "Further tags for everything."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = length(var.tags) <= 40 && alltrue([for key in keys(var.tags) : !startswith(lower(key), "aws:") && !startswith(key, "leeward:") && length(key) <= 128])
+    error_message = "At most 40 tags; keys of at most 128 characters that do not begin with aws: or leeward:."
+  }
+}
