@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
@@ -24,9 +23,9 @@ from drills.slos import Slo
 from drills.traffic import Phase, PhaseSeen, count
 from drills.verdict import Judgement, Verdict
 from drills.workers import WorkerProof
-from serving.records import Record, read_lines
+from serving.records import Record
 
-__all__ = ["BadEvidence", "Evidence", "EventSeen", "Paths", "of", "read_records", "write"]
+__all__ = ["BadEvidence", "EventSeen", "Evidence", "of"]
 
 
 class BadEvidence(ValueError):
@@ -107,7 +106,7 @@ class Evidence(Value):
     clock_offset_s: Seconds
     """The load's clock minus the observer's: subtract it from the times in records.jsonl."""
     definition: Drill
-    config: Annotated[dict[str, Any], Field(default_factory=dict)]
+    config: dict[str, Any] = Field(default_factory=dict)
     """How the target was configured, without secrets."""
 
     @property
@@ -116,8 +115,8 @@ class Evidence(Value):
         return self.fault_at if self.fault_at is not None else datetime.fromisoformat(self.started).timestamp()
 
     def to_json(self) -> str:
-        """The evidence as JSON, with a final newline; secrets in it replaced."""
-        return json.dumps(clean(self.model_dump(mode="json")), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        """The evidence as JSON, with a final newline."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -147,7 +146,7 @@ def of(
     zero = observation.fault_at if observation.fault_at is not None else _whole(observation.started)
     last = max((r.end - observation.clock_offset_s for r in those), default=observation.ended)
     recovered = judgement.recovered_at
-    return Evidence(
+    evidence = Evidence(
         verdict=judgement.verdict,
         headline=judgement.headline,
         why=judgement.why,
@@ -176,45 +175,10 @@ def of(
         pods=tuple(_rounded(span) for span in spans(observation.snapshots, zero)),
         clock_offset_s=observation.clock_offset_s,
         definition=drill,
-        config=clean(config or {}),
+        config=config or {},
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Paths:
-    """The files of one drill's evidence."""
-
-    evidence: Path
-    records: Path
-    junit: Path
-    report: Path
-
-
-def write(folder: Path, evidence: Evidence, records: Sequence[Record]) -> Paths:
-    """The four files of the evidence lie in the folder, which is made when missing."""
-    from drills import junit, report
-
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = Paths(*(folder / name for name in ("evidence.json", "records.jsonl", "junit.xml", "report.html")))
-    paths.evidence.write_text(evidence.to_json(), encoding="utf-8")
-    with paths.records.open("w", encoding="utf-8") as file:
-        file.writelines(replace(r, detail=clean(r.detail)).to_line() for r in records)
-    paths.junit.write_text(junit.xml(evidence), encoding="utf-8")
-    paths.report.write_text(report.html(evidence, records), encoding="utf-8")
-    return paths
-
-
-def read_records(path: Path) -> list[Record]:
-    """The records in that file.
-
-    Raises:
-        BadEvidence: it is not there, or a line of it is not a record.
-    """
-    try:
-        with path.open(encoding="utf-8") as file:
-            return list(read_lines(file))
-    except (OSError, ValueError) as error:
-        raise BadEvidence(f"{path} does not hold the records of a drill: {error}") from error
+    # Everything is cleaned, not only the configuration: an event quotes what some tool has printed.
+    return Evidence.model_validate(clean(evidence.model_dump()))
 
 
 def _requests(records: Sequence[Record]) -> Requests:
@@ -229,9 +193,7 @@ def _streams(records: Sequence[Record]) -> Streams:
 
 
 def _events(judgement: Judgement, zero: float) -> tuple[EventSeen, ...]:
-    return tuple(
-        EventSeen(t=round(e.t - zero, 3), what=clean(e.what), kind=e.kind, subject=e.subject, detail=clean(e.detail)) for e in judgement.events
-    )
+    return tuple(EventSeen(t=round(e.t - zero, 3), what=e.what, kind=e.kind, subject=e.subject, detail=e.detail) for e in judgement.events)
 
 
 def _rounded(span: PodSpan) -> PodSpan:

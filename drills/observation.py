@@ -8,13 +8,25 @@ and that must not look like "there are none".
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from drills._value import Seconds, Value
 
-__all__ = ["Answer", "DeploymentSeen", "Event", "EventKind", "HeadSeen", "LoadSeen", "Observation", "ReplicaSeen", "Snapshot", "Versions", "WorkerSeen"]
+__all__ = [
+    "Answer",
+    "DeploymentSeen",
+    "Event",
+    "EventKind",
+    "HeadSeen",
+    "LoadSeen",
+    "Observation",
+    "ReplicaSeen",
+    "Snapshot",
+    "Versions",
+    "WorkerSeen",
+]
 
 EventKind = Literal["fault", "milestone", "trouble", "note"]
 """How an event is drawn: the fault itself; a step towards recovery; something lost; anything else (listed, not drawn)."""
@@ -78,7 +90,7 @@ class Snapshot(Value):
     """The service at one moment."""
 
     t: Seconds
-    conditions: Annotated[dict[str, bool], Field(default_factory=dict)]
+    conditions: dict[str, bool] = Field(default_factory=dict)
     """Conditions of the RayService by type, True when their status is "True". `Ready` must be among them."""
     app_status: str | None = None
     """Of the Serve application, RUNNING when well; None when Ray could not be asked."""
@@ -140,7 +152,7 @@ class Versions(Value):
     ray: str = ""
     image: str = ""
     """Of the serving pods, with its digest."""
-    more: Annotated[dict[str, str], Field(default_factory=dict)]
+    more: dict[str, str] = Field(default_factory=dict)
     """Anything else worth keeping: model, Redis, Terraform, …"""
 
 

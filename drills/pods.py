@@ -10,7 +10,7 @@ from drills.observation import HeadSeen, Snapshot, WorkerSeen
 
 __all__ = ["PodSpan", "spans"]
 
-State = Literal["ready", "not-ready", "restarted"]
+State = Literal["ready", "not-ready"]
 
 
 class PodSpan(Value):
@@ -22,19 +22,20 @@ class PodSpan(Value):
     since: Seconds
     until: Seconds
     state: State
-    """restarted: not ready, and its Ray container was restarted since the drill began."""
+    restarts: int
+    """Of its Ray container, since the drill began."""
 
 
 def spans(snapshots: Sequence[Snapshot], zero: float) -> tuple[PodSpan, ...]:
     """The spans of all pods; a state lasts until the snapshot that shows another one."""
     found: list[PodSpan] = []
     open_: dict[str, PodSpan] = {}
-    restarts = {w.uid: w.restarts for w in (snapshots[0].workers if snapshots else ())}
+    restarts: dict[str, int] = {}
     for snapshot in snapshots:
         now = {span.uid: span for span in _at(snapshot, zero, restarts)}
         for uid, span in list(open_.items()):
             longer = span.model_copy(update={"until": snapshot.t - zero})
-            if uid in now and now[uid].state == span.state:
+            if uid in now and (now[uid].state, now[uid].restarts) == (span.state, span.restarts):
                 open_[uid] = longer
             else:
                 found.append(longer)
@@ -45,10 +46,12 @@ def spans(snapshots: Sequence[Snapshot], zero: float) -> tuple[PodSpan, ...]:
 
 def _at(snapshot: Snapshot, zero: float, restarts: dict[str, int]) -> list[PodSpan]:
     t = snapshot.t - zero
-    head = [] if snapshot.head is None else [_span("head", snapshot.head, t, False)]
-    return head + [_span("worker", w, t, w.restarts > restarts.setdefault(w.uid, w.restarts)) for w in snapshot.workers]
+    head = [] if snapshot.head is None else [_span("head", snapshot.head, t, restarts)]
+    return head + [_span("worker", worker, t, restarts) for worker in snapshot.workers]
 
 
-def _span(role: Literal["head", "worker"], pod: HeadSeen | WorkerSeen, t: float, restarted: bool) -> PodSpan:
-    state: State = "ready" if pod.ready else "restarted" if restarted else "not-ready"
-    return PodSpan(role=role, pod=pod.pod, uid=pod.uid, since=t, until=t, state=state)
+def _span(role: Literal["head", "worker"], pod: HeadSeen | WorkerSeen, t: float, restarts: dict[str, int]) -> PodSpan:
+    """The pod now; `restarts` keeps each pod's count when it was first seen, which is 0 of the drill."""
+    since = pod.restarts - restarts.setdefault(pod.uid, pod.restarts)
+    state: State = "ready" if pod.ready else "not-ready"
+    return PodSpan(role=role, pod=pod.pod, uid=pod.uid, since=t, until=t, state=state, restarts=since)

@@ -9,7 +9,10 @@ __all__ = ["HIDDEN", "clean"]
 
 HIDDEN = "***"
 
-_NAMES = re.compile(r"(password|passwd|secret|credential|authorization|private_?key|access_?key|auth_?token|hf_?token|session_?token|kubeconfig)", re.I)
+_NAMES = re.compile(
+    r"password|passwd|secret|credential|authorization|private_?key|access_?key|auth_?token|hf_?token|session_?token|kubeconfig",
+    re.IGNORECASE,
+)
 _VALUES = re.compile(
     r"hf_[A-Za-z0-9]{16,}"  # Hugging Face
     r"|(?:AKIA|ASIA)[A-Z0-9]{16}"  # AWS access key id
@@ -18,9 +21,11 @@ _VALUES = re.compile(
     r"|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"  # user:password in a URL
     r"|(?<=[Bb]earer )[\w.~+/-]{12,}=*"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----",
-    re.S,
+    re.DOTALL,
 )
-_PAIRS = re.compile(r"((?:password|secret|auth_?token|hf_?token|session_?token|access_?key)\w*[\"']?\s*[=:]\s*[\"']?)[^\s\"',&]+", re.I)
+_PAIRS = re.compile(
+    r"((?:password|secret|auth_?token|hf_?token|session_?token|access_?key)\w*[\"']?\s*[=:]\s*[\"']?)[^\s\"',&]+", re.IGNORECASE
+)
 
 
 def clean(value: Any) -> Any:
@@ -35,4 +40,4 @@ def clean(value: Any) -> Any:
 
 
 def _secret(name: object, value: Any) -> bool:
-    return isinstance(name, str) and isinstance(value, str) and bool(value) and _NAMES.search(name) is not None
+    return isinstance(name, str) and not isinstance(value, bool | int | float | None) and bool(value) and _NAMES.search(name) is not None

@@ -63,12 +63,26 @@ def _counts(limits: Slos, records: Sequence[Record]) -> list[Slo]:
     streams = [r for r in records if r.kind == "stream"]
     failed, lost = sum(not r.ok for r in short), sum(not r.ok for r in streams)
     wrong = sum(r.outcome == "wrong" for r in records)
-    ends = ", ".join(f"{n} {how}" for how, n in count(streams).items() if n and how != "finished")
-    lost_text = f"{lost} of {len(streams)}" + (f" ({ends})" if lost else "")
+    ends = ", ".join(f"{n:,} {how}" for how, n in count(streams).items() if n and how != "finished")
+    lost_text = f"{lost:,} of {len(streams):,}" + (f" ({ends})" if lost else "")
     return [
-        _most("failed-requests", "Failed requests", limits.max_failed_requests, failed, f"{failed} of {len(short)}", _at_most(limits.max_failed_requests)),
+        _most(
+            "failed-requests",
+            "Failed requests",
+            limits.max_failed_requests,
+            failed,
+            f"{failed:,} of {len(short):,}",
+            _at_most(limits.max_failed_requests),
+        ),
         _most("lost-streams", "Lost streams", limits.max_lost_streams, lost, lost_text, _at_most(limits.max_lost_streams)),
-        _most("wrong-answers", "Wrong answers", limits.max_wrong_answers, wrong, f"{wrong} of {len(records)}", _at_most(limits.max_wrong_answers)),
+        _most(
+            "wrong-answers",
+            "Wrong answers",
+            limits.max_wrong_answers,
+            wrong,
+            f"{wrong:,} of {len(records):,}",
+            _at_most(limits.max_wrong_answers),
+        ),
     ]
 
 
@@ -80,13 +94,17 @@ def _p99(phase: PhaseSeen, limit: float) -> Slo:
 
 def _gap(limits: Slos, streams: Sequence[Record]) -> Slo:
     gap = max((longest_gap_s(r) for r in streams), default=0.0)
-    return _most("token-gap", "Longest silence in a stream", limits.max_token_gap_s, gap, f"{gap:.2f} s", f"at most {limits.max_token_gap_s:g} s")
+    return _most(
+        "token-gap", "Longest silence in a stream", limits.max_token_gap_s, gap, f"{gap:.2f} s", f"at most {limits.max_token_gap_s:g} s"
+    )
 
 
 def _recovery(limits: Slos, observation: Observation, recovery_s: float | None) -> Slo:
     watched = observation.ended - (observation.fault_at or observation.started)
     actual = f"not within {watched:.0f} s" if recovery_s is None else f"{recovery_s:.1f} s"
-    return _most("recovery", "Recovered, redundancy included", limits.max_recovery_s, recovery_s, actual, f"within {limits.max_recovery_s:g} s")
+    return _most(
+        "recovery", "Recovered, redundancy included", limits.max_recovery_s, recovery_s, actual, f"within {limits.max_recovery_s:g} s"
+    )
 
 
 def _untouched(limits: Slos, workers: Sequence[WorkerProof]) -> Slo:
@@ -116,4 +134,3 @@ def missing_at_the_end(drill: Drill, observation: Observation) -> list[str]:
     known = next((s.answer for s in reversed(observation.snapshots) if s.answer is not None), None)
     whole = whole if whole.answer else whole.model_copy(update={"answer": known})
     return list(dict.fromkeys(judge(whole, drill.steady_state) + not_redundant(before, whole)))
-

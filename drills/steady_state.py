@@ -38,7 +38,9 @@ def judge_traffic(records: Iterable[Record], load: Load) -> list[str]:
         reasons.append("no stream has finished yet")
     if failed:
         first = failed[0]
-        reasons.append(f"{len(failed)} of {len(seen)} requests failed before the fault (first: {first.kind} {first.outcome} {first.detail})".rstrip())
+        reasons.append(
+            f"{len(failed)} of {len(seen)} requests failed before the fault (first: {first.kind} {first.outcome} {first.detail})".rstrip()
+        )
     if late > 0.05 * len(seen):
         reasons.append(f"{late} of {len(seen)} requests were sent more than {LATE_S:.0f} s late: the load generator has too little CPU")
     return reasons

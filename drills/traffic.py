@@ -22,7 +22,20 @@ from typing import Literal, get_args
 from drills._value import Value
 from serving.records import Outcome, Record
 
-__all__ = ["PHASES", "Phase", "PhaseSeen", "count", "longest_gap_s", "lost_at", "nearest_rank", "on_observers_clock", "phase_of", "phases_seen", "seen", "split"]
+__all__ = [
+    "PHASES",
+    "Phase",
+    "PhaseSeen",
+    "count",
+    "longest_gap_s",
+    "lost_at",
+    "nearest_rank",
+    "on_observers_clock",
+    "phase_of",
+    "phases_seen",
+    "seen",
+    "split",
+]
 
 Phase = Literal["before", "during", "after"]
 PHASES: tuple[Phase, ...] = get_args(Phase)

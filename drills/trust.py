@@ -16,9 +16,7 @@ ON_TIME = 0.95
 """Share of the load that must have been sent on time, in all and between fault and recovery."""
 
 
-def doubts(
-    drill: Drill, observation: Observation, records: Sequence[Record], before: PhaseSeen, recovered_at: float | None
-) -> list[str]:
+def doubts(drill: Drill, observation: Observation, records: Sequence[Record], before: PhaseSeen, recovered_at: float | None) -> list[str]:
     """Why the measurement is not to be trusted; records on the observer's clock. Empty: it is."""
     load = observation.load
     if not records:
@@ -27,7 +25,12 @@ def doubts(
         return ["the load generator could not be asked what it sent, so the records may be incomplete"]
     offset = observation.clock_offset_s
     load = load.model_copy(update={"started": load.started - offset, "stopped": load.stopped - offset})
-    return [*_records(records, load), *_fault(drill, observation), *_already(drill, before), *_sent(drill, observation, records, load, recovered_at)]
+    return [
+        *_records(records, load),
+        *_fault(drill, observation),
+        *_already(drill, before),
+        *_sent(drill, observation, records, load, recovered_at),
+    ]
 
 
 def _records(records: Sequence[Record], load: LoadSeen) -> list[str]:

@@ -13,8 +13,8 @@ from serving.records import Record
 
 __all__ = ["headline", "why"]
 
-MOST_EVENTS = 4
-"""Events that one sentence names; the report lists them all."""
+MOST_OBJECTS = 3
+"""Objects that one sentence names; the report lists them all."""
 
 
 def headline(verdict: str, drill: Drill, records: Sequence[Record], recovery_s: float | None, why: Sequence[str]) -> str:
@@ -50,8 +50,8 @@ def why(
     fault_at = observation.fault_at or observation.started
     sentences = []
     if failed.keys() & {"failed-requests", "lost-streams", "wrong-answers"}:
-        sentences += [*_losses(drill, records, fault_at), *_meanwhile(drill, records, events, fault_at)]
-    sentences += _touched(drill, workers, events, fault_at) if "workers" in failed else []
+        sentences += [*_losses(drill, records, fault_at), *_meanwhile(records, events, fault_at)]
+    sentences += _touched(workers, events, fault_at) if "workers" in failed else []
     if sentences or failed.keys() & {"recovery", "redundancy"}:
         sentences += _storage(observation)
     told = {"failed-requests", "lost-streams", "wrong-answers", "workers"}
@@ -73,45 +73,50 @@ def _losses(drill: Drill, records: Sequence[Record], fault_at: float) -> list[st
     short, streams = _kinds(records)
     parts = []
     for those, what in ((short, "short request"), (streams, "stream")):
-        ends = ", ".join(f"{n} {how}" for how, n in count(those).items() if n and how != "finished")
+        ends = ", ".join(f"{n:,} {how}" for how, n in count(those).items() if n and how != "finished")
         if ends:
-            parts.append(f"{sum(not r.ok for r in those)} of {_n(len(those), what)} ({ends})")
-    moments = [lost_at(r) - fault_at for r in lost]
-    return [f"{' and '.join(parts)} were lost: the first {_when(min(moments), drill)}, the last {_when(max(moments), drill)}."]
+            parts.append(f"{sum(not r.ok for r in those):,} of {_n(len(those), what)} ({ends})")
+    first, last = min(map(lost_at, lost)) - fault_at, max(map(lost_at, lost)) - fault_at
+    fault = f"the fault ({drill.title.lower()})"
+    return [f"{' and '.join(parts)} were lost: the first {_when(first, fault)}, the last {_when(last, 'it')}."]
 
 
-def _when(t: float, drill: Drill) -> str:
-    side = "after" if t >= 0 else "before"
-    return f"{abs(t):.1f} s {side} the fault ({drill.title.lower()})"
+def _when(t: float, of: str) -> str:
+    return f"{abs(t):.1f} s {'after' if t >= 0 else 'before'} {of}"
 
 
-def _meanwhile(drill: Drill, records: Sequence[Record], events: Sequence[Event], fault_at: float) -> list[str]:
-    """What the cluster showed until the last loss: the first trouble of each sort on each object."""
+def _meanwhile(records: Sequence[Record], events: Sequence[Event], fault_at: float) -> list[str]:
+    """What the cluster showed until the last loss, object by object: the first trouble of each sort."""
     last = max((lost_at(r) for r in records if not r.ok), default=fault_at)
-    trouble: dict[tuple[str, str], Event] = {}
+    trouble: dict[str, dict[str, float]] = {}
     for event in events:
         # The snapshot that shows the cause may come a little after the last loss.
-        if event.kind == "trouble" and fault_at <= event.t <= last + 10:
-            trouble.setdefault((event.what, event.subject), event)
+        if event.kind == "trouble" and fault_at <= event.t <= last + 10 and event.what != "endpoint lost":
+            trouble.setdefault(event.subject or "the service", {}).setdefault(event.what, event.t - fault_at)
     if not trouble:
         return ["Kubernetes and Ray showed nothing unusual meanwhile."]
-    told = [f"{e.what} ({e.subject}) {e.t - fault_at:.0f} s" if e.subject else f"{e.what} {e.t - fault_at:.0f} s" for e in trouble.values()]
-    more = f", and {len(told) - MOST_EVENTS} more" if len(told) > MOST_EVENTS else ""
-    return [f"Meanwhile, after the fault: {', '.join(told[:MOST_EVENTS])}{more}."]
+    told = [f"{subject}: " + ", ".join(f"{what} after {t:.0f} s" for what, t in those.items()) for subject, those in trouble.items()]
+    more = f"; and {len(told) - MOST_OBJECTS} more objects" if len(told) > MOST_OBJECTS else ""
+    return [f"Meanwhile Kubernetes and Ray showed {'; '.join(told[:MOST_OBJECTS])}{more}."]
 
 
-def _touched(drill: Drill, workers: Sequence[WorkerProof], events: Sequence[Event], fault_at: float) -> list[str]:
+def _touched(workers: Sequence[WorkerProof], events: Sequence[Event], fault_at: float) -> list[str]:
     sentences = []
     for worker in workers:
         if worker.touched and worker.uid_before is not None:
-            at = next((e.t for e in events if e.subject == worker.pod and e.what in ("worker restarted", "worker gone") and e.t >= fault_at), None)
-            when = f", {_when(at - fault_at, drill)}" if at is not None else ""
-            sentences.append(f"Worker {worker.pod} was touched: {', '.join(worker.touched)}{when}.")
+            at = next(
+                (e.t for e in events if e.subject == worker.pod and e.what in ("worker restarted", "worker gone") and e.t >= fault_at), None
+            )
+            when = f" ({_when(at - fault_at, 'the fault')})" if at is not None else ""
+            first, *others = worker.touched
+            sentences.append(f"Worker {worker.pod} was touched: {first}{when}{''.join(f'; {other}' for other in others)}.")
     return sentences
 
 
 def _storage(observation: Observation) -> list[str]:
     storage = observation.before.gcs_storage if observation.before else None
     if storage is False:
-        return ["GCS fault tolerance is off: the head kept the cluster's state in its own memory, so the workers lost their cluster with it."]
+        return [
+            "GCS fault tolerance is off: the head kept the cluster's state in its own memory, so the workers lost their cluster with it."
+        ]
     return [] if storage else ["Whether GCS fault tolerance is on could not be seen."]

@@ -56,7 +56,7 @@ def _proof(worker: WorkerSeen, now: WorkerSeen | None, before: Snapshot, after: 
     elif not same:
         touched.append("the pod was replaced")
     elif restarts:
-        touched.append(f"restarted {restarts} time{'s' if restarts > 1 else ''}")
+        touched.append("restarted" if restarts == 1 else f"restarted {restarts} times")
     if replicas_before is None or replicas_after is None:
         touched.append("unknown: Ray could not be asked for its replicas")
     elif now is not None and replicas_before != replicas_after:
@@ -76,4 +76,6 @@ def _proof(worker: WorkerSeen, now: WorkerSeen | None, before: Snapshot, after: 
 def _newcomer(worker: WorkerSeen, after: Snapshot) -> WorkerProof:
     """A worker that came during the drill. It is no touched one: the one it stands in for counts already."""
     replicas = after.replicas_on(worker.pod)
-    return WorkerProof(pod=worker.pod, uid_before=None, uid_after=worker.uid, restarts=worker.restarts, node=worker.node, replicas_after=replicas)
+    return WorkerProof(
+        pod=worker.pod, uid_before=None, uid_after=worker.uid, restarts=worker.restarts, node=worker.node, replicas_after=replicas
+    )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
 from pathlib import Path
 
 from localcloud import debian, paths, settings
@@ -24,7 +23,12 @@ _DEADLINE = 900.0
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*")
 """As the slim images of Debian do; dpkg goes on leaving it out of what is installed later."""
 _KEPT = "/usr/share/doc/*/copyright"
-_APT_CONFIG = 'Apt::AutoRemove::SuggestsImportant "false"; Acquire::Languages "none"; Dir::Cache::pkgcache ""; Dir::Cache::srcpkgcache "";'
+_APT_CONFIG = (
+    'Apt::AutoRemove::SuggestsImportant "false";',
+    'Acquire::Languages "none";',
+    'Dir::Cache::pkgcache "";',  # 87 MB that the next apt-get update makes again
+    'Dir::Cache::srcpkgcache "";',
+)
 
 
 def recipe() -> Recipe:
@@ -53,23 +57,28 @@ def _make(mirrors: Mirrors, work: Workspace, say: Say) -> None:
     log = paths.build_logs_dir() / f"{NAME}.log"
     log.unlink(missing_ok=True)
     layer = work.scratch / "layer.tar"
-    command = arguments(mirrors, debian.options(), layer)
-    environment = {**os.environ, "TMPDIR": str(work.scratch), "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
+    stays, goes = work.scratch / "90small", work.scratch / "machine.conf"
+    stays.write_text("\n".join(_APT_CONFIG) + "\n")
+    goes.write_text("\n".join([*_APT_CONFIG, *(f"{name} {quoted(value)};" for name, value in debian.options().items())]) + "\n")
+    command = arguments(mirrors, layer, stays, goes)
+    environment = {**os.environ, "TMPDIR": str(work.scratch), "LC_ALL": "C"}
     run(command, what="making the base image", log=log, say=say, deadline=_DEADLINE, follow=_status, env=environment)
     config = {"Cmd": ["bash"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
     write_archive(work.out / ARCHIVE, settings.BASE_IMAGE, layer, config)
 
 
-def arguments(mirrors: Mirrors, options: Mapping[str, str], layer: Path) -> list[str]:
-    """The command that writes the image's only layer."""
-    command = ["mmdebstrap", "--variant=minbase", "--format=tar", f"--keyring={KEYRING}"]
-    command += [f"--aptopt={name} {quoted(value)}" for name, value in options.items()]
+def arguments(mirrors: Mirrors, layer: Path, stays: Path, goes: Path) -> list[str]:
+    """The command that writes the image's only layer.
+
+    `stays` is apt's configuration in the image, `goes` the one while it is made: this machine's proxy, which may hold
+    a password, is in a file (not among the arguments, which everybody may read) and not in the image.
+    """
+    command = ["mmdebstrap", "--variant=minbase", "--format=tar", f"--keyring={KEYRING}", f"--aptopt={goes}"]
     command += [f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT] + [f"--dpkgopt=path-include={_KEPT}"]
     if mirrors.main.startswith("https:") or mirrors.security.startswith("https:"):
         command.append("--include=ca-certificates")
-    # The machine's proxy may hold a password: it is no part of the image.
     command.append('--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"')
-    command.append(f"--customize-hook=echo '{_APT_CONFIG}' > \"$1/etc/apt/apt.conf.d/90small\"")
+    command.append(f"--customize-hook=upload {stays} /etc/apt/apt.conf.d/{stays.name}")
     return [*command, settings.DEBIAN_SUITE, str(layer), *sources(mirrors)]
 
 

@@ -42,9 +42,11 @@ def write_private(path: Path, text: str) -> Path:
     return path
 
 
-def keeping(folder: Path, services: Sequence[Service], *, setup: Sequence[Sequence[str]] = (), restart: bool = True) -> list[str]:
-    """The command, for a box, that runs `setup` and keeps the services running."""
-    specification = {"setup": list(setup), "services": [asdict(service) for service in services], "restart": restart}
+def keeping(
+    folder: Path, services: Sequence[Service], *, setup: Sequence[Sequence[str]] = (), restart: bool = True, fds: Sequence[int] = ()
+) -> list[str]:
+    """The command, for a box, that runs `setup` and keeps the services running; only file descriptors in `fds` reach them."""
+    specification = {"setup": setup, "services": [asdict(service) for service in services], "restart": restart, "fds": fds}
     file = write_private(folder / "services.json", json.dumps(specification, indent=1))
     return [sys.executable, "-I", "-S", str(RUNNER), str(file)]
 
@@ -74,18 +76,23 @@ class Box:
     def check(self, log: Path | None = None) -> None:
         """Raises MachineError, with the last lines of the log, when the box is dead."""
         if not self.running:
-            raise MachineError(f"{self.name} ended with {self._process.returncode}. Last lines of {log or self.log}:\n{tail(log or self.log)}")
+            log = log or self.log
+            raise MachineError(f"{self.name} ended with {self._process.returncode}. Last lines of {log}:\n{tail(log)}")
+
+    def first_process(self) -> int | None:
+        """The pid, seen from here, of the box's process 1; None while or when there is none."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        try:
+            return next((int(pid) for pid in children.read_text().split()), None)
+        except OSError:
+            return None
 
     def kill(self, within: float = 15.0) -> None:
         """Every process of the box is gone and reaped."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        victims = [self._process.pid]
-        with contextlib.suppress(OSError):
-            # unshare(1) reaps its child, and the child (process 1) ends last of all: then the whole box is gone.
-            victims = [int(pid) for pid in children.read_text().split()] or victims
-        for pid in victims if self.running else ():
+        if self.running:
+            # unshare(1) reaps process 1, and that ends last of all: then the whole box is gone.
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(self.first_process() or self._process.pid, signal.SIGKILL)
         try:
             self._process.wait(within)
         except subprocess.TimeoutExpired as error:
@@ -93,9 +100,6 @@ class Box:
 
 
 def _as_root_of(group: str, command: Sequence[str]) -> list[str]:
-    """Enters the group, makes it the root of a cgroup namespace, and leaves it itself for a child group.
-
-    The child is there because a version 2 group that holds processes cannot hand controllers to its children.
-    """
-    cgroups.create(f"{group}/init")
-    return cgroups.join([group], ["unshare", "--cgroup", *cgroups.join([f"{group}/init"], command)])
+    """Enters the group, makes it the root of a cgroup namespace, then moves into its child `init`."""
+    cgroups.create_root(group)
+    return cgroups.join(group, ["unshare", "--cgroup", *cgroups.join(f"{group}/{cgroups.INIT}", command)])

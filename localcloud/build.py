@@ -139,7 +139,9 @@ def parser() -> argparse.ArgumentParser:
 
 Everything is kept in {paths.cache_dir()} (logs/ holds the last log of each step);
 deleting that folder is safe while no cloud runs. About 6 minutes on two cores the first time, under a second after."""
-    return argparse.ArgumentParser(prog="python -m localcloud build", description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return argparse.ArgumentParser(
+        prog="python -m localcloud build", description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
 
 def main(argv: Sequence[str]) -> int:

@@ -40,7 +40,9 @@ class _Children:
         self._running: dict[subprocess.Popen[bytes], bool] = {}
         self._stopping = False
 
-    def start(self, argv: Sequence[str], log: BinaryIO, env: Mapping[str, str], cwd: Path | None, interruptible: bool) -> subprocess.Popen[bytes]:
+    def start(
+        self, argv: Sequence[str], log: BinaryIO, env: Mapping[str, str], cwd: Path | None, interruptible: bool
+    ) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._stopping:
                 raise BuildError("interrupted")
@@ -103,6 +105,7 @@ def run(
     log: Path,
     say: Say,
     deadline: float,
+    doing: str = "running",
     follow: Follow | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
@@ -110,7 +113,7 @@ def run(
 ) -> None:
     """The program ended with 0 within `deadline` seconds; its output is appended to `log`.
 
-    `follow` sees each line of output; what it returned last is said every SAY_EVERY seconds. A program that may be
+    `follow` sees each line of output; what it returned last (`doing`, before) is said every SAY_EVERY seconds. A program that may be
     interrupted also dies with this process, even when that is killed. Raises BuildError, with the log's last lines.
     """
     if interruptible and (setpriv := shutil.which("setpriv")):
@@ -126,7 +129,7 @@ def run(
         except FileNotFoundError as error:
             raise BuildError(f"{what}: {argv[0]} is not installed") from error
         try:
-            code = _watch(child, source, follow, say, started, deadline)
+            code = _watch(child, source, follow or (lambda _: doing), doing, say, started + deadline)
         finally:
             _children.ended(child)
     took = seconds(time.monotonic() - started)
@@ -140,23 +143,22 @@ def _ending(code: int) -> str:
     return f"exit code {code}" if code > 0 else f"signal {signal.Signals(-code).name}"
 
 
-def _watch(
-    child: subprocess.Popen[bytes], source: BinaryIO, follow: Follow | None, say: Say, started: float, deadline: float
-) -> int | None:
-    """The exit code, or None when the program had to be stopped at the deadline."""
-    status, next_line, unfinished = "", started + SAY_EVERY, b""
+def _watch(child: subprocess.Popen[bytes], source: BinaryIO, follow: Follow, status: str, say: Say, deadline: float) -> int | None:
+    """The exit code, or None when the program had to be stopped at the deadline (monotonic time)."""
+    started, unfinished = time.monotonic(), b""
+    next_line = started + SAY_EVERY
     while True:
         code = child.poll()
         *lines, unfinished = (unfinished + source.read()).split(b"\n")
         for line in lines:
-            status = follow(line.decode(errors="replace")) if follow else ""
+            status = follow(line.decode(errors="replace"))
+        now = time.monotonic()
         if code is not None:
             return code
-        now = time.monotonic()
-        if now - started > deadline:
+        if now > deadline:
             end(child)
             return None
         if now >= next_line:
             next_line = now + SAY_EVERY
-            say(f"{seconds(now - started)}: {status or 'running'}")
+            say(f"{seconds(now - started)}: {status}")
         time.sleep(_POLL)

@@ -38,8 +38,9 @@ def os_release(path: Path = Path("/etc/os-release")) -> dict[str, str]:
 
 def query(*argv: str) -> str:
     """Output of a quick question to one of the apt and dpkg programs, in plain English."""
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
     try:
-        out = subprocess.run(argv, capture_output=True, text=True, timeout=60, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"})
+        out = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60, env=environment)
     except FileNotFoundError as error:
         raise BuildError(f"{argv[0]} is not there: Leeward's embedded cloud needs Debian 12 or newer") from error
     if out.returncode != 0 and out.stderr.strip():

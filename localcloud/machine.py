@@ -9,7 +9,7 @@ text becomes the resource's failure reason.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class MachineError(RuntimeError):
@@ -73,6 +73,12 @@ class Machine(Protocol):
     def remove_addon(self, cluster: str, name: str) -> None:
         """The add-on's workload is gone."""
 
+    def bind_access_policy(self, cluster: str, group: str, role: str, namespace: str | None) -> None:
+        """Members of the Kubernetes group `group` have the ClusterRole `role`: everywhere, or in that namespace alone.
+
+        A namespace that does not exist yet is no error: the binding holds once it does.
+        """
+
     def create_redis(self, name: str, *, replicas: int, auth_token: str | None, tls: bool, parameters: dict[str, str]) -> Redis:
         """One primary and `replicas` replicas in sync, behind an address that follows the primary."""
 
@@ -87,3 +93,11 @@ class Machine(Protocol):
 
     def registry(self) -> str:
         """`ip:port` of the image registry that nodes pull from."""
+
+
+@runtime_checkable
+class Inventoried(Protocol):
+    """A machine that can list the real things it made; optional."""
+
+    def inventory(self) -> dict[str, list[str]]:
+        """What is left of what AWS calls caused, by kind (nodes, redis, ...): empty once all was deleted again."""

@@ -117,7 +117,16 @@ def _update(log: Path, say: Say) -> None:
 def _apt(command: Sequence[str], what: str, log: Path, say: Say) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C", "NEEDRESTART_MODE": "l"}
     # Not interruptible: dpkg stopped half-way leaves the machine's packages half configured.
-    run(command, what=what, log=log, say=say, deadline=_DEADLINE, follow=lambda line: line.strip()[:70], env=environment, interruptible=False)
+    run(
+        command,
+        what=what,
+        log=log,
+        say=say,
+        deadline=_DEADLINE,
+        follow=lambda line: line.strip()[:70],
+        env=environment,
+        interruptible=False,
+    )
 
 
 def _without_daemons(command: Sequence[str], log: Path, say: Say) -> None:

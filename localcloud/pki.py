@@ -40,10 +40,10 @@ class Authority:
         self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(f"leeward {name}")
-        builder = _builder(self._name, self._name, self._key).add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        self._certificate = builder.add_extension(_usage(signs_certificates=True), critical=True).sign(self._key, hashes.SHA256())
+        builder = _builder(self._name, self._name, self._key, self._key, _usage(signs_certificates=True))
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         self.certificate = folder / f"{name}.crt"
-        self.pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
+        self.pem = builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
         write_private(self.certificate, self.pem)
 
     def client(self, file: str, user: str, groups: Sequence[str] = ()) -> Pair:
@@ -57,8 +57,8 @@ class Authority:
 
     def _issue(self, file: str, subject: x509.Name, addresses: Iterable[str], *purposes: x509.ObjectIdentifier) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(subject, self._name, key).add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
+        builder = _builder(subject, self._name, key, self._key, _usage(signs_certificates=False))
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         if names := [_alternative(address) for address in addresses]:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -81,7 +81,10 @@ def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
     return key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey, usage: x509.KeyUsage
+) -> x509.CertificateBuilder:
+    """What every certificate has. Key identifiers are there because Python refuses a chain without them from 3.13 on."""
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -91,6 +94,9 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _CLOCK_SKEW)
         .not_valid_after(now + _LIFE)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
     )
 
 

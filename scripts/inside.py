@@ -36,7 +36,7 @@ class Services:
         for name, argv in list(self.programs.items())[len(self.pids) :]:
             if self.pids and not _answers(self.gate):
                 return
-            popen = subprocess.Popen(argv, stdin=subprocess.DEVNULL, preexec_fn=_own_session)
+            popen = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)
             self.pids[popen.pid] = name
             popen.returncode = 0  # buried by `reap`, not by subprocess
             say(f"started {name} (pid {popen.pid} in here)")
@@ -67,12 +67,6 @@ class Services:
         return not word
 
 
-def _own_session() -> None:
-    # Prefect's worker turns SIGTERM into SIGINT: one that inherited an ignored SIGINT would never stop.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.setsid()
-
-
 def _answers(url: str) -> bool:
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=2):
@@ -89,6 +83,8 @@ def say(text: str) -> None:
 def main() -> int:
     """Runs until a program ends (exit code 1), the starter is gone (2), or SIGTERM comes (0)."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Prefect's worker turns SIGTERM into SIGINT: one that inherited an ignored SIGINT would never stop.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     first = b""
     while not first.endswith(b"\n"):
         byte = os.read(0, 1)

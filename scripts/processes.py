@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,10 +44,8 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal, unless the process is gone."""
         if self.alive:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
-            except ProcessLookupError:
-                pass
 
     def gone_within(self, seconds: float) -> bool:
         """Waits for the end; False when it still runs after `seconds`."""
@@ -83,7 +81,7 @@ def read_record(path: Path) -> tuple[Process, dict[str, object]] | None:
     try:
         raw = json.loads(path.read_text())
         return Process(raw.pop("pid"), raw.pop("started")), raw
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

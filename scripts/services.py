@@ -19,11 +19,21 @@ from signal import SIGKILL
 
 from scripts import inside
 from scripts.forward import Forward
-from scripts.places import LOGS, PREFECT_HOME, PYTHON, ROOT, RUN, TEMPORARY, VENV, private_folder
+from scripts.places import (
+    LOGS,
+    PREFECT_HOME,
+    PYTHON,
+    ROOT,
+    RUN,
+    TEMPORARY,
+    VENV,
+    private_folder,
+)
 from scripts.prefect_api import Api, wait_until
 from scripts.processes import Process, children, namespaces, read_record, write_record
 
-POOL = "local-process"
+POOL = "leeward"
+"""The work pool that prefect.yaml names; the worker makes it."""
 RECORD = RUN / "services.json"
 LOG = LOGS / "services.log"
 START_S = 120.0
@@ -64,6 +74,7 @@ def prefect_environment(api_url: str, path: Iterable[Path]) -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_"))},
         "PATH": os.pathsep.join(search),
         "PYTHONPATH": str(ROOT),
+        "LEEWARD_HOME": str(ROOT),
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(TEMPORARY),
         "DO_NOT_TRACK": "1",
@@ -105,7 +116,8 @@ def start(*, api_port: int | None = None, path: Sequence[Path] = (), forwards: S
             start_new_session=True,
         )
     process = Process.of(lifeline.pid)
-    assert process and lifeline.stdin, "unshare is there until it is waited for"
+    assert process, "unshare cannot be gone: nobody has waited for it"
+    assert lifeline.stdin
     write_record(RECORD, process, api_url=api_url)
     lifeline.stdin.write(json.dumps({"programs": _programs(api_url, forwards), "gate": f"{api_url}/health"}).encode() + b"\n")
     lifeline.stdin.flush()

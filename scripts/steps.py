@@ -28,6 +28,10 @@ class Step:
     env: Mapping[str, str] = field(default_factory=dict)
     echo: bool = True
     """Show its output line by line; else only the beginning, the end, and a sign of life."""
+    contained: bool = True
+    """Whatever it starts ends with it, and it ends with us. False for what is meant to leave something running."""
+    within_s: float = 3600
+    """It has failed when it runs for longer. An hour: compiling everything on one slow core."""
 
 
 class StepFailed(RuntimeError):
@@ -44,7 +48,7 @@ class _Running:
         self._last = "no output yet"
         with log.open("wb") as out:
             self.popen = subprocess.Popen(
-                contained(list(step.argv)),
+                contained(list(step.argv)) if step.contained else list(step.argv),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -103,12 +107,15 @@ def run(steps: Sequence[Step], logs: Path, say: Say, *, every: float = 0.1) -> N
 def _ended(one: _Running, say: Say) -> bool:
     code = one.popen.poll()
     one.tell(say)
+    took = time.monotonic() - one.start
+    if code is None and took > one.step.within_s:
+        raise StepFailed(f"{one.step.name} was not done after {duration(took)}. {_tail(one.log)}")
     if code is None:
         return False
     if code != 0:
         raise StepFailed(f"{one.step.name} failed (exit code {code}). {_tail(one.log)}")
-    if time.monotonic() - one.start > 2:
-        say(one.step.name, f"done in {duration(time.monotonic() - one.start)}")
+    if took > 2:
+        say(one.step.name, f"done in {duration(took)}")
     return True
 
 

@@ -16,11 +16,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from scripts.places import ROOT, STATE, cache_dir
@@ -68,13 +68,12 @@ def uv() -> Path:
 
 def _install_uv(target: Path) -> None:
     """The pinned uv stands at `target`: pip checks its hash, and only the finished file is moved there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as draft:
-        venv = Path(draft) / "venv"
+    with _draft(target) as draft:
+        venv = draft / "venv"
         _make_venv(venv)
         say(f"installing {UV_REQUIREMENT.name} into {target.parent}")
         pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:"]
-        if subprocess.run([*pip, "-r", str(UV_REQUIREMENT)]).returncode:
+        if subprocess.run([*pip, "-r", str(UV_REQUIREMENT)], check=False).returncode:
             raise ToolMissing("pip could not install uv (its message is above); install uv yourself, or mend the package index")
         (venv / "bin" / "uv").replace(target)
 
@@ -82,14 +81,16 @@ def _install_uv(target: Path) -> None:
 def _make_venv(venv: Path) -> None:
     """A virtual environment with pip. Debian keeps ensurepip in a package of its own, which is installed when missing."""
     make = [sys.executable, "-m", "venv", str(venv)]
-    if subprocess.run(make, stdout=subprocess.DEVNULL).returncode == 0:
+    if subprocess.run(make, stdout=subprocess.DEVNULL, check=False).returncode == 0:
         return
     shutil.rmtree(venv, ignore_errors=True)
     package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
     say(f"this Python has no ensurepip: installing the Debian package {package}")
     apt = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-qq", "-y", "--no-install-recommends", package], make):
-        if subprocess.run(command, env=apt, stdout=subprocess.DEVNULL).returncode:
+    # Another step may be using apt at the same time: wait for it.
+    get = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"]
+    for command in ([*get, "update"], [*get, "install", "-y", "--no-install-recommends", package], make):
+        if subprocess.run(command, env=apt, stdout=subprocess.DEVNULL, check=False).returncode:
             raise ToolMissing(f"`{' '.join(command)}` failed (its message is above); install uv or python3-venv yourself")
 
 
@@ -129,10 +130,9 @@ def unpack_checked(url: str, sha256: str, member: str, target: Path) -> None:
     Raises:
         ToolMissing: no answer, or another content.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     say(f"downloading {url}")
-    with tempfile.TemporaryDirectory(dir=target.parent) as draft:
-        archive = Path(draft) / "download.zip"
+    with _draft(target) as draft:
+        archive = draft / "download.zip"
         try:
             with urllib.request.urlopen(url, timeout=60) as answer, archive.open("wb") as file:
                 shutil.copyfileobj(answer, file)
@@ -146,6 +146,18 @@ def unpack_checked(url: str, sha256: str, member: str, target: Path) -> None:
             program = Path(unpacked.extract(member, draft))
         program.chmod(0o755)
         program.replace(target)
+
+
+@contextmanager
+def _draft(target: Path) -> Iterator[Path]:
+    """An empty folder beside `target`. It has one name, so what a killed set-up left in it goes the next time."""
+    folder = target.parent / "draft"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def environment(groups: Sequence[str]) -> None:
@@ -162,14 +174,14 @@ def environment(groups: Sequence[str]) -> None:
     command += ["--reinstall"] if unfinished.exists() else []
     STATE.mkdir(exist_ok=True)
     unfinished.touch()
-    if subprocess.run(command, cwd=ROOT, env={**os.environ, "UV_PYTHON_DOWNLOADS": "never"}).returncode:
+    if subprocess.run(command, cwd=ROOT, env={**os.environ, "UV_PYTHON_DOWNLOADS": "never"}, check=False).returncode:
         raise ToolMissing(f"`{' '.join(command)}` failed (its message is above)")
     unfinished.unlink()
 
 
 def _output(command: list[str]) -> str:
     quiet = {**os.environ, "CHECKPOINT_DISABLE": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=quiet, timeout=60).stdout
+    return subprocess.run(command, capture_output=True, text=True, env=quiet, timeout=60, check=False).stdout
 
 
 def say(text: str) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 
-def start(what: str, work: Callable[[], None]) -> None:
-    """`work` runs in a thread of its own. It reports expected failures on its resource; any other is logged here."""
+def start(what: str, work: Callable[[], None]) -> threading.Thread:
+    """`work` runs in the thread returned. It reports expected failures on its resource; any other is logged here."""
 
     def run() -> None:
         try:
@@ -18,4 +18,6 @@ def start(what: str, work: Callable[[], None]) -> None:
         except Exception:
             log.exception("%s failed unexpectedly; its resource keeps the status it had", what)
 
-    threading.Thread(target=run, name=what, daemon=True).start()
+    thread = threading.Thread(target=run, name=what, daemon=True)
+    thread.start()
+    return thread

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -52,7 +52,7 @@ def _claim(environ: WSGIEnvironment) -> Claim:
 
 
 def _authenticate(environ: WSGIEnvironment, claim: Claim) -> credentials.Credential:
-    credential = authentic(claim, _signed_request(environ, claim), datetime.now(timezone.utc))
+    credential = authentic(claim, _signed_request(environ, claim), datetime.now(UTC))
     # Moto picks the region from the User-Agent before the signature's scope; only the latter is proven.
     environ["HTTP_USER_AGENT"] = environ.get("HTTP_USER_AGENT", "").replace("region/", "region-")
     return credential
@@ -74,7 +74,7 @@ def _signed_request(environ: WSGIEnvironment, claim: Claim) -> SignedRequest:
     headers = _headers(environ)
     return SignedRequest(
         method=environ["REQUEST_METHOD"],
-        path=environ.get("RAW_URI", environ.get("PATH_INFO", "/")).partition("?")[0],
+        path=str(environ.get("RAW_URI") or environ.get("PATH_INFO", "/")).partition("?")[0],
         query=environ.get("QUERY_STRING", ""),
         headers=headers,
         payload_hash=_payload_hash(environ, claim, headers),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from threading import Lock
 
+from localcloud import settings
+
 _lock = Lock()
 _done = False
 
@@ -17,6 +19,8 @@ def install() -> None:
             return
         # Else AttachRolePolicy of AWS's own policies answers NoSuchEntity. Read when the IAM books are opened.
         os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+        # Else moto looks the account up on every request, in every partition, and opens IAM books for each.
+        os.environ["MOTO_ACCOUNT_ID"] = settings.ACCOUNT
         from localcloud.aws import ec2, ecr, eks, elasticache, ssm, sts
 
         for service in (ec2, ecr, eks, elasticache, ssm, sts):

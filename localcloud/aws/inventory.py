@@ -10,10 +10,11 @@ from collections import Counter
 from threading import Lock
 from typing import Any
 
+from moto.backends import SERVICE_NAMES, get_backend
 from moto.core.base_backend import BackendDict
 
 from localcloud import settings
-from localcloud.aws import seam
+from localcloud.aws import credentials, seam
 from localcloud.machine import Inventoried
 
 Inventory = dict[str, dict[str, list[str]]]
@@ -33,10 +34,14 @@ _BOOKKEEPING = {
         "tags",
         "zones",
     },
-    "iam": {"managed_policies", "access_keys"},
+    "iam": {"access_keys", "aws_managed_policies", "managed_policies"},
     "sts": {"assumed_roles"},
 }
 """Reference data, indexes of what is listed elsewhere, and sessions, which end by themselves."""
+_SERVICES: tuple[SERVICE_NAMES, ...] = (
+    "autoscaling", "ec2", "ecr", "eks", "elasticache", "events", "iam", "kms", "logs", "s3", "secretsmanager", "sqs", "ssm", "sts",
+)  # fmt: skip
+"""Those whose books are opened for the baseline, because a new book may not be empty."""
 _NOT_AWS = {"moto_api", "instance_metadata"}
 _GONE = {"deleted", "deleting", "terminated", "PendingDeletion"}
 _lock = Lock()
@@ -54,7 +59,12 @@ def everything() -> Inventory:
 
 
 def remember() -> None:
-    """What exists now is the baseline."""
+    """What exists now is the baseline, with the default VPC and its like of services not asked for yet."""
+    for service in _SERVICES:
+        books: Any = get_backend(service)[settings.ACCOUNT]
+        # Moto opens us-east-1 of a service with its first request, wherever that goes.
+        for region in {settings.REGION, "us-east-1"} & set(books.regions) or {credentials.PARTITION}:
+            books[region]
     with _lock:
         _baseline.clear()
         _baseline.update(_walk())
@@ -66,7 +76,7 @@ def leftovers() -> Inventory:
         known = dict(_baseline)
     found: Inventory = {}
     for key, kinds in _walk().items():
-        more = _beyond(kinds, known.get(key) or _pristine(key))
+        more = _beyond(kinds, known[key] if key in known else {})
         if more:
             found[_title(key)] = more
     machine = everything().get("machine")
@@ -89,9 +99,7 @@ def _walk() -> dict[tuple[str, str, str], dict[str, list[str]]]:
         if books.service_name in _NOT_AWS:
             continue
         for account, region, backend in list(books.iter_backends()):
-            key = (books.service_name, account, region)
-            _note_pristine(key, backend)
-            found[key] = _contents(books.service_name, backend)
+            found[books.service_name, account, region] = _contents(books.service_name, backend)
     return found
 
 
@@ -116,6 +124,9 @@ def _ids_of_item(name: Any, item: Any, depth: int) -> list[str]:
 
 
 def _is_gone(item: Any) -> bool:
+    """Whether it counts as no longer, or never, the user's."""
+    if any(str(alias).startswith("alias/aws/") for alias in getattr(item, "aliases", None) or ()):
+        return True  # a KMS key of AWS's own, made by the first use of encryption: nobody can delete it
     members = getattr(item, "instances", None)
     if members:  # a reservation lasts as long as one of its instances
         return all(_is_gone(member) for member in members)

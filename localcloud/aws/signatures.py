@@ -10,7 +10,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, quote
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -50,7 +50,7 @@ class Claim:
     def signed_at(self) -> datetime:
         """When it was signed, UTC."""
         try:
-            return datetime.strptime(self.timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+            return datetime.strptime(self.timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         except ValueError:
             raise Refused("IncompleteSignature", f"X-Amz-Date {self.timestamp!r} is not of the form YYYYMMDDTHHMMSSZ", 400) from None
 
@@ -110,7 +110,8 @@ def _claim(
     names = tuple(signed_headers.split(";"))
     if "host" not in names:
         raise Refused("SignatureDoesNotMatch", "the host header must be signed")
-    return Claim(*scope[:4], names, signature, timestamp, session_token, expires)
+    access_key_id, day, region, service, _ = scope
+    return Claim(access_key_id, day, region, service, names, signature, timestamp, session_token, expires)
 
 
 def check_fresh(claim: Claim, now: datetime) -> None:

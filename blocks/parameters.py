@@ -1,0 +1,128 @@
+"""What a run may be told: models that make the forms in the Prefect UI and refuse what cannot work before anything is touched."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+NAME_PATTERN = r"^[a-z](-?[a-z0-9])*$"
+"""Lower-case letters, digits and single dashes between them, a letter first: what every AWS service takes."""
+NAME_MAX = 27
+"""The tightest is the state bucket, leeward-NAME-ACCOUNT-REGION, of 63 characters; terraform/names.tf has the list."""
+
+
+def _network(text: str) -> str:
+    ipaddress.IPv4Network(text)
+    return text
+
+
+def _vpc(text: str) -> str:
+    if not 16 <= ipaddress.IPv4Network(text).prefixlen <= 20:
+        raise ValueError("a range from /16 to /20")
+    return text
+
+
+Cidr = Annotated[str, AfterValidator(_network)]
+
+
+class Parameters(BaseModel):
+    """Frozen, and strict about names: a misspelt one is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class CoreNodes(Parameters):
+    """Nodes of the operator, DNS, the Ray head and the load."""
+
+    instance_type: Annotated[str, Field(pattern=r"^[a-z0-9-]+\.[a-z0-9]+$")] = "m6i.xlarge"
+    """An EC2 instance type."""
+    count: Annotated[int, Field(ge=2, le=20)] = 2
+    """Two at least: the load must not share the head's node."""
+
+
+class Inf2Nodes(Parameters):
+    """Nodes of the model: one worker and one replica each."""
+
+    instance_type: Annotated[str, Field(pattern=r"^inf2\.[a-z0-9]+$")] = "inf2.8xlarge"
+    """An inf2 type."""
+    count: Annotated[int, Field(ge=1, le=20)] = 2
+    """Two keep the service through the loss of one."""
+
+
+class RedisNodes(Parameters):
+    """The Redis that keeps what Ray's head knows."""
+
+    node_type: Annotated[str, Field(pattern=r"^cache\.[a-z0-9]+\.[a-z0-9]+$")] = "cache.t4g.small"
+    """An ElastiCache node type."""
+    replicas: Annotated[int, Field(ge=1, le=5)] = 1
+    """Besides the primary, to fail over to."""
+
+
+class Infrastructure(Parameters):
+    """What Terraform makes."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN, min_length=1, max_length=NAME_MAX)] = "leeward"
+    """Of the cluster; every other name is made from it. At most 27 characters, so that it fits every AWS service."""
+    enable_gcs_ha: bool = True
+    """Whether a Redis is made in which Ray's state outlives its head."""
+    kubernetes_version: Annotated[str, Field(pattern=r"^1\.[0-9]{2}$")] = "1.35"
+    """Minor version, as EKS takes it."""
+    vpc_cidr: Annotated[str, AfterValidator(_vpc)] = "10.20.0.0/16"
+    """Address range of the VPC, from /16 to /20."""
+    public_access_cidrs: tuple[Cidr, ...] = ("0.0.0.0/0",)
+    """Who may reach the Kubernetes API from the internet; every request needs an IAM identity besides."""
+    core_nodes: CoreNodes = CoreNodes()
+    """Nodes of everything but the model."""
+    inf2_nodes: Inf2Nodes = Inf2Nodes()
+    """Nodes of the model."""
+    redis: RedisNodes = RedisNodes()
+    """Shape of the Redis."""
+    owner: Annotated[str, Field(pattern=r"^[A-Za-z0-9_ .:/=+@-]+$", max_length=256)] = "unknown"
+    """Whom to ask about this stack; a tag on everything."""
+    ttl_hours: Annotated[int, Field(ge=0, le=8760)] = 24
+    """Hours after which a janitor may take the stack down; a tag on everything. 0: never."""
+    tags: dict[str, str] = Field(default_factory=dict)
+    """Further tags for everything."""
+
+    def stack(self, region: str) -> Stack:
+        """This infrastructure in a region."""
+        return Stack(**self.model_dump(), region=region)
+
+    def terraform_variables(self) -> dict[str, Any]:
+        """The variables of terraform/ besides name, region, enable_gcs_ha and the AUTH token."""
+        return self.model_dump(mode="json", exclude={"name", "region", "enable_gcs_ha"})
+
+
+class Stack(Infrastructure):
+    """An infrastructure in its region: what Terraform is given."""
+
+    region: str
+    """Of the target."""
+
+
+KubernetesName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]
+"""Leaves room in 63 characters for the suffixes of KubeRay's pods and services."""
+
+
+class Service(Parameters):
+    """What is deployed: the model behind Ray Serve, and the chat in front of it."""
+
+    name: KubernetesName = "mistral"
+    """Of the RayService."""
+    namespace: KubernetesName = "mistral"
+    """Where it runs."""
+    workers: Annotated[int, Field(ge=1, le=20)] = 2
+    """Ray workers, one replica of the model each; as many inf2 nodes are needed."""
+    gcs_fault_tolerance: bool | None = None
+    """Whether Ray's state outlives its head. Empty: whenever there is a Redis for it. Off shows what happens without."""
+    chat: bool = True
+    """Whether the chat is deployed, too."""
+    ready_within_s: Annotated[float, Field(ge=60, le=7200)] = 1200
+    """Until the service is Ready. Pulling a large image onto every node and loading a model take minutes."""
+
+    @property
+    def url(self) -> str:
+        """Where it answers inside the cluster."""
+        return f"http://{self.name}-serve-svc.{self.namespace}.svc:8000"

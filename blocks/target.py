@@ -1,0 +1,130 @@
+"""Where everything happens: the one thing that differs between clusters, saved as a Prefect Block.
+
+A target is AWS (real, or whatever answers at its endpoint) with an EKS cluster that Terraform makes or that is
+there already; or any cluster by a kubeconfig context, without AWS.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from prefect.blocks.core import Block
+from prefect_aws import AwsCredentials
+from prefect_kubernetes import KubernetesClusterConfig
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from blocks.aws_session import AwsSession
+from blocks.errors import Permanent
+
+DEFAULT_REGION = "us-west-2"
+
+
+class NoSuchTarget(Permanent):
+    """No target block of that name is saved."""
+
+
+class Images(BaseModel):
+    """Where the serving image comes from."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    ready: str = ""
+    """Reference of a serving image that is there already; then nothing is built or pushed."""
+    base: str = ""
+    """What the image is built from; empty: as the Containerfile says. An image reference, or a transport and a path."""
+    builder: Literal["auto", "buildah", "docker"] = "auto"
+    """What builds it. auto: buildah when there is one, else docker."""
+    plain_http: tuple[str, ...] = ()
+    """Registries (host:port) that speak HTTP without TLS."""
+
+
+class ExternalRedis(BaseModel):
+    """A Redis that Terraform did not make, with TLS and AUTH."""
+
+    address: str
+    port: Annotated[int, Field(ge=1, le=65535)] = 6379
+    auth_token: SecretStr
+
+
+class Target(Block):
+    """Where the pipeline works: an AWS account and region, or any Kubernetes cluster."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    _block_type_name = "Leeward Target"
+    _block_type_slug = "leeward-target"
+    _description = "Where the pipeline works: an AWS account and region, or any Kubernetes cluster."
+
+    aws: AwsCredentials | None = None
+    """Account, region and endpoint. Not needed with a kubeconfig."""
+    role_arn: str = ""
+    """IAM role to act as; empty: the credentials' own identity."""
+    cluster: str = ""
+    """Name of an EKS cluster that is there already. Empty: the cluster that Terraform makes."""
+    kubeconfig: KubernetesClusterConfig | None = None
+    """Any cluster by a context, instead of EKS; then nothing is provisioned or destroyed."""
+    redis_ca_pem: str = ""
+    """Authority that signed Redis's certificate; empty: a public one."""
+    redis: ExternalRedis | None = None
+    """For GCS fault tolerance on a cluster that Terraform did not make."""
+    images: Images = Images()
+    """Where the serving image comes from."""
+    auto_approve: bool = False
+    """Whether a plan may be carried out without a person's approval: only where nothing costs money."""
+    hf_token: SecretStr | None = None
+    """Token for gated models."""
+
+    @model_validator(mode="after")
+    def _one_cluster(self) -> Self:
+        if self.kubeconfig is None and self.aws is None:
+            raise ValueError("a target needs aws (credentials, region, endpoint) or a kubeconfig")
+        if self.kubeconfig is not None and self.cluster:
+            raise ValueError("a target has a kubeconfig or the name of an EKS cluster, not both")
+        return self
+
+    @classmethod
+    def named(cls, name: str) -> Target:
+        """The saved target of that name.
+
+        Raises:
+            NoSuchTarget: there is none.
+        """
+        try:
+            found = cls.load(name)
+        except ValueError as error:
+            raise NoSuchTarget(f"no leeward-target block is named {name!r}; save one: python -m blocks.register {name} --from FILE") from error
+        assert isinstance(found, Target)
+        return found
+
+    @property
+    def provisioned(self) -> bool:
+        """Whether Terraform makes the cluster and takes it down."""
+        return self.kubeconfig is None and not self.cluster
+
+    @property
+    def region(self) -> str:
+        """The region of everything; empty without AWS."""
+        return (self.aws.region_name or DEFAULT_REGION) if self.aws else ""
+
+    @property
+    def endpoint_url(self) -> str | None:
+        """Where AWS is asked; None: AWS itself."""
+        return self.aws.aws_client_parameters.endpoint_url if self.aws else None
+
+    def session(self) -> AwsSession:
+        """A session that acts as the role.
+
+        Raises:
+            Permanent: the target has no AWS.
+        """
+        if self.aws is None:
+            raise Permanent("this target is a kubeconfig context and has no AWS; give it aws credentials for that")
+        return AwsSession(self.aws, self.region, self.role_arn)
+
+    def client(self, service_name: str, /) -> Any:
+        """A boto3 client of the service."""
+        return self.session().client(service_name)
+
+    def aws_environment(self) -> dict[str, str]:
+        """The variables by which another program acts on this target's AWS. They hold secrets."""
+        return self.session().environment()

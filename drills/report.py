@@ -1,0 +1,133 @@
+"""The report of a drill: one self-contained HTML file, verdict first, then one picture, then the proofs.
+
+No script, no font, no request to anywhere; light and dark; printable.
+
+    python -m drills.report evidence.json records.jsonl -o report.html
+    python -m drills.report evidence.json records.jsonl --picture picture.svg --title "With GCS fault tolerance" --span -20 60
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from drills.evidence import BadEvidence, Evidence
+from drills.picture import draw
+from drills.picture.marks import LEGEND, mark
+from drills.picture.style import DARK, LIGHT, RULES
+from serving.records import Record, read_lines
+
+__all__ = ["html", "main", "read_records"]
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+SIGNS = {"passed": "✔", "failed": "✘", "aborted": "■", "void": "?"}
+LONGEST = 400
+"""Events listed; the rest is in the evidence. A pod in a crash loop reports thousands."""
+
+
+def html(evidence: Evidence, records: Iterable[Record]) -> str:
+    """The whole report."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"ms": _ms, "seconds": _seconds, "signed": _signed, "short": _short}
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        e=evidence,
+        sign=SIGNS[evidence.verdict],
+        facts=_facts(evidence),
+        # Safe as they stand: made by drills.picture, which escapes every text it is given.
+        picture=Markup(draw(evidence, records)),
+        legend=[(Markup(_sample(outcome)), words) for outcome, words in LEGEND.items()],
+        light=LIGHT,
+        dark=DARK,
+        rules=Markup(RULES),
+        events=evidence.events[:LONGEST],
+        more_events=max(0, len(evidence.events) - LONGEST),
+    )
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records in that file.
+
+    Raises:
+        BadEvidence: it is not there, or a line of it is not a record.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return list(read_lines(file))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadEvidence(f"{path} does not hold the records of a drill: {error}") from error
+
+
+def _facts(evidence: Evidence) -> list[tuple[str, str, bool]]:
+    """What a manager asks first: a number, what it counts, whether it is as promised."""
+    r, s = evidence.requests, evidence.streams
+    passed = {slo.id: slo.passed for slo in evidence.slos}
+    touched = sum(bool(w.touched) for w in evidence.workers if w.uid_before)
+    there = sum(w.uid_before is not None for w in evidence.workers)
+    recovery = "–" if evidence.recovery_s is None else f"{evidence.recovery_s:.1f} s"
+    return [
+        (f"{r.failed:,}", f"of {r.sent:,} requests failed", passed.get("failed-requests", True)),
+        (f"{s.sent - s.finished:,}", f"of {s.sent:,} streams lost", passed.get("lost-streams", True)),
+        (recovery, "until recovered, with redundancy", passed.get("recovery", True)),
+        (f"{touched:,}", f"of {there:,} workers touched", passed.get("workers", True)),
+        (_ms(evidence.latency_ms["during"].p99), "p99 until recovered", passed.get("p99-during", True)),
+    ]
+
+
+def _sample(outcome: str) -> str:
+    shape = mark(outcome, 8, 8, 4.2)  # type: ignore[arg-type]  # the keys of LEGEND are outcomes
+    return f'<svg class="lw key" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">{shape}</svg>'
+
+
+def _ms(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f} ms" if value < 10_000 else f"{value / 1000:,.1f} s"
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f} s"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f} s".replace("-", "−")
+
+
+def _short(uid: str | None) -> str:
+    return "–" if uid is None else uid.split("-")[0][:12]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0 when all that was asked for is written, 2 when the input is not a drill's."""
+    parser = argparse.ArgumentParser(prog="python -m drills.report", description="Draw the report of a drill from its evidence.")
+    parser.add_argument("evidence", type=Path, help="evidence.json")
+    parser.add_argument("records", type=Path, help="records.jsonl")
+    parser.add_argument("-o", "--output", type=Path, metavar="HTML", help="where the report goes")
+    parser.add_argument("--picture", type=Path, metavar="SVG", help="where the picture alone goes")
+    parser.add_argument("--title", default="", help="title of the picture alone")
+    parser.add_argument("--span", type=float, nargs=2, metavar=("FROM", "TO"), help="seconds since the fault that the picture alone shows")
+    given = parser.parse_args(arguments)
+    if not given.output and not given.picture:
+        parser.error("say what to write: -o report.html, --picture picture.svg, or both")
+    if given.span and given.span[0] >= given.span[1]:
+        parser.error("--span: FROM must be before TO")
+    try:
+        evidence, records = Evidence.load(given.evidence), read_records(given.records)
+    except BadEvidence as error:
+        print(error, file=sys.stderr)
+        return 2
+    if given.output:
+        given.output.write_text(html(evidence, records), encoding="utf-8")
+    if given.picture:
+        span = tuple(given.span) if given.span else None
+        given.picture.write_text(draw(evidence, records, alone=True, title=given.title, span=span), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""A cluster's control plane: etcd, API server, controller manager and scheduler in one box, as EKS hides them.
+
+Nobody gets in with a fixed token: components and nodes have client certificates of the cluster's own authority,
+people and pipelines have EKS tokens, which a webhook on the AWS endpoint reviews.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from localcloud import kubeconfig, network, pki, settings
+from localcloud.box import Box, Service, keeping
+from localcloud.kubeapi import KubeApi
+from localcloud.machine import ControlPlane, MachineError
+from localcloud.processes import until
+
+NETNS = "control-plane"
+READY_WITHIN = 90.0
+"""Seconds. It takes 4 on an idle machine; a machine that builds images at the same time needs more."""
+_ETCD = "http://127.0.0.1:2379"
+_KUBELET_CLIENT = "kube-apiserver-kubelet-client"
+_TOKEN_CACHE = "5s"
+_RBAC = "rbac.authorization.k8s.io"
+
+
+def check_version(version: str) -> None:
+    """Raises MachineError unless it is the one minor version that this cloud is built from."""
+    minor = settings.KUBERNETES_VERSION.rpartition(".")[0]
+    if version != minor and version != settings.KUBERNETES_VERSION:
+        raise MachineError(f"Kubernetes {version} is not available here, only {minor} (this cloud runs {settings.KUBERNETES_VERSION})")
+
+
+def create(name: str, folder: Path, binaries: Path) -> Cluster:
+    """A control plane that answers; when it cannot, nothing of it is left."""
+    cluster = Cluster(name, folder, binaries)
+    try:
+        cluster.start()
+    except Exception:
+        cluster.stop()
+        raise
+    return cluster
+
+
+class Cluster:
+    """A running control plane with its certificates."""
+
+    def __init__(self, name: str, folder: Path, binaries: Path) -> None:
+        """Certificates are made; `start` brings it up. `binaries` holds the components under their names."""
+        self.name = name
+        self.folder = folder
+        self.binaries = binaries
+        self.logs = folder.parent / "log"
+        self.pki = folder / "pki"
+        shutil.rmtree(folder, ignore_errors=True)
+        self.authority = pki.Authority(self.pki, "ca")
+        machine = self.authority.client("machine", "leeward:machine", ["system:masters"])
+        self.api = KubeApi(settings.API_SERVER_HOST, settings.API_SERVER_PORT, self.authority.certificate, machine)
+        self._boxes: list[Box] = []
+
+    @property
+    def control_plane(self) -> ControlPlane:
+        """What describe_cluster tells."""
+        return ControlPlane(settings.API_SERVER_URL, self.authority.pem)
+
+    def start(self) -> None:
+        """The API server answers ready, may talk to kubelets, and services are reached from the cloud's root namespace."""
+        network.attach(NETNS, settings.API_SERVER_HOST)
+        box = Box("control plane", keeping(self.folder, self._services()), log=self.logs / "control-plane.log", netns=NETNS)
+        self._boxes.append(box)
+
+        def missing() -> str | None:
+            box.check(self.logs / "kube-apiserver.log")
+            return self.api.ready()
+
+        until("the API server is ready", missing, within=READY_WITHIN)
+        self.api.apply(f"/apis/{_RBAC}/v1/clusterrolebindings/{_KUBELET_CLIENT}", _kubelet_access())
+        self._boxes.append(self._start_root_proxy())
+
+    def stop(self) -> None:
+        """Processes, data, certificates and the rules of its services in the root namespace are gone."""
+        for box in reversed(self._boxes):
+            box.kill()
+        proxy = [str(self.binaries / "kube-proxy"), "--cleanup"]
+        cleanup = Box("kube-proxy --cleanup", proxy, log=self.logs / "kube-proxy-root.log")
+        until("the rules of the cluster's services are removed", lambda: "it runs" if cleanup.running else None, within=20)
+        network.detach(NETNS, settings.API_SERVER_HOST)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def proxy_kubeconfig(self) -> Path:
+        """A kubeconfig for kube-proxy; the same on every node, as on EKS."""
+        path = self.pki / "kube-proxy.kubeconfig"
+        if not path.exists():
+            kubeconfig.write(path, self.authority.certificate, self.authority.client("kube-proxy", "system:kube-proxy"))
+        return path
+
+    def _start_root_proxy(self) -> Box:
+        """kube-proxy in the cloud's root namespace: what makes cluster addresses work from the host."""
+        argv = proxy_command(self.binaries, self.proxy_kubeconfig(), "leeward-gateway")
+        service = Service("kube-proxy", argv, str(self.logs / "kube-proxy-root.log"))
+        folder = self.folder / "root-proxy"
+        folder.mkdir()
+        return Box("kube-proxy of the gateway", keeping(folder, [service]), log=self.logs / "kube-proxy-root.log")
+
+    def _services(self) -> list[Service]:
+        return [
+            self._service("etcd", self._etcd()),
+            self._service("kube-apiserver", self._api_server()),
+            self._service("kube-controller-manager", self._controller_manager()),
+            self._service("kube-scheduler", self._scheduler()),
+        ]
+
+    def _service(self, name: str, flags: dict[str, str]) -> Service:
+        argv = [str(self.binaries / name), *(f"--{flag}={value}" for flag, value in flags.items())]
+        return Service(name, tuple(argv), str(self.logs / f"{name}.log"))
+
+    def _etcd(self) -> dict[str, str]:
+        peer = "http://127.0.0.1:2380"
+        return {
+            "data-dir": str(self.folder / "etcd"),
+            "listen-client-urls": _ETCD,
+            "advertise-client-urls": _ETCD,
+            "listen-peer-urls": peer,
+            "initial-advertise-peer-urls": peer,
+            "initial-cluster": f"default={peer}",
+            "log-level": "warn",
+            # Nothing outlives this cloud, so nothing needs to reach the disk before it is acknowledged.
+            "unsafe-no-fsync": "true",
+        }
+
+    def _api_server(self) -> dict[str, str]:
+        names = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{settings.CLUSTER_DOMAIN}")
+        first_service = settings.SERVICE_NETWORK.replace(".0.0/16", ".0.1")
+        serving = self.authority.server("apiserver", "kube-apiserver", [settings.API_SERVER_HOST, first_service, "127.0.0.1", *names])
+        kubelet = self.authority.client("apiserver-kubelet-client", _KUBELET_CLIENT)
+        front = pki.Authority(self.pki, "front-proxy-ca")
+        aggregation = front.client("front-proxy-client", "front-proxy-client")
+        tokens = pki.signing_key(self.pki)
+        review = f"{settings.AWS_ENDPOINT_URL}/localcloud/token-review/{self.name}"
+        return {
+            "etcd-servers": _ETCD,
+            "advertise-address": settings.API_SERVER_HOST,
+            "secure-port": str(settings.API_SERVER_PORT),
+            "service-cluster-ip-range": settings.SERVICE_NETWORK,
+            "authorization-mode": "Node,RBAC",
+            "enable-admission-plugins": "NodeRestriction",
+            "allow-privileged": "true",
+            "client-ca-file": str(self.authority.certificate),
+            "tls-cert-file": str(serving.certificate),
+            "tls-private-key-file": str(serving.key),
+            "kubelet-certificate-authority": str(self.authority.certificate),
+            "kubelet-client-certificate": str(kubelet.certificate),
+            "kubelet-client-key": str(kubelet.key),
+            "kubelet-preferred-address-types": "InternalIP",
+            "requestheader-client-ca-file": str(front.certificate),
+            "requestheader-allowed-names": "front-proxy-client",
+            "requestheader-username-headers": "X-Remote-User",
+            "requestheader-group-headers": "X-Remote-Group",
+            "requestheader-extra-headers-prefix": "X-Remote-Extra-",
+            "proxy-client-cert-file": str(aggregation.certificate),
+            "proxy-client-key-file": str(aggregation.key),
+            "enable-aggregator-routing": "true",
+            "service-account-issuer": f"https://kubernetes.default.svc.{settings.CLUSTER_DOMAIN}",
+            "service-account-key-file": str(tokens.certificate),
+            "service-account-signing-key-file": str(tokens.key),
+            "authentication-token-webhook-config-file": str(kubeconfig.write_webhook(self.pki / "token-review.kubeconfig", review)),
+            "authentication-token-webhook-version": "v1",
+            "authentication-token-webhook-cache-ttl": _TOKEN_CACHE,
+        }
+
+    def _component(self, name: str) -> dict[str, str]:
+        """Flags of a component that is its own user and, being alone, needs no leader election."""
+        client = self.authority.client(name, f"system:{name}")
+        config = kubeconfig.write(self.pki / f"{name}.kubeconfig", self.authority.certificate, client)
+        paths = {f: str(config) for f in ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")}
+        return {**paths, "bind-address": "127.0.0.1", "leader-elect": "false"}
+
+    def _controller_manager(self) -> dict[str, str]:
+        return {
+            **self._component("kube-controller-manager"),
+            "cluster-name": self.name,
+            "use-service-account-credentials": "true",
+            "service-account-private-key-file": str(self.pki / "sa.key"),
+            "root-ca-file": str(self.authority.certificate),
+            "cluster-cidr": settings.POD_NETWORK,
+            "allocate-node-cidrs": "false",
+        }
+
+    def _scheduler(self) -> dict[str, str]:
+        return self._component("kube-scheduler")
+
+
+def proxy_command(binaries: Path, config: Path, name: str) -> tuple[str, ...]:
+    """kube-proxy, with none of its settings of the kernel that would reach beyond its network namespace."""
+    flags = {
+        "kubeconfig": str(config),
+        "hostname-override": name,
+        "cluster-cidr": settings.POD_NETWORK,
+        "proxy-mode": "iptables",
+        "conntrack-max-per-core": "0",
+        "conntrack-tcp-timeout-established": "0s",
+        "conntrack-tcp-timeout-close-wait": "0s",
+        "metrics-bind-address": "127.0.0.1:10249",
+    }
+    return (str(binaries / "kube-proxy"), *(f"--{flag}={value}" for flag, value in flags.items()))
+
+
+def _kubelet_access() -> dict[str, object]:
+    """The API server's own client may use every kubelet's API: logs, exec, port-forward."""
+    return {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": _KUBELET_CLIENT},
+        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": "system:kubelet-api-admin"},
+        "subjects": [{"apiGroup": _RBAC, "kind": "User", "name": _KUBELET_CLIENT}],
+    }

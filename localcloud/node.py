@@ -1,0 +1,138 @@
+"""Nodes: an EC2 instance becomes a box with containerd, kubelet and kube-proxy, and goes with everything in it.
+
+The box has its own process, mount, network and cgroup namespace, so killing it is what terminating an instance is:
+containers, their mounts and their groups go with it, whatever state they are in.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from localcloud import cgroups, containerd, kubelet, network, settings
+from localcloud.box import Box, Service, keeping
+from localcloud.controlplane import Cluster, proxy_command
+from localcloud.machine import MachineError, NodeSpec
+from localcloud.processes import tail, until
+
+READY_WITHIN = 120.0
+"""Seconds. It takes under 8 on an idle machine; four at once on a busy one take more."""
+NEURON = "aws.amazon.com/neuron"
+NEURON_CORE = "aws.amazon.com/neuroncore"
+
+
+class Node:
+    """One node; its index gives its addresses."""
+
+    def __init__(self, spec: NodeSpec, index: int, cluster: Cluster, folder: Path) -> None:
+        """Nothing is started yet."""
+        self.spec = spec
+        self.index = index
+        self.cluster = cluster
+        self.folder = folder
+        self.address = settings.NODE_HOSTS[index]
+        self._pods = network.pod_network(index)
+        self._netns = f"node-{spec.instance_id}"
+        self._group = f"{cgroups.TREE}/{self._netns}"
+        self._log = cluster.logs / f"{self._netns}.log"
+        self._box: Box | None = None
+
+    @property
+    def path(self) -> str:
+        """Of the Node object in the API."""
+        return f"/api/v1/nodes/{self.spec.name}"
+
+    def join(self, images: Sequence[Path]) -> None:
+        """The node is Ready, holds the images, and advertises its Neuron chips. It is removed again when that fails."""
+        try:
+            self._start()
+            self._import(images)
+            until(f"node {self.spec.name} is Ready", self._not_ready, within=READY_WITHIN, every=0.2)
+            self.advertise_neuron()
+        except Exception:
+            self.remove()
+            raise
+
+    def remove(self) -> None:
+        """Box, addresses, data and the node's objects in the cluster are gone."""
+        if self._box is not None:
+            self._box.kill()
+        network.unroute_pods(self._pods)
+        network.detach(self._netns, self.address)
+        if left := cgroups.remove(self._group):
+            raise MachineError(f"control groups of node {self.spec.name} are still in use: {left}")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._forget()
+
+    def advertise_neuron(self) -> None:
+        """The node's status tells its chips and cores, as AWS's device plugin does; again after kubelet was restarted."""
+        if not self.spec.neuron_chips:
+            return
+        wanted = {NEURON: str(self.spec.neuron_chips), NEURON_CORE: str(self.spec.neuron_cores)}
+        found = self.cluster.api.get(self.path)
+        if found is not None and any(found["status"]["capacity"].get(key) != value for key, value in wanted.items()):
+            self.cluster.api.patch(f"{self.path}/status", {"status": {"capacity": wanted, "allocatable": wanted}})
+
+    def _start(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True, mode=0o700)
+        (self.folder / "log").mkdir()
+        network.attach(self._netns, self.address, forward=True)
+        network.route_pods(self._pods, self.address)
+        argv = keeping(self.folder, self._services(), setup=self._setup())
+        self._box = Box(f"node {self.spec.name}", argv, log=self._log, netns=self._netns, group=self._group)
+
+    def _setup(self) -> list[list[str]]:
+        """Mounts of the node's own: /run, /var/log, control groups, and a kernel that kubelet likes."""
+        return [
+            ["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"],
+            ["mkdir", "-p", "/run/netns", "/run/containerd"],
+            ["mount", "--bind", str(self.folder / "log"), "/var/log"],
+            *cgroups.remount(),
+            *kubelet.kernel_files(self.folder),
+        ]
+
+    def _services(self) -> list[Service]:
+        config = containerd.write_config(self.folder, self._pods)
+        proxy = proxy_command(self.cluster.binaries, self.cluster.proxy_kubeconfig(), self.spec.name)
+        node = kubelet.command(self.cluster, self.spec, self.folder, self.address)
+        return [
+            Service("containerd", ("containerd", "--config", str(config)), self._log_of("containerd")),
+            Service("kube-proxy", proxy, self._log_of("kube-proxy")),
+            Service("kubelet", node, self._log_of("kubelet"), wait_for=containerd.SOCKET),
+        ]
+
+    def _log_of(self, service: str) -> str:
+        return str(self.cluster.logs / f"{self._netns}-{service}.log")
+
+    def _import(self, images: Sequence[Path]) -> None:
+        assert self._box is not None
+        box = self._box
+
+        def missing() -> str | None:
+            box.check(Path(self._log_of("containerd")))
+            pid = box.first_process()
+            return None if pid and containerd.socket_seen_from_outside(pid).exists() else "no socket yet"
+
+        until(f"containerd of node {self.spec.name} answers", missing, within=30.0)
+        containerd.import_images(containerd.socket_seen_from_outside(box.first_process() or 0), images)
+
+    def _not_ready(self) -> str | None:
+        assert self._box is not None
+        self._box.check()
+        found = self.cluster.api.get(self.path)
+        if found is None:
+            return f"the node is not registered; kubelet's last lines:\n{tail(Path(self._log_of('kubelet')), 4)}"
+        for condition in found["status"].get("conditions", []):
+            if condition["type"] == "Ready":
+                return None if condition["status"] == "True" else f"Ready={condition['status']}: {condition.get('message', '')}"
+        return "the node has no conditions yet"
+
+    def _forget(self) -> None:
+        """What the cloud controller does for a terminated instance: its Node goes, and the pods that were on it."""
+        self.cluster.api.delete(self.path)
+        pods = self.cluster.api.get(f"/api/v1/pods?fieldSelector=spec.nodeName%3D{self.spec.name}") or {"items": []}
+        for pod in pods["items"]:
+            meta = pod["metadata"]
+            self.cluster.api.delete(f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}", grace_seconds=0)

@@ -1,0 +1,89 @@
+"""`./test`: set up what the tests need, lint, type-check, and one pytest whose last line counts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+from collections.abc import Sequence
+
+from scripts import setup, stack
+from scripts.interrupts import Interrupted, Interrupts
+from scripts.places import PYTHON, ROOT, VENV
+from scripts.processes import Busy, only_one
+from scripts.say import Say
+from scripts.steps import StepFailed
+from scripts.tools import ToolMissing
+
+TYPED = ("flows", "tasks", "blocks", "drills", "localcloud", "scripts")
+"""Packages under mypy --strict. serving/ runs on other Pythons, with packages that are in its image only."""
+
+
+def arguments(given: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """The command line; what is not known here is pytest's."""
+    parser = argparse.ArgumentParser(
+        prog="./test",
+        description="Sets up what the tests need, then runs ruff, mypy and pytest: unit tests, then tests on the embedded cloud.",
+        epilog="Anything else is passed to pytest, e.g. `./test --unit -k verdict`.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--unit", action="store_true", help="only what needs no cloud: ruff, mypy, unit tests (seconds)")
+    parser.add_argument("--all", action="store_true", help="the long matrices too: kills at every stage, ./demo itself")
+    return parser.parse_known_args(given)
+
+
+def pytest_command(options: argparse.Namespace, more: Sequence[str]) -> list[str]:
+    """The one pytest of this run. Unit tests come first, so that what is quick to fail fails first."""
+    folders = ["tests/unit"] if options.unit else ["tests/unit", "tests/cloud"]
+    marks = [] if options.all else ["-m", "not long"]
+    return [str(PYTHON), "-m", "pytest", *marks, *(more or ()), *([] if _names_tests(more) else folders)]
+
+
+def _names_tests(more: Sequence[str]) -> bool:
+    return any(argument.split("::")[0].endswith(".py") or argument.startswith("tests/") for argument in more)
+
+
+def run(say: Say, options: argparse.Namespace, more: Sequence[str]) -> int:
+    """Set-up, lint, types, tests; returns the exit code of the first that fails."""
+    if not options.unit:
+        setup.check_machine()
+        stack.clear(say)
+    setup.prepare(say, setup.TEST_GROUPS, cloud=not options.unit)
+    environment = {**os.environ, "PATH": os.pathsep.join([*_tools(options), os.environ.get("PATH", os.defpath)]), "DO_NOT_TRACK": "1"}
+    for name, command in (
+        ("ruff", [str(PYTHON), "-m", "ruff", "check", "."]),
+        ("mypy", [str(PYTHON), "-m", "mypy", "--strict", *(folder for folder in TYPED if (ROOT / folder).exists())]),
+        ("pytest", pytest_command(options, more)),
+    ):
+        say(name, "…")
+        code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+        if code:
+            say(name, f"failed (exit code {code})")
+            return code
+    return 0
+
+
+def _tools(options: argparse.Namespace) -> list[str]:
+    return [str(VENV / "bin"), *([] if options.unit else map(str, setup.tool_path()))]
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    options, more = arguments(given)
+    say = Say()
+    try:
+        with only_one(stack.LOCK), Interrupts(say) as interrupts:
+            try:
+                return run(say, options, more)
+            except Interrupted as interrupted:
+                say("stop", f"{interrupted}: taking everything down")
+                interrupts.now = "already taking everything down"
+                stack.take_down(say)
+                return 130
+    except (Busy, StepFailed, ToolMissing, stack.NotOurs, stack.StillUp) as problem:
+        say("error", str(problem))
+        return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,62 @@
+"""The embedded cloud, from outside: its command line is all that the demo and the tests know of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from scripts.places import LOGS, PYTHON, ROOT
+from scripts.say import Say
+from scripts.steps import Step, run
+
+
+class CloudError(RuntimeError):
+    """A `localcloud` command failed; the text holds what it said."""
+
+
+class Endpoint(dict[str, str]):
+    """What `localcloud env --json` says: address, credentials, images. Holds secrets, so it does not print itself."""
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.get('endpoint_url')})"
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line of `localcloud`, by the locked environment when there is one."""
+    return [str(PYTHON) if PYTHON.exists() else sys.executable, "-m", "localcloud", *arguments]
+
+
+def up() -> Step:
+    """The step after which the AWS endpoint answers. The cloud outlives it."""
+    return Step("cloud", command("up"), contained=False, within_s=300)
+
+
+def down(say: Say) -> None:
+    """Nothing of the cloud is left, whatever state it was in; raises StepFailed with what is."""
+    run([Step("cloud", command("down"), contained=False, within_s=300)], LOGS, say)
+
+
+def endpoint() -> Endpoint:
+    """Address and credentials of the running cloud; raises CloudError when there is none."""
+    done = _ask("env", "--json")
+    if done.returncode:
+        raise CloudError(f"`localcloud env` failed (exit code {done.returncode}): {done.stderr.strip()[-800:]}")
+    return Endpoint(json.loads(done.stdout))
+
+
+def status() -> dict[str, Any]:
+    """What `status --json` says; at least {"running": bool}."""
+    done = _ask("status", "--json")
+    try:
+        return dict(json.loads(done.stdout))
+    except ValueError:
+        return {"running": False, "detail": (done.stderr or done.stdout).strip()[-500:]}
+
+
+def _ask(*arguments: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise CloudError(f"`localcloud {' '.join(arguments)}` did not answer within 60 s") from error

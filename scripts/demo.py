@@ -1,0 +1,192 @@
+"""`./demo`: from a bare machine to a verdict, and everything gone again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGTERM
+
+from scripts import setup, stack
+from scripts.cloud import CloudError
+from scripts.follow import RunLost, Sight, follow
+from scripts.interrupts import Interrupted, Interrupts
+from scripts.kept import KeptUp
+from scripts.places import EVIDENCE, PYTHON, ROOT
+from scripts.prefect_api import ApiError, NotUp
+from scripts.processes import Busy, only_one
+from scripts.say import Say, duration
+from scripts.services import LOG, Services
+from scripts.steps import StepFailed
+from scripts.tools import ToolMissing
+
+DEPLOYMENT = "lifecycle/main"
+PROBLEMS = (StepFailed, CloudError, NotUp, ApiError, RunLost, ToolMissing, stack.NotOurs, stack.StillUp, subprocess.TimeoutExpired)
+"""What can go wrong and says itself what to do; anything else is a bug and shows its traceback."""
+
+
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="./demo",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Runs the whole pipeline on an embedded cloud on this machine: provision, verify, deploy, drill, clean up.\n"
+        "Needs Debian, root, Python ≥ 3.11 and package registries; no Docker, no AWS account.",
+        epilog='Exit code: 0 only when the drill\'s verdict is "passed"; 130 after Ctrl-C.\n'
+        "Evidence of every run is kept in .leeward/evidence, logs in .leeward/logs.",
+    )
+    parser.add_argument("--keep", action="store_true", help="leave everything up afterwards and print its addresses")
+    parser.add_argument("--down", action="store_true", help="take down whatever is up, from any state, and stop a running demo")
+    parser.add_argument(
+        "--no-gcs-fault-tolerance", action="store_true", help="keep the state of Ray's head in its memory, to see the drill fail"
+    )
+    parser.add_argument(
+        "--param", "-p", action="append", default=[], metavar="KEY=JSON", help=f"a parameter of {DEPLOYMENT}, passed on as it is"
+    )
+    parser.add_argument("--port", type=int, help="loopback port of the Prefect UI (default: 4200, or a free one)")
+    parser.add_argument(
+        "--deadline", type=float, default=60, metavar="MINUTES", help="give the run up after so long (default: %(default)s)"
+    )
+    return parser.parse_args(given)
+
+
+def parameters(options: argparse.Namespace) -> list[str]:
+    """The `-p` arguments of the run; what the user gave comes last and wins."""
+    chosen = [f"target={stack.TARGET}"]
+    chosen += ["keep=true"] if options.keep else []
+    chosen += ['infrastructure={"enable_gcs_ha": false}'] if options.no_gcs_fault_tolerance else []
+    return [part for one in (*chosen, *options.param) for part in ("-p", one)]
+
+
+@dataclass
+class Demo:
+    """One run of the demo."""
+
+    options: argparse.Namespace
+    say: Say
+    interrupts: Interrupts
+    leave_up: bool = False
+
+    def run(self) -> int:
+        """Everything from the check of the machine to the end; returns the exit code."""
+        try:
+            code = self._to_the_verdict()
+        except PROBLEMS as problem:
+            self.say("error", str(problem))
+            code = 1
+        return code if self.leave_up else self.take_down(code)
+
+    def _to_the_verdict(self) -> int:
+        setup.check_machine()
+        stack.clear(self.say)
+        setup.prepare(self.say, setup.CLOUD_GROUPS)
+        kept = KeptUp.choose() if self.options.keep else None
+        services, endpoint = stack.bring_up(self.say, api_port=self.options.port, forwards=kept.forwards if kept else ())
+        name = time.strftime("demo-%Y%m%d-%H%M%S")
+        sight = self._watch(services, name)
+        if kept:
+            services.keep()
+            self.leave_up = True
+        passed = self._tell(name, services.api.flow_run_named(name), sight)
+        if kept:
+            kept.tell(services, endpoint)
+        return 0 if passed else 1
+
+    def _watch(self, services: Services, name: str) -> Sight:
+        command = ["deployment", "run", DEPLOYMENT, "--flow-run-name", name, *parameters(self.options)]
+        self.say("run", f"prefect {' '.join(command)}")
+        stack.prefect(services, *command)
+        identity = services.api.flow_run_named(name)
+        self.say("run", f"{services.api_url.removesuffix('/api')}/runs/flow-run/{identity} (log: {LOG.relative_to(ROOT)})")
+        return follow(services.api, identity, services.process, self.say, self.options.deadline * 60)
+
+    def _tell(self, name: str, identity: str, sight: Sight) -> bool:
+        """Prints the verdict and where the evidence is; True only when the verdict is "passed"."""
+        found = evidence(name, identity)
+        if found is None:
+            self.say("error", f"the run ended as {sight.label} before there was a verdict. {sight.message}".strip())
+            self.say("error", f"its log: {LOG}")
+            return False
+        print()
+        subprocess.run([str(PYTHON), "-m", "scripts.summary", str(found)], cwd=ROOT, timeout=60, check=False)
+        print(f"\nreport    {found.with_name('report.html')}\nevidence  {found}\n", flush=True)
+        verdict = json.loads(found.read_text())["verdict"]
+        if verdict == "passed" and sight.state != "COMPLETED":
+            self.say("error", f"the drill passed, but the run ended as {sight.label}. {sight.message}".strip())
+        return bool(verdict == "passed" and sight.state == "COMPLETED")
+
+    def take_down(self, code: int) -> int:
+        """Nothing is up; returns `code`, or 1 instead of 0 when something resisted."""
+        self.interrupts.shielded = True
+        self.interrupts.now = "already taking everything down; cutting that short would leave things behind"
+        try:
+            stack.take_down(self.say)
+        except PROBLEMS as problem:
+            self.say("error", f"{problem}\nTry again with: ./demo --down")
+            return code or 1
+        self.say("end", f"nothing is left up; {duration(self.say.elapsed)} in all")
+        return code
+
+
+def evidence(name: str, identity: str) -> Path | None:
+    """The evidence.json of a flow run, by its name or its id; None when there is none."""
+    places = (EVIDENCE / folder / "evidence.json" for folder in (name, identity))
+    return next((place for place in places if place.exists()), None)
+
+
+def down(say: Say) -> int:
+    """A running demo has been told to stop and has; nothing is up any more."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        try:
+            with only_one(stack.LOCK), Interrupts(say, "taking everything down") as interrupts:
+                interrupts.shielded = True
+                stack.take_down(say)
+                say("end", "nothing is left up")
+                return 0
+        except Busy as busy:
+            who = busy.holder
+            say("stop", f"a run is under way (process {who.pid if who else 'unknown'}): telling it to stop")
+            if who:
+                who.signal(SIGTERM)
+                who.gone_within(120)
+            time.sleep(1)
+        except PROBLEMS as problem:
+            say("error", str(problem))
+            return 1
+    say("error", "the run that is under way does not stop; see the message above")
+    return 1
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    options = arguments(given)
+    say = Say()
+    if options.down:
+        return down(say)
+    try:
+        with only_one(stack.LOCK), Interrupts(say) as interrupts:
+            return _guarded(Demo(options, say, interrupts))
+    except Busy as busy:
+        say("error", f"{busy}. Wait for it, or stop it with: ./demo --down")
+        return 1
+
+
+def _guarded(demo: Demo) -> int:
+    """Runs the demo; whatever ends it early, everything is taken down."""
+    try:
+        return demo.run()
+    except Interrupted as interrupted:
+        demo.say("stop", f"{interrupted}: taking everything down, which takes seconds")
+        return demo.take_down(130)
+    except BaseException:
+        demo.take_down(1)
+        raise
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

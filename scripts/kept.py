@@ -1,0 +1,79 @@
+"""What `./demo --keep` leaves up, at addresses on this machine's loopback."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.cloud import CloudError, Endpoint
+from scripts.forward import Forward
+from scripts.places import PYTHON, ROOT, RUN
+from scripts.services import Services, free_port
+
+SERVICES = {
+    "Ray dashboard": (8265, "mistral-head-svc.mistral.svc.cluster.local"),
+    "Model": (8000, "mistral-serve-svc.mistral.svc.cluster.local"),
+    "Chat": (7860, "chat.chat.svc.cluster.local"),
+}
+"""Title → port and name in the cluster. The head's service has no address of its own: DNS gives the pod's."""
+PATHS = {"Model": "/infer?sentence=Hello"}
+
+
+@dataclass(frozen=True)
+class KeptUp:
+    """The loopback ports that lead into the cluster."""
+
+    ports: dict[str, int]
+
+    @classmethod
+    def choose(cls) -> KeptUp:
+        """The usual port of each service where it is free, else another."""
+        return cls({title: free_port(port) for title, (port, _) in SERVICES.items()})
+
+    @property
+    def forwards(self) -> list[Forward]:
+        """What the forwarders carry."""
+        return [Forward(self.ports[title], host, port) for title, (port, host) in SERVICES.items()]
+
+    def tell(self, services: Services, endpoint: Endpoint) -> None:
+        """Prints every address; kubeconfig and AWS configuration stand in the run folder (0600)."""
+        print("Everything is left up. On this machine's loopback:")
+        _line("Prefect UI", services.api_url.removesuffix("/api"))
+        for title, port in self.ports.items():
+            _line(title, f"http://127.0.0.1:{port}{PATHS.get(title, '/')}")
+        try:
+            _line("Kubernetes", f"export KUBECONFIG={shlex.quote(str(write_kubeconfig(endpoint)))}")
+            _line("", f"{shlex.quote(str(link_kubectl()))} get pods -A")
+            _line("AWS", f"export AWS_CONFIG_FILE={shlex.quote(str(RUN / 'aws-config'))} AWS_PROFILE=leeward")
+        except CloudError as error:
+            _line("Kubernetes", str(error))
+        _line("Take it down", "./demo --down")
+
+
+def _line(title: str, text: str) -> None:
+    print(f"  {title:<14} {text}", flush=True)
+
+
+def write_kubeconfig(endpoint: Endpoint) -> Path:
+    """A kubeconfig that asks for an EKS token whenever it needs one; raises CloudError when there is no cluster."""
+    command = [str(PYTHON), "-m", "scripts.eks", "kubeconfig", str(RUN)]
+    done = subprocess.run(command, input=json.dumps(endpoint), text=True, capture_output=True, cwd=ROOT, timeout=60, check=False)
+    if done.returncode:
+        raise CloudError(f"no kubeconfig: {done.stderr.strip()[-300:]}")
+    return Path(done.stdout.strip())
+
+
+def link_kubectl() -> Path:
+    """The kubectl that the embedded cloud was built with, under that name."""
+    ask = [sys.executable, "-c", "from localcloud.build import artifacts; print(artifacts().kubernetes)"]
+    done = subprocess.run(ask, text=True, capture_output=True, cwd=ROOT, timeout=60, check=False)
+    if done.returncode:
+        raise CloudError(f"no kubectl: {done.stderr.strip()[-300:]}")
+    link = RUN / "kubectl"
+    link.unlink(missing_ok=True)
+    link.symlink_to(done.stdout.strip())
+    return link

@@ -1,0 +1,68 @@
+"""Everything that the demo and the tests need on the machine, in place. Nothing to do takes seconds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts import steps
+from scripts.places import LOGS, PYTHON, ROOT
+from scripts.say import Say
+from scripts.steps import Step, StepFailed
+from scripts.tools import terraform
+
+CLOUD_GROUPS = ("localcloud",)
+"""What the demo needs beyond the project's own dependencies."""
+TEST_GROUPS = ("localcloud", "serving", "dev")
+
+
+def check_machine() -> None:
+    """The doctor found nothing that set-up cannot mend; its one list is on the terminal.
+
+    Raises:
+        StepFailed: something is missing; the list says how to mend it.
+    """
+    # Before anything is installed, so by whatever Python runs this.
+    if subprocess.run([sys.executable, "-m", "localcloud", "doctor"], cwd=ROOT, check=False).returncode:
+        raise StepFailed("this machine lacks something that the set-up cannot mend itself: see the list above")
+
+
+def plan(groups: Sequence[str], *, cloud: bool) -> list[Step]:
+    """The steps; those that wait for the network run beside those that use the cores."""
+    environment = Step("python", [sys.executable, "-m", "scripts.tools", "environment", *groups], echo=False)
+    if not cloud:
+        return [environment]
+    return [
+        environment,
+        Step("terraform", [sys.executable, "-m", "scripts.tools", "terraform"]),
+        Step("build", [sys.executable, "-m", "localcloud", "build"]),
+        Step("image", [str(PYTHON), "-m", "scripts.image"], after=("python", "build")),
+    ]
+
+
+def prepare(say: Say, groups: Sequence[str], *, cloud: bool = True) -> None:
+    """The locked environment, and with `cloud` the binaries, images and tools as well, are there.
+
+    Raises:
+        StepFailed: one of them could not be had; the text says why.
+    """
+    steps.run(plan(groups, cloud=cloud), LOGS, say)
+
+
+def tool_path() -> list[Path]:
+    """Folders to put before the PATH of flows: where Terraform and Go are.
+
+    Raises:
+        StepFailed: set-up has not run.
+    """
+    # Flows read the operator's manifests out of its Go module, with the Go that built the cloud.
+    code = (
+        "from localcloud import paths, toolchain; from localcloud.cache import Cache; "
+        "print(toolchain.find(Cache(paths.artifacts_dir())).binary)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode:
+        raise StepFailed(f"no Go: {done.stderr.strip()[-300:]}")
+    return [terraform().parent, Path(done.stdout.strip()).parent]

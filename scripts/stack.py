@@ -1,0 +1,114 @@
+"""Cloud, Prefect server and worker, brought up and taken down as one; what the demo and the tests share."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from scripts import cloud, services, setup, steps
+from scripts.cloud import CloudError, Endpoint
+from scripts.forward import Forward
+from scripts.places import LOGS, PYTHON, ROOT, RUN, cache_dir, private_folder
+from scripts.say import Say
+from scripts.services import Services
+from scripts.steps import StepFailed
+
+LOCK = cache_dir() / "demo.lock"
+"""Held by the one demo or test run of this user's machine."""
+OURS = RUN / "cloud-is-ours"
+"""There while an embedded cloud may be up that this project folder started."""
+TARGET = "embedded"
+"""Name of the target block that stands for the embedded cloud."""
+
+
+class NotOurs(RuntimeError):
+    """An embedded cloud is up that nothing here started; the text says what to do."""
+
+
+class StillUp(RuntimeError):
+    """Something could not be taken down; the text says what, and why."""
+
+
+def clear(say: Say) -> None:
+    """Nothing is up: what an earlier run left behind is gone.
+
+    Raises:
+        NotOurs: a cloud is up that was started by hand or from another folder.
+        StillUp: a leftover does not go.
+    """
+    if OURS.exists() or services.running():
+        say("cleanup", "an earlier run left things up: taking them down")
+        take_down(say)
+    elif cloud.status().get("running"):
+        raise NotOurs("an embedded cloud is up that was not started here; end it with `python3 -m localcloud down`, or `./demo --down`")
+
+
+def bring_up(say: Say, *, api_port: int | None = None, forwards: Sequence[Forward] = ()) -> tuple[Services, Endpoint]:
+    """The cloud and Prefect answer, the target block is registered and every flow is deployed.
+
+    Raises:
+        StepFailed, CloudError, NotUp: one of them did not come up; the text says what was seen last.
+    """
+    private_folder(RUN)
+    OURS.touch()
+    started = services.start(api_port=api_port, path=setup.tool_path(), forwards=forwards)
+    say("prefect", f"server and worker are starting at {started.api_url.removesuffix('/api')}")
+    steps.run([cloud.up()], LOGS, say)
+    endpoint = cloud.endpoint()
+    started.wait()
+    register(started, endpoint)
+    deploy(started, say)
+    return started, endpoint
+
+
+def register(started: Services, endpoint: Endpoint) -> None:
+    """The block `leeward-target/embedded` leads to this cloud. Secrets go through a pipe, never a command line."""
+    done = subprocess.run(
+        # Nothing embedded costs money, so a plan need not be confirmed.
+        [str(PYTHON), "-m", "blocks.register", TARGET, "--auto-approve"],
+        input=json.dumps(endpoint), text=True, capture_output=True, cwd=ROOT, env=started.environment, timeout=120, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise CloudError(f"the target block could not be registered: {done.stderr.strip()[-800:]}")
+
+
+def deploy(started: Services, say: Say) -> None:
+    """Every deployment of prefect.yaml is on the server."""
+    prefect(started, "--no-prompt", "deploy", "--all")
+    count = len(started.api.post("/deployments/filter", {}))
+    say("prefect", f"{count} deployments are registered")
+
+
+def prefect(started: Services, *arguments: str) -> str:
+    """The output of a `prefect` command against our server; raises StepFailed with it when the command fails."""
+    command = [str(PYTHON), "-m", "prefect", *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, env=started.environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise StepFailed(f"`prefect {' '.join(arguments)}` failed (exit code {done.returncode}):\n{done.stdout.strip()[-1500:]}")
+    return done.stdout
+
+
+def take_down(say: Say) -> None:
+    """Services and cloud are gone, from whatever state; both are tried even when one resists.
+
+    Raises:
+        StillUp: what could not be taken down.
+    """
+    problems = []
+    try:
+        if services.stop():
+            say("prefect", "server and worker are gone")
+    except RuntimeError as error:
+        problems.append(str(error))
+    try:
+        cloud.down(say)
+    except StepFailed as error:
+        problems.append(str(error))
+    if problems:
+        raise StillUp("\n".join(problems))
+    shutil.rmtree(RUN, ignore_errors=True)

@@ -1,0 +1,145 @@
+"""The load itself: requests sent on a schedule, whatever becomes of those before them.
+
+Open loop: request k is due at start + k/rate, and its latency counts from there. A service that stalls gets no fewer
+requests, and a sender that stalls cannot hide it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import aiohttp
+
+from serving.clock import Clock
+from serving.load_request import Question, ask
+from serving.records import Kind, Record
+from serving.warmup import Learned, learn
+
+State = Literal["warming", "running", "draining", "done"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to send."""
+
+    url: str
+    sentence: str = "What keeps a service alive when its head is gone?"
+    short_per_s: float = 10.0
+    short_tokens: int = 4
+    streams: int = 8
+    """Streams alive at any time while the service is healthy; during a fault there are more."""
+    stream_tokens: int = 50
+    patience_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if min(self.short_per_s, self.streams) < 0 or self.short_per_s + self.streams == 0:
+            raise ValueError("nothing to send: --short-per-s and --streams must not be negative, nor both 0")
+        if min(self.short_tokens, self.stream_tokens, self.patience_s) <= 0:
+            raise ValueError("--short-tokens, --stream-tokens and --patience must be positive")
+
+    def questions(self) -> list[Question]:
+        """What is asked, one question of each kind that has a rate."""
+        short = Question("short", self.url, self.sentence, self.short_tokens)
+        stream = Question("stream", self.url, self.sentence, self.stream_tokens)
+        return [short] * (self.short_per_s > 0) + [stream] * (self.streams > 0)
+
+    def per_s(self, kind: Kind, stream_s: float) -> float:
+        """Requests a second of this kind. Streams that live `stream_s` seconds come often enough that a healthy
+        service always has `streams` of them; half a stream more makes up for the grain."""
+        return self.short_per_s if kind == "short" else (self.streams + 0.5) / stream_s
+
+
+def due_times(start: float, per_s: float) -> Iterator[float]:
+    """When each request is due; counted, not added up, so no error grows."""
+    return (start + k / per_s for k in itertools.count())
+
+
+class Load:
+    """One run of a plan, with its records in a file."""
+
+    def __init__(self, plan: Plan, session: aiohttp.ClientSession, clock: Clock, records: Path) -> None:
+        """Nothing is sent yet; the file of records must not exist.
+
+        Raises:
+            FileExistsError: it does.
+        """
+        self.clock = clock
+        self.records = records
+        self.state: State = "warming"
+        self.started: float | None = None
+        self.stopped: float | None = None
+        self.sent = 0
+        self._plan = plan
+        self._session = session
+        self._stop = asyncio.Event()
+        # Unbuffered: a line is whole in the file as soon as it is written.
+        self._file = records.open("xb", buffering=0)
+
+    def stop(self) -> None:
+        """Send nothing more; live requests go on to their end."""
+        self._stop.set()
+
+    async def run(self, warm_up_s: float, max_duration_s: float) -> None:
+        """Warm up, send until stopped or the time is over, and return when every request has ended.
+
+        Raises:
+            WarmUpFailed: the service gave no right answers in time; nothing was recorded.
+        """
+        with self._file:
+            learned = await learn(self._session, self._plan.questions(), self.clock, warm_up_s)
+            self.state, self.started = "running", self.clock.now()
+            timer = asyncio.get_running_loop().call_later(max_duration_s, self.stop)
+            await asyncio.gather(*(self._send_all(question, learned, self.started) for question in self._plan.questions()))
+            timer.cancel()
+            self.state = "done"
+
+    async def _send_all(self, question: Question, learned: Learned, start: float) -> None:
+        """Send one kind of request on its schedule; return when all have ended."""
+        live: set[asyncio.Task[None]] = set()
+        expected = learned.answers[question.kind]
+        for due in due_times(start, self._plan.per_s(question.kind, learned.seconds.get("stream", 1.0))):
+            if await self._stopped_before(due):
+                break
+            task = asyncio.ensure_future(self._one(question, expected, due))
+            live.add(task)
+            task.add_done_callback(live.discard)
+        if self.state == "running":
+            self.state, self.stopped = "draining", self.clock.now()
+        # A failure of ours (a full disk, say) must end the load, not be lost in a task.
+        await asyncio.gather(*live)
+
+    async def _stopped_before(self, due: float) -> bool:
+        """Wait until then; whether sending was stopped first. An overdue request is not waited for."""
+        wait = due - self.clock.now()
+        if wait > 0:
+            try:
+                await asyncio.wait_for(self._stop.wait(), wait)
+            except asyncio.TimeoutError:
+                pass
+        return self._stop.is_set()
+
+    async def _one(self, question: Question, expected: tuple[int, ...], due: float) -> None:
+        """Send one request and record how it ended."""
+        number, sent = self.sent, self.clock.now()
+        self.sent += 1
+        reply = await ask(self._session, question, self.clock)
+        times = tuple(reply.token_times)
+        record = Record(
+            id=number,
+            kind=question.kind,
+            due=due,
+            sent=sent,
+            first_token=times[0] if times else None,
+            token_times=times,
+            expected_tokens=len(expected),
+            end=reply.end,
+            outcome=reply.outcome(expected),
+            status=reply.status,
+            detail=reply.detail,
+        )
+        self._file.write(record.to_line().encode())

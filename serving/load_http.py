@@ -1,0 +1,85 @@
+"""How a load is watched, read and stopped from outside: a small HTTP API, reached through the API server's pod proxy.
+
+    GET  /status                  {"now", "state", "sent", "started", "stopped", "node"}; times in seconds since the epoch
+    GET  /records?offset=BYTES    whole lines of the records' file from there, at most 4 MiB; next offset = offset + length
+    POST /stop                    sending ends, live requests go on to theirs; answers with the status
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from serving.load import Load
+
+PIECE = 4 * 2**20
+"""Bytes of records in one answer at most."""
+
+
+def status(load: Load) -> dict[str, Any]:
+    """What the load is doing now, by its own clock."""
+    return {
+        "now": load.clock.now(),
+        "state": load.state,
+        "sent": load.sent,
+        "started": load.started,
+        "stopped": load.stopped,
+        "node": os.environ.get("LEEWARD_NODE", ""),
+    }
+
+
+def whole_lines(file: Path, offset: int, most: int = PIECE) -> bytes:
+    """The lines that begin at the offset and are complete, at most so many bytes of them.
+
+    Raises:
+        ValueError: the offset is outside the file, or not where a line begins.
+    """
+    with file.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        if not 0 <= offset <= size:
+            raise ValueError(f"offset {offset} is outside the file of {size} bytes")
+        stream.seek(max(0, offset - 1))
+        if offset and stream.read(1) != b"\n":
+            raise ValueError(f"no record begins at offset {offset}")
+        data = stream.read(most)
+    return data[: data.rfind(b"\n") + 1]
+
+
+def app(load: Load) -> web.Application:
+    """The three routes over a load."""
+
+    async def get_status(request: web.Request) -> web.Response:
+        return web.json_response(status(load))
+
+    async def get_records(request: web.Request) -> web.Response:
+        try:
+            body = whole_lines(load.records, int(request.query.get("offset", "0")))
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=f"{error}\n") from None
+        return web.Response(body=body, content_type="application/x-ndjson")
+
+    async def post_stop(request: web.Request) -> web.Response:
+        load.stop()
+        return web.json_response(status(load))
+
+    application = web.Application()
+    application.add_routes([web.get("/status", get_status), web.get("/records", get_records), web.post("/stop", post_stop)])
+    return application
+
+
+@asynccontextmanager
+async def serve(load: Load, port: int) -> AsyncIterator[int]:
+    """Serve the API on all addresses while inside; gives the port (another than asked for when that is 0)."""
+    runner = web.AppRunner(app(load), access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "0.0.0.0", port)
+        await site.start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()

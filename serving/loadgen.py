@@ -1,0 +1,91 @@
+"""The open-loop load generator: a Job in the cluster that asks at a constant rate and writes down every request.
+
+    python -m serving.loadgen --url http://SERVICE:8000 [--short-per-s 10] [--streams 8] …
+
+First it asks until it has the right answers (state "warming"), then sends (running) until it is told to stop or its time
+is over, lets live requests end (draining), and stays for a while so that the records can be read (done). It exits with 1
+when the service gave no right answer in time; the reason is on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import aiohttp
+
+from serving import load_http
+from serving.clock import Clock
+from serving.load import Load, Plan
+from serving.warmup import WarmUpFailed
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; every default is that of the drill."""
+    p = argparse.ArgumentParser(prog="serving.loadgen", description=(__doc__ or "").split("\n")[0])
+    p.add_argument("--url", required=True, help="the service, e.g. http://mistral-serve-svc.mistral.svc:8000")
+    p.add_argument("--sentence", default=Plan.sentence, help="what every request asks")
+    p.add_argument("--short-per-s", type=float, default=Plan.short_per_s, help="short requests a second; 0: none")
+    p.add_argument("--short-tokens", type=int, default=Plan.short_tokens)
+    p.add_argument("--streams", type=int, default=Plan.streams, help="streams alive at any time; 0: none")
+    p.add_argument("--stream-tokens", type=int, default=Plan.stream_tokens)
+    p.add_argument("--patience", type=float, default=Plan.patience_s, help="seconds without a byte: the request hung")
+    p.add_argument("--warm-up", type=float, default=120, help="seconds to wait for the right answers")
+    p.add_argument("--max-duration", type=float, default=900, help="seconds of sending at most")
+    p.add_argument("--linger", type=float, default=600, help="seconds to stay after the last request")
+    p.add_argument("--records", type=Path, default=Path("records.jsonl"), help="file of records, must not exist")
+    p.add_argument("--port", type=int, default=8080, help="of /records, /status and /stop; 0: any")
+    return p
+
+
+def plan(args: argparse.Namespace) -> Plan:
+    """The plan that the command line asks for.
+
+    Raises:
+        ValueError: a number is negative or there is nothing to send.
+    """
+    return Plan(
+        url=args.url.rstrip("/"),
+        sentence=args.sentence,
+        short_per_s=args.short_per_s,
+        short_tokens=args.short_tokens,
+        streams=args.streams,
+        stream_tokens=args.stream_tokens,
+        patience_s=args.patience,
+    )
+
+
+async def run(args: argparse.Namespace) -> int:
+    """The whole life of the load; returns the exit code."""
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=args.patience, sock_read=args.patience)
+    # A connection for each request: one that is kept would stay with the worker it first met.
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+        load = Load(plan(args), session, Clock(), args.records)
+        async with load_http.serve(load, args.port) as port:
+            print(f"load: {args.url}, records on port {port}", flush=True)
+            try:
+                await load.run(warm_up_s=args.warm_up, max_duration_s=args.max_duration)
+            except WarmUpFailed as error:
+                print(f"load: {error}", file=sys.stderr, flush=True)
+                return 1
+            print(f"load: {load.sent} requests sent, all ended", flush=True)
+            await asyncio.sleep(args.linger)
+    return 0
+
+
+async def _until_terminated(args: argparse.Namespace) -> int:
+    """Run, and end at once at SIGTERM: process 1 of a container has no default for it, and records are on disk."""
+    task = asyncio.ensure_future(run(args))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(_until_terminated(parser().parse_args())))

@@ -1,0 +1,71 @@
+"""What a load must know before it begins: that the service answers, what the right answers are, how long a stream lives."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import aiohttp
+
+from serving.clock import Clock
+from serving.load_request import Question, Reply, ask
+from serving.records import Kind
+
+ASKED = 4
+"""Times each question is asked at once: enough to meet both replicas, all but surely."""
+
+
+class WarmUpFailed(Exception):
+    """The service did not give right answers in time; the message has the last reason."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A healthy server's answers."""
+
+    answers: dict[Kind, tuple[int, ...]]
+    """The tokens of the answer to each kind of question."""
+    seconds: dict[Kind, float]
+    """The quickest answer of each kind, from sending to end."""
+
+
+async def learn(session: aiohttp.ClientSession, questions: list[Question], clock: Clock, within_s: float, pause_s: float = 1.0) -> Learned:
+    """Ask every question several times, again and again, until all answers to each are whole and the same.
+
+    Raises:
+        WarmUpFailed: not within the time.
+    """
+    deadline, reason = clock.now() + within_s, "nothing was asked"
+    while clock.now() < deadline:
+        began = clock.now()
+        asked = [question for question in questions for _ in range(ASKED)]
+        replies = await asyncio.gather(*(ask(session, question, clock) for question in asked))
+        reason = next(filter(None, map(_fault, asked, replies)), "") or _disagreement(asked, replies)
+        if not reason:
+            return _learned(asked, replies, began)
+        print(f"load: not warm yet: {reason}", flush=True)
+        await asyncio.sleep(pause_s)
+    raise WarmUpFailed(f"no right answers within {within_s:.0f} s: {reason}")
+
+
+def _fault(question: Question, reply: Reply) -> str:
+    """Why a reply cannot be a healthy server's; empty when it can."""
+    if not reply.whole:
+        return f"{question.kind}: {reply.outcome(None)}, {reply.detail or 'no detail'}"
+    if len(reply.tokens) != question.tokens:
+        return f"{question.kind}: {len(reply.tokens)} tokens instead of {question.tokens} {reply.detail}; ask for fewer or another sentence"
+    return ""
+
+
+def _disagreement(asked: list[Question], replies: list[Reply]) -> str:
+    """That the same question got different answers: then no answer could be told to be wrong."""
+    for kind in {question.kind for question in asked}:
+        if len({tuple(r.tokens) for q, r in zip(asked, replies) if q.kind == kind}) > 1:
+            return f"{kind}: different answers to one question; replicas must run one image and decode greedily"
+    return ""
+
+
+def _learned(asked: list[Question], replies: list[Reply], began: float) -> Learned:
+    answers: dict[Kind, tuple[int, ...]] = {q.kind: tuple(r.tokens) for q, r in zip(asked, replies)}
+    seconds = {kind: min(r.end - began for q, r in zip(asked, replies) if q.kind == kind) for kind in answers}
+    return Learned(answers, seconds)

@@ -1,0 +1,154 @@
+"""What is left of a stack in AWS, asked of each service by name or tag.
+
+Not of the tagging service: it knows few kinds of things, and some only minutes later. What AWS itself keeps for
+a while after deletion (a terminated instance, a deleted NAT gateway) is not left over. The bucket of state and
+evidence stays on purpose and is not asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+_GONE = frozenset({"terminated", "shutting-down", "deleted", "deleting"})
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something of a stack that still exists."""
+
+    service: str
+    kind: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.service} {self.kind} {self.id}"
+
+
+def leftovers(session: Any, name: str) -> list[Leftover]:
+    """Everything of the stack `name` that still exists, but for its bucket; empty when it is gone."""
+    found: list[Leftover] = []
+    region = session.client("sts").meta.region_name
+    for service, ask in _ASK.items():
+        client = session.client(service)
+        found += [Leftover(service, kind, id) for kind, id in ask(client, Stack(name, region))]
+    return sorted(set(found), key=str)
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Whose things are asked for."""
+
+    name: str
+    region: str
+
+
+Found = Iterator[tuple[str, str]]
+
+# Operation, its list in the answer, the thing's id, and where its state stands (None: it has none).
+_EC2 = (
+    ("describe_vpcs", "Vpcs", "VpcId", None),
+    ("describe_subnets", "Subnets", "SubnetId", None),
+    ("describe_security_groups", "SecurityGroups", "GroupId", None),
+    ("describe_network_interfaces", "NetworkInterfaces", "NetworkInterfaceId", None),
+    ("describe_nat_gateways", "NatGateways", "NatGatewayId", "State"),
+    ("describe_internet_gateways", "InternetGateways", "InternetGatewayId", None),
+    ("describe_route_tables", "RouteTables", "RouteTableId", None),
+    ("describe_addresses", "Addresses", "AllocationId", None),
+    ("describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId", "State"),
+    ("describe_launch_templates", "LaunchTemplates", "LaunchTemplateId", None),
+    ("describe_volumes", "Volumes", "VolumeId", "State"),
+)
+
+
+def _tags(name: str) -> tuple[dict[str, Any], ...]:
+    """Filters by what Terraform tags, and by what EKS and Kubernetes tag on their own."""
+    return (
+        {"Name": "tag:leeward:name", "Values": [name]},
+        {"Name": "tag:aws:eks:cluster-name", "Values": [name]},
+        {"Name": "tag:eks:cluster-name", "Values": [name]},
+        {"Name": f"tag:kubernetes.io/cluster/{name}", "Values": ["owned"]},
+        {"Name": "tag:cluster.k8s.amazonaws.com/name", "Values": [name]},
+    )
+
+
+def _ec2(ec2: Any, stack: Stack) -> Found:
+    for wanted in _tags(stack.name):
+        for operation, key, id, state in _EC2:
+            # The NAT gateways' filter parameter alone is spelt in the singular.
+            filters = {"Filter" if operation == "describe_nat_gateways" else "Filters": [wanted]}
+            for thing in _pages(ec2, operation, key, **filters):
+                if state is None or str(thing.get(state, "")).lower() not in _GONE:
+                    yield operation.removeprefix("describe_").removesuffix("s").replace("_", "-"), thing[id]
+        for reservation in _pages(ec2, "describe_instances", "Reservations", Filters=[wanted]):
+            for instance in reservation["Instances"]:
+                if instance["State"]["Name"] not in _GONE:
+                    yield "instance", instance["InstanceId"]
+
+
+def _autoscaling(autoscaling: Any, stack: Stack) -> Found:
+    for group in _pages(autoscaling, "describe_auto_scaling_groups", "AutoScalingGroups"):
+        tags = {tag["Key"]: tag.get("Value") for tag in group.get("Tags", ())}
+        if stack.name in (tags.get("eks:cluster-name"), tags.get("leeward:name")):
+            yield "group", group["AutoScalingGroupName"]
+
+
+def _eks(eks: Any, stack: Stack) -> Found:
+    if stack.name in _pages(eks, "list_clusters", "clusters"):
+        yield "cluster", stack.name
+
+
+def _elasticache(elasticache: Any, stack: Stack) -> Found:
+    prefix = f"leeward-{stack.name}-gcs"
+    for operation, key, id in (
+        ("describe_replication_groups", "ReplicationGroups", "ReplicationGroupId"),
+        ("describe_cache_clusters", "CacheClusters", "CacheClusterId"),
+        ("describe_cache_parameter_groups", "CacheParameterGroups", "CacheParameterGroupName"),
+        ("describe_cache_subnet_groups", "CacheSubnetGroups", "CacheSubnetGroupName"),
+    ):
+        for thing in _pages(elasticache, operation, key):
+            if thing[id] == prefix or thing[id].startswith(f"{prefix}-0"):
+                yield operation.removeprefix("describe_").removesuffix("s").replace("_", "-"), thing[id]
+
+
+def _ecr(ecr: Any, stack: Stack) -> Found:
+    for repository in _pages(ecr, "describe_repositories", "repositories"):
+        if repository["repositoryName"].startswith(f"leeward-{stack.name}/"):
+            yield "repository", repository["repositoryName"]
+
+
+def _iam(iam: Any, stack: Stack) -> Found:
+    for role in _pages(iam, "list_roles", "Roles"):
+        if role["RoleName"].startswith(f"leeward-{stack.name}-{stack.region}-"):
+            yield "role", role["RoleName"]
+
+
+def _logs(logs: Any, stack: Stack) -> Found:
+    for group in _pages(logs, "describe_log_groups", "logGroups", logGroupNamePrefix=f"/aws/eks/{stack.name}/"):
+        yield "log-group", group["logGroupName"]
+
+
+def _secretsmanager(manager: Any, stack: Stack) -> Found:
+    for secret in _pages(manager, "list_secrets", "SecretList", Filters=[{"Key": "name", "Values": [f"leeward/{stack.name}/"]}]):
+        if "DeletedDate" not in secret:
+            yield "secret", secret["Name"]
+
+
+_ASK: dict[str, Callable[[Any, Stack], Found]] = {
+    "ec2": _ec2,
+    "autoscaling": _autoscaling,
+    "eks": _eks,
+    "elasticache": _elasticache,
+    "ecr": _ecr,
+    "iam": _iam,
+    "logs": _logs,
+    "secretsmanager": _secretsmanager,
+}
+
+
+def _pages(client: Any, operation: str, key: str, **arguments: Any) -> list[Any]:
+    """All things of a list operation, over all its pages."""
+    if not client.can_paginate(operation):
+        return list(getattr(client, operation)(**arguments)[key])
+    return [thing for page in client.get_paginator(operation).paginate(**arguments) for thing in page[key]]

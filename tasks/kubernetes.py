@@ -1,0 +1,218 @@
+"""The Kubernetes API: objects as plain dicts, server-side apply, the proxies into pods and services.
+
+    Permanent
+    └── Refused       the API server said no; `status` says how
+        ├── NotFound
+        └── Conflict  somebody else changed it, or a precondition did not hold
+    Transient
+    └── Unavailable   no answer, or one that is worth asking for again
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import urllib3
+
+from blocks.errors import Permanent, Transient
+
+Object = dict[str, Any]
+"""A Kubernetes object as JSON."""
+
+FIELD_MANAGER = "leeward"
+TIMEOUT_S = 15.0
+"""Of one request. The API server answers within milliseconds; what is slower than this is away."""
+WORTH_ASKING_AGAIN = frozenset({401, 408, 429, 500, 502, 503, 504})
+"""401: a new access entry takes a moment to be known everywhere."""
+
+
+class Unavailable(Transient):
+    """No answer, or one that is worth asking for again."""
+
+
+class Refused(Permanent):
+    """The API server said no."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotFound(Refused):
+    """There is no such object, or no such kind."""
+
+
+class Conflict(Refused):
+    """Somebody else changed it, or a precondition did not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """How a kind is spelt in paths."""
+
+    path: str
+    namespaced: bool
+
+
+class Api:
+    """One cluster's API, over the connection of a `kubernetes.client.ApiClient`. May be used by several threads."""
+
+    def __init__(self, client: Any) -> None:
+        self._settings = client.configuration
+        self._pool: urllib3.PoolManager = client.rest_client.pool_manager
+        self._resources: dict[tuple[str, str], Resource] = {}
+
+    def raw(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+        timeout_s: float = TIMEOUT_S,
+    ) -> tuple[int, bytes]:
+        """Status and body of one request; nothing is tried twice.
+
+        Raises:
+            Unavailable: no answer within the time.
+        """
+        url = f"{self._settings.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        headers = {"Content-Type": content_type, "User-Agent": FIELD_MANAGER, "Accept": "application/json, */*"}
+        for setting in self._settings.auth_settings().values():
+            headers[setting["key"]] = setting["value"]
+        try:
+            answer = self._pool.request(
+                method, url, body=None if body is None else json.dumps(body), headers=headers, timeout=timeout_s, retries=False
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise Unavailable(f"{method} {path}: no answer from the API server: {_short(error)}") from error
+        return answer.status, answer.data
+
+    def call(self, method: str, path: str, **options: Any) -> Object:
+        """The JSON that the API server answers.
+
+        Raises:
+            Unavailable, NotFound, Conflict, Refused
+        """
+        status, data = self.raw(method, path, **options)
+        if status < 300:
+            return dict(json.loads(data)) if data else {}
+        raise _failure(method, path, status, data)
+
+    def get(self, path: str, **query: object) -> Object:
+        """The object at a path."""
+        return self.call("GET", path, query=query)
+
+    def find(self, path: str, **query: object) -> Object | None:
+        """The object at a path, or None where there is none."""
+        try:
+            return self.get(path, **query)
+        except NotFound:
+            return None
+
+    def items(self, path: str, **query: object) -> list[Object]:
+        """The objects of a collection; none where the kind does not exist."""
+        found = self.find(path, **query)
+        return list(found["items"]) if found else []
+
+    def path(self, thing: Object) -> str:
+        """Where an object with apiVersion, kind and metadata lives.
+
+        Raises:
+            NotFound: the cluster does not know the kind.
+        """
+        resource = self._resource(thing["apiVersion"], thing["kind"])
+        metadata = thing["metadata"]
+        middle = f"/namespaces/{metadata['namespace']}" if resource.namespaced else ""
+        prefix, name = resource.path.rsplit("/", 1)
+        return f"{prefix}{middle}/{name}/{quote(metadata['name'], safe='')}"
+
+    def apply(self, thing: Object) -> str:
+        """The cluster has the object as given (server-side apply).
+
+        Returns:
+            Who else had set a field differently and lost it: the manifests are the truth. Empty: nobody.
+        """
+        path = self.path(thing)
+        try:
+            self._patch(path, thing, force=False)
+        except Conflict as conflict:
+            self._patch(path, thing, force=True)
+            return str(conflict)
+        return ""
+
+    def apply_all(self, things: Iterable[Object]) -> list[str]:
+        """All are as given, in this order; what `apply` said, without the empty ones."""
+        return [said for thing in things if (said := self.apply(thing))]
+
+    def delete(self, path: str, *, uid: str | None = None, grace_s: int | None = None) -> bool:
+        """The object is gone or on its way; False: it was not there.
+
+        Raises:
+            Conflict: the object there has another UID.
+        """
+        options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        if grace_s is not None:
+            options["gracePeriodSeconds"] = grace_s
+        try:
+            self.call("DELETE", path, body=options)
+        except NotFound:
+            return False
+        return True
+
+    def proxy(self, method: str, namespace: str, kind: str, name: str, port: int, path: str, timeout_s: float = TIMEOUT_S) -> bytes:
+        """What a pod or service answers through the API server. `kind` is "pods" or "services".
+
+        Raises:
+            Unavailable: it does not answer, or not with 200.
+        """
+        where = f"/api/v1/namespaces/{namespace}/{kind}/{name}:{port}/proxy/{path.lstrip('/')}"
+        status, data = self.raw(method, where, timeout_s=timeout_s)
+        if status != 200:
+            raise Unavailable(f"{kind} {namespace}/{name}:{port} /{path.lstrip('/')}: HTTP {status} {_text(data)}")
+        return data
+
+    def _patch(self, path: str, thing: Object, *, force: bool) -> None:
+        query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower()}
+        self.call("PATCH", path, query=query, body=thing, content_type="application/apply-patch+yaml")
+
+    def _resource(self, api_version: str, kind: str) -> Resource:
+        if (api_version, kind) not in self._resources:
+            base = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+            for found in self.get(base)["resources"]:
+                if "/" not in found["name"]:
+                    self._resources[api_version, found["kind"]] = Resource(f"{base}/{found['name']}", found["namespaced"])
+        try:
+            return self._resources[api_version, kind]
+        except KeyError:
+            raise NotFound(f"the cluster knows no {kind} in {api_version}", 404) from None
+
+
+def _failure(method: str, path: str, status: int, data: bytes) -> Exception:
+    text = _text(data)
+    message = f"{method} {path}: HTTP {status} {text}"
+    if status in WORTH_ASKING_AGAIN or (status in (403, 409) and "being terminated" in text):
+        return Unavailable(message)
+    kind = {404: NotFound, 409: Conflict}.get(status, Refused)
+    return kind(message, status)
+
+
+def _text(data: bytes) -> str:
+    """The message of a Kubernetes status, else the beginning of what came."""
+    with suppress(ValueError, AttributeError):
+        message = json.loads(data).get("message")
+        if isinstance(message, str):
+            return message[:500]
+    return data[:200].decode(errors="replace").strip()
+
+
+def _short(error: Exception) -> str:
+    return str(error).replace("\n", " ")[:200]

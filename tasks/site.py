@@ -1,0 +1,64 @@
+"""Where a task works: a target and the name of the cluster on it. A value, so that it can go from task to task."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from pydantic import BaseModel
+
+from blocks.cluster import api_client
+from blocks.parameters import Infrastructure, Stack
+from blocks.target import Target
+from tasks.kubernetes import Api
+
+
+class Site(BaseModel, frozen=True):
+    """A saved target by name, and what is or will be on it."""
+
+    target: str
+    stack: Stack
+
+    @classmethod
+    def at(cls, target: str, infrastructure: Infrastructure) -> Site:
+        """The site of an infrastructure on a saved target.
+
+        Raises:
+            NoSuchTarget: no such target is saved.
+        """
+        return cls(target=target, stack=infrastructure.stack(load(target).region))
+
+    @property
+    def block(self) -> Target:
+        """The target itself, secrets included."""
+        return load(self.target)
+
+    @property
+    def cluster(self) -> str:
+        """Name of the cluster, for people."""
+        block = self.block
+        return block.cluster or (block.kubeconfig.context_name if block.kubeconfig else self.stack.name)
+
+    def api(self) -> Api:
+        """The cluster's API. One connection is kept per process.
+
+        Raises:
+            NoCluster, ClusterNotActive: see blocks.cluster.
+        """
+        return Api(_client(self.target, self.stack.name))
+
+
+@lru_cache(maxsize=4)
+def load(target: str) -> Target:
+    """The saved target; asked for once per process, which is one run."""
+    return Target.named(target)
+
+
+@lru_cache(maxsize=4)
+def _client(target: str, cluster: str) -> Any:
+    return api_client(load(target), cluster)
+
+
+def forget() -> None:
+    """Connections are made anew: the cluster behind a name was replaced or taken down."""
+    _client.cache_clear()

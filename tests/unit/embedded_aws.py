@@ -1,0 +1,140 @@
+"""The embedded AWS in this process, with a machine of paper behind it: for the tests of localcloud/aws."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.signers import RequestSigner
+from localcloud import settings
+from localcloud.aws import credentials, inventory, seam
+from localcloud.aws.paper import PaperMachine
+from localcloud.aws.server import Endpoint
+from moto.core.base_backend import BackendDict
+
+# Retries would only make a refusal slow.
+_CONFIG = Config(retries={"max_attempts": 1}, connect_timeout=5, read_timeout=30)
+_names = itertools.count()
+
+
+class EmbeddedAws:
+    """An endpoint and a client of it that may do everything. `fresh` empties its books."""
+
+    def __init__(self) -> None:
+        self.first = credentials.bootstrap()
+        self.machine = PaperMachine()
+        self.endpoint = Endpoint(self.machine, "127.0.0.1", 0)
+        self.endpoint.start()
+
+    def fresh(self) -> None:
+        """Nothing exists but the first user and role, and the machine has forgotten everything."""
+        BackendDict.reset()
+        self.first = credentials.bootstrap()
+        self.machine = PaperMachine()
+        seam.use(self.machine)
+        inventory.remember()
+
+    @property
+    def session(self) -> boto3.Session:
+        """As the first user."""
+        return boto3.Session(self.first.access_key_id, self.first.secret_access_key, region_name=settings.REGION)
+
+    def client(self, service: str, session: boto3.Session | None = None) -> Any:
+        """A client of the endpoint; the first user's when no session is given."""
+        return (session or self.session).client(service, endpoint_url=self.endpoint.url, config=_CONFIG)
+
+    def assume(self, role_arn: str, name: str = "tester", session: boto3.Session | None = None) -> boto3.Session:
+        """A session of the role."""
+        made = self.client("sts", session).assume_role(RoleArn=role_arn, RoleSessionName=name)["Credentials"]
+        return boto3.Session(made["AccessKeyId"], made["SecretAccessKey"], made["SessionToken"], region_name=settings.REGION)
+
+    def get(self, path: str) -> Any:
+        """JSON of one of the endpoint's own routes."""
+        with urllib.request.urlopen(f"{self.endpoint.url}/localcloud/{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    def review(self, token: str, cluster: str) -> dict[str, Any]:
+        """Status of a TokenReview, asked as the API server asks it."""
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
+        request = urllib.request.Request(f"{self.endpoint.url}/localcloud/token-review/{cluster}", json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            status: dict[str, Any] = json.load(answer)["status"]
+            return status
+
+    def role(self) -> str:
+        """ARN of a new role that anybody in the account may assume."""
+        trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": f"arn:aws:iam::{settings.ACCOUNT}:root"}}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        made = self.client("iam").create_role(RoleName=f"role-{next(_names)}", AssumeRolePolicyDocument=document)
+        return str(made["Role"]["Arn"])
+
+    def subnets(self) -> list[str]:
+        """Two new subnets in two zones of a new VPC."""
+        ec2 = self.client("ec2")
+        vpc = ec2.create_vpc(CidrBlock="10.20.0.0/16")["Vpc"]["VpcId"]
+        zones = settings.AVAILABILITY_ZONES[:2]
+        made = [ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.20.{i}.0/24", AvailabilityZone=zone) for i, zone in enumerate(zones)]
+        return [str(each["Subnet"]["SubnetId"]) for each in made]
+
+    def cluster(self, name: str = "demo", **wanted: Any) -> dict[str, Any]:
+        """A cluster that has left CREATING."""
+        wanted = {"accessConfig": {"authenticationMode": "API"}} | wanted
+        eks = self.client("eks")
+        eks.create_cluster(name=name, roleArn=self.role(), resourcesVpcConfig={"subnetIds": self.subnets()}, **wanted)
+        return eventually(lambda: eks.describe_cluster(name=name)["cluster"], lambda c: c["status"] != "CREATING")
+
+    def nodegroup(self, name: str = "inf2", size: int = 2, **wanted: Any) -> dict[str, Any]:
+        """A node group of the cluster `demo` that has left CREATING."""
+        eks = self.client("eks")
+        subnets = eks.describe_cluster(name="demo")["cluster"]["resourcesVpcConfig"]["subnetIds"]
+        scaling = {"minSize": 0, "maxSize": 5, "desiredSize": size}
+        eks.create_nodegroup(
+            **{"clusterName": "demo", "nodegroupName": name, "scalingConfig": scaling, "subnets": subnets, "nodeRole": self.role()}
+            | {"instanceTypes": ["inf2.8xlarge"]}
+            | wanted
+        )
+        describe = lambda: eks.describe_nodegroup(clusterName="demo", nodegroupName=name)["nodegroup"]  # noqa: E731
+        return eventually(describe, lambda group: group["status"] != "CREATING")
+
+    def instances(self, state: str = "running") -> list[dict[str, Any]]:
+        """Instances of the embedded EC2 in that state."""
+        found = self.client("ec2").describe_instances(Filters=[{"Name": "instance-state-name", "Values": [state]}])
+        return [instance for reservation in found["Reservations"] for instance in reservation["Instances"]]
+
+
+def eventually(look: Callable[[], Any], enough: Callable[[Any], bool], within: float = 10.0) -> Any:
+    """What `look` sees once it is enough; AssertionError with the last sight when it never is."""
+    deadline = time.monotonic() + within
+    while True:
+        seen = look()
+        if enough(seen):
+            return seen
+        assert time.monotonic() < deadline, f"still not so after {within} s, last saw {seen}"
+        time.sleep(0.02)
+
+
+def eks_token(session: boto3.Session, cluster: str, endpoint_url: str, action: str = "GetCallerIdentity") -> str:
+    """A token as `aws eks get-token` makes it."""
+    sts = session.client("sts", endpoint_url=endpoint_url)
+    signer = RequestSigner(sts.meta.service_model.service_id, settings.REGION, "sts", "v4", session.get_credentials(), session.events)
+    request = {
+        "method": "GET",
+        "url": f"{endpoint_url}/?Action={action}&Version=2011-06-15",
+        "body": {},
+        "headers": {"x-k8s-aws-id": cluster},
+        "context": {},
+    }
+    url = signer.generate_presigned_url(request, region_name=settings.REGION, expires_in=60, operation_name="")
+    return as_token(url)
+
+
+def as_token(url: str) -> str:
+    """Any URL in the form of a token."""
+    return "k8s-aws-v1." + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")

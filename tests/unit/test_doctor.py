@@ -1,0 +1,218 @@
+"""The doctor reads the machine right and says how to mend it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+
+from localcloud import doctor
+from localcloud.checks import MISSING, OK, SETUP, WARNING, Check, addresses, cgroups, kernel, mounts, ports, system, tools
+
+ROUTES = """\
+Iface	Destination	Gateway 	Flags	RefCnt	Use	Metric	Mask		MTU	Window	IRTT
+eth0	00000000	010200C0	0003	0	0	0	00000000	0	0	0
+eth0	000200C0	00000000	0001	0	0	0	00FFFFFF	0	0	0
+leeward0	0000D50A	02FFD50A	0003	0	0	0	00FFFFFF	0	0	0
+"""
+TRIE = """\
+Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     |-- 192.0.2.2
+        /32 host LOCAL
+     |-- 192.0.2.255
+        /32 link BROADCAST
+Local:
+     |-- 127.0.0.1
+        /32 host LOCAL
+     |-- 192.0.2.2
+        /32 host LOCAL
+"""
+V1 = """\
+27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
+35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:9 master:2 - cgroup cgroup rw,memory
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+"""
+V2 = "31 23 0:28 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
+
+
+def routes(*pairs: tuple[str, str]) -> list[tuple[str, IPv4Network]]:
+    return [(interface, IPv4Network(network)) for interface, network in pairs]
+
+
+def test_routes_are_read_from_the_kernels_table() -> None:
+    assert addresses.parse_routes(ROUTES) == routes(("eth0", "0.0.0.0/0"), ("eth0", "192.0.2.0/24"), ("leeward0", "10.213.0.0/24"))
+
+
+def test_the_machines_addresses_are_read_without_loopbacks_and_broadcasts() -> None:
+    assert addresses.parse_local(TRIE) == [IPv4Address("192.0.2.2")]
+
+
+def test_a_machine_with_other_networks_and_a_running_cloud_has_room_for_the_ranges() -> None:
+    found = addresses.judge_addresses(addresses.parse_routes(ROUTES), [IPv4Address("192.0.2.2"), IPv4Address("10.213.255.1")])
+    assert found.status == OK
+
+
+@pytest.mark.parametrize("taken", ["172.20.0.0/16", "10.214.3.0/24", "10.213.0.0/24"])
+def test_a_network_inside_the_ranges_is_in_the_way(taken: str) -> None:
+    found = addresses.judge_addresses(routes(("br-1", taken)), [])
+    assert found.status == MISSING
+    assert taken in found.detail
+    assert "br-1" in found.detail
+    assert found.mend
+
+
+def test_an_address_inside_the_ranges_is_in_the_way() -> None:
+    assert addresses.judge_addresses([], [IPv4Address("10.213.7.7")]).status == MISSING
+
+
+def test_a_wider_network_around_the_ranges_is_only_told() -> None:
+    found = addresses.judge_addresses(routes(("tun0", "10.0.0.0/8"), ("eth0", "0.0.0.0/0")), [])
+    assert found.status == WARNING
+    assert "tun0" in found.detail
+
+
+def test_a_hybrid_of_both_cgroup_versions_counts_as_version_1() -> None:
+    table = mounts.parse_mounts(V1)
+    assert not cgroups.is_v2(table)
+    where = cgroups.v1_hierarchies(table)
+    assert where["cpu"] == where["cpuacct"] == "/sys/fs/cgroup/cpu,cpuacct"
+    assert where["memory"] == "/sys/fs/cgroup/memory"
+    assert "pids" not in where
+
+
+def test_the_unified_hierarchy_counts_as_version_2() -> None:
+    assert cgroups.is_v2(mounts.parse_mounts(V2))
+
+
+def test_a_mount_point_with_a_space_is_read() -> None:
+    (mount,) = mounts.parse_mounts(r"50 27 8:1 / /mnt/my\040disk ro,noatime - ext4 /dev/sda1 rw" + "\n")
+    assert mount.point == "/mnt/my disk"
+    assert "ro" in mount.options
+
+
+def test_the_mount_of_a_path_is_the_innermost_and_the_latest() -> None:
+    layers = ("1 0 0:1 / / rw - overlay none rw", "2 1 0:2 / /var rw - ext4 a rw", "3 1 0:3 / /var rw - xfs b rw")
+    table = mounts.parse_mounts("\n".join([*layers, "4 1 0:4 / /variety rw - tmpfs c rw"]))
+    found = mounts.mount_of(Path("/var/lib"), table)
+    assert found is not None
+    assert (found.point, found.type) == ("/var", "xfs")
+
+
+def test_lacking_capabilities_are_named() -> None:
+    assert kernel.lacking_capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n") == []
+    without_admin = 0x1FFFFFFFFFF & ~(1 << 21)
+    assert kernel.lacking_capabilities(f"CapEff:\t{without_admin:016x}\n") == ["SYS_ADMIN"]
+
+
+@pytest.mark.parametrize(
+    ("release", "machine", "status"),
+    [
+        ({"ID": "debian", "VERSION_ID": "12"}, "x86_64", OK),
+        ({"ID": "debian", "VERSION_ID": "13"}, "x86_64", OK),
+        ({"ID": "debian"}, "x86_64", OK),  # testing has no number
+        ({"ID": "debian", "VERSION_ID": "11"}, "x86_64", MISSING),
+        ({"ID": "ubuntu", "ID_LIKE": "debian", "VERSION_ID": "26.04"}, "x86_64", WARNING),
+        ({"ID": "debian", "VERSION_ID": "13"}, "aarch64", WARNING),
+        ({"ID": "debian", "VERSION_ID": "13"}, "riscv64", MISSING),
+        ({"ID": "fedora", "VERSION_ID": "44"}, "x86_64", MISSING),
+        ({}, "x86_64", MISSING),
+    ],
+)
+def test_the_system_is_judged_by_its_release(release: dict[str, str], machine: str, status: str) -> None:
+    assert system.judge_system(release, machine).status == status
+
+
+def test_memory_and_disk_are_judged_by_what_is_free() -> None:
+    assert system.parse_available("MemTotal: 100 kB\nMemAvailable:   2048 kB\n") == 2048 * 1024
+    assert system.judge_memory(9 * 10**9).status == OK
+    assert system.judge_memory(7 * 10**9).status == MISSING
+    assert system.judge_room("/x", 26 * 10**9).status == OK
+    assert system.judge_room("/x", 24 * 10**9).status == MISSING
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_taken_port_is_missing_and_its_program_named(taken: int) -> None:
+    found = ports.port(taken)
+    assert found.status == MISSING
+    assert "(process " in found.detail
+
+
+def test_a_port_is_free_again_after_its_program_left() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        number = listener.getsockname()[1]
+    assert ports.port(number).status == OK
+
+
+def test_terraforms_version_is_read() -> None:
+    assert tools.parse_terraform('{"terraform_version": "1.11.4"}') == (1, 11, 4)
+    assert tools.parse_terraform('{"terraform_version": "1.12.0-rc1"}') == (1, 12, 0)
+
+
+def test_a_mirror_counts_only_with_the_aws_provider(tmp_path: Path) -> None:
+    empty, full = tmp_path / "empty", tmp_path / "full"
+    (empty / "registry.terraform.io" / "hashicorp" / "random").mkdir(parents=True)
+    (full / "registry.terraform.io" / "hashicorp" / "aws").mkdir(parents=True)
+    assert tools.mirror_in([empty]) is None
+    assert tools.mirror_in([tmp_path / "absent", empty, full]) == full
+
+
+def test_a_proxy_that_would_get_the_clouds_requests_is_told_without_its_password() -> None:
+    found = tools.judge_proxy({"HTTPS_PROXY": "http://me:secret@proxy:3128", "no_proxy": "localhost, example.com"})
+    assert found.status == WARNING
+    assert "secret" not in found.detail + found.mend
+    value = found.mend.partition("=")[2]
+    assert tools.judge_proxy({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": value}).status == OK
+    assert tools.judge_proxy({}).status == OK
+
+
+def test_a_ca_bundle_that_is_not_there_is_missing(tmp_path: Path) -> None:
+    assert tools.judge_certificates({"SSL_CERT_FILE": str(tmp_path / "absent.pem")}).status == MISSING
+    (tmp_path / "ca.pem").touch()
+    assert tools.judge_certificates({"SSL_CERT_FILE": str(tmp_path / "ca.pem")}).status == OK
+    assert tools.judge_certificates({}).status == OK
+
+
+def test_a_check_that_falls_over_is_a_warning_in_a_whole_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Check:
+        raise FileNotFoundError("/proc/odd")
+
+    monkeypatch.setattr(doctor, "_CHECKS", (("odd", broken), ("good", lambda: Check("good", OK, "well"))))
+    odd, good = doctor.examine()
+    assert (odd.status, good.status) == (WARNING, OK)
+    assert "/proc/odd" in odd.detail
+
+
+@pytest.mark.parametrize(("status", "code"), [(OK, 0), (SETUP, 0), (WARNING, 0), (MISSING, 1)])
+def test_only_what_setup_cannot_mend_fails(
+    status: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "_CHECKS", (("x", lambda: Check("x", status, "found", "do this")),))
+    assert doctor.main([]) == code
+    assert "do this" in capsys.readouterr().out
+    assert doctor.main(["--json"]) == code
+    assert json.loads(capsys.readouterr().out) == {
+        "ok": code == 0,
+        "checks": [{"name": "x", "status": status, "detail": "found", "mend": "do this"}],
+    }
+
+
+def test_a_port_that_is_no_port_is_refused() -> None:
+    with pytest.raises(SystemExit):
+        doctor.main(["--port", "70000"])

@@ -1,0 +1,74 @@
+"""Drills as files: what the catalogue offers and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from drills.definition import Drill, Fault, Load, Slos, SteadyState, Timing, UnknownDrill, catalogue
+
+MINIMAL = "name: x\ntitle: A fault\ndescription: What is broken on purpose.\n"
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_every_drill_of_the_catalogue_loads_under_its_own_name(name: str) -> None:
+    assert Drill.named(name).name == name
+
+
+def test_the_two_head_drills_differ_in_grace_only() -> None:
+    default, forced = Drill.named("head-pod"), Drill.named("head-pod-forced")
+    assert (default.fault.grace, forced.fault.grace) == ("default", "forced")
+    named = {"name", "title", "description", "fault"}
+    assert default.model_dump(exclude=named) == forced.model_dump(exclude=named)
+
+
+def test_an_unknown_drill_is_refused_with_the_list_of_known_ones() -> None:
+    with pytest.raises(UnknownDrill, match="head-pod, head-pod-forced"):
+        Drill.named("../head-pod")
+
+
+def test_given_parts_take_the_place_of_the_catalogues() -> None:
+    drill = Drill.named("head-pod", load=Load(short_per_s=20), timing=Timing(after_s=60))
+    assert (drill.load.short_per_s, drill.timing.after_s, drill.slos) == (20, 60, Slos())
+
+
+def test_a_fault_of_a_kind_not_known_here_is_a_file_and_no_change_of_code() -> None:
+    drill = Drill.from_yaml(MINIMAL + "fault: {kind: fail-over-redis, proof: reported}\nslos: {max_lost_streams: 3}\n")
+    assert (drill.fault.kind, drill.slos.max_lost_streams) == ("fail-over-redis", 3)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "slos: {max_failed_request: 1}",
+        "load: {short_per_s: 0}",
+        "timing: {before_s: 1}",
+        "fault: {kind: Delete Head}",
+        "fault: {grace: soft}",
+    ],
+    ids=["misspelt", "no load", "too short", "not kebab-case", "unknown grace"],
+)
+def test_a_file_with_a_mistake_is_refused(line: str) -> None:
+    with pytest.raises(ValidationError):
+        Drill.from_yaml(MINIMAL + line + "\n")
+
+
+@pytest.mark.parametrize("model", [Fault, SteadyState, Timing, Load, Slos])
+def test_every_field_says_in_the_form_what_it_is(model: type[BaseModel]) -> None:
+    fields: dict[str, Any] = model.model_json_schema()["properties"]
+    assert [name for name, field in fields.items() if len(field.get("description", "")) < 20] == []
+
+
+@pytest.mark.parametrize("model", [SteadyState, Timing, Load, Slos])
+def test_every_number_has_bounds(model: type[BaseModel]) -> None:
+    fields: dict[str, Any] = model.model_json_schema()["properties"]
+    numbers = {name: f for name, f in fields.items() if f.get("type") in ("number", "integer")}
+    assert numbers
+    assert [n for n, f in numbers.items() if not (f.keys() & {"minimum", "exclusiveMinimum"} and "maximum" in f)] == []
+
+
+def test_a_drill_is_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Drill.named("head-pod").slos.max_lost_streams = 9  # type: ignore[misc]

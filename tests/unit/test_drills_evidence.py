@@ -1,0 +1,113 @@
+"""Evidence: whole, the same each time, readable again, and without secrets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from drill_runs import LOSES, SURVIVES, World, observation, records
+
+from drills import archive, evidence, junit, terminal
+from drills.evidence import BadEvidence, Evidence
+from drills.observation import Event, Observation
+from drills.redact import HIDDEN, clean
+from drills.report import read_records
+from drills.verdict import judge
+
+
+def made(world: World = SURVIVES, seen: Observation | None = None, **config: object) -> Evidence:
+    those, observed = records(world), seen or observation(world)
+    return evidence.of(world.drill, observed, those, judge(world.drill, observed, those), target="embedded", run="a-run", config=config)
+
+
+def test_it_holds_the_promised_keys() -> None:
+    found = json.loads(made().to_json())
+    assert {"verdict", "slos", "requests", "streams", "latency_ms", "recovery_s", "workers", "events", "versions"} <= found.keys()
+    assert found["verdict"] == "passed"
+    assert found["slos"][0].items() >= {"name": "Failed requests", "target": "none", "actual": "0 of 800", "passed": True}.items()
+    assert found["requests"] == {"sent": 800, "ok": 800, "failed": 0}
+    assert found["streams"].items() >= {"sent": 136, "finished": 136, "cut": 0, "hung": 0}.items()
+    assert found["latency_ms"].keys() == {"before", "during", "after"}
+    assert found["latency_ms"]["during"].keys() == {"p50", "p99"}
+    assert found["workers"][0].keys() >= {"pod", "uid_before", "uid_after", "restarts"}
+    assert found["events"][0].items() >= {"t": 0.0, "what": "head pod deleted by force"}.items()
+
+
+def test_the_counts_add_up() -> None:
+    found = made(LOSES)
+    s = found.streams
+    assert s.sent == s.finished + s.cut + s.hung + s.refused + s.wrong
+    assert found.requests.sent == found.requests.ok + found.requests.failed
+    assert sum(p.requests for p in found.phases) == found.requests.sent
+    assert sum(p.failed for p in found.phases) == found.requests.failed
+
+
+def test_the_same_drill_gives_the_same_bytes() -> None:
+    assert made(LOSES).to_json() == made(LOSES).to_json()
+
+
+def test_all_four_files_are_written_and_can_be_read_again(tmp_path: Path) -> None:
+    those = records(LOSES)
+    paths = archive.write(tmp_path / "run", made(LOSES), those)
+    assert Evidence.load(paths.evidence) == made(LOSES)
+    assert read_records(paths.records) == those
+    assert "<svg" in paths.report.read_text()
+    assert paths.junit.exists()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"verdict": "passed"}', "\ud800".encode("utf-8", "surrogatepass")])
+def test_a_file_that_is_not_evidence_is_refused(tmp_path: Path, text: str | bytes) -> None:
+    file = tmp_path / "evidence.json"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(BadEvidence, match="not the evidence of a drill"):
+        Evidence.load(file)
+
+
+SECRETS = ["hf_abcdefghijklmnopqrst", "AKIAABCDEFGHIJKLMNOP", "k8s-aws-v1.aHR0cHM6Ly9zdHM", "sesame-open-12"]
+
+
+def test_no_secret_reaches_any_file(tmp_path: Path) -> None:
+    hf, key, bearer, password = SECRETS
+    seen = observation(SURVIVES)
+    noisy = seen.model_copy(
+        update={"events": (Event(t=seen.started, what="Failed", detail=f"dial rediss://:{password}@10.213.0.20:6379, token {bearer}"),)}
+    )
+    those = [replace(r, detail=f"401 with {hf}") for r in records(SURVIVES)]
+    found = made(SURVIVES, noisy, hf_token=hf, aws={"access_key_id": key, "secret_access_key": password}, note=f"AUTH_TOKEN={password}")
+    paths = archive.write(tmp_path, found, those)
+    for file in (paths.evidence, paths.records, paths.junit, paths.report):
+        assert [s for s in SECRETS if s in file.read_text()] == [], file
+    assert HIDDEN in paths.evidence.read_text()
+
+
+def test_what_is_no_secret_stays() -> None:
+    plain = {"stream_tokens": 50, "detail": "10 tokens of 50, rediss://10.213.0.20:6379", "nodes": ["inf2-1"]}
+    assert clean(plain) == plain
+
+
+def test_junit_has_a_case_for_each_slo() -> None:
+    suite = ElementTree.fromstring(junit.xml(made(LOSES)))
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("10", "4", "0")
+    failed = [case.get("name") for case in suite if case.find("failure") is not None]
+    assert failed == ["Failed requests", "Lost streams", "Longest silence in a stream", "Workers touched"]
+
+
+def test_junit_of_a_drill_without_a_verdict_is_an_error_and_never_green() -> None:
+    for changes in ({"aborted": "stopped \x00 by a person"}, {"load": None}):
+        suite = ElementTree.fromstring(junit.xml(made(SURVIVES, observation(SURVIVES).model_copy(update=changes))))
+        assert (suite.get("tests"), suite.get("errors")) == ("1", "1")
+        assert suite.find("testcase/error") is not None
+
+
+def test_the_terminal_tells_the_verdict_its_reasons_and_where_the_files_are(tmp_path: Path) -> None:
+    paths = archive.write(tmp_path, made(LOSES), records(LOSES))
+    told = terminal.summary(made(LOSES), paths)
+    assert told.startswith("✘ FAILED\n")
+    assert "208 of 800" in told
+    assert "GCS fault tolerance is off" in told
+    assert str(paths.report) in told
+    assert "\033" not in told
+    assert "\033[1;32m" in terminal.summary(made(), colour=True)

@@ -1,0 +1,105 @@
+"""The steady state: every way in which it does not hold is told, and recovery is counted from the moment it holds for good."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from drill_runs import LOSES, SURVIVES, T0, World, observation, records, snapshot
+
+from drills.definition import Drill, Load, SteadyState
+from drills.observation import Answer, Snapshot
+from drills.steady_state import judge, judge_traffic, not_recovered, recovered_at
+
+HEALTHY = snapshot(SURVIVES, -1)
+DRILL = Drill.named("head-pod-forced")
+
+
+def with_(**changes: object) -> Snapshot:
+    return HEALTHY.model_copy(update=changes)
+
+
+def later(world: World) -> list[Snapshot]:
+    return [s for s in observation(world).snapshots if s.t > T0]
+
+
+def test_a_healthy_service_is_in_its_steady_state() -> None:
+    assert judge(HEALTHY) == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (with_(conditions={"Ready": False}), "RayService is not Ready"),
+        (with_(conditions={}), "RayService is not Ready"),
+        (with_(app_status="DEPLOYING"), "application is DEPLOYING"),
+        (with_(replicas=None), "could not be asked"),
+        (with_(replicas=HEALTHY.replicas[:1] if HEALTHY.replicas else ()), "1 replicas running, at least 2"),
+        (with_(endpoints=HEALTHY.endpoints[:1]), "1 endpoints ready, at least 2"),
+        (with_(head=None), "no head pod"),
+        (with_(head=HEALTHY.head.model_copy(update={"ready": False}) if HEALTHY.head else None), "head pod mistral-head-old is not ready"),
+        (with_(workers=()), "no worker"),
+        (with_(workers=tuple(w.model_copy(update={"ready": False}) for w in HEALTHY.workers)), "worker mistral-worker-5xk2p is not ready"),
+        (with_(answer=Answer(ok=False, detail="503")), "not answered: 503"),
+        (with_(answer=None), "no request was tried"),
+    ],
+)
+def test_it_does_not_hold_when(broken: Snapshot, reason: str) -> None:
+    assert any(reason in told for told in judge(broken)), judge(broken)
+
+
+def test_replicas_packed_on_one_node_are_not_redundant() -> None:
+    assert HEALTHY.replicas
+    packed = with_(replicas=tuple(r.model_copy(update={"node": "inf2-1"}) for r in HEALTHY.replicas))
+    assert judge(packed) == ["1 nodes with a replica, at least 2 are needed"]
+    assert judge(packed, SteadyState(min_nodes=1)) == []
+
+
+def test_gcs_storage_is_required_only_when_asked_for() -> None:
+    off = with_(gcs_storage=False)
+    assert judge(off) == []
+    assert "GCS fault tolerance is off" in judge(off, SteadyState(require_gcs_storage=True))[0]
+
+
+def test_traffic_is_steady_when_all_is_answered_on_time() -> None:
+    calm = [r for r in records(SURVIVES) if r.end < T0]
+    assert judge_traffic(calm, Load()) == []
+
+
+def test_traffic_is_not_steady_without_answers_with_failures_or_when_late() -> None:
+    calm = [r for r in records(SURVIVES) if r.end < T0]
+    assert len(judge_traffic([], Load())) == 2
+    assert "1 of" in judge_traffic([replace(calm[0], outcome="refused"), *calm[1:]], Load())[0]
+    assert "sent more than 1 s late" in judge_traffic([replace(r, sent=r.due + 2) for r in calm], Load())[0]
+    assert judge_traffic([r for r in calm if r.kind == "short"], Load(streams=0)) == []
+
+
+def test_a_service_whose_head_was_not_replaced_has_not_recovered() -> None:
+    assert "still there" in not_recovered(HEALTHY, HEALTHY, DRILL)[0]
+
+
+def test_recovery_counts_from_when_the_new_head_is_ready() -> None:
+    assert recovered_at(HEALTHY, later(SURVIVES), DRILL) == pytest.approx(T0 + 17.3)
+
+
+def test_recovery_waits_for_redundancy() -> None:
+    assert recovered_at(HEALTHY, later(LOSES), DRILL) == pytest.approx(T0 + 40.3)
+
+
+def test_there_is_no_recovery_before_it_has_held_long_enough() -> None:
+    early = [s for s in later(SURVIVES) if s.t < T0 + 20]
+    assert recovered_at(HEALTHY, early, DRILL) is None
+
+
+def test_a_service_that_breaks_again_has_not_recovered() -> None:
+    seen = later(SURVIVES)
+    broken = [*seen[:-1], seen[-1].model_copy(update={"endpoints": seen[-1].endpoints[:1]})]
+    assert recovered_at(HEALTHY, broken, DRILL) is None
+
+
+def test_a_moment_at_which_ray_could_not_be_asked_neither_ends_nor_begins_recovery() -> None:
+    seen = later(SURVIVES)
+    blink = [s.model_copy(update={"replicas": None}) if s.t > T0 + 30 and int(s.t) % 7 == 0 else s for s in seen]
+    assert recovered_at(HEALTHY, blink, DRILL) == pytest.approx(T0 + 17.3)
+    blind = [s.model_copy(update={"replicas": None, "app_status": None}) for s in seen]
+    assert recovered_at(HEALTHY, blind, DRILL) is None

@@ -1,0 +1,61 @@
+"""The time line that successive looks at the cluster give."""
+
+from __future__ import annotations
+
+from drill_runs import LOSES, SURVIVES, T0, WORKERS, observation, snapshot
+
+from drills.observation import Event
+from drills.pods import spans
+from drills.timeline import changes, of
+
+
+def told(events: tuple[Event, ...]) -> list[tuple[str, str, int]]:
+    return [(e.what, e.subject, round(e.t - T0)) for e in events]
+
+
+def test_a_head_that_is_replaced_gives_its_whole_story() -> None:
+    events = told(of(observation(SURVIVES), SURVIVES.drill, T0 + 17.3))
+    assert events == [
+        ("head pod deleted by force", "mistral-head-old", 0),
+        ("old head gone", "mistral-head-old", 0),
+        ("RayService not ready", "", 0),
+        ("Killing", "mistral-head-old", 1),
+        ("new head running", "mistral-head-new", 2),
+        ("head ready", "mistral-head-new", 17),
+        ("RayService ready", "", 17),
+        ("recovered", "", 17),
+    ]
+
+
+def test_a_worker_that_restarts_is_trouble_with_its_name() -> None:
+    trouble = [e for e in of(observation(LOSES), LOSES.drill) if e.kind == "trouble"]
+    assert ("worker restarted", WORKERS[0], 35) in told(tuple(trouble))
+    assert {e.what for e in trouble} == {"worker not ready", "worker restarted", "endpoint lost", "replica lost"}
+
+
+def test_a_change_while_ray_could_not_be_asked_is_told_when_it_answers_again() -> None:
+    events = told(of(observation(LOSES), LOSES.drill))
+    assert ("replica lost", WORKERS[0], 18) in events
+    assert ("new replica", WORKERS[0], 40) in events
+
+
+def test_nothing_changes_between_two_equal_looks() -> None:
+    assert changes(snapshot(SURVIVES, -3), snapshot(SURVIVES, -2)) == []
+
+
+def test_the_fault_that_a_task_reported_itself_is_not_told_twice() -> None:
+    seen = observation(SURVIVES)
+    reported = seen.model_copy(update={"events": (Event(t=T0, what="head pod deleted", kind="fault"),)})
+    assert sum(e.kind == "fault" for e in of(reported, SURVIVES.drill)) == 1
+
+
+def test_pods_become_spans_with_a_hole_where_there_was_no_head() -> None:
+    lanes = sorted(spans(observation(SURVIVES).snapshots, T0), key=lambda s: s.since)
+    heads = [(s.uid[:4], s.state, round(s.since), round(s.until)) for s in lanes if s.role == "head"]
+    assert heads == [("aaaa", "ready", -20, 0), ("bbbb", "not-ready", 2, 17), ("bbbb", "ready", 17, 60)]
+    assert [s.state for s in lanes if s.role == "worker"] == ["ready", "ready"]
+
+
+def test_a_restarted_worker_shows_in_its_spans() -> None:
+    lane = [(s.state, s.restarts) for s in spans(observation(LOSES).snapshots, T0) if s.pod == WORKERS[0]]
+    assert lane == [("ready", 0), ("not-ready", 0), ("not-ready", 1), ("ready", 1)]

@@ -1,0 +1,209 @@
+"""The verdict: it passes only what every user got, and says when nothing can be said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from drill_runs import LOSES, SURVIVES, T0, WORKERS, World, observation, records
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drills.definition import Drill, Slos
+from drills.observation import LoadSeen, Observation
+from drills.verdict import Judgement, judge
+from serving.records import Record
+
+DRILL = SURVIVES.drill
+RECORDS, SEEN = records(SURVIVES), observation(SURVIVES)
+
+
+def verdict(those: list[Record] = RECORDS, seen: Observation = SEEN, drill: Drill = DRILL) -> Judgement:
+    return judge(drill, seen, those)
+
+
+def seen_with(**changes: object) -> Observation:
+    return SEEN.model_copy(update=changes)
+
+
+def missed(judgement: Judgement) -> set[str]:
+    return {slo.id for slo in judgement.slos if not slo.passed}
+
+
+def test_a_drill_that_loses_nothing_passes() -> None:
+    found = verdict()
+    assert (found.verdict, found.why, missed(found)) == ("passed", (), set())
+    assert found.recovery_s == pytest.approx(17.3)
+    assert "nobody noticed: all 800 requests and all 136 token streams" in found.headline
+
+
+def test_without_fault_tolerance_it_fails_and_says_when_and_why() -> None:
+    found = judge(LOSES.drill, observation(LOSES), records(LOSES))
+    assert found.verdict == "failed"
+    assert missed(found) == {"failed-requests", "lost-streams", "token-gap", "workers"}
+    told = " ".join(found.why)
+    assert "the first 9.1 s after the fault" in told
+    assert "the last 40.0 s after it" in told
+    assert f"Worker {WORKERS[0]} was touched: restarted (35.3 s after the fault)" in told
+    assert "GCS fault tolerance is off" in told
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(st.integers(0, len(RECORDS) - 1), min_size=1, max_size=20), st.sampled_from(["cut", "hung", "refused", "wrong"]))
+def test_no_drill_with_a_failed_request_passes(which: set[int], outcome: str) -> None:
+    bad = [replace(r, outcome=outcome) if n in which else r for n, r in enumerate(RECORDS)]  # type: ignore[arg-type]
+    found = verdict(bad)
+    assert found.verdict in ("failed", "void")
+    assert found.why
+    assert missed(found) & {"failed-requests", "lost-streams"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_no_drill_with_missing_records_passes(data: st.DataObject) -> None:
+    gone = data.draw(st.sets(st.integers(0, len(RECORDS) - 1), min_size=1))
+    found = verdict([r for n, r in enumerate(RECORDS) if n not in gone])
+    assert found.verdict == "void"
+
+
+def test_a_failed_request_may_be_within_what_is_promised() -> None:
+    lenient = DRILL.model_copy(update={"slos": Slos(max_failed_requests=1)})
+    late = next(n for n, r in enumerate(RECORDS) if r.due > T0 + 5)
+    bad = [replace(r, outcome="refused") if n == late else r for n, r in enumerate(RECORDS)]
+    found = verdict(bad, drill=lenient)
+    assert found.verdict == "passed"
+    assert "within what was promised" in found.headline
+    assert verdict(bad).verdict == "failed"
+
+
+def test_slow_answers_fail_in_the_phase_where_they_were() -> None:
+    slow = [replace(r, end=r.end + 6) if r.kind == "short" and T0 + 2 < r.due < T0 + 10 else r for r in RECORDS]
+    assert missed(verdict(slow)) == {"p99-during"}
+
+
+def test_a_service_that_does_not_recover_fails() -> None:
+    never = World(head_ready_s=1000)
+    found = judge(DRILL, observation(never), records(never))
+    assert found.verdict == "failed"
+    assert found.recovery_s is None
+    assert {"recovery", "redundancy"} <= missed(found)
+
+
+def test_a_new_replica_on_an_untouched_pod_is_found() -> None:
+    snapshots = [
+        s.model_copy(update={"replicas": tuple(r.model_copy(update={"actor_id": "fresh" + r.pod[-1:]}) for r in s.replicas if r.pod)})
+        if s.t > T0 and s.replicas
+        else s
+        for s in SEEN.snapshots
+    ]
+    found = verdict(seen=seen_with(snapshots=tuple(snapshots)))
+    assert missed(found) == {"workers"}
+    assert "the model was loaded again" in " ".join(found.why)
+
+
+def test_a_replaced_worker_counts_once() -> None:
+    def swap(uid: str, pod: str) -> tuple[object, ...]:
+        return tuple(w.model_copy(update={"uid": uid, "pod": pod}) if w.pod == WORKERS[0] else w for w in SEEN.snapshots[0].workers)
+
+    snapshots = [s.model_copy(update={"workers": swap("9999", "mistral-worker-new")}) if s.t > T0 + 5 else s for s in SEEN.snapshots]
+    found = verdict(seen=seen_with(snapshots=tuple(snapshots)))
+    assert next(slo for slo in found.slos if slo.id == "workers").value == 1
+    assert [(w.uid_before is None, w.uid_after is None) for w in found.workers] == [(False, True), (False, False), (True, False)]
+
+
+def test_a_worker_of_which_nothing_is_known_is_not_proven_untouched() -> None:
+    blind = [s.model_copy(update={"replicas": None}) if s.t > T0 else s for s in SEEN.snapshots]
+    assert "workers" in missed(verdict(seen=seen_with(snapshots=tuple(blind))))
+
+
+def test_redundancy_lost_in_silence_fails_though_every_request_was_answered() -> None:
+    snapshots = [
+        s.model_copy(
+            update={
+                "endpoints": s.endpoints[:1],
+                "replicas": s.replicas and tuple(r.model_copy(update={"node": "inf2-1"}) for r in s.replicas),
+            }
+        )
+        if s.t > T0
+        else s
+        for s in SEEN.snapshots
+    ]
+    found = verdict(seen=seen_with(snapshots=tuple(snapshots)))
+    assert missed(found) >= {"recovery", "redundancy"}
+    assert "no request was lost" in found.headline
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        (seen_with(aborted="stopped by a person"), "Stopped by a person."),
+        (seen_with(snapshots=()), "was not looked at before the fault"),
+        (seen_with(snapshots=(SEEN.snapshots[0].model_copy(update={"endpoints": ()}), *SEEN.snapshots[21:])), "0 endpoints ready"),
+    ],
+)
+def test_a_drill_is_aborted_when(seen: Observation, reason: str) -> None:
+    found = verdict(seen=seen)
+    assert found.verdict == "aborted"
+    assert reason in found.why[0]
+
+
+@pytest.mark.parametrize(
+    ("those", "seen", "reason"),
+    [
+        ([], SEEN, "no records"),
+        (RECORDS, seen_with(load=None), "could not be asked what it sent"),
+        (RECORDS[1:], SEEN, "1 of 936 records are missing"),
+        ([*RECORDS, RECORDS[0]], SEEN, "1 records are there twice"),
+        (RECORDS, seen_with(fault_at=None), "fault was not injected"),
+        (RECORDS, seen_with(snapshots=SEEN.snapshots[:19]), "not looked at after the fault"),
+        (
+            RECORDS,
+            seen_with(snapshots=tuple(s.model_copy(update={"head": SEEN.snapshots[0].head}) for s in SEEN.snapshots)),
+            "same UID as before",
+        ),
+        ([replace(r, outcome="refused") if r.id == 5 else r for r in RECORDS], SEEN, "failed 1 requests and 0 streams before the fault"),
+        ([replace(r, end=r.end + 3) if r.due < T0 - 5 and r.kind == "short" else r for r in RECORDS], SEEN, "too slow before the fault"),
+        ([replace(r, sent=r.sent + 2) if r.id % 10 == 0 else r for r in RECORDS], SEEN, "in all were sent on time"),
+        (
+            [replace(r, sent=r.sent + 2) if 0 < r.due - T0 < 2 else r for r in RECORDS],
+            SEEN,
+            "between the fault and recovery were sent on time",
+        ),
+    ],
+)
+def test_the_measurement_is_void_when(those: list[Record], seen: Observation, reason: str) -> None:
+    found = verdict(those, seen)
+    assert found.verdict == "void"
+    assert any(reason in told for told in found.why), found.why
+
+
+def load(sent: int, stopped: float = T0 + 60) -> LoadSeen:
+    return LoadSeen(started=T0 - 20, stopped=stopped, sent=sent)
+
+
+def test_the_measurement_is_void_without_streams_in_mid_answer_at_the_fault() -> None:
+    those = [r for r in RECORDS if r.kind == "short" or not r.sent <= T0 <= r.end]
+    found = verdict(those, seen_with(load=load(len(those))))
+    assert found.verdict == "void"
+    assert "Only 0 of 8 streams were alive when the fault struck" in found.why[0]
+
+
+def test_the_measurement_is_void_when_the_load_stopped_before_recovery() -> None:
+    those = [r for r in RECORDS if r.due < T0 + 10]
+    found = verdict(those, seen_with(load=load(len(those), T0 + 10)))
+    assert found.verdict == "void"
+    assert any("between the fault and recovery" in told for told in found.why)
+
+
+def test_a_clock_that_is_off_changes_nothing() -> None:
+    ahead = replace(SURVIVES, clock_offset_s=-123.456)
+    found = judge(DRILL, observation(ahead), records(ahead))
+    assert (found.verdict, found.recovery_s) == ("passed", verdict().recovery_s)
+    assert [p.requests for p in found.phases] == [p.requests for p in verdict().phases]
+
+
+def test_the_two_losing_drills_are_not_void() -> None:
+    """A drill without fault tolerance must end as failed: void would hide what it shows."""
+    for seed in range(5):
+        world = replace(LOSES, seed=seed)
+        assert judge(world.drill, observation(world), records(world)).verdict == "failed"

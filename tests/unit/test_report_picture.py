@@ -1,0 +1,118 @@
+"""The picture: legal SVG, to scale, readable."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+from drill_runs import LOSES, SURVIVES, T0, World, observation, records
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drills import evidence
+from drills.picture import draw
+from drills.picture.events import labels
+from drills.picture.marks import mark
+from drills.picture.requests import rate
+from drills.picture.scale import TimeAxis, bin_width, nice_step
+from drills.picture.streams import lanes
+from drills.traffic import on_observers_clock
+from drills.verdict import judge
+from serving.records import Record
+
+ANY = records(SURVIVES)[0]
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def picture(world: World, **options: object) -> ElementTree.Element:
+    those, seen = records(world), observation(world)
+    found = evidence.of(world.drill, seen, those, judge(world.drill, seen, those), target="embedded")
+    return ElementTree.fromstring(draw(found, those, **options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "world", [SURVIVES, LOSES, replace(SURVIVES, streams=0), World(before_s=8, after_s=24), World(before_s=300, after_s=1500)]
+)
+def test_it_is_well_formed_and_has_a_title_for_a_drill_of_any_length(world: World) -> None:
+    root = picture(world, alone=True, title="With")
+    assert root.find(f"{SVG}title") is not None
+    assert root.find(f"{SVG}desc") is not None
+    assert any((t.text or "").startswith("With: ") for t in root.iter(f"{SVG}text"))
+
+
+@pytest.mark.parametrize("world", [SURVIVES, LOSES])
+def test_nothing_is_drawn_outside_the_page(world: World) -> None:
+    root = picture(world, span=(-5.0, 30.0))
+    width = float(root.get("width", "0"))
+    for bar in root.iter(f"{SVG}rect"):
+        x, w = float(bar.get("x", "0")), float(bar.get("width", "0"))
+        assert x >= -1e-6
+        assert x + w <= width + 0.01
+
+
+def test_two_pictures_with_one_span_have_one_scale() -> None:
+    def fault(world: World) -> str | None:
+        return next(line.get("x1") for line in picture(world, span=(-20.0, 60.0)).iter(f"{SVG}line") if line.get("class") == "mark-fault")
+
+    assert fault(SURVIVES) == fault(LOSES) is not None
+
+
+def test_every_way_of_losing_a_request_has_a_shape_of_its_own() -> None:
+    assert len({mark(how, 0, 0) for how in ("cut", "hung", "refused", "wrong")}) == 4
+
+
+def test_the_bars_show_the_true_rate_at_both_ends() -> None:
+    short = [r for r in on_observers_clock(records(SURVIVES), T0) if r.kind == "short"]
+    panel = rate(TimeAxis(-21, 66), short)
+    heights = {float(r.get("height", "0")) for r in ElementTree.fromstring(f"<g>{panel.body}</g>").iter("rect")}
+    assert heights == {84.0}
+
+
+def test_labels_in_one_row_do_not_run_into_each_other() -> None:
+    those, seen = records(LOSES), observation(LOSES)
+    found = evidence.of(LOSES.drill, seen, those, judge(LOSES.drill, seen, those), target="embedded")
+    axis = TimeAxis(-20, 66)
+    placed = labels(found.events, axis)
+    assert len(placed) >= 4
+    for a in placed:
+        for b in placed:
+            if a.row == b.row and a.t < b.t:
+                assert axis.x(a.t) + 5 + 6.3 * len(a.words) <= axis.x(b.t)
+
+
+def record(due: float, took: float, n: int) -> Record:
+    return replace(ANY, id=n, kind="stream", due=due, sent=due, end=due + took)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 20)), max_size=60))
+def test_streams_that_share_a_row_do_not_overlap(spans: list[tuple[float, float]]) -> None:
+    those = [record(due, took, n) for n, (due, took) in enumerate(sorted(spans))]
+    rows = lanes(those, room_s=1.0)
+    for n, a in enumerate(those):
+        for m, b in enumerate(those[n + 1 :], n + 1):
+            assert rows[n] != rows[m] or a.end <= b.due
+
+
+@settings(deadline=None)
+@given(st.floats(1e-3, 1e6), st.integers(1, 300))
+def test_a_nice_step_cuts_into_no_more_parts_than_asked(span: float, most: int) -> None:
+    assert span / nice_step(span, most) <= most * (1 + 1e-6)
+
+
+@settings(deadline=None)
+@given(st.floats(1, 4000))
+def test_there_are_never_more_than_some_two_hundred_bars(span: float) -> None:
+    assert span / bin_width(span) <= 201
+    assert bin_width(20) == 1
+
+
+@settings(deadline=None)
+@given(st.floats(-2000, -1), st.floats(1, 4000))
+def test_the_axis_is_labelled_at_a_few_round_moments_within_it(start: float, end: float) -> None:
+    axis = TimeAxis(start, end)
+    ticks = axis.ticks()
+    assert 1 <= len(ticks) <= 13
+    assert all(axis.shows(t) for t, _ in ticks)
+    assert 0 in [t for t, _ in ticks]

@@ -1,0 +1,52 @@
+"""kubectl reaches the embedded EKS as it reaches a real one."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import parse_qs, urlparse
+
+import boto3
+from botocore.configloader import load_config
+
+from scripts import eks
+
+ENDPOINT = {
+    "endpoint_url": "http://10.213.0.2:4566", "region": "us-west-2", "role_arn": "arn:aws:iam::123456789012:role/leeward-pipeline",
+    "access_key_id": "AKIAEXAMPLE", "secret_access_key": "very-secret",
+}  # fmt: skip
+CLUSTER = {"name": "leeward", "endpoint": "https://10.213.0.10", "certificateAuthority": {"data": "Q0E="}}
+
+
+def test_a_token_is_a_presigned_identity_call_bound_to_one_cluster() -> None:
+    session = boto3.Session("AKIAEXAMPLE", "very-secret", region_name="us-west-2")
+    token = eks.token(session, "leeward")
+    assert token.startswith("k8s-aws-v1.")
+    encoded = token.removeprefix("k8s-aws-v1.")
+    asked = parse_qs(urlparse(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()).query)
+    assert asked["Action"] == ["GetCallerIdentity"]
+    assert "x-k8s-aws-id" in asked["X-Amz-SignedHeaders"][0].split(";")
+    assert "very-secret" not in token
+
+
+def test_kubectl_is_given_the_token_before_it_expires() -> None:
+    said = json.loads(eks.credential("t", datetime(2026, 11, 23, 22, 0, tzinfo=UTC)))
+    assert said["status"] == {"token": "t", "expirationTimestamp": "2026-11-23T22:14:00Z"}
+
+
+def test_the_kubeconfig_names_the_cluster_and_holds_no_secret(tmp_path: Path) -> None:
+    text = eks.kubeconfig(CLUSTER, tmp_path / "aws-config")
+    config = json.loads(text)
+    assert config["clusters"][0]["cluster"] == {"server": "https://10.213.0.10", "certificate-authority-data": "Q0E="}
+    assert config["users"][0]["user"]["exec"]["args"][-2:] == ["token", "leeward"]
+    assert "very-secret" not in text
+
+
+def test_the_profile_acts_as_the_pipelines_role_on_the_embedded_endpoint(tmp_path: Path) -> None:
+    path = eks.write_private(tmp_path / "aws-config", eks.aws_config(ENDPOINT))
+    assert path.stat().st_mode & 0o777 == 0o600
+    read = load_config(str(path))["profiles"]
+    assert read["leeward"]["role_arn"] == ENDPOINT["role_arn"]
+    assert read[read["leeward"]["source_profile"]]["endpoint_url"] == ENDPOINT["endpoint_url"]

@@ -1,0 +1,76 @@
+"""Tools come from the machine, or are exactly what was pinned."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from scripts import tools
+from scripts.tools import ToolMissing, unpack_checked, version_in
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [("uv 0.13.9 (abc 2026-01-01)", (0, 13, 9)), ("Terraform v1.11.4\non linux_amd64", (1, 11, 4)), ("nothing", ()), ("1.9.0", (1, 9, 0))],
+)
+def test_a_version_is_read_from_what_a_tool_says(text: str, version: tuple[int, ...]) -> None:
+    assert version_in(text) == version
+
+
+def test_a_version_that_cannot_be_read_is_too_old() -> None:
+    assert not version_in("no number here") >= tools.TERRAFORM_MINIMUM
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    with zipfile.ZipFile(tmp_path / "release.zip", "w") as archive:
+        archive.writestr("terraform", "#!/bin/sh\necho it runs\n")
+        archive.writestr("LICENSE.txt", "text")
+    return tmp_path / "release.zip"
+
+
+def test_a_release_with_the_pinned_checksum_is_unpacked_and_can_be_run(release: Path, tmp_path: Path) -> None:
+    target = tmp_path / "cache" / "terraform-1" / "terraform"
+    unpack_checked(release.as_uri(), hashlib.sha256(release.read_bytes()).hexdigest(), "terraform", target)
+    assert os.access(target, os.X_OK)
+    assert [path.name for path in target.parent.iterdir()] == ["terraform"], "nothing else is left beside it"
+
+
+def test_a_release_with_another_checksum_is_not_used(release: Path, tmp_path: Path) -> None:
+    target = tmp_path / "cache" / "terraform"
+    with pytest.raises(ToolMissing, match="not the pinned"):
+        unpack_checked(release.as_uri(), "0" * 64, "terraform", target)
+    assert not target.exists()
+
+
+def test_a_release_that_cannot_be_had_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ToolMissing, match="put terraform on the PATH"):
+        unpack_checked((tmp_path / "nowhere.zip").as_uri(), "0" * 64, "terraform", tmp_path / "terraform")
+
+
+def test_what_a_killed_set_up_left_behind_is_no_obstacle(release: Path, tmp_path: Path) -> None:
+    target = tmp_path / "cache" / "terraform"
+    (target.parent / "draft" / "half").mkdir(parents=True)
+    unpack_checked(release.as_uri(), hashlib.sha256(release.read_bytes()).hexdigest(), "terraform", target)
+    assert [path.name for path in target.parent.iterdir()] == ["terraform"]
+
+
+def test_a_tool_on_the_path_that_is_new_enough_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "terraform"
+    program.write_text("#!/bin/sh\necho 'a warning'\necho '{\"terraform_version\": \"1.12.0\"}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert tools.terraform() == program
+
+
+def test_every_pin_is_a_version_with_its_checksums() -> None:
+    pin = tools.UV_REQUIREMENT.read_text()
+    assert len(re.findall(r"^uv==\d+\.\d+\.\d+ ", pin, re.MULTILINE)) == 1
+    assert len(set(re.findall(r"--hash=sha256:[0-9a-f]{64}", pin))) == 2, "one for each architecture"
+    assert all(re.fullmatch(r"[0-9a-f]{64}", checksum) for _, checksum in tools.TERRAFORM_SHA256.values())
+    assert version_in(tools.TERRAFORM_PINNED) >= tools.TERRAFORM_MINIMUM
