@@ -86,20 +86,9 @@ class Infrastructure(Parameters):
     tags: dict[str, str] = Field(default_factory=dict)
     """Further tags for everything."""
 
-    def stack(self, region: str) -> Stack:
-        """This infrastructure in a region."""
-        return Stack(**self.model_dump(), region=region)
-
     def terraform_variables(self) -> dict[str, Any]:
-        """The variables of terraform/ besides name, region, enable_gcs_ha and the AUTH token."""
-        return self.model_dump(mode="json", exclude={"name", "region", "enable_gcs_ha"})
-
-
-class Stack(Infrastructure):
-    """An infrastructure in its region: what Terraform is given."""
-
-    region: str
-    """Of the target."""
+        """The variables of terraform/ besides name, region (the target's), enable_gcs_ha and the AUTH token."""
+        return self.model_dump(mode="json", exclude={"name", "enable_gcs_ha"})
 
 
 KubernetesName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]

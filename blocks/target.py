@@ -6,6 +6,7 @@ there already; or any cluster by a kubeconfig context, without AWS.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 from prefect.blocks.core import Block
@@ -119,7 +120,7 @@ class Target(Block):
         """
         if self.aws is None:
             raise Permanent("this target is a kubeconfig context and has no AWS; give it aws credentials for that")
-        return AwsSession(self.aws, self.region, self.role_arn)
+        return _session(self.aws, self.region, self.role_arn)
 
     def client(self, service_name: str, /) -> Any:
         """A boto3 client of the service."""
@@ -128,3 +129,9 @@ class Target(Block):
     def aws_environment(self) -> dict[str, str]:
         """The variables by which another program acts on this target's AWS. They hold secrets."""
         return self.session().environment()
+
+
+@lru_cache(maxsize=4)
+def _session(credentials: AwsCredentials, region: str, role_arn: str) -> AwsSession:
+    # One for all clients of a process: each new one would assume the role again.
+    return AwsSession(credentials, region, role_arn)

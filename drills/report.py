@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from drills.evidence import BadEvidence, Evidence
-from drills.picture import draw
+from drills.picture import PARTS, draw
 from drills.picture.marks import LEGEND, mark
 from drills.picture.style import DARK, LIGHT, RULES
 from serving.records import Record, read_lines
@@ -111,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--picture", type=Path, metavar="SVG", help="where the picture alone goes")
     parser.add_argument("--title", default="", help="title of the picture alone")
     parser.add_argument("--span", type=float, nargs=2, metavar=("FROM", "TO"), help="seconds since the fault that the picture alone shows")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="panels of the picture alone; all when not given")
     given = parser.parse_args(arguments)
     if not given.output and not given.picture:
         parser.error("say what to write: -o report.html, --picture picture.svg, or both")
@@ -125,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.output.write_text(html(evidence, records), encoding="utf-8")
     if given.picture:
         span = tuple(given.span) if given.span else None
-        given.picture.write_text(draw(evidence, records, alone=True, title=given.title, span=span), encoding="utf-8")
+        given.picture.write_text(draw(evidence, records, alone=True, title=given.title, span=span, parts=given.parts), encoding="utf-8")
     return 0
 
 

@@ -21,13 +21,14 @@ def headline(verdict: str, drill: Drill, records: Sequence[Record], recovery_s: 
     """The verdict in one sentence that needs no explanation."""
     subject = drill.title
     if verdict == "aborted":
-        return f"{subject}: the drill was stopped, and nothing can be said. {why[0] if why else ''}".strip()
+        return f"The drill “{subject}” was stopped, so nothing can be said. {why[0] if why else ''}".strip()
     if verdict == "void":
-        return f"{subject}: the measurement cannot be trusted, so there is no verdict. {why[0] if why else ''}".strip()
+        return f"The drill “{subject}” has no verdict, since its measurement cannot be trusted. {why[0] if why else ''}".strip()
     short, streams = _kinds(records)
     bad, cut = sum(not r.ok for r in short), sum(not r.ok for r in streams)
     if verdict == "passed" and not bad and not cut:
-        return f"{subject}, and nobody noticed: all {_n(len(short), 'request')} and all {_n(len(streams), 'token stream')} were answered in full."
+        answered = f"all {_n(len(short), 'request')} and all {_n(len(streams), 'token stream')} were answered in full"
+        return f"{subject}, and nobody noticed: {answered}."
     losses = f"{bad:,} of {_n(len(short), 'request')} and {cut:,} of {_n(len(streams), 'token stream')} were lost"
     if verdict == "passed":
         return f"{subject}: {losses}, which is within what was promised."

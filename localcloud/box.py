@@ -65,7 +65,14 @@ class Box:
             command = _as_root_of(group, command)
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                start_new_session=True,
+                # Not the supervisor's own: containers run as other users, in folders that containerd makes.
+                umask=0o022,
             )
 
     @property

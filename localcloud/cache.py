@@ -19,12 +19,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcloud.progress import Say, seconds
+from localcloud.progress import Pace, Say, seconds
 
 KEEP_UNUSED_DAYS = 14
 """An artefact of other inputs that nobody asked for in so long is removed when its successor is made."""
 _LOCK_POLL = 0.5
-_LOCK_SAY_EVERY = 10.0
 _LOCK_DEADLINE = 3600.0
 
 
@@ -153,20 +152,17 @@ def lock(path: Path, say: Say) -> Iterator[None]:
 
 
 def _wait_for(descriptor: int, path: Path, say: Say) -> None:
-    started = time.monotonic()
-    next_line = started
+    pace = Pace(first=0.0)
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            now = time.monotonic()
-        owner = path.read_text() or "unknown"
-        if now - started > _LOCK_DEADLINE:
-            raise CacheError(f"process {owner} has held {path} for {seconds(now - started)}: look what it waits for, or end it")
-        if now >= next_line:
-            next_line = now + _LOCK_SAY_EVERY
-            say(f"{seconds(now - started)}: process {owner} is making it; waiting")
+            owner = path.read_text() or "unknown"
+        if pace.elapsed > _LOCK_DEADLINE:
+            raise CacheError(f"process {owner} has held {path} for {seconds(pace.elapsed)}: look what it waits for, or end it")
+        if pace.due():
+            say(f"{seconds(pace.elapsed)}: waiting for process {owner}, which is at it already")
         time.sleep(_LOCK_POLL)
 
 

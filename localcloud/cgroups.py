@@ -77,6 +77,8 @@ def create(group: str) -> None:
             folder /= part
             folder.mkdir(exist_ok=True)
             _inherit_cpuset(folder)
+    for top in folders(TREE):
+        _weigh(top)
 
 
 def create_root(group: str) -> None:
@@ -106,6 +108,13 @@ def enable_controllers(folder: Path) -> None:
             except OSError as error:
                 if controller in ("cpu", "memory", "pids"):
                     raise MachineError(f"cannot enable the {controller} controller below {folder} ({error.strerror})") from error
+
+
+def _weigh(top: Path) -> None:
+    """The cloud weighs as much as ten processes outside: it stands for a dozen machines, and a group counts as one process."""
+    for name, weight in (("cpu.shares", 10 * 1024), ("cpu.weight", 10 * 100)):
+        if (top / name).exists():
+            (top / name).write_text(str(weight))
 
 
 def _inherit_cpuset(folder: Path) -> None:

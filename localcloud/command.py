@@ -17,10 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from localcloud.progress import Say, seconds
+from localcloud.progress import Pace, Say, seconds
 
-SAY_EVERY = 10.0
-"""Seconds between two progress lines of one program."""
 _POLL = 0.2
 _TAIL = 15
 
@@ -113,7 +111,7 @@ def run(
 ) -> None:
     """The program ended with 0 within `deadline` seconds; its output is appended to `log`.
 
-    `follow` sees each line of output; what it returned last (`doing`, before) is said every SAY_EVERY seconds. A program that may be
+    `follow` sees each line of output; what it returned last (`doing`, before) is said now and then. A program that may be
     interrupted also dies with this process, even when that is killed. Raises BuildError, with the log's last lines.
     """
     if interruptible and (setpriv := shutil.which("setpriv")):
@@ -145,20 +143,17 @@ def _ending(code: int) -> str:
 
 def _watch(child: subprocess.Popen[bytes], source: BinaryIO, follow: Follow, status: str, say: Say, deadline: float) -> int | None:
     """The exit code, or None when the program had to be stopped at the deadline (monotonic time)."""
-    started, unfinished = time.monotonic(), b""
-    next_line = started + SAY_EVERY
+    pace, unfinished = Pace(), b""
     while True:
         code = child.poll()
         *lines, unfinished = (unfinished + source.read()).split(b"\n")
         for line in lines:
             status = follow(line.decode(errors="replace"))
-        now = time.monotonic()
         if code is not None:
             return code
-        if now > deadline:
+        if time.monotonic() > deadline:
             end(child)
             return None
-        if now >= next_line:
-            next_line = now + SAY_EVERY
-            say(f"{seconds(now - started)}: {status}")
+        if pace.due():
+            say(f"{seconds(pace.elapsed)}: {status}")
         time.sleep(_POLL)

@@ -17,6 +17,12 @@ CNI_PLUGINS = ("/usr/lib/cni", "/opt/cni/bin")
 SOCKET = "/run/containerd/containerd.sock"
 """As a node has it, in a /run of its own."""
 _IMPORT_WITHIN = 120.0
+_COMMON = f"""root = "/var/lib/containerd"
+state = "/run/containerd"
+disabled_plugins = ["io.containerd.internal.v1.opt"]
+[grpc]
+  address = "{SOCKET}"
+"""
 _CAP_SYS_RESOURCE = 24
 
 
@@ -50,9 +56,9 @@ def write_config(folder: Path, pod_network: str) -> Path:
     hosts = folder / "registries" / settings.REGISTRY
     hosts.mkdir(parents=True)
     (hosts / "hosts.toml").write_text(_hosts())
-    network = folder / "cni"
+    network = folder / "network"
     network.mkdir()
-    (network / "10-ptp.conflist").write_text(_pod_network(folder, pod_network))
+    (network / "10-ptp.conflist").write_text(_pod_network(pod_network))
     text = _config_v2 if major_version() == 1 else _config_v3
     config = folder / "containerd.toml"
     config.write_text(text(folder, not may_lower_oom_score()))
@@ -62,7 +68,7 @@ def write_config(folder: Path, pod_network: str) -> Path:
 def _config_v2(folder: Path, restrict_oom: bool) -> str:
     """The format of containerd 1.x."""
     return f"""version = 2
-{_common(folder)}
+{_COMMON}
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{settings.PAUSE_IMAGE}"
   restrict_oom_score_adj = {str(restrict_oom).lower()}
@@ -72,7 +78,7 @@ def _config_v2(folder: Path, restrict_oom: bool) -> str:
     config_path = "{folder}/registries"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{plugins_folder()}"
-    conf_dir = "{folder}/cni"
+    conf_dir = "{folder}/network"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     default_runtime_name = "runc"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
@@ -83,7 +89,7 @@ def _config_v2(folder: Path, restrict_oom: bool) -> str:
 def _config_v3(folder: Path, restrict_oom: bool) -> str:
     """The format of containerd 2.x, which split images from the runtime."""
     return f"""version = 3
-{_common(folder)}
+{_COMMON}
 [plugins."io.containerd.cri.v1.images"]
   [plugins."io.containerd.cri.v1.images".pinned_images]
     sandbox = "{settings.PAUSE_IMAGE}"
@@ -95,20 +101,11 @@ def _config_v3(folder: Path, restrict_oom: bool) -> str:
   enable_unprivileged_icmp = true
   [plugins."io.containerd.cri.v1.runtime".cni]
     bin_dir = "{plugins_folder()}"
-    conf_dir = "{folder}/cni"
+    conf_dir = "{folder}/network"
   [plugins."io.containerd.cri.v1.runtime".containerd]
     default_runtime_name = "runc"
     [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
-"""
-
-
-def _common(folder: Path) -> str:
-    return f"""root = "{folder}/containerd"
-state = "/run/containerd"
-disabled_plugins = ["io.containerd.internal.v1.opt"]
-[grpc]
-  address = "{SOCKET}"
 """
 
 
@@ -117,10 +114,10 @@ def _hosts() -> str:
     return f'server = "{url}"\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n'
 
 
-def _pod_network(folder: Path, network: str) -> str:
+def _pod_network(network: str) -> str:
     """Routed point-to-point links: pods have real addresses, and no bridge filtering is needed of the kernel."""
     return f"""{{"cniVersion": "0.4.0", "name": "pods", "plugins": [
- {{"type": "ptp", "ipMasq": false, "mtu": 1500, "ipam": {{"type": "host-local", "dataDir": "{folder}/addresses",
+ {{"type": "ptp", "ipMasq": false, "mtu": 1500, "ipam": {{"type": "host-local", "dataDir": "/var/lib/cni/networks",
    "ranges": [[{{"subnet": "{network}"}}]], "routes": [{{"dst": "0.0.0.0/0"}}]}}}},
  {{"type": "portmap", "capabilities": {{"portMappings": true}}}}]}}
 """

@@ -7,9 +7,10 @@ people and pipelines have EKS tokens, which a webhook on the AWS endpoint review
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
-from localcloud import kubeconfig, network, pki, settings
+from localcloud import gateway, kubeconfig, network, nodefs, pki, settings
 from localcloud.box import Box, Service, keeping
 from localcloud.kubeapi import KubeApi
 from localcloud.machine import ControlPlane, MachineError
@@ -37,7 +38,8 @@ def create(name: str, folder: Path, binaries: Path) -> Cluster:
     try:
         cluster.start()
     except Exception:
-        cluster.stop()
+        with suppress(MachineError):  # what went wrong first is what matters
+            cluster.stop()
         raise
     return cluster
 
@@ -66,7 +68,8 @@ class Cluster:
     def start(self) -> None:
         """The API server answers ready, may talk to kubelets, and services are reached from the cloud's root namespace."""
         network.attach(NETNS, settings.API_SERVER_HOST)
-        box = Box("control plane", keeping(self.folder, self._services()), log=self.logs / "control-plane.log", netns=NETNS)
+        argv = keeping(self.folder, self._services(), setup=nodefs.read_only())
+        box = Box("control plane", argv, log=self.logs / "control-plane.log", netns=NETNS)
         self._boxes.append(box)
 
         def missing() -> str | None:
@@ -75,15 +78,14 @@ class Cluster:
 
         until("the API server is ready", missing, within=READY_WITHIN)
         self.api.apply(f"/apis/{_RBAC}/v1/clusterrolebindings/{_KUBELET_CLIENT}", _kubelet_access())
-        self._boxes.append(self._start_root_proxy())
+        log, folder = self.logs / "kube-proxy-gateway.log", self.folder / "gateway"
+        self._boxes.append(gateway.start(self.api, self.binaries, self.proxy_kubeconfig(), folder, log))
 
     def stop(self) -> None:
         """Processes, data, certificates and the rules of its services in the root namespace are gone."""
         for box in reversed(self._boxes):
             box.kill()
-        proxy = [str(self.binaries / "kube-proxy"), "--cleanup"]
-        cleanup = Box("kube-proxy --cleanup", proxy, log=self.logs / "kube-proxy-root.log")
-        until("the rules of the cluster's services are removed", lambda: "it runs" if cleanup.running else None, within=20)
+        gateway.remove_rules(self.binaries, self.logs / "kube-proxy-gateway.log")
         network.detach(NETNS, settings.API_SERVER_HOST)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -93,14 +95,6 @@ class Cluster:
         if not path.exists():
             kubeconfig.write(path, self.authority.certificate, self.authority.client("kube-proxy", "system:kube-proxy"))
         return path
-
-    def _start_root_proxy(self) -> Box:
-        """kube-proxy in the cloud's root namespace: what makes cluster addresses work from the host."""
-        argv = proxy_command(self.binaries, self.proxy_kubeconfig(), "leeward-gateway")
-        service = Service("kube-proxy", argv, str(self.logs / "kube-proxy-root.log"))
-        folder = self.folder / "root-proxy"
-        folder.mkdir()
-        return Box("kube-proxy of the gateway", keeping(folder, [service]), log=self.logs / "kube-proxy-root.log")
 
     def _services(self) -> list[Service]:
         return [
@@ -184,25 +178,11 @@ class Cluster:
             "root-ca-file": str(self.authority.certificate),
             "cluster-cidr": settings.POD_NETWORK,
             "allocate-node-cidrs": "false",
+            "flex-volume-plugin-dir": str(self.folder / "volume-plugins"),
         }
 
     def _scheduler(self) -> dict[str, str]:
         return self._component("kube-scheduler")
-
-
-def proxy_command(binaries: Path, config: Path, name: str) -> tuple[str, ...]:
-    """kube-proxy, with none of its settings of the kernel that would reach beyond its network namespace."""
-    flags = {
-        "kubeconfig": str(config),
-        "hostname-override": name,
-        "cluster-cidr": settings.POD_NETWORK,
-        "proxy-mode": "iptables",
-        "conntrack-max-per-core": "0",
-        "conntrack-tcp-timeout-established": "0s",
-        "conntrack-tcp-timeout-close-wait": "0s",
-        "metrics-bind-address": "127.0.0.1:10249",
-    }
-    return (str(binaries / "kube-proxy"), *(f"--{flag}={value}" for flag, value in flags.items()))
 
 
 def _kubelet_access() -> dict[str, object]:

@@ -10,27 +10,6 @@ from localcloud.containerd import SOCKET
 from localcloud.controlplane import Cluster
 from localcloud.machine import MachineError, NodeSpec
 
-KERNEL = {
-    "vm/overcommit_memory": "1",
-    "vm/panic_on_oom": "0",
-    "kernel/panic": "10",
-    "kernel/panic_on_oops": "1",
-    "kernel/keys/root_maxkeys": "1000000",
-    "kernel/keys/root_maxbytes": "25000000",
-}
-"""What kubelet would set for the whole machine if it did not find it so. It is shown files that say so."""
-
-
-def kernel_files(folder: Path) -> list[list[str]]:
-    """Commands that let kubelet find the kernel as it wants it, without changing the machine's kernel."""
-    commands = []
-    for key, value in KERNEL.items():
-        shown = folder / "kernel" / key
-        shown.parent.mkdir(parents=True, exist_ok=True)
-        shown.write_text(f"{value}\n")
-        commands.append(["mount", "--bind", str(shown), f"/proc/sys/{key}"])
-    return commands
-
 
 def command(cluster: Cluster, node: NodeSpec, folder: Path, address: str) -> tuple[str, ...]:
     """The command line; configuration and certificates are written to the node's folder."""
@@ -38,8 +17,6 @@ def command(cluster: Cluster, node: NodeSpec, folder: Path, address: str) -> tup
     flags = {
         "config": _write_config(cluster, node, folder, address),
         "kubeconfig": kubeconfig.write(folder / "kubelet.kubeconfig", cluster.authority.certificate, client),
-        "root-dir": folder / "kubelet",
-        "cert-dir": folder / "kubelet" / "pki",
         "hostname-override": node.name,
         "node-ip": address,
         "node-labels": ",".join(f"{key}={value}" for key, value in sorted(node.labels.items())),
@@ -69,7 +46,7 @@ def _write_config(cluster: Cluster, node: NodeSpec, folder: Path, address: str) 
         "clusterDomain": settings.CLUSTER_DOMAIN,
         "containerRuntimeEndpoint": f"unix://{SOCKET}",
         "resolvConf": str(resolver),
-        "podLogsDir": "/var/log/pods",
+        "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         "cgroupDriver": "cgroupfs",
         # Nodes share one machine: none may reserve it, and cgroups of version 1 must do.
         "cgroupsPerQOS": False,

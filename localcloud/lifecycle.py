@@ -46,8 +46,9 @@ def up() -> int:
 
 
 def _lock_for_up() -> int:
-    # SIGTERM must clean up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Both must clean up, also where Ctrl-C is ignored by inheritance (a shell's background job).
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     lock = state.take_lock()
     if lock is None:
         raise MachineError("a cloud is up on this machine, or coming up, and there is room for one; `python -m localcloud down` ends it")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from localcloud import cgroups, containerd, kubelet, network, settings
+from localcloud import cgroups, containerd, kubelet, network, nodefs, settings
 from localcloud.box import Box, Service, keeping
-from localcloud.controlplane import Cluster, proxy_command
+from localcloud.controlplane import Cluster
+from localcloud.gateway import proxy_command
 from localcloud.machine import MachineError, NodeSpec
 from localcloud.processes import tail, until
 
@@ -51,7 +53,8 @@ class Node:
             until(f"node {self.spec.name} is Ready", self._not_ready, within=READY_WITHIN, every=0.2)
             self.advertise_neuron()
         except Exception:
-            self.remove()
+            with suppress(MachineError):  # what went wrong first is what matters
+                self.remove()
             raise
 
     def remove(self) -> None:
@@ -77,21 +80,10 @@ class Node:
     def _start(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, mode=0o700)
-        (self.folder / "log").mkdir()
         network.attach(self._netns, self.address, forward=True)
         network.route_pods(self._pods, self.address)
-        argv = keeping(self.folder, self._services(), setup=self._setup())
+        argv = keeping(self.folder, self._services(), setup=nodefs.commands(self.folder))
         self._box = Box(f"node {self.spec.name}", argv, log=self._log, netns=self._netns, group=self._group)
-
-    def _setup(self) -> list[list[str]]:
-        """Mounts of the node's own: /run, /var/log, control groups, and a kernel that kubelet likes."""
-        return [
-            ["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"],
-            ["mkdir", "-p", "/run/netns", "/run/containerd"],
-            ["mount", "--bind", str(self.folder / "log"), "/var/log"],
-            *cgroups.remount(),
-            *kubelet.kernel_files(self.folder),
-        ]
 
     def _services(self) -> list[Service]:
         config = containerd.write_config(self.folder, self._pods)

@@ -116,11 +116,19 @@ def write_state(value: State) -> None:
 
 
 def link_components(binary: Path) -> Path:
-    """A folder with every Kubernetes component under its name: one binary that looks at how it was called."""
+    """A folder with every Kubernetes component under its name: one binary that looks at how it was called.
+
+    It is in the data folder itself, the one place that a node sees wherever the cache may be.
+    """
     folder = DATA_DIR / "bin"
     folder.mkdir()
+    own = folder / "kubernetes"
+    try:
+        own.hardlink_to(binary)
+    except OSError:  # the cache is on another file system
+        shutil.copy2(binary, own)
     for name in COMPONENTS:
-        (folder / name).symlink_to(binary)
+        (folder / name).symlink_to(own.name)
     return folder
 
 

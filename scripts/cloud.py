@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import Any
+from pathlib import Path
 
 from scripts.places import LOGS, PYTHON, ROOT
 from scripts.say import Say
@@ -46,13 +46,23 @@ def endpoint() -> Endpoint:
     return Endpoint(json.loads(done.stdout))
 
 
-def status() -> dict[str, Any]:
-    """What `status --json` says; at least {"running": bool}."""
+def running() -> bool:
+    """Whether a cloud is up, coming up, or ailing."""
     done = _ask("status", "--json")
     try:
-        return dict(json.loads(done.stdout))
+        told = json.loads(done.stdout)
     except ValueError:
-        return {"running": False, "detail": (done.stderr or done.stdout).strip()[-500:]}
+        raise CloudError(f"`localcloud status` said nothing readable: {(done.stderr or done.stdout).strip()[-500:]}") from None
+    return bool(told["up"] or told.get("wrong"))
+
+
+def built(artifact: str) -> Path:
+    """Where an artefact of `localcloud build` is; raises CloudError when it is not built."""
+    code = f"from localcloud.build import artifacts; print(artifacts().{artifact})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode:
+        raise CloudError(f"no {artifact}: {done.stderr.strip().splitlines()[-1]}")
+    return Path(done.stdout.strip())
 
 
 def _ask(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,6 @@ and FOLDER/kubeconfig; `python -m scripts.eks token CLUSTER` is what the kubecon
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import sys
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from botocore.signers import RequestSigner
+import botocore.session
 
+from blocks import eks_token
 from scripts.places import ROOT
 
 PROFILE = "leeward"
@@ -57,19 +57,9 @@ def kubeconfig(cluster: dict[str, Any], config_file: Path) -> str:
     return json.dumps(config, indent=1)
 
 
-def token(session: boto3.Session, cluster: str) -> str:
-    """A bearer token for the cluster: a presigned call of GetCallerIdentity, as EKS takes it."""
-    sts = session.client("sts")
-    signer = RequestSigner(sts.meta.service_model.service_id, sts.meta.region_name, "sts", "v4", session.get_credentials(), session.events)
-    request = {
-        "method": "GET",
-        "url": f"{sts.meta.endpoint_url}/?Action=GetCallerIdentity&Version=2011-06-15",
-        "body": {},
-        "headers": {"x-k8s-aws-id": cluster},
-        "context": {},
-    }
-    url = signer.generate_presigned_url(request, region_name=sts.meta.region_name, expires_in=60, operation_name="")
-    return "k8s-aws-v1." + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
+def fresh_token(session: botocore.session.Session, cluster: str) -> str:
+    """A bearer token for the cluster, signed as the session's profile and for the endpoint it names."""
+    return eks_token.token(session, cluster, session.get_config_variable("region"), session.get_scoped_config().get("endpoint_url"))
 
 
 def credential(bearer: str, now: datetime) -> str:
@@ -103,7 +93,7 @@ def main(arguments: list[str]) -> int:
         if what == "kubeconfig":
             print(write_all(Path(argument), json.load(sys.stdin)))
         else:
-            print(credential(token(boto3.Session(), argument), datetime.now(UTC)))
+            print(credential(fresh_token(botocore.session.get_session(), argument), datetime.now(UTC)))
     except LookupError as error:
         print(error, file=sys.stderr)
         return 1

@@ -93,8 +93,6 @@ def _seconds(one: dict[str, Any]) -> float:
 
 def news(before: Sight, now: Sight) -> Iterator[tuple[str, str]]:
     """What happened between two sights: who (the stage) and what. Progress is left to `Progress`."""
-    if (before.state, before.label) != (now.state, now.label):
-        yield "run", f"{now.label.lower()}{_because(now.message) if now.state in TERMINAL - {'COMPLETED'} else ''}"
     for key, task in now.tasks.items():
         was = before.tasks.get(key)
         if was and (was.label, was.tries) == (task.label, task.tries):
@@ -107,6 +105,8 @@ def news(before: Sight, now: Sight) -> Iterator[tuple[str, str]]:
             yield task.stage, f"{task.name}: {how} ({duration(task.seconds)}){_because(task.message) if how == task.label.lower() else ''}"
         elif task.label == "AwaitingRetry":
             yield task.stage, f"{task.name}: will be tried again{_because(task.message)}"
+    if (before.state, before.label) != (now.state, now.label):
+        yield "run", f"{now.label.lower()}{_because(now.message) if now.state in TERMINAL - {'COMPLETED'} else ''}"
 
 
 def _because(message: str) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.cloud import CloudError, Endpoint
+from scripts.cloud import CloudError, Endpoint, built
 from scripts.forward import Forward
 from scripts.places import PYTHON, ROOT, RUN
 from scripts.services import Services, free_port
@@ -68,12 +67,9 @@ def write_kubeconfig(endpoint: Endpoint) -> Path:
 
 
 def link_kubectl() -> Path:
-    """The kubectl that the embedded cloud was built with, under that name."""
-    ask = [sys.executable, "-c", "from localcloud.build import artifacts; print(artifacts().kubernetes)"]
-    done = subprocess.run(ask, text=True, capture_output=True, cwd=ROOT, timeout=60, check=False)
-    if done.returncode:
-        raise CloudError(f"no kubectl: {done.stderr.strip()[-300:]}")
+    """The kubectl that the embedded cloud was built with, under that name; raises CloudError when it is not built."""
     link = RUN / "kubectl"
+    program = built("kubernetes")
     link.unlink(missing_ok=True)
-    link.symlink_to(done.stdout.strip())
+    link.symlink_to(program)
     return link

@@ -67,6 +67,18 @@ def children(process: Process) -> list[Process]:
     return [child for child in found if child] if process.alive else []
 
 
+def kill_whole(process: Process) -> bool:
+    """The process and, when it is an `unshare`, all of its namespace are gone; False when not within 20 s.
+
+    The first process inside goes first: the kernel lets it go last of all inside, and `unshare` waits for it.
+    """
+    for each in (*children(process), process):
+        each.signal(signal.SIGKILL)
+        if not each.gone_within(20):
+            return False
+    return True
+
+
 def write_record(path: Path, process: Process, **more: object) -> None:
     """The record stands in `path` (0600), whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

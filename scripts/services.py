@@ -15,7 +15,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGKILL
 
 from scripts import inside
 from scripts.forward import Forward
@@ -30,7 +29,7 @@ from scripts.places import (
     private_folder,
 )
 from scripts.prefect_api import Api, wait_until
-from scripts.processes import Process, children, namespaces, read_record, write_record
+from scripts.processes import Process, kill_whole, namespaces, read_record, write_record
 
 POOL = "leeward"
 """The work pool that prefect.yaml names; the worker makes it."""
@@ -145,12 +144,8 @@ def running() -> tuple[Process, str] | None:
 def stop() -> bool:
     """No service runs and none of their files are left but logs; True when there was something to stop."""
     found = running()
-    if found:
-        # The first process inside first: `unshare` waits for it, and the kernel lets it go last of all inside.
-        for process in (*children(found[0]), found[0]):
-            process.signal(SIGKILL)
-        if not found[0].gone_within(20):
-            raise RuntimeError(f"process {found[0].pid} (services) does not go after SIGKILL; see /proc/{found[0].pid}/stack")
+    if found and not kill_whole(found[0]):
+        raise RuntimeError(f"process {found[0].pid} (services) does not go after SIGKILL; see /proc/{found[0].pid}/stack")
     RECORD.unlink(missing_ok=True)
     for folder in (PREFECT_HOME, TEMPORARY):
         shutil.rmtree(folder, ignore_errors=True)

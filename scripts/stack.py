@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from scripts import cloud, services, setup, steps
 from scripts.cloud import CloudError, Endpoint
@@ -15,8 +17,8 @@ from scripts.say import Say
 from scripts.services import Services
 from scripts.steps import StepFailed
 
-LOCK = cache_dir() / "demo.lock"
-"""Held by the one demo or test run of this user's machine."""
+LOCK = Path(os.environ.get("LEEWARD_LOCK") or cache_dir() / "demo.lock")
+"""Held by the one demo or test run of the machine's user. A test of the demo itself, which runs inside a test run, names another."""
 OURS = RUN / "cloud-is-ours"
 """There while an embedded cloud may be up that this project folder started."""
 TARGET = "embedded"
@@ -41,7 +43,7 @@ def clear(say: Say) -> None:
     if OURS.exists() or services.running():
         say("cleanup", "an earlier run left things up: taking them down")
         take_down(say)
-    elif cloud.status().get("running"):
+    elif cloud.running():
         raise NotOurs("an embedded cloud is up that was not started here; end it with `python3 -m localcloud down`, or `./demo --down`")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.places import ROOT
-from scripts.processes import contained
+from scripts.processes import Process, contained, kill_whole
 from scripts.say import Say, duration
 
 QUIET_S = 15.0
@@ -75,6 +75,8 @@ class _Running:
 
     def stop(self) -> None:
         """The step and everything it started are gone."""
+        if (process := Process.of(self.popen.pid)) and self.step.contained:
+            kill_whole(process)
         self.popen.kill()
         self.popen.wait()
 

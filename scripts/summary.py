@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 from drills.evidence import Evidence
-from drills.report import terminal
+from drills.terminal import summary
 
 
 def main(path: Path) -> int:
     """The summary is on standard output; exit code 0 only when the verdict is "passed"."""
     evidence = Evidence.load(path)
-    print(terminal(evidence))
+    print(summary(evidence, colour=sys.stdout.isatty()), end="")
     return 0 if evidence.verdict == "passed" else 1
 
 

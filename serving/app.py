@@ -1,7 +1,7 @@
 """The Ray Serve application, `serving.app:app`: one deployment, one model a replica.
 
-How many replicas, how many requests at once and which accelerator cores each takes stands in
-manifests/rayservice.yaml alone. `serve run serving.app:app` starts one replica on this machine.
+How many replicas, on how many nodes, and which accelerator cores each takes stands in manifests/rayservice.yaml, and
+overrides what is written here. `serve run serving.app:app` starts one replica on this machine.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from ray import serve
 from serving.settings import Settings
 
 
-@serve.deployment(name="mistral")
+# Serve's default of five requests at once makes the sixth wait for the end of a stream.
+@serve.deployment(name="mistral", max_ongoing_requests=64)
 @serve.ingress()
 class Mistral:
     """A replica: loads the model once, then answers until it is told to go."""

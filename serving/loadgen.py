@@ -58,8 +58,10 @@ def plan(args: argparse.Namespace) -> Plan:
     )
 
 
-async def run(args: argparse.Namespace) -> int:
-    """The whole life of the load; returns the exit code."""
+async def run(args: argparse.Namespace) -> int | str:
+    """The whole life of the load; returns 0, or why it failed."""
+    if args.records.exists():
+        return f"load: {args.records} exists; the records of another load are not overwritten"
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=args.patience, sock_read=args.patience)
     # A connection for each request: one that is kept would stay with the worker it first met.
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
@@ -70,14 +72,13 @@ async def run(args: argparse.Namespace) -> int:
             try:
                 await load.run(warm_up_s=args.warm_up, max_duration_s=args.max_duration)
             except WarmUpFailed as error:
-                print(f"load: {error}", file=sys.stderr, flush=True)
-                return 1
+                return f"load: {error}"
             print(f"load: {load.sent} requests sent, all ended", flush=True)
             await asyncio.sleep(args.linger)
     return 0
 
 
-async def _until_terminated(args: argparse.Namespace) -> int:
+async def _until_terminated(args: argparse.Namespace) -> int | str:
     """Run, and end at once at SIGTERM: process 1 of a container has no default for it, and records are on disk."""
     task = asyncio.ensure_future(run(args))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

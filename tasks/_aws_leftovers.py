@@ -46,19 +46,19 @@ class Stack:
 
 Found = Iterator[tuple[str, str]]
 
-# Operation, its list in the answer, the thing's id, and where its state stands (None: it has none).
+# Kind, operation, the list in its answer, the thing's id in that, and where its state stands (None: it has none).
 _EC2 = (
-    ("describe_vpcs", "Vpcs", "VpcId", None),
-    ("describe_subnets", "Subnets", "SubnetId", None),
-    ("describe_security_groups", "SecurityGroups", "GroupId", None),
-    ("describe_network_interfaces", "NetworkInterfaces", "NetworkInterfaceId", None),
-    ("describe_nat_gateways", "NatGateways", "NatGatewayId", "State"),
-    ("describe_internet_gateways", "InternetGateways", "InternetGatewayId", None),
-    ("describe_route_tables", "RouteTables", "RouteTableId", None),
-    ("describe_addresses", "Addresses", "AllocationId", None),
-    ("describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId", "State"),
-    ("describe_launch_templates", "LaunchTemplates", "LaunchTemplateId", None),
-    ("describe_volumes", "Volumes", "VolumeId", "State"),
+    ("vpc", "describe_vpcs", "Vpcs", "VpcId", None),
+    ("subnet", "describe_subnets", "Subnets", "SubnetId", None),
+    ("security-group", "describe_security_groups", "SecurityGroups", "GroupId", None),
+    ("network-interface", "describe_network_interfaces", "NetworkInterfaces", "NetworkInterfaceId", None),
+    ("nat-gateway", "describe_nat_gateways", "NatGateways", "NatGatewayId", "State"),
+    ("internet-gateway", "describe_internet_gateways", "InternetGateways", "InternetGatewayId", None),
+    ("route-table", "describe_route_tables", "RouteTables", "RouteTableId", None),
+    ("address", "describe_addresses", "Addresses", "AllocationId", None),
+    ("vpc-endpoint", "describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId", "State"),
+    ("launch-template", "describe_launch_templates", "LaunchTemplates", "LaunchTemplateId", None),
+    ("volume", "describe_volumes", "Volumes", "VolumeId", "State"),
 )
 
 
@@ -75,12 +75,12 @@ def _tags(name: str) -> tuple[dict[str, Any], ...]:
 
 def _ec2(ec2: Any, stack: Stack) -> Found:
     for wanted in _tags(stack.name):
-        for operation, key, id, state in _EC2:
+        for kind, operation, key, id, state in _EC2:
             # The NAT gateways' filter parameter alone is spelt in the singular.
             filters = {"Filter" if operation == "describe_nat_gateways" else "Filters": [wanted]}
             for thing in _pages(ec2, operation, key, **filters):
                 if state is None or str(thing.get(state, "")).lower() not in _GONE:
-                    yield operation.removeprefix("describe_").removesuffix("s").replace("_", "-"), thing[id]
+                    yield kind, thing[id]
         for reservation in _pages(ec2, "describe_instances", "Reservations", Filters=[wanted]):
             for instance in reservation["Instances"]:
                 if instance["State"]["Name"] not in _GONE:
@@ -101,15 +101,15 @@ def _eks(eks: Any, stack: Stack) -> Found:
 
 def _elasticache(elasticache: Any, stack: Stack) -> Found:
     prefix = f"leeward-{stack.name}-gcs"
-    for operation, key, id in (
-        ("describe_replication_groups", "ReplicationGroups", "ReplicationGroupId"),
-        ("describe_cache_clusters", "CacheClusters", "CacheClusterId"),
-        ("describe_cache_parameter_groups", "CacheParameterGroups", "CacheParameterGroupName"),
-        ("describe_cache_subnet_groups", "CacheSubnetGroups", "CacheSubnetGroupName"),
+    for kind, operation, key, id in (
+        ("replication-group", "describe_replication_groups", "ReplicationGroups", "ReplicationGroupId"),
+        ("cache-cluster", "describe_cache_clusters", "CacheClusters", "CacheClusterId"),
+        ("parameter-group", "describe_cache_parameter_groups", "CacheParameterGroups", "CacheParameterGroupName"),
+        ("subnet-group", "describe_cache_subnet_groups", "CacheSubnetGroups", "CacheSubnetGroupName"),
     ):
         for thing in _pages(elasticache, operation, key):
             if thing[id] == prefix or thing[id].startswith(f"{prefix}-0"):
-                yield operation.removeprefix("describe_").removesuffix("s").replace("_", "-"), thing[id]
+                yield kind, thing[id]
 
 
 def _ecr(ecr: Any, stack: Stack) -> Found:

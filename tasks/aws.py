@@ -17,11 +17,10 @@ from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
 from blocks.errors import Permanent, Transient
+from blocks.parameters import NAME_MAX, NAME_PATTERN
 from tasks._aws_leftovers import Leftover, leftovers
 
 __all__ = [
-    "NAME_MAX",
-    "NAME_PATTERN",
     "BucketTaken",
     "Caller",
     "Clients",
@@ -39,13 +38,6 @@ __all__ = [
     "upload_folder",
 ]
 
-NAME_PATTERN = r"^[a-z](-?[a-z0-9])*$"
-"""Lower-case letters, digits and single dashes between them, a letter first: what every service takes."""
-
-NAME_MAX = 27
-"""The longest name whose bucket, `leeward-NAME-ACCOUNT-REGION`, fits into 63 characters in every region; terraform/names.tf has the others."""
-
-_LONGEST_BUCKET = 63
 _AUTH_TOKEN_BYTES = 32
 
 
@@ -90,11 +82,10 @@ def state_bucket(session: Clients, name: str) -> str:
     Raises:
         NameRefused: no such bucket can exist.
     """
-    caller = caller_identity(session)
-    bucket = f"leeward-{name}-{caller.account}-{caller.region}"
-    if not re.match(NAME_PATTERN, name) or len(bucket) > _LONGEST_BUCKET:
+    if not re.fullmatch(NAME_PATTERN, name) or len(name) > NAME_MAX:
         raise NameRefused(f"{name!r} cannot be a stack's name: it must match {NAME_PATTERN} and have at most {NAME_MAX} characters")
-    return bucket
+    caller = caller_identity(session)
+    return f"leeward-{name}-{caller.account}-{caller.region}"
 
 
 def bucket_exists(session: Clients, bucket: str) -> bool:
@@ -110,7 +101,9 @@ def bucket_exists(session: Clients, bucket: str) -> bool:
         if status == 404:
             return False
         if status in (301, 403):
-            raise BucketTaken(f"bucket {bucket} exists but is closed to us ({refused}); choose another name, or allow s3:* on it") from refused
+            raise BucketTaken(
+                f"bucket {bucket} exists but is closed to us ({refused}); choose another name, or allow s3:* on it"
+            ) from refused
         raise
     return True
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from blocks.cluster import api_client
-from blocks.parameters import Infrastructure, Stack
+from blocks.parameters import Infrastructure
 from blocks.target import Target
 from tasks.kubernetes import Api
 
@@ -17,27 +17,22 @@ class Site(BaseModel, frozen=True):
     """A saved target by name, and what is or will be on it."""
 
     target: str
-    stack: Stack
+    infrastructure: Infrastructure
 
-    @classmethod
-    def at(cls, target: str, infrastructure: Infrastructure) -> Site:
-        """The site of an infrastructure on a saved target.
+    @property
+    def block(self) -> Target:
+        """The target itself, secrets included.
 
         Raises:
             NoSuchTarget: no such target is saved.
         """
-        return cls(target=target, stack=infrastructure.stack(load(target).region))
-
-    @property
-    def block(self) -> Target:
-        """The target itself, secrets included."""
         return load(self.target)
 
     @property
     def cluster(self) -> str:
         """Name of the cluster, for people."""
         block = self.block
-        return block.cluster or (block.kubeconfig.context_name if block.kubeconfig else self.stack.name)
+        return block.cluster or (block.kubeconfig.context_name if block.kubeconfig else self.infrastructure.name)
 
     def api(self) -> Api:
         """The cluster's API. One connection is kept per process.
@@ -45,7 +40,7 @@ class Site(BaseModel, frozen=True):
         Raises:
             NoCluster, ClusterNotActive: see blocks.cluster.
         """
-        return Api(_client(self.target, self.stack.name))
+        return Api(_client(self.target, self.infrastructure.name))
 
 
 @lru_cache(maxsize=4)

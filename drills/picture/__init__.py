@@ -20,7 +20,9 @@ from drills.picture.svg import element, number, text
 from drills.traffic import on_observers_clock
 from serving.records import Record
 
-__all__ = ["axis_of", "draw"]
+__all__ = ["PARTS", "axis_of", "draw"]
+
+PARTS = ("pods", "requests", "latency", "streams")
 
 NAME_ROOM, FOOT = 44.0, 40.0
 """Above each panel for its name; below the last for the axis."""
@@ -33,6 +35,7 @@ def draw(
     alone: bool = False,
     title: str = "",
     span: tuple[float, float] | None = None,
+    parts: Sequence[str] = PARTS,
 ) -> str:
     """The picture as SVG.
 
@@ -40,19 +43,20 @@ def draw(
         alone: with style, page and title of its own, to be shown outside the report.
         title: put before the counts, when alone; the drill's own title when empty.
         span: seconds since the fault that are shown; everything when None. Two pictures with one span can be compared.
+        parts: the panels that are drawn, some of `PARTS`; always in that order.
     """
     on_axis = on_observers_clock(records, evidence.clock_offset_s + evidence.zero_at)
     short = [r for r in on_axis if r.kind == "short"]
     long = [r for r in on_axis if r.kind == "stream"]
     axis = axis_of(evidence, on_axis, span)
-    recovered = evidence.window.recovered
-    panels = [
-        cluster(axis, evidence.pods),
-        rate(axis, short),
-        latency(axis, short, evidence.definition.slos, recovered),
-        streams(axis, long),
-    ]
-    return _composed(evidence, axis, [p for p in panels if p], _heading(title or evidence.title, short, long) if alone else "")
+    drawn = {
+        "pods": cluster(axis, evidence.pods),
+        "requests": rate(axis, short),
+        "latency": latency(axis, short, evidence.definition.slos, _recovering(evidence, axis)),
+        "streams": streams(axis, long),
+    }
+    panels = [panel for name, panel in drawn.items() if panel and name in parts]
+    return _composed(evidence, axis, panels, _heading(title or evidence.title, short, long) if alone else "")
 
 
 def axis_of(evidence: Evidence, records: Sequence[Record], span: tuple[float, float] | None = None) -> TimeAxis:
@@ -97,11 +101,17 @@ def _name(axis: TimeAxis, panel: Panel, y: float) -> str:
 
 def _during(evidence: Evidence, axis: TimeAxis, y: float, height: float) -> str:
     """The time between fault and recovery, tinted behind a panel."""
-    if evidence.fault_at is None:
+    recovering = _recovering(evidence, axis)
+    if recovering is None:
         return ""
-    recovered = evidence.window.recovered
-    x, end = axis.x(0), axis.x(axis.end if recovered is None else recovered)
+    x, end = axis.x(recovering[0]), axis.x(recovering[1])
     return element("rect", x=x, y=y, width=max(end - x, 0.1), height=height, class_="during")
+
+
+def _recovering(evidence: Evidence, axis: TimeAxis) -> tuple[float, float] | None:
+    """From the fault until recovered, or to the end of the axis; None when there was no fault."""
+    recovered = evidence.window.recovered
+    return None if evidence.fault_at is None else (0.0, axis.end if recovered is None else recovered)
 
 
 def _foot(evidence: Evidence, axis: TimeAxis, top: float, bottom: float) -> str:
@@ -119,12 +129,12 @@ def _foot(evidence: Evidence, axis: TimeAxis, top: float, bottom: float) -> str:
 
 
 def _page(evidence: Evidence, axis: TimeAxis, height: float, drawing: str, *, alone: bool) -> str:
-    size = f"0 0 {number(axis.width)} {number(height)}"
+    size = f'viewBox="0 0 {number(axis.width)} {number(height)}" width="{number(axis.width)}" height="{number(height)}"'
     title = element("title", escape(evidence.headline), id="lw-title")
     description = element("desc", escape(_described(evidence)), id="lw-desc")
     style = element("style", sheet()) + element("rect", width=axis.width, height=height, class_="page") if alone else ""
     head = '<svg xmlns="http://www.w3.org/2000/svg" class="lw" role="img" aria-labelledby="lw-title lw-desc"'
-    return f'{head} viewBox="{size}" width="{number(axis.width)}" height="{number(height)}">{title}{description}{style}{PATTERNS}{drawing}</svg>\n'
+    return f"{head} {size}>{title}{description}{style}{PATTERNS}{drawing}</svg>\n"
 
 
 def _described(evidence: Evidence) -> str:

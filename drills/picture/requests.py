@@ -56,7 +56,7 @@ def _bar(axis: TimeAxis, since: float, width: float, ok: float, bad: float) -> s
     return "".join(parts)
 
 
-def latency(axis: TimeAxis, short: Sequence[Record], slos: Slos, recovered: float | None) -> Panel:
+def latency(axis: TimeAxis, short: Sequence[Record], slos: Slos, during: tuple[float, float] | None) -> Panel:
     """Every short request as a dot at its latency, a failed one as its mark, the p99 limits as a line."""
     shown = [r for r in short if axis.shows(r.due)]
     low, high = _range([r.latency_s for r in shown if r.ok], slos)
@@ -68,7 +68,7 @@ def latency(axis: TimeAxis, short: Sequence[Record], slos: Slos, recovered: floa
     path = "".join(f"M{number(x)} {number(y)}h0" for x, y in dots)
     drawn = element("path", d=path, class_="dot", stroke_width=3 if len(dots) < 3000 else 2) if path else ""
     lost = _failed(axis, [r for r in shown if not r.ok])
-    limit = _limits(axis, slos, recovered, low, high)
+    limit = _limits(axis, slos, during, low, high)
     note = "each dot one request, from when it was due; logarithmic"
     room = FAILED_ROW if lost else 0.0
     body = lost + element("g", grid, limit, drawn, transform=f"translate(0 {number(room)})")
@@ -92,10 +92,12 @@ def _range(latencies: Sequence[float], slos: Slos) -> tuple[float, float]:
     return 10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high) - 1e-9)
 
 
-def _limits(axis: TimeAxis, slos: Slos, recovered: float | None, low: float, high: float) -> str:
+def _limits(axis: TimeAxis, slos: Slos, during: tuple[float, float] | None, low: float, high: float) -> str:
+    """The p99 limits as one line: another one while the service recovers."""
     steady = log_y(slos.p99_steady_ms / 1000, low, high, LATENCY)
-    during = log_y(slos.p99_during_ms / 1000, low, high, LATENCY)
-    fault, back = axis.x(0), axis.x(axis.end if recovered is None else recovered)
-    path = f"M{number(axis.left)} {number(steady)}H{number(fault)}V{number(during)}H{number(back)}"
-    path += f"V{number(steady)}H{number(axis.right)}" if recovered is not None else ""
-    return element("path", d=path, class_="limit") + text("p99 limit", axis.left + 4, steady - 4, "limit-text")
+    path = f"M{number(axis.left)} {number(steady)}"
+    if during:
+        raised = log_y(slos.p99_during_ms / 1000, low, high, LATENCY)
+        path += f"H{number(axis.x(during[0]))}V{number(raised)}H{number(axis.x(during[1]))}V{number(steady)}"
+    line = element("path", d=f"{path}H{number(axis.right)}", class_="limit")
+    return line + text("p99 limit", axis.left + 4, steady - 4, "limit-text")

@@ -68,19 +68,21 @@ def _fine(axis: TimeAxis, placed: Sequence[tuple[Record, float]], thick: float) 
 
 def _lost(axis: TimeAxis, record: Record, y: float, thick: float) -> str:
     """A lost stream: solid while tokens came, dotted while it was waited for, its mark at the end."""
-    if not axis.shows(record.end):
+    if record.end < axis.start or record.due > axis.end:
         return ""
     silent_from = record.token_times[-1] if record.token_times else record.sent
     drawn = _path([_stroke(axis, record.token_times[0], silent_from, y)], "bad-line", thick) if record.token_times else ""
     if record.end - silent_from > 0.2:
         drawn += _path([_stroke(axis, silent_from, record.end, y)], "hang-line", min(thick, 1.2))
-    told = f"stream {record.id}: {LEGEND.get(record.outcome, record.outcome)} after {len(record.token_times)} of {record.expected_tokens} tokens"
-    when = (
-        f", {record.end:.1f} s after the fault. {record.detail}"
-        if record.end >= 0
-        else f", {-record.end:.1f} s before the fault. {record.detail}"
-    )
-    return element("g", element("title", escape(told + when)), drawn, mark(record.outcome, axis.x(record.end), y))
+    return element("g", element("title", escape(_told(record))), drawn, mark(record.outcome, axis.x(record.end), y))
+
+
+def _told(record: Record) -> str:
+    """What became of a lost stream, shown where the pointer rests on it."""
+    how = LEGEND.get(record.outcome, record.outcome)
+    tokens = f"{len(record.token_times)} of {record.expected_tokens} tokens"
+    side = "after" if record.end >= 0 else "before"
+    return f"stream {record.id}: {how} after {tokens}, {abs(record.end):.1f} s {side} the fault. {record.detail}".rstrip()
 
 
 def _stroke(axis: TimeAxis, since: float, until: float, y: float) -> str:

@@ -25,7 +25,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     first = credentials.bootstrap()
     endpoint = Endpoint(PaperMachine(delay=arguments.delay), arguments.host, arguments.port)
-    print(f"export AWS_ENDPOINT_URL={endpoint.url} AWS_REGION={settings.REGION} AWS_DEFAULT_REGION={settings.REGION} AWS_EC2_METADATA_DISABLED=true")
+    print(f"export AWS_ENDPOINT_URL={endpoint.url} AWS_EC2_METADATA_DISABLED=true")
+    print(f"export AWS_REGION={settings.REGION} AWS_DEFAULT_REGION={settings.REGION}")
     print(f"export AWS_ACCESS_KEY_ID={first.access_key_id} AWS_SECRET_ACCESS_KEY={first.secret_access_key}")
     print(f"# role to assume: {first.role_arn}", flush=True)
     try:

@@ -23,7 +23,9 @@ class Ec2Backend(ec2_models.EC2Backend):
     def _url_module(self) -> Any:
         return ec2_urls
 
-    def create_launch_template(self, name: str, description: str, template_data: dict[str, Any], tag_spec: dict[str, Any]) -> LaunchTemplate:
+    def create_launch_template(
+        self, name: str, description: str, template_data: dict[str, Any], tag_spec: dict[str, Any]
+    ) -> LaunchTemplate:
         """Moto puts the request's own tags into the template's data as well, where Terraform sees drift."""
         template = super().create_launch_template(name, description, template_data, tag_spec)
         data = template.versions[0].data

@@ -62,10 +62,15 @@ class NodeGroups(EksBase):
             group.generation += 1
         return self._reconcile(group, "VersionUpdate", {"ReleaseVersion": group.release_version})
 
+    def list_nodegroups(self) -> ActionResult:
+        """Names of the cluster's node groups; moto fails where there is no cluster."""
+        self._cluster()
+        return super().list_nodegroups()
+
     def delete_nodegroup(self) -> ActionResult:
         """DELETING until every node is gone."""
         group = self._group()
-        group.status = "DELETING"
+        group.doomed, group.status = True, "DELETING"
         background.start(f"delete node group {group.nodegroup_name}", group.reconcile)
         return ActionResult({"nodegroup": group})
 
@@ -75,7 +80,7 @@ class NodeGroups(EksBase):
         return group
 
     def _reconcile(self, group: NodeGroup, kind: str, params: Shape) -> ActionResult:
-        if group.status == "DELETING":
+        if group.doomed:
             raise in_use("Nodegroup is being deleted", group.cluster_name, nodegroupName=group.nodegroup_name)
         update = new_update(group.cluster, kind, params, "InProgress")
         group.status, group.modified_at = "UPDATING", utcnow()

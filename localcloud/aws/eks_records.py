@@ -8,7 +8,13 @@ from uuid import uuid4
 
 from moto.core.utils import utcnow
 from moto.eks import models as eks_models
-from moto.eks.exceptions import EKSError, InvalidParameterException, InvalidRequestException, ResourceInUseException, ResourceNotFoundException
+from moto.eks.exceptions import (
+    EKSError,
+    InvalidParameterException,
+    InvalidRequestException,
+    ResourceInUseException,
+    ResourceNotFoundException,
+)
 from moto.eks.models import Cluster
 
 from localcloud import settings

@@ -60,9 +60,9 @@ class ReplicationGroups(CacheBase):
     def modify_replication_group(self) -> ActionResult:
         """AUTH token and parameters are in force in Redis when this answers; the rest is in the books alone."""
         group, wanted = self._group(), dict(self._get_params())
-        if version := wanted.get("EngineVersion"):
-            if _full_version(version) != group.settings["EngineVersion"]:
-                raise fault("InvalidParameterCombination", f"The engine version {group.settings['EngineVersion']} cannot be changed here.")
+        has, version = group.settings["EngineVersion"], wanted.get("EngineVersion")
+        if version and _full_version(version) != has:
+            raise fault("InvalidParameterCombination", f"The engine version {has} cannot be changed here.")
         with group.lock:
             _check_available(group)
             _configure(self.books, group, wanted)
@@ -112,7 +112,8 @@ def _new_group(books: CacheBackend, wanted: Shape) -> Group:
     wanted.setdefault("Engine", "redis")
     wanted.setdefault("CacheNodeType", "cache.t4g.small")
     wanted["EngineVersion"] = _full_version(wanted.get("EngineVersion") or ("8.0" if wanted["Engine"] == "valkey" else "7.1"))
-    return Group(wanted["ReplicationGroupId"], wanted, _zones(books, wanted, members), token, auth_token_changed_at=utcnow() if token else None)
+    changed_at = utcnow() if token else None
+    return Group(wanted["ReplicationGroupId"], wanted, _zones(books, wanted, members), token, auth_token_changed_at=changed_at)
 
 
 def _check_token(wanted: Shape) -> None:

@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+from localcloud import settings
 from localcloud.aws import credentials, refusals, routes, signatures, sts, unknown
 from localcloud.aws.signatures import Claim, Refused, SignedRequest
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+_EVERYWHERE = {"iam", "sts", "s3"}
+"""Services that SDKs may address in us-east-1, wherever the work is."""
 
 
 def application(hosts: frozenset[str]) -> WSGIApplication:
@@ -52,6 +57,12 @@ def _claim(environ: WSGIEnvironment) -> Claim:
 
 
 def _authenticate(environ: WSGIEnvironment, claim: Claim) -> credentials.Credential:
+    if claim.region != settings.REGION and claim.service not in _EVERYWHERE:
+        raise Refused(
+            "InvalidRegion", f"the embedded cloud has one region, {settings.REGION}: {claim.service} was asked in {claim.region}", 400
+        )
+    if claim.expires is not None and claim.service not in ("s3", "sts"):
+        raise Refused("AccessDenied", f"presigned requests are taken by s3 and sts, not by {claim.service}")
     credential = authentic(claim, _signed_request(environ, claim), datetime.now(UTC))
     # Moto picks the region from the User-Agent before the signature's scope; only the latter is proven.
     environ["HTTP_USER_AGENT"] = environ.get("HTTP_USER_AGENT", "").replace("region/", "region-")

@@ -6,7 +6,6 @@ TerminateInstances does. Who launched an instance is told when it is lost to a T
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
@@ -17,8 +16,6 @@ from moto.ec2.models.instances import Instance, InstanceState
 from localcloud.aws import background, seam
 from localcloud.machine import MachineError, NodeSpec
 
-log = logging.getLogger(__name__)
-
 _RUNNING, _SHUTTING_DOWN, _TERMINATED = ("running", 16), ("shutting-down", 32), ("terminated", 48)
 
 
@@ -27,8 +24,8 @@ class Membership:
     """An instance's place in a cluster."""
 
     cluster: str
-    on_loss: Callable[[str], None]
-    """Called with the instance's id, from a thread, when somebody else terminated it."""
+    on_loss: Callable[[str, str | None], None]
+    """Called from a thread when somebody else terminated it: with its id, and why its node is not gone (None: it is)."""
 
 
 _members: dict[str, Membership] = {}
@@ -70,11 +67,12 @@ def on_terminated(instance: Instance) -> None:
     instance._state = InstanceState(*_SHUTTING_DOWN)
 
     def work() -> None:
+        problem = None
         try:
             leave(instance)
         except MachineError as error:
-            log.error("node of %s could not be removed: %s", instance.id, error)
-        membership.on_loss(instance.id)
+            problem = str(error)
+        membership.on_loss(instance.id, problem)
 
     background.start(f"terminate {instance.id}", work)
 

@@ -76,7 +76,7 @@ def leftovers() -> Inventory:
         known = dict(_baseline)
     found: Inventory = {}
     for key, kinds in _walk().items():
-        more = _beyond(kinds, known[key] if key in known else {})
+        more = _beyond(kinds, known.get(key, {}))
         if more:
             found[_title(key)] = more
     machine = everything().get("machine")

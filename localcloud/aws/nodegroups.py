@@ -37,6 +37,8 @@ class NodeGroup(Nodegroup):
         super().__init__(cluster_name=cluster.name, **kwargs)
         self.cluster = cluster
         self.members: list[Member] = []
+        self.doomed = False
+        """Whether it is to be deleted."""
         self.generation = 0
         """Counted up when what a member is made of changes: members of older generations are replaced."""
         self.lock = RLock()
@@ -45,38 +47,42 @@ class NodeGroup(Nodegroup):
     @property
     def wanted(self) -> int:
         """How many members there should be."""
-        return 0 if self.status == "DELETING" else int(self.scaling_config["desiredSize"])
+        return 0 if self.doomed else int(self.scaling_config["desiredSize"])
 
     def reconcile(self, update: Shape | None = None) -> None:
         """The members are as wanted, or status and health say why not. Called again after a failure, it tries again."""
         with self.lock:
             problems = self._grow(self.wanted - len(self._current()))
             # An outdated member goes after its replacement has come, and only if it has.
-            surplus = max(0, len(self.members) - self.wanted) if not problems else 0
-            problems += self._shrink(surplus)
+            if not problems:
+                problems = self._shrink(len(self.members) - self.wanted)
             self._settle(problems)
         end_update(update, problems)
 
     def _current(self) -> list[Member]:
-        return [member for member in self.members if member.generation == self.generation]
+        return [member for member in self.members if member.generation == self.generation and member.instance.is_running()]
 
     def _grow(self, count: int) -> list[Shape]:
-        members = [Member(self._launch(), self.generation) for _ in range(max(0, count))]
+        try:
+            members = [Member(self._launch(), self.generation) for _ in range(max(0, count))]
+        except Exception as error:  # whatever EC2 has against the launch template, the subnet or the image
+            log.exception("node group %s cannot launch instances", self.nodegroup_name)
+            return [issue("AsgInstanceLaunchFailures", str(error), self.nodegroup_name)]
         self.members += members
         return _at_once(self._join, members)
 
     def _shrink(self, count: int) -> list[Shape]:
-        outdated_then_newest = sorted(reversed(self.members), key=lambda member: member.generation)
-        return _at_once(self._retire, outdated_then_newest[:count])
+        """The half-gone leave first, then the outdated, then the newest."""
+        leaving = sorted(reversed(self.members), key=lambda member: (member.instance.is_running(), member.generation))
+        return _at_once(self._retire, leaving[: max(0, count)])
 
     def _settle(self, problems: list[Shape]) -> None:
         for problem in problems:
             log.error("node group %s: %s", self.nodegroup_name, problem["message"])
         self.health = {"issues": problems}
-        if self.status == "DELETING":
-            if problems:
-                self.status = "DELETE_FAILED"
-            else:
+        if self.doomed:
+            self.status = "DELETE_FAILED" if problems else "DELETING"
+            if not self.members:
                 self.cluster.nodegroups.pop(self.nodegroup_name, None)
         elif self.status in ("CREATING", "CREATE_FAILED"):
             self.status = "CREATE_FAILED" if problems else "ACTIVE"
@@ -100,11 +106,13 @@ class NodeGroup(Nodegroup):
         self.members.remove(member)
         return None
 
-    def _lost(self, instance_id: str) -> None:
-        """Somebody terminated a member: the group replaces it, as its auto scaling group would."""
+    def _lost(self, instance_id: str, problem: str | None) -> None:
+        """Somebody terminated a member: the group replaces it, as its auto scaling group would, once it is gone."""
         with self.lock:
-            gone = [m for m in self.members if m.instance.id == instance_id and m.instance.state == "terminated"]
-            self.members = [member for member in self.members if member not in gone]
+            if problem:
+                self._settle([issue("NodeTerminationFailure", problem, instance_id)])
+                return
+            self.members = [member for member in self.members if member.instance.id != instance_id]
             self.reconcile()
 
     def _launch(self) -> Instance:

@@ -16,13 +16,14 @@ _QUERY_SERVICES = {"sts", "iam", "elasticache", "autoscaling", "cloudformation",
 
 def respond(start_response: StartResponse, service: str, status: int, code: str, message: str) -> Iterable[bytes]:
     """Answers `code` and `message` with that HTTP status, in the service's protocol."""
-    content_type, body = _body(service, code, message)
-    headers = [("Content-Type", content_type), ("Content-Length", str(len(body))), ("x-amzn-ErrorType", code)]
+    content_type, content = body(service, code, message)
+    headers = [("Content-Type", content_type), ("Content-Length", str(len(content))), ("x-amzn-ErrorType", code)]
     start_response(f"{status} {HTTPStatus(status).phrase}", headers)
-    return [body]
+    return [content]
 
 
-def _body(service: str, code: str, message: str) -> tuple[str, bytes]:
+def body(service: str, code: str, message: str) -> tuple[str, bytes]:
+    """Content type and body of an error."""
     error = f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
     if service == "s3":
         return "application/xml", f"<Error>{error}<RequestId>0</RequestId></Error>".encode()

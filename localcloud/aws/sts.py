@@ -9,14 +9,14 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from moto.core.exceptions import ServiceException
+from moto.core.common_types import TYPE_RESPONSE
 from moto.core.responses import ActionResult
 from moto.sts import models as sts_models
 from moto.sts import urls as sts_urls
 from moto.sts.responses import TokenResponse
 
 from localcloud import settings
-from localcloud.aws import credentials
+from localcloud.aws import credentials, refusals
 from localcloud.aws.credentials import Credential
 from localcloud.aws.signatures import ALGORITHM, Claim
 
@@ -24,22 +24,25 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
-class AccessDenied(ServiceException):
-    """The role does not exist, or does not trust the caller: AWS does not tell which."""
-
-    code = "AccessDenied"
-
-
 class Sts(TokenResponse):
     """Moto's STS with a check of the role's trust policy."""
 
-    def assume_role(self) -> ActionResult:
-        """A session of a role that exists and trusts the caller."""
+    def assume_role(self) -> ActionResult | TYPE_RESPONSE:  # type: ignore[override]
+        """A session of a role that exists and trusts the caller. AWS does not tell which of the two it lacks."""
         caller, role_arn = credentials.lookup(self.get_access_key()), self._get_param("RoleArn")
         if caller is None or not _trusts(role_arn, caller):
             who = caller.arn if caller else "unknown"
-            raise AccessDenied(f"User: {who} is not authorized to perform: sts:AssumeRole on resource: {role_arn}")
+            refusal = f"User: {who} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"
+            return 403, {"status": 403}, refusals.body("sts", "AccessDenied", refusal)[1].decode()
         return super().assume_role()
+
+    def get_session_token(self) -> ActionResult:
+        """Not done: moto answers with a key that everybody knows."""
+        raise NotImplementedError("GetSessionToken: use the key itself, or assume a role")
+
+    def get_federation_token(self) -> ActionResult:
+        """Not done, for the same reason."""
+        raise NotImplementedError("GetFederationToken: assume a role")
 
 
 class StsBackend(sts_models.STSBackend):

@@ -32,4 +32,4 @@ rm -rf /usr/share/man /usr/share/info /usr/share/locale /usr/share/X11
 # Nothing here becomes another user.
 find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 # Compiled once here, or every process of every pod would do it again at every start, and could not keep it.
-python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash $pypi
+python3 -W ignore -m compileall -q -j 0 --invalidation-mode unchecked-hash $pypi

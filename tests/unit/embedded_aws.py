@@ -11,49 +11,63 @@ from collections.abc import Callable
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
+from botocore.loaders import Loader
 from botocore.signers import RequestSigner
+from moto.core.base_backend import BackendDict
+
 from localcloud import settings
 from localcloud.aws import credentials, inventory, seam
 from localcloud.aws.paper import PaperMachine
 from localcloud.aws.server import Endpoint
-from moto.core.base_backend import BackendDict
 
 # Retries would only make a refusal slow.
 _CONFIG = Config(retries={"max_attempts": 1}, connect_timeout=5, read_timeout=30)
 _names = itertools.count()
+_models = Loader()
+"""Shared: reading the models of the services anew for every session is what takes the time."""
+
+
+def session_of(access_key_id: str, secret: str, token: str | None = None) -> boto3.Session:
+    """A session with these credentials."""
+    core = botocore.session.get_session()
+    core.register_component("data_loader", _models)
+    return boto3.Session(access_key_id, secret, token, region_name=settings.REGION, botocore_session=core)
 
 
 class EmbeddedAws:
-    """An endpoint and a client of it that may do everything. `fresh` empties its books."""
+    """An endpoint and clients of it. `fresh` empties its books."""
 
     def __init__(self) -> None:
         self.first = credentials.bootstrap()
         self.machine = PaperMachine()
         self.endpoint = Endpoint(self.machine, "127.0.0.1", 0)
         self.endpoint.start()
+        self.session = session_of(self.first.access_key_id, self.first.secret_access_key)
+        self._clients: dict[str, Any] = {}
 
     def fresh(self) -> None:
-        """Nothing exists but the first user and role, and the machine has forgotten everything."""
-        BackendDict.reset()
-        self.first = credentials.bootstrap()
+        """Nothing exists but users and roles, and the machine has forgotten everything."""
+        for books in list(BackendDict._instances):
+            if books.service_name not in ("iam", "sts"):  # opening IAM's books takes half a second
+                books.clear()
         self.machine = PaperMachine()
         seam.use(self.machine)
         inventory.remember()
 
-    @property
-    def session(self) -> boto3.Session:
-        """As the first user."""
-        return boto3.Session(self.first.access_key_id, self.first.secret_access_key, region_name=settings.REGION)
-
     def client(self, service: str, session: boto3.Session | None = None) -> Any:
         """A client of the endpoint; the first user's when no session is given."""
-        return (session or self.session).client(service, endpoint_url=self.endpoint.url, config=_CONFIG)
+        if session is not None:
+            return session.client(service, endpoint_url=self.endpoint.url, config=_CONFIG)
+        if service not in self._clients:
+            self._clients[service] = self.session.client(service, endpoint_url=self.endpoint.url, config=_CONFIG)
+        return self._clients[service]
 
     def assume(self, role_arn: str, name: str = "tester", session: boto3.Session | None = None) -> boto3.Session:
         """A session of the role."""
         made = self.client("sts", session).assume_role(RoleArn=role_arn, RoleSessionName=name)["Credentials"]
-        return boto3.Session(made["AccessKeyId"], made["SecretAccessKey"], made["SessionToken"], region_name=settings.REGION)
+        return session_of(made["AccessKeyId"], made["SecretAccessKey"], made["SessionToken"])
 
     def get(self, path: str) -> Any:
         """JSON of one of the endpoint's own routes."""

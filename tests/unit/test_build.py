@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import signal
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from localcloud import baseimage, binaries, build, debian, packages, paths, toolchain
+from localcloud import baseimage, binaries, build, debian, packages, paths, progress, toolchain
 from localcloud.binaries import GoProgress
 from localcloud.cache import Cache, Recipe, Workspace
 from localcloud.command import BuildError
@@ -67,13 +69,13 @@ def test_a_binarys_key_changes_with_its_sources_and_with_go(tmp_path: Path) -> N
 
 
 def test_the_progress_of_go_counts_modules_then_packages_then_says_linking() -> None:
-    progress = GoProgress("leeward/x")
-    progress.fetching("go: downloading k8s.io/api v0.35.4")
-    assert progress.fetching("fmt") == "downloading modules, 1 so far"
-    progress.fetching("leeward/x")
-    assert progress.compiling("fmt") == "compiled 1 of at most 2 packages"
-    assert progress.compiling("# warning of some compiler") == "compiled 1 of at most 2 packages"
-    assert progress.compiling("leeward/x") == "linking"
+    go = GoProgress("leeward/x")
+    go.fetching("go: downloading k8s.io/api v0.35.4")
+    assert go.fetching("fmt") == "downloading modules, 1 so far"
+    go.fetching("leeward/x")
+    assert go.compiling("fmt") == "compiled 1 of at most 2 packages"
+    assert go.compiling("# warning of some compiler") == "compiled 1 of at most 2 packages"
+    assert go.compiling("leeward/x") == "linking"
 
 
 def test_asking_for_what_is_not_built_names_it_and_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -187,3 +189,17 @@ def test_a_line_of_progress_names_its_step() -> None:
     stream = io.StringIO()
     Reporter(stream).about("coredns")("12 s: linking")
     assert stream.getvalue().split() == ["coredns", "12", "s:", "linking"]
+
+
+def test_progress_is_said_within_five_seconds_and_then_at_least_twice_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    pace = progress.Pace()
+    said = []
+    for tick in range(600):
+        now = float(tick)
+        if pace.due():
+            said.append(now)
+    assert said[0] == 5
+    assert max(later - earlier for earlier, later in pairwise(said)) <= 30
+    assert len(said) < 30, "a build of ten minutes fits on a screen"

@@ -14,6 +14,7 @@ import pytest
 
 from localcloud import command
 from localcloud.command import BuildError, run
+from localcloud.progress import Pace
 
 
 def gone(pid: int, within: float = 10.0) -> bool:
@@ -41,7 +42,7 @@ def test_every_line_of_output_is_followed_and_kept(tmp_path: Path) -> None:
 
 
 def test_progress_is_said_while_the_program_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "SAY_EVERY", 0.1)
+    monkeypatch.setattr(command, "Pace", lambda: Pace(first=0.1))
     said: list[str] = []
     run(
         ["sh", "-c", "echo half way; sleep 1"],

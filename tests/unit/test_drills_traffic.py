@@ -17,9 +17,7 @@ moments = st.floats(min_value=-100, max_value=100)
 
 
 def stream(tokens: tuple[float, ...], end: float, outcome: str = "finished", due: float = 0.0) -> Record:
-    return replace(
-        ANY, due=due, sent=due, token_times=tokens, first_token=tokens[0] if tokens else None, end=end, outcome=outcome
-    )  # type: ignore[arg-type]
+    return replace(ANY, due=due, sent=due, token_times=tokens, first_token=tokens[0] if tokens else None, end=end, outcome=outcome)  # type: ignore[arg-type]
 
 
 @settings(deadline=None)

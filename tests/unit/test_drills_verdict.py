@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from drills.definition import Drill, Slos
 from drills.observation import LoadSeen, Observation
 from drills.verdict import Judgement, judge
+from drills.workers import prove
 from serving.records import Record
 
 DRILL = SURVIVES.drill
@@ -114,6 +115,11 @@ def test_a_replaced_worker_counts_once() -> None:
 def test_a_worker_of_which_nothing_is_known_is_not_proven_untouched() -> None:
     blind = [s.model_copy(update={"replicas": None}) if s.t > T0 else s for s in SEEN.snapshots]
     assert "workers" in missed(verdict(seen=seen_with(snapshots=tuple(blind))))
+
+
+def test_replicas_unknown_before_and_after_are_no_proof_either() -> None:
+    blind = tuple(s.model_copy(update={"replicas": None}) for s in SEEN.snapshots)
+    assert all("unknown" in " ".join(w.touched) for w in prove(seen_with(snapshots=blind)))
 
 
 def test_redundancy_lost_in_silence_fails_though_every_request_was_answered() -> None:

@@ -58,6 +58,23 @@ def test_two_pictures_with_one_span_have_one_scale() -> None:
     assert fault(SURVIVES) == fault(LOSES) is not None
 
 
+def test_only_the_panels_that_are_asked_for_are_drawn() -> None:
+    names = [t.text for t in picture(SURVIVES, parts=("streams", "pods")).iter(f"{SVG}tspan") if t.get("class") == "name"]
+    assert names == ["Pods", "Token streams"]
+
+
+def test_a_lost_stream_that_began_within_the_span_is_marked_though_it_ended_later() -> None:
+    lost = [r for r in on_observers_clock(records(LOSES), T0) if r.kind == "stream" and r.outcome == "hung"]
+    titles = [t.text or "" for t in picture(LOSES, span=(-20.0, 12.0)).iter(f"{SVG}title")]
+    within = [r for r in lost if r.due < 12 < r.end]
+    assert within
+    assert all(any(t.startswith(f"stream {r.id}:") for t in titles) for r in within)
+
+
+def test_a_title_cannot_become_markup() -> None:
+    assert any("<b>&" in (t.text or "") for t in picture(SURVIVES, alone=True, title="<b>&").iter(f"{SVG}text"))
+
+
 def test_every_way_of_losing_a_request_has_a_shape_of_its_own() -> None:
     assert len({mark(how, 0, 0) for how in ("cut", "hung", "refused", "wrong")}) == 4
 

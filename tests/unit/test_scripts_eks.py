@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
-import boto3
+import botocore.session
+import pytest
 from botocore.configloader import load_config
 
 from scripts import eks
@@ -20,15 +21,18 @@ ENDPOINT = {
 CLUSTER = {"name": "leeward", "endpoint": "https://10.213.0.10", "certificateAuthority": {"data": "Q0E="}}
 
 
-def test_a_token_is_a_presigned_identity_call_bound_to_one_cluster() -> None:
-    session = boto3.Session("AKIAEXAMPLE", "very-secret", region_name="us-west-2")
-    token = eks.token(session, "leeward")
-    assert token.startswith("k8s-aws-v1.")
-    encoded = token.removeprefix("k8s-aws-v1.")
-    asked = parse_qs(urlparse(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()).query)
-    assert asked["Action"] == ["GetCallerIdentity"]
-    assert "x-k8s-aws-id" in asked["X-Amz-SignedHeaders"][0].split(";")
-    assert "very-secret" not in token
+def test_a_token_is_asked_of_the_endpoint_that_the_profile_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = aws_config_of_user(tmp_path)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(user))
+    monkeypatch.setenv("AWS_PROFILE", "leeward-user")
+    encoded = eks.fresh_token(botocore.session.get_session(), "leeward").removeprefix("k8s-aws-v1.")
+    asked = urlparse(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode())
+    assert f"{asked.scheme}://{asked.netloc}" == ENDPOINT["endpoint_url"]
+    assert parse_qs(asked.query)["X-Amz-Credential"][0].startswith("AKIAEXAMPLE/")
+
+
+def aws_config_of_user(folder: Path) -> Path:
+    return eks.write_private(folder / "aws-config", eks.aws_config(ENDPOINT))
 
 
 def test_kubectl_is_given_the_token_before_it_expires() -> None:

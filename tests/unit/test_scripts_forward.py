@@ -48,7 +48,7 @@ def test_an_answer_without_an_address_says_why(message: bytes, reason: str) -> N
 
 @pytest.mark.parametrize("text", ["8000", "8000=host", "port=host:80", "8000=:80"])
 def test_a_forward_that_makes_no_sense_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"PORT=HOST:PORT|invalid literal"):
         Forward.parse(text)
 
 
@@ -72,7 +72,7 @@ class Dns(asyncio.DatagramProtocol):
 
 
 async def in_cluster(check: Callable[[Dns, int, int], Awaitable[None]]) -> None:
-    """Runs `check(dns, forwarded port, target port)` with a server behind the target port that answers in capitals once the client is done."""
+    """Runs `check(dns, forwarded port, target port)`; behind the target port, a server answers in capitals once the client is done."""
 
     async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write((await reader.read()).upper())

@@ -73,7 +73,14 @@ def test_children_are_those_that_live() -> None:
         assert child.pid not in [found.pid for found in children(me)]
 
 
-HOLD = "import sys, time; from pathlib import Path; from scripts.processes import only_one\nwith only_one(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+HOLD = """
+import sys, time
+from pathlib import Path
+from scripts.processes import only_one
+with only_one(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 def test_a_second_holder_is_told_who_the_first_is_and_a_killed_holder_lets_go(tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""What a container registry already holds, and how to log in to it, for tools and for ourselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from blocks.errors import Permanent, Transient
+from blocks.addresses import is_private
+
+TIMEOUT_S = 15.0
+_MANIFESTS = ", ".join(
+    f"application/vnd.{kind}+json"
+    for kind in (
+        "oci.image.manifest.v1",
+        "oci.image.index.v1",
+        "docker.distribution.manifest.v2",
+        "docker.distribution.manifest.list.v2",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """One repository: `host/name`."""
+
+    host: str
+    name: str
+    plain_http: bool = False
+    login: str = ""
+    """user:password in base64; a secret."""
+
+    @classmethod
+    def of(cls, url: str, plain_http: Collection[str] = (), login: str = "") -> Repository:
+        """From `host[:port]/name`."""
+        host, _, name = url.removeprefix("https://").partition("/")
+        return cls(host, name, host in plain_http, login)
+
+    def __repr__(self) -> str:
+        return f"Repository({self.host}/{self.name})"
+
+    def digest(self, tag: str) -> str | None:
+        """The digest of the image under that tag; None when there is none.
+
+        Raises:
+            Transient: the registry does not answer. Permanent: it refuses.
+        """
+        url = f"{'http' if self.plain_http else 'https'}://{self.host}/v2/{self.name}/manifests/{tag}"
+        headers = {"Accept": _MANIFESTS, **({"Authorization": f"Basic {self.login}"} if self.login else {})}
+        try:
+            answer = _pool(url).request("HEAD", url, headers=headers, timeout=TIMEOUT_S, retries=False)
+        except urllib3.exceptions.HTTPError as error:
+            raise Transient(f"registry {self.host} does not answer: {error}") from error
+        if answer.status == 404:
+            return None
+        if answer.status >= 500:
+            raise Transient(f"registry {self.host} answers HTTP {answer.status}")
+        found: str | None = answer.headers.get("Docker-Content-Digest")
+        if answer.status != 200 or not found:
+            raise Permanent(f"registry {self.host} answers HTTP {answer.status} for {self.name}:{tag}; may these credentials pull from it?")
+        return found
+
+    def reference(self, digest: str) -> str:
+        """The image, by content."""
+        return f"{self.host}/{self.name}@{digest}"
+
+    def write_login(self, folder: Path) -> Path:
+        """A file `config.json` in a private folder, as buildah, docker and podman read it."""
+        path = folder / "config.json"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps({"auths": {self.host: {"auth": self.login}} if self.login else {}}), encoding="utf-8")
+        return path
+
+
+def ecr_login(session: Any) -> str:
+    """The login of the account's ECR registry, good for 12 hours."""
+    try:
+        data = session.client("ecr").get_authorization_token()["authorizationData"]
+    except (ClientError, BotoCoreError) as error:
+        raise Permanent(f"ECR gives no login: {error}; may the role call ecr:GetAuthorizationToken?") from error
+    return str(data[0]["authorizationToken"])
+
+
+def _pool(url: str) -> urllib3.PoolManager:
+    settings = urllib3.util.Timeout(TIMEOUT_S)
+    proxy = None if is_private(url) else _proxy(url)
+    return urllib3.ProxyManager(proxy, timeout=settings) if proxy else urllib3.PoolManager(timeout=settings)
+
+
+def _proxy(url: str) -> str | None:
+    from urllib.request import getproxies, proxy_bypass
+
+    scheme, host = url.split("://")[0], url.split("/")[2]
+    return None if proxy_bypass(host) else getproxies().get(scheme)

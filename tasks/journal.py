@@ -1,0 +1,202 @@
+"""The drill's lock and journal head, kept in the cluster: whoever runs next finds them, on whatever machine.
+
+The lock is a Lease, renewed while the drill goes on and free a minute after its holder died. The journal is a
+ConfigMap that says what was done to the cluster and must not be done twice: the load, and the fault.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Literal
+
+from prefect import get_run_logger
+from pydantic import BaseModel
+
+from blocks.errors import Permanent, Transient
+from blocks.parameters import Service
+from drills.observation import Snapshot
+from tasks import _lease, manifests
+from tasks.kubernetes import Api, Conflict, Object
+from tasks.progress import Progress
+from tasks.site import Site
+from tasks.step import step
+from tasks.waiting import Pending, Until
+
+NAMESPACE = "leeward-load"
+_LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+log = logging.getLogger(__name__)
+
+
+class DrillRunning(Permanent):
+    """Another run drills this service."""
+
+
+class LockLost(Permanent):
+    """Another run took the lock: ours was not renewed in time."""
+
+
+class FaultNote(BaseModel, frozen=True):
+    """A fault, written down before it is done."""
+
+    pod: str
+    uid: str
+    at: float
+    """When it was done; as long as `done` is false: when it was about to be."""
+    done: bool = False
+
+
+class Journal(BaseModel, frozen=True):
+    """What a drill has done to the cluster so far."""
+
+    owner: str
+    """Id of the flow run."""
+    attempt: int = 1
+    """A drill that was ended in order and is run again is another attempt, with a load of its own."""
+    drill: str
+    started: float
+    state: Literal["open", "closed"] = "open"
+    """closed: nothing of it is left in the cluster."""
+    before: Snapshot | None = None
+    """The steady state that was seen before the fault."""
+    fault: FaultNote | None = None
+
+    @property
+    def load_name(self) -> str:
+        """Of this attempt's load Job."""
+        return f"load-{self.owner[:8]}-{self.attempt}"
+
+    def follow(self, owner: str, drill: str, now: float) -> Journal:
+        """What the next drill begins with: this one where it left off, when it is the same run's and still open."""
+        if self.owner == owner and self.state == "open" and self.drill == drill:
+            return self
+        attempt = self.attempt + 1 if self.owner == owner else 1
+        return Journal(owner=owner, drill=drill, started=now, attempt=attempt)
+
+
+def _name(service: Service) -> str:
+    return f"drill-{service.namespace}-{service.name}"
+
+
+class Lock:
+    """The drill lock of a service."""
+
+    def __init__(self, api: Api, service: Service, owner: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._api, self._name, self._owner, self._clock = api, _name(service), owner, clock
+
+    def take(self) -> bool | Pending:
+        """The lock is ours, renewed; else who has it."""
+        lease = self._read()
+        wanted = _lease.claim(lease, self._owner, self._clock(), name=self._name, namespace=NAMESPACE)
+        if isinstance(wanted, _lease.HeldBy):
+            return Pending(f"run {wanted.owner} holds it for {wanted.for_s:.0f} s more unless renewed")
+        try:
+            self._write(wanted, new=lease is None)
+        except Conflict:
+            return Pending("somebody else was faster")
+        return True
+
+    def release(self) -> None:
+        """The lock is not ours; nothing happens when it was not."""
+        wanted = _lease.released(self._read(), self._owner)
+        if wanted is not None:
+            try:
+                self._write(wanted, new=False)
+            except Conflict:
+                log.info("the drill lock changed hands meanwhile")
+
+    def holder(self) -> str:
+        """Who has it now; empty: nobody."""
+        return _lease.holder(self._read(), self._clock())
+
+    def _read(self) -> Object | None:
+        return self._api.find(f"{_LEASES}/{self._name}")
+
+    def _write(self, lease: Object, *, new: bool) -> None:
+        self._api.call("POST" if new else "PUT", _LEASES if new else f"{_LEASES}/{self._name}", body=lease)
+
+
+@contextmanager
+def kept(lock: Lock, every_s: float = _lease.RENEW_EVERY_S) -> Iterator[Callable[[], None]]:
+    """The lock is renewed in the background. Yields a check that raises LockLost when another run has taken it."""
+    done, lost = threading.Event(), threading.Event()
+
+    def renew() -> None:
+        while not done.wait(every_s):
+            try:
+                if isinstance(lock.take(), Pending):
+                    lost.set()
+            except Exception as error:  # the API server may be away for a moment; the lease lives for six tries
+                log.warning("the drill lock could not be renewed: %s", error)
+
+    def check() -> None:
+        if lost.is_set():
+            raise LockLost("another run took over the drill lock: this one did not renew it in time; look at that run instead")
+
+    thread = threading.Thread(target=renew, name="drill-lock", daemon=True)
+    thread.start()
+    try:
+        yield check
+    finally:
+        done.set()
+        thread.join(timeout=5)
+
+
+def read(api: Api, service: Service) -> Journal | None:
+    """The service's last journal; None when there is none."""
+    found = api.find(f"{_MAPS}/{_name(service)}")
+    return Journal.model_validate_json(found["data"]["journal"]) if found else None
+
+
+def write(api: Api, service: Service, journal: Journal) -> Journal:
+    """The journal is in the cluster."""
+    metadata = {"name": _name(service), "namespace": NAMESPACE}
+    api.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"journal": journal.model_dump_json()}})
+    return journal
+
+
+@step("take drill lock", deadline_s=200)
+def take_lock(site: Site, service: Service, owner: str, drill: str, now: float) -> Journal:
+    """Nobody else drills this service; returns the journal to go on with.
+
+    Raises:
+        DrillRunning: another run does.
+    """
+    api, progress = site.api(), Progress("drill-lock")
+    api.apply_all(manifests.load("namespace", {"namespace": NAMESPACE}))
+    lock = Lock(api, service, owner)
+    holder = lock.holder()
+    try:
+        Until("the drill lock", lock.take, _lease.DURATION_S + 15, 3, progress.look).wait()
+    except Permanent as error:
+        raise DrillRunning(f"run {holder} drills {service.namespace}/{service.name}; wait for it, or cancel it ({error})") from error
+    earlier = read(api, service)
+    journal = earlier.follow(owner, drill, now) if earlier else Journal(owner=owner, drill=drill, started=now)
+    if earlier and earlier.state == "open" and journal is not earlier:
+        get_run_logger().warning("run %s left a drill behind: its load is removed", earlier.owner)
+        remove_load(api, earlier.load_name)
+    if journal is earlier:
+        get_run_logger().info("going on with the drill that this run began%s", ": its fault is in" if journal.fault else "")
+    return write(api, service, journal)
+
+
+@step("release drill lock", deadline_s=60)
+def release_lock(site: Site, service: Service, owner: str) -> None:
+    """The lock is free and the journal closed, if they were this run's."""
+    api = site.api()
+    journal = read(api, service)
+    if journal and journal.owner == owner and journal.state == "open":
+        write(api, service, journal.model_copy(update={"state": "closed"}))
+    Lock(api, service, owner).release()
+
+
+def remove_load(api: Api, name: str) -> bool:
+    """The load Job and its pod are gone or going; False: there was none."""
+    return api.delete(f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/{name}")
+
+
+__all__ = ["DrillRunning", "FaultNote", "Journal", "Lock", "LockLost", "kept", "read", "release_lock", "take_lock", "write", "Transient"]

@@ -1,0 +1,202 @@
+"""The looking part of a drill: steady state before the fault, recovery after it, and the load's last records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from prefect import get_run_logger
+
+from blocks.errors import Permanent, PipelineError, Transient
+from blocks.parameters import Service
+from drills import steady_state, timeline
+from drills.definition import Drill
+from drills.observation import Event, Snapshot
+from tasks import journal as journals
+from tasks import traffic
+from tasks.journal import Journal
+from tasks.kubernetes import Api
+from tasks.notebook import Notebook
+from tasks.observer import Observer
+from tasks.progress import Progress
+from tasks.site import Site
+from tasks.step import step
+
+STEADY_WITHIN_S = 120.0
+"""In which the service must be in its steady state once; a service that was just deployed settles within seconds."""
+API_AWAY_S = 60.0
+"""The API server may be away for so long in a drill; longer, and nothing more can be said."""
+DRAIN_S = 60.0
+"""For the load's last requests, beyond the client's patience."""
+Tell = Callable[[float, str], None]
+
+
+class NotSteady(Permanent):
+    """The steady state does not hold before the fault: nothing is broken, the drill is aborted."""
+
+
+def looks(observer: Observer, notebook: Notebook, every_s: float, clock: Callable[[], float] = time.time) -> Iterator[Snapshot]:
+    """A snapshot every so many seconds, each written down; without end.
+
+    Raises:
+        Unavailable: the API server was away for longer than API_AWAY_S.
+    """
+    answered = clock()
+    while True:
+        begun = clock()
+        try:
+            snapshot = observer.look()
+        except Transient:
+            if clock() - answered > API_AWAY_S:
+                raise
+        else:
+            answered = clock()
+            notebook.snapshot(snapshot)
+            yield snapshot
+        time.sleep(max(0.05, every_s - (clock() - begun)))
+
+
+def watch_before(observer: Observer, load: traffic.Load, notebook: Notebook, drill: Drill, tell: Tell) -> Snapshot:
+    """The steady state held under load for the whole of `before_s`; returns the last snapshot.
+
+    Raises:
+        NotSteady: it did not; says why.
+    """
+    began = time.time()
+    steady_since: float | None = None
+    for snapshot in looks(observer, notebook, drill.timing.poll_s):
+        reasons = steady_state.judge(snapshot, drill.steady_state)
+        if reasons and (steady_since is not None or snapshot.t - began > STEADY_WITHIN_S):
+            raise NotSteady(f"before the fault: {'; '.join(reasons)}")
+        if reasons:
+            tell(0, "; ".join(reasons))
+            continue
+        steady_since = steady_since or snapshot.t
+        held = snapshot.t - steady_since
+        load.read_on(notebook.records)
+        tell(100 * held / drill.timing.before_s, f"steady for {held:.0f} of {drill.timing.before_s:.0f} s under load")
+        if held >= drill.timing.before_s:
+            break
+    if reasons := steady_state.judge_traffic(traffic.records_in(notebook.records), drill.load):
+        raise NotSteady("; ".join(reasons))
+    return snapshot
+
+
+def watch_recovery(
+    observer: Observer, load: traffic.Load, notebook: Notebook, drill: Drill, before: Snapshot, fault_at: float, check: Callable[[], None], tell: Tell
+) -> float | None:
+    """When the service had recovered, after having watched it for `after_s` more; None when it did not in time."""
+    later = [s for s in notebook.snapshots() if s.t > fault_at]
+    previous = later[-1] if later else before
+    recovered: float | None = None
+    for snapshot in looks(observer, notebook, drill.timing.poll_s):
+        check()
+        later.append(snapshot)
+        for event in timeline.changes(previous, snapshot):
+            tell(-1, f"{snapshot.t - fault_at:+.0f} s: {event.what} {event.subject}".strip())
+        previous = snapshot
+        _read_on(load, notebook)
+        since = snapshot.t - fault_at
+        found = steady_state.recovered_at(before, later, drill)
+        if found is not None and recovered is None:
+            tell(-1, f"{found - fault_at:+.0f} s: recovered")
+        recovered = found
+        if recovered is None:
+            if since > drill.timing.observe_timeout_s:
+                return None
+            reasons = steady_state.not_recovered(before, snapshot.filled_from(before), drill)
+            tell(90 * since / drill.timing.observe_timeout_s, f"{since:.0f} s after the fault: {'; '.join(reasons) or 'must hold a little longer'}")
+        else:
+            over = snapshot.t - recovered
+            tell(90 + 10 * over / drill.timing.after_s, f"recovered after {recovered - fault_at:.0f} s; watching on for {max(0, drill.timing.after_s - over):.0f} s")
+            if over >= drill.timing.after_s:
+                return recovered
+    raise AssertionError("looks has no end")
+
+
+def _read_on(load: traffic.Load, notebook: Notebook) -> None:
+    """Reads what there is; what fails now is read later, or missing then."""
+    try:
+        load.read_on(notebook.records)
+    except PipelineError as error:
+        notebook.add("note", f"{time.time():.1f} records could not be read: {error}")
+
+
+def kubernetes_events(api: Api, namespace: str, since: float) -> list[Event]:
+    """What Kubernetes reported in the namespace since then."""
+    found = []
+    for event in api.items(f"/api/v1/namespaces/{namespace}/events"):
+        at = _seconds(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"])
+        if at >= since:
+            what = f"{event.get('reason', 'event')}"
+            kind = "trouble" if event.get("type") == "Warning" else "note"
+            detail = " ".join(event.get("message", "").split())[:300]
+            found.append(Event.model_validate({"t": at, "what": what, "kind": kind, "subject": event["involvedObject"].get("name", ""), "detail": detail}))
+    return sorted(found, key=lambda e: e.t)
+
+
+def _seconds(text: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def _teller(key: str) -> Tell:
+    progress, logger = Progress(key), get_run_logger()
+
+    def tell(percent: float, text: str) -> None:
+        if percent < 0:
+            logger.info("%s", text)
+        else:
+            progress.say(min(percent, 99), text)
+
+    return tell
+
+
+@step("steady state", deadline_s=2400)
+def hold_steady(site: Site, service: Service, journal: Journal, drill: Drill, folder: Path) -> Journal:
+    """The steady state held under load before the fault; the journal has what was seen last.
+
+    Raises:
+        NotSteady: it did not.
+    """
+    if journal.fault is not None:
+        return journal
+    api, notebook = site.api(), Notebook(folder)
+    with Observer(api, service) as observer:
+        before = watch_before(observer, traffic.Load(api, journal.load_name), notebook, drill, _teller("steady-state"))
+    return journals.write(api, service, journal.model_copy(update={"before": before}))
+
+
+@step("observe recovery", deadline_s=5700)
+def observe_recovery(site: Site, service: Service, journal: Journal, drill: Drill, folder: Path, check: Callable[[], None]) -> float | None:
+    """The service was watched until it had recovered and for a while longer, or until the time was over."""
+    assert journal.fault is not None and journal.before is not None, "the fault comes first"
+    api, notebook = site.api(), Notebook(folder)
+    with Observer(api, service) as observer:
+        load = traffic.Load(api, journal.load_name)
+        return watch_recovery(observer, load, notebook, drill, journal.before, journal.fault.at, check, _teller("recovery"))
+
+
+@step("collect records", deadline_s=900)
+def collect_records(site: Site, service: Service, journal: Journal, drill: Drill, folder: Path) -> int:
+    """The load has ended and its records are all here, as well as what Kubernetes reported; returns the number of records.
+
+    A load that is gone leaves the records read so far; the verdict then says so.
+    """
+    api, notebook = site.api(), Notebook(folder)
+    load, progress = traffic.Load(api, journal.load_name), Progress("records")
+    try:
+        notebook.add("clock_offset", traffic.clock_offset(load))
+        load.stop()
+        status = traffic.drained(load, notebook.records, DRAIN_S + drill.load.patience_s, progress.look)
+        notebook.add("load", status.model_dump())
+    except Permanent as error:
+        notebook.add("event", Event(t=time.time(), what="the load could not be read to its end", kind="trouble", detail=str(error)[:500]).model_dump())
+        get_run_logger().warning("%s", error)
+    for event in kubernetes_events(api, service.namespace, journal.started):
+        notebook.add("event", event.model_dump())
+    count = len(traffic.records_in(notebook.records))
+    progress.say(100, f"{count} records")
+    return count

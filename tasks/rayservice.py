@@ -1,0 +1,185 @@
+"""The RayService: rendered from the manifests, applied, and waited for until it serves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from prefect import get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from pydantic import SecretStr
+
+from blocks.errors import Permanent, TimedOut, Transient
+from blocks.parameters import Service
+from drills import steady_state
+from drills.definition import SteadyState
+from drills.observation import Snapshot
+from tasks import _pods, manifests
+from tasks import _rayservice_seen as seen
+from tasks.kubernetes import Api, Object
+from tasks.observer import Observer
+from tasks.progress import Progress
+from tasks.redis import Redis, redis_of
+from tasks.site import Site
+from tasks.step import step
+from tasks.terraform import Outputs
+from tasks.waiting import Pending, Until
+
+LOOK_EVERY_S = 2.0
+
+
+class NoRedis(Permanent):
+    """GCS fault tolerance is wanted, and there is no Redis for it."""
+
+
+class NotServing(Transient):
+    """The service is not in its steady state."""
+
+
+def fault_tolerant(service: Service, redis: Redis | None) -> bool:
+    """Whether Ray's state is kept in that Redis.
+
+    Raises:
+        NoRedis: it shall be, and there is none.
+    """
+    if service.gcs_fault_tolerance and redis is None:
+        raise NoRedis("gcs_fault_tolerance is on and there is no Redis: set enable_gcs_ha of the infrastructure, or give the target a redis")
+    return redis is not None and service.gcs_fault_tolerance is not False
+
+
+def render(service: Service, image: str, redis: Redis | None, hf_token: SecretStr | None = None) -> list[Object]:
+    """All objects of the service, in the order to apply them. Some are Secrets: never log them."""
+    namespace = {"namespace": service.namespace}
+    values = {**namespace, "service_name": service.name, "image": image, "workers": service.workers}
+    (ray_service,) = manifests.load("rayservice", values)
+    things = manifests.load("namespace", namespace)
+    if redis is not None and fault_tolerant(service, redis):
+        things += manifests.load("redis", {**namespace, "redis_auth_token": redis.auth_token.get_secret_value(), "redis_ca_pem": redis.ca_pem})
+        (fragment,) = manifests.load("gcs-fault-tolerance", {"redis_url": redis.url, "redis_ca_file": redis.ca_file})
+        ray_service = manifests.merge(ray_service, fragment)
+    if hf_token is not None:
+        things += manifests.load("hf-token", {**namespace, "hf_token": hf_token.get_secret_value()})
+    things += manifests.load("disruption", {**namespace, "workers_min_available": max(1, service.workers - 1)})
+    return [*things, manifests.with_text_serve_config(ray_service)]
+
+
+def steady_for(service: Service) -> SteadyState:
+    """What a service of this size is when all of it is there."""
+    return SteadyState(min_endpoints=service.workers, min_replicas=service.workers, min_nodes=service.workers)
+
+
+def look(observer: Observer) -> Snapshot | Pending:
+    """The service in its steady state, else how far it is."""
+    ray_service = observer.ray_service()
+    if ray_service is None:
+        return Pending("there is no RayService", 0)
+    snapshot = observer.look()
+    reasons = steady_state.judge(snapshot, steady_for(observer.service))
+    if not seen.settled(ray_service):
+        reasons.append("the operator has not taken up the newest specification")
+    if not reasons:
+        return snapshot
+    troubles = _pods.troubles(observer.pods())
+    return Pending("; ".join([*troubles, *reasons]), _percent(snapshot, observer.service.workers))
+
+
+def _percent(snapshot: Snapshot, workers: int) -> float:
+    """A fifth each for: head pod there, head ready, workers ready, endpoints, and the application running."""
+    parts = (
+        float(snapshot.head is not None),
+        float(snapshot.head is not None and snapshot.head.ready),
+        sum(w.ready for w in snapshot.workers) / workers,
+        len(snapshot.endpoints) / workers,
+        float(snapshot.app_status == "RUNNING"),
+    )
+    return 99 * sum(min(1.0, part) for part in parts) / len(parts)
+
+
+def wait_until_serving(api: Api, service: Service, within_s: float, on_look: Callable[[Pending], None]) -> Snapshot:
+    """The service in its steady state.
+
+    Raises:
+        TimedOut: not within the time; says which pods are why, and the warnings of Kubernetes about them.
+    """
+    with Observer(api, service) as observer:
+
+        def probe() -> Snapshot | Pending:
+            return look(observer)
+
+        try:
+            return Until(f"RayService {service.namespace}/{service.name} to serve", probe, within_s, LOOK_EVERY_S, on_look).wait()
+        except TimedOut as error:
+            raise TimedOut(f"{error}{_warnings(api, service.namespace)}") from error
+
+
+def _warnings(api: Api, namespace: str, most: int = 6) -> str:
+    found = api.items(f"/api/v1/namespaces/{namespace}/events", fieldSelector="type=Warning")
+    found.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
+    lines = {f"\n  {e['involvedObject'].get('name', '')}: {e.get('reason', '')} {' '.join(e.get('message', '').split())[:200]}": None for e in found}
+    return "\nKubernetes warns:" + "".join(list(lines)[-most:]) if lines else ""
+
+
+def remove(api: Api, service: Service, within_s: float, on_look: Callable[[Pending], None]) -> None:
+    """The RayService is gone with its pods, and what it kept in Redis with it.
+
+    Raises:
+        TimedOut: not within the time.
+    """
+    with Observer(api, service) as observer:
+
+        def probe() -> bool | Pending:
+            pods = observer.pods()
+            here = observer.ray_service()
+            clusters = api.items(f"/apis/ray.io/v1/namespaces/{service.namespace}/rayclusters")
+            left = [*(["RayService"] if here else []), *(f"RayCluster {c['metadata']['name']}" for c in clusters), *(p["metadata"]["name"] for p in pods)]
+            return Pending(f"still there: {', '.join(left)}") if left else True
+
+        if observer.ray_service():
+            api.delete(f"/apis/ray.io/v1/namespaces/{service.namespace}/rayservices/{service.name}")
+        Until(f"RayService {service.namespace}/{service.name} to go", probe, within_s, LOOK_EVERY_S, on_look).wait()
+
+
+def applied(api: Api, things: Iterable[Object]) -> list[str]:
+    """All are as given; who else's changes were undone."""
+    return api.apply_all(things)
+
+
+@step("apply service", deadline_s=300)
+def apply_service(site: Site, service: Service, image: str, outputs: Outputs | None) -> bool:
+    """The RayService and what it needs are in the cluster; returns whether with GCS fault tolerance."""
+    redis = redis_of(site, outputs)
+    for said in applied(site.api(), render(service, image, redis, site.block.hf_token)):
+        get_run_logger().warning("took back fields that somebody else had changed: %s", said)
+    return fault_tolerant(service, redis)
+
+
+@step("wait for service", deadline_s=7300)
+def wait_for_service(site: Site, service: Service) -> Snapshot:
+    """The service is in its steady state: Ready, its application running, a replica on every node, a real answer."""
+    progress = Progress("service-ready")
+    started = time.monotonic()
+    snapshot = wait_until_serving(site.api(), service, service.ready_within_s, progress.look)
+    progress.say(100, f"serving after {time.monotonic() - started:.0f} s")
+    create_markdown_artifact(key="service", markdown=_described(snapshot, service), description="The service")
+    return snapshot
+
+
+@step("check service", deadline_s=120, retries=5)
+def check_service(site: Site, service: Service) -> Snapshot:
+    """The service is in its steady state now; nothing is waited for beyond the retries.
+
+    Raises:
+        NotServing: it is not; says why.
+    """
+    with Observer(site.api(), service) as observer:
+        found = look(observer)
+    if isinstance(found, Pending):
+        raise NotServing(f"{service.namespace}/{service.name}: {found.seen}")
+    return found
+
+
+def _described(snapshot: Snapshot, service: Service) -> str:
+    rows = [("answers at", f"`{service.url}/infer?sentence=…` in the cluster"), ("head", snapshot.head.pod if snapshot.head else "none")]
+    rows += [("worker", f"{w.pod} on {w.node}") for w in snapshot.workers]
+    rows += [("state of Ray kept in Redis", "yes" if snapshot.gcs_storage else "**no**: the loss of the head will lose requests")]
+    return "## Service\n\n| | |\n|---|---|\n" + "".join(f"| {key} | {value} |\n" for key, value in rows)

@@ -1,0 +1,153 @@
+"""The embedded cloud for tests, brought up once, and three lifecycles that many tests look at.
+
+Tests run in the order of what they need, whatever files they stand in:
+
+    cloud         an empty cloud: nothing provisioned
+    protected     after `lifecycle/main` with everything left up: the service is there to be looked at
+    cleaned       after a second lifecycle on the same infrastructure, the head killed without grace, with its clean-up
+    unprotected   after a third lifecycle, without GCS fault tolerance; its verdict is "failed", and it cleaned up, too
+    killed        (long) after runs that were killed with SIGKILL in one stage each, and one that was let run to its end
+    gone          after the cloud and Prefect were taken down
+
+A lifecycle whose flow run goes wrong fails every test that needs it, with the run's state and its log's place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from botocore.config import Config
+from world import Run, World
+
+from scripts import stack
+from scripts.processes import Busy, Process, only_one
+from scripts.say import Say
+
+STAGES = ("cloud", "protected", "cleaned", "unprotected", "killed", "gone")
+"""Fixtures, in the order in which the world goes through them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts the tests by the latest stage they need; within a stage, as collected."""
+    items.sort(key=_stage)
+
+
+def _stage(item: pytest.Item) -> int:
+    # A stage may also be the value of a parameter, for tests that look at several.
+    given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    needed = {*getattr(item, "fixturenames", ()), *map(str, given)} & set(STAGES)
+    return max(map(STAGES.index, needed), default=-1)
+
+
+@pytest.fixture(scope="session")
+def alone() -> Iterator[None]:
+    """Nobody else uses the machine's one cloud: `./test` holds the lock for us, or we take it."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(only_one(stack.LOCK))
+        except Busy as busy:
+            if busy.holder != Process.of(os.getppid()):
+                raise
+        yield
+
+
+class _Terminal(io.StringIO):
+    """The terminal itself, past pytest's capturing: what takes minutes must show that it goes on."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        super().__init__()
+        self._capture = config.pluginmanager.getplugin("capturemanager")
+
+    def write(self, text: str) -> int:
+        """`text` is on the terminal."""
+        with self._capture.global_and_fixture_disabled():
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        return len(text)
+
+
+@pytest.fixture(scope="session")
+def world(alone: None, pytestconfig: pytest.Config) -> Iterator[World]:
+    """Cloud, Prefect server and worker; what they leave behind is looked at by the tests that need `gone`."""
+    say = Say(_Terminal(pytestconfig))
+    stack.clear(say)
+    try:
+        yield World(*stack.bring_up(say), say)
+    finally:
+        stack.take_down(say)
+
+
+@pytest.fixture(scope="session")
+def cloud(world: World) -> World:
+    """The empty cloud. A test that makes something in it takes it away again."""
+    assert not world.runs, "tests of the empty cloud come first"
+    return world
+
+
+@pytest.fixture(scope="session")
+def protected(world: World) -> Run:
+    """The first lifecycle: all defaults, everything left up."""
+    return world.run("lifecycle/main", keep=True)
+
+
+@pytest.fixture(scope="session")
+def cleaned(world: World, protected: Run) -> Run:
+    """The second lifecycle, on the infrastructure of the first: the head killed without grace, then all cleaned up."""
+    return world.run("lifecycle/main", drill="head-pod-forced")
+
+
+@pytest.fixture(scope="session")
+def unprotected(world: World, cleaned: Run) -> Run:
+    """The third lifecycle: the same drill as the first's, without Redis."""
+    return world.run("lifecycle/main", infrastructure={"enable_gcs_ha": False})
+
+
+KILLED_IN = ("provision", "deploy", "drill")
+
+
+@pytest.fixture(scope="session")
+def killed(world: World, unprotected: Run) -> Run:
+    """A lifecycle that ran to its end after one was killed in each of `KILLED_IN`, on what those had left."""
+    for stage in KILLED_IN:
+        world.kill(*world.start("lifecycle/main"), stage)
+    return world.run("lifecycle/main")
+
+
+@pytest.fixture(scope="session")
+def gone(world: World) -> World:
+    """Cloud and Prefect have been taken down, after all that any other test needs of them."""
+    stack.take_down(world.say)
+    return world
+
+
+@pytest.fixture(scope="session")
+def session(world: World) -> boto3.Session:
+    """boto3 as the cloud's user; the endpoint is in its clients by way of `aws`."""
+    return boto3.Session(world.endpoint["access_key_id"], world.endpoint["secret_access_key"], region_name=world.endpoint["region"])
+
+
+@pytest.fixture(scope="session")
+def aws(session: boto3.Session, world: World):  # type: ignore[no-untyped-def]  # boto3's clients have no types
+    """Makes a client of a service of the embedded AWS: `aws("eks")`."""
+    config = Config(retries={"total_max_attempts": 2})
+    return lambda service: session.client(service, endpoint_url=world.endpoint["endpoint_url"], config=config)
+
+
+@pytest.fixture(scope="session")
+def aws_environment(world: World) -> dict[str, str]:
+    """The environment that makes any AWS tool use the embedded cloud, for subprocesses."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return {
+        **clean,
+        "AWS_ENDPOINT_URL": world.endpoint["endpoint_url"],
+        "AWS_REGION": world.endpoint["region"],
+        "AWS_DEFAULT_REGION": world.endpoint["region"],
+        "AWS_ACCESS_KEY_ID": world.endpoint["access_key_id"],
+        "AWS_SECRET_ACCESS_KEY": world.endpoint["secret_access_key"],
+    }

@@ -1,0 +1,52 @@
+"""What of Leeward is on this machine, found without asking Leeward."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from scripts.places import PREFECT_HOME, ROOT, RUN, TEMPORARY, cache_dir
+
+NETWORKS = ("10.213.", "10.214.", "172.20.")
+FOLDERS = (Path("/var/lib/leeward"), Path("/run/leeward/environment.json"), RUN, PREFECT_HOME, TEMPORARY)
+
+
+def remains() -> list[str]:
+    """Everything that a demo or a cloud must not leave behind, in words; caches, logs and evidence are meant to stay."""
+    return [*_processes(), *_mounts(), *_network(), *_control_groups(), *(f"folder {folder}" for folder in FOLDERS if folder.exists())]
+
+
+def _processes() -> Iterator[str]:
+    """Whatever runs a binary of ours, Prefect from our environment, or works in the cloud's folder."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            program, folder = os.readlink(entry / "exe"), os.readlink(entry / "cwd")
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        ours = program.startswith(str(cache_dir())) or folder.startswith("/var/lib/leeward")
+        if ours or ("prefect" in command and str(ROOT) in command) or "localcloud supervise" in command or "scripts.inside" in command:
+            yield f"process {entry.name}: {command[:120]}"
+
+
+def _mounts() -> Iterator[str]:
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        if "leeward" in line.split()[1]:
+            yield f"mount {line}"
+
+
+def _network() -> Iterator[str]:
+    for command in (["ip", "-brief", "address"], ["ip", "route"], ["ip", "netns", "list"], ["iptables-save"]):
+        for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
+            if "leeward" in line or any(network in line for network in NETWORKS):
+                yield f"{command[0]}: {line}"
+
+
+def _control_groups() -> Iterator[str]:
+    for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+        for pattern in ("leeward*", "*/leeward*", "kubepods*", "*/kubepods*", "k8s.io", "*/k8s.io"):
+            yield from (f"control group {path}" for path in Path(root).glob(pattern))

@@ -1,0 +1,49 @@
+"""prefect.yaml as the server has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from world import World
+
+from scripts import stack
+
+FLOWS = ("lifecycle", "provision", "verify", "deploy", "drill", "cleanup", "sweep")
+
+
+def deployments(world: World) -> dict[str, dict[str, Any]]:
+    api = world.services.api
+    flows = {flow["id"]: flow["name"] for flow in api.post("/flows/filter", {})}
+    return {f"{flows[one['flow_id']]}/{one['name']}": one for one in api.post("/deployments/filter", {})}
+
+
+def test_there_is_one_deployment_a_flow_and_a_weekly_drill(cloud: World) -> None:
+    assert set(deployments(cloud)) == {*(f"{flow}/main" for flow in FLOWS), "drill/weekly-head-pod"}
+
+
+def test_the_weekly_drill_waits_until_somebody_switches_it_on(cloud: World) -> None:
+    (schedule,) = deployments(cloud)["drill/weekly-head-pod"]["schedules"]
+    assert schedule["active"] is False
+    assert schedule["schedule"]["cron"]
+
+
+def test_deploying_again_changes_nothing(cloud: World) -> None:
+    before = deployments(cloud)
+    stack.deploy(cloud.services, cloud.say)
+    after = deployments(cloud)
+    assert {name: one["id"] for name, one in after.items()} == {name: one["id"] for name, one in before.items()}
+    assert {name: len(one["schedules"]) for name, one in after.items()} == {name: len(one["schedules"]) for name, one in before.items()}
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_the_form_explains_every_parameter(cloud: World, flow: str) -> None:
+    schema = deployments(cloud)[f"{flow}/main"]["parameter_openapi_schema"]
+    unexplained = [
+        name for name, field in schema["properties"].items() if not (field.get("description") or field.get("$ref") or field.get("allOf"))
+    ]
+    assert not unexplained
+
+
+def test_the_lifecycle_asks_only_for_its_target(cloud: World) -> None:
+    assert deployments(cloud)["lifecycle/main"]["parameter_openapi_schema"].get("required", []) in ([], ["target"])

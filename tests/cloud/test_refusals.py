@@ -1,0 +1,49 @@
+"""What cannot work is refused before anything is touched."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from world import World
+
+from scripts import stack
+from scripts.steps import StepFailed
+
+BAD = {
+    "a name too long for some AWS service": {"infrastructure": {"name": "a" * 28}},
+    "a name that AWS does not take": {"infrastructure": {"name": "Leeward_1"}},
+    "a misspelt parameter": {"infrastructure": {"core_node": {}}},
+    "a parameter nobody knows": {"colour": "blue"},
+    "no node at all": {"infrastructure": {"core_nodes": {"count": 0}}},
+    "an instance type without Neuron": {"infrastructure": {"inf2_nodes": {"instance_type": "m6i.large"}}},
+    "a service name that Kubernetes does not take": {"service": {"name": "Mistral!"}},
+}
+
+
+@pytest.mark.parametrize("wrong", BAD)
+def test_wrong_parameters_are_refused_before_a_run_exists(cloud: World, wrong: str) -> None:
+    before = cloud.services.api.post("/flow_runs/count", {})
+    pairs = [part for key, value in BAD[wrong].items() for part in ("-p", f"{key}={json.dumps(value)}")]
+    with pytest.raises(StepFailed) as refused:
+        stack.prefect(cloud.services, "deployment", "run", "lifecycle/main", "-p", "target=embedded", *pairs)
+    assert cloud.services.api.post("/flow_runs/count", {}) == before
+    (key,) = BAD[wrong]
+    assert key in str(refused.value), "the refusal names the parameter"
+
+
+def test_a_target_that_does_not_exist_ends_the_run_before_anything_is_made(cloud: World) -> None:
+    run = cloud.run("provision/main", target="nowhere")
+    cloud.runs.remove(run)
+    assert run.state == "FAILED"
+    assert "nowhere" in run.sight.message + run.log
+    assert not run.stage("provision")
+    assert cloud.ask("leftovers") == {}
+
+
+def test_an_unknown_drill_ends_the_run_before_anything_is_made(cloud: World) -> None:
+    run = cloud.run("lifecycle/main", drill="no-such-drill")
+    cloud.runs.remove(run)
+    assert run.state == "FAILED"
+    assert "head-pod" in run.sight.message + run.log, "the known ones are listed"
+    assert cloud.ask("leftovers") == {}

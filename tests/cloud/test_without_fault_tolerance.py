@@ -1,0 +1,43 @@
+"""The same drill without GCS fault tolerance: it fails, says why, and is cleaned up after."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+from world import Run
+
+
+def test_the_run_ends_as_a_failed_verdict_and_not_as_an_error(unprotected: Run) -> None:
+    assert unprotected.state == "FAILED"
+    assert unprotected.sight.label == "VerdictFailed"
+    assert unprotected.evidence["verdict"] == "failed"
+
+
+def test_it_says_why(unprotected: Run) -> None:
+    why = " ".join(unprotected.evidence["why"]).lower()
+    assert "gcs" in why or "fault tolerance" in why
+    assert [slo["name"] for slo in unprotected.evidence["slos"] if not slo["passed"]]
+
+
+def test_users_lost_requests_or_streams_and_a_worker_was_touched(unprotected: Run) -> None:
+    seen = unprotected.evidence
+    lost = seen["requests"]["failed"] + seen["streams"]["sent"] - seen["streams"]["finished"]
+    assert lost > 0
+    assert [worker for worker in seen["workers"] if worker["restarts"] or worker["uid_before"] != worker["uid_after"]]
+
+
+def test_losses_begin_only_after_the_fault(unprotected: Run) -> None:
+    """Else it is not the fault that the drill shows."""
+    (before,) = [phase for phase in unprotected.evidence["phases"] if phase["name"] == "before"]
+    assert before["requests"] > 0
+    assert before["failed"] == 0
+
+
+def test_the_evidence_is_kept_with_a_debug_bundle(unprotected: Run) -> None:
+    assert (unprotected.folder / "report.html").exists()
+    assert list(ET.parse(unprotected.folder / "junit.xml").getroot().iter("failure"))
+    assert [path for path in (unprotected.folder / "debug").rglob("*") if path.is_file()]
+
+
+def test_it_was_cleaned_up(unprotected: Run) -> None:
+    assert unprotected.stage("cleanup")

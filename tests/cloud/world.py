@@ -1,0 +1,136 @@
+"""What tests on the embedded cloud hold in their hands: the cloud, Prefect, and the flow runs made so far."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import subprocess
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from signal import SIGKILL
+from typing import Any
+
+from scripts import stack
+from scripts.cloud import Endpoint
+from scripts.demo import evidence
+from scripts.follow import Sight, follow, look
+from scripts.kept import link_kubectl, write_kubeconfig
+from scripts.places import PYTHON, ROOT, RUN
+from scripts.prefect_api import TERMINAL, wait_until
+from scripts.processes import Process
+from scripts.say import Say
+from scripts.services import LOG, Services
+from scripts.stack import TARGET
+
+WITHIN_S = 30 * 60.0
+"""A lifecycle takes five minutes here; a machine six times as slow still passes."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A flow run that has ended."""
+
+    name: str
+    identity: str
+    sight: Sight
+    log: str
+    """What the worker and the flow wrote meanwhile."""
+
+    @property
+    def state(self) -> str:
+        """COMPLETED, FAILED, …"""
+        return self.sight.state
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its evidence is."""
+        found = evidence(self.name, self.identity)
+        assert found, f"{self.name} left no evidence; it ended as {self.sight.label}: {self.sight.message}"
+        return found.parent
+
+    @cached_property
+    def evidence(self) -> dict[str, Any]:
+        """Its evidence.json."""
+        return dict(json.loads((self.folder / "evidence.json").read_text()))
+
+    def stage(self, name: str) -> list[str]:
+        """Names of the tasks of a stage that ran to their end."""
+        return [task.name for task in self.sight.tasks.values() if task.stage == name and task.state == "COMPLETED"]
+
+
+def processes_of(flow_run: str) -> list[Process]:
+    """The living processes that Prefect started for a flow run."""
+    mark = f"PREFECT__FLOW_RUN_ID={flow_run}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(Process.of(int(entry.name)))
+    return [process for process in found if process]
+
+
+@dataclass
+class World:
+    """A cloud that is up, with Prefect beside it."""
+
+    services: Services
+    endpoint: Endpoint
+    say: Say
+    runs: list[Run] = field(default_factory=list)
+
+    def run(self, deployment: str, **parameters: object) -> Run:
+        """The deployment has run to its end with target=embedded, started as a user would."""
+        before = LOG.stat().st_size
+        name, identity = self.start(deployment, **parameters)
+        sight = follow(self.services.api, identity, self.services.process, self.say, WITHIN_S)
+        log = LOG.read_bytes()[before:].decode(errors="replace")
+        run = Run(name, identity, sight, log)
+        self.runs.append(run)
+        return run
+
+    def start(self, deployment: str, **parameters: object) -> tuple[str, str]:
+        """The deployment has been asked to run with target=embedded; its name and id."""
+        name = f"{deployment.split('/')[0]}-{time.strftime('%H%M%S')}-{secrets.token_hex(2)}"
+        given = {"target": TARGET, **parameters}
+        pairs = [part for key, value in given.items() for part in ("-p", f"{key}={json.dumps(value)}")]
+        stack.prefect(self.services, "deployment", "run", deployment, "--flow-run-name", name, *pairs)
+        return name, self.services.api.flow_run_named(name)
+
+    def kill(self, name: str, identity: str, stage: str) -> None:
+        """The run's process was killed with SIGKILL in the middle of a stage, and Prefect has noticed."""
+        api, services = self.services.api, self.services.process
+        self.say("test", f"waiting to kill {name} in {stage}")
+        wait_until(f"{name} is in {stage}", lambda: any(task.stage == stage for task in look(api, identity).running), WITHIN_S, services)
+        for process in processes_of(identity):
+            process.signal(SIGKILL)
+        wait_until(f"{name} has crashed", lambda: look(api, identity).state in TERMINAL, WITHIN_S, services)
+        assert look(api, identity).state == "CRASHED"
+
+    def ask(self, path: str) -> Any:
+        """The JSON that the cloud's own endpoint has at /localcloud/`path`."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{self.endpoint['endpoint_url']}/localcloud/{path}", timeout=30) as answer:
+            return json.load(answer)
+
+    @cached_property
+    def kubeconfig(self) -> Path:
+        """A kubeconfig whose tokens are those of the pipeline's role."""
+        return write_kubeconfig(self.endpoint)
+
+    def kubectl(
+        self, *arguments: str, config: Path | None = None, environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """kubectl has ended; look at its `returncode`, `stdout` and `stderr`."""
+        program = RUN / "kubectl"
+        command = [str(program if program.exists() else link_kubectl()), f"--kubeconfig={config or self.kubeconfig}", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    def python(self, module: str, *arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        """A program of the locked environment has ended."""
+        command = [str(PYTHON), "-m", module, *arguments]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)

@@ -1,0 +1,194 @@
+"""EKS clusters, add-ons, pod identities and tags of the embedded AWS."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from botocore.exceptions import ClientError
+from embedded_aws import EmbeddedAws, eventually
+
+from localcloud import settings
+
+
+def test_a_cluster_is_creating_until_the_machine_has_its_control_plane(aws: EmbeddedAws) -> None:
+    aws.machine.delay = 0.3
+    eks = aws.client("eks")
+    made = eks.create_cluster(name="demo", roleArn=aws.role(), resourcesVpcConfig={"subnetIds": aws.subnets()})["cluster"]
+    assert made["status"] == "CREATING"
+    assert "endpoint" not in made
+    cluster = eventually(lambda: eks.describe_cluster(name="demo")["cluster"], lambda c: c["status"] == "ACTIVE")
+    assert cluster["endpoint"] == settings.API_SERVER_URL
+    assert base64.b64decode(cluster["certificateAuthority"]["data"]).startswith(b"-----BEGIN CERTIFICATE-----")
+    assert aws.machine.calls[0] == ("create_control_plane", "demo", "1.35")
+
+
+def test_a_control_plane_that_cannot_be_is_a_failed_cluster_with_the_reason(aws: EmbeddedAws) -> None:
+    aws.machine.failures["create_control_plane"] = "no memory left: 3 GB are needed"
+    cluster = aws.cluster()
+    assert cluster["status"] == "FAILED"
+    assert cluster["health"]["issues"][0]["message"] == "no memory left: 3 GB are needed"
+    aws.client("eks").delete_cluster(name="demo")
+    assert aws.client("eks").list_clusters()["clusters"] == []
+
+
+def test_there_is_room_for_one_cluster(aws: EmbeddedAws) -> None:
+    aws.cluster()
+    eks = aws.client("eks")
+    with pytest.raises(eks.exceptions.ResourceLimitExceededException, match="room for one cluster"):
+        aws.cluster("second")
+    with pytest.raises(eks.exceptions.ResourceInUseException):
+        aws.cluster("demo")
+
+
+def test_a_cluster_needs_subnets_in_two_zones(aws: EmbeddedAws) -> None:
+    eks, subnet = aws.client("eks"), aws.subnets()[0]
+    for subnets, why in (([subnet], "two different AZs"), ([subnet, "subnet-0"], "does not exist")):
+        with pytest.raises(eks.exceptions.InvalidParameterException, match=why):
+            eks.create_cluster(name="demo", roleArn=aws.role(), resourcesVpcConfig={"subnetIds": subnets})
+
+
+def test_a_deleted_cluster_takes_its_control_plane_and_its_security_group_along(aws: EmbeddedAws) -> None:
+    group = aws.cluster()["resourcesVpcConfig"]["clusterSecurityGroupId"]
+    eks = aws.client("eks")
+    assert aws.client("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["Tags"]
+    eks.delete_cluster(name="demo")
+    with pytest.raises(eks.exceptions.ResourceNotFoundException):
+        eks.describe_cluster(name="demo")
+    assert aws.machine.planes == {}
+    with pytest.raises(ClientError, match=r"InvalidGroup\.NotFound"):
+        aws.client("ec2").describe_security_groups(GroupIds=[group])
+
+
+def test_a_cluster_with_node_groups_is_not_deleted(aws: EmbeddedAws) -> None:
+    aws.cluster()
+    aws.nodegroup(size=0)
+    eks = aws.client("eks")
+    with pytest.raises(eks.exceptions.ResourceInUseException, match="nodegroups attached"):
+        eks.delete_cluster(name="demo")
+
+
+def test_a_control_plane_that_does_not_go_leaves_the_cluster_there_to_be_deleted_again(aws: EmbeddedAws) -> None:
+    aws.cluster()
+    aws.machine.failures["delete_control_plane"] = "etcd does not stop"
+    eks = aws.client("eks")
+    eks.delete_cluster(name="demo")
+    assert eks.describe_cluster(name="demo")["cluster"]["health"]["issues"][0]["message"] == "etcd does not stop"
+    aws.machine.failures.clear()
+    eks.delete_cluster(name="demo")
+    assert eks.list_clusters()["clusters"] == []
+
+
+def test_a_version_that_the_machine_cannot_run_fails_its_update_and_changes_nothing(aws: EmbeddedAws) -> None:
+    aws.cluster()
+    aws.machine.failures["create_control_plane"] = "Kubernetes 1.35 is all there is"
+    eks = aws.client("eks")
+    update_id = eks.update_cluster_version(name="demo", version="1.36")["update"]["id"]
+    update = eventually(lambda: eks.describe_update(name="demo", updateId=update_id)["update"], lambda u: u["status"] != "InProgress")
+    assert update["status"] == "Failed"
+    assert update["errors"][0]["errorMessage"] == "Kubernetes 1.35 is all there is"
+    cluster = eks.describe_cluster(name="demo")["cluster"]
+    assert (cluster["version"], cluster["status"]) == ("1.35", "ACTIVE")
+
+
+def test_configuration_that_is_not_given_stays(aws: EmbeddedAws) -> None:
+    before = aws.cluster()["resourcesVpcConfig"]
+    eks = aws.client("eks")
+    eks.update_cluster_config(name="demo", resourcesVpcConfig={"publicAccessCidrs": ["192.0.2.0/24"]})
+    assert eks.describe_cluster(name="demo")["cluster"]["resourcesVpcConfig"] == before | {"publicAccessCidrs": ["192.0.2.0/24"]}
+    eks.update_cluster_config(name="demo", logging={"clusterLogging": [{"types": ["api"], "enabled": True}]})
+    on, off = eks.describe_cluster(name="demo")["cluster"]["logging"]["clusterLogging"]
+    assert (on, off["enabled"], len(off["types"])) == ({"types": ["api"], "enabled": True}, False, 4)
+
+
+def test_an_add_on_is_installed_and_removed_by_the_machine(aws: EmbeddedAws) -> None:
+    aws.cluster()
+    eks = aws.client("eks")
+    newest = eks.describe_addon_versions(addonName="coredns", kubernetesVersion="1.35")["addons"][0]["addonVersions"][0]
+    assert newest["addonVersion"] in settings.COREDNS_IMAGE
+    eks.create_addon(clusterName="demo", addonName="coredns", configurationValues="{}", tags={"a": "b"})
+    describe = lambda: eks.describe_addon(clusterName="demo", addonName="coredns")["addon"]  # noqa: E731
+    addon = eventually(describe, lambda a: a["status"] != "CREATING")
+    assert (addon["status"], addon["addonVersion"], addon["tags"]) == ("ACTIVE", newest["addonVersion"], {"a": "b"})
+    eks.delete_addon(clusterName="demo", addonName="coredns")
+    eventually(lambda: eks.list_addons(clusterName="demo")["addons"], lambda names: names == [])
+    assert [call for call in aws.machine.calls if "addon" in call[0]] == [
+        ("install_addon", "demo", "coredns"),
+        ("remove_addon", "demo", "coredns"),
+    ]
+
+
+def test_an_add_on_that_does_not_run_says_why(aws: EmbeddedAws) -> None:
+    aws.cluster()
+    aws.machine.failures["install_addon"] = "no node to run on"
+    eks = aws.client("eks")
+    eks.create_addon(clusterName="demo", addonName="coredns")
+    describe = lambda: eks.describe_addon(clusterName="demo", addonName="coredns")["addon"]  # noqa: E731
+    addon = eventually(describe, lambda a: a["status"] != "CREATING")
+    assert (addon["status"], addon["health"]["issues"][0]["message"]) == ("CREATE_FAILED", "no node to run on")
+
+
+def test_an_add_on_that_nobody_has_is_refused(aws: EmbeddedAws) -> None:
+    aws.cluster()
+    eks = aws.client("eks")
+    for wanted in ({"addonName": "adot"}, {"addonName": "coredns", "addonVersion": "v0.0.1"}):
+        with pytest.raises(eks.exceptions.InvalidParameterException, match="not supported"):
+            eks.create_addon(clusterName="demo", **wanted)
+    assert eks.describe_addon_versions(kubernetesVersion="1.20")["addons"] == []
+
+
+def test_an_add_ons_pod_identities_come_change_and_go_with_it(aws: EmbeddedAws) -> None:
+    aws.cluster()
+    eks, first, second = aws.client("eks"), aws.role(), aws.role()
+    roles = lambda: [  # noqa: E731
+        eks.describe_pod_identity_association(clusterName="demo", associationId=each["associationId"])["association"]["roleArn"]
+        for each in eks.list_pod_identity_associations(clusterName="demo", namespace="kube-system")["associations"]
+    ]
+    wanted = [{"serviceAccount": "aws-node", "roleArn": first}]
+    eks.create_addon(clusterName="demo", addonName="vpc-cni", podIdentityAssociations=wanted)
+    assert roles() == [first]
+    eks.update_addon(clusterName="demo", addonName="vpc-cni", podIdentityAssociations=[{"serviceAccount": "aws-node", "roleArn": second}])
+    assert roles() == [second]
+    eks.delete_addon(clusterName="demo", addonName="vpc-cni")
+    eventually(roles, lambda left: left == [])
+
+
+def test_a_service_account_has_one_pod_identity(aws: EmbeddedAws) -> None:
+    aws.cluster()
+    eks = aws.client("eks")
+    wanted = {"clusterName": "demo", "namespace": "mistral", "serviceAccount": "ray", "roleArn": aws.role()}
+    made = eks.create_pod_identity_association(**wanted)["association"]
+    with pytest.raises(eks.exceptions.ResourceInUseException):
+        eks.create_pod_identity_association(**wanted)
+    other = aws.role()
+    eks.update_pod_identity_association(clusterName="demo", associationId=made["associationId"], roleArn=other)
+    found = eks.describe_pod_identity_association(clusterName="demo", associationId=made["associationId"])["association"]
+    assert found["roleArn"] == other
+    eks.delete_pod_identity_association(clusterName="demo", associationId=made["associationId"])
+    assert eks.list_pod_identity_associations(clusterName="demo")["associations"] == []
+
+
+def test_every_part_of_a_cluster_has_its_own_tags(aws: EmbeddedAws) -> None:
+    cluster, group, role, eks = aws.cluster(), aws.nodegroup(size=0), aws.role(), aws.client("eks")
+    entry = eks.create_access_entry(clusterName="demo", principalArn=role)["accessEntry"]
+    addon = eks.create_addon(clusterName="demo", addonName="kube-proxy")["addon"]
+    identity = eks.create_pod_identity_association(clusterName="demo", namespace="a", serviceAccount="b", roleArn=role)["association"]
+    arns = [cluster["arn"], group["nodegroupArn"], entry["accessEntryArn"], addon["addonArn"], identity["associationArn"]]
+    for number, arn in enumerate(arns):
+        eks.tag_resource(resourceArn=arn, tags={"number": str(number), "x": "1", "y": "2"})
+    for number, arn in enumerate(arns):
+        eks.untag_resource(resourceArn=arn, tagKeys=["x", "y"])
+        assert eks.list_tags_for_resource(resourceArn=arn)["tags"] == {"number": str(number)}
+    with pytest.raises(eks.exceptions.ResourceNotFoundException):
+        eks.list_tags_for_resource(resourceArn=cluster["arn"] + "x")
+
+
+def test_the_amis_of_the_clusters_version_are_public_parameters(aws: EmbeddedAws) -> None:
+    ssm, base = aws.client("ssm"), "/aws/service/eks/optimized-ami/1.35/amazon-linux-2023/x86_64"
+    names = [f"{base}/{kind}/recommended/image_id" for kind in ("standard", "neuron")]
+    images = {ssm.get_parameter(Name=name)["Parameter"]["Value"] for name in names}
+    assert len(images) == 2
+    assert {p["Value"] for p in ssm.get_parameters(Names=names)["Parameters"]} == images
+    assert ssm.get_parameter(Name=f"{base}/standard/recommended/release_version")["Parameter"]["Value"].startswith("1.35.")
+    with pytest.raises(ssm.exceptions.ParameterNotFound):
+        ssm.get_parameter(Name=names[0].replace("1.35", "1.20"))

@@ -1,0 +1,135 @@
+"""The door of the embedded AWS: signatures, presigned requests, and what nobody can do."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import urllib.error
+import urllib.request
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from embedded_aws import EmbeddedAws, eks_token, session_of
+
+from localcloud import settings
+
+
+def _code(error: pytest.ExceptionInfo[ClientError]) -> str:
+    return str(error.value.response["Error"]["Code"])
+
+
+def _status(url: str) -> int:
+    """HTTP status of a GET without credentials of its own."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code
+
+
+def _presigned(aws: EmbeddedAws, session: boto3.Session, accept: str = "*/*") -> tuple[int, str]:
+    """Status and body of the request that an EKS token stands for."""
+    token = eks_token(session, "demo", aws.endpoint.url).removeprefix("k8s-aws-v1.")
+    url = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+    request = urllib.request.Request(url, headers={"x-k8s-aws-id": "demo", "Accept": accept})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, refused.read().decode()
+
+
+def test_the_first_user_may_assume_the_pipelines_role(aws: EmbeddedAws) -> None:
+    assert aws.client("sts").get_caller_identity()["Arn"] == settings.USER_ARN
+    session = aws.assume(settings.ROLE_ARN, "run")
+    assert aws.client("sts", session).get_caller_identity()["Arn"].endswith(f"assumed-role/{settings.ROLE}/run")
+
+
+def test_a_role_is_assumed_only_by_whom_it_trusts(aws: EmbeddedAws) -> None:
+    stranger = aws.assume(aws.role())
+    for arn, session in ((settings.ROLE_ARN, stranger), (f"arn:aws:iam::{settings.ACCOUNT}:role/nobody", aws.session)):
+        with pytest.raises(ClientError) as error:
+            aws.assume(arn, session=session)
+        assert _code(error) == "AccessDenied"
+
+
+@pytest.mark.parametrize(
+    ("service", "call"), [("sts", "get_caller_identity"), ("ec2", "describe_vpcs"), ("eks", "list_clusters"), ("s3", "list_buckets")]
+)
+@pytest.mark.parametrize("known", [True, False], ids=["wrong secret", "unknown key"])
+def test_a_key_that_was_not_issued_is_refused_by_every_protocol(aws: EmbeddedAws, service: str, call: str, known: bool) -> None:
+    session = session_of(aws.first.access_key_id if known else "AKIAIOSFODNN7EXAMPLE", "wrong")
+    with pytest.raises(ClientError) as error:
+        getattr(aws.client(service, session), call)()
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    expected = {"sts": "InvalidClientTokenId", "ec2": "AuthFailure", "eks": "UnrecognizedClientException", "s3": "InvalidAccessKeyId"}
+    signature = {"ec2": "AuthFailure", "eks": "InvalidSignatureException"}
+    assert _code(error) == (signature.get(service, "SignatureDoesNotMatch") if known else expected[service])
+
+
+def test_a_request_without_a_signature_is_refused(aws: EmbeddedAws) -> None:
+    for path in ("/", "/clusters", "/moto-api/reset", "/moto-api/data.json", "/latest/meta-data/"):
+        assert _status(aws.endpoint.url + path) == 403, path
+
+
+def test_names_that_need_encoding_keep_their_signature(aws: EmbeddedAws) -> None:
+    s3, key = aws.client("s3"), "a b/ü+c~d=e&f%20.txt"
+    s3.create_bucket(Bucket="names", CreateBucketConfiguration={"LocationConstraint": settings.REGION})
+    s3.put_object(Bucket="names", Key=key, Body=b"here")
+    assert s3.get_object(Bucket="names", Key=key)["Body"].read() == b"here"
+    newer = aws.session.client("s3", endpoint_url=aws.endpoint.url, config=Config(signature_version="s3v4"))
+    url = newer.generate_presigned_url("get_object", Params={"Bucket": "names", "Key": key})
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        assert answer.read() == b"here"
+    assert _status(url.replace("X-Amz-Signature=", "X-Amz-Signature=0")) == 403
+
+
+def test_a_presigned_caller_identity_is_answered_and_in_json_when_asked(aws: EmbeddedAws) -> None:
+    status, xml = _presigned(aws, aws.session)
+    assert status == 200
+    assert f"<Arn>{settings.USER_ARN}</Arn>" in xml
+    status, answer = _presigned(aws, aws.session, "application/json")
+    result = json.loads(answer)["GetCallerIdentityResponse"]["GetCallerIdentityResult"]
+    assert (status, result["Arn"], result["Account"]) == (200, settings.USER_ARN, settings.ACCOUNT)
+
+
+def test_a_presigned_caller_identity_with_a_wrong_secret_is_refused(aws: EmbeddedAws) -> None:
+    wrong = session_of(aws.first.access_key_id, "wrong")
+    for accept in ("*/*", "application/json"):
+        assert _presigned(aws, wrong, accept)[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("service", "call"),
+    [("ec2", "describe_verified_access_groups"), ("elasticache", "describe_events"), ("apprunner", "list_services"), ("ssm", "list_nodes")],
+)
+def test_what_nobody_can_do_is_refused_at_once_and_by_name(aws: EmbeddedAws, service: str, call: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(ClientError, match="embedded cloud") as error:
+        getattr(aws.client(service), call)()
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert time.monotonic() - began < 5
+
+
+def test_the_endpoint_says_that_it_is_there(aws: EmbeddedAws) -> None:
+    assert aws.get("health") == {"ok": True}
+    assert _status(f"{aws.endpoint.url}/localcloud/nothing") == 404
+
+
+def test_there_is_one_region(aws: EmbeddedAws) -> None:
+    elsewhere = aws.session.client("ec2", region_name="eu-central-1", endpoint_url=aws.endpoint.url)
+    with pytest.raises(ClientError, match="one region, us-west-2"):
+        elsewhere.describe_vpcs()
+    assert (
+        aws.session.client("sts", region_name="us-east-1", endpoint_url=aws.endpoint.url).get_caller_identity()["Arn"] == settings.USER_ARN
+    )
+
+
+def test_keys_that_everybody_knows_are_not_handed_out(aws: EmbeddedAws) -> None:
+    with pytest.raises(ClientError, match="assume a role"):
+        aws.client("sts").get_session_token()

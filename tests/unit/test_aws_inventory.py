@@ -1,0 +1,96 @@
+"""What exists in the embedded AWS, and what is left over."""
+
+from __future__ import annotations
+
+import urllib.request
+from typing import Any
+
+from embedded_aws import EmbeddedAws, eventually
+
+from localcloud import settings
+
+HERE = settings.REGION
+
+
+def test_nothing_is_left_over_of_nothing(aws: EmbeddedAws) -> None:
+    assert aws.get("leftovers") == {}
+
+
+def test_whatever_was_made_is_left_over_until_it_is_deleted(aws: EmbeddedAws) -> None:
+    ec2, s3, ecr, secrets = (aws.client(service) for service in ("ec2", "s3", "ecr", "secretsmanager"))
+    logs, sqs, kms = (aws.client(service) for service in ("logs", "sqs", "kms"))
+    group = ec2.create_security_group(GroupName="made", Description="d")["GroupId"]
+    s3.create_bucket(Bucket="made", CreateBucketConfiguration={"LocationConstraint": HERE})
+    repository = ecr.create_repository(repositoryName="made")["repository"]
+    secret = secrets.create_secret(Name="made", SecretString="x")["ARN"]
+    logs.create_log_group(logGroupName="made")
+    queue = sqs.create_queue(QueueName="made")["QueueUrl"]
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    made = aws.get("leftovers")
+    assert group in str(made[f"ec2/{HERE}"])
+    assert made["s3/aws"] == {"buckets": ["made"]}
+    assert made[f"ecr/{HERE}"] == {"repositories": ["made"]}
+    for service in ("secretsmanager", "logs", "sqs", "kms"):
+        assert f"{service}/{HERE}" in made, made
+    assert repository["repositoryUri"] == f"{settings.REGISTRY}/made"
+
+    ec2.delete_security_group(GroupId=group)
+    s3.delete_bucket(Bucket="made")
+    ecr.delete_repository(repositoryName="made", force=True)
+    secrets.delete_secret(SecretId=secret, ForceDeleteWithoutRecovery=True)
+    logs.delete_log_group(logGroupName="made")
+    sqs.delete_queue(QueueUrl=queue)
+    kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+    assert aws.get("leftovers") == {}
+
+
+def test_a_cluster_is_in_the_books_and_on_the_machine(aws: EmbeddedAws) -> None:
+    aws.cluster()
+    aws.nodegroup(size=1)
+    left = aws.get("leftovers")
+    assert left[f"eks/{HERE}"] == {"clusters": ["demo"]}
+    assert left["machine"] == {"control planes": ["demo"], "nodes": list(aws.machine.nodes)}
+    eks = aws.client("eks")
+    eks.delete_nodegroup(clusterName="demo", nodegroupName="inf2")
+    eventually(lambda: eks.list_nodegroups(clusterName="demo")["nodegroups"], lambda names: names == [])
+    eks.delete_cluster(name="demo")
+    left = aws.get("leftovers")
+    assert "machine" not in left
+    assert f"eks/{HERE}" not in left
+    assert set(left[f"ec2/{HERE}"]) <= {"groups", "network_acls", "route_tables", "subnets", "vpcs"}, "only the VPC is left"
+
+
+def test_a_baseline_takes_what_exists_out_of_the_leftovers(aws: EmbeddedAws) -> None:
+    aws.client("sqs").create_queue(QueueName="mine")
+    with urllib.request.urlopen(f"{aws.endpoint.url}/localcloud/baseline", data=b"", timeout=10):
+        assert aws.get("leftovers") == {}
+    assert f"sqs/{HERE}" in aws.get("inventory")
+
+
+def test_a_network_leaves_nothing_behind(aws: EmbeddedAws) -> None:
+    """Moto alone keeps the NAT gateway's interface and the VPC's default network ACL."""
+    ec2, subnets = aws.client("ec2"), aws.subnets()
+    vpc = ec2.describe_subnets(SubnetIds=subnets)["Subnets"][0]["VpcId"]
+    address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    nat = ec2.create_nat_gateway(SubnetId=subnets[0], AllocationId=address)["NatGateway"]["NatGatewayId"]
+    ec2.delete_nat_gateway(NatGatewayId=nat)
+    ec2.release_address(AllocationId=address)
+    for subnet in subnets:
+        ec2.delete_subnet(SubnetId=subnet)
+    ec2.delete_vpc(VpcId=vpc)
+    assert aws.get("leftovers") == {}
+
+
+def test_terraform_sees_no_drift_in_a_launch_template_or_a_rule(aws: EmbeddedAws) -> None:
+    ec2 = aws.client("ec2")
+    tags = [{"ResourceType": "launch-template", "Tags": [{"Key": "a", "Value": "b"}]}]
+    made = ec2.create_launch_template(LaunchTemplateName="made", LaunchTemplateData={"InstanceType": "m6i.large"}, TagSpecifications=tags)
+    template = made["LaunchTemplate"]["LaunchTemplateId"]
+    version: dict[str, Any] = ec2.describe_launch_template_versions(LaunchTemplateId=template)["LaunchTemplateVersions"][0]
+    assert "TagSpecifications" not in version["LaunchTemplateData"]
+    assert made["LaunchTemplate"]["Tags"] == [{"Key": "a", "Value": "b"}]
+    group = ec2.create_security_group(GroupName="made", Description="d")["GroupId"]
+    permission = {"IpProtocol": "tcp", "FromPort": 1, "ToPort": 1, "UserIdGroupPairs": [{"GroupId": group, "Description": "from itself"}]}
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[permission])
+    rules = ec2.describe_security_group_rules(Filters=[{"Name": "group-id", "Values": [group]}])["SecurityGroupRules"]
+    assert [rule.get("Description") for rule in rules if not rule["IsEgress"]] == ["from itself"]

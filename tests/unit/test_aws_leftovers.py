@@ -1,0 +1,87 @@
+"""What is left of a stack is found whoever made it; other stacks' things are not."""
+
+from __future__ import annotations
+
+import json
+
+from embedded_aws import EmbeddedAws
+
+from tasks.aws import leftovers, redis_auth_token
+
+pytest_plugins = ["embedded_aws"]
+
+
+def _found(aws: EmbeddedAws, name: str = "mistral") -> list[str]:
+    return [f"{each.service} {each.kind}" for each in leftovers(aws, name)]
+
+
+def _tagged(kind: str, **tags: str) -> list[dict[str, object]]:
+    return [{"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}]
+
+
+def test_of_a_stack_that_never_was_nothing_is_left(aws: EmbeddedAws) -> None:
+    assert _found(aws) == []
+
+
+def test_a_tagged_network_is_left_and_another_stacks_is_not(aws: EmbeddedAws) -> None:
+    ec2 = aws.client("ec2")
+    for name in ("mistral", "mistral2"):
+        ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=_tagged("vpc", **{"leeward:name": name}))
+    assert _found(aws) == ["ec2 vpc"]
+
+
+def test_what_kubernetes_made_in_the_stack_is_left_too(aws: EmbeddedAws) -> None:
+    ec2 = aws.client("ec2")
+    ec2.create_volume(
+        AvailabilityZone="us-west-2a", Size=1, TagSpecifications=_tagged("volume", **{"kubernetes.io/cluster/mistral": "owned"})
+    )
+    assert _found(aws) == ["ec2 volume"]
+
+
+def test_an_instance_that_is_terminated_is_not_left(aws: EmbeddedAws) -> None:
+    ec2 = aws.client("ec2")
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    started = ec2.run_instances(
+        ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=_tagged("instance", **{"aws:eks:cluster-name": "mistral"})
+    )
+    assert "ec2 instance" in _found(aws)
+    ec2.terminate_instances(InstanceIds=[started["Instances"][0]["InstanceId"]])
+    assert "ec2 instance" not in _found(aws)
+
+
+def test_a_cluster_and_its_logs_are_left(aws: EmbeddedAws) -> None:
+    aws.cluster("mistral")
+    aws.client("logs").create_log_group(logGroupName="/aws/eks/mistral/cluster")
+    aws.client("logs").create_log_group(logGroupName="/aws/eks/mistral2/cluster")
+    assert {"eks cluster", "logs log-group"} <= set(_found(aws))
+    assert "eks cluster" not in _found(aws, "mistral2")
+
+
+def test_roles_of_this_region_are_left(aws: EmbeddedAws) -> None:
+    iam = aws.client("iam")
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    wanted = ("leeward-mistral-us-west-2-node", "leeward-mistral-eu-west-1-node", "leeward-mistral2-us-west-2-node")
+    try:
+        for role in wanted:
+            iam.create_role(RoleName=role, AssumeRolePolicyDocument=trust)
+        assert [each.id for each in leftovers(aws, "mistral")] == ["leeward-mistral-us-west-2-node"]
+    finally:
+        for role in wanted:
+            iam.delete_role(RoleName=role)
+
+
+def test_images_passwords_and_what_redis_needs_are_left(aws: EmbeddedAws) -> None:
+    redis_auth_token(aws, "mistral")
+    redis_auth_token(aws, "mistral2")
+    aws.client("ecr").create_repository(repositoryName="leeward-mistral/serving")
+    aws.client("elasticache").create_cache_parameter_group(
+        CacheParameterGroupName="leeward-mistral-gcs", CacheParameterGroupFamily="redis7", Description="x"
+    )
+    assert _found(aws) == ["ecr repository", "elasticache parameter-group", "secretsmanager secret"]
+
+
+def test_a_stacks_bucket_is_kept_and_therefore_not_left(aws: EmbeddedAws) -> None:
+    aws.client("s3").create_bucket(
+        Bucket="leeward-mistral-123456789012-us-west-2", CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
+    )
+    assert _found(aws) == []

@@ -1,0 +1,113 @@
+"""How one request of the load ends, by what the service does to it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from serving_service import Service, client, running
+
+from serving.clock import Clock
+from serving.load_request import Question, Reply, ask
+from serving.records import Kind
+
+RIGHT = (100, 101, 102, 103)
+
+
+def reply_to(kind: Kind, behaviour: str, patience: float = 60.0, before: int = 2) -> Reply:
+    """What the load gets for one request of four tokens from a service that behaves like that."""
+
+    async def go() -> Reply:
+        async with running() as service, client(patience) as session:
+            service.tokens_before = before
+            setattr(service, kind, behaviour)
+            return await ask(session, Question(kind, service.url, "hello?&", 4), Clock())
+
+    return asyncio.run(go())
+
+
+@pytest.mark.parametrize("kind", ["short", "stream"])
+def test_a_whole_right_answer_is_finished(kind: Kind) -> None:
+    reply = reply_to(kind, "answer")
+    assert reply.outcome(RIGHT) == "finished"
+    assert (tuple(reply.tokens), len(reply.token_times), reply.status, reply.detail) == (RIGHT, 4, 200, "")
+    assert reply.token_times == sorted(reply.token_times)
+    assert reply.token_times[-1] <= reply.end
+
+
+@pytest.mark.parametrize("kind", ["short", "stream"])
+def test_a_whole_answer_that_differs_is_wrong(kind: Kind) -> None:
+    assert reply_to(kind, "wrong").outcome(RIGHT) == "wrong"
+
+
+def test_an_answer_that_is_not_json_is_wrong_and_told() -> None:
+    reply = reply_to("short", "nonsense")
+    assert reply.outcome(RIGHT) == "wrong"
+    assert "<html>" in reply.detail
+
+
+@pytest.mark.parametrize("kind", ["short", "stream"])
+def test_a_status_other_than_200_is_refused_and_told(kind: Kind) -> None:
+    reply = reply_to(kind, "busy")
+    assert (reply.outcome(RIGHT), reply.status) == ("refused", 503)
+    assert "queue full" in reply.detail
+
+
+def test_a_short_request_whose_connection_breaks_is_refused() -> None:
+    assert reply_to("short", "drop").outcome(RIGHT) == "refused"
+
+
+def test_a_service_that_is_not_there_refuses() -> None:
+    async def go() -> Reply:
+        async with running() as service:
+            url = service.url
+        async with client() as session:
+            return await ask(session, Question("short", url, "hello", 4), Clock())
+
+    reply = asyncio.run(go())
+    assert (reply.outcome(RIGHT), reply.status) == ("refused", None)
+    assert reply.detail
+
+
+@pytest.mark.parametrize("behaviour", ["drop", "error", "end"])
+def test_a_stream_that_ends_after_some_tokens_without_done_is_cut(behaviour: str) -> None:
+    reply = reply_to("stream", behaviour)
+    assert (reply.outcome(RIGHT), tuple(reply.tokens)) == ("cut", RIGHT[:2])
+    assert reply.detail
+
+
+@pytest.mark.parametrize("behaviour", ["drop", "error", "end"])
+def test_a_stream_that_ends_before_its_first_token_is_refused(behaviour: str) -> None:
+    assert reply_to("stream", behaviour, before=0).outcome(RIGHT) == "refused"
+
+
+def test_a_stream_that_lost_only_its_done_is_cut_too() -> None:
+    reply = Reply(status=200, tokens=list(RIGHT), token_times=[0.0] * 4)
+    assert reply.outcome(RIGHT) == "cut"
+
+
+@pytest.mark.parametrize("kind", ["short", "stream"])
+def test_a_request_without_a_byte_for_longer_than_the_patience_has_hung(kind: Kind) -> None:
+    reply = reply_to(kind, "stall", patience=0.3)
+    assert (reply.outcome(RIGHT), reply.status) == ("hung", None if kind == "short" else 200)
+
+
+def test_the_sentence_reaches_the_service_whatever_is_in_it() -> None:
+    async def go() -> str:
+        seen: list[str] = []
+        async with running() as service, client() as session:
+            tokens_of = service._tokens
+            service._tokens = lambda request: seen.append(request.query["sentence"]) or tokens_of(request)  # type: ignore[method-assign,func-returns-value]
+            await ask(session, Question("short", service.url, "a&b=ü?#%", 4), Clock())
+        return seen[0]
+
+    assert asyncio.run(go()) == "a&b=ü?#%"
+
+
+def test_the_stand_in_counts_what_it_was_asked() -> None:
+    async def go() -> Service:
+        async with running() as service, client() as session:
+            await ask(session, Question("stream", service.url, "hello", 4), Clock())
+            return service
+
+    assert asyncio.run(go()).asked == ["stream"]

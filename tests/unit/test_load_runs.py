@@ -1,0 +1,242 @@
+"""A whole load against a stand-in for the service: its schedule, its records, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from serving_service import Service, client, running
+
+from serving import load_http, loadgen
+from serving.clock import Clock
+from serving.load import Load, Plan, due_times
+from serving.records import Record, read_lines
+from serving.warmup import WarmUpFailed, learn
+
+
+def records_of(path: Path) -> list[Record]:
+    with path.open() as lines:
+        return list(read_lines(lines))
+
+
+@asynccontextmanager
+async def started(path: Path, patience: float = 60.0, **plan: float) -> AsyncIterator[tuple[Service, Load, asyncio.Task[None]]]:
+    """A service and a load that is sending to it."""
+    async with running() as service, client(patience) as session:
+        load = Load(Plan(service.url, **{"short_tokens": 2, "stream_tokens": 3, **plan}), session, Clock(), path)  # type: ignore[arg-type]
+        run = asyncio.ensure_future(load.run(warm_up_s=60, max_duration_s=600))
+        try:
+            await until(lambda: load.state == "running" or run.done())
+            yield service, load, run
+        finally:
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for it as long as it takes (the test's own time-out is what ends a wait in vain)."""
+    while not true():
+        await asyncio.sleep(0.005)
+
+
+def test_due_times_are_counted_not_added_up() -> None:
+    due = list(itertools.islice(due_times(1000.0, 10.0), 100_001))
+    assert due[-1] == 1000.0 + 100_000 / 10.0
+
+
+def test_streams_come_often_enough_that_never_fewer_than_asked_for_are_alive() -> None:
+    plan = Plan("http://x", streams=8)
+    interval = 1 / plan.per_s("stream", stream_s=5.0)
+    # One that lives five seconds has, at any moment, at least eight beginnings within its life.
+    assert int(5.0 / interval) >= 8
+
+
+def test_a_plan_with_nothing_to_send_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to send"):
+        Plan("http://x", short_per_s=0, streams=0)
+
+
+def test_every_request_is_recorded_once_and_finished(tmp_path: Path) -> None:
+    async def go() -> Load:
+        async with started(tmp_path / "r", short_per_s=50, streams=2) as (_, load, run):
+            await until(lambda: load.sent >= 30)
+            load.stop()
+            await run
+            return load
+
+    load = asyncio.run(go())
+    records = records_of(tmp_path / "r")
+    assert sorted(r.id for r in records) == list(range(load.sent))
+    assert {r.outcome for r in records} == {"finished"}
+    assert {(r.kind, r.expected_tokens, len(r.token_times)) for r in records} == {("short", 2, 2), ("stream", 3, 3)}
+    assert load.state == "done"
+
+
+def test_requests_stay_due_on_the_schedule_while_the_service_stalls(tmp_path: Path) -> None:
+    async def go() -> float:
+        async with started(tmp_path / "r", patience=0.3, short_per_s=100, streams=0) as (service, load, run):
+            service.short = "stall"
+            await until(lambda: len(service.asked) >= 40)
+            load.stop()
+            await run
+            assert load.started is not None
+            return load.started
+
+    began = asyncio.run(go())
+    records = sorted(records_of(tmp_path / "r"), key=lambda r: r.id)
+    assert "hung" in {r.outcome for r in records}
+    for k, record in enumerate(records):
+        assert record.due == pytest.approx(began + k / 100, abs=1e-6)
+        assert record.sent >= record.due
+        assert record.latency_s >= record.end - record.sent
+
+
+def test_a_sender_that_stalls_makes_up_for_it_and_the_delay_counts_as_latency(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with started(tmp_path / "r", short_per_s=100, streams=0) as (_, load, run):
+            before = load.sent
+            __import__("time").sleep(0.5)  # the whole event loop stands still
+            await until(lambda: load.sent >= before + 50)
+            load.stop()
+            await run
+
+    asyncio.run(go())
+    records = sorted(records_of(tmp_path / "r"), key=lambda r: r.due)
+    gaps = [b.due - a.due for a, b in itertools.pairwise(records)]
+    assert max(gaps) == pytest.approx(0.01, abs=1e-6)
+    assert max(r.latency_s for r in records) >= 0.4
+
+
+def test_stop_sends_nothing_more_and_lets_live_requests_end(tmp_path: Path) -> None:
+    async def go() -> tuple[int, Load]:
+        async with started(tmp_path / "r", patience=1.0, short_per_s=0, streams=2) as (service, load, run):
+            service.stream = "stall"
+            await until(lambda: "stream" in service.asked[8:])
+            load.stop()
+            await until(lambda: load.state != "running")
+            at_stop, state = load.sent, load.state
+            assert state == "draining"
+            await run
+            return at_stop, load
+
+    at_stop, load = asyncio.run(go())
+    assert load.sent == at_stop
+    assert load.stopped is not None
+    assert len(records_of(tmp_path / "r")) == at_stop
+    assert "hung" in {r.outcome for r in records_of(tmp_path / "r")}
+
+
+def test_an_answer_that_changes_later_is_wrong(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with started(tmp_path / "r", short_per_s=50, streams=0) as (service, load, run):
+            service.short = "wrong"
+            sent = load.sent
+            await until(lambda: load.sent >= sent + 5)
+            load.stop()
+            await run
+
+    asyncio.run(go())
+    assert "wrong" in {r.outcome for r in records_of(tmp_path / "r")}
+
+
+def test_a_load_ends_when_its_time_is_over(tmp_path: Path) -> None:
+    async def go() -> Load:
+        async with running() as service, client() as session:
+            load = Load(Plan(service.url, short_tokens=2, stream_tokens=2), session, Clock(), tmp_path / "r")
+            await load.run(warm_up_s=60, max_duration_s=0.2)
+            return load
+
+    assert asyncio.run(go()).state == "done"
+
+
+@pytest.mark.parametrize(("behaviour", "reason"), [("busy", "503"), ("differ", "different answers"), ("stall", "hung")])
+def test_a_load_does_not_begin_without_right_answers_and_says_why(tmp_path: Path, behaviour: str, reason: str) -> None:
+    async def go() -> None:
+        async with running() as service, client(patience=0.2) as session:
+            service.short = behaviour
+            load = Load(Plan(service.url, streams=0), session, Clock(), tmp_path / "r")
+            await load.run(warm_up_s=0.3, max_duration_s=1)
+
+    with pytest.raises(WarmUpFailed, match=reason):
+        asyncio.run(go())
+    assert records_of(tmp_path / "r") == []
+
+
+def test_warm_up_asks_again_until_the_service_is_ready() -> None:
+    async def go() -> tuple[int, ...]:
+        async with running() as service, client() as session:
+            service.short = "busy"
+            plan = Plan(service.url, short_tokens=2, streams=0)
+            learning = asyncio.ensure_future(learn(session, plan.questions(), Clock(), within_s=60, pause_s=0.01))
+            await until(lambda: len(service.asked) >= 8)
+            service.short = "answer"
+            return (await learning).answers["short"]
+
+    assert asyncio.run(go()) == (100, 101)
+
+
+def test_records_are_read_by_offset_in_whole_lines(tmp_path: Path) -> None:
+    file = tmp_path / "r"
+    file.write_bytes(b'{"a":1}\n{"b":2}\n{"c"')
+    assert load_http.whole_lines(file, 0) == b'{"a":1}\n{"b":2}\n'
+    assert load_http.whole_lines(file, 8) == b'{"b":2}\n'
+    assert load_http.whole_lines(file, 16) == b""
+    assert load_http.whole_lines(file, 0, most=12) == b'{"a":1}\n'
+
+
+@pytest.mark.parametrize("offset", [-1, 3, 1000])
+def test_an_offset_where_no_record_begins_is_refused(tmp_path: Path, offset: int) -> None:
+    (tmp_path / "r").write_bytes(b'{"a":1}\n')
+    with pytest.raises(ValueError, match="offset"):
+        load_http.whole_lines(tmp_path / "r", offset)
+
+
+def test_a_load_is_watched_read_and_stopped_over_http(tmp_path: Path) -> None:
+    async def go() -> tuple[dict[str, object], bytes, int]:
+        async with started(tmp_path / "r", short_per_s=50, streams=0) as (_, load, run), load_http.serve(load, 0) as port:
+            async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as api:
+                await until(lambda: (tmp_path / "r").stat().st_size > 0)
+                first = await (await api.get("/records")).read()
+                await (await api.post("/stop")).read()
+                await run
+                rest = await (await api.get("/records", params={"offset": str(len(first))})).read()
+                bad = (await api.get("/records?offset=many")).status
+                return await (await api.get("/status")).json(), first + rest, bad
+
+    status, body, bad = asyncio.run(go())
+    assert body == (tmp_path / "r").read_bytes()
+    assert (status["state"], status["sent"]) == ("done", body.count(b"\n"))
+    assert set(status) == {"now", "state", "sent", "started", "stopped", "node"}
+    assert bad == 400
+
+
+def test_the_command_runs_a_load_and_exits_with_0(tmp_path: Path) -> None:
+    async def go() -> int | str:
+        async with running() as service:
+            flags = f"--url {service.url}/ --short-per-s 20 --stream-tokens 3 --max-duration 0.2 --linger 0 --port 0"
+            return await loadgen.run(loadgen.parser().parse_args([*flags.split(), "--records", str(tmp_path / "r")]))
+
+    assert asyncio.run(go()) == 0
+    assert {r.kind for r in records_of(tmp_path / "r")} == {"short", "stream"}
+
+
+def test_the_command_says_why_it_could_not_begin(tmp_path: Path) -> None:
+    async def go() -> int | str:
+        async with running() as service:
+            service.short = "busy"
+            flags = f"--url {service.url} --warm-up 0.1 --port 0 --records {tmp_path / 'r'}"
+            return await loadgen.run(loadgen.parser().parse_args(flags.split()))
+
+    assert "503" in str(asyncio.run(go()))
+
+
+def test_the_records_of_another_load_are_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "r").write_text("precious\n")
+    args = loadgen.parser().parse_args(["--url", "http://127.0.0.1:1", "--records", str(tmp_path / "r")])
+    assert "not overwritten" in str(asyncio.run(loadgen.run(args)))
+    assert (tmp_path / "r").read_text() == "precious\n"

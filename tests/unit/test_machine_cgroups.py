@@ -1,0 +1,164 @@
+"""Control groups: which hierarchies a machine has, and how the cloud's tree is made in them. On a file tree, not the kernel's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from localcloud import cgroups
+from localcloud.machine import MachineError
+
+MIXED = """proc /proc proc rw 0 0
+tmpfs /sys/fs/cgroup tmpfs rw,mode=755 0 0
+cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,relatime,cpu,cpuacct 0 0
+cgroup /sys/fs/cgroup/systemd cgroup rw,relatime,xattr,release_agent=/x,name=systemd 0 0
+cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0
+"""
+UNIFIED = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid,nodev,noexec,relatime,nsdelegate,memory_recursiveprot 0 0\n"
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, *found: cgroups.Hierarchy) -> None:
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: found)
+
+
+def unified(tmp_path: Path, controllers: str = "cpu memory pids") -> cgroups.Hierarchy:
+    (tmp_path / "cgroup.controllers").write_text(controllers)
+    (tmp_path / "cgroup.subtree_control").write_text("")
+    return cgroups.Hierarchy(tmp_path, "")
+
+
+def test_a_mixed_machine_has_one_hierarchy_per_mount_with_the_options_to_mount_it_again() -> None:
+    found = cgroups.parse(MIXED)
+    assert [(h.path.name, h.options, h.version) for h in found] == [
+        ("cpu,cpuacct", "cpu,cpuacct", 1),
+        ("systemd", "none,name=systemd", 1),
+        ("unified", "", 2),
+    ]
+
+
+def test_a_unified_machine_has_one_hierarchy() -> None:
+    assert cgroups.parse(UNIFIED) == (cgroups.Hierarchy(Path("/sys/fs/cgroup"), ""),)
+
+
+def test_a_machine_without_control_groups_is_told_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda self: "proc /proc proc rw 0 0\n")
+    with pytest.raises(MachineError, match="mount -t cgroup2"):
+        cgroups.hierarchies()
+
+
+def test_controllers_are_handed_down_to_a_new_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    switched: list[tuple[Path, str]] = []
+    hierarchy = unified(tmp_path)
+    (tmp_path / "leeward").mkdir()
+    (tmp_path / "leeward" / "cgroup.controllers").write_text("cpu memory")
+    (tmp_path / "leeward" / "cgroup.subtree_control").write_text("cpu")
+    machine(monkeypatch, hierarchy)
+    write_text = Path.write_text
+
+    def record(path: Path, text: str) -> int:
+        switched.append((path.parent.relative_to(tmp_path), text))
+        return write_text(path, text)
+
+    monkeypatch.setattr(Path, "write_text", record)
+    cgroups.create("leeward/cloud")
+    assert switched == [(Path("."), "+cpu"), (Path("."), "+memory"), (Path("."), "+pids"), (Path("leeward"), "+memory")]
+    assert (tmp_path / "leeward" / "cloud").is_dir()
+
+
+def test_a_group_that_becomes_a_root_hands_nothing_out_while_processes_still_have_to_pass_through_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine(monkeypatch, unified(tmp_path))
+    (tmp_path / "leeward").mkdir()
+    (tmp_path / "leeward" / "cgroup.controllers").write_text("cpu")
+    (tmp_path / "leeward" / "cgroup.subtree_control").write_text("cpu")
+    cgroups.create_root("leeward/node-1")
+    assert (tmp_path / "leeward" / "node-1" / "init").is_dir()
+    assert not (tmp_path / "leeward" / "node-1" / "cgroup.subtree_control").exists()
+
+
+def test_a_controller_that_kubelet_needs_and_cannot_have_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    unified(tmp_path, "memory")
+
+    def refuse(path: Path, text: str) -> int:
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(MachineError, match="memory controller.*busy"):
+        cgroups.enable_controllers(tmp_path)
+
+
+def test_a_new_cpuset_of_version_1_has_its_parents_processors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    group = tmp_path / "leeward"
+    group.mkdir()
+    for folder, text in ((tmp_path, "0-1\n"), (group, "\n")):
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            (folder / name).write_text(text)
+    (group / "tasks").touch()
+    machine(monkeypatch, cgroups.Hierarchy(tmp_path, "cpuset"))
+    cgroups.create("leeward")
+    assert (group / "cpuset.cpus").read_text() == "0-1\n"
+
+
+def test_the_joining_command_enters_every_hierarchy_before_it_becomes_the_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    first, second = tmp_path / "cpu", tmp_path / "memory"
+    for hierarchy in (first, second):
+        (hierarchy / "g").mkdir(parents=True)
+    machine(monkeypatch, cgroups.Hierarchy(first, "cpu"), cgroups.Hierarchy(second, "memory"))
+    done = subprocess.run(cgroups.join("g", ["echo", "a b", "--"]), capture_output=True, text=True, check=True)
+    assert done.stdout == "a b --\n"
+    assert [(h / "g" / "cgroup.procs").read_text() for h in (first, second)] == ["0\n", "0\n"]
+
+
+def test_a_program_does_not_run_outside_a_group_it_cannot_join(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine(monkeypatch, cgroups.Hierarchy(tmp_path, "cpu"))
+    done = subprocess.run(cgroups.join("absent", ["echo", "ran"]), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_a_node_mounts_controllers_under_their_own_names_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, *cgroups.parse(MIXED))
+    commands = [" ".join(command) for command in cgroups.remount()]
+    assert "mount -t cgroup -o cpu,cpuacct cgroup /sys/fs/cgroup/cpu,cpuacct" in commands
+    assert "ln -sfn cpu,cpuacct /sys/fs/cgroup/cpuacct" in commands
+    assert "mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd" in commands
+
+
+def test_a_node_of_a_unified_machine_hands_controllers_to_its_containers(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, *cgroups.parse(UNIFIED))
+    assert [command[0] for command in cgroups.remount()] == ["mount", "sh"]
+
+
+def test_the_processes_of_a_group_are_those_of_all_below_it_that_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine(monkeypatch, cgroups.Hierarchy(tmp_path, "cpu"))
+    deep = tmp_path / "leeward" / "node" / "pod"
+    deep.mkdir(parents=True)
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (deep / "cgroup.procs").write_text(f"{os.getpid()}\n{dead.pid}\n0\n")
+    assert cgroups.processes() == {os.getpid()}
+
+
+def test_removing_a_group_removes_what_is_below_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine(monkeypatch, cgroups.Hierarchy(tmp_path, "cpu"))
+    (tmp_path / "leeward" / "node" / "pod").mkdir(parents=True)
+    assert cgroups.remove() == []
+    assert not (tmp_path / "leeward").exists()
+
+
+def test_a_group_that_cannot_be_removed_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine(monkeypatch, cgroups.Hierarchy(tmp_path, "cpu"))
+    (tmp_path / "leeward").mkdir()
+    (tmp_path / "leeward" / "a-file-keeps-it").touch()
+    assert cgroups.remove(within=0.1) == [tmp_path / "leeward"]
+
+
+@pytest.mark.parametrize(("text", "value"), [("cache 5\ntotal_rss 7\nrss 1\n", 7), ("anon 9\nfile 3\n", 9)])
+def test_memory_is_that_of_processes_without_the_page_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, value: int) -> None:
+    machine(monkeypatch, cgroups.Hierarchy(tmp_path / "cpu", "cpu"), cgroups.Hierarchy(tmp_path, "memory"))
+    (tmp_path / "leeward").mkdir()
+    (tmp_path / "leeward" / "memory.stat").write_text(text)
+    assert cgroups.memory() == value

@@ -1,0 +1,68 @@
+"""Commands and waits of the machine side: their errors say what was tried, seen last, and what to do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from localcloud.locks import Locks
+from localcloud.machine import MachineError
+from localcloud.processes import run, tail, until
+
+
+def test_a_command_returns_what_it_wrote() -> None:
+    assert run(["cat"], stdin="in") == "in"
+
+
+def test_a_command_that_fails_tells_code_and_words() -> None:
+    with pytest.raises(MachineError, match="ended with 3: because"):
+        run(["sh", "-c", "echo because >&2; exit 3"])
+
+
+def test_a_command_that_does_not_end_is_stopped() -> None:
+    with pytest.raises(MachineError, match="had not ended"):
+        run(["sleep", "60"], within=0.1)
+
+
+def test_a_missing_program_points_to_the_doctor() -> None:
+    with pytest.raises(MachineError, match="doctor"):
+        run(["no-such-program"])
+
+
+def test_a_wait_ends_when_nothing_is_missing() -> None:
+    answers = iter(["still no", None])
+    until("it is there", lambda: next(answers), within=5, every=0)
+
+
+def test_a_wait_that_fails_tells_what_for_and_what_was_seen_last() -> None:
+    with pytest.raises(MachineError, match=r"it is there: not so after 0 s; last seen: 503"):
+        until("it is there", lambda: "503", within=0, every=0)
+
+
+def test_a_log_ends_with_its_last_lines(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("".join(f"{n}\n" for n in range(9000)))
+    assert tail(log, 2) == "8998\n8999"
+    assert tail(tmp_path / "absent") == ""
+
+
+def test_a_lock_keeps_others_from_the_same_thing_and_from_no_other() -> None:
+    locks, inside = Locks(), []
+
+    def enter(name: str) -> None:
+        with locks.of(name):
+            inside.append(name)
+            time.sleep(0.2)
+
+    with locks.of("a"):
+        threads = [threading.Thread(target=enter, args=(name,)) for name in "ab"]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.1)
+        assert inside == ["b"]
+    for thread in threads:
+        thread.join()
+    assert inside == ["b", "a"]

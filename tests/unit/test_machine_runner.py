@@ -1,0 +1,90 @@
+"""Process 1 of a box, run here as an ordinary process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localcloud.box import RUNNER
+
+
+def start(tmp_path: Path, *, restart: bool, setup: list[list[str]] | None = None, fds: tuple[int, ...] = (), **services: str) -> Any:
+    specification = {
+        "setup": setup or [],
+        "services": [{"name": name, "argv": ["sh", "-c", script], "log": str(tmp_path / f"{name}.log")} for name, script in services.items()],
+        "restart": restart,
+        "fds": list(fds[:1]),
+    }
+    file = tmp_path / "services.json"
+    file.write_text(json.dumps(specification))
+    return subprocess.Popen([sys.executable, "-I", "-S", str(RUNNER), str(file)], stdout=subprocess.PIPE, text=True, pass_fds=fds)
+
+
+def test_without_restart_the_first_service_that_ends_ends_the_box_with_its_code(tmp_path: Path) -> None:
+    box = start(tmp_path, restart=False, long="sleep 60 & echo $! > long.pid; wait", short="exit 7")
+    assert box.wait(10) == 7
+    subprocess.run(["pkill", "-P", str(box.pid)], check=False)
+
+
+def test_a_service_killed_by_a_signal_gives_the_code_that_a_shell_gives(tmp_path: Path) -> None:
+    box = start(tmp_path, restart=False, suicide="kill -9 $$")
+    assert box.wait(10) == 128 + signal.SIGKILL
+
+
+def test_with_restart_a_service_that_ends_is_started_again(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    box = start(tmp_path, restart=True, flaky=f"echo run >> {runs}; [ $(wc -l < {runs}) -lt 2 ] || sleep 60")
+    try:
+        deadline = time.monotonic() + 10
+        while not runs.exists() or runs.read_text().count("run") < 2:
+            assert time.monotonic() < deadline, "the service was not started again"
+            time.sleep(0.05)
+        assert box.poll() is None
+    finally:
+        subprocess.run(["pkill", "-P", str(box.pid)], check=False)
+        box.kill()
+
+
+def test_output_is_appended_to_the_services_own_log_that_only_root_reads(tmp_path: Path) -> None:
+    (tmp_path / "talk.log").write_text("before\n")
+    start(tmp_path, restart=False, talk="echo out; echo err >&2").wait(10)
+    assert (tmp_path / "talk.log").read_text() == "before\nout\nerr\n"
+
+
+def test_a_mount_that_fails_starts_nothing(tmp_path: Path) -> None:
+    box = start(tmp_path, restart=False, setup=[["false"]], never=f"touch {tmp_path}/started")
+    assert box.wait(10) != 0
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_service_waits_for_the_file_it_needs(tmp_path: Path) -> None:
+    needed = tmp_path / "socket"
+    specification = {
+        "services": [
+            {"name": "server", "argv": ["sh", "-c", f"sleep 0.3; touch {needed}; sleep 5"], "log": "/dev/null"},
+            {"name": "client", "argv": ["test", "-e", str(needed)], "log": "/dev/null", "wait_for": str(needed)},
+        ],
+        "restart": False,
+    }
+    (tmp_path / "s.json").write_text(json.dumps(specification))
+    assert subprocess.run([sys.executable, "-I", "-S", str(RUNNER), str(tmp_path / "s.json")], timeout=10, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_only_wanted_file_descriptors_reach_a_service(tmp_path: Path, wanted: bool) -> None:
+    first, second = os.pipe()
+    try:
+        number = first if wanted else second
+        box = start(tmp_path, restart=False, fds=(first, second), look=f"test -e /proc/self/fd/{number}")
+        assert box.wait(10) == (0 if wanted else 1)
+    finally:
+        os.close(first)
+        os.close(second)

@@ -1,0 +1,79 @@
+"""terraform/ itself: its form, its own tests, and what the rest of the project takes for granted about it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from blocks.parameters import NAME_MAX, NAME_PATTERN, Infrastructure
+from tasks._terraform_mirror import cli_config
+from tasks._terraform_run import PROJECT
+
+_FOLDER = PROJECT / "terraform"
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """For a terraform that has its provider, and no state."""
+    home = tmp_path_factory.mktemp("terraform")
+    environment = {**os.environ, "TF_DATA_DIR": str(home / "data"), "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
+    config = cli_config(home)
+    if config is not None:
+        environment["TF_CLI_CONFIG_FILE"] = str(config)
+    _terraform(environment, "init", "-backend=false", "-input=false", "-lockfile=readonly")
+    return environment
+
+
+def _terraform(environment: dict[str, str], *arguments: str) -> str:
+    command = ["terraform", arguments[0], "-no-color", *arguments[1:]]
+    ended = subprocess.run(command, cwd=_FOLDER, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, f"{' '.join(command)}\n{ended.stdout}\n{ended.stderr}"
+    return ended.stdout
+
+
+def test_the_files_are_formatted(environment: dict[str, str]) -> None:
+    _terraform(environment, "fmt", "-check", "-recursive", "-diff")
+
+
+def test_the_configuration_is_valid(environment: dict[str, str]) -> None:
+    _terraform(environment, "validate")
+
+
+def test_its_own_tests_pass(environment: dict[str, str]) -> None:
+    said = _terraform(environment, "test")
+    found = re.search(r"Success! (\d+) passed, 0 failed\.", said)
+    assert found, said
+    assert int(found[1]) == sum(path.read_text().count('\nrun "') for path in (_FOLDER / "tests").glob("*.tftest.hcl"))
+
+
+def test_the_provider_is_pinned_by_hash() -> None:
+    lock = (_FOLDER / ".terraform.lock.hcl").read_text()
+    pinned = re.search(r'version\s+= "([\d.]+)"\n\s+constraints = "([\d.]+)"', lock)
+    assert pinned
+    assert pinned[1] == pinned[2]
+    assert "h1:" in lock
+
+
+def test_nothing_points_at_an_endpoint_or_skips_a_check() -> None:
+    text = "".join(path.read_text() for path in _FOLDER.glob("*.tf"))
+    assert re.findall(r"endpoints\s*{|skip_[a-z_]+\s*=|s3_use_path_style", text) == []
+
+
+def test_names_are_refused_by_the_same_rule_as_in_the_forms() -> None:
+    text = _variables()
+    assert f'regex("{NAME_PATTERN}", var.name)' in text
+    assert f"length(var.name) <= {NAME_MAX}" in text
+
+
+def test_what_the_forms_give_are_variables_of_the_configuration() -> None:
+    given = set(Infrastructure().terraform_variables())
+    known = set(re.findall(r'^variable "(\w+)"', _variables(), flags=re.MULTILINE))
+    assert given - known == set()
+
+
+def _variables() -> str:
+    return Path(_FOLDER, "variables.tf").read_text()

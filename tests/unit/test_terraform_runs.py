@@ -1,0 +1,132 @@
+"""Terraform's commands: what they leave, what they tell, and how they end early."""
+
+from __future__ import annotations
+
+import stat
+import time
+
+import pytest
+from embedded_aws import EmbeddedAws
+from terraform_runs import in_proc, locks
+
+from tasks import terraform
+from tasks.terraform import Progress, Workspace
+
+pytest_plugins = ["embedded_aws", "terraform_runs"]
+
+
+def test_a_plan_is_told_and_applied_and_the_next_one_is_empty(workspace: Workspace) -> None:
+    assert str(terraform.plan(workspace, {"word": "hello"})) == "2 to add, 0 to change, 0 to destroy"
+    terraform.apply(workspace)
+    assert terraform.output(workspace) == {"word": "hello"}
+    assert terraform.plan(workspace, {"word": "hello"}).empty
+
+
+def test_destroy_counts_what_went_and_leaves_no_outputs(workspace: Workspace) -> None:
+    terraform.plan(workspace, {})
+    terraform.apply(workspace)
+    assert terraform.destroy(workspace, {}) == 2
+    assert terraform.output(workspace) == {}
+    assert terraform.destroy(workspace, {}) == 0
+
+
+def test_progress_goes_from_nothing_to_all_and_names_what_is_being_made(workspace: Workspace) -> None:
+    seen: list[Progress] = []
+    terraform.plan(workspace, {"seconds": 1})
+    terraform.apply(workspace, on_progress=seen.append)
+    assert [(step.done, step.planned) for step in seen][-1] == (2, 2)
+    assert any("terraform_data.slow" in step.current for step in seen)
+    assert seen[-1].current == ()
+
+
+def test_a_saved_plan_is_applied_once(workspace: Workspace) -> None:
+    terraform.plan(workspace, {})
+    terraform.apply(workspace)
+    with pytest.raises(terraform.TerraformFailed, match="no saved plan"):
+        terraform.apply(workspace)
+
+
+def test_a_plan_for_an_older_state_is_outdated(workspace: Workspace) -> None:
+    terraform.plan(workspace, {"word": "one"})
+    older = workspace.plan_file.read_bytes()
+    terraform.apply(workspace)
+    workspace.plan_file.write_bytes(older)
+    with pytest.raises(terraform.PlanOutdated, match="new plan"):
+        terraform.apply(workspace)
+
+
+def test_a_refusal_says_what_terraform_said(workspace: Workspace) -> None:
+    with pytest.raises(terraform.TerraformFailed, match=r"terraform plan ended with 1: .*Time runs forward"):
+        terraform.plan(workspace, {"seconds": -1})
+
+
+def test_without_a_terraform_it_says_what_to_do(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(terraform.TerraformMissing, match=r"Terraform 1\.11 or newer on the PATH"):
+        terraform.plan(workspace, {})
+
+
+def test_a_secret_is_in_no_file_that_stays_and_on_no_command_line(workspace: Workspace) -> None:
+    secret = "correct-horse-battery-staple"
+    lines: list[str] = []
+
+    def look(_: Progress) -> None:
+        lines.append(in_proc(workspace, "cmdline"))
+
+    terraform.plan(workspace, {"secret": secret}, on_progress=look)
+    assert "-var-file=" in "".join(lines)
+    terraform.apply(workspace, on_progress=look)
+    terraform.output(workspace)
+    kept = [path for path in workspace.home.rglob("*") if path.is_file()]
+    assert kept
+    assert [path for path in kept if secret.encode() in path.read_bytes()] == []
+    assert secret not in "".join(lines)
+    assert workspace.environment["AWS_SECRET_ACCESS_KEY"] not in repr(workspace)
+
+
+def test_only_we_can_read_the_saved_plan_and_what_terraform_printed(workspace: Workspace) -> None:
+    terraform.plan(workspace, {})
+    assert stat.S_IMODE(workspace.home.stat().st_mode) == 0o700
+    assert {stat.S_IMODE((workspace.home / name).stat().st_mode) for name in ("saved.tfplan", "plan.log", "plan.log.err")} == {0o600}
+
+
+def test_terraform_sees_no_more_of_our_environment_than_it_needs(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("AWS_PROFILE", "somebody-elses")
+    seen: list[str] = []
+
+    def look(_: Progress) -> None:
+        seen.append(in_proc(workspace, "environ"))
+
+    terraform.plan(workspace, {}, on_progress=look)
+    assert "AWS_ENDPOINT_URL=" in "".join(seen)
+    assert "hf_secret" not in "".join(seen)
+    assert "AWS_PROFILE" not in "".join(seen)
+
+
+def test_a_deadline_stops_terraform_and_frees_the_lock(workspace: Workspace, aws: EmbeddedAws) -> None:
+    terraform.plan(workspace, {"seconds": 60})
+    before = time.monotonic()
+    with pytest.raises(terraform.TerraformTimedOut, match=r"terraform apply was stopped after 3 s; it said last: "):
+        terraform.apply(workspace, deadline_s=3)
+    assert time.monotonic() - before < 20
+    assert locks(aws, workspace) == []
+    assert workspace.records.all() == []
+
+
+class _Cancelled(BaseException):
+    """As Prefect raises it in the main thread."""
+
+
+def test_a_cancelled_run_stops_terraform_which_keeps_what_it_made(workspace: Workspace, aws: EmbeddedAws) -> None:
+    def cancel(progress: Progress) -> None:
+        if progress.done:
+            raise _Cancelled
+
+    terraform.plan(workspace, {"seconds": 60})
+    with pytest.raises(_Cancelled):
+        terraform.apply(workspace, on_progress=cancel)
+    assert locks(aws, workspace) == []
+    again = terraform.plan(workspace, {"seconds": 0})
+    assert [change.address for change in again.changes if change.action == "create"] == []
+    terraform.apply(workspace)
