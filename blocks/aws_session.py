@@ -8,7 +8,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
-from prefect_aws import AwsCredentials
+from prefect_aws import AwsCredentials  # type: ignore[import-untyped]  # no py.typed
 
 from blocks.addresses import is_private
 

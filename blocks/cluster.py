@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from kubernetes import client, config  # type: ignore[import-untyped]
+from kubernetes import client, config
 
 from blocks.addresses import is_private
 from blocks.eks_token import FreshToken, token
@@ -40,7 +40,7 @@ def api_client(target: Target, cluster: str) -> Any:
 def _of_kubeconfig(target: Target) -> Any:
     assert target.kubeconfig is not None
     try:
-        return config.new_client_from_config_dict(
+        return config.new_client_from_config_dict(  # type: ignore[no-untyped-call]  # the package is half typed
             config_dict=target.kubeconfig.config, context=target.kubeconfig.context_name, persist_config=False
         )
     except config.ConfigException as error:
@@ -58,7 +58,7 @@ def _of_eks(target: Target, name: str) -> Any:
         api_key={"authorization": fresh()},
     )
     settings.api_key_prefix = {"authorization": "Bearer"}
-    settings.refresh_api_key_hook = lambda it: it.api_key.update(authorization=fresh())
+    settings.refresh_api_key_hook = lambda it: it.api_key.update(authorization=fresh())  # type: ignore[assignment]  # declared as None
     settings.connection_pool_maxsize = CONNECTIONS
     if is_private(described["endpoint"]):
         settings.no_proxy = "*"

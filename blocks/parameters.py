@@ -115,3 +115,9 @@ class Service(Parameters):
     def url(self) -> str:
         """Where it answers inside the cluster."""
         return f"http://{self.name}-serve-svc.{self.namespace}.svc:8000"
+
+
+INFRASTRUCTURE = Infrastructure()
+"""All defaults."""
+SERVICE = Service()
+"""All defaults."""

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 from prefect.blocks.core import Block
-from prefect_aws import AwsCredentials
-from prefect_aws.client_parameters import AwsClientParameters
-from prefect_kubernetes import KubernetesClusterConfig
+from prefect_aws import AwsCredentials  # type: ignore[import-untyped]  # no py.typed
+from prefect_aws.client_parameters import AwsClientParameters  # type: ignore[import-untyped]  # no py.typed
+from prefect_kubernetes import KubernetesClusterConfig  # type: ignore[import-untyped]  # no py.typed
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from blocks.target import DEFAULT_REGION, ExternalRedis, Images, Target
@@ -134,7 +134,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0: saved. 2: the input is wrong."""
     parser = argparse.ArgumentParser(prog="python -m blocks.register", description="Save a target for the pipeline.")
     parser.add_argument("name", help="name of the target, as flows are given it")
-    parser.add_argument("--from", dest="source", default="-", metavar="FILE", help="JSON object with the target's data; - (default) reads stdin")
+    parser.add_argument(
+        "--from", dest="source", default="-", metavar="FILE", help="JSON object with the target's data; - (default) reads stdin"
+    )
     parser.add_argument("--auto-approve", action="store_true", help="plans need no approval: only where nothing costs money")
     given = parser.parse_args(arguments)
     try:

@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 from prefect.blocks.core import Block
-from prefect_aws import AwsCredentials
-from prefect_kubernetes import KubernetesClusterConfig
+from prefect_aws import AwsCredentials  # type: ignore[import-untyped]  # no py.typed
+from prefect_kubernetes import KubernetesClusterConfig  # type: ignore[import-untyped]  # no py.typed
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from blocks.aws_session import AwsSession
@@ -93,7 +93,9 @@ class Target(Block):
         try:
             found = cls.load(name)
         except ValueError as error:
-            raise NoSuchTarget(f"no leeward-target block is named {name!r}; save one: python -m blocks.register {name} --from FILE") from error
+            raise NoSuchTarget(
+                f"no leeward-target block is named {name!r}; save one: python -m blocks.register {name} --from FILE"
+            ) from error
         assert isinstance(found, Target)
         return found
 

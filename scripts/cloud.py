@@ -35,7 +35,7 @@ def up() -> Step:
 
 def down(say: Say) -> None:
     """Nothing of the cloud is left, whatever state it was in; raises StepFailed with what is."""
-    run([Step("cloud", command("down"), contained=False, within_s=300)], LOGS, say)
+    run([Step("down", command("down"), contained=False, within_s=300)], LOGS, say)
 
 
 def endpoint() -> Endpoint:

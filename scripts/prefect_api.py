@@ -10,9 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 from scripts.processes import Process
+from scripts.say import Say
 
 TERMINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 """State types in which a flow run stays."""
+
+
+SAY_EVERY_S = 10.0
+"""Between two words of a wait."""
 
 
 class ApiError(RuntimeError):
@@ -88,13 +93,14 @@ class Api:
                 return rows
 
 
-def wait_until(what: str, holds: Callable[[], bool], within_s: float, process: Process) -> None:
-    """`holds()` was true once.
+def wait_until(what: str, holds: Callable[[], bool], within_s: float, process: Process, say: Say) -> None:
+    """`holds()` was true once. Says what it waits for every few seconds.
 
     Raises:
         NotUp: not within `within_s` seconds, or `process` died; says what was seen last.
     """
-    deadline, seen = time.monotonic() + within_s, "no answer yet"
+    start = spoke = time.monotonic()
+    seen = "no answer yet"
     while True:
         try:
             if holds():
@@ -104,6 +110,9 @@ def wait_until(what: str, holds: Callable[[], bool], within_s: float, process: P
             seen = str(error)
         if not process.alive:
             raise NotUp(f"{what}: the services ended; last seen: {seen}")
-        if time.monotonic() > deadline:
+        if time.monotonic() - start > within_s:
             raise NotUp(f"{what}: not within {within_s:.0f} s; last seen: {seen}")
+        if time.monotonic() - spoke > SAY_EVERY_S:
+            spoke = time.monotonic()
+            say("prefect", f"… waiting for {what}, {spoke - start:.0f} s of at most {within_s:.0f} s")
         time.sleep(0.2)

@@ -30,6 +30,7 @@ from scripts.places import (
 )
 from scripts.prefect_api import Api, wait_until
 from scripts.processes import Process, kill_whole, namespaces, read_record, write_record
+from scripts.say import Say
 
 POOL = "leeward"
 """The work pool that prefect.yaml names; the worker makes it."""
@@ -53,10 +54,11 @@ class Services:
         """The server's REST API."""
         return Api(self.api_url)
 
-    def wait(self) -> None:
+    def wait(self, say: Say) -> None:
         """Server and worker answer; raises NotUp with what was seen last."""
-        wait_until("Prefect server", self.api.healthy, START_S, self.process)
-        wait_until("Prefect worker", lambda: self.api.pool_ready(POOL), START_S, self.process)
+        for what, holds in (("the server", self.api.healthy), ("the worker", lambda: self.api.pool_ready(POOL))):
+            wait_until(what, holds, START_S, self.process, say)
+        say("prefect", "server and worker answer")
 
     def keep(self) -> None:
         """From now on the services outlive this process, until `stop`."""

@@ -59,7 +59,7 @@ def bring_up(say: Say, *, api_port: int | None = None, forwards: Sequence[Forwar
     say("prefect", f"server and worker are starting at {started.api_url.removesuffix('/api')}")
     steps.run([cloud.up()], LOGS, say)
     endpoint = cloud.endpoint()
-    started.wait()
+    started.wait(say)
     register(started, endpoint)
     deploy(started, say)
     return started, endpoint
@@ -78,6 +78,7 @@ def register(started: Services, endpoint: Endpoint) -> None:
 
 def deploy(started: Services, say: Say) -> None:
     """Every deployment of prefect.yaml is on the server."""
+    say("prefect", "the flows are being deployed")
     prefect(started, "--no-prompt", "deploy", "--all")
     count = len(started.api.post("/deployments/filter", {}))
     say("prefect", f"{count} deployments are registered")

@@ -8,6 +8,7 @@ weights, so the words are noise, and the page says so.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import urllib.error
@@ -44,8 +45,9 @@ def answer(url: str, sentence: str, tokens: int = TOKENS) -> Iterator[str]:
                 yield text
     except urllib.error.HTTPError as error:
         raise NoAnswer(f"The service refused: {_reason(error)}") from error
-    except OSError as error:
-        raise NoAnswer(f"The service cannot be reached: {error}. Try again in a moment.") from error
+    except (OSError, http.client.HTTPException) as error:
+        what = "The answer broke off" if text else "The service cannot be reached"
+        raise NoAnswer(f"{what}: {error}. Try again in a moment.") from error
 
 
 def _pieces(lines: Iterator[bytes]) -> Iterator[str]:

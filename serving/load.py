@@ -7,6 +7,7 @@ requests, and a sender that stalls cannot hide it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -117,10 +118,8 @@ class Load:
         """Wait until then; whether sending was stopped first. An overdue request is not waited for."""
         wait = due - self.clock.now()
         if wait > 0:
-            try:
+            with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), wait)
-            except asyncio.TimeoutError:
-                pass
         return self._stop.is_set()
 
     async def _one(self, question: Question, expected: tuple[int, ...], due: float) -> None:

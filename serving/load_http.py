@@ -1,5 +1,7 @@
 """How a load is watched, read and stopped from outside: a small HTTP API, reached through the API server's pod proxy.
 
+Routes::
+
     GET  /status                  {"now", "state", "sent", "started", "stopped", "node"}; times in seconds since the epoch
     GET  /records?offset=BYTES    whole lines of the records' file from there, at most 4 MiB; next offset = offset + length
     POST /stop                    sending ends, live requests go on to theirs; answers with the status

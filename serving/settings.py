@@ -5,11 +5,14 @@ One frozen value, made once when a replica starts. Standard library only.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+Number = TypeVar("Number", int, float)
 PREFIX = "LEEWARD_"
 
 
@@ -50,16 +53,18 @@ class Settings:
         return cls(
             model=Path(env.get(PREFIX + "MODEL", str(defaults.model))),
             stream_tokens_per_s=_positive(env, "STREAM_TOKENS_PER_S", defaults.stream_tokens_per_s),
-            max_tokens=int(_positive(env, "MAX_TOKENS", defaults.max_tokens)),
+            max_tokens=_positive(env, "MAX_TOKENS", defaults.max_tokens),
         )
 
 
-def _positive(env: Mapping[str, str], name: str, default: float) -> float:
+def _positive(env: Mapping[str, str], name: str, default: Number) -> Number:
+    """A number of the default's type."""
     text = env.get(PREFIX + name, str(default))
     try:
-        value = float(text)
+        value = type(default)(text)
     except ValueError:
-        value = 0.0
-    if value <= 0:
-        raise ValueError(f"{PREFIX}{name} must be a positive number, not {text!r}")
+        value = type(default)(0)
+    if not 0 < value < math.inf:
+        kind = "whole number" if isinstance(default, int) else "number"
+        raise ValueError(f"{PREFIX}{name} must be a positive {kind}, not {text!r}")
     return value

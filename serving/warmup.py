@@ -44,7 +44,7 @@ async def learn(session: aiohttp.ClientSession, questions: list[Question], clock
         if not reason:
             return _learned(asked, replies, began)
         print(f"load: not warm yet: {reason}", flush=True)
-        await asyncio.sleep(pause_s)
+        await asyncio.sleep(min(pause_s, max(0.0, deadline - clock.now())))
     raise WarmUpFailed(f"no right answers within {within_s:.0f} s: {reason}")
 
 
@@ -60,12 +60,12 @@ def _fault(question: Question, reply: Reply) -> str:
 def _disagreement(asked: list[Question], replies: list[Reply]) -> str:
     """That the same question got different answers: then no answer could be told to be wrong."""
     for kind in {question.kind for question in asked}:
-        if len({tuple(r.tokens) for q, r in zip(asked, replies) if q.kind == kind}) > 1:
+        if len({tuple(r.tokens) for q, r in zip(asked, replies, strict=True) if q.kind == kind}) > 1:
             return f"{kind}: different answers to one question; replicas must run one image and decode greedily"
     return ""
 
 
 def _learned(asked: list[Question], replies: list[Reply], began: float) -> Learned:
-    answers: dict[Kind, tuple[int, ...]] = {q.kind: tuple(r.tokens) for q, r in zip(asked, replies)}
-    seconds = {kind: min(r.end - began for q, r in zip(asked, replies) if q.kind == kind) for kind in answers}
+    answers: dict[Kind, tuple[int, ...]] = {q.kind: tuple(r.tokens) for q, r in zip(asked, replies, strict=True)}
+    seconds = {kind: min(r.end - began for q, r in zip(asked, replies, strict=True) if q.kind == kind) for kind in answers}
     return Learned(answers, seconds)

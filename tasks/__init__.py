@@ -1,0 +1,1 @@
+"""The tasks: one outside system a file, thin over plain functions that know nothing of Prefect."""

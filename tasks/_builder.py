@@ -52,10 +52,9 @@ class Builder:
         """
         for program in ("buildah", "docker"):
             if wanted in ("auto", program) and _works(program):
-                return cls(program)  # type: ignore[arg-type]  # one of the two
-        raise NoBuilder(
-            f"no {'buildah or docker' if wanted == 'auto' else wanted} that works on this machine; install buildah, or give the target a ready image"
-        )
+                return cls(program)
+        what = "buildah or docker" if wanted == "auto" else wanted
+        raise NoBuilder(f"no {what} that works on this machine; install buildah, or give the target a ready image")
 
     def has(self, local: str) -> bool:
         """Whether the image is in the local store."""
@@ -156,4 +155,4 @@ def _tell(line: str, on_step: OnStep) -> None:
         on_step(int(step), int(steps), what)
 
 
-__all__ = ["CommandFailed", "Builder", "Kind", "NoBuilder", "content_key"]
+__all__ = ["Builder", "CommandFailed", "Kind", "NoBuilder", "content_key"]

@@ -38,7 +38,12 @@ def run(
     """
     # Not a session of its own: when the run's process group is ended, this ends with it.
     popen = subprocess.Popen(
-        argv, cwd=cwd, env=None if environment is None else dict(environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        argv,
+        cwd=cwd,
+        env=None if environment is None else dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     try:
         text = _follow(popen, argv, time.monotonic() + within_s, on_line)
@@ -59,7 +64,9 @@ def _follow(popen: subprocess.Popen[bytes], argv: Sequence[str], deadline: float
         ready.register(popen.stdout, selectors.EVENT_READ)
         while True:
             if time.monotonic() > deadline:
-                raise CommandFailed(f"{_name(argv)} was stopped at its deadline; it said last:\n{_last(b''.join(pieces).decode(errors='replace'))}")
+                raise CommandFailed(
+                    f"{_name(argv)} was stopped at its deadline; it said last:\n{_last(b''.join(pieces).decode(errors='replace'))}"
+                )
             if not ready.select(timeout=1.0):
                 continue
             piece = os.read(popen.stdout.fileno(), 65536)

@@ -26,7 +26,13 @@ def claim(lease: Object | None, owner: str, now: datetime, *, name: str, namespa
     What is written carries the resourceVersion that was read, so of two claims at once only one succeeds.
     """
     if lease is None:
-        return _held({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name, "namespace": namespace}}, owner, now, 0, now)
+        return _held(
+            {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name, "namespace": namespace}},
+            owner,
+            now,
+            0,
+            now,
+        )
     spec = lease.get("spec") or {}
     mine = spec.get("holderIdentity") == owner
     left = remaining_s(lease, now)

@@ -46,7 +46,11 @@ def trouble(pod: Object) -> str:
 def _container(status: Object) -> str:
     waiting = status.get("state", {}).get("waiting")
     ended = (status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated")) or {}
-    last = f" (ended before: {ended.get('reason')} {ended.get('exitCode')} {_line(ended.get('message'))})".rstrip() if ended.get("exitCode") else ""
+    last = (
+        f" (ended before: {ended.get('reason')} {ended.get('exitCode')} {_line(ended.get('message'))})".rstrip()
+        if ended.get("exitCode")
+        else ""
+    )
     if waiting:
         return f"{waiting.get('reason', 'waiting')} {_line(waiting.get('message'))}".strip() + last
     if "running" in status.get("state", {}) and not status.get("ready"):

@@ -34,7 +34,11 @@ def settled(ray_service: Object) -> bool:
 
 def pods_of(pods: Iterable[Object], cluster: str, node_type: str) -> list[Object]:
     """The cluster's pods of a type, oldest first."""
-    mine = [p for p in pods if p["metadata"].get("labels", {}).get("ray.io/cluster") == cluster and p["metadata"]["labels"].get(NODE_TYPE) == node_type]
+    mine = [
+        p
+        for p in pods
+        if p["metadata"].get("labels", {}).get("ray.io/cluster") == cluster and p["metadata"]["labels"].get(NODE_TYPE) == node_type
+    ]
     return sorted(mine, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
 
 

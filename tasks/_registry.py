@@ -11,8 +11,8 @@ from typing import Any
 import urllib3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from blocks.errors import Permanent, Transient
 from blocks.addresses import is_private
+from blocks.errors import Permanent, Transient
 
 TIMEOUT_S = 15.0
 _MANIFESTS = ", ".join(

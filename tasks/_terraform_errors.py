@@ -74,6 +74,10 @@ _PASSING = (
 """Parts of messages of failures that pass by themselves or when the same is tried again."""
 
 
+_TAKEN = ("already exists", "alreadyexists", "alreadyinuse", "resourceinuseexception")
+"""Parts of messages that say that the name is taken."""
+
+
 def failure(command: str, returncode: int, events: Sequence[Event], stderr: str) -> Exception:
     """The error that a terraform that ended with `returncode` stands for.
 
@@ -92,6 +96,11 @@ def failure(command: str, returncode: int, events: Sequence[Event], stderr: str)
         return PlanOutdated(f"{message}. Make a new plan and apply that.")
     if returncode < 0 or any(part in text.lower() for part in _PASSING):
         return TerraformUnsettled(f"{message}. Running it again goes on where this ended.")
+    if any(part in text.lower() for part in _TAKEN):
+        message += (
+            ". Something of that name exists that Terraform does not know: a run that was killed made it, or somebody else did. "
+            "Remove it, or make it known by terraform import"
+        )
     return TerraformFailed(message)
 
 

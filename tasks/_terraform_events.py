@@ -11,6 +11,9 @@ Event = dict[str, Any]
 
 _REAL_ACTIONS = ("create", "update", "delete", "replace")
 
+_TOLD = ("version", "apply_start", "apply_progress", "apply_complete", "apply_errored", "log")
+"""Events after which progress is told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -111,8 +114,9 @@ class Tracker:
         )
         if step is not None:
             step(event)
-        if event["type"] != "planned_change" and (step is not None or event["type"] in ("apply_progress", "log", "waiting", "version")):
-            self.on_progress(self.progress(str(event.get("@message", ""))))
+        if event["type"] in _TOLD:
+            # That something begins is seen in `current`; a note of it would only double the log.
+            self.on_progress(self.progress("" if event["type"] == "apply_start" else str(event.get("@message", ""))))
 
     def progress(self, note: str = "") -> Progress:
         """How far it is now."""

@@ -93,7 +93,9 @@ def check_dns(api: Api, within_s: float, on_look: Callable[[Pending], None]) -> 
     """The cluster's DNS has ready endpoints."""
 
     def probe() -> int | Pending:
-        slices = api.items("/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices", labelSelector="kubernetes.io/service-name=kube-dns")
+        slices = api.items(
+            "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices", labelSelector="kubernetes.io/service-name=kube-dns"
+        )
         ready = sum(bool(e.get("conditions", {}).get("ready")) for s in slices for e in s.get("endpoints") or ())
         return ready or Pending("no DNS pod is ready")
 
@@ -111,7 +113,11 @@ def check_redis(redis: Redis | None, service: Service) -> Check:
         reached = ping(redis)
     except PipelineError as error:
         return Check("Redis", "bad", str(error))
-    return Check("Redis", "ok", "TLS and AUTH") if reached else Check("Redis", "not checked", f"{redis.address} is not reachable from here; the head will tell")
+    return (
+        Check("Redis", "ok", "TLS and AUTH")
+        if reached
+        else Check("Redis", "not checked", f"{redis.address} is not reachable from here; the head will tell")
+    )
 
 
 def check_registry(target: Target, repository_url: str | None) -> Check:
@@ -139,7 +145,9 @@ def check_quota(target: Target, infrastructure: Infrastructure) -> Check:
     except (ClientError, BotoCoreError, KeyError, IndexError) as error:
         return Check("inf2 quota", "not checked", f"could not be read: {str(error)[:150]}")
     if needed > quota:
-        return Check("inf2 quota", "bad", f"{needed} vCPUs are needed, the quota is {quota:.0f}: ask for more in Service Quotas ({service}/{code})")
+        return Check(
+            "inf2 quota", "bad", f"{needed} vCPUs are needed, the quota is {quota:.0f}: ask for more in Service Quotas ({service}/{code})"
+        )
     return Check("inf2 quota", "ok", f"{needed} of {quota:.0f} vCPUs")
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from prefect import get_run_logger
 
 from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Service
+from blocks.target import NoSuchTarget
 from tasks import chat, journal, rayservice
 from tasks.aws import leftovers
 from tasks.journal import DrillRunning, Lock
@@ -56,7 +55,7 @@ def remove_workloads(api: Api, service: Service, progress: Progress) -> None:
     """
     for job in api.items(f"/apis/batch/v1/namespaces/{journal.NAMESPACE}/jobs"):
         journal.remove_load(api, job["metadata"]["name"])
-    with Observer(api, service) as observer, suppress(Permanent):
+    with Observer(api, service) as observer:
         api.delete(f"/apis/ray.io/v1/namespaces/{service.namespace}/rayservices/{service.name}")
         # They would drain for as long as a stream may take; nobody listens any more.
         for pod in observer.pods():
@@ -114,7 +113,7 @@ def sweep_drill(site: Site, service: Service, owner: str) -> list[str]:
     """
     try:
         api = site.api()
-    except (NoCluster, ClusterNotActive) as error:
+    except (NoSuchTarget, NoCluster, ClusterNotActive) as error:
         return [f"nothing to sweep: {error}"]
     done = []
     holder = Lock(api, service, owner).holder()
@@ -146,7 +145,7 @@ def audit(site: Site) -> None:
 
     def probe() -> bool | Pending:
         left = leftovers(session, site.infrastructure.name)
-        return Pending("; ".join(f"{item.service} {item.kind} {item.id}" for item in left)) if left else True
+        return Pending("; ".join(map(str, left))) if left else True
 
     try:
         Until("everything to be gone", probe, AUDIT_WITHIN_S, 5.0, progress.look).wait()

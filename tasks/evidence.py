@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,13 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from pydantic import BaseModel
 
 from blocks.parameters import Service
+from drills import archive, verdict
 from drills import evidence as evidences
-from drills import verdict
 from drills.definition import Drill
 from drills.evidence import Evidence
 from drills.observation import Observation, Versions
 from drills.verdict import Judgement
 from tasks import traffic
-from tasks._pods import running
 from tasks.aws import ensure_state_bucket, upload_folder
 from tasks.journal import Journal
 from tasks.kubernetes import Api
@@ -106,16 +104,18 @@ def config_of(site: Site, service: Service) -> dict[str, Any]:
 
 def write(folder: Path, found: Evidence, judgement: Judgement, notebook: Notebook) -> Result:
     """The evidence lies in the folder."""
-    evidences.write(folder, found, traffic.records_in(notebook.records))
+    archive.write(folder, found, traffic.records_in(notebook.records))
     notebook.records.unlink(missing_ok=True)  # records.jsonl has them now
     return Result(verdict=judgement.verdict, headline=judgement.headline, folder=folder)
 
 
 @step("judge", deadline_s=300)
-def judge(site: Site, service: Service, journal: Journal, drill: Drill, image: str, folder: Path, run_name: str, aborted: str = "") -> Result:
+def judge(
+    site: Site, service: Service, journal: Journal, drill: Drill, image: str, folder: Path, run_name: str, aborted: str = ""
+) -> Result:
     """The verdict, with its evidence written and shown."""
     api, notebook = site.api(), Notebook(raw_folder(folder, journal))
-    seen = observation(notebook, journal, versions(api, service, image or image_of(api, service)), aborted)
+    seen = observation(notebook, journal, versions(api, service, image), aborted)
     records = traffic.records_in(notebook.records)
     judgement = verdict.judge(drill, seen, records)
     found = evidences.of(drill, seen, records, judgement, target=site.target, run=run_name, config=config_of(site, service))
@@ -123,13 +123,6 @@ def judge(site: Site, service: Service, journal: Journal, drill: Drill, image: s
     _show(found, result)
     get_run_logger().info("verdict %s: %s", result.verdict, result.headline)
     return result
-
-
-def image_of(api: Api, service: Service) -> str:
-    """The image that the service's pods run; empty when none does."""
-    with Observer(api, service) as observer:
-        pods = [p for p in observer.pods() if running(p)]
-    return str(pods[0]["spec"]["containers"][0]["image"]) if pods else ""
 
 
 @step("keep evidence", deadline_s=300)
@@ -149,13 +142,12 @@ def keep_evidence(site: Site, folder: Path) -> str:
 def _show(found: Evidence, result: Result) -> None:
     reasons = "".join(f"- {reason}\n" for reason in found.why)
     files = "".join(f"- `{result.folder / name}`\n" for name in ("report.html", "evidence.json", "junit.xml", "records.jsonl"))
-    create_markdown_artifact(key="verdict", markdown=f"# {found.verdict}\n\n{found.headline}\n\n{reasons}\n{files}", description=found.headline)
+    create_markdown_artifact(
+        key="verdict", markdown=f"# {found.verdict}\n\n{found.headline}\n\n{reasons}\n{files}", description=found.headline
+    )
     table = [{"promise": s.name, "limit": str(s.target), "seen": str(s.actual), "kept": "yes" if s.passed else "NO"} for s in found.slos]
     if table:
         create_table_artifact(key="slos", table=table, description=f"{sum(s.passed for s in found.slos)} of {len(table)} kept")
-    create_link_artifact(key="report", link=(result.folder / "report.html").as_uri(), link_text="report.html", description="The drill in one picture")
-
-
-def remove_raw(folder: Path) -> None:
-    """The raw material is gone; the evidence stays."""
-    shutil.rmtree(folder / "raw", ignore_errors=True)
+    create_link_artifact(
+        key="report", link=(result.folder / "report.html").as_uri(), link_text="report.html", description="The drill in one picture"
+    )

@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Literal
 
 from prefect import get_run_logger
 from pydantic import BaseModel
 
-from blocks.errors import Permanent, Transient
+from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Service
 from drills.observation import Snapshot
 from tasks import _lease, manifests
@@ -146,6 +146,11 @@ def kept(lock: Lock, every_s: float = _lease.RENEW_EVERY_S) -> Iterator[Callable
         thread.join(timeout=5)
 
 
+def keeping(site: Site, service: Service, owner: str) -> AbstractContextManager[Callable[[], None]]:
+    """`kept` for the lock that the run took on a site."""
+    return kept(Lock(site.api(), service, owner))
+
+
 def read(api: Api, service: Service) -> Journal | None:
     """The service's last journal; None when there is none."""
     found = api.find(f"{_MAPS}/{_name(service)}")
@@ -172,8 +177,9 @@ def take_lock(site: Site, service: Service, owner: str, drill: str, now: float) 
     holder = lock.holder()
     try:
         Until("the drill lock", lock.take, _lease.DURATION_S + 15, 3, progress.look).wait()
-    except Permanent as error:
+    except TimedOut as error:
         raise DrillRunning(f"run {holder} drills {service.namespace}/{service.name}; wait for it, or cancel it ({error})") from error
+    progress.say(100, "nobody else drills this service")
     earlier = read(api, service)
     journal = earlier.follow(owner, drill, now) if earlier else Journal(owner=owner, drill=drill, started=now)
     if earlier and earlier.state == "open" and journal is not earlier:
@@ -197,6 +203,3 @@ def release_lock(site: Site, service: Service, owner: str) -> None:
 def remove_load(api: Api, name: str) -> bool:
     """The load Job and its pod are gone or going; False: there was none."""
     return api.delete(f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/{name}")
-
-
-__all__ = ["DrillRunning", "FaultNote", "Journal", "Lock", "LockLost", "kept", "read", "release_lock", "take_lock", "write", "Transient"]

@@ -1,11 +1,11 @@
 """The Kubernetes API: objects as plain dicts, server-side apply, the proxies into pods and services.
 
-    Permanent
-    └── Refused       the API server said no; `status` says how
-        ├── NotFound
-        └── Conflict  somebody else changed it, or a precondition did not hold
-    Transient
-    └── Unavailable   no answer, or one that is worth asking for again
+Permanent
+└── Refused       the API server said no; `status` says how
+    ├── NotFound
+    └── Conflict  somebody else changed it, or a precondition did not hold
+Transient
+└── Unavailable   no answer, or one that is worth asking for again
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 from prefect import get_run_logger
@@ -75,7 +76,7 @@ def watch_before(observer: Observer, load: traffic.Load, notebook: Notebook, dri
         steady_since = steady_since or snapshot.t
         held = snapshot.t - steady_since
         load.read_on(notebook.records)
-        tell(100 * held / drill.timing.before_s, f"steady for {held:.0f} of {drill.timing.before_s:.0f} s under load")
+        tell(99 * held / drill.timing.before_s, f"steady for {held:.0f} of {drill.timing.before_s:.0f} s under load")
         if held >= drill.timing.before_s:
             break
     if reasons := steady_state.judge_traffic(traffic.records_in(notebook.records), drill.load):
@@ -84,7 +85,14 @@ def watch_before(observer: Observer, load: traffic.Load, notebook: Notebook, dri
 
 
 def watch_recovery(
-    observer: Observer, load: traffic.Load, notebook: Notebook, drill: Drill, before: Snapshot, fault_at: float, check: Callable[[], None], tell: Tell
+    observer: Observer,
+    load: traffic.Load,
+    notebook: Notebook,
+    drill: Drill,
+    before: Snapshot,
+    fault_at: float,
+    check: Callable[[], None],
+    tell: Tell,
 ) -> float | None:
     """When the service had recovered, after having watched it for `after_s` more; None when it did not in time."""
     later = [s for s in notebook.snapshots() if s.t > fault_at]
@@ -106,10 +114,16 @@ def watch_recovery(
             if since > drill.timing.observe_timeout_s:
                 return None
             reasons = steady_state.not_recovered(before, snapshot.filled_from(before), drill)
-            tell(90 * since / drill.timing.observe_timeout_s, f"{since:.0f} s after the fault: {'; '.join(reasons) or 'must hold a little longer'}")
+            tell(
+                90 * since / drill.timing.observe_timeout_s,
+                f"{since:.0f} s after the fault: {'; '.join(reasons) or 'must hold a little longer'}",
+            )
         else:
             over = snapshot.t - recovered
-            tell(90 + 10 * over / drill.timing.after_s, f"recovered after {recovered - fault_at:.0f} s; watching on for {max(0, drill.timing.after_s - over):.0f} s")
+            tell(
+                90 + 9 * over / drill.timing.after_s,
+                f"recovered after {recovered - fault_at:.0f} s; watching on for {max(0, drill.timing.after_s - over):.0f} s",
+            )
             if over >= drill.timing.after_s:
                 return recovered
     raise AssertionError("looks has no end")
@@ -132,13 +146,15 @@ def kubernetes_events(api: Api, namespace: str, since: float) -> list[Event]:
             what = f"{event.get('reason', 'event')}"
             kind = "trouble" if event.get("type") == "Warning" else "note"
             detail = " ".join(event.get("message", "").split())[:300]
-            found.append(Event.model_validate({"t": at, "what": what, "kind": kind, "subject": event["involvedObject"].get("name", ""), "detail": detail}))
+            found.append(
+                Event.model_validate(
+                    {"t": at, "what": what, "kind": kind, "subject": event["involvedObject"].get("name", ""), "detail": detail}
+                )
+            )
     return sorted(found, key=lambda e: e.t)
 
 
 def _seconds(text: str) -> float:
-    from datetime import datetime
-
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
@@ -149,7 +165,7 @@ def _teller(key: str) -> Tell:
         if percent < 0:
             logger.info("%s", text)
         else:
-            progress.say(min(percent, 99), text)
+            progress.say(percent, text)
 
     return tell
 
@@ -163,20 +179,24 @@ def hold_steady(site: Site, service: Service, journal: Journal, drill: Drill, fo
     """
     if journal.fault is not None:
         return journal
-    api, notebook = site.api(), Notebook(folder)
+    api, notebook, tell = site.api(), Notebook(folder), _teller("steady-state")
     with Observer(api, service) as observer:
-        before = watch_before(observer, traffic.Load(api, journal.load_name), notebook, drill, _teller("steady-state"))
+        before = watch_before(observer, traffic.Load(api, journal.load_name), notebook, drill, tell)
+    tell(100, f"steady for {drill.timing.before_s:.0f} s under load")
     return journals.write(api, service, journal.model_copy(update={"before": before}))
 
 
 @step("observe recovery", deadline_s=5700)
 def observe_recovery(site: Site, service: Service, journal: Journal, drill: Drill, folder: Path, check: Callable[[], None]) -> float | None:
     """The service was watched until it had recovered and for a while longer, or until the time was over."""
-    assert journal.fault is not None and journal.before is not None, "the fault comes first"
-    api, notebook = site.api(), Notebook(folder)
+    assert journal.fault is not None, "the fault comes first"
+    assert journal.before is not None, "the fault is done in a steady state only"
+    api, notebook, tell = site.api(), Notebook(folder), _teller("recovery")
     with Observer(api, service) as observer:
         load = traffic.Load(api, journal.load_name)
-        return watch_recovery(observer, load, notebook, drill, journal.before, journal.fault.at, check, _teller("recovery"))
+        recovered = watch_recovery(observer, load, notebook, drill, journal.before, journal.fault.at, check, tell)
+    tell(100, "not recovered in time" if recovered is None else f"recovered after {recovered - journal.fault.at:.0f} s")
+    return recovered
 
 
 @step("collect records", deadline_s=900)
@@ -193,7 +213,10 @@ def collect_records(site: Site, service: Service, journal: Journal, drill: Drill
         status = traffic.drained(load, notebook.records, DRAIN_S + drill.load.patience_s, progress.look)
         notebook.add("load", status.model_dump())
     except Permanent as error:
-        notebook.add("event", Event(t=time.time(), what="the load could not be read to its end", kind="trouble", detail=str(error)[:500]).model_dump())
+        notebook.add(
+            "event",
+            Event(t=time.time(), what="the load could not be read to its end", kind="trouble", detail=str(error)[:500]).model_dump(),
+        )
         get_run_logger().warning("%s", error)
     for event in kubernetes_events(api, service.namespace, journal.started):
         notebook.add("event", event.model_dump())

@@ -53,7 +53,13 @@ class Observer:
         return self._snapshot(now, ray_service, pods, slices, serve, answer)
 
     def _snapshot(
-        self, now: float, ray_service: Object | None, pods: list[Object], slices: list[Object], serve: Future[Object | None], answer: Future[Answer] | None
+        self,
+        now: float,
+        ray_service: Object | None,
+        pods: list[Object],
+        slices: list[Object],
+        serve: Future[Object | None],
+        answer: Future[Answer] | None,
     ) -> Snapshot:
         cluster, told = seen.active_cluster(ray_service), serve.result()
         return Snapshot(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
@@ -43,7 +43,9 @@ def fault_tolerant(service: Service, redis: Redis | None) -> bool:
         NoRedis: it shall be, and there is none.
     """
     if service.gcs_fault_tolerance and redis is None:
-        raise NoRedis("gcs_fault_tolerance is on and there is no Redis: set enable_gcs_ha of the infrastructure, or give the target a redis")
+        raise NoRedis(
+            "gcs_fault_tolerance is on and there is no Redis: set enable_gcs_ha of the infrastructure, or give the target a redis"
+        )
     return redis is not None and service.gcs_fault_tolerance is not False
 
 
@@ -54,7 +56,9 @@ def render(service: Service, image: str, redis: Redis | None, hf_token: SecretSt
     (ray_service,) = manifests.load("rayservice", values)
     things = manifests.load("namespace", namespace)
     if redis is not None and fault_tolerant(service, redis):
-        things += manifests.load("redis", {**namespace, "redis_auth_token": redis.auth_token.get_secret_value(), "redis_ca_pem": redis.ca_pem})
+        things += manifests.load(
+            "redis", {**namespace, "redis_auth_token": redis.auth_token.get_secret_value(), "redis_ca_pem": redis.ca_pem}
+        )
         (fragment,) = manifests.load("gcs-fault-tolerance", {"redis_url": redis.url, "redis_ca_file": redis.ca_file})
         ray_service = manifests.merge(ray_service, fragment)
     if hf_token is not None:
@@ -115,7 +119,10 @@ def wait_until_serving(api: Api, service: Service, within_s: float, on_look: Cal
 def _warnings(api: Api, namespace: str, most: int = 6) -> str:
     found = api.items(f"/api/v1/namespaces/{namespace}/events", fieldSelector="type=Warning")
     found.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
-    lines = {f"\n  {e['involvedObject'].get('name', '')}: {e.get('reason', '')} {' '.join(e.get('message', '').split())[:200]}": None for e in found}
+    lines = {
+        f"\n  {e['involvedObject'].get('name', '')}: {e.get('reason', '')} {' '.join(e.get('message', '').split())[:200]}": None
+        for e in found
+    }
     return "\nKubernetes warns:" + "".join(list(lines)[-most:]) if lines else ""
 
 
@@ -131,7 +138,11 @@ def remove(api: Api, service: Service, within_s: float, on_look: Callable[[Pendi
             pods = observer.pods()
             here = observer.ray_service()
             clusters = api.items(f"/apis/ray.io/v1/namespaces/{service.namespace}/rayclusters")
-            left = [*(["RayService"] if here else []), *(f"RayCluster {c['metadata']['name']}" for c in clusters), *(p["metadata"]["name"] for p in pods)]
+            left = [
+                *(["RayService"] if here else []),
+                *(f"RayCluster {c['metadata']['name']}" for c in clusters),
+                *(p["metadata"]["name"] for p in pods),
+            ]
             return Pending(f"still there: {', '.join(left)}") if left else True
 
         if observer.ray_service():
@@ -139,16 +150,11 @@ def remove(api: Api, service: Service, within_s: float, on_look: Callable[[Pendi
         Until(f"RayService {service.namespace}/{service.name} to go", probe, within_s, LOOK_EVERY_S, on_look).wait()
 
 
-def applied(api: Api, things: Iterable[Object]) -> list[str]:
-    """All are as given; who else's changes were undone."""
-    return api.apply_all(things)
-
-
 @step("apply service", deadline_s=300)
 def apply_service(site: Site, service: Service, image: str, outputs: Outputs | None) -> bool:
     """The RayService and what it needs are in the cluster; returns whether with GCS fault tolerance."""
     redis = redis_of(site, outputs)
-    for said in applied(site.api(), render(service, image, redis, site.block.hf_token)):
+    for said in site.api().apply_all(render(service, image, redis, site.block.hf_token)):
         get_run_logger().warning("took back fields that somebody else had changed: %s", said)
     return fault_tolerant(service, redis)
 
@@ -176,6 +182,20 @@ def check_service(site: Site, service: Service) -> Snapshot:
     if isinstance(found, Pending):
         raise NotServing(f"{service.namespace}/{service.name}: {found.seen}")
     return found
+
+
+@step("find image", deadline_s=60)
+def find_image(site: Site, service: Service) -> str:
+    """The image that the service runs.
+
+    Raises:
+        NotServing: it does not run.
+    """
+    with Observer(site.api(), service) as observer:
+        pods = [pod for pod in observer.pods() if _pods.running(pod)]
+    if not pods:
+        raise NotServing(f"{service.namespace}/{service.name} has no running pod; deploy it first (deploy/main)")
+    return str(pods[0]["spec"]["containers"][0]["image"])
 
 
 def _described(snapshot: Snapshot, service: Service) -> str:

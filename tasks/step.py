@@ -26,17 +26,13 @@ def step(name: str, deadline_s: float, retries: int = 3) -> Callable[[Callable[P
         deadline_s: Of one try. It interrupts what runs, so tasks are called directly, on the main thread.
     """
 
-    def made(function: Callable[P, R]) -> Task[P, R]:
-        return task(
-            function,
-            name=name,
-            timeout_seconds=deadline_s,
-            retries=retries,
-            retry_delay_seconds=BACKOFF_S[: max(retries, 1)],
-            retry_jitter_factor=JITTER,
-            retry_condition_fn=worth_retrying,
-            cache_policy=NO_CACHE,
-            persist_result=False,
-        )
-
-    return made
+    return task(
+        name=name,
+        timeout_seconds=deadline_s,
+        retries=retries,
+        retry_delay_seconds=BACKOFF_S[: max(retries, 1)],
+        retry_jitter_factor=JITTER,
+        retry_condition_fn=worth_retrying,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )

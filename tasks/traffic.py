@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -221,8 +220,3 @@ def stop_load(site: Site, journal: Journal) -> None:
         remove_load(site.api(), journal.load_name)
     except NotFound:
         return
-
-
-def dump(status: LoadStatus) -> str:
-    """One line, for the notebook."""
-    return json.dumps(status.model_dump())

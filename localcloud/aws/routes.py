@@ -43,7 +43,7 @@ def _review(environ: WSGIEnvironment, start_response: StartResponse, cluster: st
     length = int(environ.get("CONTENT_LENGTH") or 0)
     try:
         asked = json.loads(environ["wsgi.input"].read(min(length, _MAX_BODY)))
-        token = asked["spec"]["token"]
+        token = str(asked["spec"]["token"])
     except (ValueError, KeyError, TypeError):
         return _json(start_response, {"error": "the body is not a TokenReview"}, HTTPStatus.BAD_REQUEST)
     return _json(start_response, identity.review(token, cluster, hosts))

@@ -22,6 +22,8 @@ class Service:
         """Tokens of a stream before it misbehaves."""
         self.asked: list[str] = []
         self.turn = 0
+        self.released = asyncio.Event()
+        """Ends a stream's "hold"."""
         self._never = asyncio.Event()
         self.url = ""
 
@@ -54,6 +56,8 @@ class Service:
         response = web.StreamResponse(headers={"Content-Type": sse.MEDIA_TYPE})
         await response.prepare(request)
         for n, token in enumerate(tokens):
+            if self.stream == "hold" and n == self.tokens_before:
+                await self.released.wait()
             if self.stream in ("stall", "drop", "error", "end") and n == self.tokens_before:
                 return await self._misbehave(request, response)
             await response.write(sse.encode({"token": token, "text": "é"}).encode())

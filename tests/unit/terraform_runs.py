@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from shutil import which
 
 import pytest
 from embedded_aws import EmbeddedAws
@@ -87,7 +90,32 @@ def locks(aws: EmbeddedAws, workspace: Workspace) -> list[str]:
     return [thing["Key"] for thing in listed.get("Contents", []) if thing["Key"].endswith(".tflock")]
 
 
-def in_proc(workspace: Workspace, file: str) -> str:
-    """A file of /proc of the terraform that is running; empty when it has just ended."""
-    found = [Path(f"/proc/{runner.pid}/{file}") for runner in workspace.records.all()]
-    return "".join(path.read_text() for path in found if path.exists())
+@dataclass(frozen=True)
+class Overheard:
+    """What the terraforms of a test were given."""
+
+    folder: Path
+
+    @property
+    def arguments(self) -> str:
+        """Every argument, one a line."""
+        return (self.folder / "arguments").read_text()
+
+    @property
+    def environment(self) -> str:
+        """Every variable, one a line."""
+        return (self.folder / "environment").read_text()
+
+
+@pytest.fixture
+def overheard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Overheard:
+    """From now on the terraform on the PATH writes down what it is given, and then is the real one."""
+    folder = tmp_path / "overheard"
+    folder.mkdir()
+    script = folder / "terraform"
+    script.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" >> {folder}/arguments\nenv >> {folder}/environment\nexec {which("terraform")} "$@"\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return Overheard(folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import urllib.error
+import urllib.request
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -126,6 +128,14 @@ def test_a_token_for_another_sts_is_refused(aws: EmbeddedAws, role: str) -> None
 
 def test_another_action_is_refused(aws: EmbeddedAws, role: str) -> None:
     assert "not GetCallerIdentity" in _refusal(aws, _token(aws, aws.assume(role), action="GetSessionToken"))
+
+
+def test_a_body_that_is_no_token_review_is_a_bad_request(aws: EmbeddedAws) -> None:
+    for body in (b"", b"[]", b"{}", b'{"spec": null}', b'{"spec": {}}', b"\xff"):
+        with pytest.raises(urllib.error.HTTPError) as error:
+            urllib.request.urlopen(f"{aws.endpoint.url}/localcloud/token-review/demo", body, timeout=10)
+        with error.value as answer:
+            assert answer.code == 400
 
 
 def test_garbage_is_refused(aws: EmbeddedAws, role: str) -> None:

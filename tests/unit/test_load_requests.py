@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from serving_service import Service, client, running
+from serving_service import client, running
 
 from serving.clock import Clock
 from serving.load_request import Question, Reply, ask
@@ -102,12 +102,3 @@ def test_the_sentence_reaches_the_service_whatever_is_in_it() -> None:
         return seen[0]
 
     assert asyncio.run(go()) == "a&b=ü?#%"
-
-
-def test_the_stand_in_counts_what_it_was_asked() -> None:
-    async def go() -> Service:
-        async with running() as service, client() as session:
-            await ask(session, Question("stream", service.url, "hello", 4), Clock())
-            return service
-
-    assert asyncio.run(go()).asked == ["stream"]

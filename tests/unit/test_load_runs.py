@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -100,7 +101,7 @@ def test_a_sender_that_stalls_makes_up_for_it_and_the_delay_counts_as_latency(tm
     async def go() -> None:
         async with started(tmp_path / "r", short_per_s=100, streams=0) as (_, load, run):
             before = load.sent
-            __import__("time").sleep(0.5)  # the whole event loop stands still
+            time.sleep(0.5)  # the whole event loop stands still
             await until(lambda: load.sent >= before + 50)
             load.stop()
             await run
@@ -114,21 +115,21 @@ def test_a_sender_that_stalls_makes_up_for_it_and_the_delay_counts_as_latency(tm
 
 def test_stop_sends_nothing_more_and_lets_live_requests_end(tmp_path: Path) -> None:
     async def go() -> tuple[int, Load]:
-        async with started(tmp_path / "r", patience=1.0, short_per_s=0, streams=2) as (service, load, run):
-            service.stream = "stall"
-            await until(lambda: "stream" in service.asked[8:])
+        async with started(tmp_path / "r", short_per_s=0, streams=2) as (service, load, run):
+            service.stream, asked = "hold", len(service.asked)
+            await until(lambda: len(service.asked) > asked)
             load.stop()
-            await until(lambda: load.state != "running")
-            at_stop, state = load.sent, load.state
-            assert state == "draining"
+            await until(lambda: load.state == "draining")
+            at_stop = load.sent
+            assert not run.done()
+            service.released.set()
             await run
             return at_stop, load
 
     at_stop, load = asyncio.run(go())
-    assert load.sent == at_stop
+    assert load.sent == at_stop == len(records_of(tmp_path / "r"))
     assert load.stopped is not None
-    assert len(records_of(tmp_path / "r")) == at_stop
-    assert "hung" in {r.outcome for r in records_of(tmp_path / "r")}
+    assert {r.outcome for r in records_of(tmp_path / "r")} == {"finished"}
 
 
 def test_an_answer_that_changes_later_is_wrong(tmp_path: Path) -> None:
@@ -198,15 +199,18 @@ def test_an_offset_where_no_record_begins_is_refused(tmp_path: Path, offset: int
 
 def test_a_load_is_watched_read_and_stopped_over_http(tmp_path: Path) -> None:
     async def go() -> tuple[dict[str, object], bytes, int]:
-        async with started(tmp_path / "r", short_per_s=50, streams=0) as (_, load, run), load_http.serve(load, 0) as port:
-            async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as api:
-                await until(lambda: (tmp_path / "r").stat().st_size > 0)
-                first = await (await api.get("/records")).read()
-                await (await api.post("/stop")).read()
-                await run
-                rest = await (await api.get("/records", params={"offset": str(len(first))})).read()
-                bad = (await api.get("/records?offset=many")).status
-                return await (await api.get("/status")).json(), first + rest, bad
+        async with (
+            started(tmp_path / "r", short_per_s=50, streams=0) as (_, load, run),
+            load_http.serve(load, 0) as port,
+            aiohttp.ClientSession(f"http://127.0.0.1:{port}") as api,
+        ):
+            await until(lambda: (tmp_path / "r").stat().st_size > 0)
+            first = await (await api.get("/records")).read()
+            await (await api.post("/stop")).read()
+            await run
+            rest = await (await api.get("/records", params={"offset": str(len(first))})).read()
+            bad = (await api.get("/records?offset=many")).status
+            return await (await api.get("/status")).json(), first + rest, bad
 
     status, body, bad = asyncio.run(go())
     assert body == (tmp_path / "r").read_bytes()

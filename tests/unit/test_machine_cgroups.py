@@ -87,7 +87,7 @@ def test_a_controller_that_kubelet_needs_and_cannot_have_is_an_error_that_names_
         raise OSError(16, "Device or resource busy")
 
     monkeypatch.setattr(Path, "write_text", refuse)
-    with pytest.raises(MachineError, match="memory controller.*busy"):
+    with pytest.raises(MachineError, match=r"memory controller.*busy"):
         cgroups.enable_controllers(tmp_path)
 
 

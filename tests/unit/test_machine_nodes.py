@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 
 import pytest
+import tomllib
 
 from localcloud import containerd, controlplane, kubeconfig, network, nodefs, settings
 from localcloud.kubelet import taint

@@ -17,9 +17,12 @@ from localcloud.box import RUNNER
 
 
 def start(tmp_path: Path, *, restart: bool, setup: list[list[str]] | None = None, fds: tuple[int, ...] = (), **services: str) -> Any:
+    def log(name: str) -> str:
+        return str(tmp_path / f"{name}.log")
+
     specification = {
         "setup": setup or [],
-        "services": [{"name": name, "argv": ["sh", "-c", script], "log": str(tmp_path / f"{name}.log")} for name, script in services.items()],
+        "services": [{"name": name, "argv": ["sh", "-c", script], "log": log(name)} for name, script in services.items()],
         "restart": restart,
         "fds": list(fds[:1]),
     }
@@ -29,9 +32,7 @@ def start(tmp_path: Path, *, restart: bool, setup: list[list[str]] | None = None
 
 
 def test_without_restart_the_first_service_that_ends_ends_the_box_with_its_code(tmp_path: Path) -> None:
-    box = start(tmp_path, restart=False, long="sleep 60 & echo $! > long.pid; wait", short="exit 7")
-    assert box.wait(10) == 7
-    subprocess.run(["pkill", "-P", str(box.pid)], check=False)
+    assert start(tmp_path, restart=False, long="sleep 3", short="exit 7").wait(10) == 7
 
 
 def test_a_service_killed_by_a_signal_gives_the_code_that_a_shell_gives(tmp_path: Path) -> None:

@@ -86,6 +86,12 @@ def test_what_does_not_pass_is_not_tried_again_and_says_where_it_was() -> None:
     assert str(error) == "terraform apply ended with 1: aws_eks_cluster.this: creating EKS Cluster (AccessDenied: not allowed)"
 
 
+def test_a_name_that_is_taken_says_who_may_have_it() -> None:
+    error = failure("apply", 1, [_error("creating IAM Role", "EntityAlreadyExists: Role with name x already exists.")], "")
+    assert isinstance(error, TerraformFailed)
+    assert "terraform import" in str(error)
+
+
 def test_a_warning_is_not_the_reason() -> None:
     warning = {"type": "diagnostic", "diagnostic": {"severity": "warning", "summary": "Deprecated: throttling"}}
     assert isinstance(failure("plan", 1, [warning], "a crash"), TerraformFailed)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from embedded_aws import EmbeddedAws
-from terraform_runs import in_proc, locks
+from terraform_runs import Overheard, locks
 
 from tasks import terraform
 from tasks.terraform import Progress, Workspace
@@ -66,22 +66,17 @@ def test_without_a_terraform_it_says_what_to_do(workspace: Workspace, monkeypatc
         terraform.plan(workspace, {})
 
 
-def test_a_secret_is_in_no_file_that_stays_and_on_no_command_line(workspace: Workspace) -> None:
+def test_a_secret_is_in_no_file_that_stays_and_on_no_command_line(workspace: Workspace, overheard: Overheard) -> None:
     secret = "correct-horse-battery-staple"
-    lines: list[str] = []
-
-    def look(_: Progress) -> None:
-        lines.append(in_proc(workspace, "cmdline"))
-
-    terraform.plan(workspace, {"secret": secret}, on_progress=look)
-    assert "-var-file=" in "".join(lines)
-    terraform.apply(workspace, on_progress=look)
+    terraform.plan(workspace, {"secret": secret})
+    terraform.apply(workspace)
     terraform.output(workspace)
     kept = [path for path in workspace.home.rglob("*") if path.is_file()]
     assert kept
     assert [path for path in kept if secret.encode() in path.read_bytes()] == []
-    assert secret not in "".join(lines)
-    assert workspace.environment["AWS_SECRET_ACCESS_KEY"] not in repr(workspace)
+    assert "-var-file=" in overheard.arguments
+    assert secret not in overheard.arguments + overheard.environment
+    assert workspace.environment["AWS_SECRET_ACCESS_KEY"] not in overheard.arguments + repr(workspace)
 
 
 def test_only_we_can_read_the_saved_plan_and_what_terraform_printed(workspace: Workspace) -> None:
@@ -90,18 +85,22 @@ def test_only_we_can_read_the_saved_plan_and_what_terraform_printed(workspace: W
     assert {stat.S_IMODE((workspace.home / name).stat().st_mode) for name in ("saved.tfplan", "plan.log", "plan.log.err")} == {0o600}
 
 
-def test_terraform_sees_no_more_of_our_environment_than_it_needs(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terraform_sees_no_more_of_our_environment_than_it_needs(
+    workspace: Workspace, overheard: Overheard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setenv("AWS_PROFILE", "somebody-elses")
-    seen: list[str] = []
+    terraform.plan(workspace, {})
+    assert f"AWS_ENDPOINT_URL={workspace.environment['AWS_ENDPOINT_URL']}\n" in overheard.environment
+    assert "hf_secret" not in overheard.environment
+    assert "AWS_PROFILE" not in overheard.environment
 
-    def look(_: Progress) -> None:
-        seen.append(in_proc(workspace, "environ"))
 
-    terraform.plan(workspace, {}, on_progress=look)
-    assert "AWS_ENDPOINT_URL=" in "".join(seen)
-    assert "hf_secret" not in "".join(seen)
-    assert "AWS_PROFILE" not in "".join(seen)
+def test_the_endpoint_is_asked_past_any_proxy(workspace: Workspace, overheard: Overheard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "example.org")
+    terraform.plan(workspace, {})
+    assert "NO_PROXY=example.org,127.0.0.1\n" in overheard.environment
 
 
 def test_a_deadline_stops_terraform_and_frees_the_lock(workspace: Workspace, aws: EmbeddedAws) -> None:

@@ -1,0 +1,41 @@
+"""One drill on a service that runs."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.client.schemas import State
+
+from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
+from drills.definition import Load, Slos, Timing
+from flows import stages
+from flows.hooks import ask_for_sweep
+
+
+@flow(name="drill", on_failure=[ask_for_sweep], on_cancellation=[ask_for_sweep], on_crashed=[ask_for_sweep])
+def drill(
+    target: str,
+    infrastructure: Infrastructure = INFRASTRUCTURE,
+    service: Service = SERVICE,
+    drill: str = "head-pod",
+    timing: Timing | None = None,
+    load: Load | None = None,
+    slos: Slos | None = None,
+) -> State:
+    """Break something under load, watch the recovery, judge. Completed means that the verdict is "passed".
+
+    Args:
+        target: Name of the saved leeward-target block to work on.
+        infrastructure: What Terraform made.
+        service: What runs there.
+        drill: Name of a drill in the catalogue, such as head-pod or head-pod-forced.
+        timing: Other durations than the drill's own.
+        load: Another load than the drill's own.
+        slos: Other promises than the drill's own.
+    """
+    run = stages.Run.current()
+    definition = stages.drill_of(drill, service, timing, load, slos)
+    site = stages.site_of(target, infrastructure, service)
+    with stages.bundled(site, service, run):
+        result = stages.drill(site, service, definition, run)
+        stages.keep(site, service, result)
+    return stages.ending(result)

@@ -1,0 +1,59 @@
+"""Everything, from nothing to a verdict and back to nothing."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.client.schemas import State
+from prefect.states import Failed
+
+from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
+from drills.definition import Load, Slos, Timing
+from flows import stages
+from flows.hooks import ask_for_sweep
+
+
+@flow(name="lifecycle", on_failure=[ask_for_sweep], on_cancellation=[ask_for_sweep], on_crashed=[ask_for_sweep])
+def lifecycle(
+    target: str,
+    infrastructure: Infrastructure = INFRASTRUCTURE,
+    service: Service = SERVICE,
+    drill: str = "head-pod",
+    timing: Timing | None = None,
+    load: Load | None = None,
+    slos: Slos | None = None,
+    approved: bool = False,
+    keep: bool = False,
+) -> State:
+    """Provision, verify, deploy, drill and clean up. Completed means that the verdict is "passed".
+
+    A failed verdict is a result: it is cleaned up after, and the evidence is kept. An error keeps the infrastructure,
+    so that the run can be retried.
+
+    Args:
+        target: Name of the saved leeward-target block to work on.
+        infrastructure: What Terraform makes.
+        service: What is deployed.
+        drill: Name of a drill in the catalogue, such as head-pod or head-pod-forced.
+        timing: Other durations than the drill's own.
+        load: Another load than the drill's own.
+        slos: Other promises than the drill's own.
+        approved: That Terraform's plan was looked at and may be carried out. Not needed where the target approves by itself.
+        keep: Leave everything up at the end.
+    """
+    run = stages.Run.current()
+    definition = stages.drill_of(drill, service, timing, load, slos)
+    site = stages.site_of(target, infrastructure, service)
+    try:
+        with stages.bundled(site, service, run):
+            planned = stages.plan(site, approved)
+            building = stages.start_building(site)
+            outputs = stages.apply(site, planned)
+            stages.verify(site, service, outputs)
+            stages.deploy(site, service, outputs, building)
+            result = stages.drill(site, service, definition, run)
+            stages.keep(site, service, result)
+            if not keep:
+                stages.cleanup(site, service, run)
+    except stages.NotApproved as reason:
+        return Failed(name="NotApproved", message=str(reason))
+    return stages.ending(result)

@@ -1,0 +1,250 @@
+"""The stages that the flows are made of: plain functions that call tasks, so that a retry knows one run and no sub-runs.
+
+Terraform, and whatever else is long, is called directly, on the main thread, where a cancellation and a deadline reach
+it. Only what may be left behind is submitted: building images while AWS is waited for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from prefect import get_run_logger, tags
+from prefect.client.orchestration import get_client
+from prefect.client.schemas import State
+from prefect.exceptions import ObjectNotFound
+from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from blocks.errors import Permanent
+from blocks.parameters import Infrastructure, Service
+from drills.definition import Drill, Load, Slos, Timing, UnknownDrill
+from tasks.addons import install_kuberay
+from tasks.chat import deploy_chat
+from tasks.checks import check_cluster, check_quotas
+from tasks.cleanup import audit, remove_service, sweep_drill
+from tasks.debug import collect_debug
+from tasks.evidence import Result, folder_for, judge, keep_evidence, raw_folder
+from tasks.faults import inject_fault, known
+from tasks.images import ImageRefs, build_images, publish_images
+from tasks.journal import Journal, keeping, release_lock, take_lock
+from tasks.observation import NotSteady, collect_records, hold_steady, observe_recovery
+from tasks.rayservice import apply_service, check_service, find_image, wait_for_service
+from tasks.site import Site
+from tasks.terraform import (
+    Outputs,
+    PlanSummary,
+    apply_infrastructure,
+    destroy_infrastructure,
+    infrastructure_outputs,
+    plan_infrastructure,
+)
+from tasks.traffic import start_load, stop_load
+
+
+class NotApproved(Permanent):
+    """The plan needs a person's approval."""
+
+
+class BadParameters(Permanent):
+    """The parameters do not fit together, or not the target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """This flow run."""
+
+    id: str
+    name: str
+
+    @classmethod
+    def current(cls) -> Run:
+        """The run that is going on."""
+        return cls(str(flow_run.id), str(flow_run.name))
+
+    @property
+    def folder(self) -> Path:
+        """Where its evidence lies."""
+        return folder_for(self.name, self.id)
+
+
+def site_of(target: str, infrastructure: Infrastructure, service: Service | None = None) -> Site:
+    """The site, once everything that can be refused has been looked at.
+
+    Raises:
+        NoSuchTarget: no such target is saved.
+        BadParameters: the service needs more nodes than there will be.
+    """
+    site = Site(target=target, infrastructure=infrastructure)
+    nodes = infrastructure.inf2_nodes.count
+    if site.block.provisioned and service is not None and service.workers > nodes:
+        raise BadParameters(f"{service.workers} workers need as many inf2 nodes, and inf2_nodes.count is {nodes}")
+    if site.block.provisioned and service is not None and service.gcs_fault_tolerance and not infrastructure.enable_gcs_ha:
+        raise BadParameters("gcs_fault_tolerance of the service needs enable_gcs_ha of the infrastructure")
+    return site
+
+
+def drill_of(name: str, service: Service, timing: Timing | None, load: Load | None, slos: Slos | None) -> Drill:
+    """The drill by its name, with what was changed, for a service of that size.
+
+    Raises:
+        BadParameters: there is no such drill, or nobody can do its fault.
+    """
+    try:
+        drill = Drill.named(name, timing=timing, load=load, slos=slos)
+    except UnknownDrill as error:
+        raise BadParameters(str(error)) from error
+    known(drill.fault)
+    least = {"min_endpoints": service.workers, "min_replicas": service.workers, "min_nodes": service.workers}
+    return drill.model_copy(update={"steady_state": drill.steady_state.model_copy(update=least)})
+
+
+def plan(site: Site, approved: bool) -> PlanSummary | None:
+    """What Terraform will do, shown and approved; None where it has nothing to do with the cluster.
+
+    Raises:
+        NotApproved: a person has to look first. Nothing was made that costs money.
+    """
+    target = site.block
+    if not target.provisioned:
+        return None
+    with tags("stage:provision"):
+        check_quotas(site)
+        planned = plan_infrastructure(target, site.infrastructure)
+    if not (planned.empty or approved or target.auto_approve):
+        raise NotApproved(
+            f"Terraform plans {planned}; nothing was made. Look at the artifact terraform-plan-{site.infrastructure.name} of this run, "
+            "then run it again with approved=true"
+        )
+    return planned
+
+
+def apply(site: Site, planned: PlanSummary | None) -> Outputs | None:
+    """The infrastructure is as planned."""
+    if planned is None:
+        return None
+    with tags("stage:provision"):
+        return apply_infrastructure(site.block, site.infrastructure, planned)
+
+
+def outputs_of(site: Site) -> Outputs | None:
+    """What an earlier provisioning made; None where Terraform has nothing to do with the cluster."""
+    return infrastructure_outputs(site.block, site.infrastructure) if site.block.provisioned else None
+
+
+def start_building(site: Site) -> PrefectFuture[str]:
+    """The images are being built, in the background."""
+    with tags("stage:deploy"):
+        return build_images.submit(site)
+
+
+def verify(site: Site, service: Service, outputs: Outputs | None) -> None:
+    """The cluster can take the service."""
+    with tags("stage:verify"):
+        check_cluster(site, service, outputs)
+
+
+def deploy(site: Site, service: Service, outputs: Outputs | None, building: PrefectFuture[str] | None = None) -> ImageRefs:
+    """The service serves, and the chat answers."""
+    with tags("stage:deploy"):
+        operator = install_kuberay.submit(site)
+        if building is not None:
+            building.result()
+        images = publish_images(site, outputs.serving_repository_url if outputs else None)
+        operator.result()
+        apply_service(site, service, images.serving, outputs)
+        chat = deploy_chat.submit(site, service, images.chat) if service.chat and images.chat else None
+        wait_for_service(site, service)
+        if chat is not None:
+            chat.result()
+    return images
+
+
+def drill(site: Site, service: Service, definition: Drill, run: Run) -> Result:
+    """The drill was done and judged; whatever happened, its load is gone and its lock free."""
+    with tags("stage:drill"):
+        check_service(site, service)
+        image = find_image(site, service)
+        journal = take_lock(site, service, run.id, definition.name, time.time())
+        aborted = ""
+        with keeping(site, service, run.id) as check:
+            try:
+                start_load(site, service, journal, image, definition)
+                try:
+                    journal = break_it(site, service, definition, journal, raw_folder(run.folder, journal))
+                    observe_recovery(site, service, journal, definition, raw_folder(run.folder, journal), check)
+                except NotSteady as reason:
+                    aborted = str(reason)
+                collect_records(site, service, journal, definition, raw_folder(run.folder, journal))
+            finally:
+                stop_load(site, journal)
+                release_lock(site, service, run.id)
+        return judge(site, service, journal, definition, image, run.folder, run.name, aborted)
+
+
+def break_it(site: Site, service: Service, definition: Drill, journal: Journal, folder: Path) -> Journal:
+    """The fault is in, after a steady state; a run that is tried again goes on from what its journal says."""
+    hold_steady(site, service, journal, definition, folder)
+    return inject_fault(site, service, definition)
+
+
+def sweep(site: Site, service: Service, owner: str) -> list[str]:
+    """Nothing of the owner's drill is left in the cluster, unless that run goes on."""
+    with tags("stage:sweep"):
+        if owner and still_going(owner):
+            get_run_logger().info("run %s goes on; nothing is swept", owner)
+            return []
+        return sweep_drill(site, service, owner)
+
+
+def still_going(owner: str) -> bool:
+    """Whether that flow run has not ended."""
+    with get_client(sync_client=True) as client:
+        try:
+            state = client.read_flow_run(UUID(owner)).state
+        except (ObjectNotFound, ValueError):
+            return False
+    return state is not None and not state.is_final() and not state.is_cancelling()
+
+
+def cleanup(site: Site, service: Service, run: Run) -> None:
+    """Nothing is left but the bucket with state and evidence."""
+    with tags("stage:cleanup"):
+        remove_service(site, service, run.id)
+        if site.block.provisioned:
+            destroy_infrastructure(site.block, site.infrastructure)
+        audit(site)
+
+
+def keep(site: Site, service: Service, result: Result) -> None:
+    """The evidence is kept where the cluster's end does not reach it; with a debug bundle unless the drill passed."""
+    with tags("stage:drill"):
+        if not result.passed:
+            collect_debug(site, service, result.folder)
+        keep_evidence(site, result.folder)
+
+
+def ending(result: Result) -> State[Result]:
+    """The state of a run by its drill's verdict."""
+    if result.passed:
+        return Completed(message=result.headline, data=result)
+    return Failed(name="VerdictFailed", message=f"{result.verdict}: {result.headline} See {result.folder}/report.html")
+
+
+@contextmanager
+def bundled(site: Site, service: Service, run: Run) -> Iterator[None]:
+    """An error on the way leaves a debug bundle, and the infrastructure as it is, for a retry."""
+    try:
+        yield
+    except NotApproved:
+        raise
+    except Exception:
+        with tags("stage:debug"):
+            folder = collect_debug(site, service, run.folder)
+        get_run_logger().error("the infrastructure is kept for a retry; what was seen lies in %s", folder)
+        raise

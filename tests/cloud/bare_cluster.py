@@ -1,0 +1,157 @@
+"""A cluster of the embedded EKS made by hand, call by call, without Terraform: for tests of the machine behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import io
+import json
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from localcloud import paths, settings
+
+Aws = Callable[[str], Any]
+NAME = "bare"
+NODE_GROUPS: dict[str, dict[str, Any]] = {
+    "core": {"instanceTypes": ["m5.large"]},
+    "inf2": {
+        "instanceTypes": ["inf2.8xlarge"],
+        "taints": [{"key": "aws.amazon.com/neuron", "value": "true", "effect": "NO_SCHEDULE"}],
+    },
+}
+_APPLETS = ("cat", "httpd", "id", "nslookup", "sh", "sleep", "true", "wget")
+_FAST = {"Delay": 1, "MaxAttempts": 120}
+
+
+@contextlib.contextmanager
+def subnets(aws: Aws, block: str = "10.30") -> Iterator[list[str]]:
+    """A network with a subnet in each of two zones."""
+    ec2 = aws("ec2")
+    vpc = ec2.create_vpc(CidrBlock=f"{block}.0.0/16")["Vpc"]["VpcId"]
+    made = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"{block}.{number}.0/24", AvailabilityZone=zone)["Subnet"]["SubnetId"]
+        for number, zone in enumerate(settings.AVAILABILITY_ZONES[:2])
+    ]
+    try:
+        yield made
+    finally:
+        for subnet in made:
+            ec2.delete_subnet(SubnetId=subnet)
+        ec2.delete_vpc(VpcId=vpc)
+
+
+@contextlib.contextmanager
+def _role(aws: Aws, service: str) -> Iterator[str]:
+    name = f"bare-{service}"
+    statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": f"{service}.amazonaws.com"}}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    yield aws("iam").create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    aws("iam").delete_role(RoleName=name)
+
+
+@contextlib.contextmanager
+def running(aws: Aws) -> Iterator[str]:
+    """The cluster's name: ACTIVE, two nodes of each of NODE_GROUPS, CoreDNS. Afterwards nothing of it is left."""
+    eks = aws("eks")
+    with subnets(aws) as networks, _role(aws, "eks") as own, _role(aws, "ec2") as nodes:
+        eks.create_cluster(name=NAME, version="1.35", roleArn=own, resourcesVpcConfig={"subnetIds": networks})
+        try:
+            eks.get_waiter("cluster_active").wait(name=NAME, WaiterConfig=_FAST)
+            for group, settings_of in NODE_GROUPS.items():
+                create_nodes(aws, group, nodes, networks, 2, labels={"pool": group}, **settings_of)
+            for group in NODE_GROUPS:
+                eks.get_waiter("nodegroup_active").wait(clusterName=NAME, nodegroupName=group, WaiterConfig=_FAST)
+            eks.create_addon(clusterName=NAME, addonName="coredns")
+            eks.get_waiter("addon_active").wait(clusterName=NAME, addonName="coredns", WaiterConfig=_FAST)
+            yield NAME
+        finally:
+            _delete(eks)
+
+
+def create_nodes(aws: Aws, group: str, role: str, networks: list[str], count: int, **more: Any) -> None:
+    """The node group is being made."""
+    size = {"minSize": count, "maxSize": count, "desiredSize": count}
+    aws("eks").create_nodegroup(clusterName=NAME, nodegroupName=group, nodeRole=role, subnets=networks, scalingConfig=size, **more)
+
+
+def delete_nodes(eks: Any, group: str) -> None:
+    """The node group is gone."""
+    eks.delete_nodegroup(clusterName=NAME, nodegroupName=group)
+    eks.get_waiter("nodegroup_deleted").wait(clusterName=NAME, nodegroupName=group, WaiterConfig=_FAST)
+
+
+def _delete(eks: Any) -> None:
+    for group in eks.list_nodegroups(clusterName=NAME)["nodegroups"]:
+        delete_nodes(eks, group)
+    eks.delete_cluster(name=NAME)
+    eks.get_waiter("cluster_deleted").wait(name=NAME, WaiterConfig=_FAST)
+
+
+def kubectl(*arguments: str, stdin: str | None = None, user: str = "machine") -> str:
+    """What kubectl writes, as the holder of a client certificate of the cluster; AssertionError with its words when it fails."""
+    pki = paths.DATA_DIR / "cluster" / "pki"
+    identity = ["--client-certificate", f"{pki}/{user}.crt", "--client-key", f"{pki}/{user}.key"]
+    server = ["--server", settings.API_SERVER_URL, "--certificate-authority", f"{pki}/ca.crt", "--kubeconfig", "/dev/null"]
+    argv = [f"{paths.DATA_DIR}/bin/kubectl", *server, *identity, "--cache-dir", str(paths.DATA_DIR / "kubectl"), *arguments]
+    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, errors="replace", timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def push_busybox() -> str:
+    """The reference of an image, in the cloud's registry, that is busybox under the names of _APPLETS in /bin."""
+    layer = _layer()
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+        }
+    ).encode()
+    kind = "application/vnd.oci.image"
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": f"{kind}.manifest.v1+json",
+        "config": _upload(config, f"{kind}.config.v1+json"),
+        "layers": [_upload(layer, f"{kind}.layer.v1.tar")],
+    }
+    _registry("PUT", "/v2/busybox/manifests/1", json.dumps(manifest).encode(), f"{kind}.manifest.v1+json")
+    return f"{settings.REGISTRY}/busybox:1"
+
+
+def _layer() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.add(Path("/bin/busybox").resolve(), "bin/busybox")
+        for name in _APPLETS:
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+    return buffer.getvalue()
+
+
+def _upload(content: bytes, kind: str) -> dict[str, Any]:
+    """The content's descriptor, once it is in the registry."""
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    place = _registry("POST", "/v2/busybox/blobs/uploads/", b"", "")
+    path = place.partition(settings.REGISTRY)[2]
+    _registry("PUT", f"{path}{'&' if '?' in path else '?'}digest={digest}", content, "application/octet-stream")
+    return {"mediaType": kind, "digest": digest, "size": len(content)}
+
+
+def _registry(method: str, path: str, body: bytes, kind: str) -> str:
+    """The location that the registry answers with."""
+    connection = http.client.HTTPConnection(settings.REGISTRY_HOST, settings.REGISTRY_PORT, timeout=10)
+    try:
+        connection.request(method, path, body, {"Content-Type": kind} if kind else {})
+        response = connection.getresponse()
+        assert response.status in (201, 202), f"{method} {path}: {response.status} {response.read()[:300]!r}"
+        return response.headers.get("Location", "")
+    finally:
+        connection.close()

@@ -1,0 +1,154 @@
+"""The cloud comes up whole, goes whole, and whoever dies at whatever moment leaves nothing behind.
+
+Each test starts and ends with no cloud on the machine, so they run before the session's own cloud is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from localcloud import cgroups, leftovers, paths, settings, state
+
+LOCALCLOUD = [sys.executable, "-m", "localcloud"]
+pytestmark = pytest.mark.usefixtures("no_cloud")
+
+
+def localcloud(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*LOCALCLOUD, *arguments], capture_output=True, text=True, timeout=240, check=False)
+
+
+@pytest.fixture
+def no_cloud(alone: None) -> Iterator[None]:
+    assert localcloud("down").returncode == 0
+    yield
+    assert localcloud("down").returncode == 0
+
+
+@pytest.fixture
+def up(no_cloud: None) -> None:
+    done = localcloud("up")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def coming_up(no_cloud: None) -> Iterator[subprocess.Popen[str]]:
+    """An `up` whose cloud has processes already and is not up yet."""
+    process = subprocess.Popen([*LOCALCLOUD, "up"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    eventually(lambda: bool(cgroups.processes()), "the first process of the cloud")
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def eventually(holds: object, what: str, within: float = 10.0) -> None:
+    deadline = time.monotonic() + within
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < deadline, f"not within {within} s: {what}"
+        time.sleep(0.05)
+
+
+def commands() -> dict[int, str]:
+    """The cloud's processes as the host sees them."""
+    found = {}
+    for pid in cgroups.processes():
+        try:
+            found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def one(beginning: str) -> int:
+    """The cloud's one process whose command line has this in it, the outermost if there are several."""
+    return min(pid for pid, command in commands().items() if beginning in command)
+
+
+def test_up_answers_and_down_leaves_nothing(up: None) -> None:
+    assert state.unhealthy() is None
+    down = localcloud("down")
+    assert down.returncode == 0, down.stdout
+    assert leftovers.find() == []
+    assert not paths.DATA_DIR.exists()
+
+
+def test_a_second_up_is_refused_and_the_first_lives_on(up: None) -> None:
+    second = localcloud("up")
+    assert second.returncode == 1
+    assert "room for one" in second.stderr
+    assert state.unhealthy() is None
+
+
+def test_status_tells_a_cloud_from_none(up: None) -> None:
+    told = json.loads(localcloud("status", "--json").stdout)
+    assert told["up"]
+    assert told["memory_bytes"] > 10**7
+    localcloud("down")
+    none = localcloud("status", "--json")
+    assert (none.returncode, json.loads(none.stdout)["up"]) == (1, False)
+
+
+def test_clients_get_what_they_need_and_nobody_else_can_read_it(up: None) -> None:
+    environment = json.loads(localcloud("env", "--json").stdout)
+    assert environment["endpoint_url"] == settings.AWS_ENDPOINT_URL
+    assert "BEGIN CERTIFICATE" in environment["redis_ca_pem"]
+    assert Path(environment["base_image"]).is_file()
+    assert state.ENVIRONMENT.stat().st_mode & 0o777 == 0o600
+    assert paths.DATA_DIR.stat().st_mode & 0o777 == 0o700
+    secret = environment["secret_access_key"]
+    assert f"export AWS_SECRET_ACCESS_KEY={secret}" in localcloud("env").stdout
+    assert not [command for command in commands().values() if secret in command]
+    assert not [log for log in state.LOGS.iterdir() if secret in log.read_text(errors="replace")]
+
+
+def test_without_a_cloud_there_is_no_environment() -> None:
+    done = localcloud("env")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "python -m localcloud up" in done.stderr
+
+
+@pytest.mark.parametrize("victim", ["unshare --pid", "localcloud supervise"])
+def test_killed_at_its_head_the_cloud_is_gone_whole_and_status_removes_its_files(up: None, victim: str) -> None:
+    os.kill(one(victim), signal.SIGKILL)
+    eventually(lambda: not cgroups.processes(), "the end of every process")
+    eventually(lambda: not Path("/sys/class/net", settings.UPLINK).exists(), "the end of the uplink")
+    told = json.loads(localcloud("status", "--json").stdout)
+    assert told["left"] == []
+    assert leftovers.find() == []
+    assert (leftovers.CRASH_LOGS / "supervisor.log").exists(), "the logs of a cloud that died are kept"
+
+
+def test_after_a_kill_up_works_again_at_once(up: None) -> None:
+    os.kill(one("localcloud supervise"), signal.SIGKILL)
+    eventually(lambda: not cgroups.processes(), "the end of every process")
+    again = localcloud("up")
+    assert again.returncode == 0, again.stderr
+    assert "removing what a cloud that died left" in again.stdout
+
+
+def test_an_up_that_is_killed_takes_its_half_made_cloud_along(coming_up: subprocess.Popen[str]) -> None:
+    coming_up.kill()
+    eventually(lambda: not cgroups.processes(), "the end of every process", within=30)
+    assert localcloud("down").returncode == 0
+    assert leftovers.find() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_up_that_is_interrupted_leaves_nothing(coming_up: subprocess.Popen[str], number: signal.Signals) -> None:
+    coming_up.send_signal(number)
+    assert coming_up.wait(30) == 130
+    assert leftovers.find() == []
+
+
+def test_a_down_during_up_wins(coming_up: subprocess.Popen[str]) -> None:
+    assert localcloud("down").returncode == 0
+    assert coming_up.wait(30) == 1
+    assert leftovers.find() == []

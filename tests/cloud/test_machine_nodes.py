@@ -1,0 +1,216 @@
+"""Nodes and the network of a running cluster: two core and two inf2 nodes, CoreDNS installed."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import bare_cluster
+import pytest
+from bare_cluster import Aws, kubectl
+
+from localcloud import cgroups, paths, settings
+
+pytestmark = pytest.mark.usefixtures("cluster")
+PATIENCE = "90s"
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, labels: {{app: {name}}}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  tolerations: [{{operator: Exists}}]
+  nodeSelector: {selector}
+  containers:
+    - name: main
+      image: {image}
+      command: [httpd, -f, -p, "8080", -h, /bin]
+      securityContext: {{runAsUser: 1000, runAsNonRoot: true}}
+      resources: {resources}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec: {{selector: {{app: {name}}}, ports: [{{port: 80, targetPort: 8080}}]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(cloud: object, aws: Aws) -> Iterator[str]:
+    """Made for this file, and gone after it."""
+    with bare_cluster.running(aws) as name:
+        yield name
+    assert not (paths.DATA_DIR / "cluster").exists()
+    assert not list((paths.DATA_DIR / "nodes").iterdir())
+
+
+@pytest.fixture(scope="module")
+def busybox(cluster: str) -> str:
+    """An image that nodes can pull."""
+    return bare_cluster.push_busybox()
+
+
+@pytest.fixture
+def pod(busybox: str) -> Iterator[Callable[..., str]]:
+    """Runs a pod that serves its /bin over HTTP, behind a service of its name; returns the name."""
+    made = []
+
+    def run(name: str, selector: dict[str, str] | None = None, resources: dict[str, Any] | None = None) -> str:
+        made.append(name)
+        text = POD.format(name=name, image=busybox, selector=json.dumps(selector or {}), resources=json.dumps(resources or {}))
+        kubectl("apply", "-f", "-", stdin=text)
+        kubectl("wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={PATIENCE}")
+        return name
+
+    yield run
+    for name in made:
+        kubectl("delete", "pod,service", name, "--ignore-not-found", "--wait=false")
+
+
+def nodes() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(kubectl("get", "nodes", "-o", "json"))["items"]
+    return found
+
+
+def status_of(host: str, path: str, *, port: int = 80) -> int | str:
+    """The HTTP status, or what came instead."""
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except OSError as error:
+        return str(error)
+    finally:
+        connection.close()
+
+
+def eventually(look: Callable[[], object], wanted: object, within: float = 30.0) -> None:
+    deadline = time.monotonic() + within
+    while (seen := look()) != wanted:
+        assert time.monotonic() < deadline, f"wanted {wanted!r}, last saw {seen!r}"
+        time.sleep(0.2)
+
+
+def test_only_real_nodes_are_there_and_each_is_an_instance_of_its_zone() -> None:
+    found = nodes()
+    assert len(found) == 4
+    for node in found:
+        zone = node["metadata"]["labels"]["topology.kubernetes.io/zone"]
+        assert node["spec"]["providerID"].startswith(f"aws:///{zone}/i-")
+
+
+def test_inf2_nodes_alone_advertise_neuron_chips_and_are_tainted() -> None:
+    for node in nodes():
+        inf2 = node["metadata"]["labels"]["node.kubernetes.io/instance-type"].startswith("inf2")
+        capacity = node["status"]["allocatable"]
+        assert (capacity.get("aws.amazon.com/neuron"), capacity.get("aws.amazon.com/neuroncore")) == (("1", "2") if inf2 else (None, None))
+        assert any(taint["key"] == "aws.amazon.com/neuron" for taint in node["spec"].get("taints", [])) == inf2
+
+
+def test_a_pod_that_asks_for_a_chip_runs_on_an_inf2_node(pod: Callable[..., str]) -> None:
+    name = pod("chip", resources={"limits": {"aws.amazon.com/neuron": 1}})
+    node = kubectl("get", "pod", name, "-o", "jsonpath={.spec.nodeName}")
+    assert "inf2" in kubectl("get", "node", node, "-o", r"jsonpath={.metadata.labels.node\.kubernetes\.io/instance-type}")
+
+
+def test_pods_find_services_by_name_on_other_nodes(pod: Callable[..., str]) -> None:
+    server, client = pod("server", {"pool": "inf2"}), pod("client", {"pool": "core"})
+    assert kubectl("exec", client, "--", "wget", "-qO", "/dev/null", f"http://{server}.default.svc.cluster.local/busybox") == ""
+    found = kubectl("exec", client, "--", "nslookup", "kubernetes.default.svc.cluster.local")
+    assert "172.20.0.1" in found
+
+
+def test_the_host_reaches_services_and_pods(pod: Callable[..., str]) -> None:
+    name = pod("reached")
+    service = kubectl("get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
+    eventually(lambda: status_of(service, "/busybox"), 200, within=5)
+    assert status_of(kubectl("get", "pod", name, "-o", "jsonpath={.status.podIP}"), "/busybox", port=8080) == 200
+
+
+def test_pods_reach_the_aws_endpoint_by_the_address_that_the_host_uses(pod: Callable[..., str]) -> None:
+    assert "ok" in kubectl("exec", pod("asking"), "--", "wget", "-qO-", f"{settings.AWS_ENDPOINT_URL}/localcloud/health")
+
+
+def test_the_api_server_reaches_into_pods(pod: Callable[..., str]) -> None:
+    name = pod("inside")
+    assert kubectl("exec", name, "--", "id", "-u").strip() == "1000"
+    assert "ELF" in kubectl("get", "--raw", f"/api/v1/namespaces/default/pods/{name}:8080/proxy/busybox")[:16]
+    kubectl("logs", name)
+
+
+def test_strangers_are_refused_by_api_server_and_kubelet() -> None:
+    address = nodes()[0]["status"]["addresses"][0]["address"]
+    for host, port, path, refused in (
+        (settings.API_SERVER_HOST, settings.API_SERVER_PORT, "/api/v1/nodes", 403),
+        (address, 10250, "/pods", 401),
+    ):
+        connection = http.client.HTTPSConnection(host, port, timeout=5, context=ssl._create_unverified_context())
+        connection.request("GET", path)
+        assert connection.getresponse().status == refused
+        connection.close()
+
+
+def test_a_node_may_not_speak_for_another() -> None:
+    first, second = nodes()[:2]
+    user = f"kubelet-{first['spec']['providerID'].rpartition('/')[2]}"
+    kubectl("annotate", "node", first["metadata"]["name"], "a=b", user=user)
+    with pytest.raises(AssertionError, match="only its own Node object"):
+        kubectl("annotate", "node", second["metadata"]["name"], "a=b", user=user)
+
+
+def test_a_kubelet_that_dies_comes_back_and_so_do_its_chips() -> None:
+    node = next(node for node in nodes() if "inf2" in node["metadata"]["labels"]["node.kubernetes.io/instance-type"])
+    name, instance = node["metadata"]["name"], node["spec"]["providerID"].rpartition("/")[2]
+    group = cgroups.processes(f"{cgroups.TREE}/node-{instance}")
+    kubelet = next(pid for pid in group if comm(pid) == "kubelet")
+    os.kill(kubelet, signal.SIGKILL)
+
+    def seen() -> tuple[bool, str]:
+        now = json.loads(kubectl("get", "node", name, "-o", "json"))["status"]
+        fresh = [p for p in cgroups.processes(f"{cgroups.TREE}/node-{instance}") if p != kubelet and comm(p) == "kubelet"]
+        return bool(fresh), now["allocatable"].get("aws.amazon.com/neuron", "0")
+
+    eventually(seen, (True, "1"))
+    time.sleep(5)  # the new kubelet resets what it does not know, and is corrected
+    eventually(seen, (True, "1"))
+
+
+def comm(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def test_an_instance_that_is_terminated_takes_its_pods_along_and_leaves_nothing(
+    cluster: str, pod: Callable[..., str], aws: Aws
+) -> None:
+    eks = aws("eks")
+    like = eks.describe_nodegroup(clusterName=cluster, nodegroupName="core")["nodegroup"]
+    bare_cluster.create_nodes(aws, "brief", like["nodeRole"], like["subnets"], 1, labels={"brief": "true"})
+    eks.get_waiter("nodegroup_active").wait(clusterName=cluster, nodegroupName="brief", WaiterConfig={"Delay": 1, "MaxAttempts": 90})
+    pod("doomed", {"brief": "true"})
+    node = next(node for node in nodes() if node["metadata"]["labels"].get("brief"))
+    instance = node["spec"]["providerID"].rpartition("/")[2]
+    assert cgroups.processes(f"{cgroups.TREE}/node-{instance}")
+    aws("ec2").terminate_instances(InstanceIds=[instance])
+    eventually(lambda: node["metadata"]["name"] in kubectl("get", "nodes", "-o", "name"), False)
+    eventually(lambda: "doomed" in kubectl("get", "pods", "-o", "name"), False)
+    eventually(lambda: cgroups.folders(f"{cgroups.TREE}/node-{instance}"), [])
+    assert not (paths.DATA_DIR / "nodes" / instance).exists()
+    bare_cluster.delete_nodes(eks, "brief")
+
+
+def test_nodes_write_nothing_to_the_machine_but_the_clouds_folder(pod: Callable[..., str]) -> None:
+    before = time.time()
+    kubectl("exec", pod("writer"), "--", "true")
+    for place in ("/var/lib/cni", "/var/lib/kubelet", "/var/log/pods", "/var/log/containers", "/usr/libexec/kubernetes"):
+        assert not Path(place).exists() or Path(place).stat().st_mtime < before, place
+    assert Path("/proc/sys/kernel/panic").read_text().strip() != "10", "kubelet's wish for the kernel reached the machine"

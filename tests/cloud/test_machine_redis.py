@@ -1,0 +1,167 @@
+"""Replication groups are real Redis servers, reached as on AWS: TLS, AUTH, an address that follows the primary."""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import bare_cluster
+import pytest
+
+from localcloud import cgroups, settings
+from localcloud.resp import Connection, RedisError
+
+GROUP = "leeward-test"
+
+
+class Group:
+    """A replication group and how a client reaches it."""
+
+    def __init__(self, elasticache: Any, ca: Path, token: str | None) -> None:
+        self.elasticache, self.ca, self.token = elasticache, ca, token
+
+    def describe(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.elasticache.describe_replication_groups(ReplicationGroupId=GROUP)["ReplicationGroups"][0]
+        return found
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 60
+        while (status := self.describe()["Status"]) != "available":
+            assert status in ("creating", "modifying"), status
+            assert time.monotonic() < deadline, status
+            time.sleep(0.1)
+
+    def address(self, which: str = "PrimaryEndpoint") -> str:
+        return str(self.describe()["NodeGroups"][0][which]["Address"])
+
+    def connect(self, which: str = "PrimaryEndpoint") -> Connection:
+        tls = ssl.create_default_context(cafile=str(self.ca)) if self.token else None
+        return Connection(self.address(which), settings.REDIS_PORT, tls=tls, password=self.token)
+
+
+@pytest.fixture(scope="module")
+def subnets(cloud: object, aws: bare_cluster.Aws) -> Iterator[list[str]]:
+    with bare_cluster.subnets(aws, "10.31") as made:
+        yield made
+
+
+@pytest.fixture
+def make(aws: bare_cluster.Aws, cloud: Any, subnets: list[str], tmp_path: Path) -> Iterator[Callable[..., Group]]:
+    """Makes the replication group; it is deleted afterwards."""
+    elasticache = aws("elasticache")
+    ca = tmp_path / "ca.pem"
+    ca.write_text(cloud.endpoint["redis_ca_pem"])
+    elasticache.create_cache_subnet_group(CacheSubnetGroupName=GROUP, CacheSubnetGroupDescription="test", SubnetIds=subnets)
+
+    def create(*, members: int = 2, tls: bool = True) -> Group:
+        token = secrets.token_hex(16) if tls else None
+        elasticache.create_replication_group(
+            ReplicationGroupId=GROUP,
+            ReplicationGroupDescription="test",
+            Engine="redis",
+            CacheNodeType="cache.t4g.small",
+            NumCacheClusters=members,
+            AutomaticFailoverEnabled=members > 1,
+            CacheSubnetGroupName=GROUP,
+            TransitEncryptionEnabled=tls,
+            **({"AuthToken": token} if token else {}),
+        )
+        group = Group(elasticache, ca, token)
+        group.wait()
+        return group
+
+    yield create
+    elasticache.delete_replication_group(ReplicationGroupId=GROUP)
+    deadline = time.monotonic() + 30
+    while any(g["ReplicationGroupId"] == GROUP for g in elasticache.describe_replication_groups()["ReplicationGroups"]):
+        assert time.monotonic() < deadline, "the group was not deleted"
+        time.sleep(0.1)
+    elasticache.delete_cache_subnet_group(CacheSubnetGroupName=GROUP)
+    assert not [pid for pid in cgroups.processes() if Path(f"/proc/{pid}/comm").read_text().strip() == "redis-server"]
+
+
+def test_what_the_primary_is_told_the_reader_knows(make: Callable[..., Group]) -> None:
+    group = make()
+    with group.connect() as primary:
+        primary.call("SET", "k", "v")
+        assert primary.call("WAIT", "1", "2000") == 1
+    with group.connect("ReaderEndpoint") as reader:
+        assert reader.call("GET", "k") == "v"
+        with pytest.raises(RedisError, match="READONLY"):
+            reader.call("SET", "k", "w")
+
+
+def test_redis_cli_gets_in_with_tls_and_token_only(make: Callable[..., Group]) -> None:
+    group = make()
+    argv = ["redis-cli", "-h", group.address()]
+    tls = ["--tls", "--cacert", str(group.ca)]
+
+    def ping(*arguments: str, token: str | None = None) -> str:
+        environment = {"PATH": "/usr/bin:/bin", **({"REDISCLI_AUTH": token} if token else {})}
+        done = subprocess.run([*argv, *arguments, "ping"], capture_output=True, text=True, timeout=10, env=environment, check=False)
+        return done.stdout + done.stderr
+
+    assert "PONG" in ping(*tls, token=group.token)
+    assert "NOAUTH" in ping(*tls)
+    assert "PONG" not in ping(token=group.token)
+
+
+def test_after_a_failover_the_same_address_takes_writes_and_keeps_the_data(make: Callable[..., Group]) -> None:
+    group = make()
+    address = group.address()
+    for turn in range(2):
+        with group.connect() as primary:
+            primary.call("SET", f"k{turn}", "v")
+            assert primary.call("WAIT", "1", "5000") == 1
+        group.elasticache.test_failover(ReplicationGroupId=GROUP, NodeGroupId="0001")
+        group.wait()
+        assert group.address() == address
+        with group.connect() as primary:
+            assert [primary.call("GET", f"k{n}") for n in range(turn + 1)] == ["v"] * (turn + 1)
+            role = primary.call("ROLE")
+            assert isinstance(role, list)
+            assert role[0] == "master"
+            assert primary.call("WAIT", "1", "5000") == 1, "the old primary follows the new one"
+
+
+def test_a_failover_cuts_the_connections_to_the_old_primary(make: Callable[..., Group]) -> None:
+    group = make()
+    with group.connect() as old:
+        assert old.call("PING") == "PONG"
+        group.elasticache.test_failover(ReplicationGroupId=GROUP, NodeGroupId="0001")
+        group.wait()
+        with pytest.raises((OSError, RedisError)):
+            old.call("SET", "k", "v")
+
+
+def test_a_rotated_token_is_in_force_and_the_old_one_is_not(make: Callable[..., Group]) -> None:
+    group = make()
+    old, group.token = group.token, secrets.token_hex(16)
+    group.elasticache.modify_replication_group(
+        ReplicationGroupId=GROUP, AuthToken=group.token, AuthTokenUpdateStrategy="SET", ApplyImmediately=True
+    )
+    group.wait()
+    with group.connect() as connection:
+        assert connection.call("PING") == "PONG"
+    group.token = old
+    with pytest.raises(RedisError, match="WRONGPASS"):
+        group.connect()
+
+
+def test_the_token_is_on_no_command_line(make: Callable[..., Group]) -> None:
+    group = make()
+    assert group.token
+    lines = [Path(f"/proc/{pid}/cmdline").read_bytes().decode() for pid in cgroups.processes() if Path(f"/proc/{pid}").exists()]
+    assert any("redis-server" in line for line in lines)
+    assert not [line for line in lines if group.token in line]
+
+
+def test_one_member_without_tls_is_primary_and_reader(make: Callable[..., Group]) -> None:
+    group = make(members=1, tls=False)
+    with group.connect() as primary:
+        assert primary.call("SET", "k", "v") == "OK"

@@ -1,0 +1,58 @@
+"""EKS tokens: of the form that EKS takes, bound to one cluster, renewed in time."""
+
+from __future__ import annotations
+
+import base64
+from urllib.parse import parse_qs, urlsplit
+
+import boto3
+
+from blocks.eks_token import REFRESH_AFTER_S, FreshToken, token
+
+
+def presigned(cluster: str = "leeward", endpoint: str | None = None) -> str:
+    session = boto3.Session(aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="secret", region_name="us-west-2")
+    made = token(session._session, cluster, "us-west-2", endpoint)
+    assert made.startswith("k8s-aws-v1.")
+    body = made.removeprefix("k8s-aws-v1.")
+    assert "=" not in body
+    return base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)).decode()
+
+
+def test_a_token_is_a_presigned_get_caller_identity_of_the_region() -> None:
+    url = urlsplit(presigned())
+    query = parse_qs(url.query)
+    assert url.hostname == "sts.us-west-2.amazonaws.com"
+    assert query["Action"] == ["GetCallerIdentity"]
+    assert query["X-Amz-Expires"] == ["60"]
+    assert query["X-Amz-Credential"][0].endswith("/us-west-2/sts/aws4_request")
+
+
+def test_the_cluster_is_part_of_what_is_signed() -> None:
+    query = parse_qs(urlsplit(presigned()).query)
+    assert query["X-Amz-SignedHeaders"] == ["host;x-k8s-aws-id"]
+    assert presigned("one").split("X-Amz-Signature=")[1] != presigned("two").split("X-Amz-Signature=")[1]
+
+
+def test_a_custom_endpoint_is_what_the_request_is_signed_for() -> None:
+    assert presigned(endpoint="http://10.213.0.2:4566/").startswith("http://10.213.0.2:4566/?Action=")
+
+
+def test_the_secret_is_not_in_the_token() -> None:
+    assert "secret" not in presigned()
+
+
+def test_a_token_is_kept_until_it_is_too_old_and_then_made_anew() -> None:
+    now, made = [0.0], []
+
+    def make() -> str:
+        made.append(now[0])
+        return f"token {len(made)}"
+
+    fresh = FreshToken(make, clock=lambda: now[0])
+    assert [fresh(), fresh()] == ["token 1", "token 1"]
+    now[0] = REFRESH_AFTER_S - 1
+    assert fresh() == "token 1"
+    now[0] = REFRESH_AFTER_S + 1
+    assert fresh() == "token 2"
+    assert REFRESH_AFTER_S < 15 * 60

@@ -1,0 +1,328 @@
+"""The manifests keep the rules that a service must keep to survive; the reasons stand in the manifests themselves."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serving.settings import Settings
+from tasks import manifests
+
+Object = dict[str, Any]
+
+VALUES: dict[str, dict[str, Any]] = {
+    "namespace": {"namespace": "mistral"},
+    "redis": {"namespace": "mistral", "redis_auth_token": "t", "redis_ca_pem": "PEM"},
+    "gcs-fault-tolerance": {"redis_url": "rediss://10.0.0.9:6379", "redis_ca_file": "/etc/leeward/redis/ca.crt"},
+    "hf-token": {"namespace": "mistral", "hf_token": "t"},
+    "rayservice": {"service_name": "mistral", "namespace": "mistral", "image": "r/x@sha256:1", "workers": 2},
+    "disruption": {"namespace": "mistral", "workers_min_available": 1},
+    "chat": {"namespace": "chat", "chat_image": "r/x@sha256:2", "service_url": "http://s:8000"},
+    "load-job": {
+        "namespace": "leeward-load",
+        "load_name": "load-1",
+        "image": "r/x@sha256:1",
+        "load_args": ["--url", "http://s:8000"],
+        "load_deadline_s": 1800,
+    },
+    "kuberay-operator": {"namespace": "kuberay-system", "operator_image": "quay.io/kuberay/operator:v1.6.0"},
+}
+FRAGMENTS = {"gcs-fault-tolerance"}
+
+
+def documents(name: str) -> list[Object]:
+    return manifests.load(name, VALUES[name])
+
+
+def all_objects() -> Iterator[Object]:
+    return itertools.chain.from_iterable(documents(name) for name in VALUES if name not in FRAGMENTS)
+
+
+def ray_service(*, fault_tolerant: bool = True) -> Object:
+    (service,) = documents("rayservice")
+    if fault_tolerant:
+        service = manifests.merge(service, documents("gcs-fault-tolerance")[0])
+    return service
+
+
+def head(service: Object) -> Object:
+    return service["spec"]["rayClusterConfig"]["headGroupSpec"]
+
+
+def workers(service: Object) -> Object:
+    (group,) = service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    return group
+
+
+def pod(group: Object) -> Object:
+    return group["template"]["spec"]
+
+
+def env(group: Object) -> dict[str, Any]:
+    (container,) = pod(group)["containers"]
+    return {item["name"]: item.get("value", item.get("valueFrom")) for item in container["env"]}
+
+
+def deployment(service: Object) -> Object:
+    ((application,),) = (service["spec"]["serveConfigV2"]["applications"],)
+    ((one,),) = (application["deployments"],)
+    return one
+
+
+def pods() -> Iterator[tuple[str, Object]]:
+    """Every pod template of ours, by name."""
+    service = ray_service()
+    yield "head", head(service)["template"]
+    yield "worker", workers(service)["template"]
+    for thing in all_objects():
+        if thing["kind"] in ("Deployment", "Job"):
+            yield thing["metadata"]["name"], thing["spec"]["template"]
+
+
+def test_every_file_is_tested_here() -> None:
+    assert {file.stem for file in manifests.MANIFESTS.glob("*.yaml")} == set(VALUES)
+
+
+def test_every_placeholder_is_a_whole_scalar_and_documented() -> None:
+    readme = (manifests.MANIFESTS / "README.md").read_text(encoding="utf-8")
+    for file in manifests.MANIFESTS.glob("*.yaml"):
+        for scalar in _scalars(list(yaml.safe_load_all(file.read_text(encoding="utf-8")))):
+            if "${" in str(scalar):
+                found = re.fullmatch(r"\$\{([a-z_]+)\}", str(scalar))
+                assert found, f"{file.name}: {scalar!r} is not a whole placeholder"
+                assert f"`{found[1]}`" in readme, f"{found[1]} is missing from manifests/README.md"
+
+
+def test_every_object_is_marked_as_ours() -> None:
+    for thing in all_objects():
+        assert thing["metadata"]["labels"]["app.kubernetes.io/part-of"] == "leeward", thing["metadata"]["name"]
+
+
+@pytest.mark.parametrize(("name", "template"), list(pods()))
+def test_every_pod_passes_the_restricted_policy_and_has_no_token(name: str, template: Object) -> None:
+    spec = template["spec"]
+    assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    for container in spec["containers"]:
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+    assert name == "kuberay-operator" or spec["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize(("name", "template"), list(pods()))
+def test_every_container_says_what_it_needs_and_none_is_throttled(name: str, template: Object) -> None:
+    for container in template["spec"]["containers"]:
+        assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+        assert "memory" in container["resources"]["limits"]
+        assert "cpu" not in container["resources"]["limits"]
+
+
+def test_namespaces_enforce_the_restricted_policy() -> None:
+    (namespace,) = documents("namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_the_head_takes_no_work_and_no_traffic() -> None:
+    service = ray_service()
+    assert head(service)["rayStartParams"]["num-cpus"] == "0"
+    assert service["spec"]["excludeHeadPodFromServeSvc"] is True
+    assert pod(head(service))["nodeSelector"] == {"leeward.dev/pool": "core"}
+
+
+def test_a_dead_head_makes_room_for_the_next_one_soon() -> None:
+    spec = pod(head(ray_service()))
+    assert spec["terminationGracePeriodSeconds"] <= 10
+    keys = {t["key"]: t["tolerationSeconds"] for t in spec["tolerations"] if t["effect"] == "NoExecute"}
+    assert keys.keys() == {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"}
+    assert max(keys.values()) <= 30
+
+
+def test_a_worker_outlasts_the_head_and_its_restart() -> None:
+    service = ray_service()
+    name, default_s, restart_s = "RAY_gcs_rpc_server_reconnect_timeout_s", 60.0, 120.0
+    heads = float(env(head(service)).get(name, default_s))
+    assert float(env(workers(service))[name]) > heads + restart_s
+
+
+def test_replicas_are_on_as_many_nodes_as_there_are_workers() -> None:
+    service = ray_service()
+    group = workers(service)
+    assert group["replicas"] == group["minReplicas"] == group["maxReplicas"] == deployment(service)["num_replicas"] == 2
+    assert deployment(service)["max_replicas_per_node"] == 1
+    (rule,) = pod(group)["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert rule["topologyKey"] == "kubernetes.io/hostname"
+    assert rule["labelSelector"]["matchLabels"].items() <= group["template"]["metadata"]["labels"].items()
+
+
+def test_a_replica_fills_the_chip_of_its_worker() -> None:
+    service = ray_service()
+    group = workers(service)
+    (container,) = pod(group)["containers"]
+    asked = container["resources"]
+    assert asked["requests"]["aws.amazon.com/neuron"] == asked["limits"]["aws.amazon.com/neuron"] == 1
+    cores = json.loads(json.loads(group["rayStartParams"]["resources"]))["neuron_cores"]
+    assert deployment(service)["ray_actor_options"]["resources"] == {"neuron_cores": cores} == {"neuron_cores": 2}
+    assert {"key": "aws.amazon.com/neuron", "operator": "Exists", "effect": "NoSchedule"} in pod(group)["tolerations"]
+    assert pod(group)["nodeSelector"] == {"leeward.dev/pool": "inf2"}
+
+
+def test_the_load_of_a_drill_fits_what_one_surviving_replica_takes() -> None:
+    streams, short_per_s, patience_s = 8, 10, 1.0
+    assert deployment(ray_service())["max_ongoing_requests"] >= streams * 2 + short_per_s * patience_s
+    assert deployment(ray_service())["max_queued_requests"] > 0
+
+
+def test_the_longest_stream_fits_every_step_of_a_shutdown() -> None:
+    service = ray_service()
+    given = {key: str(value) for key, value in env(workers(service)).items() if key.startswith("LEEWARD_")}
+    longest = Settings.from_env(given).longest_stream_s
+    graceful = deployment(service)["graceful_shutdown_timeout_s"]
+    drain = float(env(workers(service))["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
+    assert longest < graceful < drain < pod(workers(service))["terminationGracePeriodSeconds"]
+
+
+def test_workers_weigh_more_than_a_starting_head_and_no_less_than_the_witness() -> None:
+    service = ray_service()
+    shares = {name: _cores(t["spec"]["containers"][0]["resources"]["requests"]["cpu"]) for name, t in pods()}
+    assert shares["worker"] >= 4 * shares["head"]
+    assert shares["load-1"] > shares["head"]
+    assert shares["worker"] <= int(workers(service)["rayStartParams"]["num-cpus"])
+
+
+def test_workers_are_ready_by_their_proxy_and_alive_by_their_raylet() -> None:
+    (container,) = pod(workers(ray_service()))["containers"]
+    assert container["readinessProbe"]["httpGet"] == {"path": "/-/healthz", "port": 8000}
+    assert container["livenessProbe"]["httpGet"]["path"] == "/api/healthz"
+    assert container["readinessProbe"]["failureThreshold"] > 1
+
+
+def test_nobody_evicts_a_worker_or_the_head_for_order() -> None:
+    service = ray_service()
+    for group in (head(service), workers(service)):
+        notes = group["template"]["metadata"]["annotations"]
+        assert notes["karpenter.sh/do-not-disrupt"] == "true"
+        assert notes["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+
+
+def test_the_disruption_budget_counts_workers_in_whole_numbers() -> None:
+    (budget,) = documents("disruption")
+    assert type(budget["spec"]["minAvailable"]) is int
+    labels = workers(ray_service())["template"]["metadata"]["labels"]
+    assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_nothing_is_set_that_kuberay_refuses_or_ignores() -> None:
+    service = ray_service()
+    assert "headService" not in head(service)
+    assert not {"serviceUnhealthySecondThreshold", "deploymentUnhealthySecondThreshold"} & service["spec"].keys()
+    assert "ray.io/ft-enabled" not in service["metadata"].get("annotations", {})
+    assert not {"RAY_REDIS_ADDRESS", "REDIS_PASSWORD"} & env(head(service)).keys()
+
+
+def test_ray_is_of_one_version_in_the_cluster_and_in_the_image() -> None:
+    service = ray_service()
+    version = service["spec"]["rayClusterConfig"]["rayVersion"]
+    images = {pod(group)["containers"][0]["image"] for group in (head(service), workers(service))}
+    assert len(images) == 1
+    for name in ("requirements.txt", "requirements-chat.txt"):
+        lines = (Path(__file__).parents[2] / "serving/images" / name).read_text(encoding="utf-8").splitlines()
+        assert f"ray=={version} \\" in lines
+
+
+def test_usage_statistics_are_off() -> None:
+    service = ray_service()
+    assert env(head(service))["RAY_USAGE_STATS_ENABLED"] == env(workers(service))["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_gcs_state_is_kept_in_redis_over_tls_with_a_password_from_a_secret() -> None:
+    service = ray_service()
+    options = service["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"]
+    assert options["redisAddress"].startswith("rediss://")
+    (secret, ca) = documents("redis")
+    reference = options["redisPassword"]["valueFrom"]["secretKeyRef"]
+    assert (reference["name"], [reference["key"]]) == (secret["metadata"]["name"], list(secret["stringData"]))
+    assert "externalStorageNamespace" not in options
+    assert env(head(service))["RAY_REDIS_CA_CERT"] == "/etc/leeward/redis/ca.crt"
+    mounts = {m["name"]: m["mountPath"] for m in pod(head(service))["containers"][0]["volumeMounts"]}
+    volumes = {v["name"]: v for v in pod(head(service))["volumes"]}
+    assert (mounts["redis-ca"], volumes["redis-ca"]["configMap"]["name"]) == ("/etc/leeward/redis", ca["metadata"]["name"])
+    assert list(ca["data"]) == ["ca.crt"]
+
+
+def test_without_fault_tolerance_only_the_head_differs_and_knows_of_no_redis() -> None:
+    plain, tolerant = ray_service(fault_tolerant=False), ray_service()
+    assert "redis" not in json.dumps(plain)
+    assert workers(plain) == workers(tolerant)
+    assert plain["spec"]["serveConfigV2"] == tolerant["spec"]["serveConfigV2"]
+    merged, base = head(tolerant), head(plain)
+    assert pod(merged)["volumes"][: len(pod(base)["volumes"])] == pod(base)["volumes"]
+    assert env(base).items() <= env(merged).items()
+
+
+def test_the_serve_application_is_the_one_in_the_image() -> None:
+    ((application,),) = (ray_service()["spec"]["serveConfigV2"]["applications"],)
+    source = (Path(__file__).parents[2] / "serving/app.py").read_text(encoding="utf-8")
+    assert application["import_path"] == "serving.app:app"
+    assert "\napp = " in source
+    assert f'name="{deployment(ray_service())["name"]}"' in source
+
+
+def test_the_load_runs_once_away_from_the_head_and_ends_by_itself() -> None:
+    (job,) = documents("load-job")
+    spec = job["spec"]["template"]["spec"]
+    assert (job["spec"]["backoffLimit"], spec["restartPolicy"]) == (0, "Never")
+    assert job["spec"]["activeDeadlineSeconds"] == 1800
+    assert job["spec"]["ttlSecondsAfterFinished"] > 0
+    (rule,) = spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    term = rule["podAffinityTerm"]
+    # In all namespaces: an empty selector, where none at all would mean the load's own.
+    assert term["namespaceSelector"] == {}
+    assert term["labelSelector"]["matchLabels"].items() <= head(ray_service())["template"]["metadata"]["labels"].items()
+    assert spec["nodeSelector"] == {"leeward.dev/pool": "core"}
+
+
+def test_the_load_is_called_with_flags_that_it_has() -> None:
+    from serving import loadgen
+
+    (job,) = documents("load-job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    interpreter, dash_m, module, *flags = container["command"]
+    assert (interpreter, dash_m, module) == ("python3", "-m", "serving.loadgen")
+    assert str(loadgen.parser().parse_args([*flags, *container["args"]]).records) == "/records/records.jsonl"
+
+
+def test_the_chat_answers_on_7860() -> None:
+    from serving import chat
+
+    _, service = documents("chat")
+    assert [port["port"] for port in service["spec"]["ports"]] == [chat.PORT] == [7860]
+
+
+def test_kuberay_is_pinned_with_its_checksum() -> None:
+    folder = manifests.MANIFESTS / "kuberay"
+    version = re.search(r"ray-operator (v[\d.]+)", (folder / "go.mod").read_text(encoding="utf-8"))
+    assert version
+    assert f"ray-operator {version[1]} h1:" in (folder / "go.sum").read_text(encoding="utf-8")
+
+
+def _cores(quantity: str) -> float:
+    return int(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
+
+
+def _scalars(node: Any) -> Iterator[Any]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield key
+            yield from _scalars(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _scalars(item)
+    else:
+        yield node

@@ -1,0 +1,136 @@
+"""Manifests are filled with typed values, and what does not fit is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import SecretStr
+
+from blocks.parameters import Service
+from drills.definition import Drill
+from tasks import manifests, rayservice, traffic
+from tasks.manifests import BadManifest
+from tasks.redis import Redis
+
+REDIS = Redis("10.213.0.20", 6379, SecretStr("very-secret-token"), "-----BEGIN CERTIFICATE-----")
+
+
+def load(tmp_path: Path, text: str, **values: Any) -> list[dict[str, Any]]:
+    (tmp_path / "x.yaml").write_text(text)
+    return manifests.load("x", values, tmp_path)
+
+
+def test_a_value_keeps_its_type(tmp_path: Path) -> None:
+    (thing,) = load(tmp_path, "n: ${count}\nargs: ${words}\nname: ${name}", count=2, words=["a", "b"], name="x")
+    assert thing == {"n": 2, "args": ["a", "b"], "name": "x"}
+
+
+def test_a_value_cannot_break_out_of_its_place(tmp_path: Path) -> None:
+    (thing,) = load(tmp_path, "a: ${text}", text="x\nb: injected: {")
+    assert thing == {"a": "x\nb: injected: {"}
+
+
+def test_only_whole_scalars_are_placeholders(tmp_path: Path) -> None:
+    (thing,) = load(tmp_path, "a: x-${name}\nb: $NAME\nc: ${name}", name="n")
+    assert thing == {"a": "x-${name}", "b": "$NAME", "c": "n"}
+
+
+def test_a_placeholder_without_a_value_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadManifest, match="nothing"):
+        load(tmp_path, "a: ${nothing}")
+
+
+def test_a_value_without_a_placeholder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadManifest, match="nmae"):
+        load(tmp_path, "a: 1", nmae="x")
+
+
+def test_fragments_merge_mappings_by_key_and_named_lists_by_name() -> None:
+    base = {"spec": {"a": 1, "containers": [{"name": "head", "env": [{"name": "A", "value": "1"}]}, {"name": "side"}], "args": ["x"]}}
+    over = {"spec": {"b": 2, "containers": [{"name": "head", "env": [{"name": "B", "value": "2"}]}], "args": ["y"]}}
+    assert manifests.merge(base, over) == {
+        "spec": {
+            "a": 1,
+            "b": 2,
+            "containers": [{"name": "head", "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]}, {"name": "side"}],
+            "args": ["y"],
+        }
+    }
+
+
+def test_merging_changes_neither_of_the_two() -> None:
+    base, over = {"a": {"x": 1}}, {"a": {"y": 2}}
+    manifests.merge(base, over)
+    assert (base, over) == ({"a": {"x": 1}}, {"a": {"y": 2}})
+
+
+def kinds(things: list[dict[str, Any]]) -> list[str]:
+    return [thing["kind"] for thing in things]
+
+
+def ray_service(things: list[dict[str, Any]]) -> dict[str, Any]:
+    (found,) = [thing for thing in things if thing["kind"] == "RayService"]
+    return found
+
+
+def test_the_service_is_rendered_whole_and_its_namespace_comes_first() -> None:
+    things = rayservice.render(Service(), "registry/x@sha256:1", REDIS)
+    assert kinds(things)[0] == "Namespace"
+    assert {"Secret", "ConfigMap", "PodDisruptionBudget", "RayService"} <= set(kinds(things))
+    assert "${" not in yaml.safe_dump_all(things)
+
+
+def test_with_fault_tolerance_ray_is_told_of_redis_and_without_it_is_not() -> None:
+    on = ray_service(rayservice.render(Service(), "i", REDIS))
+    off = ray_service(rayservice.render(Service(gcs_fault_tolerance=False), "i", REDIS))
+    assert on["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"]["redisAddress"] == "rediss://10.213.0.20:6379"
+    assert "gcsFaultToleranceOptions" not in off["spec"]["rayClusterConfig"]
+
+
+def test_the_password_is_in_the_secret_and_nowhere_else() -> None:
+    things = rayservice.render(Service(), "i", REDIS)
+    assert [t["kind"] for t in things if "very-secret-token" in yaml.safe_dump(t)] == ["Secret"]
+
+
+def test_fault_tolerance_without_a_redis_is_refused() -> None:
+    assert not rayservice.fault_tolerant(Service(), None)
+    with pytest.raises(rayservice.NoRedis):
+        rayservice.fault_tolerant(Service(gcs_fault_tolerance=True), None)
+
+
+def test_kuberay_gets_the_serve_configuration_as_text() -> None:
+    config = ray_service(rayservice.render(Service(workers=3), "i", None))["spec"]["serveConfigV2"]
+    assert isinstance(config, str)
+    assert yaml.safe_load(config)["applications"]
+
+
+def test_the_size_of_the_service_reaches_workers_and_budget() -> None:
+    things = rayservice.render(Service(workers=3), "i", None)
+    (group,) = ray_service(things)["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    assert group["replicas"] == 3
+    (budget,) = [t for t in things if t["kind"] == "PodDisruptionBudget"]
+    assert budget["spec"]["minAvailable"] == 2
+
+
+def test_the_load_is_told_all_that_the_drill_says_and_outlives_it() -> None:
+    drill = Drill.named("head-pod")
+    (job,) = manifests.load("load-job", traffic.job_values("load-1", Service(), "i", drill))
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    given = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
+    assert given["--short-per-s"] == "10"
+    assert given["--streams"] == str(drill.load.streams)
+    longest = drill.timing.before_s + drill.timing.observe_timeout_s + drill.timing.after_s
+    assert float(given["--max-duration"]) > longest
+    assert job["spec"]["activeDeadlineSeconds"] > float(given["--max-duration"]) + float(given["--linger"])
+
+
+def test_the_load_generator_knows_every_flag_it_is_given() -> None:
+    from serving.loadgen import parser
+
+    values = traffic.job_values("load-1", Service(), "i", Drill.named("head-pod"))
+    arguments = values["load_args"]
+    assert isinstance(arguments, list)
+    assert parser().parse_args(arguments).streams == 8

@@ -1,0 +1,61 @@
+"""What the pipeline's tasks add to Terraform: what was approved, and what the later stages are told."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks import terraform
+from tasks.terraform import Change, NotProvisioned, Outputs, PlanExceeded, PlanSummary, RedisEndpoint, Workspace
+
+pytest_plugins = ["embedded_aws", "terraform_runs"]
+
+_VALUES = {
+    "region": "us-west-2",
+    "cluster_name": "mistral",
+    "cluster_endpoint": "https://10.213.0.10",
+    "cluster_ca": "UEVN",
+    "serving_repository_url": "10.213.0.3:5000/leeward-mistral/serving",
+    "node_groups": {"core": "core", "inf2": "inf2"},
+    "ready": {},
+}
+
+
+def test_outputs_hold_what_the_later_stages_need() -> None:
+    outputs = Outputs.from_terraform({**_VALUES, "redis": {"address": "10.213.0.20", "port": 6379}})
+    assert outputs.redis == RedisEndpoint("10.213.0.20", 6379)
+    assert outputs.serving_repository_url == "10.213.0.3:5000/leeward-mistral/serving"
+
+
+def test_without_a_redis_terraform_leaves_its_output_out() -> None:
+    assert Outputs.from_terraform(_VALUES).redis is None
+
+
+def test_a_state_without_outputs_is_no_infrastructure() -> None:
+    with pytest.raises(NotProvisioned, match="run provision"):
+        Outputs.from_terraform({})
+
+
+def test_what_is_left_of_an_approved_plan_may_be_applied(workspace: Workspace) -> None:
+    approved = terraform.plan(workspace, {})
+    workspace.plan_file.unlink()
+    terraform._plan_the_rest(workspace, {}, approved)
+    terraform.apply(workspace)
+    assert terraform.output(workspace) == {"word": "first"}
+
+
+def test_what_was_never_approved_is_not_done(workspace: Workspace) -> None:
+    approved = PlanSummary((Change("terraform_data.quick", "create"),))
+    with pytest.raises(PlanExceeded, match=r"would touch terraform_data\.slow as well"):
+        terraform._plan_the_rest(workspace, {}, approved)
+    assert not workspace.plan_file.exists()
+
+
+def test_the_plans_table_names_every_change() -> None:
+    table = terraform._table(PlanSummary((Change("aws_vpc.this", "create"), Change("aws_eks_cluster.this", "update"))))
+    assert table.startswith("## Terraform plan: 1 to add, 1 to change, 0 to destroy\n")
+    assert "| create | `aws_vpc.this` |\n| update | `aws_eks_cluster.this` |\n" in table
+    assert "already so" in terraform._table(PlanSummary(()))
+
+
+def test_every_name_that_is_promised_is_there() -> None:
+    assert [name for name in terraform.__all__ if not hasattr(terraform, name)] == []
