@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
 from typing import Any
 
+FILES = 2**20
 RESTART_AFTER = 1.0
 WAIT_FOR_AT_MOST = 20.0
 
@@ -26,6 +28,13 @@ def keep_private(wanted: list[int]) -> None:
         if number > 2 and number not in wanted:
             with contextlib.suppress(OSError):  # the descriptor of the listing itself is closed by now
                 os.set_inheritable(number, False)
+
+
+def raise_file_limit() -> None:
+    """Services may open as many files as the machine lets this process: a shell's 1024 is too few for containers."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def wait_for(path: str) -> None:
@@ -63,6 +72,7 @@ def main() -> int:
     """The box, for as long as it lives."""
     with open(sys.argv[1], encoding="utf-8") as file:
         specification = json.load(file)
+    raise_file_limit()
     keep_private(specification.get("fds", []))
     for argv in specification.get("setup", []):
         subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)

@@ -109,7 +109,7 @@ class Demo:
         found = evidence(name, identity)
         if found is None:
             self.say("error", f"the run ended as {sight.label} before there was a verdict. {sight.message}".strip())
-            self.say("error", f"its log: {LOG}")
+            self.say("error", f"its log: {LOG}; what was collected, if anything: {EVIDENCE / name}")
             return False
         print()
         subprocess.run([str(PYTHON), "-m", "scripts.summary", str(found)], cwd=ROOT, timeout=60, check=False)

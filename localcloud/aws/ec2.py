@@ -70,11 +70,16 @@ def backend(region: str = settings.REGION) -> Ec2Backend:
 
 
 def install() -> None:
-    """EC2's books are these; rules and instances answer as on AWS."""
+    """EC2's books are these; rules, launch templates and instances answer as on AWS."""
     ec2_models.ec2_backends.backend = Ec2Backend
     # Properties of moto's classes, which its own functions instantiate: there is nothing to subclass.
     setattr(SecurityGroupRule, "description", property(_rule_description, _set_rule_description))  # noqa: B010
+    setattr(LaunchTemplate, "tags", property(LaunchTemplate.get_tags, _ignore))  # noqa: B010
     setattr(Instance, "private_dns_name", property(instances.private_dns_name))  # noqa: B010
+
+
+def _ignore(template: LaunchTemplate, value: object) -> None:
+    """Moto copies a launch template's tags when it makes it, and shows the copy for ever."""
 
 
 def _rule_description(rule: SecurityGroupRule) -> str | None:

@@ -89,6 +89,10 @@ def test_terraform_sees_no_drift_in_a_launch_template_or_a_rule(aws: EmbeddedAws
     version: dict[str, Any] = ec2.describe_launch_template_versions(LaunchTemplateId=template)["LaunchTemplateVersions"][0]
     assert "TagSpecifications" not in version["LaunchTemplateData"]
     assert made["LaunchTemplate"]["Tags"] == [{"Key": "a", "Value": "b"}]
+    ec2.create_tags(Resources=[template], Tags=[{"Key": "a", "Value": "c"}, {"Key": "d", "Value": "e"}])
+    shown = ec2.describe_launch_templates(LaunchTemplateIds=[template])["LaunchTemplates"][0]["Tags"]
+    assert {tag["Key"]: tag["Value"] for tag in shown} == {"a": "c", "d": "e"}
+
     group = ec2.create_security_group(GroupName="made", Description="d")["GroupId"]
     permission = {"IpProtocol": "tcp", "FromPort": 1, "ToPort": 1, "UserIdGroupPairs": [{"GroupId": group, "Description": "from itself"}]}
     ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[permission])

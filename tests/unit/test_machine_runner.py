@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -89,3 +90,9 @@ def test_only_wanted_file_descriptors_reach_a_service(tmp_path: Path, wanted: bo
     finally:
         os.close(first)
         os.close(second)
+
+
+def test_a_service_may_open_as_many_files_as_the_machine_allows(tmp_path: Path) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    start(tmp_path, restart=False, count="ulimit -n").wait(10)
+    assert int((tmp_path / "count.log").read_text()) == min(hard, 2**20)

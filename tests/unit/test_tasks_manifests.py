@@ -18,7 +18,7 @@ from tasks.redis import Redis
 REDIS = Redis("10.213.0.20", 6379, SecretStr("very-secret-token"), "-----BEGIN CERTIFICATE-----")
 
 
-def load(tmp_path: Path, text: str, **values: Any) -> list[dict[str, Any]]:
+def load(tmp_path: Path, text: str, /, **values: Any) -> list[dict[str, Any]]:
     (tmp_path / "x.yaml").write_text(text)
     return manifests.load("x", values, tmp_path)
 

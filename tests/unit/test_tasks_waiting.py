@@ -78,5 +78,3 @@ def test_every_look_is_shown() -> None:
 
 def test_a_wait_that_is_over_is_not_tried_again() -> None:
     assert issubclass(TimedOut, Permanent)
-
-

@@ -1,0 +1,116 @@
+"""A small HTTP server that keeps objects as the Kubernetes API does: paths, resourceVersions, preconditions, conflicts.
+
+It stands in for the API server where a test is about what we do with its answers.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from kubernetes import client
+
+from tasks.kubernetes import Api
+
+RESOURCES = {
+    "/api/v1": [("configmaps", "ConfigMap", True), ("pods", "Pod", True), ("namespaces", "Namespace", False)],
+    "/apis/apps/v1": [("deployments", "Deployment", True)],
+}
+
+
+class Server:
+    """Objects by path, and how to answer specially."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.answers: dict[tuple[str, str], tuple[int, bytes]] = {}
+        """Fixed answers by method and path."""
+        self.requests: list[tuple[str, str, dict[str, list[str]]]] = []
+        self.bodies: list[Any] = []
+        self.url = ""
+        self.version = 0
+
+    def handle(self, method: str, url: str, body: Any) -> tuple[int, Any]:
+        parts = urlsplit(url)
+        path, query = parts.path, parse_qs(parts.query)
+        self.requests.append((method, path, query))
+        self.bodies.append(body)
+        if (method, path) in self.answers:
+            return self.answers[method, path]
+        if method == "GET" and path in RESOURCES:
+            return 200, {"resources": [{"name": n, "kind": k, "namespaced": s} for n, k, s in RESOURCES[path]]}
+        return getattr(self, f"_{method.lower()}")(path, query, body)
+
+    def _get(self, path: str, query: dict[str, list[str]], _body: Any) -> tuple[int, Any]:
+        if path in self.objects:
+            return 200, self.objects[path]
+        inside = [thing for where, thing in self.objects.items() if where.rpartition("/")[0] == path]
+        return (200, {"items": inside}) if inside or path.endswith("s") else (404, {"message": "not found"})
+
+    def _post(self, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        where = f"{path}/{body['metadata']['name']}"
+        if where in self.objects:
+            return 409, {"message": "already exists"}
+        return 201, self._store(where, body)
+
+    def _put(self, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        if body["metadata"].get("resourceVersion") != self.objects[path]["metadata"]["resourceVersion"]:
+            return 409, {"message": "the object has been modified"}
+        return 200, self._store(path, body)
+
+    def _patch(self, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        held = self.objects.get(path, {}).get("metadata", {}).get("heldBy")
+        if held and query["force"] == ["false"]:
+            return 409, {"message": f'conflict with "{held}"'}
+        return 200, self._store(path, body)
+
+    def _delete(self, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        if path not in self.objects:
+            return 404, {"message": "not found"}
+        uid = (body.get("preconditions") or {}).get("uid")
+        if uid and uid != self.objects[path]["metadata"]["uid"]:
+            return 409, {"message": "the UID in the precondition does not match"}
+        return 200, self.objects.pop(path)
+
+    def _store(self, path: str, thing: Any) -> Any:
+        self.version += 1
+        self.objects[path] = {**thing, "metadata": {**thing["metadata"], "resourceVersion": str(self.version)}}
+        return self.objects[path]
+
+
+@contextmanager
+def serving() -> Iterator[tuple[Server, Api]]:
+    """A server, and our client of it."""
+    books = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _any(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            status, answer = books.handle(self.command, self.path, body)
+            data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_HEAD = do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _any
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    books.url = f"http://127.0.0.1:{httpd.server_port}"
+    settings = client.Configuration(host=books.url)
+    settings.no_proxy = "*"
+    try:
+        yield books, Api(client.ApiClient(settings))
+    finally:
+        httpd.shutdown()
+        httpd.server_close()

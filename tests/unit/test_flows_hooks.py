@@ -1,0 +1,59 @@
+"""A run that ends badly asks for one sweep of what is its own."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from flows import hooks
+
+RUN = SimpleNamespace(id="1234", run_count=2, name="calm-otter", parameters={"target": "t", "service": {"name": "m"}, "keep": True})
+
+
+def state(name: str) -> Any:
+    return SimpleNamespace(name=name)
+
+
+def test_the_key_holds_the_run_and_its_try() -> None:
+    assert hooks.idempotency_key(RUN) == "sweep-1234-2"
+    assert hooks.idempotency_key(SimpleNamespace(**{**vars(RUN), "run_count": 3})) != hooks.idempotency_key(RUN)
+
+
+def test_the_sweep_is_told_where_the_run_was_and_whose_things_to_sweep() -> None:
+    assert hooks.sweep_parameters(RUN) == {"target": "t", "service": {"name": "m"}, "owner": "1234"}
+
+
+def test_what_the_sweep_is_told_are_parameters_it_has() -> None:
+    from flows.sweep import sweep
+
+    assert set(hooks.PASSED_ON) | {"owner"} == set(sweep.parameters.properties)
+
+
+@pytest.mark.parametrize("name", ["Failed", "Crashed", "Cancelled"])
+def test_a_bad_end_asks_and_does_not_wait(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(hooks, "run_deployment", lambda deployment, **options: asked.append({"name": deployment, **options}))
+    hooks.ask_for_sweep(None, RUN, state(name))
+    (one,) = asked
+    assert (one["name"], one["timeout"], one["as_subflow"]) == ("sweep/main", 0, False)
+    assert one["idempotency_key"] == "sweep-1234-2"
+
+
+@pytest.mark.parametrize("name", ["VerdictFailed", "NotApproved"])
+def test_an_end_in_order_asks_for_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(hooks, "run_deployment", lambda *_, **__: pytest.fail("asked"))
+    hooks.ask_for_sweep(None, RUN, state(name))
+
+
+def test_the_hook_is_a_plain_function_as_others_break_cancellation() -> None:
+    import inspect
+
+    from flows.drill import drill
+    from flows.lifecycle import lifecycle
+
+    assert inspect.isfunction(hooks.ask_for_sweep)
+    for flow in (lifecycle, drill):
+        for those in (flow.on_failure_hooks, flow.on_cancellation_hooks, flow.on_crashed_hooks):
+            assert those == [hooks.ask_for_sweep]

@@ -1,0 +1,93 @@
+"""What is refused before anything is touched, and how a run ends by its verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocks.parameters import Inf2Nodes, Infrastructure, Service
+from blocks.register import TargetData
+from flows import stages
+from tasks import evidence, site
+from tasks.evidence import Result
+from tasks.terraform import Change, PlanSummary
+
+
+@pytest.fixture(autouse=True)
+def saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = TargetData(access_key_id="a", secret_access_key="b").target()  # type: ignore[arg-type]  # validated
+    monkeypatch.setattr(site, "load", lambda name: target)
+
+
+def test_more_workers_than_nodes_are_refused() -> None:
+    with pytest.raises(stages.BadParameters, match="3 workers"):
+        stages.site_of("t", Infrastructure(), Service(workers=3))
+    assert stages.site_of("t", Infrastructure(inf2_nodes=Inf2Nodes(count=3)), Service(workers=3))
+
+
+def test_fault_tolerance_that_nothing_is_made_for_is_refused() -> None:
+    with pytest.raises(stages.BadParameters, match="enable_gcs_ha"):
+        stages.site_of("t", Infrastructure(enable_gcs_ha=False), Service(gcs_fault_tolerance=True))
+    assert stages.site_of("t", Infrastructure(enable_gcs_ha=False), Service())
+
+
+def test_an_unknown_drill_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(stages.BadParameters, match="head-pod, head-pod-forced"):
+        stages.drill_of("flood", Service(), None, None, None)
+
+
+def test_a_drill_expects_as_much_as_the_service_has() -> None:
+    steady = stages.drill_of("head-pod", Service(workers=1), None, None, None).steady_state
+    assert (steady.min_endpoints, steady.min_replicas, steady.min_nodes) == (1, 1, 1)
+
+
+class Planned:
+    """Terraform's task, answering with a plan."""
+
+    def __init__(self, *changes: Change) -> None:
+        self.plan = PlanSummary(changes)
+
+    def __call__(self, *_: Any) -> PlanSummary:
+        return self.plan
+
+
+def planning(monkeypatch: pytest.MonkeyPatch, *changes: Change) -> None:
+    monkeypatch.setattr(stages, "check_quotas", lambda site: None)
+    monkeypatch.setattr(stages, "plan_infrastructure", Planned(*changes))
+
+
+def test_a_plan_that_nobody_approved_stops_the_run_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    planning(monkeypatch, Change("aws_vpc.this", "create"))
+    with pytest.raises(stages.NotApproved, match="approved=true"):
+        stages.plan(stages.site_of("t", Infrastructure()), approved=False)
+
+
+def test_a_plan_goes_on_when_it_is_approved_or_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    planning(monkeypatch, Change("aws_vpc.this", "create"))
+    assert stages.plan(stages.site_of("t", Infrastructure()), approved=True)
+    planning(monkeypatch)
+    assert stages.plan(stages.site_of("t", Infrastructure()), approved=False) is not None
+
+
+def result(verdict: Any) -> Result:
+    return Result(verdict=verdict, headline="The head went.", folder=Path("/evidence/x"))
+
+
+def test_a_run_completes_only_when_its_drill_passed() -> None:
+    assert stages.ending(result("passed")).is_completed()
+    for verdict in ("failed", "aborted", "void"):
+        state = stages.ending(result(verdict))
+        assert state.is_failed()
+        assert state.name == "VerdictFailed"
+        assert state.message is not None
+        assert verdict in state.message
+        assert "/evidence/x/report.html" in state.message
+
+
+def test_a_run_keeps_its_folder_and_another_of_the_same_name_gets_its_own(tmp_path: Path) -> None:
+    first = evidence.folder_for("calm-otter", "11111111-a", tmp_path)
+    assert first == tmp_path / "calm-otter"
+    assert evidence.folder_for("calm-otter", "11111111-a", tmp_path) == first
+    assert evidence.folder_for("calm-otter", "22222222-b", tmp_path) == tmp_path / "calm-otter-22222222"

@@ -1,0 +1,88 @@
+"""prefect.yaml says what it means: Prefect drops misspelt keys of a deployment in silence."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.cli.deploy._models import ConcurrencyLimitSpec, DeploymentConfig, PrefectYamlModel, RawScheduleConfig, WorkPoolConfig
+from pydantic import BaseModel
+
+FILE = Path(__file__).resolve().parents[2] / "prefect.yaml"
+CONTENT: dict[str, Any] = yaml.safe_load(FILE.read_text())
+DEPLOYMENTS: list[dict[str, Any]] = CONTENT["deployments"]
+FLOWS = ("lifecycle", "provision", "verify", "deploy", "drill", "cleanup", "sweep")
+IDS = [f"{one['entrypoint'].split(':')[1]}/{one['name']}" for one in DEPLOYMENTS]
+
+
+def flow_of(deployment: dict[str, Any]) -> Flow[Any, Any]:
+    path, _, name = deployment["entrypoint"].partition(":")
+    found = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
+    assert isinstance(found, Flow)
+    return found
+
+
+def unknown(given: dict[str, Any], model: type[BaseModel]) -> set[str]:
+    known = set(model.model_fields) | {field.alias for field in model.model_fields.values() if field.alias}
+    return set(given) - known
+
+
+def test_every_key_is_one_that_prefect_knows() -> None:
+    assert unknown(CONTENT, PrefectYamlModel) == {"definitions"}, "anchors only"
+    for one in DEPLOYMENTS:
+        assert not unknown(one, DeploymentConfig)
+        assert not unknown(one["work_pool"], WorkPoolConfig)
+        assert not unknown(one["concurrency_limit"], ConcurrencyLimitSpec)
+        for schedule in one.get("schedules", ()):
+            assert not unknown(schedule, RawScheduleConfig)
+
+
+def test_there_is_one_deployment_for_each_flow_and_a_weekly_drill() -> None:
+    assert sorted(IDS) == sorted([*(f"{flow}/main" for flow in FLOWS), "drill/weekly-head-pod"])
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=IDS)
+def test_its_entrypoint_is_a_flow_of_that_name(deployment: dict[str, Any]) -> None:
+    flow = flow_of(deployment)
+    assert flow.name == deployment["entrypoint"].split(":")[1]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=IDS)
+def test_it_is_described_tagged_strict_and_runs_one_at_a_time(deployment: dict[str, Any]) -> None:
+    assert len(deployment["description"]) > 20
+    assert "leeward" in deployment["tags"]
+    assert deployment["enforce_parameter_schema"] is True
+    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+    assert deployment["work_pool"]["name"] == "leeward"
+
+
+def test_a_schedule_has_a_slug_and_says_whether_it_is_active_or_deploying_again_would_switch_it_on() -> None:
+    schedules = [schedule for one in DEPLOYMENTS for schedule in one.get("schedules", ())]
+    assert schedules
+    for schedule in schedules:
+        assert schedule["slug"]
+        assert schedule["active"] is False
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=IDS)
+def test_its_parameters_are_the_flows_and_only_the_target_is_asked_for(deployment: dict[str, Any]) -> None:
+    flow = flow_of(deployment)
+    assert set(deployment.get("parameters", {})) <= set(flow.parameters.properties)
+    assert flow.parameters.required == ["target"]
+    flow.validate_parameters({"target": "x", **deployment.get("parameters", {})})
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=IDS)
+def test_every_parameter_is_explained_in_the_form(deployment: dict[str, Any]) -> None:
+    for name, field in flow_of(deployment).parameters.properties.items():
+        assert field.get("description") or "$ref" in field, name  # the model's own docstring
+
+
+def test_no_secret_is_a_parameter() -> None:
+    for one in DEPLOYMENTS:
+        assert "SecretStr" not in str(flow_of(one).parameters.model_dump())
+        assert "password" not in str(flow_of(one).parameters.model_dump()).lower()

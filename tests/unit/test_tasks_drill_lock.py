@@ -1,0 +1,162 @@
+"""One drill at a time: the lease is taken, renewed, released, and taken over when its holder died."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from kubernetes_server import Server, serving
+
+from blocks.parameters import Service
+from tasks import _lease, journal
+from tasks.journal import FaultNote, Journal, Lock, LockLost, kept
+from tasks.kubernetes import Api, Object
+from tasks.waiting import Pending
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+PATH = "/apis/coordination.k8s.io/v1/namespaces/leeward-load/leases/drill-mistral-mistral"
+
+
+def claim(lease: Object | None, owner: str, after_s: float = 0) -> Object | _lease.HeldBy:
+    return _lease.claim(lease, owner, NOW + timedelta(seconds=after_s), name="l", namespace="n")
+
+
+def held(owner: str = "a") -> Object:
+    found = claim(None, owner)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_lease_that_nobody_made_is_taken() -> None:
+    assert held()["spec"]["holderIdentity"] == "a"
+    assert _lease.holder(held(), NOW) == "a"
+
+
+def test_another_one_is_told_who_holds_it_and_for_how_long() -> None:
+    assert claim(held(), "b", after_s=20) == _lease.HeldBy("a", 40.0)
+
+
+def test_the_holder_renews_and_stays_since_when_it_acquired() -> None:
+    renewed = claim(held(), "a", after_s=30)
+    assert isinstance(renewed, dict)
+    assert renewed["spec"]["acquireTime"] == held()["spec"]["acquireTime"]
+    assert isinstance(claim(renewed, "b", after_s=80), _lease.HeldBy)
+
+
+def test_a_lease_whose_holder_died_is_taken_over_and_counted() -> None:
+    assert _lease.holder(held(), NOW + timedelta(seconds=60)) == ""
+    taken = claim(held(), "b", after_s=60)
+    assert isinstance(taken, dict)
+    assert (taken["spec"]["holderIdentity"], taken["spec"]["leaseTransitions"]) == ("b", 1)
+
+
+def test_a_released_lease_is_free_at_once_and_only_its_holder_releases_it() -> None:
+    assert _lease.released(held(), "b") is None
+    assert _lease.released(None, "a") is None
+    free = _lease.released(held(), "a")
+    assert isinstance(claim(free, "b"), dict)
+
+
+def test_what_is_written_carries_the_version_that_was_read() -> None:
+    read = {**held(), "metadata": {"name": "l", "namespace": "n", "resourceVersion": "7"}}
+    renewed = claim(read, "a", after_s=1)
+    assert isinstance(renewed, dict)
+    assert renewed["metadata"]["resourceVersion"] == "7"
+
+
+def test_renewals_come_often_enough_to_miss_some() -> None:
+    assert _lease.RENEW_EVERY_S * 3 <= _lease.DURATION_S
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Server, Api]]:
+    with serving() as both:
+        yield both
+
+
+def lock(api: Api, owner: str, at: datetime = NOW) -> Lock:
+    return Lock(api, Service(), owner, clock=lambda: at)
+
+
+def test_of_two_runs_one_gets_the_lock(pair: tuple[Server, Api]) -> None:
+    _, api = pair
+    assert lock(api, "a").take() is True
+    refused = lock(api, "b").take()
+    assert isinstance(refused, Pending)
+    assert "run a" in refused.seen
+    lock(api, "a").release()
+    assert lock(api, "b").take() is True
+    assert lock(api, "a").holder() == "b"
+
+
+def test_of_two_runs_that_read_the_same_only_the_first_writes(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    lock(api, "a").take()
+    stale = server.objects[PATH]
+    lock(api, "a", NOW + timedelta(seconds=1)).take()
+    server.answers["GET", PATH] = (200, json.dumps(stale).encode())
+    late = lock(api, "b", NOW + timedelta(seconds=70)).take()
+    assert isinstance(late, Pending)
+    assert server.objects[PATH]["spec"]["holderIdentity"] == "a"
+
+
+def test_a_drill_notices_that_its_lock_was_taken_over(pair: tuple[Server, Api]) -> None:
+    _, api = pair
+    mine = Lock(api, Service(), "a")
+    mine.take()
+    with kept(mine, every_s=0.02) as check:
+        check()
+        lock(api, "b", datetime.now(UTC) + timedelta(seconds=120)).take()
+        until = time.monotonic() + 5
+        while not noticed(check) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert noticed(check)
+
+
+def noticed(check: Callable[[], None]) -> bool:
+    try:
+        check()
+    except LockLost:
+        return True
+    return False
+
+
+def test_the_lock_is_renewed_as_long_as_it_is_kept(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    mine = Lock(api, Service(), "a")
+    mine.take()
+    first = server.objects[PATH]["spec"]["renewTime"]
+    with kept(mine, every_s=0.02):
+        until = time.monotonic() + 5
+        while server.objects[PATH]["spec"]["renewTime"] == first and time.monotonic() < until:
+            time.sleep(0.01)
+    assert server.objects[PATH]["spec"]["renewTime"] > first
+
+
+OPEN = Journal(owner="12345678-aaaa", drill="head-pod", started=1.0)
+
+
+def test_a_run_that_is_tried_again_goes_on_with_its_open_journal() -> None:
+    with_fault = OPEN.model_copy(update={"fault": FaultNote(pod="head", uid="u", at=2.0, done=True)})
+    assert with_fault.follow("12345678-aaaa", "head-pod", 9.0) is with_fault
+
+
+def test_after_an_end_in_order_the_same_run_begins_another_attempt_with_another_load() -> None:
+    closed = OPEN.model_copy(update={"state": "closed"})
+    again = closed.follow("12345678-aaaa", "head-pod", 9.0)
+    assert (again.attempt, again.started, again.fault) == (2, 9.0, None)
+    assert again.load_name != closed.load_name
+
+
+def test_another_run_begins_from_the_start() -> None:
+    assert OPEN.follow("other", "head-pod", 9.0).attempt == 1
+
+
+def test_the_journal_comes_back_from_the_cluster_as_it_was(pair: tuple[Server, Api]) -> None:
+    _, api = pair
+    assert journal.read(api, Service()) is None
+    journal.write(api, Service(), OPEN)
+    assert journal.read(api, Service()) == OPEN

@@ -1,0 +1,113 @@
+"""A fault is done once: to one UID, written down before, found again by whoever goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from kubernetes_server import Server, serving
+
+from blocks.parameters import Service
+from drills.definition import Fault
+from tasks import faults, journal
+from tasks.faults import NothingToBreak, UnknownFault
+from tasks.journal import FaultNote, Journal
+from tasks.kubernetes import Api
+
+PODS = "/api/v1/namespaces/mistral/pods"
+SERVICE = Service()
+FORCED = Fault(grace="forced")
+
+
+def put_head(server: Server, name: str, uid: str, **metadata: str) -> None:
+    labels = {"ray.io/cluster": "mistral-1", "ray.io/node-type": "head"}
+    server.objects[f"{PODS}/{name}"] = {
+        "metadata": {"name": name, "uid": uid, "labels": labels, "creationTimestamp": "2026-11-23T12:00:00Z", **metadata},
+        "spec": {"containers": [{"name": "head"}], "nodeName": "core-1"},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Server, Api]]:
+    with serving() as (server, api):
+        ray_service = {"metadata": {"name": "mistral"}, "status": {"activeServiceStatus": {"rayClusterName": "mistral-1"}}}
+        server.objects["/apis/ray.io/v1/namespaces/mistral/rayservices/mistral"] = ray_service
+        put_head(server, "head-old", "uid-old")
+        yield server, api
+
+
+def begun(api: Api, fault: FaultNote | None = None) -> Journal:
+    return journal.write(api, SERVICE, Journal(owner="run", drill="head-pod", started=1.0, fault=fault))
+
+
+def deletions(server: Server) -> int:
+    return sum(method == "DELETE" for method, _, _ in server.requests)
+
+
+def test_the_head_is_deleted_by_its_uid_and_the_journal_says_so(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    done = faults.inject(api, SERVICE, FORCED, begun(api))
+    assert done.fault
+    assert (done.fault.pod, done.fault.uid, done.fault.done) == ("head-old", "uid-old", True)
+    deletion = next(body for (method, _, _), body in zip(server.requests, server.bodies, strict=True) if method == "DELETE")
+    assert deletion["preconditions"] == {"uid": "uid-old"}
+    assert deletion["gracePeriodSeconds"] == 0
+    assert journal.read(api, SERVICE) == done
+
+
+def test_the_default_grace_is_the_pods_own(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    faults.inject(api, SERVICE, Fault(grace="default"), begun(api))
+    deletion = next(body for (method, _, _), body in zip(server.requests, server.bodies, strict=True) if method == "DELETE")
+    assert "gracePeriodSeconds" not in deletion
+
+
+def test_a_fault_that_is_in_is_not_done_again(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    done = faults.inject(api, SERVICE, FORCED, begun(api))
+    put_head(server, "head-new", "uid-new")
+    assert faults.inject(api, SERVICE, FORCED, done) == done
+    assert deletions(server) == 1
+
+
+def test_a_runner_that_died_between_plan_and_deletion_deletes_what_was_planned(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    done = faults.inject(api, SERVICE, FORCED, begun(api, FaultNote(pod="head-old", uid="uid-old", at=5.0)))
+    assert done.fault
+    assert done.fault.done
+    assert done.fault.at > 5.0
+    assert f"{PODS}/head-old" not in server.objects
+
+
+@pytest.mark.parametrize("now_there", [None, "uid-new"])
+def test_a_runner_that_died_after_the_deletion_keeps_its_time_and_spares_the_new_head(
+    pair: tuple[Server, Api], now_there: str | None
+) -> None:
+    server, api = pair
+    del server.objects[f"{PODS}/head-old"]
+    if now_there:
+        put_head(server, "head-old", now_there)
+    done = faults.inject(api, SERVICE, FORCED, begun(api, FaultNote(pod="head-old", uid="uid-old", at=5.0)))
+    assert done.fault == FaultNote(pod="head-old", uid="uid-old", at=5.0, done=True)
+    assert deletions(server) == 0
+
+
+def test_without_a_running_head_nothing_is_broken(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    put_head(server, "head-old", "uid-old", deletionTimestamp="2026-11-23T12:00:01Z")
+    with pytest.raises(NothingToBreak):
+        faults.inject(api, SERVICE, FORCED, begun(api))
+    assert deletions(server) == 0
+
+
+def test_an_unknown_kind_of_fault_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UnknownFault, match="delete-head-pod"):
+        faults.known(Fault(kind="flood"))
+
+
+def test_every_drill_of_the_catalogue_can_be_done() -> None:
+    from drills.definition import Drill, catalogue
+
+    for name in catalogue():
+        faults.known(Drill.named(name).fault)

@@ -1,0 +1,125 @@
+"""Images are named by their content, found by digest, and logged in to without showing the password."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kubernetes_server import Server, serving
+
+from blocks.errors import Permanent, Transient
+from tasks import _builder, _commands
+from tasks._builder import content_key
+from tasks._registry import Repository
+
+
+def context(folder: Path) -> Path:
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / "Containerfile").write_text("FROM x")
+    (folder / "app.py").write_text("pass")
+    return folder
+
+
+def test_the_same_content_has_the_same_key_wherever_it_lies(tmp_path: Path) -> None:
+    assert content_key("b", context(tmp_path / "one")) == content_key("b", context(tmp_path / "two"))
+
+
+@pytest.mark.parametrize("change", ["app.py", "images/Containerfile", "new.py"])
+def test_any_change_of_a_file_changes_the_key(tmp_path: Path, change: str) -> None:
+    folder = context(tmp_path / "one")
+    before = content_key("b", folder)
+    (folder / change).write_text("other")
+    assert content_key("b", folder) != before
+
+
+def test_caches_and_readmes_do_not(tmp_path: Path) -> None:
+    folder = context(tmp_path / "one")
+    before = content_key("b", folder)
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "app.pyc").write_bytes(b"x")
+    (folder / "README.md").write_text("x")
+    assert content_key("b", folder) == before
+
+
+def test_another_base_changes_the_key_and_an_archive_counts_by_its_content(tmp_path: Path) -> None:
+    folder, archive = context(tmp_path / "one"), tmp_path / "base.tar"
+    archive.write_bytes(b"1")
+    first = content_key(f"oci-archive:{archive}", folder)
+    archive.write_bytes(b"2")
+    assert len({first, content_key(f"oci-archive:{archive}", folder), content_key("debian", folder)}) == 3
+
+
+@pytest.fixture
+def registry() -> Iterator[tuple[Server, Repository]]:
+    with serving() as (server, _):
+        host = server.url.removeprefix("http://")
+        yield server, Repository.of(f"{host}/leeward-x/serving", plain_http=(host,), login="dXNlcjpwYXNz")
+
+
+def test_a_tag_that_is_not_there_has_no_digest(registry: tuple[Server, Repository]) -> None:
+    server, repository = registry
+    server.answers["HEAD", "/v2/leeward-x/serving/manifests/t"] = (404, b"")
+    assert repository.digest("t") is None
+
+
+@pytest.mark.parametrize(("status", "kind"), [(503, Transient), (401, Permanent), (200, Permanent)])
+def test_a_registry_that_fails_or_refuses_is_told_apart(registry: tuple[Server, Repository], status: int, kind: type[Exception]) -> None:
+    server, repository = registry
+    server.answers["HEAD", "/v2/leeward-x/serving/manifests/t"] = (status, b"")
+    with pytest.raises(kind):
+        repository.digest("t")
+
+
+def test_an_image_is_referred_to_by_digest() -> None:
+    repository = Repository.of("123.dkr.ecr.us-west-2.amazonaws.com/leeward-x/serving")
+    assert repository.reference("sha256:1") == "123.dkr.ecr.us-west-2.amazonaws.com/leeward-x/serving@sha256:1"
+    assert not repository.plain_http
+
+
+def test_the_login_is_in_a_private_file_and_not_in_the_text_of_the_repository(tmp_path: Path) -> None:
+    repository = Repository.of("host/x", login="c2VjcmV0")
+    path = repository.write_login(tmp_path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert json.loads(path.read_text()) == {"auths": {"host": {"auth": "c2VjcmV0"}}}
+    assert "c2VjcmV0" not in repr(repository)
+
+
+def test_a_build_gets_the_package_index_as_a_secret_file_that_is_gone_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "https://user:it's@index")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with _builder._secrets() as secrets:
+        path = Path(secrets[0].split("src=")[1])
+        text = path.read_text()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "export PIP_INDEX_URL='https://user:it'\\''s@index'" in text
+    assert "AWS_SECRET" not in text
+    assert not path.exists()
+
+
+def test_the_steps_of_a_build_are_its_progress() -> None:
+    told: list[tuple[int, int, str]] = []
+    for line in ("STEP 3/11: RUN apt", "[1/2] STEP 2/5: COPY x", "#7 [serving 2/6] RUN y", "noise"):
+        _builder._tell(line, lambda *step: told.append(step))
+    assert told == [(3, 11, "RUN apt"), (2, 5, "COPY x"), (2, 6, "RUN y")]
+
+
+def test_a_program_that_fails_says_its_last_lines() -> None:
+    with pytest.raises(_commands.CommandFailed, match=r"exit code 3[\s\S]*the reason"):
+        _commands.run(["sh", "-c", "echo the reason >&2; exit 3"], within_s=10)
+
+
+def test_a_program_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    with pytest.raises(_commands.CommandFailed, match="deadline"):
+        _commands.run(["sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 60"], within_s=0.3)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_what_a_program_prints_is_told_line_by_line() -> None:
+    lines: list[str] = []
+    assert _commands.run(["printf", "one\\ntwo\\n"], within_s=10, on_line=lines.append) == "one\ntwo\n"
+    assert lines == ["one", "two"]

@@ -1,0 +1,116 @@
+"""The load is read by offset through the pod proxy; a lost one is said to be lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from kubernetes_server import Server, serving
+
+from serving.records import Record
+from tasks import traffic
+from tasks.kubernetes import Api, Unavailable
+from tasks.traffic import Load, LoadFailed
+from tasks.waiting import Pending
+
+PODS = "/api/v1/namespaces/leeward-load/pods"
+PROXY = f"{PODS}/load-1-abc:8080/proxy"
+
+
+class LoadServer(Server):
+    """A server whose load pod has records, given away in pieces of whole lines."""
+
+    text = b""
+    piece = 1 << 20
+    state = "running"
+
+    def handle(self, method: str, url: str, body: object) -> tuple[int, object]:
+        parts = urlsplit(url)
+        if parts.path == f"{PROXY}/records":
+            offset = int(parse_qs(parts.query)["offset"][0])
+            data = self.text[offset : offset + self.piece]
+            return 200, data[: data.rfind(b"\n") + 1]
+        if parts.path == f"{PROXY}/status":
+            return 200, {"now": 1000.0, "state": self.state, "sent": 3, "started": 1.0, "stopped": None, "node": "core-2"}
+        return super().handle(method, url, body)
+
+
+def line(number: int) -> bytes:
+    record = Record(number, "short", 1.0, 1.0, 1.1, (1.1,), 1, 1.2, "finished", 200)
+    return record.to_line().encode()
+
+
+@pytest.fixture
+def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LoadServer, Api]]:
+    monkeypatch.setattr("kubernetes_server.Server", LoadServer)
+    with serving() as (server, api):
+        assert isinstance(server, LoadServer)
+        put_pod(server, "Running")
+        yield server, api
+
+
+def put_pod(server: Server, phase: str) -> None:
+    server.objects[f"{PODS}/load-1-abc"] = {
+        "metadata": {"name": "load-1-abc", "creationTimestamp": "2026-11-23T12:00:00Z"},
+        "status": {"phase": phase, "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
+def test_records_are_appended_where_the_last_reading_ended(pair: tuple[LoadServer, Api], tmp_path: Path) -> None:
+    server, api = pair
+    load, file = Load(api, "load-1"), tmp_path / "records.jsonl"
+    server.text = line(1) + line(2)[:10]
+    load.read_on(file)
+    server.text = line(1) + line(2) + line(3)
+    load.read_on(file)
+    assert load.read_on(file) == 0
+    assert [r.id for r in traffic.records_in(file)] == [1, 2, 3]
+
+
+def test_more_than_one_piece_is_read_to_the_end(pair: tuple[LoadServer, Api], tmp_path: Path) -> None:
+    server, api = pair
+    server.text, server.piece = b"".join(line(n) for n in range(50)), 1000
+    Load(api, "load-1").read_on(tmp_path / "r")
+    assert [r.id for r in traffic.records_in(tmp_path / "r")] == list(range(50))
+
+
+def test_a_load_that_warms_up_is_waited_for_and_one_that_runs_is_not(pair: tuple[LoadServer, Api]) -> None:
+    server, api = pair
+    server.state = "warming"
+    assert isinstance(Load(api, "load-1").look(), Pending)
+    server.state = "running"
+    assert Load(api, "load-1").look() is True
+
+
+def test_a_load_that_ended_too_early_says_its_last_words(pair: tuple[LoadServer, Api]) -> None:
+    server, api = pair
+    put_pod(server, "Failed")
+    server.answers["GET", f"{PODS}/load-1-abc/log"] = (200, b"the service gave no right answer within 120 s\n")
+    with pytest.raises(LoadFailed, match="no right answer"):
+        Load(api, "load-1").status()
+
+
+def test_a_load_that_is_gone_is_said_to_be_gone_and_one_that_is_silent_is_asked_again(pair: tuple[LoadServer, Api]) -> None:
+    server, api = pair
+    server.objects.clear()
+    with pytest.raises(LoadFailed, match="gone"):
+        Load(api, "load-1").status()
+    put_pod(server, "Running")
+    server.answers["POST", f"{PROXY}/stop"] = (502, b"")
+    with pytest.raises(Unavailable):
+        Load(api, "load-1").stop()
+
+
+def test_the_loads_clock_is_compared_with_ours(pair: tuple[LoadServer, Api]) -> None:
+    import time
+
+    assert traffic.clock_offset(Load(pair[1], "load-1")) == pytest.approx(1000.0 - time.time(), abs=5)
+
+
+def test_a_load_that_never_sent_is_no_load() -> None:
+    status = traffic.LoadStatus(now=1, state="done", sent=0, started=None, stopped=None)
+    assert traffic.seen(status) is None
+    assert json.loads(status.model_dump_json())["sent"] == 0

@@ -1,0 +1,70 @@
+"""Only what may pass is tried again, a bounded number of times, at growing and bounded intervals."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+from blocks.errors import BACKOFF_S, Permanent, TimedOut, Transient, worth_retrying
+from tasks.kubernetes import Unavailable
+from tasks.step import step
+
+
+class Ended:
+    """A task's state whose result is an error, or not."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self._error = error
+
+    def result(self) -> str:
+        if self._error:
+            raise self._error
+        return "fine"
+
+
+@pytest.mark.parametrize("error", [Transient("x"), Unavailable("x")])
+def test_a_transient_error_is_tried_again(error: Exception) -> None:
+    assert worth_retrying(None, None, Ended(error))
+
+
+@pytest.mark.parametrize("error", [Permanent("x"), TimedOut("x"), ValueError("x"), KeyboardInterrupt(), None])
+def test_nothing_else_is(error: BaseException | None) -> None:
+    assert not worth_retrying(None, None, Ended(error))
+
+
+def test_the_condition_is_a_plain_function_as_prefect_silently_ignores_all_else() -> None:
+    assert inspect.isfunction(worth_retrying)
+
+
+def test_the_intervals_grow_up_to_a_ceiling() -> None:
+    assert sorted(BACKOFF_S) == BACKOFF_S
+    assert BACKOFF_S[-1] <= 30
+
+
+def _tasks() -> dict[str, Any]:
+    from prefect import Task
+
+    from flows import stages
+    from tasks import terraform
+
+    ours = {name: thing for name, thing in vars(stages).items() if isinstance(thing, Task)}
+    return {name: thing for name, thing in ours.items() if thing.fn.__module__ != terraform.__name__}
+
+
+def test_every_task_of_a_stage_has_a_name_a_deadline_retries_of_transient_errors_and_no_cache() -> None:
+    from prefect.cache_policies import NO_CACHE
+
+    found = _tasks()
+    assert len(found) > 15
+    for name, one in found.items():
+        assert "_" not in one.name, f"{name} has no name for people"
+        assert one.timeout_seconds, name
+        assert one.retry_condition_fn is worth_retrying, name
+        assert one.cache_policy == NO_CACHE, name
+        assert len(one.retry_delay_seconds) >= min(one.retries, 1), name
+
+
+def test_a_step_that_is_told_so_is_not_tried_again() -> None:
+    assert step("once", deadline_s=1, retries=0)(lambda: None).retries == 0

@@ -1,0 +1,211 @@
+"""What Kubernetes and Ray say becomes a snapshot; what cannot be asked is None and not empty."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes_server import Server, serving
+
+from blocks.parameters import Service
+from drills.observation import Event, Snapshot
+from tasks import _pods, rayservice
+from tasks import _rayservice_seen as seen
+from tasks.kubernetes import Api, Object
+from tasks.notebook import Notebook
+from tasks.observer import Observer
+from tasks.waiting import Pending
+
+PODS = "/api/v1/namespaces/mistral/pods"
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/mistral/endpointslices"
+SERVE = "/api/v1/namespaces/mistral/services/mistral-head-svc:8265/proxy/api/serve/applications/"
+INFER = "/api/v1/namespaces/mistral/services/mistral-serve-svc:8000/proxy/infer"
+RAY_SERVICE = "/apis/ray.io/v1/namespaces/mistral/rayservices/mistral"
+
+
+def pod(name: str, node_type: str, ip: str, *, ready: bool = True, env: tuple[str, ...] = (), **metadata: Any) -> Object:
+    return {
+        "metadata": {
+            "name": name,
+            "uid": f"uid-{name}",
+            "creationTimestamp": metadata.pop("made", "2026-11-23T12:00:00Z"),
+            "labels": {"ray.io/cluster": "mistral-1", "ray.io/node-type": node_type},
+            **metadata,
+        },
+        "spec": {"nodeName": f"node-of-{name}", "containers": [{"name": "ray", "image": "i", "env": [{"name": e} for e in env]}]},
+        "status": {
+            "phase": "Running",
+            "podIP": ip,
+            "conditions": [{"type": "Ready", "status": str(ready)}],
+            "containerStatuses": [{"name": "ray", "restartCount": 0, "ready": ready, "state": {"running": {}}}],
+        },
+    }
+
+
+def replica(actor: str, ip: str) -> Object:
+    return {"actor_id": actor, "node_ip": ip, "state": "RUNNING"}
+
+
+APPLICATIONS = {
+    "applications": {
+        "mistral": {
+            "status": "RUNNING",
+            "deployments": {"mistral": {"status": "HEALTHY", "replicas": [replica("a1", "10.0.0.1"), replica("a2", "10.0.0.2")]}},
+        }
+    }
+}
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Server, Api]]:
+    with serving() as (server, api):
+        server.objects[RAY_SERVICE] = {
+            "metadata": {"name": "mistral", "generation": 2},
+            "status": {
+                "observedGeneration": 2,
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "activeServiceStatus": {"rayClusterName": "mistral-1"},
+            },
+        }
+        for one in (
+            pod("head", "head", "10.0.0.9", env=("RAY_REDIS_ADDRESS",)),
+            pod("w1", "worker", "10.0.0.1"),
+            pod("w2", "worker", "10.0.0.2"),
+        ):
+            server.objects[f"{PODS}/{one['metadata']['name']}"] = one
+        endpoints = [{"conditions": {"ready": True}, "addresses": ["x"], "targetRef": {"name": name}} for name in ("w1", "w2")]
+        server.objects[f"{SLICES}/s"] = {"metadata": {"name": "s"}, "endpoints": endpoints}
+        server.answers["GET", SERVE] = (200, json.dumps(APPLICATIONS).encode())
+        server.answers["GET", INFER] = (200, b"{}")
+        yield server, api
+
+
+def look(api: Api) -> Snapshot:
+    with Observer(api, Service()) as observer:
+        return observer.look()
+
+
+def test_a_service_that_is_well_is_seen_whole(pair: tuple[Server, Api]) -> None:
+    found = look(pair[1])
+    assert found.ready
+    assert found.app_status == "RUNNING"
+    assert found.head is not None
+    assert (found.head.pod, found.head.running, found.head.ready) == ("head", True, True)
+    assert [w.pod for w in found.workers] == ["w1", "w2"]
+    assert found.endpoints == ("w1", "w2")
+    assert found.gcs_storage is True
+    assert found.answer is not None
+    assert found.answer.ok
+    assert {(r.actor_id, r.pod, r.node) for r in found.replicas or ()} == {("a1", "w1", "node-of-w1"), ("a2", "w2", "node-of-w2")}
+
+
+def test_that_is_what_waiting_for_the_service_waits_for(pair: tuple[Server, Api]) -> None:
+    with Observer(pair[1], Service()) as observer:
+        assert isinstance(rayservice.look(observer), Snapshot)
+    with Observer(pair[1], Service(workers=3)) as observer:
+        assert isinstance(rayservice.look(observer), Pending)
+
+
+def test_while_the_operator_has_not_seen_the_newest_specification_it_waits(pair: tuple[Server, Api]) -> None:
+    pair[0].objects[RAY_SERVICE]["metadata"]["generation"] = 3
+    with Observer(pair[1], Service()) as observer:
+        found = rayservice.look(observer)
+    assert isinstance(found, Pending)
+    assert "newest" in found.seen
+
+
+def test_when_ray_does_not_answer_its_replicas_are_unknown_and_not_none_at_all(pair: tuple[Server, Api]) -> None:
+    pair[0].answers["GET", SERVE] = (503, b"no endpoints")
+    found = look(pair[1])
+    assert found.blind
+    assert found.replicas is None
+    assert found.workers, "Kubernetes still answers"
+
+
+def test_a_request_that_is_not_answered_is_seen_with_its_reason(pair: tuple[Server, Api]) -> None:
+    pair[0].answers["GET", INFER] = (500, b"boom")
+    answer = look(pair[1]).answer
+    assert answer is not None
+    assert not answer.ok
+    assert "500" in answer.detail
+
+
+def test_the_head_is_the_pod_that_stays_and_not_the_one_that_goes() -> None:
+    pods = [
+        pod("head-b", "head", "1", deletionTimestamp="2026-11-23T12:01:00Z"),
+        pod("head-a", "head", "2", made="2026-11-23T12:02:00Z"),
+    ]
+    found = seen.head(pods, "mistral-1")
+    assert found is not None
+    assert found.pod == "head-a"
+    alone = seen.head(pods[:1], "mistral-1")
+    assert alone is not None
+    assert (alone.running, alone.ready) == (False, False)
+
+
+def test_another_clusters_pods_and_the_redis_cleanup_are_not_ours() -> None:
+    cleanup = {**pod("cleanup", "redis-cleanup", "1")}
+    other = pod("other", "head", "1")
+    other["metadata"]["labels"]["ray.io/cluster"] = "mistral-2"
+    assert seen.head([cleanup, other], "mistral-1") is None
+    assert seen.gcs_storage([other], "mistral-1") is None
+
+
+def test_an_application_that_is_not_running_is_what_is_told_of_several() -> None:
+    assert seen.app_status({"applications": {"a": {"status": "RUNNING"}, "b": {"status": "DEPLOY_FAILED"}}}) == "DEPLOY_FAILED"
+    assert seen.app_status({"applications": {}}) == "NOT_STARTED"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {
+                "conditions": [
+                    {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/4 nodes: 2 Insufficient neuron"}
+                ]
+            },
+            "Unschedulable: 0/4 nodes: 2 Insufficient neuron",
+        ),
+        (
+            {"containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}]},
+            "ImagePullBackOff not found",
+        ),
+        (
+            {
+                "containerStatuses": [
+                    {
+                        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                        "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}},
+                    }
+                ]
+            },
+            "OOMKilled 137",
+        ),
+    ],
+)
+def test_a_pod_in_trouble_says_what_a_person_can_act_on(change: Object, said: str) -> None:
+    broken = pod("w1", "worker", "1", ready=False)
+    broken["status"] = {**broken["status"], "phase": "Pending", "conditions": [], **change}
+    assert said in _pods.trouble(broken)
+
+
+def test_a_pod_that_is_ready_or_has_ended_well_is_no_trouble() -> None:
+    assert _pods.trouble(pod("w1", "worker", "1")) == ""
+    assert _pods.trouble({"metadata": {"name": "job"}, "status": {"phase": "Succeeded"}}) == ""
+
+
+def test_the_notebook_gives_back_what_was_written_and_forgives_a_half_line(tmp_path: Path) -> None:
+    notebook = Notebook(tmp_path / "raw")
+    assert (notebook.snapshots(), notebook.load(), notebook.number("clock_offset")) == ([], None, 0.0)
+    notebook.snapshot(Snapshot(t=1.0))
+    notebook.add("clock_offset", 0.25)
+    notebook.add("event", Event(t=1.5, what="x").model_dump())
+    with (tmp_path / "raw" / "seen.jsonl").open("a") as file:
+        file.write('{"snapshot": {"t"')
+    assert [s.t for s in notebook.snapshots()] == [1.0]
+    assert notebook.number("clock_offset") == 0.25
+    assert [e.what for e in notebook.events()] == ["x"]

@@ -1,0 +1,62 @@
+"""A terraform that has outlived its run can be stopped, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks._terraform_lock import Records, Runner
+from tasks.terraform_runs import living, stop
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that leads its own session, as our terraforms do."""
+    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def _reaped(process: subprocess.Popen[bytes]) -> None:
+    """Its end is noticed at once, as it would be by init."""
+    threading.Thread(target=process.wait, daemon=True).start()
+
+
+def test_those_that_live_are_found_in_every_target(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    runner = Runner.of(sleeper.pid)
+    Records(tmp_path / "one/runs").add(runner)
+    Records(tmp_path / "two/runs").add(replace(runner, start_tick=1))
+    assert living(tmp_path) == [runner]
+    assert living(tmp_path / "nowhere") == []
+
+
+def test_it_is_asked_first(sleeper: subprocess.Popen[bytes]) -> None:
+    _reaped(sleeper)
+    stop([Runner.of(sleeper.pid)])
+    assert sleeper.wait(5) == -signal.SIGINT
+
+
+def test_one_that_does_not_listen_is_killed_with_its_children(tmp_path: Path) -> None:
+    script = f"trap '' INT; sleep 60 & echo $! > {tmp_path}/child; wait; sleep 60"
+    process = subprocess.Popen(["sh", "-c", script], start_new_session=True)
+    while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text().strip():
+        assert process.poll() is None
+    _reaped(process)
+    stop([Runner.of(process.pid)], grace_s=0.3)
+    assert process.wait(5) == -signal.SIGKILL
+    child = Path(f"/proc/{(tmp_path / 'child').read_text().strip()}/stat")
+    assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_another_process_that_got_the_pid_is_left_alone(sleeper: subprocess.Popen[bytes]) -> None:
+    stop([replace(Runner.of(sleeper.pid), start_tick=1)])
+    assert sleeper.poll() is None
+    os.kill(sleeper.pid, 0)
