@@ -92,10 +92,10 @@ class Target(Block):
         """
         try:
             found = cls.load(name)
-        except ValueError as error:
+        except ValueError:  # Prefect's way of saying so
             raise NoSuchTarget(
                 f"no leeward-target block is named {name!r}; save one: python -m blocks.register {name} --from FILE"
-            ) from error
+            ) from None
         assert isinstance(found, Target)
         return found
 

@@ -168,9 +168,8 @@ def apply_infrastructure(target: Target, infrastructure: Infrastructure, approve
             _plan_the_rest(workspace, _variables(target, infrastructure), approved)
         try:
             apply(workspace, on_progress=progress)
-        except Exception:
-            workspace.plan_file.unlink(missing_ok=True)  # it was made for a state that is no more
-            raise
+        finally:
+            workspace.plan_file.unlink(missing_ok=True)  # applied, or made for a state that is no more
     return Outputs.from_terraform(output(workspace))
 
 
