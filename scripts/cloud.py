@@ -30,12 +30,12 @@ def command(*arguments: str) -> list[str]:
 
 def up() -> Step:
     """The step after which the AWS endpoint answers. The cloud outlives it."""
-    return Step("cloud", command("up"), contained=False, within_s=300)
+    return Step("cloud", command("up"), contained=False, says_its_name="up ", within_s=300)
 
 
 def down(say: Say) -> None:
     """Nothing of the cloud is left, whatever state it was in; raises StepFailed with what is."""
-    run([Step("down", command("down"), contained=False, within_s=300)], LOGS, say)
+    run([Step("down", command("down"), contained=False, says_its_name="down ", within_s=300)], LOGS, say)
 
 
 def endpoint() -> Endpoint:

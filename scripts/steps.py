@@ -28,6 +28,8 @@ class Step:
     env: Mapping[str, str] = field(default_factory=dict)
     echo: bool = True
     """Show its output line by line; else only the beginning, the end, and a sign of life."""
+    says_its_name: str = ""
+    """What it begins its lines with, to be left out: the line says already who speaks."""
     contained: bool = True
     """Whatever it starts ends with it, and it ends with us. False for what is meant to leave something running."""
     within_s: float = 3600
@@ -67,11 +69,15 @@ class _Running:
         if lines:
             self._last = lines[-1].strip()
         if lines and self.step.echo:
-            say(self.step.name, "\n".join(line.rstrip()[:160] for line in lines))
+            say(self.step.name, "\n".join(self._shown(line) for line in lines))
             self.spoke = time.monotonic()
         elif time.monotonic() - self.spoke > QUIET_S:
             say(self.step.name, f"… {duration(time.monotonic() - self.start)}: {self._last[:120]}")
             self.spoke = time.monotonic()
+
+    def _shown(self, line: str) -> str:
+        rest = line.removeprefix(self.step.says_its_name)
+        return (rest.strip() if rest != line else line.rstrip())[:160]
 
     def stop(self) -> None:
         """The step and everything it started are gone."""

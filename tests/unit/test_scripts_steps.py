@@ -52,6 +52,13 @@ def test_output_is_shown_with_the_name_of_its_step_unless_it_is_not_to_be_echoed
     assert "whisper" in (tmp_path / "setup-quiet.log").read_text()
 
 
+def test_a_step_that_says_its_own_name_is_not_named_twice(tmp_path: Path) -> None:
+    out = io.StringIO()
+    steps.run([bash("cloud", "echo 'up      it answers'; echo 'upper case'", says_its_name="up ")], tmp_path, Say(out))
+    assert "cloud       it answers" in out.getvalue()
+    assert "cloud       upper case" in out.getvalue()
+
+
 def test_a_failure_stops_the_others_and_shows_the_end_of_the_log(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match=r"bad failed \(exit code 3\)(?s:.*)the reason"):
         steps.run(
