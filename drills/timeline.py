@@ -87,11 +87,18 @@ def _worker(before: WorkerSeen, now: WorkerSeen, t: float) -> Iterator[Event]:
 
 
 def _replicas(earlier: Snapshot, now: Snapshot, pod: str) -> Iterator[Event]:
-    old, new = earlier.replicas_on(pod), now.replicas_on(pod)
-    if old and new is not None and not set(old) & set(new):
+    old, new = _actors(earlier, pod), _actors(now, pod)
+    if old and new is not None and not old & new:
         yield Event(t=now.t, what="replica lost", kind="trouble", subject=pod, detail="Ray no longer lists the replica that ran there")
-    if old is not None and new and not set(old) & set(new):
+    if old is not None and new and not old & new:
         yield Event(t=now.t, what="new replica", subject=pod, detail="the model was loaded again")
+
+
+def _actors(snapshot: Snapshot, pod: str) -> set[str] | None:
+    """The replicas' actors on a pod in whatever state: a controller that comes back lists the very same ones as RECOVERING."""
+    if snapshot.replicas is None:
+        return None
+    return {replica.actor_id for replica in snapshot.replicas if replica.pod == pod}
 
 
 def _service(earlier: Snapshot, now: Snapshot) -> Iterator[Event]:

@@ -33,8 +33,11 @@ def drill(
         slos: Other promises than the drill's own.
     """
     run = stages.Run.current()
-    definition = stages.drill_of(drill, service, timing, load, slos)
-    site = stages.site_of(target, infrastructure, service)
+    try:
+        definition = stages.drill_of(drill, service, timing, load, slos)
+        site = stages.site_of(target, infrastructure, service)
+    except stages.REFUSALS as reason:
+        return stages.refusal(reason)
     with stages.bundled(site, service, run):
         result = stages.drill(site, service, definition, run)
         stages.keep(site, service, result)

@@ -12,7 +12,7 @@ from prefect.deployments import run_deployment
 from prefect.utilities.asyncutils import run_coro_as_sync
 
 SWEEP = "sweep/main"
-ENDED_IN_ORDER = frozenset({"VerdictFailed", "NotApproved"})
+ENDED_IN_ORDER = frozenset({"VerdictFailed", "NotApproved", "BadParameters", "NoSuchTarget"})
 """Names of failed states after which nothing is left to sweep."""
 PASSED_ON = ("target", "infrastructure", "service")
 

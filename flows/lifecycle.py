@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.client.schemas import State
-from prefect.states import Failed
 
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
 from drills.definition import Load, Slos, Timing
@@ -41,9 +40,9 @@ def lifecycle(
         keep: Leave everything up at the end.
     """
     run = stages.Run.current()
-    definition = stages.drill_of(drill, service, timing, load, slos)
-    site = stages.site_of(target, infrastructure, service)
     try:
+        definition = stages.drill_of(drill, service, timing, load, slos)
+        site = stages.site_of(target, infrastructure, service)
         with stages.bundled(site, service, run):
             planned = stages.plan(site, approved)
             building = stages.start_building(site)
@@ -54,6 +53,6 @@ def lifecycle(
             stages.keep(site, service, result)
             if not keep:
                 stages.cleanup(site, service, run)
-    except stages.NotApproved as reason:
-        return Failed(name="NotApproved", message=str(reason))
+    except stages.REFUSALS as reason:
+        return stages.refusal(reason)
     return stages.ending(result)

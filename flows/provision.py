@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.client.schemas import State
-from prefect.states import Failed
 
 from blocks.parameters import INFRASTRUCTURE, Infrastructure
 from flows import stages
@@ -20,8 +19,8 @@ def provision(target: str, infrastructure: Infrastructure = INFRASTRUCTURE, appr
         infrastructure: What Terraform makes.
         approved: That the plan was looked at and may be carried out. Not needed where the target approves by itself.
     """
-    site = stages.site_of(target, infrastructure)
     try:
+        site = stages.site_of(target, infrastructure)
         return stages.apply(site, stages.plan(site, approved))
-    except stages.NotApproved as reason:
-        return Failed(name="NotApproved", message=str(reason))
+    except stages.REFUSALS as reason:
+        return stages.refusal(reason)

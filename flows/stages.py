@@ -23,6 +23,7 @@ from prefect.states import Completed, Failed
 
 from blocks.errors import Permanent
 from blocks.parameters import Infrastructure, Service
+from blocks.target import NoSuchTarget
 from drills.definition import Drill, Load, Slos, Timing, UnknownDrill
 from tasks.addons import install_kuberay
 from tasks.chat import deploy_chat
@@ -34,6 +35,7 @@ from tasks.faults import inject_fault, known
 from tasks.images import ImageRefs, build_images, publish_images
 from tasks.journal import Journal, keeping, release_lock, take_lock
 from tasks.observation import NotSteady, collect_records, hold_steady, observe_recovery
+from tasks.preflight import preflight
 from tasks.rayservice import apply_service, check_service, find_image, wait_for_service
 from tasks.site import Site
 from tasks.terraform import (
@@ -53,6 +55,15 @@ class NotApproved(Permanent):
 
 class BadParameters(Permanent):
     """The parameters do not fit together, or not the target."""
+
+
+REFUSALS = (NotApproved, BadParameters, NoSuchTarget)
+"""Nothing was touched, and nothing is to be swept; hooks know them by name."""
+
+
+def refusal(reason: Exception) -> State:
+    """The state of a run that was refused."""
+    return Failed(name=type(reason).__name__, message=str(reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +157,7 @@ def start_building(site: Site) -> PrefectFuture[str]:
 def verify(site: Site, service: Service, outputs: Outputs | None) -> None:
     """The cluster can take the service."""
     with tags("stage:verify"):
+        preflight(site, service, outputs)
         check_cluster(site, service, outputs)
 
 
@@ -182,8 +194,9 @@ def drill(site: Site, service: Service, definition: Drill, run: Run) -> Result:
                     aborted = str(reason)
                 collect_records(site, service, journal, definition, raw_folder(run.folder, journal))
             finally:
-                stop_load(site, journal)
-                release_lock(site, service, run.id)
+                # Whatever ended the drill must be told, not that this failed too; the sweep comes for what is left.
+                stop_load(site, journal, return_state=True)
+                release_lock(site, service, run.id, return_state=True)
         return judge(site, service, journal, definition, image, run.folder, run.name, aborted)
 
 
@@ -241,7 +254,7 @@ def bundled(site: Site, service: Service, run: Run) -> Iterator[None]:
     """An error on the way leaves a debug bundle, and the infrastructure as it is, for a retry."""
     try:
         yield
-    except NotApproved:
+    except REFUSALS:
         raise
     except Exception:
         with tags("stage:debug"):

@@ -75,19 +75,21 @@ class Page:
                     raise RuntimeError(f"{method}: {answer['error']['message']}")
                 return dict(answer["result"])
 
-    async def text(self) -> str:
-        """What a reader of the page sees."""
-        found = await self.call("Runtime.evaluate", expression="document.body ? document.body.innerText : ''", returnByValue=True)
-        return str(found["result"].get("value", ""))
+    async def text(self) -> str | None:
+        """What a reader of the page sees; None while it loads."""
+        shown = "document.readyState == 'complete' ? (document.body?.innerText ?? document.documentElement.textContent) : null"
+        found = await self.call("Runtime.evaluate", expression=shown, returnByValue=True)
+        text: str | None = found["result"].get("value")
+        return text
 
     async def take(self, shot: Shot) -> bytes:
         """The picture, as PNG; raises TimeoutError with the page's text when it never shows what is waited for."""
         await self.call("Emulation.setDeviceMetricsOverride", width=shot.width, height=shot.height, deviceScaleFactor=1, mobile=False)
         await self.call("Page.navigate", url=shot.url)
         deadline = time.monotonic() + PATIENCE_S
-        while not (text := await self.text()) or shot.text not in text:
+        while (text := await self.text()) is None or shot.text not in text:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{shot.url} did not show {shot.text!r}, but: {text[:500]!r}")
+                raise TimeoutError(f"{shot.url} did not show {shot.text!r}, but: {text!r:.500}")
             await asyncio.sleep(0.25)
         await asyncio.sleep(SETTLE_S)
         picture = await self.call("Page.captureScreenshot", format="png")

@@ -101,7 +101,7 @@ def available(api: Api) -> str | Pending:
     return "available" if {"rayservices", "rayclusters"} <= served else Pending("the API server does not serve RayServices yet", 80)
 
 
-@step("install KubeRay", deadline_s=900)
+@step("install KubeRay", deadline_s=None)
 def install_kuberay(site: Site) -> str:
     """The KubeRay operator is available; returns its version. One that somebody else runs is left as it is."""
     api = site.api()

@@ -24,7 +24,7 @@ def probe(api: Api) -> bool | Pending:
     return True
 
 
-@step("deploy chat", deadline_s=900)
+@step("deploy chat", deadline_s=None)
 def deploy_chat(site: Site, service: Service, image: str) -> str:
     """The chat answers; returns its address in the cluster."""
     api, progress = site.api(), Progress("chat")

@@ -57,7 +57,7 @@ def publish(builder: Builder, kind: Kind, base: str, key: str, repository: Repos
     return repository.reference(found)
 
 
-@step("build images", deadline_s=3700, retries=1)
+@step("build images", deadline_s=None, retries=1)
 def build_images(site: Site, kinds: Sequence[Kind] = KINDS) -> str:
     """The images are in the local store; returns the key of their content. Worth doing while something else is waited for."""
     images = site.block.images

@@ -11,11 +11,12 @@ from prefect import get_run_logger
 
 from blocks.errors import Permanent, PipelineError, Transient
 from blocks.parameters import Service
-from drills import steady_state, timeline
+from drills import steady_state
 from drills.definition import Drill
 from drills.observation import Event, Snapshot
 from tasks import journal as journals
 from tasks import traffic
+from tasks._recovery import Recovery, Steadiness
 from tasks.journal import Journal
 from tasks.kubernetes import Api
 from tasks.notebook import Notebook
@@ -25,12 +26,11 @@ from tasks.site import Site
 from tasks.step import step
 
 STEADY_WITHIN_S = 120.0
-"""In which the service must be in its steady state once; a service that was just deployed settles within seconds."""
+"""Beyond the time it must hold; a service that was just deployed settles within seconds."""
 API_AWAY_S = 60.0
 """The API server may be away for so long in a drill; longer, and nothing more can be said."""
 DRAIN_S = 60.0
 """For the load's last requests, beyond the client's patience."""
-Tell = Callable[[float, str], None]
 
 
 class NotSteady(Permanent):
@@ -58,75 +58,39 @@ def looks(observer: Observer, notebook: Notebook, every_s: float, clock: Callabl
         time.sleep(max(0.05, every_s - (clock() - begun)))
 
 
-def watch_before(observer: Observer, load: traffic.Load, notebook: Notebook, drill: Drill, tell: Tell) -> Snapshot:
+def watch_before(observer: Observer, load: traffic.Load, notebook: Notebook, drill: Drill, progress: Progress) -> Snapshot:
     """The steady state held under load for the whole of `before_s`; returns the last snapshot.
 
     Raises:
         NotSteady: it did not; says why.
     """
-    began = time.time()
-    steady_since: float | None = None
+    steadiness, began = Steadiness(drill), time.time()
     for snapshot in looks(observer, notebook, drill.timing.poll_s):
-        reasons = steady_state.judge(snapshot, drill.steady_state)
-        if reasons and (steady_since is not None or snapshot.t - began > STEADY_WITHIN_S):
-            raise NotSteady(f"before the fault: {'; '.join(reasons)}")
-        if reasons:
-            tell(0, "; ".join(reasons))
-            continue
-        steady_since = steady_since or snapshot.t
-        held = snapshot.t - steady_since
+        held = steadiness.see(snapshot)
         load.read_on(notebook.records)
-        tell(99 * held / drill.timing.before_s, f"steady for {held:.0f} of {drill.timing.before_s:.0f} s under load")
-        if held >= drill.timing.before_s:
+        if held:
             break
+        if snapshot.t - began > STEADY_WITHIN_S + drill.timing.before_s:
+            raise NotSteady(f"before the fault: {'; '.join(steadiness.reasons) or 'the steady state did not hold for long enough'}")
+        progress.look(steadiness.progress(snapshot.t))
     if reasons := steady_state.judge_traffic(traffic.records_in(notebook.records), drill.load):
         raise NotSteady("; ".join(reasons))
     return snapshot
 
 
 def watch_recovery(
-    observer: Observer,
-    load: traffic.Load,
-    notebook: Notebook,
-    drill: Drill,
-    before: Snapshot,
-    fault_at: float,
-    check: Callable[[], None],
-    tell: Tell,
-) -> float | None:
-    """When the service had recovered, after having watched it for `after_s` more; None when it did not in time."""
-    later = [s for s in notebook.snapshots() if s.t > fault_at]
-    previous = later[-1] if later else before
-    recovered: float | None = None
-    for snapshot in looks(observer, notebook, drill.timing.poll_s):
+    observer: Observer, load: traffic.Load, notebook: Notebook, recovery: Recovery, check: Callable[[], None], progress: Progress
+) -> None:
+    """The recovery was watched until it was over; `check` is asked at every look and may end it by an error."""
+    logger = get_run_logger()
+    for snapshot in looks(observer, notebook, recovery.drill.timing.poll_s):
         check()
-        later.append(snapshot)
-        for event in timeline.changes(previous, snapshot):
-            tell(-1, f"{snapshot.t - fault_at:+.0f} s: {event.what} {event.subject}".strip())
-        previous = snapshot
+        for news in recovery.see(snapshot):
+            logger.info("%s", news)
         _read_on(load, notebook)
-        since = snapshot.t - fault_at
-        found = steady_state.recovered_at(before, later, drill)
-        if found is not None and recovered is None:
-            tell(-1, f"{found - fault_at:+.0f} s: recovered")
-        recovered = found
-        if recovered is None:
-            if since > drill.timing.observe_timeout_s:
-                return None
-            reasons = steady_state.not_recovered(before, snapshot.filled_from(before), drill)
-            tell(
-                90 * since / drill.timing.observe_timeout_s,
-                f"{since:.0f} s after the fault: {'; '.join(reasons) or 'must hold a little longer'}",
-            )
-        else:
-            over = snapshot.t - recovered
-            tell(
-                90 + 9 * over / drill.timing.after_s,
-                f"recovered after {recovered - fault_at:.0f} s; watching on for {max(0, drill.timing.after_s - over):.0f} s",
-            )
-            if over >= drill.timing.after_s:
-                return recovered
-    raise AssertionError("looks has no end")
+        if recovery.over:
+            return
+        progress.look(recovery.progress())
 
 
 def _read_on(load: traffic.Load, notebook: Notebook) -> None:
@@ -158,18 +122,6 @@ def _seconds(text: str) -> float:
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
-def _teller(key: str) -> Tell:
-    progress, logger = Progress(key), get_run_logger()
-
-    def tell(percent: float, text: str) -> None:
-        if percent < 0:
-            logger.info("%s", text)
-        else:
-            progress.say(percent, text)
-
-    return tell
-
-
 @step("steady state", deadline_s=2400)
 def hold_steady(site: Site, service: Service, journal: Journal, drill: Drill, folder: Path) -> Journal:
     """The steady state held under load before the fault; the journal has what was seen last.
@@ -179,10 +131,10 @@ def hold_steady(site: Site, service: Service, journal: Journal, drill: Drill, fo
     """
     if journal.fault is not None:
         return journal
-    api, notebook, tell = site.api(), Notebook(folder), _teller("steady-state")
+    api, notebook, progress = site.api(), Notebook(folder), Progress("steady-state")
     with Observer(api, service) as observer:
-        before = watch_before(observer, traffic.Load(api, journal.load_name), notebook, drill, tell)
-    tell(100, f"steady for {drill.timing.before_s:.0f} s under load")
+        before = watch_before(observer, traffic.Load(api, journal.load_name), notebook, drill, progress)
+    progress.say(100, f"steady for {drill.timing.before_s:.0f} s under load")
     return journals.write(api, service, journal.model_copy(update={"before": before}))
 
 
@@ -191,11 +143,12 @@ def observe_recovery(site: Site, service: Service, journal: Journal, drill: Dril
     """The service was watched until it had recovered and for a while longer, or until the time was over."""
     assert journal.fault is not None, "the fault comes first"
     assert journal.before is not None, "the fault is done in a steady state only"
-    api, notebook, tell = site.api(), Notebook(folder), _teller("recovery")
+    api, notebook, progress, at = site.api(), Notebook(folder), Progress("recovery"), journal.fault.at
+    recovery = Recovery(drill, journal.before, at, [s for s in notebook.snapshots() if s.t > at])
     with Observer(api, service) as observer:
-        load = traffic.Load(api, journal.load_name)
-        recovered = watch_recovery(observer, load, notebook, drill, journal.before, journal.fault.at, check, tell)
-    tell(100, "not recovered in time" if recovered is None else f"recovered after {recovered - journal.fault.at:.0f} s")
+        watch_recovery(observer, traffic.Load(api, journal.load_name), notebook, recovery, check, progress)
+    recovered = recovery.recovered
+    progress.say(100, "not recovered in time" if recovered is None else f"recovered after {recovered - at:.0f} s")
     return recovered
 
 

@@ -17,13 +17,14 @@ JITTER = 0.2
 """So that runs that failed together do not try again together."""
 
 
-def step(name: str, deadline_s: float, retries: int = 3) -> Callable[[Callable[P, R]], Task[P, R]]:
+def step(name: str, deadline_s: float | None, retries: int = 3) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Makes a task of a function that is safe to run again.
 
     Nothing is cached: that something was so in an earlier try does not mean that it still is.
 
     Args:
-        deadline_s: Of one try. It interrupts what runs, so tasks are called directly, on the main thread.
+        deadline_s: Of one try. It interrupts what runs, so such tasks are called directly, on the main thread. None is for those
+            that are submitted: Prefect cannot interrupt a thread, and all that they wait for has a deadline of its own.
     """
 
     return task(

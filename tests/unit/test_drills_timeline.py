@@ -39,6 +39,14 @@ def test_a_change_while_ray_could_not_be_asked_is_told_when_it_answers_again() -
     assert ("new replica", WORKERS[0], 40) in events
 
 
+def test_a_controller_that_finds_its_replicas_again_has_not_lost_them() -> None:
+    before = snapshot(SURVIVES, -3)
+    assert before.replicas
+    finding = before.model_copy(update={"replicas": tuple(r.model_copy(update={"state": "RECOVERING"}) for r in before.replicas)})
+    assert changes(before, finding) == []
+    assert changes(finding, before) == []
+
+
 def test_nothing_changes_between_two_equal_looks() -> None:
     assert changes(snapshot(SURVIVES, -3), snapshot(SURVIVES, -2)) == []
 

@@ -41,7 +41,7 @@ def test_a_bad_end_asks_and_does_not_wait(monkeypatch: pytest.MonkeyPatch, name:
     assert one["idempotency_key"] == "sweep-1234-2"
 
 
-@pytest.mark.parametrize("name", ["VerdictFailed", "NotApproved"])
+@pytest.mark.parametrize("name", sorted(hooks.ENDED_IN_ORDER))
 def test_an_end_in_order_asks_for_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(hooks, "run_deployment", lambda *_, **__: pytest.fail("asked"))
     hooks.ask_for_sweep(None, RUN, state(name))
@@ -57,3 +57,13 @@ def test_the_hook_is_a_plain_function_as_others_break_cancellation() -> None:
     for flow in (lifecycle, drill):
         for those in (flow.on_failure_hooks, flow.on_cancellation_hooks, flow.on_crashed_hooks):
             assert those == [hooks.ask_for_sweep]
+
+
+def test_a_run_that_was_refused_is_known_by_the_name_of_its_refusal() -> None:
+    from flows import stages
+
+    assert {one.__name__ for one in stages.REFUSALS} < hooks.ENDED_IN_ORDER
+    state = stages.refusal(stages.BadParameters("no drill is named 'x'"))
+    assert state.is_failed()
+    assert (state.name, state.message) == ("BadParameters", "no drill is named 'x'")
+    assert stages.ending(stages.Result(verdict="void", headline="h", folder=stages.Path("/x"))).name in hooks.ENDED_IN_ORDER

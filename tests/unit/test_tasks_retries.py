@@ -53,6 +53,10 @@ def _tasks() -> dict[str, Any]:
     return {name: thing for name, thing in ours.items() if thing.fn.__module__ != terraform.__name__}
 
 
+SUBMITTED = {"build_images", "install_kuberay", "deploy_chat"}
+"""A deadline of theirs could not interrupt a thread; what they wait for has its own."""
+
+
 def test_every_task_of_a_stage_has_a_name_a_deadline_retries_of_transient_errors_and_no_cache() -> None:
     from prefect.cache_policies import NO_CACHE
 
@@ -60,7 +64,7 @@ def test_every_task_of_a_stage_has_a_name_a_deadline_retries_of_transient_errors
     assert len(found) > 15
     for name, one in found.items():
         assert "_" not in one.name, f"{name} has no name for people"
-        assert one.timeout_seconds, name
+        assert one.timeout_seconds or name in SUBMITTED, name
         assert one.retry_condition_fn is worth_retrying, name
         assert one.cache_policy == NO_CACHE, name
         assert len(one.retry_delay_seconds) >= min(one.retries, 1), name

@@ -1,0 +1,114 @@
+"""When the steady state has held for long enough, and when a recovery is over; by looks, without a clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drills.definition import Drill, Timing
+from drills.observation import Answer, DeploymentSeen, HeadSeen, ReplicaSeen, Snapshot, WorkerSeen
+from tasks._recovery import Recovery, Steadiness
+
+DRILL = Drill.named("head-pod", timing=Timing(before_s=10, after_s=10, observe_timeout_s=60))
+
+
+def well(t: float, head: str = "old", **other: Any) -> Snapshot:
+    return Snapshot(
+        t=t,
+        **{
+            "conditions": {"Ready": True},
+            "app_status": "RUNNING",
+            "deployments": (DeploymentSeen(name="m", status="HEALTHY"),),
+            "replicas": tuple(ReplicaSeen(actor_id=f"a{n}", pod=f"w{n}", node=f"n{n}") for n in (1, 2)),
+            "head": HeadSeen(pod=f"head-{head}", uid=head, running=True, ready=True),
+            "workers": tuple(WorkerSeen(pod=f"w{n}", uid=f"u{n}", ready=True) for n in (1, 2)),
+            "endpoints": ("w1", "w2"),
+            "gcs_storage": True,
+            "answer": Answer(ok=True),
+            **other,
+        },
+    )
+
+
+def blind(t: float, head: str = "old") -> Snapshot:
+    return well(t, head, app_status=None, deployments=None, replicas=None)
+
+
+def steady(*snapshots: Snapshot) -> list[bool]:
+    steadiness = Steadiness(DRILL)
+    return [steadiness.see(snapshot) for snapshot in snapshots]
+
+
+def test_the_steady_state_must_hold_for_the_whole_time() -> None:
+    assert steady(well(0), well(5), well(9.9), well(10)) == [False, False, False, True]
+
+
+def test_a_break_begins_the_time_anew() -> None:
+    broken = well(5, endpoints=("w1",))
+    assert steady(well(0), broken, well(6), well(11), well(16)) == [False, False, False, False, True]
+
+
+def test_a_look_at_which_ray_was_slow_neither_breaks_nor_ends_it() -> None:
+    assert steady(well(0), blind(5), blind(10), well(11)) == [False, False, False, True]
+
+
+def test_a_service_that_was_never_seen_whole_is_not_steady() -> None:
+    assert steady(*(blind(t) for t in range(20))) == [False] * 20
+
+
+def test_the_progress_says_why_it_is_not_steady() -> None:
+    steadiness = Steadiness(DRILL)
+    steadiness.see(well(0, endpoints=("w1",)))
+    assert "1 endpoints ready" in steadiness.progress(0).seen
+    steadiness.see(well(1))
+    steadiness.see(well(6))
+    assert steadiness.progress(6).seen == "steady for 5 of 10 s under load"
+
+
+def recovering(*snapshots: Snapshot) -> Recovery:
+    recovery = Recovery(DRILL, well(99), 100.0)
+    for snapshot in snapshots:
+        recovery.see(snapshot)
+    return recovery
+
+
+def test_as_long_as_the_old_head_is_there_nothing_has_recovered() -> None:
+    recovery = recovering(*(well(100 + n) for n in range(1, 30)))
+    assert recovery.recovered is None
+    assert not recovery.over
+
+
+def test_a_recovery_is_over_when_it_was_watched_for_long_enough() -> None:
+    looks = [well(101, head="new"), well(107, head="new")]
+    recovery = recovering(*looks)
+    assert recovery.recovered == 101
+    assert not recovery.over
+    assert "watching on for 4 s" in recovery.progress().seen
+    recovery.see(well(111, head="new"))
+    assert recovery.over
+
+
+def test_a_service_that_does_not_recover_is_given_up_at_the_end_of_its_time() -> None:
+    recovery = recovering(blind(130), blind(160))
+    assert not recovery.over
+    recovery.see(blind(160.1))
+    assert recovery.over
+    assert recovery.recovered is None
+
+
+def test_a_relapse_takes_the_recovery_back() -> None:
+    recovery = recovering(well(101, head="new"), well(107, head="new"), well(108, head="new", endpoints=("w1",)))
+    assert recovery.recovered is None
+    assert "endpoints" in recovery.progress().seen
+
+
+def test_the_news_are_told_once() -> None:
+    recovery = Recovery(DRILL, well(99), 100.0)
+    told = [recovery.see(snapshot) for snapshot in (well(101, head="new"), well(107, head="new"), well(108, head="new"))]
+    assert any("recovered" in news for news in told[1])
+    assert told[2] == []
+
+
+def test_the_looks_of_a_runner_that_died_count() -> None:
+    recovery = Recovery(DRILL, well(99), 100.0, [well(101, head="new")])
+    recovery.see(well(107, head="new"))
+    assert recovery.recovered == 101
