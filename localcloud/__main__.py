@@ -12,33 +12,41 @@ from collections.abc import Callable, Sequence
 _EPILOG = "One cloud runs per machine. Everything it starts is in namespaces of its own and dies with it."
 
 
+_COMMANDS = {
+    "doctor": "check the machine: what is missing and how to mend it",
+    "build": "fetch and compile everything the cloud needs, once",
+    "up": "start the cloud; returns when its AWS endpoint answers",
+    "down": "end the cloud and remove all of it",
+    "status": "tell what is up; exit code 1 when no cloud is",
+    "env": "print what clients need, for `eval`",
+}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m localcloud", description=__doc__.splitlines()[0] if __doc__ else None, epilog=_EPILOG)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in (
-        ("doctor", "check the machine: what is missing and how to mend it"),
-        ("build", "fetch and compile everything the cloud needs, once"),
-        ("up", "start the cloud; returns when its AWS endpoint answers"),
-        ("down", "end the cloud and remove all of it"),
-        ("status", "tell what is up; exit code 1 when no cloud is"),
-        ("env", "print what clients need, for `eval`"),
-    ):
+    for name, text in _COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
-        if name in ("doctor", "status", "env"):
+        if name in ("status", "env"):
             command.add_argument("--json", action="store_true", help="as JSON")
     return parser
 
 
-def _doctor(given: argparse.Namespace) -> int:
-    from localcloud import doctor
+def _elsewhere(command: str, rest: list[str]) -> int | None:
+    """The exit code of a command that has a command line of its own; None when it is none of those."""
+    if command == "doctor":
+        from localcloud import doctor
 
-    return doctor.main(["--json"] if given.json else [])
+        return doctor.main(rest)
+    if command == "build":
+        from localcloud import build
 
+        return build.main(rest)
+    if command == "supervise":  # not for people: `up` starts it inside the cloud's namespaces
+        from localcloud import supervisor
 
-def _build(given: argparse.Namespace) -> int:
-    from localcloud import build
-
-    return build.main([])
+        return supervisor.main(rest)
+    return None
 
 
 def _cloud(given: argparse.Namespace) -> int:
@@ -63,12 +71,8 @@ def _cloud(given: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs one command; returns its exit code."""
-    if arguments[:1] == ["supervise"]:  # not for people: `up` starts it inside the cloud's namespaces
-        from localcloud import supervisor
-
-        return supervisor.main(list(arguments[1:]))
-    given = _parser().parse_args(arguments)
-    return {"doctor": _doctor, "build": _build}.get(given.command, _cloud)(given)
+    code = _elsewhere(arguments[0], list(arguments[1:])) if arguments else None
+    return _cloud(_parser().parse_args(arguments)) if code is None else code
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 from localcloud import settings
 from localcloud.box import NETNS
@@ -24,11 +24,13 @@ _FORWARD = {
 }
 
 
-def ip(commands: Iterable[str], *, netns: str | None = None, within: str = "") -> None:
-    """The commands of ip(8) are done, in a box's namespace if given; `within` is a file of another network namespace."""
-    argv = ["ip", *(["-netns", netns] if netns else []), "-batch", "-"]
-    fds = [int(within.rpartition("/")[2])] if within else []
-    run([*(["nsenter", f"--net={within}"] if within else []), *argv], stdin="\n".join(commands) + "\n", pass_fds=fds)
+def ip(commands: Iterable[str], *, netns: str | None = None) -> None:
+    """The commands of ip(8) are done, in a box's namespace if one is given."""
+    run(["ip", *(["-netns", netns] if netns else []), "-batch", "-"], stdin=_lines(commands))
+
+
+def _lines(commands: Iterable[str]) -> str:
+    return "".join(f"{command}\n" for command in commands)
 
 
 def sysctl(values: dict[str, str], netns: str | None = None) -> None:
@@ -54,15 +56,14 @@ def build_root() -> None:
 
 def build_uplink(host_netns: int) -> None:
     """Host and cloud reach each other; `host_netns` is a file descriptor of the host's network namespace."""
-    ip(
-        [
-            f"link add {settings.UPLINK} type veth peer name {INSIDE} netns {os.getpid()}",
-            f"address add {settings.UPLINK_HOST}/{settings.UPLINK_PREFIX} dev {settings.UPLINK}",
-            f"link set {settings.UPLINK} up",
-            *(f"route add {network} via {settings.UPLINK_CLOUD}" for network in settings.ROUTES),
-        ],
-        within=f"/proc/self/fd/{host_netns}",
-    )
+    commands = [
+        f"link add {settings.UPLINK} type veth peer name {INSIDE} netns {os.getpid()}",
+        f"address add {settings.UPLINK_HOST}/{settings.UPLINK_PREFIX} dev {settings.UPLINK}",
+        f"link set {settings.UPLINK} up",
+        *(f"route add {network} via {settings.UPLINK_CLOUD}" for network in settings.ROUTES),
+    ]
+    there = ["nsenter", f"--net=/proc/self/fd/{host_netns}"]
+    run([*there, "ip", "-batch", "-"], stdin=_lines(commands), pass_fds=[host_netns])
     ip([f"address add {settings.UPLINK_CLOUD}/{settings.UPLINK_PREFIX} dev {INSIDE}", f"link set {INSIDE} up"])
 
 
@@ -92,10 +93,15 @@ def attach(name: str, address: str, *, forward: bool = False) -> None:
 
 def detach(name: str, address: str) -> None:
     """Namespace and veth are gone; nothing happens when they were not there."""
-    if os.path.exists(f"/sys/class/net/{_port(address)}") or _port(address) in run(["ip", "-brief", "link"]):
+    if _port(address) in interfaces(run(["ip", "-brief", "link"])):
         ip([f"link delete {_port(address)}"])
     if (NETNS / name).exists():
         run(["ip", "netns", "delete", name])
+
+
+def interfaces(listing: str) -> set[str]:
+    """The names in what `ip -brief link` prints; /sys would show the host's, as it was mounted there."""
+    return {line.split()[0].partition("@")[0] for line in listing.splitlines() if line}
 
 
 def pod_network(node_index: int) -> str:
@@ -116,7 +122,6 @@ def unroute_pods(network: str) -> None:
 
 def move_address(address: str, *, old: str | None, new: str) -> None:
     """The floating address is the box `new`'s, and the gateway knows it from the next packet on."""
-    ip_address(address)
     if old is not None and old != new and f" {address}/32" in run(["ip", "-netns", old, "-brief", "address", "show", "eth0"]):
         ip([f"address delete {address}/32 dev eth0"], netns=old)
     if f" {address}/32" not in run(["ip", "-netns", new, "-brief", "address", "show", "eth0"]):

@@ -73,6 +73,10 @@ def test_each_node_has_a_pod_network_of_its_own() -> None:
     assert len(set(networks)) == len(settings.NODE_HOSTS)
 
 
+def test_an_interface_is_not_taken_for_one_whose_name_it_begins() -> None:
+    assert network.interfaces("lo   UNKNOWN 00:00\nlw-100@if3  UP 12:34\n") == {"lo", "lw-100"}
+
+
 def test_a_taint_is_read_with_and_without_value() -> None:
     assert taint("aws.amazon.com/neuron=true:NoSchedule") == {"key": "aws.amazon.com/neuron", "value": "true", "effect": "NoSchedule"}
     assert taint("spot:NoExecute") == {"key": "spot", "value": "", "effect": "NoExecute"}
