@@ -46,11 +46,8 @@ def recipe() -> Recipe:
 def sources(mirrors: Mirrors) -> list[str]:
     """The image's lines of sources.list."""
     suite, signed = settings.DEBIAN_SUITE, f"[signed-by={KEYRING}]"
-    return [
-        f"deb {signed} {mirrors.main} {suite} main",
-        f"deb {signed} {mirrors.main} {suite}-updates main",
-        f"deb {signed} {mirrors.security} {suite}-security main",
-    ]
+    lines = [f"deb {signed} {mirrors.main} {suite} main", f"deb {signed} {mirrors.main} {suite}-updates main"]
+    return lines + ([f"deb {signed} {mirrors.security} {suite}-security main"] if mirrors.security else [])
 
 
 def _make(mirrors: Mirrors, work: Workspace, say: Say) -> None:
@@ -75,7 +72,7 @@ def arguments(mirrors: Mirrors, layer: Path, stays: Path, goes: Path) -> list[st
     """
     command = ["mmdebstrap", "--variant=minbase", "--format=tar", f"--keyring={KEYRING}", f"--aptopt={goes}"]
     command += [f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT] + [f"--dpkgopt=path-include={_KEPT}"]
-    if mirrors.main.startswith("https:") or mirrors.security.startswith("https:"):
+    if any(mirror and mirror.startswith("https:") for mirror in (mirrors.main, mirrors.security)):
         command.append("--include=ca-certificates")
     command.append('--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"')
     command.append(f"--customize-hook=upload {stays} /etc/apt/apt.conf.d/{stays.name}")

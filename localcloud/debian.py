@@ -10,8 +10,8 @@ from pathlib import Path
 
 from localcloud.command import BuildError
 
-_MAIN = "http://deb.debian.org/debian"
-_SECURITY = "http://deb.debian.org/debian-security"
+_SUITES = ("stable", "oldstable", "testing")
+"""What a release may be called in apt's sources instead of by its code name."""
 _KEPT_OPTIONS = (
     "Acquire::http::Proxy", "Acquire::https::Proxy", "Acquire::https::CAInfo", "Acquire::Check-Valid-Until", "Acquire::Check-Date"
 )  # fmt: skip
@@ -23,7 +23,8 @@ class Mirrors:
     """Where Debian's packages come from."""
 
     main: str
-    security: str
+    security: str | None
+    """None where the machine has no source of security updates."""
 
 
 def os_release(path: Path = Path("/etc/os-release")) -> dict[str, str]:
@@ -49,7 +50,11 @@ def query(*argv: str) -> str:
 
 
 def mirrors() -> Mirrors:
-    """The mirrors that this machine's apt is set to."""
+    """The mirrors that this machine's apt is set to.
+
+    Raises:
+        BuildError: its sources have none of Debian's own packages.
+    """
     # From the sources alone: the answer is the same before and after the first `apt-get update`, and comes in no time.
     options = ("--no-release-info", "-o", "Dir::State::lists=/nonexistent")
     targets = query("apt-get", "indextargets", *options, "--format", "$(CREATED_BY) $(REPO_URI) $(RELEASE) $(COMPONENT)")
@@ -57,13 +62,22 @@ def mirrors() -> Mirrors:
 
 
 def parse_mirrors(targets: str, codename: str) -> Mirrors:
-    """Finds the mirrors in lines of "Packages URI RELEASE COMPONENT"; Debian's own where there is no such line."""
+    """Finds the mirrors in lines of "Packages URI RELEASE COMPONENT".
+
+    Raises:
+        BuildError: there is no line of this release.
+    """
     found: dict[str, str] = {}
     for line in targets.splitlines():
         kind, uri, release, component = (line.split() + [""] * 4)[:4]
         if kind == "Packages" and component == "main":
             found.setdefault(release, uri.rstrip("/"))
-    return Mirrors(found.get(codename, _MAIN), found.get(f"{codename}-security", _SECURITY))
+    ours = next((name for name in (codename, *_SUITES) if name in found), None)
+    if ours is None:
+        raise BuildError(
+            f"apt's sources have no Debian {codename or 'release'} main: add it to /etc/apt/sources.list, as `man sources.list` shows"
+        )
+    return Mirrors(found[ours], found.get(f"{ours}-security"))
 
 
 def options() -> Mapping[str, str]:

@@ -139,7 +139,17 @@ Packages https://vendor.example/apt stable main
 Translations http://wrong.example/ bookworm main
 """
     assert debian.parse_mirrors(targets, "bookworm") == MIRRORS
-    assert debian.parse_mirrors("", "bookworm").main == "http://deb.debian.org/debian"
+
+
+def test_a_release_may_stand_in_the_sources_as_stable_and_without_security_updates() -> None:
+    assert debian.parse_mirrors("Packages http://mirror.example/debian stable main\n", "trixie") == Mirrors(
+        "http://mirror.example/debian", None
+    )
+
+
+def test_without_a_source_of_debian_it_says_what_to_add() -> None:
+    with pytest.raises(BuildError, match=r"no Debian bookworm main: add it to /etc/apt/sources\.list"):
+        debian.parse_mirrors("Packages https://vendor.example/apt any main\n", "bookworm")
 
 
 def test_the_machines_way_to_the_mirror_is_kept_and_nothing_else() -> None:
