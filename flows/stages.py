@@ -179,20 +179,22 @@ def deploy(site: Site, service: Service, outputs: Outputs | None, building: Pref
 
 def drill(site: Site, service: Service, definition: Drill, run: Run) -> Result:
     """The drill was done and judged; whatever happened, its load is gone and its lock free."""
+    aborted = ""
     with tags("stage:drill"):
-        check_service(site, service)
-        image = find_image(site, service)
         journal = take_lock(site, service, run.id, definition.name, time.time())
-        aborted = ""
+        folder = raw_folder(run.folder, journal)
         with keeping(site, service, run.id) as check:
             try:
+                if journal.fault is None:
+                    check_service(site, service)
+                image = find_image(site, service)
                 start_load(site, service, journal, image, definition)
                 try:
-                    journal = break_it(site, service, definition, journal, raw_folder(run.folder, journal))
-                    observe_recovery(site, service, journal, definition, raw_folder(run.folder, journal), check)
+                    journal = break_it(site, service, definition, journal, folder)
+                    observe_recovery(site, service, journal, definition, folder, check)
                 except NotSteady as reason:
                     aborted = str(reason)
-                collect_records(site, service, journal, definition, raw_folder(run.folder, journal))
+                collect_records(site, service, journal, definition, folder)
             finally:
                 # Whatever ended the drill must be told, not that this failed too; the sweep comes for what is left.
                 stop_load(site, journal, return_state=True)

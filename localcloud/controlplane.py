@@ -68,9 +68,7 @@ class Cluster:
     def start(self) -> None:
         """The API server answers ready, may talk to kubelets, and services are reached from the cloud's root namespace."""
         network.attach(NETNS, settings.API_SERVER_HOST)
-        argv = keeping(self.folder, self._services(), setup=nodefs.read_only())
-        box = Box("control plane", argv, log=self.logs / "control-plane.log", netns=NETNS)
-        self._boxes.append(box)
+        box = self._run("api", self._service("etcd", self._etcd()), self._service("kube-apiserver", self._api_server()))
 
         def missing() -> str | None:
             box.check(self.logs / "kube-apiserver.log")
@@ -78,6 +76,9 @@ class Cluster:
 
         until("the API server is ready", missing, within=READY_WITHIN)
         self.api.apply(f"/apis/{_RBAC}/v1/clusterrolebindings/{_KUBELET_CLIENT}", _kubelet_access())
+        # They would end at once, and be started again a second later, were there no API server to answer them.
+        managers = {"kube-controller-manager": self._controller_manager(), "kube-scheduler": self._component("kube-scheduler")}
+        self._run("managers", *(self._service(name, flags) for name, flags in managers.items()))
         log, folder = self.logs / "kube-proxy-gateway.log", self.folder / "gateway"
         self._boxes.append(gateway.start(self.api, self.binaries, self.proxy_kubeconfig(), folder, log))
 
@@ -96,13 +97,13 @@ class Cluster:
             kubeconfig.write(path, self.authority.certificate, self.authority.client("kube-proxy", "system:kube-proxy"))
         return path
 
-    def _services(self) -> list[Service]:
-        return [
-            self._service("etcd", self._etcd()),
-            self._service("kube-apiserver", self._api_server()),
-            self._service("kube-controller-manager", self._controller_manager()),
-            self._service("kube-scheduler", self._scheduler()),
-        ]
+    def _run(self, name: str, *services: Service) -> Box:
+        folder = self.folder / name
+        folder.mkdir()
+        argv = keeping(folder, services, setup=nodefs.read_only())
+        box = Box(f"control plane ({name})", argv, log=self.logs / f"control-plane-{name}.log", netns=NETNS)
+        self._boxes.append(box)
+        return box
 
     def _service(self, name: str, flags: dict[str, str]) -> Service:
         argv = [str(self.binaries / name), *(f"--{flag}={value}" for flag, value in flags.items())]
@@ -180,9 +181,6 @@ class Cluster:
             "allocate-node-cidrs": "false",
             "flex-volume-plugin-dir": str(self.folder / "volume-plugins"),
         }
-
-    def _scheduler(self) -> dict[str, str]:
-        return self._component("kube-scheduler")
 
 
 def _kubelet_access() -> dict[str, object]:

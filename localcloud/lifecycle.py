@@ -10,7 +10,7 @@ import time
 from types import FrameType
 from typing import Any
 
-from localcloud import cgroups, leftovers, paths, settings, state
+from localcloud import build, cgroups, command, leftovers, paths, settings, state
 from localcloud.guardian import Guardian
 from localcloud.machine import MachineError
 from localcloud.processes import until
@@ -24,6 +24,7 @@ def up() -> int:
     """The AWS endpoint answers; returns 0. A cloud that is up already is refused. Interrupted, it leaves nothing."""
     _need_root()
     say = Reporter().about("up")
+    _need_artifacts()
     lock = _lock_for_up()
     started = time.monotonic()
     try:
@@ -43,6 +44,13 @@ def up() -> int:
         os.close(lock)
     say(f"{settings.AWS_ENDPOINT_URL} answers after {time.monotonic() - started:.1f} s; for its clients: python -m localcloud env")
     return 0
+
+
+def _need_artifacts() -> None:
+    try:
+        build.artifacts()
+    except command.BuildError as error:
+        raise MachineError(str(error)) from error
 
 
 def _lock_for_up() -> int:

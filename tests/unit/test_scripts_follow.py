@@ -89,12 +89,9 @@ class FakeApi:
         return {"state_type": state, "state_name": state.title(), "state": {"message": None}}
 
     def task_runs(self, _identity: str) -> list[dict[str, object]]:
-        return [
-            {
-                "id": "t", "name": "plan_infrastructure-1b2", "tags": ["stage:provision", "aws"], "state_type": "RUNNING", "state_name": "Running",
-                "state": {"message": ""}, "start_time": "2026-11-23T22:00:00Z", "end_time": "2026-11-23T22:01:03Z", "run_count": 1,
-            }
-        ]  # fmt: skip
+        run: dict[str, object] = {"id": "t", "name": "plan_infrastructure-1b2", "tags": ["stage:provision", "aws"], "run_count": 1}
+        state = {"state_type": "RUNNING", "state_name": "Running", "state": {"message": ""}}
+        return [{**run, **state, "start_time": "2026-11-23T22:00:00Z", "end_time": "2026-11-23T22:01:03Z"}]
 
     def artifacts(self, _identity: str) -> list[dict[str, object]]:
         return [

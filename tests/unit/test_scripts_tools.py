@@ -74,3 +74,31 @@ def test_every_pin_is_a_version_with_its_checksums() -> None:
     assert len(set(re.findall(r"--hash=sha256:[0-9a-f]{64}", pin))) == 2, "one for each architecture"
     assert all(re.fullmatch(r"[0-9a-f]{64}", checksum) for _, checksum in tools.TERRAFORM_SHA256.values())
     assert version_in(tools.TERRAFORM_PINNED) >= tools.TERRAFORM_MINIMUM
+
+
+def test_a_python_without_ensurepip_gets_debians_package_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a fresh Debian: `python3 -m venv` fails until apt has installed python3.X-venv."""
+    programs = {
+        "python": f'test -e {tmp_path}/installed || {{ mkdir -p "$3/half"; exit 1; }}; test ! -e "$3/half" && mkdir "$3"',
+        "apt-get": f'echo "$@" >> {tmp_path}/asked; case "$*" in *install*) touch {tmp_path}/installed;; esac',
+    }
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(tools.sys, "executable", str(tmp_path / "python"))
+    tools._make_venv(tmp_path / "venv")
+    assert (tmp_path / "venv").is_dir()
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[0].endswith("update")
+    assert re.search(r"install .*python3\.\d+-venv$", asked[1])
+
+
+def test_an_apt_that_fails_is_an_error_that_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("python", "apt-get"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(tools.sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(ToolMissing, match=r"apt-get .*update"):
+        tools._make_venv(tmp_path / "venv")
