@@ -1,4 +1,4 @@
-"""Pictures for the docs, of what a user sees: `python -m scripts.screenshots FOLDER NAME=URL[@WIDTHxHEIGHT][#WAIT FOR THIS TEXT] …`.
+"""Pictures for the docs, of what a user sees: `python -m scripts.screenshots FOLDER NAME=URL[@WIDTHxHEIGHT][>CLICK ON][#WAIT FOR] …`.
 
 A headless Chromium is driven over its DevTools protocol, because Prefect's pages are drawn by scripts that
 ask the server, and are done only when their text is there. Needs the locked environment and Debian's chromium.
@@ -32,7 +32,7 @@ FLAGS = (
 )  # fmt: skip
 PATIENCE_S = 60.0
 """For a page to show the text that is waited for."""
-SETTLE_S = 1.5
+SETTLE_S = 3.0
 """Then, for charts and fonts that move in."""
 
 
@@ -44,18 +44,20 @@ class Shot:
     url: str
     width: int = 1400
     height: int = 900
+    click: str = ""
+    """Text of a tab or button to click on, once the page shows it."""
     text: str = ""
     """Wait until the page shows it."""
 
     @classmethod
     def parse(cls, given: str) -> Shot:
-        """From `NAME=URL[@WIDTHxHEIGHT][#TEXT]`; raises ValueError for anything else."""
-        found = re.fullmatch(r"([\w-]+)=((?:https?|file)://[^@#]+)(?:@(\d+)x(\d+))?(?:#(.+))?", given)
+        """From `NAME=URL[@WIDTHxHEIGHT][>CLICK][#TEXT]`; raises ValueError for anything else."""
+        found = re.fullmatch(r"([\w-]+)=((?:https?|file)://[^@#>]+)(?:@(\d+)x(\d+))?(?:>([^#]+))?(?:#(.+))?", given)
         if not found:
-            raise ValueError(f"not NAME=URL[@WIDTHxHEIGHT][#TEXT]: {given!r}")
-        name, url, width, height, text = found.groups()
+            raise ValueError(f"not NAME=URL[@WIDTHxHEIGHT][>CLICK][#TEXT]: {given!r}")
+        name, url, width, height, click, text = found.groups()
         size = {"width": int(width), "height": int(height)} if width else {}
-        return cls(name, url, text=text or "", **size)
+        return cls(name, url, click=click or "", text=text or "", **size)
 
 
 class Page:
@@ -86,14 +88,35 @@ class Page:
         """The picture, as PNG; raises TimeoutError with the page's text when it never shows what is waited for."""
         await self.call("Emulation.setDeviceMetricsOverride", width=shot.width, height=shot.height, deviceScaleFactor=1, mobile=False)
         await self.call("Page.navigate", url=shot.url)
-        deadline = time.monotonic() + PATIENCE_S
-        while (text := await self.text()) is None or shot.text not in text:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{shot.url} did not show {shot.text!r}, but: {text!r:.500}")
-            await asyncio.sleep(0.25)
+        if shot.click:
+            await self._until_shown(shot, shot.click)
+            await asyncio.sleep(SETTLE_S)
+            await self._click(shot.click)
+        await self._until_shown(shot, shot.text)
         await asyncio.sleep(SETTLE_S)
         picture = await self.call("Page.captureScreenshot", format="png")
         return base64.b64decode(picture["data"])
+
+    async def _click(self, text: str) -> None:
+        found = await self.call("Runtime.evaluate", expression=_MIDDLE % json.dumps(text), returnByValue=True)
+        where = dict(zip("xy", found["result"]["value"], strict=True))
+        for what in ("mousePressed", "mouseReleased"):
+            await self.call("Input.dispatchMouseEvent", type=what, button="left", clickCount=1, **where)
+
+    async def _until_shown(self, shot: Shot, wanted: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while (text := await self.text()) is None or wanted not in text:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{shot.url} did not show {wanted!r}, but: {text!r:.500}")
+            await asyncio.sleep(0.25)
+
+
+_MIDDLE = """(text => {
+  const found = [...document.querySelectorAll('*')].filter(one => one.innerText?.trim() == text && !one.children.length)
+  const box = found[found.length - 1].getBoundingClientRect()
+  return [box.x + box.width / 2, box.y + box.height / 2]
+})(%s)"""
+"""The middle of the last element that holds just this text."""
 
 
 @asynccontextmanager
@@ -140,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """See the module's text."""
     parser = argparse.ArgumentParser(prog="python -m scripts.screenshots", description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("shots", nargs="+", type=Shot.parse, metavar="NAME=URL[@WIDTHxHEIGHT][#TEXT]")
+    parser.add_argument("shots", nargs="+", type=Shot.parse, metavar="NAME=URL[@WIDTHxHEIGHT][>CLICK][#TEXT]")
     chosen = parser.parse_args(arguments)
     asyncio.run(take_all(chosen.shots, chosen.folder))
 

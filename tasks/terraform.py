@@ -262,4 +262,6 @@ def _shown(key: str, title: str) -> Iterator[OnProgress]:
 def _table(planned: PlanSummary) -> str:
     """The plan as Markdown."""
     rows = "".join(f"| {change.action} | `{change.address}` |\n" for change in planned.changes)
-    return f"## Terraform plan: {planned}\n\n" + (f"| action | resource |\n|---|---|\n{rows}" if rows else "Everything is already so.\n")
+    return f"## Terraform plan: {planned}\n\n" + (
+        f"| action | resource |\n|---|---|\n{rows}" if rows else "No changes: everything is already so.\n"
+    )

@@ -47,6 +47,16 @@ def _network() -> Iterator[str]:
 
 
 def _control_groups() -> Iterator[str]:
-    for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
-        for pattern in ("leeward*", "*/leeward*", "kubepods*", "*/kubepods*", "k8s.io", "*/k8s.io"):
-            yield from (f"control group {path}" for path in Path(root).glob(pattern))
+    for pattern in ("leeward*", "*/leeward*"):
+        yield from (f"control group {path}" for root in _ROOTS for path in root.glob(pattern))
+    yield from (f"control group {path}" for path in _pods() - _OTHERS)
+
+
+def _pods() -> frozenset[Path]:
+    """Groups such as containerd and kubelet make."""
+    return frozenset(path for root in _ROOTS for name in ("kubepods*", "k8s.io") for path in [*root.glob(name), *root.glob(f"*/{name}")])
+
+
+_ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
+_OTHERS = _pods()
+"""Another containerd on this machine has them, too: those that were there before any cloud are not Leeward's."""

@@ -189,9 +189,7 @@ def comm(pid: int) -> str:
         return ""
 
 
-def test_an_instance_that_is_terminated_takes_its_pods_along_and_leaves_nothing(
-    cluster: str, pod: Callable[..., str], aws: Aws
-) -> None:
+def test_an_instance_that_is_terminated_takes_its_pods_along_and_leaves_nothing(cluster: str, pod: Callable[..., str], aws: Aws) -> None:
     eks = aws("eks")
     like = eks.describe_nodegroup(clusterName=cluster, nodegroupName="core")["nodegroup"]
     bare_cluster.create_nodes(aws, "brief", like["nodeRole"], like["subnets"], 1, labels={"brief": "true"})
