@@ -23,6 +23,7 @@ from collections.abc import Iterator
 import boto3
 import pytest
 from botocore.config import Config
+from machine_state import remains
 from world import Run, World
 
 from scripts import stack
@@ -78,7 +79,8 @@ def world(alone: None, pytestconfig: pytest.Config) -> Iterator[World]:
     say = Say(_Terminal(pytestconfig))
     stack.clear(say)
     try:
-        yield World(*stack.bring_up(say), say)
+        before = frozenset(remains())
+        yield World(*stack.bring_up(say), say, before)
     finally:
         stack.take_down(say)
 
@@ -103,17 +105,25 @@ def cleaned(world: World, protected: Run) -> Run:
 
 
 @pytest.fixture(scope="session")
-def unprotected(world: World, cleaned: Run) -> Run:
+def unprotected(request: pytest.FixtureRequest, world: World) -> Run:
     """The third lifecycle: the same drill as the first's, without Redis."""
+    _clean_up_first(request, world)
     return world.run("lifecycle/main", infrastructure={"enable_gcs_ha": False})
+
+
+def _clean_up_first(request: pytest.FixtureRequest, world: World) -> None:
+    """When the first lifecycle's infrastructure is there, the second has taken it away."""
+    if world.runs:
+        request.getfixturevalue("cleaned")
 
 
 KILLED_IN = ("provision", "deploy", "drill")
 
 
 @pytest.fixture(scope="session")
-def killed(world: World, unprotected: Run) -> Run:
+def killed(request: pytest.FixtureRequest, world: World) -> Run:
     """A lifecycle that ran to its end after one was killed in each of `KILLED_IN`, on what those had left."""
+    _clean_up_first(request, world)
     for stage in KILLED_IN:
         world.kill(*world.start("lifecycle/main"), stage)
     return world.run("lifecycle/main")

@@ -106,7 +106,7 @@ def test_a_second_provision_changes_nothing(protected: Run, world: World) -> Non
     again = world.run("provision/main")
     assert again.state == "COMPLETED", again.sight.message
     told = " ".join(str(artifact["data"]) for artifact in world.services.api.artifacts(again.identity)).lower()
-    assert "no changes" in told
+    assert "0 to add, 0 to change, 0 to destroy" in told
 
 
 def test_verify_can_be_run_by_itself(protected: Run, world: World) -> None:
