@@ -23,7 +23,6 @@ from collections.abc import Iterator
 import boto3
 import pytest
 from botocore.config import Config
-from machine_state import remains
 from world import Run, World
 
 from scripts import stack
@@ -79,8 +78,7 @@ def world(alone: None, pytestconfig: pytest.Config) -> Iterator[World]:
     say = Say(_Terminal(pytestconfig))
     stack.clear(say)
     try:
-        before = frozenset(remains())
-        yield World(*stack.bring_up(say), say, before)
+        yield World(*stack.bring_up(say), say)
     finally:
         stack.take_down(say)
 

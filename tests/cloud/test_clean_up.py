@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from machine_state import remains
 from world import Run, World
 
 
@@ -34,4 +35,4 @@ def test_the_bucket_holds_no_state_of_anything_and_every_evidence(run: str, requ
 
 
 def test_nothing_is_left_on_the_machine(gone: World) -> None:
-    assert gone.remains() == []
+    assert remains() == []

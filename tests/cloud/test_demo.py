@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from machine_state import remains
 from world import World
 
 from scripts.places import ROOT
@@ -70,14 +71,14 @@ def test_it_passes_and_leaves_nothing(gone: World, demo: Callable[..., Demo]) ->
     assert "PASSED" in one.said
     (report,) = re.findall(r"^report +(\S+)$", one.said, re.MULTILINE)
     assert Path(report).exists()
-    assert gone.remains() == []
+    assert remains() == []
 
 
 def test_a_failed_verdict_is_its_exit_code(gone: World, demo: Callable[..., Demo]) -> None:
     one = demo("--no-gcs-fault-tolerance")
     assert one.end() == 1, one.said
     assert "FAILED" in one.said
-    assert gone.remains() == []
+    assert remains() == []
 
 
 STAGES = ("setup", "provision", "deploy", "drill")
@@ -92,7 +93,7 @@ def test_ctrl_c_takes_everything_down_and_a_second_one_is_answered(gone: World, 
     one.until("taking everything down")
     one.popen.send_signal(signal.SIGINT)
     assert one.end() == 130, one.said
-    assert gone.remains() == []
+    assert remains() == []
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -102,7 +103,7 @@ def test_after_a_sigkill_it_can_be_taken_down(gone: World, demo: Callable[..., D
     one.popen.kill()
     one.popen.wait()
     assert demo("--down").end() == 0
-    assert gone.remains() == []
+    assert remains() == []
 
 
 @pytest.mark.parametrize("victim", ["the services", "the supervisor of the cloud"])
@@ -118,7 +119,7 @@ def test_a_demo_whose_parts_are_killed_says_so_and_cleans_up(gone: World, demo: 
         subprocess.run([str(ROOT / ".venv/bin/python"), "-m", "localcloud", "down"], cwd=ROOT, check=True)
     assert one.end() == 1, one.said
     assert re.search(r" error ", one.said)
-    assert gone.remains() == []
+    assert remains() == []
 
 
 def test_a_second_demo_is_refused_and_down_stops_the_first(gone: World, demo: Callable[..., Demo]) -> None:
@@ -129,7 +130,7 @@ def test_a_second_demo_is_refused_and_down_stops_the_first(gone: World, demo: Ca
     assert str(first.popen.pid) in second.said
     assert demo("--down").end() == 0
     assert first.end() == 130
-    assert gone.remains() == []
+    assert remains() == []
 
 
 def test_a_kept_demo_answers_on_loopback_until_it_is_taken_down(gone: World, demo: Callable[..., Demo]) -> None:
@@ -145,4 +146,4 @@ def test_a_kept_demo_answers_on_loopback_until_it_is_taken_down(gone: World, dem
     pods = subprocess.run([kubectl, f"--kubeconfig={config}", "get", "pods", "-A"], capture_output=True, text=True, timeout=60, check=True)
     assert "mistral" in pods.stdout
     assert demo("--down").end() == 0
-    assert gone.remains() == []
+    assert remains() == []

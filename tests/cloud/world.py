@@ -14,8 +14,6 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
-from machine_state import remains
-
 from scripts import stack
 from scripts.cloud import Endpoint
 from scripts.demo import evidence
@@ -83,8 +81,6 @@ class World:
     services: Services
     endpoint: Endpoint
     say: Say
-    before: frozenset[str]
-    """What of a cloud was on the machine before: somebody else's containers look alike."""
     runs: list[Run] = field(default_factory=list)
 
     def run(self, deployment: str, **parameters: object) -> Run:
@@ -96,10 +92,6 @@ class World:
         run = Run(name, identity, sight, log)
         self.runs.append(run)
         return run
-
-    def remains(self) -> list[str]:
-        """What is on the machine that was not there before."""
-        return sorted({*remains()} - self.before)
 
     def start(self, deployment: str, **parameters: object) -> tuple[str, str]:
         """The deployment has been asked to run with target=embedded; its name and id."""
