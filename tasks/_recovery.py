@@ -72,7 +72,8 @@ class Recovery:
         if self.recovered is None:
             passed = now.t - self.fault_at
             reasons = steady_state.not_recovered(self.before, now.filled_from(self.before), self.drill)
-            why = "; ".join(reasons) or "must hold a little longer"
+            silent = "Ray's Serve API does not answer yet" if now.app_status is None else "must hold a little longer"
+            why = "; ".join(reasons) or silent
             return Pending(f"{passed:.0f} s after the fault: {why}", 90 * min(1.0, passed / timing.observe_timeout_s))
         passed = now.t - self.recovered
         text = f"recovered after {self.recovered - self.fault_at:.0f} s; watching on for {max(0.0, timing.after_s - passed):.0f} s"

@@ -136,14 +136,15 @@ def check_quota(target: Target, infrastructure: Infrastructure) -> Check:
     """The account's quota has room for the inf2 nodes. Not checked where the quota cannot be read."""
     if target.aws is None or not target.provisioned:
         return Check("inf2 quota", "not checked", "nothing is provisioned")
-    wanted = infrastructure.inf2_nodes
+    wanted, (service, code) = infrastructure.inf2_nodes, INF_QUOTA
     try:
         types = target.client("ec2").describe_instance_types(InstanceTypes=[wanted.instance_type])["InstanceTypes"]
-        service, code = INF_QUOTA
         quota = target.client("service-quotas").get_service_quota(ServiceCode=service, QuotaCode=code)["Quota"]["Value"]
         needed = types[0]["VCpuInfo"]["DefaultVCpus"] * wanted.count
-    except (ClientError, BotoCoreError, KeyError, IndexError) as error:
-        return Check("inf2 quota", "not checked", f"could not be read: {str(error)[:150]}")
+    except ClientError as error:
+        return Check("inf2 quota", "not checked", f"Service Quotas answers {error.response['Error']['Code']} for {service}/{code}")
+    except (BotoCoreError, KeyError, IndexError) as error:
+        return Check("inf2 quota", "not checked", f"Service Quotas could not be asked: {type(error).__name__}")
     if needed > quota:
         return Check(
             "inf2 quota", "bad", f"{needed} vCPUs are needed, the quota is {quota:.0f}: ask for more in Service Quotas ({service}/{code})"
