@@ -10,6 +10,8 @@ import pytest
 if TYPE_CHECKING:
     from embedded_aws import EmbeddedAws
 
+pytest.register_assert_rewrite("embedded_aws", "terraform_runs")
+
 
 @pytest.fixture(scope="session")
 def aws_endpoint() -> Iterator[EmbeddedAws]:

@@ -17,8 +17,6 @@ from embedded_aws import EmbeddedAws
 from blocks.parameters import NAME_MAX
 from tasks import aws as kept
 
-pytest_plugins = ["embedded_aws"]
-
 _numbers = itertools.count()
 
 

@@ -8,8 +8,6 @@ from embedded_aws import EmbeddedAws
 
 from tasks.aws import leftovers, redis_auth_token
 
-pytest_plugins = ["embedded_aws"]
-
 
 def _found(aws: EmbeddedAws, name: str = "mistral") -> list[str]:
     return [f"{each.service} {each.kind}" for each in leftovers(aws, name)]

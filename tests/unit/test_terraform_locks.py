@@ -20,7 +20,7 @@ from tasks import terraform
 from tasks._terraform_lock import HeldLock, Records, Runner
 from tasks.terraform import Progress, Workspace
 
-pytest_plugins = ["embedded_aws", "terraform_runs"]
+pytest_plugins = ["terraform_runs"]
 
 _MESSAGE = """
 Error message: operation error S3: PutObject, https response error StatusCode: 412

@@ -12,7 +12,7 @@ from terraform_runs import Overheard, locks
 from tasks import terraform
 from tasks.terraform import Progress, Workspace
 
-pytest_plugins = ["embedded_aws", "terraform_runs"]
+pytest_plugins = ["terraform_runs"]
 
 
 def test_a_plan_is_told_and_applied_and_the_next_one_is_empty(workspace: Workspace) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tasks import terraform
 from tasks.terraform import Change, NotProvisioned, Outputs, PlanExceeded, PlanSummary, RedisEndpoint, Workspace
 
-pytest_plugins = ["embedded_aws", "terraform_runs"]
+pytest_plugins = ["terraform_runs"]
 
 _VALUES = {
     "region": "us-west-2",
