@@ -10,6 +10,7 @@ import hashlib
 import io
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
+_ONE_AT_A_TIME = Lock()
+"""Moto's books are not made for threads: what one request iterates over another one changes."""
 _EVERYWHERE = {"iam", "sts", "s3"}
 """Services that SDKs may address in us-east-1, wherever the work is."""
 
@@ -43,7 +46,8 @@ def application(hosts: frozenset[str]) -> WSGIApplication:
             if sts.wants_json(environ):
                 return sts.caller_identity_json(start_response, credential)
             sts.sign_in_header(environ, claim)
-        return unknown.answer(moto, claim.service, environ, start_response)
+        with _ONE_AT_A_TIME:
+            return unknown.answer(moto, claim.service, environ, start_response)
 
     return answer
 

@@ -22,8 +22,8 @@ class _QuietHandler(MotoRequestHandler):
         """Nothing."""
 
     def log(self, type: str, message: str, *args: Any) -> None:
-        """Werkzeug's own messages, at debug level."""
-        log.debug(message, *args)
+        """Werkzeug's own messages; errors are in the cloud's log, because a client that tries again hides them."""
+        log.log(logging.ERROR if type == "error" else logging.DEBUG, message, *args)
 
 
 class Endpoint:

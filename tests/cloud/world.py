@@ -105,9 +105,13 @@ class World:
         """The run's process was killed with SIGKILL in the middle of a stage, and Prefect has noticed."""
         api, services = self.services.api, self.services.process
         self.say("test", f"waiting to kill {name} in {stage}")
-        wait_until(
-            f"{name} is in {stage}", lambda: any(task.stage == stage for task in look(api, identity).running), WITHIN_S, services, self.say
-        )
+
+        def there() -> bool:
+            sight = look(api, identity)
+            assert sight.state not in TERMINAL, f"{name} ended before it was in {stage}: {sight.label}: {sight.message}"
+            return any(task.stage == stage for task in sight.running)
+
+        wait_until(f"{name} is in {stage}", there, WITHIN_S, services, self.say)
         for process in processes_of(identity):
             process.signal(SIGKILL)
         wait_until(f"{name} has crashed", lambda: look(api, identity).state in TERMINAL, WITHIN_S, services, self.say)
