@@ -115,7 +115,8 @@ def _clean_up_first(request: pytest.FixtureRequest, world: World) -> None:
         request.getfixturevalue("cleaned")
 
 
-KILLED_IN = ("provision", "deploy", "drill")
+KILLED_IN = ("apply infrastructure", "wait for service", "observe recovery")
+"""Tasks: Terraform at work; the service coming up; the head gone and the load running."""
 
 
 @pytest.fixture(scope="session")

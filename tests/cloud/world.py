@@ -101,17 +101,17 @@ class World:
         stack.prefect(self.services, "deployment", "run", deployment, "--flow-run-name", name, *pairs)
         return name, self.services.api.flow_run_named(name)
 
-    def kill(self, name: str, identity: str, stage: str) -> None:
-        """The run's process was killed with SIGKILL in the middle of a stage, and Prefect has noticed."""
+    def kill(self, name: str, identity: str, task: str) -> None:
+        """The run's process was killed with SIGKILL in the middle of a task, and Prefect has noticed."""
         api, services = self.services.api, self.services.process
-        self.say("test", f"waiting to kill {name} in {stage}")
+        self.say("test", f"waiting to kill {name} in '{task}'")
 
         def there() -> bool:
             sight = look(api, identity)
-            assert sight.state not in TERMINAL, f"{name} ended before it was in {stage}: {sight.label}: {sight.message}"
-            return any(task.stage == stage for task in sight.running)
+            assert sight.state not in TERMINAL, f"{name} ended before '{task}': {sight.label}: {sight.message}"
+            return any(running.name == task for running in sight.running)
 
-        wait_until(f"{name} is in {stage}", there, WITHIN_S, services, self.say)
+        wait_until(f"{name} is in '{task}'", there, WITHIN_S, services, self.say)
         for process in processes_of(identity):
             process.signal(SIGKILL)
         wait_until(f"{name} has crashed", lambda: look(api, identity).state in TERMINAL, WITHIN_S, services, self.say)
