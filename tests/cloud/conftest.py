@@ -123,8 +123,8 @@ KILLED_IN = ("apply infrastructure", "wait for service", "observe recovery")
 def killed(request: pytest.FixtureRequest, world: World) -> Run:
     """A lifecycle that ran to its end after one was killed in each of `KILLED_IN`, on what those had left."""
     _clean_up_first(request, world)
-    for stage in KILLED_IN:
-        world.kill(*world.start("lifecycle/main"), stage)
+    for task in KILLED_IN:
+        world.kill(*world.start("lifecycle/main"), task)
     return world.run("lifecycle/main")
 
 
