@@ -1,8 +1,7 @@
 """Server-sent events as the service writes them and its clients read them. Standard library only.
 
-A stream is one event a token, `data: {"token": 17, "text": "…"}`; then `data: {"finish_reason": "length"}`; last
-`data: [DONE]`. A failure on the way is told as `event: error` with `data: {"error": "…"}`, and no [DONE] follows: an
-end without [DONE] is never a whole answer.
+A stream is OpenAI's: an event for each chunk, `data: {"choices": […]}`, and last `data: [DONE]`. A failure on the way is
+told as `data: {"error": {…}}`, and no [DONE] follows: an end without [DONE] is never a whole answer.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ class Event:
     """One event of a stream."""
 
     data: str
-    name: str = "message"
 
     @property
     def last(self) -> bool:
@@ -40,17 +38,19 @@ class Event:
         return value
 
 
-def encode(data: Mapping[str, Any] | str, name: str = "") -> str:
-    """An event as text, blank line included; a mapping becomes one line of JSON."""
-    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return (f"event: {name}\n" if name else "") + f"data: {text}\n\n"
+def encode(data: Mapping[str, Any] | str) -> str:
+    """An event as text, blank line included; a mapping becomes one line of JSON.
+
+    Characters outside ASCII are escaped: some clients take U+2028 and its like for the end of a line.
+    """
+    text = data if isinstance(data, str) else json.dumps(data)
+    return f"data: {text}\n\n"
 
 
 class Decoder:
     """Makes events of lines, fed one by one as they arrive."""
 
     def __init__(self) -> None:
-        self._name = "message"
         self._data: list[str] = []
 
     def feed(self, line: bytes) -> Event | None:
@@ -58,12 +58,9 @@ class Decoder:
         text = line.decode("utf-8", "replace").rstrip("\r\n")
         if text:
             field, _, value = text.partition(":")
-            value = value[1:] if value.startswith(" ") else value
             if field == "data":
-                self._data.append(value)
-            elif field == "event":
-                self._name = value
+                self._data.append(value[1:] if value.startswith(" ") else value)
             return None
-        event = Event("\n".join(self._data), self._name) if self._data else None
-        self._name, self._data = "message", []
+        event = Event("\n".join(self._data)) if self._data else None
+        self._data = []
         return event

@@ -1,0 +1,183 @@
+"""Compiled artifacts: folders under a key, in a folder or in S3. A key is there whole or not at all, and never changes.
+
+    store_at("/var/cache/graphs") or store_at("s3://bucket/prefix")
+    key_of({…})         what they depend on → the key
+    store.fetch(key)    → a local folder, or None
+    store.publish(key, folder)
+
+In S3 the files come first, in a place of their own for each upload, and last the manifest that names that place and what is
+in it: an upload that broke off has no manifest, and of two at the same time one has the only manifest. In a folder the
+rename of a directory does the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+MANIFEST = "manifest.json"
+
+
+class Damaged(RuntimeError):
+    """What is under the key is not what was put there."""
+
+
+class Store(Protocol):
+    """Where artifacts are kept."""
+
+    def has(self, key: str) -> bool:
+        """Whether they are there."""
+
+    def fetch(self, key: str) -> Path | None:
+        """A local folder with them, not to be changed; None when they are not there.
+
+        Raises:
+            Damaged: they are there and not whole.
+        """
+
+    def publish(self, key: str, folder: Path) -> bool:
+        """A copy of the folder's files is there. False: it was already, or another was first; then that one stands."""
+
+
+def key_of(about: Mapping[str, Any]) -> str:
+    """The same for the same content; values must be what JSON has, or tuples."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def store_at(place: str, cache: Path | None = None) -> Store:
+    """The store at a folder or at s3://bucket/prefix. `cache`: where what comes from S3 is put.
+
+    Raises:
+        ValueError: it is a URL of another kind.
+    """
+    scheme, separator, rest = place.partition("://")
+    if not separator:
+        return FolderStore(Path(place))
+    bucket, _, prefix = rest.partition("/")
+    if scheme != "s3" or not bucket:
+        raise ValueError(f"artifacts are kept in a folder or at s3://bucket/prefix, not at {place!r}")
+    return S3Store(bucket, prefix.strip("/"), cache or Path(tempfile.gettempdir(), "leeward-artifacts"))
+
+
+class FolderStore:
+    """A folder of folders."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def has(self, key: str) -> bool:
+        """Whether they are there."""
+        return (self._root / key).is_dir()
+
+    def fetch(self, key: str) -> Path | None:
+        """The folder itself."""
+        return self._root / key if self.has(key) else None
+
+    def publish(self, key: str, folder: Path) -> bool:
+        """See Store."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._root, prefix=".new-") as new:
+            ours = shutil.copytree(folder, Path(new, key))
+            return _settle(ours, self._root / key)
+
+
+class S3Store:
+    """Objects under PREFIX/KEY/; credentials, region and endpoint are boto3's own business."""
+
+    def __init__(self, bucket: str, prefix: str, cache: Path) -> None:
+        # Imported here: only who keeps artifacts in S3 needs it.
+        import boto3
+
+        self._s3: Any = boto3.client("s3")
+        self._bucket = bucket
+        self._prefix = prefix
+        self._cache = cache
+
+    def has(self, key: str) -> bool:
+        """Whether they are there."""
+        return self._manifest(key) is not None
+
+    def fetch(self, key: str) -> Path | None:
+        """See Store. Downloaded once for all processes that share the cache."""
+        final = self._cache / key
+        if not final.is_dir():
+            manifest = self._manifest(key)
+            if manifest is None:
+                return None
+            self._cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self._cache, prefix=".new-") as new:
+                for name, digest in manifest["files"].items():
+                    self._download(self._name(key, manifest["upload"], name), Path(new, key, name), digest)
+                _settle(Path(new, key), final)
+        return final
+
+    def publish(self, key: str, folder: Path) -> bool:
+        """See Store."""
+        if self.has(key):
+            return False
+        upload, files = uuid.uuid4().hex, {}
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            name = file.relative_to(folder).as_posix()
+            files[name] = _digest(file)
+            self._s3.upload_file(str(file), self._bucket, self._name(key, upload, name))
+        if self._put_manifest(key, {"upload": upload, "files": files}):
+            return True
+        for name in files:
+            self._s3.delete_object(Bucket=self._bucket, Key=self._name(key, upload, name))
+        return False
+
+    def _manifest(self, key: str) -> dict[str, Any] | None:
+        try:
+            body = self._s3.get_object(Bucket=self._bucket, Key=self._name(key, MANIFEST))["Body"].read()
+        except self._s3.exceptions.NoSuchKey:
+            return None
+        manifest: dict[str, Any] = json.loads(body)
+        return manifest
+
+    def _put_manifest(self, key: str, manifest: dict[str, Any]) -> bool:
+        """Whether it is ours that stands: only the first one is taken."""
+        from botocore.exceptions import ClientError
+
+        body = json.dumps(manifest).encode()
+        try:
+            self._s3.put_object(Bucket=self._bucket, Key=self._name(key, MANIFEST), Body=body, IfNoneMatch="*")
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("PreconditionFailed", "ConditionalRequestConflict"):
+                return False
+            raise
+        return True
+
+    def _download(self, name: str, into: Path, digest: str) -> None:
+        into.parent.mkdir(parents=True, exist_ok=True)
+        self._s3.download_file(self._bucket, name, str(into))
+        if _digest(into) != digest:
+            raise Damaged(f"s3://{self._bucket}/{name} is not what its manifest says")
+
+    def _name(self, *parts: str) -> str:
+        return "/".join(part for part in (self._prefix, *parts) if part)
+
+
+def _settle(new: Path, final: Path) -> bool:
+    """The directory has its final name, or another was first."""
+    try:
+        os.rename(new, final)
+    except OSError:
+        if not final.is_dir():
+            raise
+        return False
+    return True
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        digest = hashlib.sha256()
+        for block in iter(lambda: opened.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()

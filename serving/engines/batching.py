@@ -1,0 +1,202 @@
+"""A text engine made of any step engine: one thread that computes, and the event loop that asks.
+
+The step engine is built, called and closed in the thread, and nowhere else. What a step brings goes to the loop in one call,
+however many streams it is for; a reader that is slower than the engine finds all that has come in one piece, so it holds
+up nobody, and no more than its own answer is ever kept for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import closing
+
+from serving.engines.answers import Answer, longest_prompt
+from serving.engines.contract import Limits, NotReady, Piece, Request, Sampling, StepEngine
+from serving.engines.observer import Observer, Stats
+from serving.engines.readers import Reader
+from serving.engines.sampling import Sampler
+from serving.engines.scheduler import Event, Scheduler
+
+STOPPED = "the engine was stopped"
+
+log = logging.getLogger(__name__)
+
+
+class BatchingEngine:
+    """Answers requests with the step engine that `build` makes. Its methods are for the event loop that `start` was called on."""
+
+    def __init__(
+        self,
+        build: Callable[[], StepEngine],
+        ends: Collection[int],
+        max_queue: int,
+        stuck_after_s: float,
+        observer: Observer | None = None,
+    ) -> None:
+        """`ends`: the tokens that end an answer. `max_queue`: requests that may wait for a slot. `stuck_after_s`: seconds
+        that a step may take."""
+        self._build = build
+        self._ends = frozenset(ends)
+        self._max_queue = max_queue
+        self._stuck_after_s = stuck_after_s
+        self._observer = observer
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._wake = threading.Event()
+        self._stopping = False
+        self._step_began: float | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._settled = asyncio.Event()
+        self._scheduler: Scheduler | None = None
+        self._down = "the engine was not started"
+        self._readers: dict[Answer, Reader] = {}
+
+    def start(self) -> None:
+        """The thread builds the step engine and warms it up; `ready` tells when it has. Once only, on the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._down = "the engine is starting"
+        self._thread.start()
+
+    async def ready(self) -> Limits:
+        """What it can take; waits for the end of the start.
+
+        Raises:
+            NotReady: it was not started, could not be, was stopped, or fails `check`; says which.
+        """
+        if self._thread.ident is not None:
+            await self._settled.wait()
+        self.check()
+        return self._working().limits
+
+    async def generate(self, request: Request) -> AsyncIterator[Piece]:
+        """The answer as it grows. Closing the iterator, or cancelling who reads it, frees the slot with the next step.
+
+        Raises:
+            Unfit, QueueFull, NotReady: at once; nothing is computed for it.
+            EngineError: any other, after the tokens that were given before it.
+            ValueError: the sampling is out of bounds.
+        """
+        answer = self._working().submit(request)
+        reader = self._readers[answer] = Reader(request.whole)
+        self._wake.set()
+        try:
+            finish = None
+            while finish is None:
+                piece = await reader.next()
+                finish = piece.finish
+                yield piece
+        finally:
+            del self._readers[answer]
+            answer.cancel()
+
+    def check(self) -> None:
+        """It is starting, or it works. May be asked from any thread.
+
+        Raises:
+            NotReady: it is stopped or broken, or a step does not end.
+        """
+        began = self._step_began
+        if began is not None and time.monotonic() - began > self._stuck_after_s:
+            raise NotReady(f"the engine is stuck: a step has taken more than {self._stuck_after_s:g} s")
+        if not self._thread.is_alive():
+            raise NotReady(self._down or "the engine's thread has ended")
+        if self._settled.is_set():
+            self._working()
+
+    def stats(self) -> Stats:
+        """How much there is, and was, to do. May be asked from any thread."""
+        return self._scheduler.stats() if self._scheduler else Stats()
+
+    async def stop(self) -> None:
+        """Whoever still reads gets NotReady; the step under way is the last, then the step engine is closed.
+
+        Raises:
+            NotReady: the step does not end; the thread is left to the end of the process.
+        """
+        self._fall(STOPPED)
+        self._stopping = True
+        self._wake.set()
+        if self._thread.ident is not None:
+            await asyncio.to_thread(self._thread.join, self._stuck_after_s)
+        if self._thread.is_alive():
+            raise NotReady(f"the engine is stuck: its last step has taken more than {self._stuck_after_s:g} s")
+
+    def _working(self) -> Scheduler:
+        if self._down or self._scheduler is None:
+            raise NotReady(self._down)
+        if self._scheduler.broken:
+            raise NotReady(self._scheduler.broken)
+        return self._scheduler
+
+    # In the event loop, told by the thread.
+
+    def _rise(self) -> None:
+        if not self._stopping:
+            self._down = ""
+        self._settled.set()
+
+    def _fall(self, why: str) -> None:
+        """Nothing will come any more. The first reason stands: what follows is its consequence."""
+        if not self._stopping:
+            self._down = why
+        self._settled.set()
+        for reader in self._readers.values():
+            reader.put(NotReady(why))
+
+    def _hand_out(self, events: list[Event]) -> None:
+        for answer, what in events:
+            if answer in self._readers:
+                self._readers[answer].put(what)
+
+    # In the thread.
+
+    def _run(self) -> None:
+        why = STOPPED
+        try:
+            with closing(self._build()) as engine:
+                self._compute(engine)
+        except BaseException as error:
+            log.exception("the engine's thread ends")
+            why = f"the engine cannot go on ({type(error).__name__})"
+        finally:
+            self._step_began = None
+            self._tell(self._fall, why)
+
+    def _compute(self, engine: StepEngine) -> None:
+        warm_up(engine)
+        self._scheduler = Scheduler(engine, self._ends, self._max_queue, time.monotonic, self._observer)
+        self._tell(self._rise)
+        while not self._stopping:
+            self._wake.clear()
+            if self._scheduler.busy:
+                self._step(self._scheduler)
+            elif not self._stopping:
+                self._wake.wait()
+
+    def _step(self, scheduler: Scheduler) -> None:
+        self._step_began = time.monotonic()
+        events = scheduler.step()
+        self._step_began = None
+        if events:
+            self._tell(self._hand_out, events)
+
+    def _tell(self, what: Callable[..., None], *args: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(what, *args)
+        except RuntimeError:  # the loop is closed: nobody is left to compute for
+            self._stopping = True
+
+
+def warm_up(engine: StepEngine) -> None:
+    """The longest prompt was computed, and a token after it: there is room for it, and what takes long the first time is done.
+
+    Raises:
+        NotFinite: what came out is no distribution.
+        Exception: whatever the engine raised.
+    """
+    longest, greedy = longest_prompt(engine.limits), Sampler(Sampling(temperature=0))
+    token = greedy.draw(engine.prefill(0, [0] * longest))
+    greedy.draw(engine.decode([0], [token], [longest])[0])

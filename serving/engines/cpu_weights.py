@@ -1,0 +1,121 @@
+"""A Mistral's weights for a CPU: float32, packed once by oneDNN into the layout in which its kernels read them.
+
+Packed matrices are faster than BLAS, which packs at every call. And a row of a product is the same bits wherever in the
+batch it stands, which BLAS does not give: its kernels for the edges of a matrix add in another order than those for its
+middle. tests/engine/test_company.py shows both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from serving.engines.checkpoint import BadCheckpoint, Shape, weight_files
+
+_pack = torch.ops.mkldnn._reorder_linear_weight
+_product = torch.ops.mkldnn._linear_pointwise
+
+Read = Callable[[str], Tensor]
+"""A tensor of the checkpoint by its name, in float32."""
+
+
+class Matrix:
+    """x → x Wᵀ, and with what is done to the product before it is written."""
+
+    def __init__(self, weight: Tensor, rows: int) -> None:
+        """Weight [out, in]; fastest for so many rows of x, right for any number."""
+        self._packed = _pack(weight.contiguous(), rows)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x [rows, in] → [rows, out]."""
+        product: Tensor = _product(x, self._packed, None, "none", [], "")
+        return product
+
+    def swish(self, x: Tensor) -> Tensor:
+        """p · sigmoid(p) of the product p."""
+        product: Tensor = _product(x, self._packed, None, "swish", [], "")
+        return product
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        """The product, each element multiplied by other's; [rows, out]."""
+        product: Tensor = _product.binary(x, other, self._packed, None, "mul")
+        return product
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """The product and other; [rows, out]."""
+        product: Tensor = _product.binary(x, other, self._packed, None, "add")
+        return product
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One decoder layer; norms are [hidden]."""
+
+    norm: Tensor
+    qkv: Matrix
+    """All heads in one: queries, keys, values."""
+    out: Matrix
+    norm_mlp: Tensor
+    gate: Matrix
+    up: Matrix
+    down: Matrix
+
+
+@dataclass(frozen=True)
+class Weights:
+    """All of a model."""
+
+    embedding: Tensor
+    """[vocabulary, hidden]"""
+    layers: tuple[Layer, ...]
+    norm: Tensor
+    head: Matrix
+    """hidden → vocabulary"""
+
+
+@torch.inference_mode()
+def load(folder: Path, shape: Shape, rows: int) -> Weights:
+    """Read a checkpoint, sharded or not; matrices are packed for so many rows.
+
+    Raises:
+        BadCheckpoint: a tensor is missing, or the folder has no safetensors.
+        RuntimeError: this build of torch has no oneDNN.
+    """
+    if not torch.backends.mkldnn.is_available():
+        raise RuntimeError("the cpu engine needs a torch with oneDNN (torch.backends.mkldnn)")
+    files = [safe_open(str(file), framework="pt") for file in weight_files(folder)]
+    holders = {name: file for file in files for name in file.keys()}  # noqa: SIM118 - it is no mapping
+
+    def read(name: str) -> Tensor:
+        if name not in holders:
+            raise BadCheckpoint(f"{folder} has no tensor {name}")
+        tensor: Tensor = holders[name].get_tensor(name).to(torch.float32)
+        return tensor
+
+    embedding = read("model.embed_tokens.weight")
+    return Weights(
+        embedding=embedding,
+        layers=tuple(_layer(read, f"model.layers.{n}", rows) for n in range(shape.layers)),
+        norm=read("model.norm.weight"),
+        head=Matrix(embedding if shape.tied else read("lm_head.weight"), rows),
+    )
+
+
+def _layer(read: Read, name: str, rows: int) -> Layer:
+    def matrix(*parts: str) -> Matrix:
+        return Matrix(torch.cat([read(f"{name}.{part}_proj.weight") for part in parts]), rows)
+
+    return Layer(
+        norm=read(f"{name}.input_layernorm.weight"),
+        qkv=matrix("self_attn.q", "self_attn.k", "self_attn.v"),
+        out=matrix("self_attn.o"),
+        norm_mlp=read(f"{name}.post_attention_layernorm.weight"),
+        gate=matrix("mlp.gate"),
+        up=matrix("mlp.up"),
+        down=matrix("mlp.down"),
+    )

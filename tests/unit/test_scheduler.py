@@ -1,0 +1,251 @@
+"""The scheduler, one promise at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from exact_engine import ENDS, ExactEngine, alone
+
+from serving.engines.answers import Answer
+from serving.engines.contract import (
+    DeadlineExceeded,
+    EngineError,
+    GenerationFailed,
+    Limits,
+    Logits,
+    NotReady,
+    Piece,
+    QueueFull,
+    Request,
+    Sampling,
+    Unfit,
+)
+from serving.engines.scheduler import Scheduler
+
+LIMITS = Limits(slots=2, positions=16, max_prompt=10, vocabulary=32, min_prompt=2)
+GREEDY = Sampling(temperature=0)
+NO_ENDS: frozenset[int] = frozenset()
+
+
+def request(*prompt: int, tokens: int = 5, within_s: float = 100.0) -> Request:
+    return Request("r", prompt or (2, 3), tokens, GREEDY, within_s)
+
+
+class World:
+    """A scheduler over an exact engine, its time, and all that came out of it. No token ends an answer unless said so."""
+
+    def __init__(self, ends: frozenset[int] = NO_ENDS, max_queue: int = 8) -> None:
+        self.now = 0.0
+        self.engine = ExactEngine(LIMITS)
+        self.scheduler = Scheduler(self.engine, ends, max_queue, lambda: self.now)
+        self.tokens: dict[Answer, list[int]] = {}
+        self.ends: dict[Answer, str | EngineError] = {}
+
+    def submit(self, *requests: Request) -> list[Answer]:
+        return [self.scheduler.submit(r) for r in requests]
+
+    def step(self, times: int = 1) -> None:
+        for _ in range(times):
+            for answer, what in self.scheduler.step():
+                if isinstance(what, Piece):
+                    self.tokens.setdefault(answer, []).extend(what.tokens)
+                end = what.finish if isinstance(what, Piece) else what
+                if end is not None:
+                    assert answer not in self.ends
+                    self.ends[answer] = end
+
+    def story(self) -> str:
+        return " ".join(what[0] + "".join(map(str, slots)) for what, slots in self.engine.calls)
+
+
+def test_prefills_alternate_with_decodes_and_the_last_token_is_not_decoded() -> None:
+    world = World()
+    world.submit(*[request(tokens=4)] * 3)
+    world.step(9)
+    assert world.story() == "p0 d0 p1 d01 d01 p0 d01 d0 d0"
+    assert not world.scheduler.busy
+    assert world.scheduler.step() == []
+
+
+def test_answers_of_one_token_are_prefilled_one_after_another_and_never_decoded() -> None:
+    world = World()
+    answers = world.submit(*[request(2, n, tokens=1) for n in range(2, 6)])
+    world.step(4)
+    assert world.story() == "p0 p0 p0 p0"
+    assert [world.ends[a] for a in answers] == ["length"] * 4
+    assert not world.scheduler.busy
+
+
+def test_an_answer_ends_at_an_end_token_which_is_not_given() -> None:
+    asked = next(r for r in (request(2, n, tokens=14) for n in range(2, 32)) if alone(r, LIMITS)[1] == "stop")
+    world = World(ends=ENDS)
+    (answer,) = world.submit(asked)
+    world.step(14)
+    assert world.ends[answer] == "stop"
+    assert tuple(world.tokens[answer]) == alone(asked, LIMITS)[0]
+
+
+def test_an_answer_ends_where_the_positions_do() -> None:
+    world = World()
+    short, long = world.submit(request(2, 3, tokens=1000), request(*range(2, 12), tokens=1000))
+    world.step(40)
+    assert (world.ends[short], len(world.tokens[short])) == ("length", 14)
+    assert (world.ends[long], len(world.tokens[long])) == ("length", 6)
+
+
+@pytest.mark.parametrize(
+    ("unfit", "says"),
+    [
+        (request(2), "has 1 tokens; between 2 and 10"),
+        (request(*[2] * 11), "has 11 tokens; between 2 and 10"),
+        (request(tokens=0), "at least 1 token"),
+        (request(2, 32), "among the 32"),
+        (request(2, -1), "among the 32"),
+    ],
+)
+def test_a_request_that_can_never_be_answered_is_refused_at_once(unfit: Request, says: str) -> None:
+    with pytest.raises(Unfit, match=says):
+        World().submit(unfit)
+
+
+def test_a_prompt_leaves_room_for_one_token_whatever_the_engine_takes() -> None:
+    engine = ExactEngine(replace(LIMITS, max_prompt=16))
+    scheduler = Scheduler(engine, NO_ENDS, 1, lambda: 0.0)
+    with pytest.raises(Unfit, match="between 2 and 15"):
+        scheduler.submit(request(*[2] * 16))
+    scheduler.submit(request(*[2] * 15))
+    assert [what.finish for _, what in scheduler.step() if isinstance(what, Piece)] == ["length"]
+
+
+def test_sampling_out_of_bounds_is_refused_and_takes_no_place() -> None:
+    world = World()
+    with pytest.raises(ValueError, match="top_p=0"):
+        world.submit(Request("r", (2, 3), 5, Sampling(top_p=0)))
+    assert not world.scheduler.busy
+
+
+def test_as_many_wait_as_may_and_a_cancelled_one_makes_room_with_the_next_step() -> None:
+    world = World(max_queue=2)
+    first, _ = world.submit(request(), request())
+    with pytest.raises(QueueFull, match="2 requests wait"):
+        world.submit(request())
+    first.cancel()
+    with pytest.raises(QueueFull):
+        world.submit(request())
+    world.step()
+    world.submit(request(), request())
+
+
+def test_a_cancelled_stream_frees_its_slot_with_the_next_step_and_is_told_nothing() -> None:
+    world = World()
+    going, staying = world.submit(request(), request())
+    world.step(3)
+    going.cancel()
+    world.submit(request())
+    world.step(2)
+    assert world.story() == "p0 d0 p1 d1 p0"
+    assert going not in world.ends
+    assert len(world.tokens[staying]) == 2
+    assert world.scheduler.stats().cancelled == 1
+
+
+def test_a_deadline_counts_from_arrival_and_meets_the_waiting_as_the_live() -> None:
+    world = World()
+    live, other, waiting = world.submit(request(within_s=5, tokens=14), request(tokens=14), request(within_s=5))
+    world.step(3)
+    world.now = 4.0
+    world.step()
+    assert not world.ends
+    world.now = 5.0
+    world.step()
+    for expired, tokens in ((live, 3), (waiting, 0)):
+        assert isinstance(world.ends[expired], DeadlineExceeded)
+        assert f"not whole within 5 s; {tokens} tokens" in str(world.ends[expired])
+    assert other not in world.ends
+    assert world.scheduler.stats().expired == 2
+
+
+def test_a_failed_prefill_ends_its_own_request_and_no_other() -> None:
+    world = World()
+    first, second, third = world.submit(request(2, 4), request(2, 5), request(2, 6))
+    world.step(2)
+    world.engine.orders.fail = 1
+    world.step(20)
+    assert str(world.ends[second]) == "the engine failed (RuntimeError); 0 tokens of the answer were given"
+    for whole, prompt in ((first, (2, 4)), (third, (2, 6))):
+        assert tuple(world.tokens[whole]) == alone(request(*prompt), LIMITS, NO_ENDS)[0]
+
+
+def test_a_failed_decode_ends_all_live_ones_and_the_queue_goes_on() -> None:
+    world = World()
+    first, second, waiting = world.submit(request(2, 4), request(2, 5), request(2, 6))
+    world.step(3)
+    world.engine.orders.fail = 1
+    world.step(20)
+    for failed, tokens in ((first, 2), (second, 1)):
+        assert isinstance(world.ends[failed], GenerationFailed)
+        assert f"{tokens} tokens" in str(world.ends[failed])
+    assert world.ends[waiting] == "length"
+    assert tuple(world.tokens[waiting]) == alone(request(2, 6), LIMITS, NO_ENDS)[0]
+
+
+def test_a_row_that_is_no_distribution_ends_its_own_answer_and_no_other() -> None:
+    world = World()
+    spoilt, whole = world.submit(request(2, 4), request(2, 5))
+    world.step(3)
+    world.engine.orders.spoil = {0}
+    world.step(20)
+    assert str(world.ends[spoilt]) == "the engine failed (NotFinite); 2 tokens of the answer were given"
+    assert tuple(world.tokens[whole]) == alone(request(2, 5), LIMITS, NO_ENDS)[0]
+
+
+def test_an_engine_that_fails_three_times_in_a_row_is_broken_and_everybody_is_told() -> None:
+    world = World()
+    requests = world.submit(*[request()] * 6)
+    world.step()
+    world.engine.orders.fail = 3
+    world.step(4)
+    assert world.story() == "p0 d0 p0 p0"
+    assert [type(world.ends[a]) for a in requests] == [GenerationFailed] * 3 + [NotReady] * 3
+    assert not world.scheduler.busy
+    with pytest.raises(NotReady, match="3 steps in a row failed"):
+        world.submit(request())
+
+
+def test_a_live_stream_ends_with_an_error_when_the_engine_is_found_broken_by_others() -> None:
+    world = World()
+    steady, *_ = world.submit(*[request(tokens=14)] * 2)
+    world.step()
+    world.engine.orders.fail = 3
+    world.step(3)
+    assert isinstance(world.ends[steady], GenerationFailed)
+    assert world.scheduler.stats().live == 0
+
+
+def test_one_good_step_between_failures_and_the_engine_is_not_broken() -> None:
+    world = World()
+    for _ in range(3):
+        world.submit(*[request(tokens=1)] * 3)
+        world.engine.orders.fail = 2
+        world.step(3)
+    assert world.scheduler.stats().failed == 6
+    assert world.scheduler.stats().finished == 3
+    assert not world.scheduler.broken
+
+
+class Misshapen(ExactEngine):
+    """Returns one row too many."""
+
+    def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> Logits:
+        rows = super().decode(slots, tokens, positions)
+        return np.concatenate((rows, rows[:1]))
+
+
+def test_logits_of_another_shape_are_a_failure_and_never_read() -> None:
+    scheduler = Scheduler(Misshapen(LIMITS), NO_ENDS, 8, lambda: 0.0)
+    scheduler.submit(request())
+    events = [*scheduler.step(), *scheduler.step()]
+    assert [type(e.what) for e in events] == [Piece, GenerationFailed]

@@ -1,0 +1,93 @@
+"""How long streams wait, on an engine whose steps take known times, and what an observer is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from exact_engine import ExactEngine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.engines.contract import Limits, Logits, Request
+from serving.engines.observer import Observer, Outcome
+from serving.engines.scheduler import Scheduler
+
+LIMITS = Limits(slots=2, positions=16, max_prompt=10, vocabulary=32, min_prompt=2)
+
+
+class Timed(ExactEngine):
+    """A prefill takes a second for each token of the prompt, a decode takes one."""
+
+    def __init__(self, spend: Callable[[float], None]) -> None:
+        super().__init__(LIMITS)
+        self.spend = spend
+
+    def prefill(self, slot: int, ids: Sequence[int]) -> Logits:
+        self.spend(len(ids))
+        return super().prefill(slot, ids)
+
+    def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> Logits:
+        self.spend(1)
+        return super().decode(slots, tokens, positions)
+
+
+class Notes(Observer):
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.firsts: list[float] = []
+        self.gaps: list[float] = []
+        self.outcomes: list[Outcome] = []
+
+    def admitted(self, waited_s: float) -> None:
+        self.waits.append(waited_s)
+
+    def first_token(self, after_s: float) -> None:
+        self.firsts.append(after_s)
+
+    def next_tokens(self, gaps_s: Sequence[float]) -> None:
+        self.gaps += gaps_s
+
+    def ended(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+
+class TimedWorld:
+    """A scheduler whose time passes only while its engine computes."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.notes = Notes()
+        self.scheduler = Scheduler(Timed(self.spend), (), 100, lambda: self.now, self.notes)
+
+    def spend(self, seconds: float) -> None:
+        self.now += seconds
+
+    def run(self, prompts: Sequence[int], between: Sequence[int]) -> None:
+        """Prompts of these sizes, after so many steps each; then to the end."""
+        for size, steps in zip(prompts, between, strict=True):
+            for _ in range(steps):
+                self.scheduler.step()
+            self.scheduler.submit(Request("r", (2,) * size, 6))
+        while self.scheduler.busy:
+            self.scheduler.step()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(2, 10), st.integers(0, 6)), min_size=1, max_size=20))
+def test_no_token_gap_is_longer_than_one_decode_and_the_longest_prefill(arrivals: list[tuple[int, int]]) -> None:
+    world = TimedWorld()
+    sizes, between = zip(*arrivals, strict=True)
+    world.run(sizes, between)
+    assert len(world.notes.gaps) == 5 * len(sizes)
+    assert max(world.notes.gaps) <= 1 + max(sizes)
+
+
+def test_an_observer_learns_waits_first_tokens_gaps_and_ends() -> None:
+    world = TimedWorld()
+    world.run([4, 3], [0, 0])
+    assert world.notes.waits == [0, 5]
+    assert world.notes.firsts == [4, 8]
+    assert world.notes.gaps == [1, 4, 1, 1, 1, 1, 1, 1, 1, 1]
+    assert world.notes.outcomes == ["finished", "finished"]
