@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from kubernetes_server import Server, serving
 
 from blocks.errors import Permanent, Transient
-from tasks import _builder, _commands
-from tasks._builder import content_key
+from blocks.parameters import Infrastructure, Service
+from blocks.register import TargetData
+from blocks.target import Images, Target
+from tasks import _builder, _commands, site
+from tasks._builder import Recipe, content_key
 from tasks._registry import Repository
+from tasks.images import NEURON_HEAD_BASE, ImageRefs, NoRepository, build_images, publish_images, recipes
 
 
 def context(folder: Path) -> Path:
@@ -51,6 +57,62 @@ def test_another_base_changes_the_key_and_an_archive_counts_by_its_content(tmp_p
     first = content_key(f"oci-archive:{archive}", folder)
     archive.write_bytes(b"2")
     assert len({first, content_key(f"oci-archive:{archive}", folder), content_key("debian", folder)}) == 3
+
+
+def test_an_engine_decides_which_images_head_and_workers_have_and_the_chat_is_the_same() -> None:
+    images = Images(base="debian", neuron_base="aws")
+    cpu, neuron = recipes("cpu", images), recipes("neuron", images)
+    assert {role: (r.kind, r.base) for role, r in cpu.items()} == {
+        "head": ("head", "debian"),
+        "worker": ("cpu", "debian"),
+        "chat": ("chat", "debian"),
+    }
+    assert (neuron["head"].kind, neuron["head"].base) == ("head", NEURON_HEAD_BASE)
+    assert neuron["worker"] == Recipe("neuron", "aws")
+    assert neuron["chat"] == cpu["chat"]
+    assert recipes("cpu", images, chat=False).keys() == {"head", "worker"}
+
+
+@pytest.mark.parametrize("kind", get_args(_builder.Kind))
+def test_every_image_is_a_target_of_its_containerfile_and_takes_its_base_from_there(kind: _builder.Kind) -> None:
+    recipe = Recipe(kind, "here")
+    text = recipe.file.read_text(encoding="utf-8")
+    assert re.search(rf"^FROM \S+ AS {kind}$", text, re.MULTILINE)
+    (argument,) = recipe.arguments
+    name, _, base = argument.removeprefix("--build-arg=").partition("=")
+    assert base == "here"
+    assert re.search(rf"^ARG {name}=", text, re.MULTILINE)
+    assert Recipe(kind).arguments == []
+
+
+@pytest.mark.parametrize("kind", get_args(_builder.Kind))
+def test_every_image_ends_as_a_numeric_user_that_is_not_root(kind: _builder.Kind) -> None:
+    stage = re.split(r"^FROM ", Recipe(kind).file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    (mine,) = [text for text in stage if re.match(rf"\S+ AS {kind}\n", text)]
+    assert re.findall(r"^USER (\S+)$", mine, re.MULTILINE)[-1] == "10001:10001"
+
+
+def test_code_does_not_change_the_image_that_code_is_tested_in() -> None:
+    assert Recipe("bench").key == content_key("", _builder.CONTEXT / "images")
+    assert Recipe("cpu").key == content_key("")
+    assert Recipe("cpu").tag != Recipe("head").tag
+
+
+def target(**data: object) -> Target:
+    return TargetData.model_validate({"access_key_id": "a", "secret_access_key": "b", **data}).target()
+
+
+def test_a_ready_image_is_that_of_workers_and_head_and_nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site, "load", lambda name: target(image="r/x@sha256:1"))
+    here = site.Site(target="t", infrastructure=Infrastructure())
+    assert build_images.fn(here, Service()) == []
+    assert publish_images.fn(here, Service(), None) == ImageRefs(head="r/x@sha256:1", worker="r/x@sha256:1", chat=None)
+
+
+def test_without_a_repository_there_must_be_a_ready_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site, "load", lambda name: target())
+    with pytest.raises(NoRepository, match="ready image"):
+        publish_images.fn(site.Site(target="t", infrastructure=Infrastructure()), Service(), None)
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from blocks.parameters import Service
+from blocks.parameters import Engine, Service
 from drills.definition import Drill
 from tasks import manifests, rayservice, traffic
+from tasks.images import ImageRefs
 from tasks.manifests import BadManifest
 from tasks.redis import Redis
 
@@ -67,6 +68,9 @@ def test_merging_changes_neither_of_the_two() -> None:
     assert (base, over) == ({"a": {"x": 1}}, {"a": {"y": 2}})
 
 
+IMAGES = ImageRefs(head="registry/x@sha256:0", worker="registry/x@sha256:1")
+
+
 def kinds(things: list[dict[str, Any]]) -> list[str]:
     return [thing["kind"] for thing in things]
 
@@ -77,21 +81,30 @@ def ray_service(things: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def test_the_service_is_rendered_whole_and_its_namespace_comes_first() -> None:
-    things = rayservice.render(Service(), "registry/x@sha256:1", REDIS)
+    things = rayservice.render(Service(), "cpu", IMAGES, REDIS)
     assert kinds(things)[0] == "Namespace"
     assert {"Secret", "ConfigMap", "PodDisruptionBudget", "RayService"} <= set(kinds(things))
     assert "${" not in yaml.safe_dump_all(things)
 
 
+@pytest.mark.parametrize("engine", ["cpu", "neuron"])
+def test_head_and_workers_have_each_their_image_and_the_workers_know_their_engine(engine: Engine) -> None:
+    cluster = ray_service(rayservice.render(Service(), engine, IMAGES, None))["spec"]["rayClusterConfig"]
+    (head,) = cluster["headGroupSpec"]["template"]["spec"]["containers"]
+    (worker,) = cluster["workerGroupSpecs"][0]["template"]["spec"]["containers"]
+    assert (head["image"], worker["image"]) == (IMAGES.head, IMAGES.worker)
+    assert {"name": "LEEWARD_ENGINE", "value": engine} in worker["env"]
+
+
 def test_with_fault_tolerance_ray_is_told_of_redis_and_without_it_is_not() -> None:
-    on = ray_service(rayservice.render(Service(), "i", REDIS))
-    off = ray_service(rayservice.render(Service(gcs_fault_tolerance=False), "i", REDIS))
+    on = ray_service(rayservice.render(Service(), "cpu", IMAGES, REDIS))
+    off = ray_service(rayservice.render(Service(gcs_fault_tolerance=False), "cpu", IMAGES, REDIS))
     assert on["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"]["redisAddress"] == "rediss://10.213.0.20:6379"
     assert "gcsFaultToleranceOptions" not in off["spec"]["rayClusterConfig"]
 
 
 def test_the_password_is_in_the_secret_and_nowhere_else() -> None:
-    things = rayservice.render(Service(), "i", REDIS)
+    things = rayservice.render(Service(), "cpu", IMAGES, REDIS)
     assert [t["kind"] for t in things if "very-secret-token" in yaml.safe_dump(t)] == ["Secret"]
 
 
@@ -102,13 +115,13 @@ def test_fault_tolerance_without_a_redis_is_refused() -> None:
 
 
 def test_kuberay_gets_the_serve_configuration_as_text() -> None:
-    config = ray_service(rayservice.render(Service(workers=3), "i", None))["spec"]["serveConfigV2"]
+    config = ray_service(rayservice.render(Service(workers=3), "cpu", IMAGES, None))["spec"]["serveConfigV2"]
     assert isinstance(config, str)
     assert yaml.safe_load(config)["applications"]
 
 
 def test_the_size_of_the_service_reaches_workers_and_budget() -> None:
-    things = rayservice.render(Service(workers=3), "i", None)
+    things = rayservice.render(Service(workers=3), "cpu", IMAGES, None)
     (group,) = ray_service(things)["spec"]["rayClusterConfig"]["workerGroupSpecs"]
     assert group["replicas"] == 3
     (budget,) = [t for t in things if t["kind"] == "PodDisruptionBudget"]
@@ -128,7 +141,7 @@ def test_the_load_is_told_all_that_the_drill_says_and_outlives_it() -> None:
 
 
 def test_the_load_generator_knows_every_flag_it_is_given() -> None:
-    from serving.loadgen import parser
+    from serving.load.__main__ import parser
 
     values = traffic.job_values("load-1", Service(), "i", Drill.named("head-pod"))
     arguments = values["load_args"]

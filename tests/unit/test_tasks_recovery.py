@@ -18,7 +18,7 @@ def well(t: float, head: str = "old", **other: Any) -> Snapshot:
             "conditions": {"Ready": True},
             "app_status": "RUNNING",
             "deployments": (DeploymentSeen(name="m", status="HEALTHY"),),
-            "replicas": tuple(ReplicaSeen(actor_id=f"a{n}", pod=f"w{n}", node=f"n{n}") for n in (1, 2)),
+            "replicas": tuple(ReplicaSeen(actor_id=f"a{n}", deployment="m", pod=f"w{n}", node=f"n{n}") for n in (1, 2)),
             "head": HeadSeen(pod=f"head-{head}", uid=head, running=True, ready=True),
             "workers": tuple(WorkerSeen(pod=f"w{n}", uid=f"u{n}", ready=True) for n in (1, 2)),
             "endpoints": ("w1", "w2"),

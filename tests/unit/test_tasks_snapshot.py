@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,14 +10,17 @@ from typing import Any
 
 import pytest
 from kubernetes_server import Server, serving
+from pydantic import SecretStr
 
-from blocks.parameters import Service
-from drills.observation import Event, Snapshot
-from tasks import _pods, rayservice
+from blocks.parameters import Infrastructure, Service
+from drills.observation import Answer, Event, Snapshot
+from tasks import _api_key, _pods, rayservice
 from tasks import _rayservice_seen as seen
+from tasks.images import ImageRefs
 from tasks.kubernetes import Api, Object
 from tasks.notebook import Notebook
 from tasks.observer import Observer
+from tasks.site import Site
 from tasks.waiting import Pending
 
 PODS = "/api/v1/namespaces/mistral/pods"
@@ -53,7 +57,10 @@ APPLICATIONS = {
     "applications": {
         "mistral": {
             "status": "RUNNING",
-            "deployments": {"mistral": {"status": "HEALTHY", "replicas": [replica("a1", "10.0.0.1"), replica("a2", "10.0.0.2")]}},
+            "deployments": {
+                "api": {"status": "HEALTHY", "replicas": [replica("a1", "10.0.0.1"), replica("a2", "10.0.0.2")]},
+                "engine": {"status": "HEALTHY", "replicas": [replica("e1", "10.0.0.1"), replica("e2", "10.0.0.2")]},
+            },
         }
     }
 }
@@ -79,7 +86,7 @@ def pair() -> Iterator[tuple[Server, Api]]:
         endpoints = [{"conditions": {"ready": True}, "addresses": ["x"], "targetRef": {"name": name}} for name in ("w1", "w2")]
         server.objects[f"{SLICES}/s"] = {"metadata": {"name": "s"}, "endpoints": endpoints}
         server.answers["GET", SERVE] = (200, json.dumps(APPLICATIONS).encode())
-        server.answers["GET", INFER] = (200, b"{}")
+        server.answers["GET", INFER] = (200, b'["a text"]')
         yield server, api
 
 
@@ -99,7 +106,13 @@ def test_a_service_that_is_well_is_seen_whole(pair: tuple[Server, Api]) -> None:
     assert found.gcs_storage is True
     assert found.answer is not None
     assert found.answer.ok
-    assert {(r.actor_id, r.pod, r.node) for r in found.replicas or ()} == {("a1", "w1", "node-of-w1"), ("a2", "w2", "node-of-w2")}
+    assert {(r.actor_id, r.deployment, r.pod, r.node) for r in found.replicas or ()} == {
+        ("a1", "api", "w1", "node-of-w1"),
+        ("a2", "api", "w2", "node-of-w2"),
+        ("e1", "engine", "w1", "node-of-w1"),
+        ("e2", "engine", "w2", "node-of-w2"),
+    }
+    assert found.replicas_on("w1") == {"api": ("a1",), "engine": ("e1",)}
 
 
 def test_that_is_what_waiting_for_the_service_waits_for(pair: tuple[Server, Api]) -> None:
@@ -131,6 +144,53 @@ def test_a_request_that_is_not_answered_is_seen_with_its_reason(pair: tuple[Serv
     assert answer is not None
     assert not answer.ok
     assert "500" in answer.detail
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b'["a", "b"]', b"[1]", b"<html>"])
+def test_what_is_not_one_text_is_no_answer(pair: tuple[Server, Api], body: bytes) -> None:
+    pair[0].answers["GET", INFER] = (200, body)
+    answer = look(pair[1]).answer
+    assert answer is not None
+    assert not answer.ok
+    assert body.decode() in answer.detail
+
+
+def asked_with(server: Server) -> dict[str, str]:
+    """The headers of the request to the service."""
+    (found,) = [headers for (_, path, _), headers in zip(server.requests, server.headers, strict=True) if path == INFER]
+    return found
+
+
+def test_the_request_carries_the_key_that_the_workers_ask_for(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    _api_key.put(api, "mistral", SecretStr("sesame"))
+    stored = server.objects["/api/v1/namespaces/mistral/secrets/api-key"]
+    assert stored["stringData"] == {"key": "sesame"}
+    stored["data"] = {"key": base64.b64encode(b"sesame").decode()}  # as the API server keeps it
+    assert (look(api).answer or Answer(ok=False)).ok
+    assert asked_with(server)["x-api-key"] == "sesame"
+    assert "sesame" not in json.dumps([path for _, path, _ in server.requests])
+
+
+def test_without_a_key_none_is_carried_and_an_earlier_one_is_taken_away(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    _api_key.put(api, "mistral", SecretStr("sesame"))
+    _api_key.put(api, "mistral", None)
+    assert "/api/v1/namespaces/mistral/secrets/api-key" not in server.objects
+    assert (look(api).answer or Answer(ok=False)).ok
+    assert "x-api-key" not in asked_with(server)
+
+
+def test_head_and_workers_are_asked_for_their_images(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
+    server, api = pair
+    monkeypatch.setattr(Site, "api", lambda self: api)
+    site = Site(target="t", infrastructure=Infrastructure())
+    server.objects[f"{PODS}/head"]["spec"]["containers"][0]["image"] = "slim"
+    assert rayservice.find_images.fn(site, Service()) == ImageRefs(head="slim", worker="i")
+    for name in ("w1", "w2"):
+        del server.objects[f"{PODS}/{name}"]
+    with pytest.raises(rayservice.NotServing):
+        rayservice.find_images.fn(site, Service())
 
 
 def test_the_head_is_the_pod_that_stays_and_not_the_one_that_goes() -> None:

@@ -1,0 +1,66 @@
+"""What is refused before anything of a request is read: callers without the key, and bodies without measure."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.api.problems import Problem
+
+MOST_BYTES = 4 * 1024 * 1024
+"""Of a body. A prompt of 32 768 tokens has some 200 KB; escaped, and with all that JSON puts around it, still under this."""
+OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
+"""Paths that need no key: who probes has none."""
+
+
+class Door:
+    """Lets in who knows the key, as `Authorization: Bearer KEY` or `x-api-key: KEY`, with a body of at most MOST_BYTES.
+
+    The second header is there because the API server of Kubernetes takes Authorization for itself when it forwards.
+    """
+
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        self._app = app
+        self._key = key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401 or 413, or let in."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        headers = dict(scope["headers"])
+        problem = self._problem(scope["path"], headers)
+        if problem:
+            return await problem.response()(scope, receive, send)
+        await self._app(scope, _bounded(receive), send)
+
+    def _problem(self, path: str, headers: Mapping[bytes, bytes]) -> Problem | None:
+        if self._key and path not in OPEN and not self._knows(headers):
+            return Problem(401, "the API key is missing or wrong", "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+        length = headers.get(b"content-length", b"")
+        return Problem(413, _TOO_LARGE) if length.isdigit() and int(length[:20]) > MOST_BYTES else None
+
+    def _knows(self, headers: Mapping[bytes, bytes]) -> bool:
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        given = token.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"")
+        return hmac.compare_digest(given, self._key)
+
+
+_TOO_LARGE = f"the body has more than {MOST_BYTES} bytes"
+
+
+def _bounded(receive: Receive) -> Receive:
+    """The same, but it reads no further than MOST_BYTES: a body need not say its length."""
+    read = 0
+
+    async def bounded() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > MOST_BYTES:
+            raise HTTPException(413, _TOO_LARGE)
+        return message
+
+    return bounded

@@ -1,0 +1,131 @@
+"""The answers, for the OpenAPI document. Nothing is made of these: answers are written by serving.api.wire."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+
+class Usage(BaseModel):
+    """Tokens that were read and written."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class AnswerMessage(BaseModel):
+    """What the model says."""
+
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+
+
+class ChatChoice(BaseModel):
+    """The answer; there is one."""
+
+    index: Literal[0]
+    message: AnswerMessage
+    logprobs: None
+    finish_reason: Literal["stop", "length"]
+    token_ids: list[int] | None = None
+
+
+class ChatCompletion(BaseModel):
+    """A whole answer of /v1/chat/completions."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+
+
+class CompletionChoice(BaseModel):
+    """The text that goes on; there is one."""
+
+    index: Literal[0]
+    text: str
+    logprobs: None
+    finish_reason: Literal["stop", "length"]
+    token_ids: list[int] | None = None
+
+
+class Completion(BaseModel):
+    """A whole answer of /v1/completions."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage
+
+
+class Model(BaseModel):
+    """A model that is served."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    description: str = ""
+    """What the checkpoint says of itself, if it does. Not OpenAI's."""
+
+
+class Models(BaseModel):
+    """The models that are served."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
+class Status(BaseModel):
+    """How the service is."""
+
+    status: Literal["ok", "ready"]
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
+    param: str | None
+    code: str | None
+
+
+class Error(BaseModel):
+    """The body of every answer that is none."""
+
+    error: ErrorDetail
+
+
+_WHY = {
+    "400": "A parameter is wrong, not supported or not known; or the prompt is too long.",
+    "401": "The API key is missing or wrong.",
+    "404": "No such model.",
+    "413": "The body is too large.",
+    "429": "As many requests wait as may wait.",
+    "500": "The answer failed on the way.",
+    "503": "The engine is starting, stopping or broken.",
+    "504": "The answer was not whole in time.",
+    "4XX": "Any other refusal.",
+}
+_EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string", "description": "A chunk of the answer; after the last [DONE]. Or an error, and no [DONE]."}},
+}
+_EVENTS = {"text/event-stream": {"itemSchema": _EVENT}}
+
+
+def responses(*statuses: int, model: Any = None, stream: bool = False) -> dict[int | str, dict[str, Any]]:
+    """What an endpoint answers, for FastAPI. The last entry keeps it from adding a 422, which never comes."""
+    said: dict[int | str, dict[str, Any]] = {str(s): {"model": Error, "description": _WHY[str(s)]} for s in (*statuses, "4XX")}
+    if model:
+        said["200"] = {"model": model, "description": "The answer.", **({"content": _EVENTS} if stream else {})}
+    return said

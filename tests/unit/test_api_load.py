@@ -1,0 +1,39 @@
+"""The load generator's requests are answered as it expects."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from api_service import StandIn, served
+from serving_service import client
+
+from serving.load.clock import Clock
+from serving.load.request import Question, Reply, ask
+from serving.records import Kind
+
+
+def asked(engine: StandIn, kind: Kind, tokens: int) -> Reply:
+    async def go(url: str) -> Reply:
+        async with client() as session:
+            return await ask(session, Question(kind, url, "What keeps a service alive?", tokens), Clock())
+
+    with served(engine) as service:
+        return asyncio.run(go(service.url))
+
+
+@pytest.mark.parametrize("kind", ["short", "stream"])
+def test_an_answer_has_its_tokens_one_by_one(kind: Kind) -> None:
+    engine = StandIn()
+    reply = asked(engine, kind, 7)
+    assert (reply.status, reply.whole, reply.detail) == (200, True, "")
+    assert reply.tokens == engine.tokens[:7]
+    assert reply.outcome(tuple(engine.tokens[:7])) == "finished"
+
+
+def test_a_stream_that_breaks_off_is_cut() -> None:
+    engine = StandIn()
+    engine.fail(RuntimeError("x"), after=3)
+    reply = asked(engine, "stream", 7)
+    assert reply.tokens == engine.tokens[:3]
+    assert reply.outcome(tuple(engine.tokens[:7])) == "cut"

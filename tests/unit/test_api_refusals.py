@@ -1,0 +1,299 @@
+"""What the API refuses: by name, in OpenAI's shape, before any work."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from api_service import LIMITS, SETTINGS, StandIn, served
+
+from serving.api.door import MOST_BYTES
+from serving.engines.contract import NotReady
+
+CHAT: Any = {"messages": [{"role": "user", "content": "Hello?"}]}
+TEXT: Any = {"prompt": "Once"}
+KEY = "key-of-the-service"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[StandIn, httpx.Client]]:
+    engine = StandIn()
+    with served(engine) as service, httpx.Client(base_url=service.url, timeout=60) as client:
+        yield engine, client
+
+
+@pytest.fixture
+def engine(running: tuple[StandIn, httpx.Client]) -> StandIn:
+    running[0].forget()
+    return running[0]
+
+
+@pytest.fixture
+def client(running: tuple[StandIn, httpx.Client], engine: StandIn) -> httpx.Client:
+    return running[1]
+
+
+def refused(response: httpx.Response, status: int = 400) -> dict[str, Any]:
+    """The error of a refusal in the right shape."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert len(error["message"]) < 300
+    return dict(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n", 2), ("n", True), ("logit_bias", {"1": 5}), ("presence_penalty", 0.1), ("frequency_penalty", -1), ("stream_options", {"x": 1}),
+        ("temperature", 2.1), ("temperature", "hot"), ("temperature", True), ("top_p", 0), ("top_p", 1.5), ("top_k", -2), ("top_k", 1.5),
+        ("seed", 2**63), ("seed", "1"), ("stop", ""), ("stop", []), ("stop", ["a"] * 5), ("stop", [""]), ("stop", 1), ("stream", "yes"),
+        ("max_tokens", 0), ("max_tokens", 101), ("max_tokens", "9"), ("return_token_ids", 1), ("min_p", 0.1), ("best", None), ("user", 1),
+        ("metadata", "x"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(("path", "body"), [("/v1/chat/completions", CHAT), ("/v1/completions", TEXT)], ids=["chat", "completions"])
+def test_a_parameter_that_both_refuse_is_named(client: httpx.Client, engine: StandIn, path: str, body: Any, name: str, value: Any) -> None:
+    error = refused(client.post(path, json=body | {name: value}))
+    assert error["param"].split(".")[0] == name
+    assert name in error["message"]
+    assert error["type"] == "invalid_request_error"
+    assert engine.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("logprobs", True), ("top_logprobs", 2), ("tools", [{"type": "function"}]), ("tool_choice", "auto"), ("functions", [{"name": "f"}]),
+        ("function_call", "auto"), ("response_format", {"type": "json_object"}), ("modalities", ["audio"]), ("audio", {"voice": "x"}),
+        ("prediction", {}), ("reasoning_effort", "low"), ("web_search_options", {}), ("store", True), ("echo", False), ("suffix", None),
+        ("max_completion_tokens", 0), ("prompt", "x"),
+    ],
+)  # fmt: skip
+def test_what_the_chat_does_not_support_is_named(client: httpx.Client, engine: StandIn, name: str, value: Any) -> None:
+    error = refused(client.post("/v1/chat/completions", json=CHAT | {name: value}))
+    assert error["param"] == name
+    assert engine.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("best_of", 2), ("echo", True), ("logprobs", 0), ("suffix", "x"), ("messages", []), ("tools", [])]
+)
+def test_what_completions_do_not_support_is_named(client: httpx.Client, engine: StandIn, name: str, value: Any) -> None:
+    assert refused(client.post("/v1/completions", json=TEXT | {name: value}))["param"] == name
+    assert engine.requests == []
+
+
+def test_null_and_what_means_nothing_are_taken_as_not_given(client: httpx.Client) -> None:
+    both: Any = dict.fromkeys(["model", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "stream", "stream_options", "user"])
+    both |= {"n": 1, "presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}, "metadata": {"a": "b"}, "return_token_ids": None}
+    chat: Any = {"logprobs": False, "tools": [], "tool_choice": "none", "response_format": {"type": "text"}, "modalities": ["text"]}
+    chat |= {
+        "audio": None,
+        "functions": None,
+        "store": False,
+        "parallel_tool_calls": True,
+        "service_tier": "auto",
+        "reasoning_effort": None,
+    }
+    text: Any = {"best_of": 1, "echo": False, "suffix": None, "logprobs": None}
+    assert client.post("/v1/chat/completions", json=CHAT | both | chat).status_code == 200
+    assert client.post("/v1/completions", json=TEXT | both | text).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("messages", "param", "word"),
+    [
+        ([], "messages", "at least one"),
+        ("Hello", "messages", "list"),
+        ([{"role": "tool", "content": "x"}], "messages.0.role", "user"),
+        ([{"role": "user"}], "messages.0.content", "required"),
+        ([{"role": "user", "content": None}], "messages.0.content", "text"),
+        ([{"role": "user", "content": {"text": "x"}}], "messages.0.content", "text"),
+        ([{"role": "user", "content": []}], "messages.0.content", "text"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}], "messages.0.content.0", "of type text"),
+        ([{"role": "user", "content": [{"type": "image", "text": "x"}]}], "messages.0.content.0", "of type text"),
+        ([{"role": "user", "content": [{"type": "text", "text": "x", "y": 1}]}], "messages.0.content.0.y", "not a known"),
+        ([{"role": "user", "content": [{"type": "text"}]}], "messages.0.content.0.text", "required"),
+        ([{"role": "user", "content": "x", "name": "Ada"}], "messages.0.name", "not supported"),
+        ([{"role": "assistant", "content": "y", "tool_calls": [{}]}], "messages.0.tool_calls", "not supported"),
+        ([{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}], "messages", "last"),
+        ([{"role": "assistant", "content": "y"}], "messages", "last"),
+        ([{"role": "system", "content": "y"}], "messages", "last"),
+        ([{"role": "user", "content": "x"}, {"role": "assistant", "content": ""}, {"role": "user", "content": "x"}], "messages", "no text"),
+    ],
+)  # fmt: skip
+def test_a_conversation_that_cannot_be_is_refused_with_the_place(
+    client: httpx.Client, engine: StandIn, messages: Any, param: str, word: str
+) -> None:
+    error = refused(client.post("/v1/chat/completions", json={"messages": messages}))
+    assert error["param"] == param
+    assert word in error["message"]
+    assert engine.requests == []
+
+
+@pytest.mark.parametrize("prompt", [None, [], ["a", "b"], [["a"]], [[1]], [1, "a"], [-1], [LIMITS.vocabulary], [1.5], {"a": 1}, True])
+def test_a_prompt_that_is_not_one_text_is_refused(client: httpx.Client, engine: StandIn, prompt: Any) -> None:
+    error = refused(client.post("/v1/completions", json={"prompt": prompt}))
+    assert error["param"].split(".")[0] == "prompt"
+    assert engine.requests == []
+
+
+def test_half_a_character_is_no_text(client: httpx.Client) -> None:
+    headers = {"content-type": "application/json"}
+    error = refused(client.post("/v1/completions", content=b'{"prompt": "x\\ud800"}', headers=headers))
+    assert "surrogate" in error["message"]
+    inner = b'{"messages": [{"role": "user", "content": "\\udc00"}]}'
+    assert "surrogate" in refused(client.post("/v1/chat/completions", content=inner, headers=headers))["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/v1/completions", {"prompt": [5] * 151}, "prompt"),
+        ("/v1/completions", {"prompt": "word " * 160}, "prompt"),
+        ("/v1/completions", {"prompt": "word " * 100_000}, "prompt"),
+        ("/v1/completions", {"prompt": [5] * 150, "max_tokens": 51}, "prompt"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "word " * 150}]}, "messages"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "word " * 100_000}]}, "messages"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "word " * 120}], "max_completion_tokens": 90}, "messages"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_both_numbers(client: httpx.Client, engine: StandIn, path: str, body: Any, param: str) -> None:
+    error = refused(client.post(path, json=body))
+    assert (error["param"], error["code"]) == (param, "context_length_exceeded")
+    assert sum(char.isdigit() for char in error["message"]) >= 5
+    assert "word" not in error["message"]
+    assert engine.requests == []
+
+
+def test_without_a_length_an_answer_takes_what_is_left(client: httpx.Client, engine: StandIn) -> None:
+    assert client.post("/v1/completions", json={"prompt": [5] * 150, "stop": "Gr"}).status_code == 200
+    assert engine.requests[0].max_tokens == 50
+
+
+def test_an_engine_that_needs_longer_prompts_says_so(client: httpx.Client) -> None:
+    engine = StandIn()
+    engine.limits = replace(LIMITS, min_prompt=2)
+    with served(engine) as service:
+        error = refused(httpx.post(f"{service.v1}/completions", json={"prompt": [5]}))
+    assert (error["param"], "at least 2" in error["message"]) == ("prompt", True)
+
+
+def test_two_names_for_the_same_and_options_without_a_stream_are_refused(client: httpx.Client) -> None:
+    both = CHAT | {"max_tokens": 5, "max_completion_tokens": 5}
+    assert refused(client.post("/v1/chat/completions", json=both))["param"] == "max_completion_tokens"
+    options = TEXT | {"stream_options": {"include_usage": True}}
+    assert refused(client.post("/v1/completions", json=options))["param"] == "stream_options"
+
+
+def test_another_model_is_not_found(client: httpx.Client, engine: StandIn) -> None:
+    error = refused(client.post("/v1/completions", json=TEXT | {"model": "gpt-4"}), 404)
+    assert (error["code"], error["param"]) == ("model_not_found", "model")
+    assert "'mistral'" in error["message"]
+    assert engine.requests == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'"x"', b"\xff", b"[" * 100_000, b'{"prompt": 1' + b"0" * 5000 + b"}"])
+def test_a_body_that_is_no_json_object_is_refused(client: httpx.Client, content: bytes) -> None:
+    refused(client.post("/v1/completions", content=content, headers={"content-type": "application/json"}))
+
+
+def test_json_under_another_name_is_refused_with_the_right_one(client: httpx.Client) -> None:
+    error = refused(client.post("/v1/completions", content=json.dumps(TEXT)))
+    assert "application/json" in error["message"]
+
+
+def test_a_name_that_nobody_knows_is_not_repeated_at_length(client: httpx.Client) -> None:
+    error = refused(client.post("/v1/completions", json=TEXT | {"x" * 10_000: 1}))
+    assert len(error["param"]) < 100
+
+
+def test_a_flood_of_mistakes_is_one_refusal(client: httpx.Client) -> None:
+    flood = {f"{n:x}": 0 for n in range(300_000)}
+    refused(client.post("/v1/completions", json=TEXT | flood))
+    refused(client.post("/v1/completions", json={"prompt": [""] * 500_000}))
+    refused(client.post("/v1/chat/completions", json={"messages": [0] * 500_000}))
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_without_measure_is_not_read(client: httpx.Client, declared: bool) -> None:
+    content = b" " * (MOST_BYTES + 1)
+    sent: Any = content if declared else (content[at : at + 65536] for at in range(0, len(content), 65536))
+    refused(client.post("/v1/completions", content=sent, headers={"content-type": "application/json"}), 413)
+
+
+def test_a_large_body_within_measure_is_read(client: httpx.Client, engine: StandIn) -> None:
+    assert client.post("/v1/completions", json=TEXT | {"user": "x" * (MOST_BYTES - 1000)}).status_code == 200
+
+
+def test_a_wrong_path_and_a_wrong_method_have_the_same_shape(client: httpx.Client) -> None:
+    assert refused(client.get("/v2/x"), 404)["code"] == "unknown_url"
+    response = client.get("/v1/completions")
+    refused(response, 405)
+    assert response.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [("", "sentence"), ("?sentence=", "sentence"), ("?sentence=a&max_tokens=0", "max_tokens"), ("?sentence=a&max_tokens=101", "max_tokens"),
+     ("?sentence=a&max_tokens=many", "max_tokens")],
+)  # fmt: skip
+def test_the_old_shape_refuses_in_the_new_one(client: httpx.Client, engine: StandIn, query: str, named: str) -> None:
+    assert refused(client.get(f"/infer{query}"))["param"] == named
+    assert engine.requests == []
+
+
+def test_a_key_opens_by_either_header_and_probes_need_none(engine: StandIn) -> None:
+    with served(engine, replace(SETTINGS, api_key=KEY)) as service, httpx.Client(base_url=service.url, timeout=60) as client:
+        assert client.get("/v1/models", headers={"authorization": f"Bearer {KEY}"}).status_code == 200
+        assert client.get("/infer?sentence=a", headers={"x-api-key": KEY}).status_code == 200
+        # As a proxy forwards it that keeps Authorization for itself.
+        assert client.get("/v1/models", headers={"authorization": "Basic eA==", "x-api-key": KEY}).status_code == 200
+        for path in ("/healthz", "/readyz", "/openapi.json"):
+            assert client.get(path).status_code == 200
+        wrong: list[dict[str, str]] = [{}, {"authorization": KEY}, {"authorization": f"Basic {KEY}"}, {"x-api-key": KEY + "x"}]
+        for headers in (*wrong, {"authorization": "Bearer"}, {"authorization": "Bearer é"}):
+            response = client.get("/v1/models", headers={name: value.encode() for name, value in headers.items()})
+            assert refused(response, 401)["code"] == "invalid_api_key"
+            assert KEY not in response.text
+        assert refused(client.post("/v1/completions", content=b"{"), 401)
+        assert refused(client.get("/nothing"), 401)
+
+
+def test_the_process_is_healthy_but_not_ready_until_the_engine_is(client: httpx.Client) -> None:
+    engine = StandIn()
+    engine.down = NotReady("the engine is starting")
+    with served(engine) as service, httpx.Client(base_url=service.url, timeout=60) as client:
+        assert client.get("/healthz").json() == {"status": "ok"}
+        for response in (client.get("/readyz"), client.post("/v1/completions", json=TEXT), client.get("/infer?sentence=a")):
+            assert refused(response, 503)["message"] == "the engine is starting"
+            assert response.headers["retry-after"]
+        engine.down = None
+        assert client.get("/readyz").json() == {"status": "ready"}
+        assert client.post("/v1/completions", json=TEXT).status_code == 200
+        engine.down = NotReady("the engine is broken")
+        assert client.get("/readyz").status_code == 503
+
+
+def test_an_engine_that_does_not_say_whether_it_is_ready_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(StandIn):
+        async def ready(self) -> Any:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("serving.api.prompts.READY_WITHIN_S", 0.05)
+    with served(Silent()) as service:
+        assert "does not answer" in refused(httpx.get(f"{service.url}/readyz"), 503)["message"]
+
+
+def test_nothing_is_asked_again_that_is_known(client: httpx.Client, engine: StandIn) -> None:
+    assert client.post("/v1/completions", json=TEXT).status_code == 200
+    engine.down = NotReady("the engine is broken")
+    # The answer itself tells whether there is an engine.
+    assert client.post("/v1/completions", json=TEXT).status_code == 200

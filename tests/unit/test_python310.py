@@ -1,0 +1,60 @@
+"""serving/ under Python 3.10, in the versions that the neuron image has."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import python310
+
+ABSENT = {"torch", "transformers", "transformers_neuronx", "libneuronxla", "ray", "aiohttp", "gradio", "boto3", "safetensors"}
+"""What serving/ also imports, and what is not put beside this Python: too large, or not for it."""
+
+IMPORTS = """
+import importlib, json, pathlib, sys
+assert sys.version_info[:2] == (3, 10), sys.version
+done = {}
+for file in sorted(pathlib.Path("serving").rglob("*.py")):
+    compile(file.read_bytes(), str(file), "exec")
+    name = ".".join(file.with_suffix("").parts).removesuffix(".__init__")
+    if name.endswith("__main__"):
+        continue
+    try:
+        importlib.import_module(name)
+        done[name] = None
+    except ModuleNotFoundError as error:
+        done[name] = error.name
+print(json.dumps(done))
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def there_is_one() -> None:
+    try:
+        python310.interpreter()
+    except python310.NoPython310 as error:
+        pytest.skip(str(error))
+
+
+def test_all_of_serving_can_be_imported_but_for_what_is_not_installed() -> None:
+    done = python310.run("-c", IMPORTS)
+    assert done.returncode == 0, done.stderr
+    missing: dict[str, str | None] = json.loads(done.stdout.splitlines()[-1])
+    assert {name.split(".")[0] for name in missing.values() if name} <= ABSENT
+    for needed in (
+        "serving.api.application",
+        "serving.tokenizer",
+        "serving.text",
+        "serving.sse",
+        "serving.settings",
+        "serving.engines.contract",
+    ):
+        assert missing[needed] is None
+
+
+def test_what_holds_here_of_tokens_text_and_the_api_holds_there() -> None:
+    modules = [f"tests/unit/{name}.py" for name in ("test_tokenizer", "test_text", "test_api_client", "test_api_streams")]
+    done = python310.run("-m", "pytest", "-q", "-p", "no:cacheprovider", *modules)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+    assert "skipped" not in done.stdout

@@ -1,0 +1,150 @@
+"""Text of an answer that grows: together it is exactly the text of all tokens, and stop strings are not in it."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import chain
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+
+from serving.text import Alphabet, GrowingText
+from serving.tokenizer import Tokenizer
+
+untimed = settings(deadline=None)
+"""The first example loads the tokenizer; and no test here is about time."""
+
+LETTERS = Alphabet([bytes([byte]) for byte in range(256)])
+BYTES = 771
+"""The v3 token of the byte 0; those of the other bytes follow."""
+
+
+@cache
+def v3() -> Tokenizer:
+    return Tokenizer()
+
+
+@pytest.fixture(scope="session")
+def with_tekken(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    """The tokenizer of a checkpoint that brings Mistral's newer kind."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    packaged = MistralTokenizer.v3(is_tekken=True).instruct_tokenizer.tokenizer.file_path
+    (folder / "tekken.json").symlink_to(packaged)
+    return Tokenizer(folder)
+
+
+def pieces(text: GrowingText, ids: list[int]) -> list[str]:
+    return [*map(text.add, ids), text.rest()]
+
+
+def ids_of(bytes_from: int, vocabulary: int) -> st.SearchStrategy[list[int]]:
+    """Any tokens, with many bytes, control tokens and spaces among them."""
+    one = st.one_of(
+        st.integers(0, vocabulary - 1),
+        st.integers(bytes_from, bytes_from + 255),
+        st.integers(0, 12),
+        st.sampled_from([29473, 1027, bytes_from + 0x20, bytes_from]),
+    )
+    characters = st.text(max_size=3).map(lambda text: [bytes_from + byte for byte in text.encode()])
+    return st.lists(st.one_of(one.map(lambda id: [id]), characters), max_size=12).map(lambda parts: [*chain(*parts)])
+
+
+@untimed
+@given(ids_of(BYTES, 32768))
+def test_pieces_together_are_the_text_of_all_tokens(ids: list[int]) -> None:
+    assert "".join(pieces(GrowingText(v3().alphabet), ids)) == v3().text(ids)
+
+
+def test_pieces_together_are_the_text_of_all_tokens_of_the_newer_kind(with_tekken: Tokenizer) -> None:
+    @untimed
+    @given(ids_of(1000, with_tekken.vocabulary))
+    def holds(ids: list[int]) -> None:
+        assert "".join(pieces(GrowingText(with_tekken.alphabet), ids)) == with_tekken.text(ids)
+
+    holds()
+
+
+@untimed
+@given(st.text(), st.text())
+def test_a_text_that_goes_on_is_what_comes_after_the_prompt(prompt: str, more: str) -> None:
+    ids = v3().completion(more)[1:]
+    whole = v3().text([*v3().completion(prompt or "x"), *ids])
+    given_out = "".join(pieces(GrowingText(v3().alphabet, continues=True), ids))
+    assert whole == v3().text(v3().completion(prompt or "x")) + given_out
+
+
+@untimed
+@given(st.text())
+def test_no_piece_of_a_text_ends_inside_a_character(text: str) -> None:
+    growing = GrowingText(LETTERS)
+    given_out = [growing.add(byte) for byte in text.encode()]
+    assert [piece for piece in given_out if piece] == list(text)
+    assert growing.rest() == ""
+
+
+def test_what_is_held_back_is_given_out_at_the_end() -> None:
+    growing = GrowingText(LETTERS)
+    assert growing.add(0xC3) == ""
+    assert growing.rest() == "\N{REPLACEMENT CHARACTER}"
+
+
+def test_a_token_that_the_tokenizer_does_not_know_has_no_text() -> None:
+    assert "".join(pieces(GrowingText(LETTERS), [0x61, 256, 10**6, 0x62])) == "ab"
+
+
+AB = st.text(alphabet="ab ", max_size=30)
+
+
+def first_stop(text: str, stops: list[str]) -> str | None:
+    """The text before the stop string that is whole first, the longest of several; None: there is none."""
+    ends = [(text.find(stop) + len(stop), -len(stop)) for stop in stops if stop in text]
+    return text[: min(ends)[0] + min(ends)[1]] if ends else None
+
+
+@untimed
+@given(AB, st.lists(st.text(alphabet="ab ", min_size=1, max_size=5), min_size=1, max_size=4), st.data())
+def test_a_stop_string_ends_the_text_however_it_is_cut(text: str, stops: list[str], data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
+    parts = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    growing = GrowingText(Alphabet([part.encode() for part in parts]), stops)
+    given_out: list[str] = []
+    for token in range(len(parts)):
+        given_out.append(growing.add(token))
+        # What was given out stands: no stop string is in it, and none has begun that what follows could make whole.
+        assert not any(stop in "".join(given_out) for stop in stops)
+        if growing.stopped:
+            break
+    given_out.append(growing.rest())
+    before = first_stop(text, stops)
+    assert growing.stopped == (before is not None)
+    assert "".join(given_out) == (text if before is None else before)
+
+
+@untimed
+@given(AB, st.lists(st.text(alphabet="ab ", min_size=1, max_size=5), min_size=1, max_size=4))
+def test_no_more_is_held_back_than_may_become_a_stop_string(text: str, stops: list[str]) -> None:
+    growing, given_out, fed = GrowingText(LETTERS, stops), "", ""
+    for char in text:
+        fed += char
+        given_out += growing.add(ord(char))
+        if growing.stopped:
+            return
+        held = fed[len(given_out) :]
+        assert not held or any(stop.startswith(held) for stop in stops)
+
+
+def test_nothing_comes_after_a_stop_string() -> None:
+    growing = GrowingText(LETTERS, ["b"])
+    assert [growing.add(ord(char)) for char in "abc"] == ["a", "", ""]
+    assert growing.stopped
+    assert growing.rest() == ""
+
+
+def test_a_stop_string_may_be_of_many_bytes_and_end_in_the_rest() -> None:
+    growing = GrowingText(LETTERS, ["é\N{REPLACEMENT CHARACTER}"])
+    assert [growing.add(byte) for byte in "xé".encode()] == ["x", "", ""]
+    assert growing.add(0xC3) == ""
+    assert growing.rest() == ""
+    assert growing.stopped
