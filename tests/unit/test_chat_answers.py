@@ -1,0 +1,208 @@
+"""The chat asks for answers: over HTTP, from a stand-in for the service."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import TypeVar
+
+import pytest
+from chat_service import StandIn, words
+from openai import APIConnectionError
+
+from serving.chat.conversation import Answer, Exchange
+from serving.chat.service import Address, Service, Wishes
+
+T = TypeVar("T")
+BEFORE = (Exchange("a", "1"), Exchange("b", "2"), Exchange("c", "3"))
+
+
+def with_service(run: Callable[[Service, StandIn], Awaitable[T]], stand_in: StandIn | None = None, patience_s: float = 60.0) -> T:
+    """What `run` returns, in front of a stand-in."""
+    behind = stand_in or StandIn(pace_s=0)
+
+    async def go() -> T:
+        async with behind.serve() as url:
+            return await run(Service(Address(url, api_key="it-is-secret"), patience_s), behind)
+
+    return asyncio.run(go())
+
+
+def seen(
+    question: str, *before: Exchange, stand_in: StandIn | None = None, patience_s: float = 60.0, wishes: Wishes | None = None
+) -> list[Answer]:
+    """All that is seen of the answer to a question."""
+
+    async def run(service: Service, _: StandIn) -> list[Answer]:
+        return [answer async for answer in service.answer([*before, Exchange(question)], wishes or Wishes())]
+
+    return with_service(run, stand_in, patience_s)
+
+
+def test_the_answer_grows_to_what_the_service_says() -> None:
+    waits, *grows = seen("words 20")
+    assert waits.waiting
+    assert not waits.text
+    assert grows[-1] == Answer(words(20))
+    lengths = [len(answer.text) for answer in grows]
+    assert lengths == sorted(lengths)
+    assert len(set(lengths)) == 20
+
+
+def test_the_request_has_the_conversation_the_wishes_and_the_key() -> None:
+    behind = StandIn(pace_s=0)
+    seen("words 1", *BEFORE[:1], stand_in=behind, wishes=Wishes(0.5, 0.75, 99, "be brief"))
+    assert behind.keys == ["Bearer it-is-secret"]
+    (body,) = behind.requests
+    assert body == {
+        "model": "mistral", "stream": True, "temperature": 0.5, "top_p": 0.75, "max_tokens": 99,
+        "messages": [
+            {"role": "system", "content": "be brief"}, {"role": "user", "content": "a"}, {"role": "assistant", "content": "1"},
+            {"role": "user", "content": "words 1"},
+        ],
+    }  # fmt: skip
+
+
+def test_an_answer_as_long_as_allowed_is_marked_as_cut() -> None:
+    assert seen("words 20", wishes=Wishes(max_tokens=7))[-1] == Answer(
+        words(7), remarks=("The answer was cut at 7 tokens, the longest that the settings allow.",)
+    )
+
+
+@pytest.mark.parametrize(
+    ("question", "remark"),
+    [
+        ("break 4", "The answer broke off: the connection to the service was lost."),
+        ("fail 4", "The answer broke off: the engine failed"),
+        ("cease 4", "The answer broke off."),
+    ],
+)
+def test_what_has_come_of_a_broken_answer_stands_and_is_marked(question: str, remark: str) -> None:
+    behind = StandIn(pace_s=0)
+    assert seen(question, stand_in=behind)[-1] == Answer(words(4), remarks=(remark,))
+    assert len(behind.requests) == 1, "an answer is not begun anew under somebody's eyes"
+
+
+@pytest.mark.parametrize(
+    ("question", "remark"),
+    [
+        ("refuse", "The service refused: temperature must be at most 2"),
+        ("model", "The service refused: there is no model 'mistral'"),
+        ("late", "The answer took longer than the service allows. Try again, or ask for a shorter one."),
+        ("key", "The service wants an API key that this chat does not have."),
+    ],
+)
+def test_a_refusal_is_told_in_words_and_not_repeated(question: str, remark: str) -> None:
+    behind = StandIn()
+    assert seen(question, stand_in=behind)[1:] == [Answer(remarks=(remark,))]
+    assert len(behind.requests) == 1
+
+
+def test_a_service_that_is_not_ready_is_waited_for() -> None:
+    states = seen("later 2")
+    assert [state.waiting for state in states[:3]] == [
+        "Waiting for the answer…", "Waiting for the service… (it is not ready)", "Waiting for the service… (it is not ready)",
+    ]  # fmt: skip
+    assert states[-1] == Answer(words(5))
+
+
+def test_a_full_queue_is_waited_for_until_patience_ends() -> None:
+    behind = StandIn()
+    states = seen("busy", stand_in=behind, patience_s=1.0)
+    assert states[1].waiting == "Waiting for the service… (it is busy)"
+    assert states[-1] == Answer(remarks=("The service is busy. Try again in a moment.",))
+    assert len(behind.requests) > 1
+
+
+def test_a_service_that_failed_is_asked_three_times() -> None:
+    behind = StandIn()
+    assert seen("crash", stand_in=behind)[-1] == Answer(remarks=("The service failed: the engine failed",))
+    assert len(behind.requests) == 3
+
+
+def test_a_connection_that_breaks_before_the_first_word_is_tried_again() -> None:
+    behind = StandIn(pace_s=0)
+    states = seen("broken 2", stand_in=behind)
+    assert states[1].waiting == "Waiting for the service… (it cannot be reached)"
+    assert states[-1] == Answer(words(5))
+    assert len(behind.requests) == 3
+
+
+def test_a_service_that_comes_up_is_found() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    async def go() -> Answer:
+        service = Service(Address(f"http://127.0.0.1:{port}"))
+        async with aclosing(service.answer([Exchange("words 3")], Wishes())) as answers:
+            async for answer in answers:
+                if "cannot be reached" in answer.waiting:
+                    break
+        async with StandIn(pace_s=0).serve(port):
+            return [answer async for answer in service.answer([Exchange("words 3")], Wishes())][-1]
+
+    assert asyncio.run(go()) == Answer(words(3))
+
+
+def test_a_service_that_is_gone_is_given_up_when_patience_ends() -> None:
+    async def go() -> Answer:
+        async with StandIn().serve() as url:
+            pass
+        return [answer async for answer in Service(Address(url), 0.5).answer([Exchange("hello")], Wishes())][-1]
+
+    assert asyncio.run(go()) == Answer(remarks=("The service cannot be reached. Try again in a moment.",))
+
+
+def test_the_oldest_turns_are_left_out_when_the_conversation_is_too_long() -> None:
+    behind = StandIn(pace_s=0)
+    last = seen("long", *BEFORE, stand_in=behind)[-1]
+    assert last.text == words(5)
+    assert last.remarks == ("The conversation is longer than the model can take: the 2 oldest questions and their answers were left out.",)
+    assert [message["content"] for message in behind.requests[-1]["messages"]] == ["c", "3", "long"]
+
+
+def test_a_single_message_that_is_too_long_is_told_in_words() -> None:
+    last = seen("endless", *BEFORE)[-1]
+    assert last == Answer(remarks=("The message is longer than the model can take, together with the longest answer.",))
+
+
+def test_the_service_computes_no_more_when_an_answer_is_closed() -> None:
+    async def run(service: Service, behind: StandIn) -> None:
+        async with aclosing(service.answer([Exchange("hold")], Wishes())) as answers:
+            async for answer in answers:
+                if answer.text:
+                    break
+        while behind.live:
+            await asyncio.sleep(0.01)
+        assert behind.left == 1
+
+    with_service(run)
+
+
+def test_the_note_is_what_the_service_says_about_its_model() -> None:
+    behind = StandIn()
+    assert with_service(lambda service, _: service.note(), behind) == ""
+    behind.description = "Its words are noise."
+    assert with_service(lambda service, _: service.note(), behind) == "Its words are noise."
+
+
+def test_without_a_service_there_is_no_note() -> None:
+    async def go() -> str:
+        async with StandIn().serve() as url:
+            pass
+        return await Service(Address(url)).note()
+
+    with pytest.raises(APIConnectionError):
+        asyncio.run(go())
+
+
+def test_the_address_comes_from_the_environment() -> None:
+    address = Address.from_env({"LEEWARD_URL": "http://s:8000/", "LEEWARD_MODEL_NAME": "m", "LEEWARD_API_KEY": "it-is-secret"})
+    assert (address.url, address.model, address.api_key) == ("http://s:8000", "m", "it-is-secret")
+    assert "it-is-secret" not in repr(address)
+    assert Address.from_env({"LEEWARD_URL": "http://s:8000"}) == Address("http://s:8000", "mistral", "")
+    with pytest.raises(KeyError, match="LEEWARD_URL"):
+        Address.from_env({})

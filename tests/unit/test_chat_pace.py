@@ -1,0 +1,93 @@
+"""How often a page is drawn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from serving.chat.pace import paced
+
+NEVER_S = 3600.0
+
+
+async def all_of(values: AsyncGenerator[int, None], every_s: float, again_s: float = NEVER_S) -> list[int]:
+    return [value async for value in paced(values, every_s, again_s)]
+
+
+def test_what_comes_at_once_is_drawn_once_and_ends_with_the_last() -> None:
+    async def burst() -> AsyncGenerator[int, None]:
+        for value in range(1000):
+            yield value
+
+    assert set(asyncio.run(all_of(burst(), NEVER_S))) == {999}
+
+
+def test_what_comes_slowly_is_drawn_each_time() -> None:
+    async def go() -> list[int]:
+        drawn = asyncio.Event()
+        seen = []
+
+        async def steps() -> AsyncGenerator[int, None]:
+            for value in range(5):
+                yield value
+                await drawn.wait()
+                drawn.clear()
+
+        async for value in paced(steps(), 0, NEVER_S):
+            seen.append(value)
+            drawn.set()
+        return seen
+
+    assert sorted(set(asyncio.run(go()))) == [0, 1, 2, 3, 4]
+
+
+def test_the_same_is_drawn_again_while_nothing_comes() -> None:
+    async def go() -> list[int]:
+        async def stalled() -> AsyncGenerator[int, None]:
+            yield 7
+            await asyncio.Event().wait()
+
+        seen: list[int] = []
+        async for value in paced(stalled(), 0, 0.01):
+            seen.append(value)
+            if len(seen) == 3:
+                return seen
+        raise AssertionError("it ended")
+
+    assert asyncio.run(go()) == [7, 7, 7]
+
+
+def test_an_error_comes_out_after_what_came_before_it() -> None:
+    async def fails() -> AsyncGenerator[int, None]:
+        yield 1
+        raise ValueError("broken")
+
+    async def go(seen: list[int]) -> None:
+        async for value in paced(fails(), 0, NEVER_S):
+            seen.append(value)
+
+    seen: list[int] = []
+    with pytest.raises(ValueError, match="broken"):
+        asyncio.run(go(seen))
+    assert seen[:1] == [1]
+
+
+def test_closing_it_closes_what_it_reads() -> None:
+    closed = []
+
+    async def stalled() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            closed.append(True)
+
+    async def go() -> None:
+        drawing = paced(stalled(), 0, NEVER_S)
+        assert await anext(drawing) == 1
+        await drawing.aclose()
+        assert closed == [True]
+
+    asyncio.run(go())

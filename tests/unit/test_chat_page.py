@@ -1,0 +1,253 @@
+"""The chat's page in a real browser, in front of a stand-in for the service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from chat_service import StandIn, chat, words
+
+from scripts.browser import browser, holding
+from scripts.conversation import Person, person
+
+Scene = Callable[..., Coroutine[Any, Any, None]]
+Play = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def play() -> Iterator[Play]:
+    """Plays a scene with the service's stand-in and some people, one unless told otherwise, who have just opened the page.
+    All share one chat, one browser and one loop: they take seconds to start."""
+    behind = StandIn()
+    with asyncio.Runner() as runner:
+        up = AsyncExitStack()
+        url = runner.run(up.enter_async_context(behind.serve()))
+        with chat(url) as address:
+            chromium = runner.run(up.enter_async_context(browser()))
+
+            async def one(scene: Scene, people: int) -> None:
+                async with AsyncExitStack() as pages:
+                    cast = [await pages.enter_async_context(person(chromium, address)) for _ in range(people)]
+                    behind.requests.clear()
+                    await scene(behind, *cast)
+                await until_free(behind)
+
+            yield lambda scene, people=1: runner.run(one(scene, people))
+            runner.run(up.aclose())
+
+
+async def until_free(behind: StandIn) -> None:
+    """The service gives no answer any more."""
+    while behind.live:
+        await asyncio.sleep(0.05)
+
+
+def said(body: dict[str, Any]) -> list[str]:
+    """The texts of a request's messages."""
+    return [message["content"] for message in body["messages"]]
+
+
+def test_an_answer_is_seen_growing(play: Play) -> None:
+    async def scene(_: StandIn, reader: Person) -> None:
+        await reader.say("words 100")
+        seen: list[str] = []
+        while (seen[-1:] or [""]) != [words(100)]:
+            seen += [text for text in await reader.answers() if text not in seen]
+        assert len(seen) > 2
+        assert all(words(100).startswith(text) for text in seen)
+        await reader.until_idle()
+        assert await reader.remarks() == []
+
+    play(scene)
+
+
+def test_the_whole_conversation_is_sent(play: Play) -> None:
+    async def scene(behind: StandIn, reader: Person) -> None:
+        for number, count in enumerate((3, 4, 5), 1):
+            await reader.say(f"words {count}")
+            await reader.until_answered(number, words(count))
+            await reader.until_idle()
+        assert said(behind.requests[-1]) == ["words 3", words(3), "words 4", words(4), "words 5"]
+        assert await reader.questions() == ["words 3", "words 4", "words 5"]
+
+    play(scene)
+
+
+def test_an_answer_can_be_stopped_and_the_service_with_it(play: Play) -> None:
+    async def scene(behind: StandIn, reader: Person) -> None:
+        await reader.say("hold")
+        await reader.until_answered(1, words(1))
+        await reader.stop()
+        await reader.until_remarked("Stopped.")
+        await until_free(behind)
+        await reader.until_idle()
+        assert await reader.answers() == [words(1)]
+        await reader.say("words 2")
+        await reader.until_answered(2, words(2))
+        assert said(behind.requests[-1]) == ["hold", words(1), "words 2"]
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("question", "remark", "answer"),
+    [
+        ("refuse", "The service refused: temperature must be at most 2", []),
+        ("break 3", "The answer broke off: the connection to the service was lost.", [words(3)]),
+        ("fail 3", "The answer broke off: the engine failed", [words(3)]),
+    ],
+)
+def test_what_went_wrong_is_said_and_the_conversation_goes_on(play: Play, question: str, remark: str, answer: list[str]) -> None:
+    async def scene(_: StandIn, reader: Person) -> None:
+        await reader.say(question)
+        await reader.until_remarked(remark)
+        assert await reader.answers() == answer
+        await reader.until_idle()
+        await reader.say("words 2")
+        await reader.until_answered(len(answer) + 1, words(2))
+
+    play(scene)
+
+
+def test_a_service_that_is_not_ready_is_seen_to_be_waited_for(play: Play) -> None:
+    async def scene(behind: StandIn, reader: Person) -> None:
+        await reader.say("unready")
+        await reader.until_remarked("Waiting for the service… (it is not ready)")
+        behind.ready = True
+        await reader.until_answered(1, words(5))
+        assert await reader.remarks() == []
+
+    play(scene)
+
+
+def test_people_do_not_wait_for_each_other(play: Play) -> None:
+    async def scene(behind: StandIn, *readers: Person) -> None:
+        for reader in readers:
+            await reader.say("hold")
+        for reader in readers:
+            await reader.until_answered(1, words(1))
+        assert behind.live == len(readers)
+        assert [said(body) for body in behind.requests] == [["hold"]] * len(readers)
+
+    play(scene, 3)
+
+
+def test_the_service_computes_no_more_for_a_page_that_was_closed(play: Play) -> None:
+    async def scene(behind: StandIn, reader: Person) -> None:
+        await reader.say("hold")
+        await reader.until_answered(1, words(1))
+
+    play(scene)  # which ends only when the service gives no answer any more
+
+
+def test_a_message_typed_meanwhile_is_kept_until_the_answer_is_whole(play: Play) -> None:
+    async def scene(behind: StandIn, reader: Person) -> None:
+        await reader.say("hold")
+        await reader.until_answered(1, words(1))
+        await reader.say("words 2")
+        assert await reader.box() == "words 2"
+        await reader.stop()
+        await reader.until_remarked("Stopped.")
+        await reader.until_idle()
+        assert await reader.box() == "words 2"
+        assert len(behind.requests) == 1
+        await reader.say("")
+        await reader.until_answered(2, words(2))
+
+    play(scene)
+
+
+def test_nothing_is_asked_by_an_empty_message(play: Play) -> None:
+    async def scene(behind: StandIn, reader: Person) -> None:
+        await reader.say("  ")
+        await reader.page.type("words 2")
+        while not behind.requests:  # the page hears no second Enter before it is done with the first
+            await reader.page.enter()
+            await asyncio.sleep(0.1)
+        await reader.until_answered(1, words(2))
+        assert [said(body) for body in behind.requests] == [["words 2"]]
+
+    play(scene)
+
+
+def test_the_last_question_can_be_asked_again(play: Play) -> None:
+    async def scene(behind: StandIn, reader: Person) -> None:
+        await reader.say("words 2")
+        await reader.until_answered(1, words(2))
+        await reader.until_idle()
+        await reader.say("break 3")
+        await reader.until_remarked("broke off")
+        await reader.until_idle()
+        await reader.page.click("document.querySelector('#talk button[aria-label=Retry]:not([disabled])')")
+        while len(behind.requests) < 3:
+            await asyncio.sleep(0.05)
+        await reader.until_remarked("broke off")
+        await reader.until_idle()
+        assert said(behind.requests[2]) == said(behind.requests[1]) == ["words 2", words(2), "break 3"]
+        assert await reader.questions() == ["words 2", "break 3"]
+
+    play(scene)
+
+
+def test_a_new_conversation_ends_the_old_one(play: Play) -> None:
+    async def scene(behind: StandIn, reader: Person) -> None:
+        await reader.say("hold")
+        await reader.until_answered(1, words(1))
+        await reader.page.click(holding("New conversation"))
+        await until_free(behind)
+        await reader.page.until_shown("Ask something.")
+        await reader.until_idle()
+        await reader.say("words 2")
+        await reader.until_answered(1, words(2))
+        assert said(behind.requests[-1]) == ["words 2"]
+
+    play(scene)
+
+
+def test_the_settings_are_sent(play: Play) -> None:
+    async def scene(behind: StandIn, reader: Person) -> None:
+        await reader.want(48)
+        await reader.page.click(holding("Settings"))
+        await reader.page.click("document.querySelector('#settings textarea')")
+        await reader.page.type("be brief")
+        await reader.say("words 2")
+        await reader.until_answered(1, words(2))
+        (body,) = behind.requests
+        assert body["messages"][0] == {"role": "system", "content": "be brief"}
+        assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.7, 1, 48)
+
+    play(scene)
+
+
+def test_the_page_says_what_the_service_says_about_its_model(play: Play) -> None:
+    async def scene(behind: StandIn, reader: Person) -> None:
+        assert "noise" not in str(await reader.page.text())
+        behind.description = "Its words are noise."
+        await reader.say("words 2")  # also a page that was loaded before the service answered comes to know
+        await reader.page.until_shown("Its words are noise.")
+
+    play(scene)
+
+
+def test_the_page_asks_nobody_but_the_chat(play: Play) -> None:
+    async def scene(_: StandIn, reader: Person) -> None:
+        await reader.say("words 2")
+        await reader.until_answered(1, words(2))
+        here = await reader.page.value("location.origin")
+        assert len(reader.page.requests) > 5
+        assert [url for url in reader.page.requests if not url.startswith((here, "data:", "blob:"))] == []
+
+    play(scene)
+
+
+def test_markup_in_an_answer_is_shown_but_never_run(play: Play) -> None:
+    async def scene(_: StandIn, reader: Person) -> None:
+        await reader.say("script")
+        await reader.until_answered(1, "before")
+        await reader.until_idle()
+        assert await reader.page.value("window.run") is None
+
+    play(scene)
