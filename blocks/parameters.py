@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -95,6 +95,10 @@ KubernetesName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", m
 """Leaves room in 63 characters for the suffixes of KubeRay's pods and services."""
 
 
+Engine = Literal["cpu", "neuron"]
+"""What computes the answers. It decides the workers' image, what they ask of their node, and their limits."""
+
+
 class Service(Parameters):
     """What is deployed: the model behind Ray Serve, and the chat in front of it."""
 
@@ -104,6 +108,8 @@ class Service(Parameters):
     """Where it runs."""
     workers: Annotated[int, Field(ge=1, le=20)] = 2
     """Ray workers, one replica of the model each; as many inf2 nodes are needed."""
+    engine: Engine | None = None
+    """What computes the answers. Empty: what the target is made for."""
     gcs_fault_tolerance: bool | None = None
     """Whether Ray's state outlives its head. Empty: whenever there is a Redis for it. Off shows what happens without."""
     chat: bool = True

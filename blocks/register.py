@@ -20,6 +20,7 @@ from prefect_aws.client_parameters import AwsClientParameters  # type: ignore[im
 from prefect_kubernetes import KubernetesClusterConfig  # type: ignore[import-untyped]  # no py.typed
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
+from blocks.parameters import Engine
 from blocks.target import DEFAULT_REGION, ExternalRedis, Images, Target
 
 BLOCK_TYPES: tuple[type[Block], ...] = (AwsCredentials, KubernetesClusterConfig, Target)
@@ -44,11 +45,14 @@ class TargetData(BaseModel):
     redis_ca_pem: str = ""
     registry: str | None = None
     """A registry that speaks plain HTTP."""
+    engine: Engine = "neuron"
     base_image: str = ""
+    neuron_base_image: str = ""
     image: str = ""
     builder: Literal["auto", "buildah", "docker"] = "auto"
     auto_approve: bool = False
     hf_token: SecretStr | None = None
+    api_key: SecretStr | None = None
 
     def target(self) -> Target:
         """The target that this describes.
@@ -59,6 +63,7 @@ class TargetData(BaseModel):
         images = Images(
             ready=self.image,
             base=image_source(self.base_image),
+            neuron_base=image_source(self.neuron_base_image),
             builder=self.builder,
             plain_http=(self.registry,) if self.registry else (),
         )
@@ -69,9 +74,11 @@ class TargetData(BaseModel):
             cluster=self.cluster,
             redis=self.redis,
             redis_ca_pem=self.redis_ca_pem,
+            engine=self.engine,
             images=images,
             auto_approve=self.auto_approve,
             hf_token=self.hf_token,
+            api_key=self.api_key,
         )
 
     def _aws(self) -> AwsCredentials:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from blocks.aws_session import AwsSession
 from blocks.errors import Permanent
+from blocks.parameters import Engine, Service
 
 DEFAULT_REGION = "us-west-2"
 
@@ -25,16 +26,19 @@ class NoSuchTarget(Permanent):
 
 
 class Images(BaseModel):
-    """Where the serving image comes from."""
+    """Where the images come from."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     ready: str = ""
-    """Reference of a serving image that is there already; then nothing is built or pushed."""
+    """Reference of a workers' image that is there already: it has all that the head and the load need, and serves them too.
+    Then nothing is built or pushed, and there is no chat."""
     base: str = ""
-    """What the image is built from; empty: as the Containerfile says. An image reference, or a transport and a path."""
+    """What the images on Debian are built from; empty: as the Containerfile says. An image reference, or a transport and a path."""
+    neuron_base: str = ""
+    """The Neuron image of AWS that the workers' is built from; empty: as its Containerfile says. By digest, from a registry of yours."""
     builder: Literal["auto", "buildah", "docker"] = "auto"
-    """What builds it. auto: buildah when there is one, else docker."""
+    """What builds them. auto: buildah when there is one, else docker."""
     plain_http: tuple[str, ...] = ()
     """Registries (host:port) that speak HTTP without TLS."""
 
@@ -68,12 +72,16 @@ class Target(Block):
     """Authority that signed Redis's certificate; empty: a public one."""
     redis: ExternalRedis | None = None
     """For GCS fault tolerance on a cluster that Terraform did not make."""
+    engine: Engine = "neuron"
+    """What computes the answers, where a service does not say otherwise: what the nodes of this target are made for."""
     images: Images = Images()
-    """Where the serving image comes from."""
+    """Where the images come from."""
     auto_approve: bool = False
     """Whether a plan may be carried out without a person's approval: only where nothing costs money."""
     hf_token: SecretStr | None = None
     """Token for gated models."""
+    api_key: SecretStr | None = None
+    """What every request to the model must know. Empty: who reaches it may ask it."""
 
     @model_validator(mode="after")
     def _one_cluster(self) -> Self:
@@ -113,6 +121,10 @@ class Target(Block):
     def endpoint_url(self) -> str | None:
         """Where AWS is asked; None: AWS itself."""
         return self.aws.aws_client_parameters.endpoint_url if self.aws else None
+
+    def engine_of(self, service: Service) -> Engine:
+        """What computes the answers of a service here."""
+        return service.engine or self.engine
 
     def session(self) -> AwsSession:
         """A session that acts as the role.

@@ -62,7 +62,7 @@ class ReplicaSeen(Value):
     """A replica of a Serve deployment, as Ray tells it."""
 
     actor_id: str
-    """Another id on the same pod means that the model was loaded again."""
+    """Another id on the same pod means that the replica was started again, and the model of an engine loaded again."""
     deployment: str = ""
     state: str = "RUNNING"
     """As Ray spells it."""
@@ -123,11 +123,20 @@ class Snapshot(Value):
         asked = ("app_status", "deployments", "replicas", "gcs_storage", "answer")
         return self.model_copy(update={name: getattr(earlier, name) for name in asked if getattr(self, name) is None})
 
-    def replicas_on(self, pod: str) -> tuple[str, ...] | None:
-        """Sorted actor ids of the running replicas on that pod; None when Ray could not be asked."""
+    def running(self) -> dict[str, tuple[ReplicaSeen, ...]]:
+        """The running replicas of every deployment that Ray lists; empty when it could not be asked."""
+        if self.replicas is None:
+            return {}
+        names = [*(d.name for d in self.deployments or ()), *(r.deployment for r in self.replicas)]
+        up = [r for r in self.replicas if r.state == "RUNNING"]
+        return {name: tuple(r for r in up if r.deployment == name) for name in dict.fromkeys(names)}
+
+    def replicas_on(self, pod: str) -> dict[str, tuple[str, ...]] | None:
+        """Sorted actor ids of the running replicas on that pod, by deployment; None when Ray could not be asked."""
         if self.replicas is None:
             return None
-        return tuple(sorted(r.actor_id for r in self.replicas if r.pod == pod and r.state == "RUNNING"))
+        found = {name: tuple(sorted(r.actor_id for r in those if r.pod == pod)) for name, those in self.running().items()}
+        return {name: ids for name, ids in found.items() if ids}
 
 
 class Event(Value):

@@ -10,7 +10,7 @@ __all__ = ["HIDDEN", "clean"]
 HIDDEN = "***"
 
 _NAMES = re.compile(
-    r"password|passwd|secret|credential|authorization|private_?key|access_?key|auth_?token|hf_?token|session_?token|kubeconfig",
+    r"password|passwd|secret|credential|authorization|(?:private|access|api)_?key|auth_?token|hf_?token|session_?token|kubeconfig",
     re.IGNORECASE,
 )
 _VALUES = re.compile(
@@ -24,7 +24,7 @@ _VALUES = re.compile(
     re.DOTALL,
 )
 _PAIRS = re.compile(
-    r"((?:password|secret|auth_?token|hf_?token|session_?token|access_?key)\w*[\"']?\s*[=:]\s*[\"']?)[^\s\"',&]+", re.IGNORECASE
+    r"((?:password|secret|auth_?token|hf_?token|session_?token|(?:access|api)_?key)\w*[\"']?\s*[=:]\s*[\"']?)[^\s\"',&]+", re.IGNORECASE
 )
 
 

@@ -66,13 +66,16 @@ def not_recovered(before: Snapshot, now: Snapshot, drill: Drill) -> list[str]:
 
 
 def not_redundant(before: Snapshot, now: Snapshot) -> list[str]:
-    """What there is less of than before the fault: endpoints, workers, replicas, or nodes they are spread over."""
+    """What there is less of than before the fault: endpoints, workers, and of each deployment replicas, or nodes they are spread
+    over."""
     pairs = {
         "endpoints ready": (len(before.endpoints), len(now.endpoints)),
         "workers ready": (sum(w.ready for w in before.workers), sum(w.ready for w in now.workers)),
-        "replicas running": (len(_running(before)), len(_running(now))),
-        "nodes with a replica": (len(_nodes(before)), len(_nodes(now))),
     }
+    later = now.running()
+    for name, those in before.running().items():
+        pairs[f"replicas of {name} running"] = (len(those), len(later.get(name, ())))
+        pairs[f"nodes with a replica of {name}"] = (len(_nodes(those)), len(_nodes(later.get(name, ()))))
     return [f"{now_n} {what}, {before_n} before the fault" for what, (before_n, now_n) in pairs.items() if now_n < before_n]
 
 
@@ -115,9 +118,11 @@ def _ray(snapshot: Snapshot) -> list[str]:
 
 def _redundancy(snapshot: Snapshot, steady: SteadyState) -> list[str]:
     found = {"endpoints ready": (len(snapshot.endpoints), steady.min_endpoints)}
-    if snapshot.replicas is not None:
-        found["replicas running"] = (len(_running(snapshot)), steady.min_replicas)
-        found["nodes with a replica"] = (len(_nodes(snapshot)), steady.min_nodes)
+    for name, those in snapshot.running().items():
+        found[f"replicas of {name} running"] = (len(those), steady.min_replicas)
+        found[f"nodes with a replica of {name}"] = (len(_nodes(those)), steady.min_nodes)
+    if snapshot.replicas is not None and len(found) == 1:
+        found["replicas running"] = (0, steady.min_replicas)
     return [f"{n} {what}, at least {least} are needed" for what, (n, least) in found.items() if n < least]
 
 
@@ -132,9 +137,5 @@ def _storage(snapshot: Snapshot, steady: SteadyState) -> list[str]:
     return ["GCS does not keep its state in Redis (GCS fault tolerance is off)"] if missing else []
 
 
-def _running(snapshot: Snapshot) -> list[ReplicaSeen]:
-    return [r for r in snapshot.replicas or () if r.state == "RUNNING"]
-
-
-def _nodes(snapshot: Snapshot) -> set[str]:
-    return {r.node for r in _running(snapshot) if r.node}
+def _nodes(replicas: Iterable[ReplicaSeen]) -> set[str]:
+    return {r.node for r in replicas if r.node}

@@ -88,17 +88,27 @@ def _worker(before: WorkerSeen, now: WorkerSeen, t: float) -> Iterator[Event]:
 
 def _replicas(earlier: Snapshot, now: Snapshot, pod: str) -> Iterator[Event]:
     old, new = _actors(earlier, pod), _actors(now, pod)
-    if old and new is not None and not old & new:
-        yield Event(t=now.t, what="replica lost", kind="trouble", subject=pod, detail="Ray no longer lists the replica that ran there")
-    if old is not None and new and not old & new:
-        yield Event(t=now.t, what="new replica", subject=pod, detail="the model was loaded again")
+    if old is None or new is None:
+        return
+    lost = [name for name in old if not old[name] & new.get(name, set())]
+    won = [name for name in new if not new[name] & old.get(name, set())]
+    if lost:
+        detail = f"Ray no longer lists the replica of {' and '.join(lost)} that ran there"
+        yield Event(t=now.t, what="replica lost", kind="trouble", subject=pod, detail=detail)
+    if won:
+        yield Event(t=now.t, what="new replica", subject=pod, detail=f"{' and '.join(won)} was loaded again")
 
 
-def _actors(snapshot: Snapshot, pod: str) -> set[str] | None:
-    """The replicas' actors on a pod in whatever state: a controller that comes back lists the very same ones as RECOVERING."""
+def _actors(snapshot: Snapshot, pod: str) -> dict[str, set[str]] | None:
+    """The replicas' actors on a pod, by deployment, in whatever state: a controller that comes back lists the very same ones as
+    RECOVERING."""
     if snapshot.replicas is None:
         return None
-    return {replica.actor_id for replica in snapshot.replicas if replica.pod == pod}
+    found: dict[str, set[str]] = {}
+    for replica in snapshot.replicas:
+        if replica.pod == pod:
+            found.setdefault(replica.deployment, set()).add(replica.actor_id)
+    return found
 
 
 def _service(earlier: Snapshot, now: Snapshot) -> Iterator[Event]:

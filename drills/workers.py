@@ -20,7 +20,7 @@ class WorkerProof(Value):
     """Of its Ray container, during the drill."""
     node: str | None = None
     replicas_before: tuple[str, ...] | None = None
-    """Actor ids; None when Ray could not be asked."""
+    """Actor ids, of every deployment; None when Ray could not be asked."""
     replicas_after: tuple[str, ...] | None = None
     touched: tuple[str, ...] = ()
     """How it was touched, in words; empty when it was not. "unknown" counts as touched."""
@@ -59,23 +59,38 @@ def _proof(worker: WorkerSeen, now: WorkerSeen | None, before: Snapshot, after: 
         touched.append("restarted" if restarts == 1 else f"restarted {restarts} times")
     if replicas_before is None or replicas_after is None:
         touched.append("unknown: Ray could not be asked for its replicas")
-    elif now is not None and replicas_before != replicas_after:
-        touched.append("its replica is another one: the model was loaded again" if replicas_after else "its replica is gone")
+    elif now is not None:
+        touched += _changes(replicas_before, replicas_after)
     return WorkerProof(
         pod=worker.pod,
         uid_before=worker.uid,
         uid_after=now.uid if now else None,
         restarts=restarts,
         node=worker.node,
-        replicas_before=replicas_before,
-        replicas_after=replicas_after,
+        replicas_before=_ids(replicas_before),
+        replicas_after=_ids(replicas_after),
         touched=tuple(touched),
     )
 
 
+def _changes(before: dict[str, tuple[str, ...]], after: dict[str, tuple[str, ...]]) -> list[str]:
+    """What became of the pod's replicas, deployment by deployment; nothing when every one is the very same."""
+    said = []
+    for name in sorted({*before, *after}):
+        if name not in after:
+            said.append(f"its {name} replica is gone")
+        elif before.get(name) != after[name]:
+            said.append(f"its {name} replica is another one: it was loaded again")
+    return said
+
+
+def _ids(replicas: dict[str, tuple[str, ...]] | None) -> tuple[str, ...] | None:
+    return None if replicas is None else tuple(actor for name in sorted(replicas) for actor in replicas[name])
+
+
 def _newcomer(worker: WorkerSeen, after: Snapshot) -> WorkerProof:
     """A worker that came during the drill. It is no touched one: the one it stands in for counts already."""
-    replicas = after.replicas_on(worker.pod)
+    replicas = _ids(after.replicas_on(worker.pod))
     return WorkerProof(
         pod=worker.pod, uid_before=None, uid_after=worker.uid, restarts=worker.restarts, node=worker.node, replicas_after=replicas
     )

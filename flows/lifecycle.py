@@ -45,7 +45,7 @@ def lifecycle(
         site = stages.site_of(target, infrastructure, service)
         with stages.bundled(site, service, run):
             planned = stages.plan(site, approved)
-            building = stages.start_building(site)
+            building = stages.start_building(site, service)
             outputs = stages.apply(site, planned)
             stages.verify(site, service, outputs)
             stages.deploy(site, service, outputs, building)

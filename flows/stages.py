@@ -36,7 +36,7 @@ from tasks.images import ImageRefs, build_images, publish_images
 from tasks.journal import Journal, keeping, release_lock, take_lock
 from tasks.observation import NotSteady, collect_records, hold_steady, observe_recovery
 from tasks.preflight import preflight
-from tasks.rayservice import apply_service, check_service, find_image, wait_for_service
+from tasks.rayservice import apply_service, check_service, find_images, wait_for_service
 from tasks.site import Site
 from tasks.terraform import (
     Outputs,
@@ -148,10 +148,10 @@ def outputs_of(site: Site) -> Outputs | None:
     return infrastructure_outputs(site.block, site.infrastructure) if site.block.provisioned else None
 
 
-def start_building(site: Site) -> PrefectFuture[str]:
+def start_building(site: Site, service: Service) -> PrefectFuture[list[str]]:
     """The images are being built, in the background."""
     with tags("stage:deploy"):
-        return build_images.submit(site)
+        return build_images.submit(site, service)
 
 
 def verify(site: Site, service: Service, outputs: Outputs | None) -> None:
@@ -161,16 +161,16 @@ def verify(site: Site, service: Service, outputs: Outputs | None) -> None:
         check_cluster(site, service, outputs)
 
 
-def deploy(site: Site, service: Service, outputs: Outputs | None, building: PrefectFuture[str] | None = None) -> ImageRefs:
+def deploy(site: Site, service: Service, outputs: Outputs | None, building: PrefectFuture[list[str]] | None = None) -> ImageRefs:
     """The service serves, and the chat answers."""
     with tags("stage:deploy"):
         operator = install_kuberay.submit(site)
         if building is not None:
             building.result()
-        images = publish_images(site, outputs.serving_repository_url if outputs else None)
+        images = publish_images(site, service, outputs.serving_repository_url if outputs else None)
         operator.result()
-        apply_service(site, service, images.serving, outputs)
-        chat = deploy_chat.submit(site, service, images.chat) if service.chat and images.chat else None
+        apply_service(site, service, images, outputs)
+        chat = deploy_chat.submit(site, service, images.chat) if images.chat else None
         wait_for_service(site, service)
         if chat is not None:
             chat.result()
@@ -187,8 +187,8 @@ def drill(site: Site, service: Service, definition: Drill, run: Run) -> Result:
             try:
                 if journal.fault is None:
                     check_service(site, service)
-                image = find_image(site, service)
-                start_load(site, service, journal, image, definition)
+                images = find_images(site, service)
+                start_load(site, service, journal, images.head, definition)
                 try:
                     journal = break_it(site, service, definition, journal, folder)
                     observe_recovery(site, service, journal, definition, folder, check)
@@ -199,7 +199,7 @@ def drill(site: Site, service: Service, definition: Drill, run: Run) -> Result:
                 # Whatever ended the drill must be told, not that this failed too; the sweep comes for what is left.
                 stop_load(site, journal, return_state=True)
                 release_lock(site, service, run.id, return_state=True)
-        return judge(site, service, journal, definition, image, run.folder, run.name, aborted)
+        return judge(site, service, journal, definition, images.worker, run.folder, run.name, aborted)
 
 
 def break_it(site: Site, service: Service, definition: Drill, journal: Journal, folder: Path) -> Journal:

@@ -100,6 +100,7 @@ class Supervisor:
             "redis_ca_pem": self.machine.redis_ca_pem,
             "registry": settings.REGISTRY,
             "base_image": str(self._built.base_image),
+            "engine": "cpu",  # there is no chip behind the devices that its nodes name
         }
 
     def live(self) -> None:

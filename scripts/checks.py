@@ -48,7 +48,7 @@ def run(say: Say, options: argparse.Namespace, more: Sequence[str]) -> int:
     if not options.unit:
         setup.check_machine()
         stack.clear(say)
-    setup.prepare(say, setup.TEST_GROUPS, cloud=not options.unit)
+    setup.prepare(say, setup.TEST_GROUPS, cloud=not options.unit, tests=True)
     environment = {**os.environ, "PATH": os.pathsep.join([*_tools(options), os.environ.get("PATH", os.defpath)]), "DO_NOT_TRACK": "1"}
     for name, command in (
         ("ruff", [str(PYTHON), "-m", "ruff", "check", "."]),

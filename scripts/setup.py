@@ -29,26 +29,28 @@ def check_machine() -> None:
         raise StepFailed("this machine lacks something that the set-up cannot mend itself: see the list above")
 
 
-def plan(groups: Sequence[str], *, cloud: bool) -> list[Step]:
-    """The steps; those that wait for the network run beside those that use the cores."""
+def plan(groups: Sequence[str], *, cloud: bool, tests: bool = False) -> list[Step]:
+    """The steps; those that wait for the network run beside those that use the cores. `tests`: with what only they need."""
     environment = Step("python", [sys.executable, "-m", "scripts.tools", "environment", *groups], echo=False)
+    browser = Step("browser", [sys.executable, "-m", "scripts.tools", "browser"], after=("build",) if cloud else ())
+    needed = [environment, browser] if tests else [environment]
     if not cloud:
-        return [environment]
+        return needed
     return [
-        environment,
+        *needed,
         Step("terraform", [sys.executable, "-m", "scripts.tools", "terraform"]),
         Step("build", [sys.executable, "-m", "localcloud", "build"]),
-        Step("image", [str(PYTHON), "-m", "scripts.image"], after=("python", "build")),
+        Step("image", [str(PYTHON), "-m", "scripts.image", *(["--bench"] if tests else [])], after=("python", "build")),
     ]
 
 
-def prepare(say: Say, groups: Sequence[str], *, cloud: bool = True) -> None:
+def prepare(say: Say, groups: Sequence[str], *, cloud: bool = True, tests: bool = False) -> None:
     """The locked environment, and with `cloud` the binaries, images and tools as well, are there.
 
     Raises:
         StepFailed: one of them could not be had; the text says why.
     """
-    steps.run(plan(groups, cloud=cloud), LOGS, say)
+    steps.run(plan(groups, cloud=cloud, tests=tests), LOGS, say)
 
 
 def tool_path() -> list[Path]:

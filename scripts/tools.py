@@ -1,8 +1,7 @@
-"""The two tools that the project needs and Python does not bring: uv and Terraform.
+"""The tools that the project needs and Python does not bring: uv and Terraform, and for tests a browser.
 
-Each comes from the machine when it is there and new enough, else from a pinned release checked by
-SHA-256, kept in the user's cache. `python3 -m scripts.tools environment` also makes the locked
-environment with uv.
+The first two come from the machine when they are there and new enough, else from a pinned release checked by SHA-256, kept
+in the user's cache; the browser is Debian's. `python3 -m scripts.tools environment` also makes the locked environment with uv.
 """
 
 from __future__ import annotations
@@ -84,14 +83,38 @@ def _make_venv(venv: Path) -> None:
     if subprocess.run(make, stdout=subprocess.DEVNULL, check=False).returncode == 0:
         return
     shutil.rmtree(venv, ignore_errors=True)
-    package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
-    say(f"this Python has no ensurepip: installing the Debian package {package}")
+    _install(f"python{sys.version_info.major}.{sys.version_info.minor}-venv", "this Python has no ensurepip")
+    if subprocess.run(make, stdout=subprocess.DEVNULL, check=False).returncode:
+        raise ToolMissing(f"`{' '.join(make)}` failed (its message is above); install uv yourself")
+
+
+def _install(package: str, why: str) -> None:
+    """The Debian package is installed.
+
+    Raises:
+        ToolMissing: apt could not.
+    """
+    say(f"{why}: installing the Debian package {package}")
     apt = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     # Another step may be using apt at the same time: wait for it.
     get = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"]
-    for command in ([*get, "update"], [*get, "install", "-y", "--no-install-recommends", package], make):
+    for command in ([*get, "update"], [*get, "install", "-y", "--no-install-recommends", package]):
         if subprocess.run(command, env=apt, stdout=subprocess.DEVNULL, check=False).returncode:
-            raise ToolMissing(f"`{' '.join(command)}` failed (its message is above); install uv or python3-venv yourself")
+            raise ToolMissing(f"`{' '.join(command)}` failed (its message is above); install {package} yourself")
+
+
+def browser() -> Path:
+    """Debian's Chromium, in which the tests look at pages; installed where it is missing.
+
+    Raises:
+        ToolMissing: apt could not.
+    """
+    if not shutil.which("chromium"):
+        _install("chromium", "the tests of pages need a browser")
+    found = shutil.which("chromium")
+    if not found:
+        raise ToolMissing("the package chromium is installed, and there is no chromium on the PATH")
+    return Path(found)
 
 
 def terraform() -> Path:
@@ -189,14 +212,17 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+PROGRAMS = {"terraform": terraform, "browser": browser}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`environment [GROUP …]` or `terraform`; exit code 1 with the reason when it cannot be had."""
+    """`environment [GROUP …]`, `terraform` or `browser`; exit code 1 with the reason when it cannot be had."""
     parser = argparse.ArgumentParser(prog="python3 -m scripts.tools", description=__doc__)
-    parser.add_argument("what", choices=("environment", "terraform"))
+    parser.add_argument("what", choices=("environment", *PROGRAMS))
     parser.add_argument("groups", nargs="*", help="dependency groups beyond the project's own dependencies")
     chosen = parser.parse_args(arguments)
     try:
-        environment(chosen.groups) if chosen.what == "environment" else say(f"using {terraform()}")
+        environment(chosen.groups) if chosen.what == "environment" else say(f"using {PROGRAMS[chosen.what]()}")
     except ToolMissing as missing:
         say(str(missing))
         return 1

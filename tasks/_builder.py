@@ -1,4 +1,4 @@
-"""buildah or docker: builds a target of the serving Containerfile, and pushes it."""
+"""buildah or docker: builds the images of serving/images, and pushes them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -19,12 +20,11 @@ from tasks._commands import CommandFailed, run
 from tasks._registry import Repository
 
 CONTEXT = Path(__file__).resolve().parent.parent / "serving"
-CONTAINERFILE = "images/Containerfile"
 BUILD_WITHIN_S = 1800.0
 PUSH_WITHIN_S = 1800.0
 
-Kind = Literal["serving", "chat"]
-"""Targets of the Containerfile."""
+Kind = Literal["head", "cpu", "neuron", "chat", "bench"]
+"""Targets of the Containerfiles."""
 OnStep = Callable[[int, int, str], None]
 """Told step, steps and what the step says."""
 
@@ -35,6 +35,41 @@ _CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
 
 class NoBuilder(Permanent):
     """There is nothing to build images with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One image to build."""
+
+    kind: Kind
+    base: str = ""
+    """What it is built from; empty: as its Containerfile says."""
+
+    @property
+    def file(self) -> Path:
+        """Its Containerfile. Those that share nothing with the others have their own."""
+        return CONTEXT / "images" / (f"{self.kind}.Containerfile" if self.kind in ("chat", "neuron") else "Containerfile")
+
+    @property
+    def arguments(self) -> list[str]:
+        """What the build is told of the base."""
+        return [f"--build-arg={'NEURON_BASE' if self.kind == 'neuron' else 'BASE'}={self.base}"] if self.base else []
+
+    @property
+    def key(self) -> str:
+        """Names its content."""
+        # No code is in the image that code is tested in.
+        return content_key(self.base, CONTEXT / "images" if self.kind == "bench" else CONTEXT)
+
+    @property
+    def tag(self) -> str:
+        """Its name in a repository that has all kinds."""
+        return f"{self.kind}-{self.key}"
+
+    @property
+    def local(self) -> str:
+        """Its name in the builder's own store."""
+        return f"localhost/leeward/{self.kind}:{self.key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +98,15 @@ class Builder:
             argv = ["docker", "image", "inspect", "--format", "{{.Id}}", local]
         return subprocess.run(argv, capture_output=True, timeout=60, check=False).returncode == 0
 
-    def build(self, kind: Kind, base: str, local: str, on_step: OnStep) -> None:
+    def build(self, recipe: Recipe, local: str, on_step: OnStep) -> None:
         """The image is in the local store under that name.
 
         Raises:
             CommandFailed: the build failed; says at what.
         """
         with _secrets() as secrets:
-            argv = [self.program, "build", *self._isolation(), "--target", kind, "-t", local, "-f", str(CONTEXT / CONTAINERFILE)]
-            argv += [f"--secret={secret}" for secret in secrets]
-            argv += [f"--build-arg=BASE={base}"] if base else []
+            argv = [self.program, "build", *self._isolation(), "--target", recipe.kind, "-t", local, "-f", str(recipe.file)]
+            argv += [*(f"--secret={secret}" for secret in secrets), *recipe.arguments]
             run([*argv, str(CONTEXT)], within_s=BUILD_WITHIN_S, environment=self._environment(), on_line=lambda line: _tell(line, on_step))
 
     def push(self, local: str, repository: Repository, tag: str, on_line: Callable[[str], None]) -> None:
@@ -117,8 +151,14 @@ def _base_identity(base: str) -> str:
     transport, _, where = base.partition(":/")
     if not where:
         return base
-    with Path(f"/{where}").open("rb") as archive:
-        return f"{transport} {hashlib.file_digest(archive, 'sha256').hexdigest()}"
+    path = Path(f"/{where}")
+    return f"{transport} {_digest(path, path.stat().st_mtime_ns)}"
+
+
+@lru_cache(maxsize=8)
+def _digest(archive: Path, changed: int) -> str:
+    with archive.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
@@ -155,4 +195,4 @@ def _tell(line: str, on_step: OnStep) -> None:
         on_step(int(step), int(steps), what)
 
 
-__all__ = ["Builder", "CommandFailed", "Kind", "NoBuilder", "content_key"]
+__all__ = ["Builder", "CommandFailed", "Kind", "NoBuilder", "Recipe", "content_key"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blocks.parameters import Service
-from tasks import _pods, manifests
+from tasks import _api_key, _pods, manifests
 from tasks.kubernetes import Api
 from tasks.progress import Progress
 from tasks.site import Site
@@ -29,6 +29,7 @@ def deploy_chat(site: Site, service: Service, image: str) -> str:
     """The chat answers; returns its address in the cluster."""
     api, progress = site.api(), Progress("chat")
     api.apply_all(manifests.load("namespace", {"namespace": NAMESPACE}))
+    _api_key.put(api, NAMESPACE, site.block.api_key)
     api.apply_all(manifests.load("chat", {"namespace": NAMESPACE, "chat_image": image, "service_url": service.url}))
     Until("the chat to answer", lambda: probe(api), AVAILABLE_WITHIN_S, 2.0, progress.look).wait()
     progress.say(100, "the chat answers")

@@ -76,19 +76,20 @@ class Api:
         body: Object | None = None,
         content_type: str = "application/json",
         timeout_s: float = TIMEOUT_S,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:
-        """Status and body of one request; nothing is tried twice.
+        """Status and body of one request, with these headers besides our own; nothing is tried twice.
 
         Raises:
             Unavailable: no answer within the time.
         """
         url = f"{self._settings.host}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = {"Content-Type": content_type, "User-Agent": FIELD_MANAGER, "Accept": "application/json, */*"}
+        sent = {**(headers or {}), "Content-Type": content_type, "User-Agent": FIELD_MANAGER, "Accept": "application/json, */*"}
         for setting in self._settings.auth_settings().values():
-            headers[setting["key"]] = setting["value"]
+            sent[setting["key"]] = setting["value"]
         try:
             answer = self._pool.request(
-                method, url, body=None if body is None else json.dumps(body), headers=headers, timeout=timeout_s, retries=False
+                method, url, body=None if body is None else json.dumps(body), headers=sent, timeout=timeout_s, retries=False
             )
         except urllib3.exceptions.HTTPError as error:
             raise Unavailable(f"{method} {path}: no answer from the API server: {_short(error)}") from error
@@ -168,14 +169,25 @@ class Api:
             return False
         return True
 
-    def proxy(self, method: str, namespace: str, kind: str, name: str, port: int, path: str, timeout_s: float = TIMEOUT_S) -> bytes:
-        """What a pod or service answers through the API server. `kind` is "pods" or "services".
+    def proxy(
+        self,
+        method: str,
+        namespace: str,
+        kind: str,
+        name: str,
+        port: int,
+        path: str,
+        timeout_s: float = TIMEOUT_S,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """What a pod or service answers through the API server, which hands on all headers but Authorization. `kind` is "pods"
+        or "services".
 
         Raises:
             Unavailable: it does not answer, or not with 200.
         """
         where = f"/api/v1/namespaces/{namespace}/{kind}/{name}:{port}/proxy/{path.lstrip('/')}"
-        status, data = self.raw(method, where, timeout_s=timeout_s)
+        status, data = self.raw(method, where, timeout_s=timeout_s, headers=headers)
         if status != 200:
             raise Unavailable(f"{kind} {namespace}/{name}:{port} /{path.lstrip('/')}: HTTP {status} {_text(data)}")
         return data

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from blocks.errors import PipelineError
 from blocks.parameters import Service
 from drills.observation import Answer, Snapshot
+from tasks import _api_key
 from tasks import _rayservice_seen as seen
 from tasks.kubernetes import Api, Object, Refused
 
@@ -31,6 +32,8 @@ class Observer:
     def __init__(self, api: Api, service: Service) -> None:
         self.api, self.service = api, service
         self._threads = ThreadPoolExecutor(max_workers=5, thread_name_prefix="observer")
+        self._headers: dict[str, str] | None = None
+        """Of our own requests to the service; None: not asked for yet."""
 
     def __enter__(self) -> Self:
         return self
@@ -103,11 +106,14 @@ class Observer:
     def answer(self) -> Answer:
         """One real request through the serve service."""
         path = f"/infer?{urlencode({'sentence': SENTENCE, 'max_tokens': 2})}"
+        where = (self.service.namespace, "services", f"{self.service.name}-serve-svc", 8000, path, ASK_SERVICE_S)
         try:
-            self.api.proxy("GET", self.service.namespace, "services", f"{self.service.name}-serve-svc", 8000, path, ASK_SERVICE_S)
+            if self._headers is None:
+                self._headers = _api_key.headers(self.api, self.service.namespace)
+            data = self.api.proxy("GET", *where, self._headers)
         except PipelineError as error:
             return Answer(ok=False, detail=str(error))
-        return Answer(ok=True)
+        return Answer(ok=True) if _is_answer(data) else Answer(ok=False, detail=f"no answer of one text: {data[:80]!r}")
 
     def _ask_head(self, path: str) -> Object:
         data = self.api.proxy("GET", self.service.namespace, "services", f"{self.service.name}-head-svc", 8265, path, ASK_RAY_S)
@@ -116,6 +122,15 @@ class Observer:
         except ValueError as error:
             raise Refused(f"Ray's dashboard answers {path} with no JSON: {data[:80]!r}", 200) from error
         return dict(found)
+
+
+def _is_answer(data: bytes) -> bool:
+    """Whether these are a list with one text, as the service answers."""
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return False
+    return isinstance(found, list) and len(found) == 1 and isinstance(found[0], str)
 
 
 def _or_none(ask: Callable[[], T]) -> T | None:

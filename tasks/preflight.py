@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,6 +15,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_table_artifact
 
 from blocks.parameters import Service
+from tasks.images import ImageRefs
 from tasks.kubernetes import Object
 from tasks.rayservice import render
 from tasks.redis import redis_of
@@ -23,6 +25,9 @@ from tasks.terraform import Outputs
 
 HEAD_PATIENCE_S = 60
 """Ray's default for a head's own reconnection; workers must outlast it and the restart that follows."""
+
+LOCKED = Path(__file__).resolve().parent.parent / "serving" / "images"
+"""Where the lists are that the images' packages are locked by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,24 @@ def _patient(group: Object) -> bool:
 
 
 def _drains(spec: Object) -> bool:
-    longest = max((float(d.get("graceful_shutdown_timeout_s", 20)) for d in _deployments(spec)), default=0)
-    return all(g["template"]["spec"].get("terminationGracePeriodSeconds", 30) >= longest for g in _workers(spec))
+    """Whether each time of a shutdown is at least as long as what must fit into it: answer, replica, node, pod."""
+    graces = [float(d.get("graceful_shutdown_timeout_s", 20)) for d in _deployments(spec)]
+    return all(_in_order(group, graces) for group in _workers(spec))
+
+
+def _in_order(group: Object, graces: list[float]) -> bool:
+    environment = _environment(group)
+    longest_answer = float(environment.get("LEEWARD_DEADLINE_S", "inf"))
+    drain = float(environment.get("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0"))
+    pod = float(group["template"]["spec"].get("terminationGracePeriodSeconds", 30))
+    return longest_answer <= min(graces, default=0) <= max(graces, default=0) <= drain <= pod
+
+
+def _one_ray(spec: Object) -> bool:
+    """Whether the cluster's version is the one that every image of ours is locked to."""
+    lists = [path.read_text(encoding="utf-8") for path in LOCKED.glob("requirements-*.txt")]
+    found = {line.split()[0] for text in lists for line in text.splitlines() if line.startswith("ray==")}
+    return found == {f"ray=={spec['rayClusterConfig'].get('rayVersion')}"}
 
 
 RULES = (
@@ -93,7 +114,7 @@ RULES = (
         lambda s: s.get("excludeHeadPodFromServeSvc") is True,
     ),
     Rule(
-        "two replicas or more",
+        "two replicas or more of everything",
         "with one, losing its node is an outage",
         "kuberay#1333",
         lambda s: all(int(d.get("num_replicas", 1)) >= 2 for d in _deployments(s)),
@@ -111,6 +132,12 @@ RULES = (
         "measured",
         lambda s: all("max_ongoing_requests" in d for d in _deployments(s)),
     ),
+    Rule(
+        "what waits is bounded",
+        "what is too much must be refused, not kept until it times out",
+        "measured",
+        lambda s: all(int(d.get("max_queued_requests", -1)) >= 0 for d in _deployments(s)),
+    ),
     Rule("workers have time to drain", "SIGTERM cuts streams that still run", "ray#64181", _drains),
     Rule(
         "no name for the head service",
@@ -124,12 +151,7 @@ RULES = (
         "kuberay rayservice_types.go",
         lambda s: not {"serviceUnhealthySecondThreshold", "deploymentUnhealthySecondThreshold"} & set(s),
     ),
-    Rule(
-        "one image for head and workers",
-        "Ray refuses to connect different versions",
-        "kuberay",
-        lambda s: len({c["image"] for g in (_head(s), *_workers(s)) for c in _containers(g)[:1]}) == 1,
-    ),
+    Rule("one Ray in all images", "Ray refuses to connect different versions", "ray check_version_info", _one_ray),
 )
 
 
@@ -141,7 +163,8 @@ def findings(ray_service: Object) -> list[Rule]:
 @step("preflight", deadline_s=60)
 def preflight(site: Site, service: Service, outputs: Outputs | None) -> list[str]:
     """What of the configuration would not survive, shown as a table; returns the names of the broken rules."""
-    things = render(service, "image", redis_of(site, outputs), site.block.hf_token)
+    images = ImageRefs(head="not built yet", worker="not built yet")
+    things = render(service, site.block.engine_of(service), images, redis_of(site, outputs), site.block.hf_token)
     broken = findings(next(thing for thing in things if thing["kind"] == "RayService"))
     table = [{"rule": r.name, "kept": "NO" if r in broken else "yes", "why": r.why, "learnt from": r.thread} for r in RULES]
     create_table_artifact(key="preflight", table=table, description=f"{len(broken)} of {len(RULES)} rules broken")

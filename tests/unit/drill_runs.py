@@ -11,6 +11,7 @@ from serving.records import Outcome, Record
 
 T0 = 1_790_000_000.0
 """The fault, on the observer's clock."""
+DEPLOYMENTS = ("api", "engine")
 WORKERS = ("mistral-worker-5xk2p", "mistral-worker-q8d7z")
 
 
@@ -93,7 +94,8 @@ def snapshot(world: World, t: float) -> Snapshot:
     )
     asked = t <= 0 or t >= world.head_ready_s
     replicas = tuple(
-        ReplicaSeen(actor_id=f"{n}a{int(restarted and n == 0)}f09e77", deployment="Mistral", pod=pod, node=f"inf2-{n + 1}")
+        ReplicaSeen(actor_id=f"{n}{name[0]}{int(restarted and n == 0)}f09e77", deployment=name, pod=pod, node=f"inf2-{n + 1}")
+        for name in DEPLOYMENTS
         for n, pod in enumerate(WORKERS)
         if ready[n]
     )
@@ -101,7 +103,7 @@ def snapshot(world: World, t: float) -> Snapshot:
         t=T0 + t,
         conditions={"Ready": t <= 0 or t >= world.head_ready_s},
         app_status="RUNNING" if asked else None,
-        deployments=(DeploymentSeen(name="Mistral", status="HEALTHY"),) if asked else None,
+        deployments=tuple(DeploymentSeen(name=name, status="HEALTHY") for name in DEPLOYMENTS) if asked else None,
         replicas=replicas if asked else None,
         head=_head(world, t),
         workers=workers,

@@ -18,7 +18,7 @@ from kubernetes import client
 from tasks.kubernetes import Api
 
 RESOURCES = {
-    "/api/v1": [("configmaps", "ConfigMap", True), ("pods", "Pod", True), ("namespaces", "Namespace", False)],
+    "/api/v1": [("configmaps", "ConfigMap", True), ("secrets", "Secret", True), ("pods", "Pod", True), ("namespaces", "Namespace", False)],
     "/apis/apps/v1": [("deployments", "Deployment", True)],
 }
 
@@ -32,6 +32,8 @@ class Server:
         """Fixed answers by method and path."""
         self.requests: list[tuple[str, str, dict[str, list[str]]]] = []
         self.bodies: list[Any] = []
+        self.headers: list[dict[str, str]] = []
+        """Of the requests, names in small letters."""
         self.url = ""
         self.version = 0
 
@@ -92,6 +94,7 @@ def serving() -> Iterator[tuple[Server, Api]]:
         def _any(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
+            books.headers.append({name.lower(): value for name, value in self.headers.items()})
             status, answer = books.handle(self.command, self.path, body)
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)

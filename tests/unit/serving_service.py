@@ -1,10 +1,11 @@
-"""A stand-in for the service, on loopback: answers like it, and misbehaves on request."""
+"""A stand-in for the service's OpenAI API, on loopback: answers like it, and misbehaves on request."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -20,20 +21,26 @@ class Service:
         self.stream = "answer"
         self.tokens_before = 2
         """Tokens of a stream before it misbehaves."""
+        self.piece = 1
+        """Tokens of a stream that come in one event."""
         self.asked: list[str] = []
+        """Kinds of the requests, in order."""
+        self.bodies: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
         self.turn = 0
         self.released = asyncio.Event()
         """Ends a stream's "hold"."""
         self._never = asyncio.Event()
         self.url = ""
 
-    async def infer(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append("short")
-        tokens = self._tokens(request)
+    async def completions(self, request: web.Request) -> web.StreamResponse:
+        """A whole answer."""
+        asked = await self._take("short", request)
+        tokens = _tokens(asked)
         if self.short == "stall":
             await self._never.wait()
         if self.short == "busy":
-            return web.Response(status=503, text="queue full")
+            return _busy()
         if self.short == "drop":
             assert request.transport
             request.transport.abort()
@@ -44,26 +51,35 @@ class Service:
         if self.short == "differ":
             self.turn += 1
             tokens = [self.turn] * len(tokens)
-        return web.json_response({"text": "", "tokens": tokens, "finish_reason": "length"})
+        return web.json_response({"choices": [{"index": 0, "text": "é", "token_ids": tokens, "finish_reason": "length"}]})
 
-    async def infer_stream(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append("stream")
-        tokens = self._tokens(request)
+    async def chat_completions(self, request: web.Request) -> web.StreamResponse:
+        """A stream: the role, `piece` tokens an event, the finish reason, the usage, the end."""
+        asked = await self._take("stream", request)
+        tokens = _tokens(asked)
         if self.stream == "busy":
-            return web.Response(status=503, text="queue full")
+            return _busy()
         if self.stream == "wrong":
             tokens = [9] * len(tokens)
         response = web.StreamResponse(headers={"Content-Type": sse.MEDIA_TYPE})
         await response.prepare(request)
-        for n, token in enumerate(tokens):
+        await response.write(_chunk({"role": "assistant", "content": ""}))
+        for n in range(0, len(tokens), self.piece):
             if self.stream == "hold" and n == self.tokens_before:
                 await self.released.wait()
             if self.stream in ("stall", "drop", "error", "end") and n == self.tokens_before:
                 return await self._misbehave(request, response)
-            await response.write(sse.encode({"token": token, "text": "é"}).encode())
-        await response.write(sse.encode({"finish_reason": "length"}).encode())
+            await response.write(_chunk({"content": "é"}, token_ids=tokens[n : n + self.piece]))
+        await response.write(_chunk({}, token_ids=[], finish_reason="length"))
+        await response.write(sse.encode({"choices": [], "usage": {"completion_tokens": len(tokens)}}).encode())
         await response.write(sse.encode(sse.DONE).encode())
         return response
+
+    async def _take(self, kind: str, request: web.Request) -> dict[str, Any]:
+        self.asked.append(kind)
+        self.keys.append(request.headers.get("Authorization"))
+        self.bodies.append(await request.json())
+        return self.bodies[-1]
 
     async def _misbehave(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
         if self.stream == "stall":
@@ -72,11 +88,20 @@ class Service:
             assert request.transport
             request.transport.abort()
         if self.stream == "error":
-            await response.write(sse.encode({"error": "boom"}, name="error").encode())
+            await response.write(sse.encode({"error": {"message": "boom", "type": "server_error"}}).encode())
         return response
 
-    def _tokens(self, request: web.Request) -> list[int]:
-        return list(range(100, 100 + int(request.query["max_tokens"])))
+
+def _tokens(asked: dict[str, Any]) -> list[int]:
+    return list(range(100, 100 + asked["max_tokens"])) if asked["return_token_ids"] else []
+
+
+def _busy() -> web.Response:
+    return web.json_response({"error": {"message": "queue full", "type": "rate_limit_error"}}, status=429)
+
+
+def _chunk(delta: dict[str, str], **more: Any) -> bytes:
+    return sse.encode({"choices": [{"index": 0, "delta": delta, "finish_reason": None, **more}]}).encode()
 
 
 @asynccontextmanager
@@ -84,7 +109,7 @@ async def running() -> AsyncIterator[Service]:
     """A service on a free port of loopback."""
     service = Service()
     app = web.Application()
-    app.add_routes([web.get("/infer", service.infer), web.get("/infer/stream", service.infer_stream)])
+    app.add_routes([web.post("/v1/completions", service.completions), web.post("/v1/chat/completions", service.chat_completions)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:

@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from blocks.addresses import is_private
+from blocks.parameters import Service
 from blocks.register import TargetData, image_source, main, read
 from blocks.target import Target
 
@@ -24,6 +25,7 @@ CLOUD = {
     "redis_ca_pem": "-----BEGIN CERTIFICATE-----",
     "registry": "10.213.0.3:5000",
     "base_image": "",
+    "engine": "cpu",
 }
 KUBECONFIG = {
     "apiVersion": "v1",
@@ -60,6 +62,22 @@ def test_every_key_that_the_cloud_prints_is_known() -> None:
 
 def test_a_target_does_not_show_its_secret() -> None:
     assert "very-secret" not in repr(made(**CLOUD))
+
+
+def test_a_target_says_what_computes_there_and_a_service_may_say_otherwise() -> None:
+    here, aws = made(**CLOUD), made(access_key_id="a", secret_access_key="b")
+    assert (here.engine_of(Service()), aws.engine_of(Service())) == ("cpu", "neuron")
+    assert aws.engine_of(Service(engine="cpu")) == "cpu"
+    with pytest.raises(ValidationError):
+        made(**{**CLOUD, "engine": "gpu"})
+
+
+def test_the_key_of_the_api_is_kept_and_not_shown() -> None:
+    target = made(**CLOUD, api_key="sesame")
+    assert target.api_key is not None
+    assert target.api_key.get_secret_value() == "sesame"
+    assert "sesame" not in repr(target)
+    assert made(**CLOUD).api_key is None
 
 
 def test_terraform_gets_credentials_region_and_endpoint_by_environment() -> None:

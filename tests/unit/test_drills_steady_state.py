@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from drill_runs import LOSES, SURVIVES, T0, World, observation, records, snapshot
+from drill_runs import DEPLOYMENTS, LOSES, SURVIVES, T0, World, observation, records, snapshot
 
 from drills.definition import Drill, Load, SteadyState
 from drills.observation import Answer, Snapshot
-from drills.steady_state import judge, judge_traffic, not_recovered, recovered_at
+from drills.steady_state import judge, judge_traffic, not_recovered, not_redundant, recovered_at
 
 HEALTHY = snapshot(SURVIVES, -1)
+APIS, ENGINES = (tuple(r for r in HEALTHY.replicas or () if r.deployment == name) for name in ("api", "engine"))
 DRILL = Drill.named("head-pod-forced")
 
 
@@ -34,7 +35,10 @@ def test_a_healthy_service_is_in_its_steady_state() -> None:
         (with_(conditions={}), "RayService is not Ready"),
         (with_(app_status="DEPLOYING"), "application is DEPLOYING"),
         (with_(replicas=None), "could not be asked"),
-        (with_(replicas=HEALTHY.replicas[:1] if HEALTHY.replicas else ()), "1 replicas running, at least 2"),
+        (with_(replicas=ENGINES[:1] + APIS), "1 replicas of engine running, at least 2"),
+        (with_(replicas=ENGINES + APIS[:1]), "1 replicas of api running, at least 2"),
+        (with_(replicas=APIS), "0 replicas of engine running, at least 2"),
+        (with_(replicas=(), deployments=()), "0 replicas running, at least 2"),
         (with_(endpoints=HEALTHY.endpoints[:1]), "1 endpoints ready, at least 2"),
         (with_(head=None), "no head pod"),
         (with_(head=HEALTHY.head.model_copy(update={"ready": False}) if HEALTHY.head else None), "head pod mistral-head-old is not ready"),
@@ -51,8 +55,19 @@ def test_it_does_not_hold_when(broken: Snapshot, reason: str) -> None:
 def test_replicas_packed_on_one_node_are_not_redundant() -> None:
     assert HEALTHY.replicas
     packed = with_(replicas=tuple(r.model_copy(update={"node": "inf2-1"}) for r in HEALTHY.replicas))
-    assert judge(packed) == ["1 nodes with a replica, at least 2 are needed"]
+    assert judge(packed) == [f"1 nodes with a replica of {name}, at least 2 are needed" for name in DEPLOYMENTS]
     assert judge(packed, SteadyState(min_nodes=1)) == []
+
+
+def test_one_deployment_packed_on_one_node_is_not_redundant_whatever_the_other_is() -> None:
+    packed = with_(replicas=tuple(r.model_copy(update={"node": "inf2-1"}) for r in ENGINES) + APIS)
+    assert judge(packed) == ["1 nodes with a replica of engine, at least 2 are needed"]
+    assert not_redundant(HEALTHY, packed) == ["1 nodes with a replica of engine, 2 before the fault"]
+
+
+def test_a_deployment_that_ray_no_longer_lists_is_missed() -> None:
+    alone = with_(replicas=APIS, deployments=tuple(d for d in HEALTHY.deployments or () if d.name == "api"))
+    assert "0 replicas of engine running, 2 before the fault" in not_redundant(HEALTHY, alone)
 
 
 def test_gcs_storage_is_required_only_when_asked_for() -> None:

@@ -47,6 +47,15 @@ def test_a_controller_that_finds_its_replicas_again_has_not_lost_them() -> None:
     assert changes(finding, before) == []
 
 
+def test_a_replica_that_is_lost_beside_one_that_stays_is_told_by_its_deployment() -> None:
+    before = snapshot(SURVIVES, -3)
+    lost = next(r for r in before.replicas or () if r.deployment == "engine")
+    alone = before.model_copy(update={"replicas": tuple(r for r in before.replicas or () if r != lost)})
+    (gone,), (back,) = changes(before, alone), changes(alone, before)
+    assert (gone.what, gone.subject, "engine" in gone.detail, "api" in gone.detail) == ("replica lost", lost.pod, True, False)
+    assert (back.what, back.detail) == ("new replica", "engine was loaded again")
+
+
 def test_nothing_changes_between_two_equal_looks() -> None:
     assert changes(snapshot(SURVIVES, -3), snapshot(SURVIVES, -2)) == []
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from drill_runs import LOSES, SURVIVES, T0, WORKERS, World, observation, records
+from drill_runs import DEPLOYMENTS, LOSES, SURVIVES, T0, WORKERS, World, observation, records
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drills.definition import Drill, Slos
-from drills.observation import LoadSeen, Observation
+from drills.observation import LoadSeen, Observation, ReplicaSeen
 from drills.verdict import Judgement, judge
 from drills.workers import prove
 from serving.records import Record
@@ -90,16 +91,20 @@ def test_a_service_that_does_not_recover_fails() -> None:
     assert {"recovery", "redundancy"} <= missed(found)
 
 
-def test_a_new_replica_on_an_untouched_pod_is_found() -> None:
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_one_new_replica_on_an_untouched_pod_is_found(deployment: str) -> None:
+    def renewed(replicas: Iterable[ReplicaSeen]) -> tuple[ReplicaSeen, ...]:
+        mine = (deployment, WORKERS[0])
+        return tuple(r.model_copy(update={"actor_id": "fresh"}) if (r.deployment, r.pod) == mine else r for r in replicas)
+
     snapshots = [
-        s.model_copy(update={"replicas": tuple(r.model_copy(update={"actor_id": "fresh" + r.pod[-1:]}) for r in s.replicas if r.pod)})
-        if s.t > T0 and s.replicas
-        else s
+        s.model_copy(update={"replicas": renewed(s.replicas)}) if s.t > T0 and s.replicas else s
         for s in SEEN.snapshots
     ]
     found = verdict(seen=seen_with(snapshots=tuple(snapshots)))
     assert missed(found) == {"workers"}
-    assert "the model was loaded again" in " ".join(found.why)
+    assert f"its {deployment} replica is another one: it was loaded again" in " ".join(found.why)
+    assert next(slo for slo in found.slos if slo.id == "workers").value == 1
 
 
 def test_a_replaced_worker_counts_once() -> None:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from serving_service import client, running
 
-from serving.clock import Clock
-from serving.load_request import Question, Reply, ask
+from serving.load.clock import Clock
+from serving.load.request import Question, Reply, ask
 from serving.records import Kind
 
 RIGHT = (100, 101, 102, 103)
 
 
-def reply_to(kind: Kind, behaviour: str, patience: float = 60.0, before: int = 2) -> Reply:
+def reply_to(kind: Kind, behaviour: str, patience: float = 60.0, before: int = 2, piece: int = 1) -> Reply:
     """What the load gets for one request of four tokens from a service that behaves like that."""
 
     async def go() -> Reply:
         async with running() as service, client(patience) as session:
-            service.tokens_before = before
+            service.tokens_before, service.piece = before, piece
             setattr(service, kind, behaviour)
             return await ask(session, Question(kind, service.url, "hello?&", 4), Clock())
 
@@ -49,7 +50,7 @@ def test_an_answer_that_is_not_json_is_wrong_and_told() -> None:
 @pytest.mark.parametrize("kind", ["short", "stream"])
 def test_a_status_other_than_200_is_refused_and_told(kind: Kind) -> None:
     reply = reply_to(kind, "busy")
-    assert (reply.outcome(RIGHT), reply.status) == ("refused", 503)
+    assert (reply.outcome(RIGHT), reply.status) == ("refused", 429)
     assert "queue full" in reply.detail
 
 
@@ -92,13 +93,21 @@ def test_a_request_without_a_byte_for_longer_than_the_patience_has_hung(kind: Ki
     assert (reply.outcome(RIGHT), reply.status) == ("hung", None if kind == "short" else 200)
 
 
-def test_the_sentence_reaches_the_service_whatever_is_in_it() -> None:
-    async def go() -> str:
-        seen: list[str] = []
-        async with running() as service, client() as session:
-            tokens_of = service._tokens
-            service._tokens = lambda request: seen.append(request.query["sentence"]) or tokens_of(request)  # type: ignore[method-assign,func-returns-value]
-            await ask(session, Question("short", service.url, "a&b=ü?#%", 4), Clock())
-        return seen[0]
+def test_tokens_that_come_together_are_all_taken_at_one_time() -> None:
+    reply = reply_to("stream", "answer", piece=2)
+    assert (reply.outcome(RIGHT), tuple(reply.tokens)) == ("finished", RIGHT)
+    assert reply.token_times[0] == reply.token_times[1] < reply.token_times[2] == reply.token_times[3]
 
-    assert asyncio.run(go()) == "a&b=ü?#%"
+
+@pytest.mark.parametrize("kind", ["short", "stream"])
+def test_every_request_is_greedy_and_asks_for_as_many_tokens_as_it_wants_and_for_their_ids(kind: Kind) -> None:
+    async def go() -> dict[str, Any]:
+        async with running() as service, client() as session:
+            await ask(session, Question(kind, service.url, "a&b=ü?#%", 4, "mistral-7b"), Clock())
+        return service.bodies[0]
+
+    body = asyncio.run(go())
+    assert (body["model"], body["temperature"], body["max_tokens"], body["return_token_ids"]) == ("mistral-7b", 0, 4, True)
+    assert body.get("prompt") == ("a&b=ü?#%" if kind == "short" else None)
+    assert body.get("messages") == (None if kind == "short" else [{"role": "user", "content": "a&b=ü?#%"}])
+    assert body.get("stream", False) == (kind == "stream")

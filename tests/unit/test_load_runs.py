@@ -13,11 +13,12 @@ import aiohttp
 import pytest
 from serving_service import Service, client, running
 
-from serving import load_http, loadgen
-from serving.clock import Clock
-from serving.load import Load, Plan, due_times
+from serving.load import __main__ as command
+from serving.load import routes
+from serving.load.clock import Clock
+from serving.load.run import Load, Plan, due_times
+from serving.load.warmup import WarmUpFailed, learn
 from serving.records import Record, read_lines
-from serving.warmup import WarmUpFailed, learn
 
 
 def records_of(path: Path) -> list[Record]:
@@ -155,7 +156,7 @@ def test_a_load_ends_when_its_time_is_over(tmp_path: Path) -> None:
     assert asyncio.run(go()).state == "done"
 
 
-@pytest.mark.parametrize(("behaviour", "reason"), [("busy", "503"), ("differ", "different answers"), ("stall", "hung")])
+@pytest.mark.parametrize(("behaviour", "reason"), [("busy", "429"), ("differ", "different answers"), ("stall", "hung")])
 def test_a_load_does_not_begin_without_right_answers_and_says_why(tmp_path: Path, behaviour: str, reason: str) -> None:
     async def go() -> None:
         async with running() as service, client(patience=0.2) as session:
@@ -184,24 +185,24 @@ def test_warm_up_asks_again_until_the_service_is_ready() -> None:
 def test_records_are_read_by_offset_in_whole_lines(tmp_path: Path) -> None:
     file = tmp_path / "r"
     file.write_bytes(b'{"a":1}\n{"b":2}\n{"c"')
-    assert load_http.whole_lines(file, 0) == b'{"a":1}\n{"b":2}\n'
-    assert load_http.whole_lines(file, 8) == b'{"b":2}\n'
-    assert load_http.whole_lines(file, 16) == b""
-    assert load_http.whole_lines(file, 0, most=12) == b'{"a":1}\n'
+    assert routes.whole_lines(file, 0) == b'{"a":1}\n{"b":2}\n'
+    assert routes.whole_lines(file, 8) == b'{"b":2}\n'
+    assert routes.whole_lines(file, 16) == b""
+    assert routes.whole_lines(file, 0, most=12) == b'{"a":1}\n'
 
 
 @pytest.mark.parametrize("offset", [-1, 3, 1000])
 def test_an_offset_where_no_record_begins_is_refused(tmp_path: Path, offset: int) -> None:
     (tmp_path / "r").write_bytes(b'{"a":1}\n')
     with pytest.raises(ValueError, match="offset"):
-        load_http.whole_lines(tmp_path / "r", offset)
+        routes.whole_lines(tmp_path / "r", offset)
 
 
 def test_a_load_is_watched_read_and_stopped_over_http(tmp_path: Path) -> None:
     async def go() -> tuple[dict[str, object], bytes, int]:
         async with (
             started(tmp_path / "r", short_per_s=50, streams=0) as (_, load, run),
-            load_http.serve(load, 0) as port,
+            routes.serve(load, 0) as port,
             aiohttp.ClientSession(f"http://127.0.0.1:{port}") as api,
         ):
             await until(lambda: (tmp_path / "r").stat().st_size > 0)
@@ -223,10 +224,23 @@ def test_the_command_runs_a_load_and_exits_with_0(tmp_path: Path) -> None:
     async def go() -> int | str:
         async with running() as service:
             flags = f"--url {service.url}/ --short-per-s 20 --stream-tokens 3 --max-duration 0.2 --linger 0 --port 0"
-            return await loadgen.run(loadgen.parser().parse_args([*flags.split(), "--records", str(tmp_path / "r")]))
+            return await command.run(command.parser().parse_args([*flags.split(), "--records", str(tmp_path / "r")]))
 
     assert asyncio.run(go()) == 0
     assert {r.kind for r in records_of(tmp_path / "r")} == {"short", "stream"}
+
+
+def test_the_key_comes_from_the_environment_and_goes_with_every_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEEWARD_API_KEY", "sesame")
+
+    async def go() -> list[str | None]:
+        async with running() as service:
+            flags = f"--url {service.url} --stream-tokens 3 --max-duration 0.2 --linger 0 --port 0 --records {tmp_path / 'r'}"
+            assert await command.run(command.parser().parse_args(flags.split())) == 0
+        return service.keys
+
+    assert set(asyncio.run(go())) == {"Bearer sesame"}
+    assert "sesame" not in (tmp_path / "r").read_text()
 
 
 def test_the_command_says_why_it_could_not_begin(tmp_path: Path) -> None:
@@ -234,13 +248,13 @@ def test_the_command_says_why_it_could_not_begin(tmp_path: Path) -> None:
         async with running() as service:
             service.short = "busy"
             flags = f"--url {service.url} --warm-up 0.1 --port 0 --records {tmp_path / 'r'}"
-            return await loadgen.run(loadgen.parser().parse_args(flags.split()))
+            return await command.run(command.parser().parse_args(flags.split()))
 
-    assert "503" in str(asyncio.run(go()))
+    assert "429" in str(asyncio.run(go()))
 
 
 def test_the_records_of_another_load_are_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "r").write_text("precious\n")
-    args = loadgen.parser().parse_args(["--url", "http://127.0.0.1:1", "--records", str(tmp_path / "r")])
-    assert "not overwritten" in str(asyncio.run(loadgen.run(args)))
+    args = command.parser().parse_args(["--url", "http://127.0.0.1:1", "--records", str(tmp_path / "r")])
+    assert "not overwritten" in str(asyncio.run(command.run(args)))
     assert (tmp_path / "r").read_text() == "precious\n"

@@ -12,17 +12,26 @@ from typing import Any
 import pytest
 import yaml
 
+from blocks.target import Images
+from drills.definition import Load
+from serving.engines import profiles
+from serving.engines.neuron_settings import NeuronSettings
 from serving.settings import Settings
-from tasks import manifests
+from tasks import chat, manifests
+from tasks.images import NEURON_HEAD_BASE, recipes
 
 Object = dict[str, Any]
+IMAGES = Path(__file__).parents[2] / "serving" / "images"
 
 VALUES: dict[str, dict[str, Any]] = {
     "namespace": {"namespace": "mistral"},
     "redis": {"namespace": "mistral", "redis_auth_token": "t", "redis_ca_pem": "PEM"},
     "gcs-fault-tolerance": {"redis_url": "rediss://10.0.0.9:6379", "redis_ca_file": "/etc/leeward/redis/ca.crt"},
     "hf-token": {"namespace": "mistral", "hf_token": "t"},
-    "rayservice": {"service_name": "mistral", "namespace": "mistral", "image": "r/x@sha256:1", "workers": 2},
+    "rayservice": {"service_name": "mistral", "namespace": "mistral", "head_image": "r/x@sha256:0", "workers": 2},
+    "engine-cpu": {"worker_image": "r/x@sha256:1"},
+    "engine-neuron": {"worker_image": "r/x@sha256:1"},
+    "api-key": {"namespace": "mistral", "api_key": "k"},
     "disruption": {"namespace": "mistral", "workers_min_available": 1},
     "chat": {"namespace": "chat", "chat_image": "r/x@sha256:2", "service_url": "http://s:8000"},
     "load-job": {
@@ -34,7 +43,8 @@ VALUES: dict[str, dict[str, Any]] = {
     },
     "kuberay-operator": {"namespace": "kuberay-system", "operator_image": "quay.io/kuberay/operator:v1.6.0"},
 }
-FRAGMENTS = {"gcs-fault-tolerance"}
+FRAGMENTS = {"gcs-fault-tolerance", "engine-cpu", "engine-neuron"}
+ENGINES = ("cpu", "neuron")
 
 
 def documents(name: str) -> list[Object]:
@@ -45,8 +55,9 @@ def all_objects() -> Iterator[Object]:
     return itertools.chain.from_iterable(documents(name) for name in VALUES if name not in FRAGMENTS)
 
 
-def ray_service(*, fault_tolerant: bool = True) -> Object:
+def ray_service(engine: str = "cpu", *, fault_tolerant: bool = True) -> Object:
     (service,) = documents("rayservice")
+    service = manifests.merge(service, documents(f"engine-{engine}")[0])
     if fault_tolerant:
         service = manifests.merge(service, documents("gcs-fault-tolerance")[0])
     return service
@@ -70,17 +81,27 @@ def env(group: Object) -> dict[str, Any]:
     return {item["name"]: item.get("value", item.get("valueFrom")) for item in container["env"]}
 
 
-def deployment(service: Object) -> Object:
-    ((application,),) = (service["spec"]["serveConfigV2"]["applications"],)
-    ((one,),) = (application["deployments"],)
-    return one
+def deployments(service: Object) -> dict[str, Object]:
+    (application,) = service["spec"]["serveConfigV2"]["applications"]
+    return {one["name"]: one for one in application["deployments"]}
+
+
+def settings(service: Object) -> Settings:
+    """What a worker of the service is told; what Kubernetes fills in is left out."""
+    given = {key: value for key, value in env(workers(service)).items() if key.startswith("LEEWARD_") and isinstance(value, str)}
+    return Settings.from_env(given)
+
+
+def locked(name: str) -> set[str]:
+    """The pins of a list of requirements, `package==version`."""
+    return set(re.findall(r"^[\w.-]+==[^ ]+", (IMAGES / f"requirements-{name}.txt").read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def pods() -> Iterator[tuple[str, Object]]:
     """Every pod template of ours, by name."""
-    service = ray_service()
-    yield "head", head(service)["template"]
-    yield "worker", workers(service)["template"]
+    yield "head", head(ray_service())["template"]
+    for engine in ENGINES:
+        yield f"{engine} worker", workers(ray_service(engine))["template"]
     for thing in all_objects():
         if thing["kind"] in ("Deployment", "Job"):
             yield thing["metadata"]["name"], thing["spec"]["template"]
@@ -109,7 +130,7 @@ def test_every_object_is_marked_as_ours() -> None:
 def test_every_pod_passes_the_restricted_policy_and_has_no_token(name: str, template: Object) -> None:
     spec = template["spec"]
     assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-    for container in spec["containers"]:
+    for container in [*spec["containers"], *spec.get("initContainers", ())]:
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
@@ -118,7 +139,7 @@ def test_every_pod_passes_the_restricted_policy_and_has_no_token(name: str, temp
 
 @pytest.mark.parametrize(("name", "template"), list(pods()))
 def test_every_container_says_what_it_needs_and_none_is_throttled(name: str, template: Object) -> None:
-    for container in template["spec"]["containers"]:
+    for container in [*template["spec"]["containers"], *template["spec"].get("initContainers", ())]:
         assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
         assert "memory" in container["resources"]["limits"]
         assert "cpu" not in container["resources"]["limits"]
@@ -151,49 +172,114 @@ def test_a_worker_outlasts_the_head_and_its_restart() -> None:
     assert float(env(workers(service))[name]) > heads + restart_s
 
 
-def test_replicas_are_on_as_many_nodes_as_there_are_workers() -> None:
+def test_every_worker_has_a_replica_of_each_deployment_and_no_more() -> None:
     service = ray_service()
     group = workers(service)
-    assert group["replicas"] == group["minReplicas"] == group["maxReplicas"] == deployment(service)["num_replicas"] == 2
-    assert deployment(service)["max_replicas_per_node"] == 1
+    assert group["replicas"] == group["minReplicas"] == group["maxReplicas"] == 2
+    for one in deployments(service).values():
+        assert (one["num_replicas"], one["max_replicas_per_node"]) == (2, 1)
+    assert sum(one["ray_actor_options"]["num_cpus"] for one in deployments(service).values()) <= int(group["rayStartParams"]["num-cpus"])
     (rule,) = pod(group)["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert rule["topologyKey"] == "kubernetes.io/hostname"
     assert rule["labelSelector"]["matchLabels"].items() <= group["template"]["metadata"]["labels"].items()
 
 
-def test_a_replica_fills_the_chip_of_its_worker() -> None:
-    service = ray_service()
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_fills_the_chip_of_its_worker_and_an_api_takes_none_of_it(engine: str) -> None:
+    service = ray_service(engine)
     group = workers(service)
     (container,) = pod(group)["containers"]
     asked = container["resources"]
     assert asked["requests"]["aws.amazon.com/neuron"] == asked["limits"]["aws.amazon.com/neuron"] == 1
     cores = json.loads(json.loads(group["rayStartParams"]["resources"]))["neuron_cores"]
-    assert deployment(service)["ray_actor_options"]["resources"] == {"neuron_cores": cores} == {"neuron_cores": 2}
+    assert deployments(service)["engine"]["ray_actor_options"]["resources"] == {"neuron_cores": cores} == {"neuron_cores": 2}
+    assert "resources" not in deployments(service)["api"]["ray_actor_options"]
     assert {"key": "aws.amazon.com/neuron", "operator": "Exists", "effect": "NoSchedule"} in pod(group)["tolerations"]
     assert pod(group)["nodeSelector"] == {"leeward.dev/pool": "inf2"}
 
 
-def test_the_load_of_a_drill_fits_what_one_surviving_replica_takes() -> None:
-    streams, short_per_s, patience_s = 8, 10, 1.0
-    assert deployment(ray_service())["max_ongoing_requests"] >= streams * 2 + short_per_s * patience_s
-    assert deployment(ray_service())["max_queued_requests"] > 0
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_is_given_what_its_profile_begins_with(engine: str) -> None:
+    profile, service = profiles.named(engine), ray_service(engine)
+    told = settings(service)
+    assert (told.engine, told.slots, told.positions) == (profile.name, profile.slots, profile.positions)
+    (container,) = pod(workers(service))["containers"]
+    assert profile.kubernetes_resources.items() <= container["resources"]["limits"].items()
+    assert profile.ray_resources.items() <= deployments(service)["engine"]["ray_actor_options"]["resources"].items()
 
 
-def test_the_longest_stream_fits_every_step_of_a_shutdown() -> None:
-    service = ray_service()
-    given = {key: str(value) for key, value in env(workers(service)).items() if key.startswith("LEEWARD_")}
-    longest = Settings.from_env(given).longest_stream_s
-    graceful = deployment(service)["graceful_shutdown_timeout_s"]
+def test_the_neuron_engine_keeps_what_it_compiled_where_it_may_write() -> None:
+    told = env(workers(ray_service("neuron")))
+    (container,) = pod(workers(ray_service("neuron")))["containers"]
+    writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
+    assert NeuronSettings.from_env({k: v for k, v in told.items() if isinstance(v, str)}).artifacts in writable
+
+
+def test_nothing_but_the_head_can_run_on_the_head() -> None:
+    assert all(one["ray_actor_options"]["num_cpus"] > 0 for one in deployments(ray_service()).values())
+
+
+def test_the_load_of_a_drill_fits_the_slots_of_one_surviving_engine() -> None:
+    load, service = Load(), ray_service()
+    told, pace = settings(service), float(env(workers(service))["LEEWARD_STEPS_PER_S"])
+    assert load.streams + 1 + load.short_per_s * load.short_tokens / pace <= told.slots
+    assert max(load.stream_tokens, load.short_tokens) <= told.max_tokens
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_it_is_the_engine_that_refuses_what_is_too_much(engine: str) -> None:
+    service = ray_service(engine)
+    told, inside = settings(service), deployments(service)
+    most = told.slots + told.max_queue
+    assert inside["engine"]["max_ongoing_requests"] > most
+    assert inside["api"]["max_ongoing_requests"] > most * inside["engine"]["num_replicas"]
+    assert all(one["max_queued_requests"] > 0 for one in inside.values())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_longest_answer_fits_every_step_of_a_shutdown(engine: str) -> None:
+    service = ray_service(engine)
+    graces = {one["graceful_shutdown_timeout_s"] for one in deployments(service).values()}
     drain = float(env(workers(service))["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
-    assert longest < graceful < drain < pod(workers(service))["terminationGracePeriodSeconds"]
+    assert settings(service).deadline_s < min(graces) <= max(graces) < drain < pod(workers(service))["terminationGracePeriodSeconds"]
+
+
+def test_the_longest_answer_at_a_7bs_pace_is_whole_before_its_deadline() -> None:
+    told = settings(ray_service())
+    assert told.max_tokens / told.steps_per_s < told.deadline_s
+
+
+def test_an_engine_on_the_cpu_has_as_many_threads_as_its_container_asks_for_cores() -> None:
+    told = env(workers(ray_service()))["LEEWARD_THREADS"]
+    assert told == {"resourceFieldRef": {"containerName": "ray-worker", "resource": "requests.cpu"}}
+
+
+def test_a_checkpoint_from_the_hub_is_where_the_neuron_engine_looks_for_it() -> None:
+    spec = pod(workers(ray_service("neuron")))
+    (fetch,), (container,) = spec["initContainers"], spec["containers"]
+    folder = str(settings(ray_service("neuron")).model)
+    assert fetch["command"][fetch["command"].index("--local-dir") + 1] == folder
+    for one in (fetch, container):
+        assert folder in {mount["mountPath"] for mount in one["volumeMounts"]}
+    assert "HF_TOKEN" not in env(workers(ray_service("neuron")))
+
+
+@pytest.mark.parametrize("name", ["worker", "load", "chat"])
+def test_whoever_asks_or_answers_knows_the_key_if_there_is_one(name: str) -> None:
+    (secret,) = documents("api-key")
+    templates = {"worker": workers(ray_service())["template"], "load": documents("load-job")[0]["spec"]["template"]}
+    template = templates.get(name) or documents("chat")[0]["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    (reference,) = (item["valueFrom"]["secretKeyRef"] for item in container["env"] if item["name"] == "LEEWARD_API_KEY")
+    assert reference == {"name": secret["metadata"]["name"], "key": next(iter(secret["stringData"])), "optional": True}
 
 
 def test_workers_weigh_more_than_a_starting_head_and_no_less_than_the_witness() -> None:
     service = ray_service()
     shares = {name: _cores(t["spec"]["containers"][0]["resources"]["requests"]["cpu"]) for name, t in pods()}
-    assert shares["worker"] >= 4 * shares["head"]
+    assert shares["cpu worker"] >= 4 * shares["head"]
     assert shares["load-1"] > shares["head"]
-    assert shares["worker"] <= int(workers(service)["rayStartParams"]["num-cpus"])
+    assert shares["cpu worker"] <= int(workers(service)["rayStartParams"]["num-cpus"])
 
 
 def test_workers_are_ready_by_their_proxy_and_alive_by_their_raylet() -> None:
@@ -226,14 +312,36 @@ def test_nothing_is_set_that_kuberay_refuses_or_ignores() -> None:
     assert not {"RAY_REDIS_ADDRESS", "REDIS_PASSWORD"} & env(head(service)).keys()
 
 
-def test_ray_is_of_one_version_in_the_cluster_and_in_the_image() -> None:
-    service = ray_service()
-    version = service["spec"]["rayClusterConfig"]["rayVersion"]
-    images = {pod(group)["containers"][0]["image"] for group in (head(service), workers(service))}
-    assert len(images) == 1
-    for name in ("requirements.txt", "requirements-chat.txt"):
-        lines = (Path(__file__).parents[2] / "serving/images" / name).read_text(encoding="utf-8").splitlines()
-        assert f"ray=={version} \\" in lines
+def test_ray_is_of_one_version_in_the_cluster_and_in_every_image_of_it() -> None:
+    version = ray_service()["spec"]["rayClusterConfig"]["rayVersion"]
+    for name in ("head", "cpu", "bench", "head-py310", "neuron"):
+        assert f"ray=={version}" in locked(name)
+
+
+def test_head_and_workers_have_the_same_python_to_its_last_digit() -> None:
+    neuron = (IMAGES / "neuron.Containerfile").read_text(encoding="utf-8")
+    (head_python,) = re.findall(r"^docker\.io/library/python:(\d+)\.(\d+)\.\d+-", NEURON_HEAD_BASE)
+    assert f"-py{''.join(head_python)}-" in neuron
+    assert "".join(head_python) == "310", "requirements-head-py310.txt is what is installed on it"
+    recipe = recipes("cpu", Images(base="b"))
+    assert recipe["head"].base == recipe["worker"].base
+
+
+def test_what_head_and_workers_exchange_is_of_the_same_versions() -> None:
+    for one, other in (("head", "cpu"), ("cpu", "bench"), ("head-py310", "neuron")):
+        assert locked(one) <= locked(other)
+
+
+def test_the_head_carries_no_model_and_the_chat_no_ray() -> None:
+    assert not {"torch", "transformers", "mistral-common"} & {pin.split("==")[0] for pin in locked("head")}
+    assert not {"torch", "ray", "transformers"} & {pin.split("==")[0] for pin in locked("chat")}
+
+
+def test_every_package_of_the_code_is_in_every_image_that_runs_it() -> None:
+    packages = {path.parent.name for path in IMAGES.parent.glob("*/__init__.py")} - {"chat"}
+    for name in ("Containerfile", "neuron.Containerfile"):
+        text = (IMAGES / name).read_text(encoding="utf-8")
+        assert packages <= set(re.findall(r"^COPY (\w+) /opt/leeward/serving/\1$", text, re.MULTILINE))
 
 
 def test_usage_statistics_are_off() -> None:
@@ -271,7 +379,7 @@ def test_the_serve_application_is_the_one_in_the_image() -> None:
     source = (Path(__file__).parents[2] / "serving/app.py").read_text(encoding="utf-8")
     assert application["import_path"] == "serving.app:app"
     assert "\napp = " in source
-    assert f'name="{deployment(ray_service())["name"]}"' in source
+    assert deployments(ray_service()).keys() == set(re.findall(r'name="(\w+)"', source))
 
 
 def test_the_load_runs_once_away_from_the_head_and_ends_by_itself() -> None:
@@ -289,20 +397,20 @@ def test_the_load_runs_once_away_from_the_head_and_ends_by_itself() -> None:
 
 
 def test_the_load_is_called_with_flags_that_it_has() -> None:
-    from serving import loadgen
+    from serving.load import __main__ as command
 
     (job,) = documents("load-job")
     (container,) = job["spec"]["template"]["spec"]["containers"]
     interpreter, dash_m, module, *flags = container["command"]
-    assert (interpreter, dash_m, module) == ("python3", "-m", "serving.loadgen")
-    assert str(loadgen.parser().parse_args([*flags, *container["args"]]).records) == "/records/records.jsonl"
+    assert (interpreter, dash_m, module) == ("python3", "-m", "serving.load")
+    assert str(command.parser().parse_args([*flags, *container["args"]]).records) == "/records/records.jsonl"
 
 
 def test_the_chat_answers_on_7860() -> None:
-    from serving import chat
+    from serving import chat as page
 
     _, service = documents("chat")
-    assert [port["port"] for port in service["spec"]["ports"]] == [chat.PORT] == [7860]
+    assert [port["port"] for port in service["spec"]["ports"]] == [chat.PORT] == [page.PORT] == [7860]
 
 
 def test_kuberay_is_pinned_with_its_checksum() -> None:

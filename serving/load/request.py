@@ -1,4 +1,8 @@
-"""One request of the load, from sending to how it ended."""
+"""One request of the load, from sending to how it ended, over OpenAI's API.
+
+A short request is a completion that comes whole, a stream a chat completion that comes token by token, so that both ways in
+are under load. Greedy, and with the ids of the tokens beside their text: text can be right by accident.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,11 @@ from typing import Any
 
 import aiohttp
 
-from serving.clock import Clock
+from serving.load.clock import Clock
 from serving.records import Kind, Outcome
 from serving.sse import Decoder
 
-PATHS: dict[Kind, str] = {"short": "/infer", "stream": "/infer/stream"}
+PATHS: dict[Kind, str] = {"short": "/v1/completions", "stream": "/v1/chat/completions"}
 
 
 @dataclass(frozen=True)
@@ -25,16 +29,20 @@ class Question:
     """The service, without a path."""
     sentence: str
     tokens: int
+    model: str = "mistral"
 
     @property
     def target(self) -> str:
-        """The URL without its parameters."""
+        """Where it is sent to."""
         return self.url + PATHS[self.kind]
 
     @property
-    def parameters(self) -> dict[str, str]:
-        """The query."""
-        return {"sentence": self.sentence, "max_tokens": str(self.tokens)}
+    def body(self) -> dict[str, Any]:
+        """What is sent."""
+        common = {"model": self.model, "max_tokens": self.tokens, "temperature": 0, "return_token_ids": True}
+        if self.kind == "short":
+            return {**common, "prompt": self.sentence}
+        return {**common, "messages": [{"role": "user", "content": self.sentence}], "stream": True}
 
 
 @dataclass
@@ -51,6 +59,11 @@ class Reply:
     detail: str = ""
     end: float = 0.0
 
+    def take(self, tokens: list[int], now: float) -> None:
+        """These tokens came now; those that came in one piece have one time."""
+        self.tokens += tokens
+        self.token_times += [now] * len(tokens)
+
     def outcome(self, expected: tuple[int, ...] | None) -> Outcome:
         """How the request ended, against the answer of a healthy server (None: any answer is right)."""
         if self.whole:
@@ -64,7 +77,7 @@ async def ask(session: aiohttp.ClientSession, question: Question, clock: Clock) 
     """Send the question and read the answer until it ends in whatever way; never raises for what the service does."""
     reply = Reply()
     try:
-        async with session.get(question.target, params=question.parameters) as response:
+        async with session.post(question.target, json=question.body) as response:
             reply.status = response.status
             if response.status != 200:
                 reply.detail = f"HTTP {response.status}: {(await response.text())[:200]}"
@@ -82,17 +95,16 @@ async def ask(session: aiohttp.ClientSession, question: Question, clock: Clock) 
 
 
 def _read_answer(reply: Reply, body: bytes, clock: Clock) -> None:
-    """Take a short answer: it comes in one piece, so all its tokens have one time."""
+    """Take an answer that comes whole."""
     reply.whole = True
-    try:
-        reply.tokens = [int(token) for token in json.loads(body)["tokens"]]
-    except (ValueError, KeyError, TypeError):
+    found = _tokens(_json(body))
+    if not found:
         reply.detail = f"not an answer: {body[:200]!r}"
-    reply.token_times = [clock.now()] * len(reply.tokens)
+    reply.take(found, clock.now())
 
 
 async def _read_stream(reply: Reply, response: aiohttp.ClientResponse, clock: Clock) -> None:
-    """Take a stream event by event, until [DONE], an error event, or its end without either."""
+    """Take a stream event by event, until [DONE], an error, or its end without either."""
     decoder = Decoder()
     async for line in response.content:
         event = decoder.feed(line)
@@ -101,21 +113,24 @@ async def _read_stream(reply: Reply, response: aiohttp.ClientResponse, clock: Cl
         if event.last:
             reply.whole = True
             return
-        if event.name == "error":
-            reply.detail = f"error event: {event.data[:200]}"
+        data = _json(event.data)
+        if "error" in data:
+            reply.detail = f"error in the stream: {event.data[:200]}"
             return
-        _take_token(reply, _json(event.data), clock)
+        reply.take(_tokens(data), clock.now())
     reply.detail = "the stream ended without [DONE]"
 
 
-def _take_token(reply: Reply, data: dict[str, Any], clock: Clock) -> None:
-    if isinstance(data.get("token"), int):
-        reply.tokens.append(data["token"])
-        reply.token_times.append(clock.now())
+def _tokens(data: dict[str, Any]) -> list[int]:
+    """The token ids of the one choice; none where there are none, and the answer will be wrong for lack of them."""
+    try:
+        return [int(token) for token in data["choices"][0].get("token_ids") or ()]
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return []
 
 
-def _json(text: str) -> dict[str, Any]:
-    """The object in an event; what is not one carries no token, and the answer will be wrong for lack of it."""
+def _json(text: str | bytes) -> dict[str, Any]:
+    """The object in a body or an event; empty for what is not one."""
     try:
         value = json.loads(text)
     except ValueError:

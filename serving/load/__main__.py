@@ -1,32 +1,36 @@
-"""The open-loop load generator: a Job in the cluster that asks at a constant rate and writes down every request.
+"""The command of the load generator.
 
-    python -m serving.loadgen --url http://SERVICE:8000 [--short-per-s 10] [--streams 8] …
+    python -m serving.load --url http://SERVICE:8000 [--short-per-s 10] [--streams 8] …
 
 First it asks until it has the right answers (state "warming"), then sends (running) until it is told to stop or its time
 is over, lets live requests end (draining), and stays for a while so that the records can be read (done). It exits with 1
-when the service gave no right answer in time; the reason is on stderr.
+when the service gave no right answer in time; the reason is on stderr. A service that asks for a key gets the one in
+LEEWARD_API_KEY; it stands on no command line.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
 
-from serving import load_http
-from serving.clock import Clock
-from serving.load import Load, Plan
-from serving.warmup import WarmUpFailed
+from serving.load import routes
+from serving.load.clock import Clock
+from serving.load.run import Load, Plan
+from serving.load.warmup import WarmUpFailed
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line; every default is that of the drill."""
-    p = argparse.ArgumentParser(prog="serving.loadgen", description=(__doc__ or "").split("\n")[0])
+    p = argparse.ArgumentParser(prog="serving.load", description=(__doc__ or "").split("\n")[0])
     p.add_argument("--url", required=True, help="the service, e.g. http://mistral-serve-svc.mistral.svc:8000")
+    p.add_argument("--model", default=Plan.model, help="what the service calls its model")
     p.add_argument("--sentence", default=Plan.sentence, help="what every request asks")
     p.add_argument("--short-per-s", type=float, default=Plan.short_per_s, help="short requests a second; 0: none")
     p.add_argument("--short-tokens", type=int, default=Plan.short_tokens)
@@ -49,6 +53,7 @@ def plan(args: argparse.Namespace) -> Plan:
     """
     return Plan(
         url=args.url.rstrip("/"),
+        model=args.model,
         sentence=args.sentence,
         short_per_s=args.short_per_s,
         short_tokens=args.short_tokens,
@@ -58,6 +63,12 @@ def plan(args: argparse.Namespace) -> Plan:
     )
 
 
+def credentials(env: Mapping[str, str]) -> dict[str, str]:
+    """The headers by which the service knows who asks; none without a key."""
+    key = env.get("LEEWARD_API_KEY")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 async def run(args: argparse.Namespace) -> int | str:
     """The whole life of the load; returns 0, or why it failed."""
     if args.records.exists():
@@ -65,9 +76,9 @@ async def run(args: argparse.Namespace) -> int | str:
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=args.patience, sock_read=args.patience)
     # A connection for each request: one that is kept would stay with the worker it first met.
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
-    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector, headers=credentials(os.environ)) as session:
         load = Load(plan(args), session, Clock(), args.records)
-        async with load_http.serve(load, args.port) as port:
+        async with routes.serve(load, args.port) as port:
             print(f"load: {args.url}, records on port {port}", flush=True)
             try:
                 await load.run(warm_up_s=args.warm_up, max_duration_s=args.max_duration)

@@ -17,7 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
-from serving.load import Load
+from serving.load.run import Load
 
 PIECE = 4 * 2**20
 """Bytes of records in one answer at most."""

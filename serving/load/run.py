@@ -16,10 +16,10 @@ from typing import Literal
 
 import aiohttp
 
-from serving.clock import Clock
-from serving.load_request import Question, ask
+from serving.load.clock import Clock
+from serving.load.request import Question, ask
+from serving.load.warmup import Learned, learn
 from serving.records import Kind, Record
-from serving.warmup import Learned, learn
 
 State = Literal["warming", "running", "draining", "done"]
 
@@ -29,6 +29,7 @@ class Plan:
     """What to send."""
 
     url: str
+    model: str = "mistral"
     sentence: str = "What keeps a service alive when its head is gone?"
     short_per_s: float = 10.0
     short_tokens: int = 4
@@ -45,8 +46,8 @@ class Plan:
 
     def questions(self) -> list[Question]:
         """What is asked, one question of each kind that has a rate."""
-        short = Question("short", self.url, self.sentence, self.short_tokens)
-        stream = Question("stream", self.url, self.sentence, self.stream_tokens)
+        short = Question("short", self.url, self.sentence, self.short_tokens, self.model)
+        stream = Question("stream", self.url, self.sentence, self.stream_tokens, self.model)
         return [short] * (self.short_per_s > 0) + [stream] * (self.streams > 0)
 
     def per_s(self, kind: Kind, stream_s: float) -> float:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from serving.clock import Clock
-from serving.load_request import Question, Reply, ask
+from serving.load.clock import Clock
+from serving.load.request import Question, Reply, ask
 from serving.records import Kind
 
 ASKED = 4

@@ -1,0 +1,74 @@
+"""The text engine as the API sees it: on other processes, behind a Serve handle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
+from ray.serve.handle import DeploymentHandle
+
+from serving.engines.contract import EngineError, GenerationFailed, Limits, NotReady, Piece, QueueFull, Request
+
+LOST = (ActorDiedError, ActorUnavailableError, RayActorError)
+"""The engine's process is gone, or cannot be reached."""
+TRIES = 3
+"""Engines that are asked before the first token. As long as none was given, the answer of another is as good."""
+READY_WITHIN_S = 5.0
+
+
+class RemoteEngine:
+    """A TextEngine over the engine deployment's handle."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+        self._streams = handle.options(stream=True)
+
+    async def ready(self) -> Limits:
+        """What the engines can take.
+
+        Raises:
+            NotReady: none answers now.
+        """
+        try:
+            limits: Limits = await asyncio.wait_for(self._handle.ready.remote(), READY_WITHIN_S)
+        except Exception as error:
+            raise _told(error, 0) from error
+        return limits
+
+    async def generate(self, request: Request) -> AsyncIterator[Piece]:
+        """The answer as it grows; closing the iterator cancels it over there.
+
+        Raises:
+            EngineError: as the engine says, or GenerationFailed when it was lost on the way.
+        """
+        for left in reversed(range(TRIES)):
+            given, response = 0, self._streams.generate.remote(request)
+            try:
+                async for piece in response:
+                    given += len(piece.tokens)
+                    yield piece
+                return
+            except LOST as error:
+                if given or not left:
+                    raise _told(error, given) from error
+            except Exception as error:
+                raise _told(error, given) from error
+            finally:
+                # Does nothing to one that has ended. Serve does not notice by itself that nobody reads any more.
+                response.cancel()
+
+
+def _told(error: Exception, given: int) -> EngineError:
+    """The error in the words of the contract."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, EngineError):
+        return type(cause)(*cause.args)
+    if isinstance(cause, BackPressureError):
+        return QueueFull("every engine is busy and as many requests wait as may wait")
+    if isinstance(cause, LOST):
+        return GenerationFailed(f"the engine was lost after {given} tokens")
+    if isinstance(cause, (asyncio.TimeoutError, DeploymentUnavailableError, RequestCancelledError)):
+        return NotReady("no engine answers; it may be starting")
+    return GenerationFailed(f"{type(cause).__name__} after {given} tokens")

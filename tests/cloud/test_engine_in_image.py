@@ -1,0 +1,56 @@
+"""The tests of what computes, where it computes: inside the image, which has torch. And that image's containers never stay."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from scripts.places import PYTHON, ROOT
+from scripts.processes import Process
+
+WITHIN_S = 3600
+INSIDE = [str(PYTHON), "-m", "scripts.inside_image", "--"]
+
+
+@pytest.mark.timeout(WITHIN_S)
+def test_every_test_of_the_engines_passes_inside_the_image() -> None:
+    command = [*INSIDE, "python3", "-m", "pytest", "-rA", "--color=no", "tests/engine"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S, check=False)
+    print(done.stdout)  # the names of the tests inside, with -rP and when one fails
+    assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-5000:]
+    assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_what_runs_inside_ends_with_who_started_it_and_its_container_goes(number: signal.Signals) -> None:
+    command = [*INSIDE, "sh", "-c", "echo it runs; exec sleep 3600"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_interruptible) as popen:
+        assert popen.stdout
+        assert any(line == "it runs\n" for line in popen.stdout)
+        mine = [child for child in map(Process.of, _group(popen.pid)) if child]
+        assert f"leeward-bench-{popen.pid}" in _containers()
+        # Ctrl-C reaches all of a terminal's group, a kill one process.
+        os.killpg(popen.pid, number) if number == signal.SIGINT else popen.send_signal(number)
+        popen.wait(120)
+    assert all(child.gone_within(60) for child in mine)
+    deadline = time.monotonic() + 120
+    while f"leeward-bench-{popen.pid}" in _containers():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def _interruptible() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _group(leader: int) -> list[int]:
+    found = subprocess.run(["ps", "-o", "pid=", "-g", str(leader)], capture_output=True, text=True, timeout=30, check=True)
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def _containers() -> str:
+    return subprocess.run(["buildah", "containers"], capture_output=True, text=True, timeout=60, check=True).stdout
