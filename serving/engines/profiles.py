@@ -37,6 +37,8 @@ class Profile:
     """Sequences at once, to begin with."""
     positions: int
     """Tokens of each, prompt and answer, to begin with."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables that the process gets before the factory is imported, unless it has them."""
     ray_resources: Mapping[str, int] = field(default_factory=dict)
     """Of an engine's replica, beside CPUs. Ray hides all other devices from its process."""
     kubernetes_resources: Mapping[str, int] = field(default_factory=dict)
@@ -52,6 +54,8 @@ class Profile:
         """
         from serving.engines.paced import PacedEngine
 
+        for name, value in self.environment.items():
+            os.environ.setdefault(name, value)
         module, function = self.factory.split(":")
         engine: StepEngine = getattr(import_module(module), function)(settings)
         return PacedEngine(engine, settings.steps_per_s) if settings.steps_per_s else engine
@@ -82,6 +86,9 @@ _PROFILES = (
         packages=("torch", "safetensors"),
         slots=16,
         positions=2048,
+        # Threads that wait for each other spin by default. Where others want the cores too, they take each other's time to
+        # compute: on two busy cores a step took seven times as long.
+        environment={"OMP_WAIT_POLICY": "passive"},
     ),
     # Those of AWS's inference image of Neuron SDK 2.25, the last that has them, and boto3 for the compiled artifacts.
     Profile(

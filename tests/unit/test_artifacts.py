@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from serving.engines.artifacts import MANIFEST, Damaged, S3Store, Store, key_of, store_at
+
+if TYPE_CHECKING:
+    from embedded_aws import EmbeddedAws
 
 _numbers = itertools.count()
 KEY = key_of({"slots": 8})
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """An S3 on a port of its own."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def s3(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+def s3(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A client, and an environment in which boto3 finds the same endpoint."""
-    settings = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "s", "AWS_DEFAULT_REGION": "us-east-1"}
+    settings = {
+        "AWS_ENDPOINT_URL": aws.endpoint.url,
+        "AWS_ACCESS_KEY_ID": aws.first.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": aws.first.secret_access_key,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     return boto3.client("s3")

@@ -1,0 +1,72 @@
+"""The engine without anything around it: scheduler and step engine in a loop, no HTTP, no Ray, no event loop.
+
+    python3 -m benchmarks.bare_engine        settings from the environment, as in a replica
+
+Reads a line of JSON for each measurement, {clients, answer_tokens, prompts: [[id, …], …]}, and answers with one:
+{tokens_per_s, in_engine}, the latter the share of the time in which the step engine computed. What is left of it is what
+scheduling and sampling cost.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from benchmarks.timed import Timed
+from serving.engines import profiles
+from serving.engines.batching import warm_up
+from serving.engines.contract import EngineError, Request, Sampling
+from serving.engines.scheduler import Scheduler
+from serving.settings import Settings
+
+WITHIN_S = 3600.0
+"""For one answer: never too little."""
+
+
+def requests(prompts: Sequence[Sequence[int]], answer_tokens: int) -> Iterator[Request]:
+    """One greedy request a prompt."""
+    for number, prompt in enumerate(prompts):
+        yield Request(str(number), tuple(prompt), answer_tokens, Sampling(temperature=0), WITHIN_S)
+
+
+def answer_all(scheduler: Scheduler, waiting: Iterator[Request], clients: int) -> int:
+    """All are answered, `clients` of them at a time; returns how many tokens that took.
+
+    Raises:
+        EngineError: one of them was not answered.
+    """
+    given = 0
+    for request in islice(waiting, clients):
+        scheduler.submit(request)
+    while scheduler.busy:
+        for event in scheduler.step():
+            if isinstance(event.what, EngineError):
+                raise event.what
+            given += len(event.what.tokens)
+            if event.what.finish and (request := next(waiting, None)):
+                scheduler.submit(request)
+    return given
+
+
+def main() -> None:
+    """Measures as often as it is told to, until its input ends."""
+    settings = Settings.from_env()
+    engine = Timed(profiles.named(settings.engine).make(settings))
+    warm_up(engine)
+    print(json.dumps({"slots": engine.limits.slots}), flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        engine.steps.clear()
+        scheduler = Scheduler(engine, ends=(), max_queue=settings.max_queue, now=time.monotonic)
+        start = time.monotonic()
+        given = answer_all(scheduler, requests(asked["prompts"], asked["answer_tokens"]), asked["clients"])
+        took = time.monotonic() - start
+        in_engine = sum(step.seconds for step in engine.steps) / took
+        print(json.dumps({"tokens_per_s": given / took, "in_engine": in_engine}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""A process and all that it started: held still, let go on, ended, and the processor time that each of them took."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+_PR_SET_CHILD_SUBREAPER = 36
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+ENDED_WITHIN_S = 30.0
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Family:
+    """A program under way, with its descendants."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], log: BinaryIO, *, spoken_to: bool = False) -> None:
+        """Starts it; its output goes to `log`. `spoken_to`: its standard input and output are pipes instead."""
+        pipe = subprocess.PIPE if spoken_to else None
+        self.first = subprocess.Popen(
+            argv,
+            env={**os.environ, **env},
+            stdin=pipe or subprocess.DEVNULL,
+            stdout=pipe or log,
+            stderr=log,
+            start_new_session=True,
+            # Whoever loses its parent becomes a child of the first: daemons (Ray has several) stay in the family.
+            preexec_fn=_adopt,
+        )
+
+    def pids(self) -> list[int]:
+        """The living ones, parents before their children."""
+        return list(_descendants(self.first.pid, _children()))
+
+    def hold(self) -> None:
+        """None of them computes until `go_on`."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """They compute again."""
+        self._signal(signal.SIGCONT)
+
+    def cpu_s(self) -> dict[str, float]:
+        """Processor seconds that each has taken so far, by what it calls itself; those of one name are added up."""
+        spent: dict[str, float] = {}
+        for pid in self.pids():
+            with suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                name = _name(pid)
+                spent[name] = spent.get(name, 0.0) + (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+        return spent
+
+    def end(self) -> None:
+        """None of them is left.
+
+        Raises:
+            TimeoutError: one is, after `ENDED_WITHIN_S` of being killed.
+        """
+        deadline = time.monotonic() + ENDED_WITHIN_S
+        # Children of a killed one come to the first, which therefore goes last.
+        while (left := self.pids()[1:]) and time.monotonic() < deadline:
+            _kill(left, signal.SIGKILL)
+            time.sleep(0.05)
+        self.first.kill()
+        self.first.wait(ENDED_WITHIN_S)
+        if left:
+            raise TimeoutError(f"processes {left} do not end")
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Twice: one that was born in between is found the second time.
+        for _ in range(2):
+            _kill(self.pids(), number)
+
+
+def _adopt() -> None:
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _kill(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _children() -> dict[int, list[int]]:
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError):
+                state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+                if state not in "ZX":
+                    children.setdefault(int(parent), []).append(int(folder.name))
+    return children
+
+
+def _descendants(pid: int, children: Mapping[int, list[int]]) -> Iterator[int]:
+    yield pid
+    for child in children.get(pid, []):
+        yield from _descendants(child, children)
+
+
+def _name(pid: int) -> str:
+    """`ray::ServeReplica:default:engine` of such a process; of others the program, or the module that Python runs."""
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ").split()
+    if not words:
+        return "?"
+    if words[0].startswith("ray::"):
+        return words[0]
+    if "-m" in words[:-1]:
+        return words[words.index("-m") + 1]
+    script = next((word for word in words[1:] if word.endswith(".py")), words[0])
+    return Path(script).name

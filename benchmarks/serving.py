@@ -1,0 +1,144 @@
+"""Tokens a second of the service, as ratios measured in one run: `python benchmarks/serving.py --help`.
+
+Sets up what it needs as ./test does, then has benchmarks.contest measure inside the `bench` image. Standard library only,
+because it runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:1] = [str(ROOT)]
+
+from benchmarks.figures import Cell, Row, Spent, spent_table, table  # noqa: E402  # found by the line above
+from benchmarks.picture import draw  # noqa: E402
+from scripts import setup, stack  # noqa: E402
+from scripts.interrupts import Interrupted, Interrupts  # noqa: E402
+from scripts.places import PYTHON  # noqa: E402
+from scripts.processes import Busy, only_one  # noqa: E402
+from scripts.say import Say  # noqa: E402
+from scripts.steps import StepFailed  # noqa: E402
+from scripts.tools import ToolMissing  # noqa: E402
+
+PROMPTS = {"short": 16, "long": 512}
+"""Tokens of the prompts, the beginning token included."""
+WITHIN_S = 6 * 3600.0
+STOPS_WITHIN_S = 40.0
+
+
+class ContestFailed(RuntimeError):
+    """Nothing was measured; why is on the terminal above."""
+
+
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="benchmarks/serving.py",
+        description="Measures the service against a server that answers one request at a time, against `transformers serve\n"
+        "--continuous-batching`, and against its own engine with nothing around it: same model, machine, prompts and answers.\n"
+        "Needs what ./test needs. About 40 minutes on two cores, with --quick about 10.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Progress goes to stderr, the tables to stdout.",
+    )
+    parser.add_argument("--clients", type=_clients, default=[1, 4, 16, 64], metavar="N,…", help="clients at a time (default: 1,4,16,64)")
+    parser.add_argument("--prompts", type=_prompts, default=list(PROMPTS), metavar="short,long", help="16 and 512 tokens (default: both)")
+    parser.add_argument("--quick", action="store_true", help="one round instead of three")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the medians: a list of rows, in tokens a second")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw them")
+    parser.add_argument("--gaps", action="store_true", help="measure the gaps between tokens while prompts are admitted instead")
+    return parser.parse_args(given)
+
+
+def _clients(text: str) -> list[int]:
+    numbers = [int(word) for word in text.split(",")]
+    if min(numbers) < 1:
+        raise argparse.ArgumentTypeError("at least one client")
+    return numbers
+
+
+def _prompts(text: str) -> list[str]:
+    words = text.split(",")
+    if unknown := set(words) - set(PROMPTS):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: not one of {', '.join(PROMPTS)}")
+    return words
+
+
+def inside(module: Sequence[str]) -> dict[str, Any]:
+    """Runs a module of benchmarks/ inside the image; returns the JSON object that it ends with.
+
+    Raises:
+        ContestFailed: it failed.
+    """
+    command = [str(PYTHON), "-m", "scripts.inside_image", "--", "python3", "-m", *module]
+    # A session of its own: Ctrl-C reaches us, and we end it.
+    popen = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        out, _ = popen.communicate(timeout=WITHIN_S)
+    except BaseException:
+        _stop(popen)
+        raise
+    if popen.returncode:
+        raise ContestFailed(f"{' '.join(module)} failed (exit code {popen.returncode}); see above")
+    found: dict[str, Any] = json.loads(out.decode().splitlines()[-1])
+    return found
+
+
+def _stop(popen: subprocess.Popen[bytes]) -> None:
+    """It is gone, and what it started."""
+    os.killpg(popen.pid, signal.SIGINT)
+    try:
+        popen.wait(STOPS_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        popen.kill()
+        popen.wait()
+
+
+def run(options: argparse.Namespace, out: TextIO) -> None:
+    """Measures, and tells."""
+    if options.gaps:
+        print(inside(["benchmarks.gaps"])["text"], file=out, flush=True)
+        return
+    numbers = ["--clients", ",".join(map(str, options.clients)), "--prompts", ",".join(str(PROMPTS[name]) for name in options.prompts)]
+    found = inside(["benchmarks.contest", *numbers, "--rounds", "1" if options.quick else "3"])
+    rows = [Row(**{**row, "cell": Cell(**row["cell"])}) for row in found["rows"]]
+    spent = [Spent(**{**one, "cell": Cell(**one["cell"])}) for one in found["spent"]]
+    print(table(rows), spent_table(spent), sep="\n\n", file=out, flush=True)
+    if options.json:
+        options.json.write_text(json.dumps([row.as_json() for row in rows], indent=1) + "\n")
+    if options.plot:
+        options.plot.write_text(draw(rows))
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    options, say = arguments(given), Say(sys.stderr)
+    out = os.fdopen(os.dup(1), "w")
+    # What set-up's programs say is progress too.
+    os.dup2(2, 1)
+    try:
+        with only_one(stack.LOCK), Interrupts(say, "stopping what was started") as interrupts:
+            try:
+                setup.check_machine()
+                stack.clear(say)
+                setup.prepare(say, setup.TEST_GROUPS, bench=True)
+                run(options, out)
+            except Interrupted as interrupted:
+                say("stop", f"{interrupted}: {interrupts.now}")
+                return 130
+    except (Busy, StepFailed, ToolMissing, stack.NotOurs, stack.StillUp, ContestFailed) as problem:
+        say("error", str(problem))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

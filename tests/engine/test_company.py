@@ -1,0 +1,112 @@
+"""What the cpu engine computes for a sequence is the same to the bit, whatever is computed beside it and in whichever slot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import VOCABULARY, prompt, reference, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.engines.cpu import CpuEngine
+from serving.engines.cpu_weights import Matrix
+
+SLOTS = 16
+OURS = prompt(40, seed=1)
+"""The sequence that is watched: some of it as prompt, the rest fed token by token."""
+
+
+def alone(engine: CpuEngine, start: int) -> list[bytes]:
+    """The bits of all logits of our sequence when nothing else lives."""
+    seen = [engine.prefill(0, OURS[:start]).tobytes()]
+    return [*seen, *(engine.decode([0], [OURS[p]], [p])[0].tobytes() for p in range(start, len(OURS)))]
+
+
+class Neighbours:
+    """Other sequences, which come, grow and go as the generator says."""
+
+    def __init__(self, engine: CpuEngine, random: np.random.Generator, slots: list[int]) -> None:
+        self._engine, self._random, self._slots = engine, random, slots
+        self.lengths: dict[int, int] = {}
+
+    def change(self) -> None:
+        """Some end, some begin."""
+        for slot in self._slots:
+            if self._random.random() < 0.3:
+                self.lengths.pop(slot, None)
+            if slot not in self.lengths and self._random.random() < 0.4:
+                self.lengths[slot] = int(self._random.integers(1, 100))
+                self._engine.prefill(slot, prompt(self.lengths[slot], seed=slot))
+
+    def step(self) -> list[tuple[int, int, int]]:
+        """(slot, token, position) of each."""
+        taken = [(slot, int(self._random.integers(VOCABULARY)), length) for slot, length in self.lengths.items()]
+        self.lengths = {slot: length + 1 for slot, length in self.lengths.items() if length < 126}
+        return taken
+
+
+def in_company(engine: CpuEngine, start: int, slot: int, random: np.random.Generator) -> list[bytes]:
+    """The same among others, in that slot, in any order."""
+    neighbours = Neighbours(engine, random, [s for s in range(SLOTS) if s != slot])
+    neighbours.change()
+    seen = [engine.prefill(slot, OURS[:start]).tobytes()]
+    for position in range(start, len(OURS)):
+        neighbours.change()
+        rows = [*neighbours.step(), (slot, OURS[position], position)]
+        random.shuffle(rows)
+        logits = engine.decode(*zip(*rows, strict=True))
+        seen.append(logits[[row[0] for row in rows].index(slot)].tobytes())
+    return seen
+
+
+@pytest.fixture(
+    scope="module", params=[{}, {"num_key_value_heads": 6}, {"hidden_size": 64, "num_attention_heads": 4, "head_dim": 16}], ids=str
+)
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CpuEngine:
+    """The engine over models of several shapes."""
+    return CpuEngine(write(tmp_path_factory.mktemp("model"), **request.param), slots=SLOTS, positions=128)
+
+
+@settings(max_examples=8, deadline=None)
+@given(start=st.integers(1, 35), slot=st.integers(0, SLOTS - 1), seed=st.integers(0, 2**32))
+def test_no_company_and_no_slot_changes_a_bit(engine: CpuEngine, start: int, slot: int, seed: int) -> None:
+    assert in_company(engine, start, slot, np.random.default_rng(seed)) == alone(engine, start)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_long_history_beside_short_ones_changes_nothing(tmp_path: Path, threads: int) -> None:
+    torch.set_num_threads(threads)
+    engine = CpuEngine(write(tmp_path, max_position_embeddings=2048), slots=4, positions=2048)
+    ids = prompt(700)
+    engine.prefill(2, ids)
+    expected = [engine.decode([2], [token], [700 + n])[0].tobytes() for n, token in enumerate(OURS[:10])]
+    for slot, length in ((0, 1500), (3, 5)):
+        engine.prefill(slot, prompt(length))
+    engine.prefill(1, ids)
+    seen = [engine.decode([3, 1, 0], [9, token, 8], [5 + n, 700 + n, 1500 + n])[1].tobytes() for n, token in enumerate(OURS[:10])]
+    assert seen == expected
+
+
+def test_a_decode_of_the_actual_width_does_change_bits(tmp_path: Path) -> None:
+    """Why all this: the same model computed the usual way, alone and beside copies of itself."""
+    net = reference(write(tmp_path, hidden_size=512, intermediate_size=512, num_attention_heads=8))
+    with torch.inference_mode():
+        single = net(torch.tensor([OURS])).logits[0].numpy()
+        batch = net(torch.tensor([OURS] * SLOTS)).logits.numpy()
+    assert np.allclose(single, batch[0], rtol=1e-3, atol=1e-3)
+    assert single.tobytes() != batch[0].tobytes()
+
+
+def test_even_at_one_width_blas_gives_a_row_other_bits_elsewhere_in_the_batch_and_packed_matrices_do_not() -> None:
+    weight, row = torch.randn(2, 512, 512, generator=torch.Generator().manual_seed(1)).unbind()
+    row = row[0]
+    packed, of_blas, of_packed = Matrix(weight, SLOTS), set(), set()
+    for place in range(13):
+        x = torch.zeros(13, 512)
+        x[place] = row
+        of_blas.add((x @ weight.T)[place].numpy().tobytes())
+        of_packed.add(packed(x)[place].numpy().tobytes())
+    assert (len(of_blas) > 1, len(of_packed)) == (True, 1)
