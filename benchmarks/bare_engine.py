@@ -46,8 +46,8 @@ def answer_all(scheduler: Scheduler, waiting: Iterator[Request], clients: int) -
             if isinstance(event.what, EngineError):
                 raise event.what
             given += len(event.what.tokens)
-            if event.what.finish and (request := next(waiting, None)):
-                scheduler.submit(request)
+            if event.what.finish and (following := next(waiting, None)):
+                scheduler.submit(following)
     return given
 
 

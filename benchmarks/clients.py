@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 
@@ -48,7 +49,8 @@ async def tokens_per_s(job: Job) -> float:
         clients = asyncio.gather(*(_client(session, job, left, done) for _ in range(job.clients)))
         enough = asyncio.ensure_future(done.over.wait())
         try:
-            await asyncio.wait({clients, enough}, return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[Any]] = [clients, enough]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             took = time.perf_counter() - start
             if not done.over.is_set():
                 await clients  # one of them failed

@@ -29,7 +29,7 @@ from scripts.say import Say
 from serving.tokenizer import Tokenizer
 
 ANSWER_TOKENS = 64
-WARM_UP_TOKENS = 8
+WARM_UP_CLIENTS, WARM_UP_TOKENS = 2, 8
 SLOTS = 16
 POSITIONS = 1024
 SEED = 1
@@ -54,18 +54,19 @@ class Contest:
         self.spent: list[Spent] = []
 
     def warm_up(self, cells: Sequence[Cell]) -> None:
-        """Everybody has answered prompts of every length, many at once; then all are held still."""
+        """Everybody has answered prompts of every length, two at a time; then all are held still."""
         for turn in self._turns:
             turn.contestant.family.go_on()
             for tokens in sorted({cell.prompt_tokens for cell in cells}):
                 self._say("warm-up", f"{turn.key}, prompts of {tokens} tokens")
-                self._measure(turn, Cell(SLOTS, tokens), WARM_UP_TOKENS)
+                self._measure(turn, Cell(WARM_UP_CLIENTS, tokens), WARM_UP_TOKENS)
             turn.contestant.family.hold()
 
     def run(self, cell: Cell, rounds: int) -> None:
         """The cell's row is there."""
         rates: dict[str, list[float]] = {turn.key: [] for turn in self._turns}
-        began, spent = 0.0, {}
+        began = 0.0
+        spent: dict[str, float] = {}
         for number in range(rounds):
             # Nobody always comes first, or always after the same.
             for turn in self._turns[number % len(self._turns) :] + self._turns[: number % len(self._turns)]:

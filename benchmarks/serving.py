@@ -129,7 +129,7 @@ def main(given: Sequence[str] | None = None) -> int:
             try:
                 setup.check_machine()
                 stack.clear(say)
-                setup.prepare(say, setup.TEST_GROUPS, bench=True)
+                setup.prepare(say, setup.TEST_GROUPS, tests=True)
                 run(options, out)
             except Interrupted as interrupted:
                 say("stop", f"{interrupted}: {interrupts.now}")

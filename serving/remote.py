@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
-from ray.serve.handle import DeploymentHandle
+from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
-from serving.engines.contract import EngineError, GenerationFailed, Limits, NotReady, Piece, QueueFull, Request
+from serving.engines.contract import DeadlineExceeded, EngineError, GenerationFailed, Limits, NotReady, Piece, QueueFull, Request
 
 LOST = (ActorDiedError, ActorUnavailableError, RayActorError)
 """The engine's process is gone, or cannot be reached."""
 TRIES = 3
 """Engines that are asked before the first token. As long as none was given, the answer of another is as good."""
 READY_WITHIN_S = 5.0
+LATE_S = 1.0
+"""Seconds past a request's time in which the engine itself may say that it is over: it knows more of why."""
 
 
 class RemoteEngine:
@@ -41,15 +44,19 @@ class RemoteEngine:
         """The answer as it grows; closing the iterator cancels it over there.
 
         Raises:
-            EngineError: as the engine says, or GenerationFailed when it was lost on the way.
+            EngineError: as the engine says; GenerationFailed when it was lost on the way, DeadlineExceeded also when it is stuck,
+                or when there is none.
         """
+        end = time.monotonic() + request.within_s + LATE_S
         for left in reversed(range(TRIES)):
             given, response = 0, self._streams.generate.remote(request)
             try:
-                async for piece in response:
+                while piece := await _next(response, end):
                     given += len(piece.tokens)
                     yield piece
                 return
+            except asyncio.TimeoutError:
+                raise DeadlineExceeded(f"not whole within {request.within_s:g} s; {given} tokens of the answer were given") from None
             except LOST as error:
                 if given or not left:
                     raise _told(error, given) from error
@@ -58,6 +65,18 @@ class RemoteEngine:
             finally:
                 # Does nothing to one that has ended. Serve does not notice by itself that nobody reads any more.
                 response.cancel()
+
+
+async def _next(response: DeploymentResponseGenerator[Piece], end: float) -> Piece | None:
+    """The next piece; None when there is none. An engine that is stuck, or is not there, does not look at the clock.
+
+    Raises:
+        asyncio.TimeoutError: it did not come by then.
+    """
+    try:
+        return await asyncio.wait_for(response.__anext__(), end - time.monotonic())
+    except StopAsyncIteration:
+        return None
 
 
 def _told(error: Exception, given: int) -> EngineError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -200,6 +201,13 @@ def test_the_model_can_be_listed_and_looked_at(client: openai.OpenAI) -> None:
     assert client.models.retrieve("mistral").id == "mistral"
     with pytest.raises(openai.NotFoundError, match="no such model"):
         client.models.retrieve("gpt")
+
+
+def test_a_model_tells_what_its_checkpoint_says_of_itself(engine: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"description": "All noise."}')
+    with served(engine, replace(SETTINGS, model=tmp_path)) as service, openai.OpenAI(base_url=service.v1, api_key="any") as client:
+        (model,) = client.models.list()
+        assert model.to_dict()["description"] == "All noise."
 
 
 def test_a_models_name_may_have_a_slash(engine: StandIn) -> None:
