@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from ray.serve.request_router import FIFOMixin, LocalityMixin, PendingRequest, RequestRouter, RunningReplica
@@ -22,6 +23,8 @@ class Nearest(FIFOMixin, LocalityMixin, RequestRouter):
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
     ) -> list[list[RunningReplica]]:
         """Ranks for Serve to try one after the other; within a rank it takes the least loaded, and it passes by full ones."""
+        # Serve routes all that wait in one go. Those before this one are sent now, and count: else a burst goes to one engine.
+        await asyncio.sleep(0)
         near, zone, far = self.rank_replicas_via_locality(candidate_replicas)
         others = [*zone, *far]
         if near and min(map(self._load, near)) <= min(map(self._load, others), default=0) + SPILL:
