@@ -54,4 +54,11 @@ def _group(leader: int) -> list[int]:
 
 
 def _containers() -> str:
-    return subprocess.run(["buildah", "containers"], capture_output=True, text=True, timeout=60, check=True).stdout
+    # buildah fails when a container goes while it lists them.
+    deadline = time.monotonic() + 60
+    while True:
+        done = subprocess.run(["buildah", "containers"], capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode == 0:
+            return done.stdout
+        assert time.monotonic() < deadline, done.stderr
+        time.sleep(0.2)
