@@ -59,8 +59,8 @@ class Contestant(ABC):
     def __init__(self, name: str, setting: Setting, argv: Sequence[str], env: Mapping[str, str], *, spoken_to: bool = False) -> None:
         self._log = setting.logs / f"{name}.log"
         here = {"PYTHONPATH": os.pathsep.join(sys.path), "HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-        # The cpu profile's own setting; without it for all, threads of the others would spin against their own HTTP side.
-        here["OMP_WAIT_POLICY"] = "passive"
+        # The cpu profile's own setting. By default the others' threads spin for long against each other, which costs them most.
+        here["GOMP_SPINCOUNT"] = "20000"
         with self._log.open("wb") as log:
             self.family = Family([sys.executable, "-m", *argv], {**here, **env}, log, spoken_to=spoken_to)
 

@@ -19,18 +19,20 @@ from serving.settings import Settings
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE")])
-def test_threads_sleep_while_they_wait_unless_the_environment_says_otherwise(checkpoint: Path, given: dict[str, str], policy: str) -> None:
+@pytest.mark.parametrize(("given", "spins"), [({}, "20000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_threads_spin_for_a_moment_while_they_wait_unless_the_environment_says_otherwise(
+    checkpoint: Path, given: dict[str, str], spins: str
+) -> None:
     program = (
         "import sys; from pathlib import Path; from serving.engines import profiles; from serving.settings import Settings\n"
         "assert 'torch' not in sys.modules\n"
         "profiles.named('cpu').make(Settings(model=Path(sys.argv[1]), slots=2, positions=20)).prefill(0, [1, 2])"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given | {"OMP_DISPLAY_ENV": "TRUE"}
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"} | given | {"OMP_DISPLAY_ENV": "VERBOSE"}
     done = subprocess.run(
         [sys.executable, "-c", program, str(checkpoint)], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
-    assert f"OMP_WAIT_POLICY = '{policy}'" in done.stderr
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
 
 
 async def tokens_of(text: TextEngine, request: Request) -> list[int]:
