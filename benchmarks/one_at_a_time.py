@@ -6,7 +6,6 @@ What the blueprint's server does with a Neuron model, with transformers' own gen
 asked for, greedily, so that it can be given the same work as others.
 """
 
-
 import asyncio
 import sys
 from pathlib import Path

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from benchmarks.timed import Step, Timed
 from serving.engines import profiles
-from serving.engines.contract import Limits, Piece, Request
 from serving.engines.observer import Observer
+from serving.replica import Replica
 from serving.settings import Settings
 
 
@@ -32,28 +31,15 @@ def build(settings: Settings) -> Timed:
     return timed
 
 
-class Watched:
-    """The engine's deployment for the same API, with a step engine and an observer that write down times."""
+class Watched(Replica):
+    """The engine's deployment with a step engine and an observer that write down times."""
 
     steps: ClassVar[list[Step]] = []
 
     async def __init__(self) -> None:
         self._seen = Seen()
-        settings = Settings.from_env()
-        profile = replace(profiles.named(settings.engine), factory="benchmarks.watched:build")
-        self._engine = profile.text_engine(settings, self._seen)
-        self._engine.start()
-        await self._engine.ready()
-
-    async def ready(self) -> Limits:
-        """See serving.app.Engine."""
-        return await self._engine.ready()
-
-    async def generate(self, request: Request) -> AsyncIterator[Piece]:
-        """See serving.app.Engine."""
-        async with aclosing(self._engine.generate(request)) as pieces:
-            async for piece in pieces:
-                yield piece
+        profile = replace(profiles.named(Settings.from_env().engine), factory="benchmarks.watched:build")
+        await super().__init__(profile, self._seen)
 
     async def told(self) -> tuple[list[Step], list[float]]:
         """All steps and gaps so far."""

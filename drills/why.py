@@ -35,7 +35,7 @@ def headline(verdict: str, drill: Drill, records: Sequence[Record], recovery_s: 
     if bad or cut:
         return f"{subject}, and users noticed: {losses}."
     back = "did not recover" if recovery_s is None else f"recovered after {recovery_s:.0f} s"
-    return f"{subject}: no request was lost, the service {back}, but not all that was promised held."
+    return f"{subject}: no request was lost, the service {back}, but not all that was promised held. {why[0] if why else ''}".strip()
 
 
 def why(

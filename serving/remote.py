@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
@@ -16,7 +17,6 @@ LOST = (ActorDiedError, ActorUnavailableError, RayActorError)
 """The engine's process is gone, or cannot be reached."""
 TRIES = 3
 """Engines that are asked before the first token. As long as none was given, the answer of another is as good."""
-READY_WITHIN_S = 5.0
 LATE_S = 1.0
 """Seconds past a request's time in which the engine itself may say that it is over: it knows more of why."""
 
@@ -29,13 +29,13 @@ class RemoteEngine:
         self._streams = handle.options(stream=True)
 
     async def ready(self) -> Limits:
-        """What the engines can take.
+        """What the engines can take; waits for one.
 
         Raises:
-            NotReady: none answers now.
+            NotReady: the one that was asked cannot answer.
         """
         try:
-            limits: Limits = await asyncio.wait_for(self._handle.ready.remote(), READY_WITHIN_S)
+            limits: Limits = await self._handle.ready.remote()
         except Exception as error:
             raise _told(error, 0) from error
         return limits
@@ -49,7 +49,9 @@ class RemoteEngine:
         """
         end = time.monotonic() + request.within_s + LATE_S
         for left in reversed(range(TRIES)):
-            given, response = 0, self._streams.generate.remote(request)
+            # To an engine its time begins when it gets the request.
+            asked = replace(request, within_s=end - LATE_S - time.monotonic())
+            given, response = 0, self._streams.generate.remote(asked)
             try:
                 while piece := await _next(response, end):
                     given += len(piece.tokens)
@@ -88,6 +90,6 @@ def _told(error: Exception, given: int) -> EngineError:
         return QueueFull("every engine is busy and as many requests wait as may wait")
     if isinstance(cause, LOST):
         return GenerationFailed(f"the engine was lost after {given} tokens")
-    if isinstance(cause, (asyncio.TimeoutError, DeploymentUnavailableError, RequestCancelledError)):
+    if isinstance(cause, (DeploymentUnavailableError, RequestCancelledError)):
         return NotReady("no engine answers; it may be starting")
     return GenerationFailed(f"{type(cause).__name__} after {given} tokens")

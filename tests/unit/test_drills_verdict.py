@@ -97,10 +97,7 @@ def test_one_new_replica_on_an_untouched_pod_is_found(deployment: str) -> None:
         mine = (deployment, WORKERS[0])
         return tuple(r.model_copy(update={"actor_id": "fresh"}) if (r.deployment, r.pod) == mine else r for r in replicas)
 
-    snapshots = [
-        s.model_copy(update={"replicas": renewed(s.replicas)}) if s.t > T0 and s.replicas else s
-        for s in SEEN.snapshots
-    ]
+    snapshots = [s.model_copy(update={"replicas": renewed(s.replicas)}) if s.t > T0 and s.replicas else s for s in SEEN.snapshots]
     found = verdict(seen=seen_with(snapshots=tuple(snapshots)))
     assert missed(found) == {"workers"}
     assert f"its {deployment} replica is another one: it was loaded again" in " ".join(found.why)
