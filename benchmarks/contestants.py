@@ -53,14 +53,12 @@ class Failed(Exception):
 class Contestant(ABC):
     """A program under way that answers."""
 
-    answers_a_client = 3
-    """Answers that each client waits for in one measurement."""
+    ANSWERS_A_CLIENT, AT_MOST = 3, 64
+    """Answers that each client waits for in one measurement; together no more than so many, but one each."""
 
     def __init__(self, name: str, setting: Setting, argv: Sequence[str], env: Mapping[str, str], *, spoken_to: bool = False) -> None:
         self._log = setting.logs / f"{name}.log"
         here = {"PYTHONPATH": os.pathsep.join(sys.path), "HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-        # The cpu profile's own setting. By default the others' threads spin for long against each other, which costs them most.
-        here["GOMP_SPINCOUNT"] = "20000"
         with self._log.open("wb") as log:
             self.family = Family([sys.executable, "-m", *argv], {**here, **env}, log, spoken_to=spoken_to)
 
@@ -74,7 +72,7 @@ class Contestant(ABC):
 
     def number(self, clients: int) -> int:
         """Prompts that it needs for a measurement."""
-        return clients * self.answers_a_client
+        return max(clients, min(clients * self.ANSWERS_A_CLIENT, self.AT_MOST))
 
     def failed(self, why: str) -> Failed:
         """What to raise."""
@@ -128,6 +126,10 @@ class Ours(Server):
         super().__init__("ours", setting, lambda port: ["benchmarks.served", str(port)], of_the_service(setting), "mistral")
 
 
+PASSIVE = {"OMP_WAIT_POLICY": "passive"}
+"""The others' threads do not spin for each other: by default they do for long, which costs them most. Ours has a setting of its own."""
+
+
 class OneAtATime(Server):
     """benchmarks.one_at_a_time. All clients ask at once, and after some answers it is over: those who waited hang up."""
 
@@ -135,7 +137,7 @@ class OneAtATime(Server):
 
     def __init__(self, setting: Setting) -> None:
         where = [str(setting.model)], [str(setting.threads)]
-        super().__init__("one-at-a-time", setting, lambda port: ["benchmarks.one_at_a_time", *where[0], str(port), *where[1]], {}, "")
+        super().__init__("one-at-a-time", setting, lambda port: ["benchmarks.one_at_a_time", *where[0], str(port), *where[1]], PASSIVE, "")
 
     def number(self, clients: int) -> int:
         """Its rate does not depend on how many wait, so it need not answer them all; but as many do wait."""
@@ -160,7 +162,7 @@ class TransformersServe(Server):
     def __init__(self, setting: Setting) -> None:
         model = str(setting.model)
         options = ["--continuous-batching", "--device", "cpu", "--dtype", "float32", *self.BLOCKS, "--host", "127.0.0.1", "--port"]
-        env = {"OMP_NUM_THREADS": str(setting.threads)}
+        env = {"OMP_NUM_THREADS": str(setting.threads), **PASSIVE}
         super().__init__("transformers-serve", setting, lambda port: [COMMAND, "serve", model, *options, str(port)], env, model)
 
 

@@ -94,7 +94,7 @@ def test_whoever_is_measured_computes_while_all_others_are_held_still(three: Thr
 def test_everybody_is_asked_for_answers_of_one_length_to_as_many_prompts_a_client(three: Three) -> None:
     sleepers, log = three
     contest(sleepers, io.StringIO()).run(Cell(2, 16), rounds=1)
-    assert {(work.answer_tokens, len(work.prompts)) for _, work in log} == {(ANSWER_TOKENS, 2 * Contestant.answers_a_client)}
+    assert {(work.answer_tokens, len(work.prompts)) for _, work in log} == {(ANSWER_TOKENS, 2 * Contestant.ANSWERS_A_CLIENT)}
     prompts = [prompt for _, work in log for prompt in work.prompts]
     assert len(set(prompts)) == len(prompts)
 
