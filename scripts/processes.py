@@ -27,14 +27,15 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> Process | None:
-        """The living process with this pid, or None. A zombie is not alive."""
+        """The living process with this pid, or None. A zombie is not alive, unless only its first thread has ended."""
         try:
             # The command name in parentheses may hold anything, so count from its end.
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         except (OSError, UnicodeDecodeError):
             return None
-        return None if fields[0] in "ZX" else cls(pid, f"{boot}:{fields[19]}")
+        threads = int(fields[17])
+        return None if fields[0] in "ZX" and threads <= 1 else cls(pid, f"{boot}:{fields[19]}")
 
     @property
     def alive(self) -> bool:

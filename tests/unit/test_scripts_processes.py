@@ -63,6 +63,30 @@ def test_a_record_is_private_and_a_broken_one_is_no_record(tmp_path: Path) -> No
         assert read_record(tmp_path / "record.json") is None
 
 
+FIRST_THREAD_ENDS = """
+import ctypes, platform, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)
+"""
+
+
+def test_a_process_lives_until_its_last_thread_has_ended() -> None:
+    popen = subprocess.Popen([sys.executable, "-c", FIRST_THREAD_ENDS])
+    try:
+        stat, deadline = Path(f"/proc/{popen.pid}/stat"), time.monotonic() + 20
+        while ") Z " not in stat.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process = Process.of(popen.pid)
+        assert process is not None
+        assert process.alive
+        process.signal(signal.SIGKILL)
+        assert process.gone_within(10)
+    finally:
+        popen.kill()
+        popen.wait()
+
+
 def test_children_are_those_that_live() -> None:
     with sleeper() as child:
         me = Process.of(os.getpid())
