@@ -13,7 +13,10 @@ history beside a long one is not padded.
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -37,7 +40,17 @@ def build(settings: Settings) -> CpuEngine:
         BadCheckpoint: the model's folder holds none that it can compute.
     """
     torch.set_num_threads(settings.threads or allowed_cores())
+    _one_thread_for_openblas()
     return CpuEngine(settings.model, settings.slots, settings.positions)
+
+
+def _one_thread_for_openblas() -> None:
+    """Attention calls it from each of torch's threads; with threads of its own in each, a long prompt takes twice as long.
+
+    By then it is loaded, maybe long ago by numpy, and does not look at its environment any more.
+    """
+    with suppress(OSError):  # torch was built with another library
+        ctypes.CDLL("libopenblas.so.0", os.RTLD_NOLOAD | os.RTLD_NOW).openblas_set_num_threads(1)
 
 
 class CpuEngine:

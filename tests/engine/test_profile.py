@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import subprocess
 import sys
@@ -33,6 +34,13 @@ def test_threads_spin_for_a_moment_while_they_wait_unless_the_environment_says_o
         [sys.executable, "-c", program, str(checkpoint)], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
+
+
+def test_openblas_computes_in_the_threads_that_call_it(checkpoint: Path) -> None:
+    openblas = ctypes.CDLL("libopenblas.so.0")
+    openblas.openblas_set_num_threads(2)
+    named("cpu").make(Settings(model=checkpoint, slots=2, positions=20))
+    assert openblas.openblas_get_num_threads() == 1
 
 
 async def tokens_of(text: TextEngine, request: Request) -> list[int]:
