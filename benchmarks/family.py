@@ -113,7 +113,8 @@ def _name(pid: int) -> str:
     if not words:
         return "?"
     if words[0].startswith("ray::"):
-        return words[0]
+        # Without the method that it runs just now.
+        return words[0].partition(".")[0]
     if "-m" in words[:-1]:
         return words[words.index("-m") + 1]
     script = next((word for word in words[1:] if word.endswith(".py")), words[0])

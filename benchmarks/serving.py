@@ -45,7 +45,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         prog="benchmarks/serving.py",
         description="Measures the service against a server that answers one request at a time, against `transformers serve\n"
         "--continuous-batching`, and against its own engine with nothing around it: same model, machine, prompts and answers.\n"
-        "Needs what ./test needs. About 40 minutes on two cores, with --quick about 10.",
+        "Needs what ./test needs. About an hour and a quarter on two cores, with --quick half an hour.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Progress goes to stderr, the tables to stdout.",
     )
