@@ -1,6 +1,8 @@
 """The service as in the cluster, on one node: Serve's proxy, one `api` and one `engine` replica.
 
-python3 -m benchmarks.served PORT        the engine's settings from the environment
+    python3 -m benchmarks.served PORT
+
+The engine's settings come from the environment.
 """
 
 from __future__ import annotations

@@ -166,10 +166,12 @@ def processes(group: str = TREE) -> set[int]:
 
 
 def _is_zombie(pid: int) -> bool:
+    """Whether nothing of it runs: one whose first thread alone has ended shows as a zombie too."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return True
+    return fields[0] in "ZX" and int(fields[17]) <= 1
 
 
 def kill(group: str = TREE, within: float = 15.0) -> set[int]:

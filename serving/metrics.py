@@ -1,10 +1,12 @@
-"""What a replica tells Ray of its work; every node exports it for Prometheus, with the replica's name.
+"""What a replica tells Ray of its work.
 
-leeward_queued, leeward_live, leeward_slots     requests that wait, that are computed, and room for them
-leeward_tokens                                  tokens given out
-leeward_requests{outcome=…}                     requests that ended, by how
-leeward_queue_wait_s, leeward_first_token_s     from arrival to a slot, and to the first token
-leeward_token_gap_s                             between two tokens of a stream; one observation a decode, its largest
+    leeward_queued, leeward_live, leeward_slots     requests that wait, that are computed, and room for them
+    leeward_tokens                                  tokens given out
+    leeward_requests{outcome=…}                     requests that ended, by how
+    leeward_queue_wait_s, leeward_first_token_s     from arrival to a slot, and to the first token
+    leeward_token_gap_s                             between two tokens of a stream; one observation a decode, its largest
+
+Every node exports it for Prometheus, with the replica's name.
 """
 
 from __future__ import annotations

@@ -47,13 +47,13 @@ class RemoteEngine:
             EngineError: as the engine says; GenerationFailed when it was lost on the way, DeadlineExceeded also when it is stuck,
                 or when there is none.
         """
-        end = time.monotonic() + request.within_s + LATE_S
+        end = time.monotonic() + request.within_s
         for left in reversed(range(TRIES)):
             # To an engine its time begins when it gets the request.
-            asked = replace(request, within_s=end - LATE_S - time.monotonic())
+            asked = replace(request, within_s=end - time.monotonic())
             given, response = 0, self._streams.generate.remote(asked)
             try:
-                while piece := await _next(response, end):
+                while piece := await _next(response, end + LATE_S):
                     given += len(piece.tokens)
                     yield piece
                 return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -162,3 +164,28 @@ def test_memory_is_that_of_processes_without_the_page_cache(monkeypatch: pytest.
     (tmp_path / "leeward").mkdir()
     (tmp_path / "leeward" / "memory.stat").write_text(text)
     assert cgroups.memory() == value
+
+
+FIRST_THREAD_ENDS = """
+import ctypes, platform, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)
+"""
+
+
+def test_a_process_is_in_its_group_until_its_last_thread_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, cgroups.Hierarchy(tmp_path, ""))
+    popen = subprocess.Popen([sys.executable, "-c", FIRST_THREAD_ENDS])
+    try:
+        (tmp_path / cgroups.TREE).mkdir()
+        (tmp_path / cgroups.TREE / "cgroup.procs").write_text(f"{popen.pid}\n")
+        stat, deadline = Path(f"/proc/{popen.pid}/stat"), time.monotonic() + 20
+        while ") Z " not in stat.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert cgroups.processes() == {popen.pid}
+        assert cgroups.kill() == set()
+        assert stat.read_text().rpartition(")")[2].split()[17] == "1"
+    finally:
+        popen.kill()
+        popen.wait()
