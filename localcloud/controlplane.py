@@ -10,7 +10,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from localcloud import gateway, kubeconfig, network, nodefs, pki, settings
+from localcloud import gateway, kubeconfig, network, nodefs, pki, podwebhook, settings
 from localcloud.box import Box, Service, keeping
 from localcloud.kubeapi import KubeApi
 from localcloud.machine import ControlPlane, MachineError
@@ -32,9 +32,9 @@ def check_version(version: str) -> None:
         raise MachineError(f"Kubernetes {version} is not available here, only {minor} (this cloud runs {settings.KUBERNETES_VERSION})")
 
 
-def create(name: str, folder: Path, binaries: Path) -> Cluster:
+def create(name: str, folder: Path, binaries: Path, webhook_ca_pem: str) -> Cluster:
     """A control plane that answers; when it cannot, nothing of it is left."""
-    cluster = Cluster(name, folder, binaries)
+    cluster = Cluster(name, folder, binaries, webhook_ca_pem)
     try:
         cluster.start()
     except Exception:
@@ -47,8 +47,11 @@ def create(name: str, folder: Path, binaries: Path) -> Cluster:
 class Cluster:
     """A running control plane with its certificates."""
 
-    def __init__(self, name: str, folder: Path, binaries: Path) -> None:
-        """Certificates are made; `start` brings it up. `binaries` holds the components under their names."""
+    def __init__(self, name: str, folder: Path, binaries: Path, webhook_ca_pem: str) -> None:
+        """Certificates are made; `start` brings it up. `binaries` holds the components under their names.
+
+        `webhook_ca_pem` is the authority of the webhook that puts credentials into pods.
+        """
         self.name = name
         self.folder = folder
         self.binaries = binaries
@@ -58,6 +61,7 @@ class Cluster:
         self.authority = pki.Authority(self.pki, "ca")
         machine = self.authority.client("machine", "leeward:machine", ["system:masters"])
         self.api = KubeApi(settings.API_SERVER_HOST, settings.API_SERVER_PORT, self.authority.certificate, machine)
+        self._webhook_ca_pem = webhook_ca_pem
         self._boxes: list[Box] = []
 
     @property
@@ -76,6 +80,7 @@ class Cluster:
 
         until("the API server is ready", missing, within=READY_WITHIN)
         self.api.apply(f"/apis/{_RBAC}/v1/clusterrolebindings/{_KUBELET_CLIENT}", _kubelet_access())
+        self.api.apply(podwebhook.PATH, podwebhook.configuration(self.name, self._webhook_ca_pem))
         # They would end at once, and be started again a second later, were there no API server to answer them.
         managers = {"kube-controller-manager": self._controller_manager(), "kube-scheduler": self._component("kube-scheduler")}
         self._run("managers", *(self._service(name, flags) for name, flags in managers.items()))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localcloud import settings
-from localcloud.binaries import COREDNS, KUBERAY_OPERATOR, PAUSE, Binary
+from localcloud.binaries import COREDNS, KARPENTER, KUBERAY_OPERATOR, PAUSE, Binary
 from localcloud.cache import Recipe, Workspace, digest
 from localcloud.progress import Say
 
@@ -49,6 +49,7 @@ IMAGES = (
     # Port 53, as upstream's image allows it.
     Image("coredns-image", settings.COREDNS_IMAGE, COREDNS, "/coredns", capability=_NET_BIND_SERVICE),
     Image("kuberay-operator-image", settings.KUBERAY_OPERATOR_IMAGE, KUBERAY_OPERATOR, "/manager"),
+    Image("karpenter-image", settings.KARPENTER_IMAGE, KARPENTER, "/controller"),
 )
 
 

@@ -8,10 +8,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from localcloud import addons, controlplane, settings
+from localcloud import addons, controlplane, pki, podtokens, settings
 from localcloud.access import Access, Binding
 from localcloud.controlplane import Cluster
-from localcloud.machine import ControlPlane, Machine, MachineError, NodeSpec, Redis
+from localcloud.machine import ControlPlane, Machine, MachineError, NodeSpec, PodToken, Redis
 from localcloud.nodes import Nodes
 from localcloud.redisgroups import RedisGroups
 
@@ -34,6 +34,10 @@ class LocalMachine(Machine):
         self._redis = RedisGroups(data, data / "log")
         self.redis_ca_pem = self._redis.authority.pem
         """The authority of every replication group's certificates."""
+        webhooks = pki.Authority(data / "webhook-pki", "ca")
+        self._webhook_ca_pem = webhooks.pem
+        self.webhook = webhooks.server("webhook", "pod-identity-webhook", [settings.AWS_HOST])
+        """The certificate that API servers take at AWS_HOST from an admission webhook."""
 
     def registry(self) -> str:
         """The supervisor started it before anything could ask."""
@@ -44,7 +48,7 @@ class LocalMachine(Machine):
         controlplane.check_version(version)
         with self._one_cluster, self._changing():
             if self._cluster is None:
-                self._cluster = controlplane.create(name, self._folder, self._binaries)
+                self._cluster = controlplane.create(name, self._folder, self._binaries, self._webhook_ca_pem)
                 self._access = Access(self._cluster.api)
             return self._named(name).control_plane
 
@@ -85,6 +89,10 @@ class LocalMachine(Machine):
         self._named(cluster)
         if self._access is not None:
             self._access.bind(Binding(group, role, namespace))
+
+    def review_pod_token(self, cluster: str, token: str) -> PodToken | None:
+        """Takes some milliseconds."""
+        return podtokens.review(self._named(cluster).api, token)
 
     def create_redis(self, name: str, *, replicas: int, auth_token: str | None, tls: bool, parameters: dict[str, str]) -> Redis:
         """Takes a second or two."""

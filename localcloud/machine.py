@@ -52,6 +52,16 @@ class Redis:
     port: int
 
 
+@dataclass(frozen=True)
+class PodToken:
+    """The pod that a service account token was issued for."""
+
+    namespace: str
+    service_account: str
+    pod_name: str
+    pod_uid: str
+
+
 class Machine(Protocol):
     """Everything real that an AWS call can cause."""
 
@@ -77,6 +87,12 @@ class Machine(Protocol):
         """Members of the Kubernetes group `group` have the ClusterRole `role`: everywhere, or in that namespace alone.
 
         A namespace that does not exist yet is no error: the binding holds once it does.
+        """
+
+    def review_pod_token(self, cluster: str, token: str) -> PodToken | None:
+        """Whose token it is, asked of the cluster's API server.
+
+        None unless it is valid now, for the audience POD_IDENTITY_SERVICE, and bound to a pod that is there.
         """
 
     def create_redis(self, name: str, *, replicas: int, auth_token: str | None, tls: bool, parameters: dict[str, str]) -> Redis:

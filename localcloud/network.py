@@ -40,7 +40,7 @@ def sysctl(values: dict[str, str], netns: str | None = None) -> None:
 
 
 def build_root() -> None:
-    """In the cloud's root namespace: bridge with gateway, AWS and registry address, forwarding on."""
+    """In the cloud's root namespace: bridge with gateway, AWS and registry address and that of the pod identity agent, forwarding on."""
     NETNS.mkdir(parents=True, exist_ok=True)
     sysctl(_FORWARD)
     addresses = (settings.GATEWAY, settings.AWS_HOST, settings.REGISTRY_HOST)
@@ -49,6 +49,8 @@ def build_root() -> None:
             "link set lo up",
             f"link add {settings.BRIDGE} type bridge",
             *(f"address add {address}/{settings.NETWORK_PREFIX} dev {settings.BRIDGE}" for address in addresses),
+            # Link-local, but nothing of it is on any link: nodes and pods send it to the gateway like all the rest.
+            f"address add {settings.POD_IDENTITY_HOST}/32 dev {settings.BRIDGE}",
             f"link set {settings.BRIDGE} up",
         ]
     )

@@ -32,6 +32,14 @@ AWS_HOST: Final = "10.213.0.2"
 AWS_PORT: Final = 4566
 AWS_ENDPOINT_URL: Final = f"http://{AWS_HOST}:{AWS_PORT}"
 """The same for host, nodes and pods. An address, not a name: it makes the SDKs use path-style S3."""
+WEBHOOK_PORT: Final = 4567
+"""On AWS_HOST, HTTPS: the admission webhook of EKS Pod Identity."""
+POD_IDENTITY_HOST: Final = "169.254.170.23"
+POD_IDENTITY_PORT: Final = 80
+POD_IDENTITY_URL: Final = f"http://{POD_IDENTITY_HOST}/v1/credentials"
+"""Where pods get credentials, as on EKS: the SDKs take credentials over plain HTTP from this address and few others."""
+POD_IDENTITY_SERVICE: Final = "pods.eks.amazonaws.com"
+"""Whom roles of pods trust, and the audience of the tokens with which pods ask."""
 REGISTRY_HOST: Final = "10.213.0.3"
 REGISTRY_PORT: Final = 5000
 REGISTRY: Final = f"{REGISTRY_HOST}:{REGISTRY_PORT}"
@@ -61,9 +69,10 @@ CLAIMED_NETWORKS: Final = ("10.213.0.0/16", POD_NETWORK, SERVICE_NETWORK)
 KUBERNETES_VERSION: Final = "1.35.4"
 KUBERAY_VERSION: Final = "1.6.0"
 COREDNS_VERSION: Final = "1.15.0"
+KARPENTER_VERSION: Final = "1.14.3"
 RAY_VERSION: Final = "2.60.0"
-GO_MINIMUM: Final = (1, 26)
-"""KubeRay 1.6 and CoreDNS 1.15 ask for it."""
+GO_MINIMUM: Final = (1, 26, 10)
+"""Karpenter 1.14 asks for it."""
 DEBIAN_SUITE: Final = "trixie"
 """Suite of the serving image's base; its python3-torch is the CPU build."""
 
@@ -72,7 +81,8 @@ PAUSE_IMAGE: Final = "registry.k8s.io/pause:3.10"
 COREDNS_IMAGE: Final = f"602401143452.dkr.ecr.{REGION}.amazonaws.com/eks/coredns:v1.13.2-eksbuild.1"
 """The name that the EKS add-on has; what is in it is our build of COREDNS_VERSION."""
 KUBERAY_OPERATOR_IMAGE: Final = f"quay.io/kuberay/operator:v{KUBERAY_VERSION}"
-PRELOADED_IMAGES: Final = (PAUSE_IMAGE, COREDNS_IMAGE, KUBERAY_OPERATOR_IMAGE)
+KARPENTER_IMAGE: Final = f"public.ecr.aws/karpenter/controller:{KARPENTER_VERSION}"
+PRELOADED_IMAGES: Final = (PAUSE_IMAGE, COREDNS_IMAGE, KUBERAY_OPERATOR_IMAGE, KARPENTER_IMAGE)
 BASE_IMAGE: Final = "docker.io/library/debian:trixie-slim"
 """The name inside the archive of the serving image's base."""
 

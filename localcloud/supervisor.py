@@ -73,6 +73,7 @@ class Supervisor:
         registry.start(DATA_DIR / "registry", state.LOGS)
         birth.say("the AWS endpoint starts")
         environment = self._start_aws()
+        self._start_pod_identity()
         write_state(self.machine.state())
         return environment
 
@@ -102,6 +103,13 @@ class Supervisor:
             "base_image": str(self._built.base_image),
             "engine": "cpu",  # there is no chip behind the devices that its nodes name
         }
+
+    def _start_pod_identity(self) -> None:
+        """Pods are told of their credentials and get them."""
+        from localcloud import podidentity  # the AWS side comes with it
+
+        podidentity.Agent(settings.POD_IDENTITY_HOST, settings.POD_IDENTITY_PORT).start()
+        podidentity.Webhook(settings.AWS_HOST, settings.WEBHOOK_PORT, self.machine.webhook).start()
 
     def live(self) -> None:
         """Returns when the AWS server has ended, which it never should."""

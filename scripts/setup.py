@@ -54,17 +54,14 @@ def prepare(say: Say, groups: Sequence[str], *, cloud: bool = True, tests: bool 
 
 
 def tool_path() -> list[Path]:
-    """Folders to put before the PATH of flows: where Terraform and Go are.
+    """Folders to put before the PATH of flows: where Terraform, Go and Helm are.
 
     Raises:
         StepFailed: set-up has not run.
     """
-    # Flows read the operator's manifests out of its Go module, with the Go that built the cloud.
-    code = (
-        "from localcloud import paths, toolchain; from localcloud.cache import Cache; "
-        "print(toolchain.find(Cache(paths.artifacts_dir())).binary)"
-    )
+    # Flows read upstream's manifests out of Go modules, and render Karpenter's chart.
+    code = "from localcloud import build; print(*build.tools(), sep='\\n')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
-        raise StepFailed(f"no Go: {done.stderr.strip()[-300:]}")
-    return [terraform().parent, Path(done.stdout.strip()).parent]
+        raise StepFailed(f"no Go or no Helm: {done.stderr.strip()[-300:]}")
+    return [terraform().parent, *(Path(line).parent for line in done.stdout.splitlines())]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from moto.ec2 import models as ec2_models
 from moto.ec2 import urls as ec2_urls
+from moto.ec2.models import fleets
+from moto.ec2.models.amis import Ami
+from moto.ec2.models.fleets import Fleet
 from moto.ec2.models.instances import Instance, InstanceState, Reservation
 from moto.ec2.models.launch_templates import LaunchTemplate
 from moto.ec2.models.nat_gateways import NatGateway
@@ -13,7 +17,10 @@ from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ec2.models.vpcs import VPC
 
 from localcloud import settings
-from localcloud.aws import instances
+from localcloud.aws import events, instances, selfmanaged, shortages, ssm
+
+_EKS_ACCOUNT = "602401143452"
+"""Owner of the EKS-optimised AMIs."""
 
 
 class Ec2Backend(ec2_models.EC2Backend):
@@ -22,6 +29,26 @@ class Ec2Backend(ec2_models.EC2Backend):
     @property
     def _url_module(self) -> Any:
         return ec2_urls
+
+    def _load_amis(self) -> None:
+        """Moto's, and those that nodes are launched from: Karpenter asks EC2 about the ids that SSM tells."""
+        super()._load_amis()
+        for image in ssm.IMAGES:
+            self.amis[image.id] = Ami(
+                self,
+                image.id,
+                name=image.name,
+                description=f"EKS-optimized Kubernetes node, {image.kind} (embedded)",
+                owner_id=_EKS_ACCOUNT,
+                owner_alias="amazon",
+                public=True,
+                virtualization_type="hvm",
+                architecture=image.arch,
+                creation_date=datetime.strptime(image.date, "%Y%m%d"),
+                root_device_type="ebs",
+                root_device_name="/dev/xvda",
+                region_name=self.region_name,
+            )
 
     def create_launch_template(
         self, name: str, description: str, template_data: dict[str, Any], tag_spec: dict[str, Any]
@@ -48,18 +75,76 @@ class Ec2Backend(ec2_models.EC2Backend):
         return vpc
 
     def run_instances(self, *args: Any, **kwargs: Any) -> Reservation:
-        """As on AWS, the primary network interface goes with its instance; moto's default is that it stays."""
-        reservation = super().run_instances(*args, **kwargs)
+        """As on AWS, the primary network interface goes with its instance; moto's default is that it stays.
+
+        Moto's fleets do not say in which region they are. Insufficient when there is no capacity; nothing is launched then.
+        """
+        if subnet_id := kwargs.get("subnet_id"):
+            shortages.check(kwargs["instance_type"], self.get_subnet(subnet_id).availability_zone)
+        reservation = super().run_instances(*args, **{"region_name": self.region_name} | kwargs)
         for instance in reservation.instances:
             instance.nics[0].delete_on_termination = True
+            events.state_changed(instance, "pending", "running")
+            selfmanaged.on_launched(instance)
         return reservation
 
+    def create_fleet(self, *args: Any, **kwargs: Any) -> Fleet:
+        """Moto forgets what the launch template says of security groups: whoever compares the two sees drift."""
+        fleet = super().create_fleet(*args, **kwargs)
+        launched = [(each["instance"], each["launch_spec"]) for each in fleet.on_demand_instances]
+        launched += [(request.instance, request.launch_spec) for request in fleet.spot_requests]
+        for instance, spec in launched:
+            self._apply_template(instance, spec.launch_template_spec)
+        self._close_fleets()
+        return fleet
+
+    def _apply_template(self, instance: Instance, template: dict[str, str]) -> None:
+        data = self._get_template_from_args(template).data
+        interface: dict[str, Any] = next(iter(data.get("NetworkInterfaces") or ()), {})
+        groups = data.get("SecurityGroupIds") or interface.get("Groups")
+        if groups:
+            self.modify_instance_security_groups(instance.id, groups)
+            instance.nics[0]._group_set = list(instance.security_groups)
+        instance.add_tags({"aws:ec2launchtemplate:id": template["LaunchTemplateId"], "aws:ec2launchtemplate:version": template["Version"]})
+
+    def start_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
+        """The instances run, and EventBridge is told."""
+        started = super().start_instances(instance_ids)
+        for instance, before in started:
+            if before.name == "stopped":
+                events.state_changed(instance, "pending", "running")
+        return started
+
+    def stop_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
+        """The instances do not run, and EventBridge is told."""
+        stopped = super().stop_instances(instance_ids)
+        for instance, before in stopped:
+            if before.name == "running":
+                events.state_changed(instance, "stopping", "stopped")
+        return stopped
+
     def terminate_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
-        """Instances that are nodes leave their cluster; they show shutting-down until they have."""
-        terminated = super().terminate_instances(instance_ids)
+        """Instances that are nodes leave their cluster; they show shutting-down until they have.
+
+        As on AWS it is no error that some have ended, and what launched them in fleets ends with them. In moto it is and does not.
+        """
+        wanted = self.get_multi_instances_by_id(instance_ids)
+        ended = [(instance, instance._state) for instance in wanted if instance.state in ("shutting-down", "terminated")]
+        alive = [instance.id for instance in wanted if instance.state not in ("shutting-down", "terminated")]
+        terminated = super().terminate_instances(alive) if alive or not wanted else []
         for instance, _ in terminated:
             instances.on_terminated(instance)
-        return terminated
+            for request in self.spot_instance_requests.values():
+                if request.instance is instance:
+                    request.state = "closed"
+        self._close_fleets()
+        return terminated + ended
+
+    def _close_fleets(self) -> None:
+        """An instant fleet is no more than its instances."""
+        for fleet in self.fleets.values():
+            if fleet.fleet_type == "instant" and not (fleet.on_demand_instances or fleet.spot_requests):
+                fleet.state = "deleted"
 
 
 def backend(region: str = settings.REGION) -> Ec2Backend:
@@ -72,6 +157,8 @@ def backend(region: str = settings.REGION) -> Ec2Backend:
 def install() -> None:
     """EC2's books are these; rules, launch templates and instances answer as on AWS."""
     ec2_models.ec2_backends.backend = Ec2Backend
+    setattr(fleets, "Fleet", shortages.ShortFleet)  # noqa: B010  # moto's backend makes the class that its module names
+    shortages.install()
     # Properties of moto's classes, which its own functions instantiate: there is nothing to subclass.
     setattr(SecurityGroupRule, "description", property(_rule_description, _set_rule_description))  # noqa: B010
     setattr(LaunchTemplate, "tags", property(LaunchTemplate.get_tags, _ignore))  # noqa: B010

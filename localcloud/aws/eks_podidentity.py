@@ -1,4 +1,4 @@
-"""EKS pod identity associations. In the books; no agent hands out credentials to pods yet."""
+"""EKS pod identity associations: which service account has which role. `eks_auth` hands the credentials out."""
 
 from __future__ import annotations
 
@@ -50,6 +50,12 @@ class PodIdentities(EksBase):
         return cluster, self._part(cluster.pod_identities, self._path("associationId"), "Association")
 
 
+def find(cluster: EksCluster, namespace: str, service_account: str) -> Shape | None:
+    """The service account's association."""
+    account = (namespace, service_account)
+    return next((a for a in list(cluster.pod_identities.values()) if (a["namespace"], a["serviceAccount"]) == account), None)
+
+
 def set_for_addon(cluster: EksCluster, addon: Shape, wanted: list[Shape]) -> None:
     """The add-on has these associations and no others."""
     for old in addon.get("podIdentityAssociations") or []:
@@ -59,10 +65,8 @@ def set_for_addon(cluster: EksCluster, addon: Shape, wanted: list[Shape]) -> Non
 
 
 def _new(cluster: EksCluster, wanted: Shape, owner: str | None = None) -> Shape:
-    account = (wanted["namespace"], wanted["serviceAccount"])
-    for other in cluster.pod_identities.values():
-        if (other["namespace"], other["serviceAccount"]) == account:
-            raise in_use(f"Association already exists: {other['associationId']}", cluster.name)
+    if other := find(cluster, wanted["namespace"], wanted["serviceAccount"]):
+        raise in_use(f"Association already exists: {other['associationId']}", cluster.name)
     now, association_id = utcnow(), f"a-{random_secret(17).lower()}"
     association = {
         "clusterName": cluster.name,

@@ -10,21 +10,17 @@ import hashlib
 import io
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from localcloud import settings
-from localcloud.aws import credentials, refusals, routes, signatures, sts, unknown
+from localcloud.aws import books, credentials, eks_auth, refusals, routes, signatures, sts, unknown
 from localcloud.aws.signatures import Claim, Refused, SignedRequest
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-
-_ONE_AT_A_TIME = Lock()
-"""Moto's books are not made for threads: what one request iterates over another one changes."""
 _EVERYWHERE = {"iam", "sts", "s3"}
 """Services that SDKs may address in us-east-1, wherever the work is."""
 
@@ -46,7 +42,9 @@ def application(hosts: frozenset[str]) -> WSGIApplication:
             if sts.wants_json(environ):
                 return sts.caller_identity_json(start_response, credential)
             sts.sign_in_header(environ, claim)
-        with _ONE_AT_A_TIME:
+        if claim.service == eks_auth.SERVICE:
+            return eks_auth.answer(environ, start_response)
+        with books.ONE_AT_A_TIME:
             return unknown.answer(moto, claim.service, environ, start_response)
 
     return answer

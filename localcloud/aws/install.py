@@ -21,8 +21,8 @@ def install() -> None:
         os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
         # Else moto looks the account up on every request, in every partition, and opens IAM books for each.
         os.environ["MOTO_ACCOUNT_ID"] = settings.ACCOUNT
-        from localcloud.aws import ec2, ecr, eks, elasticache, ssm, sts
+        from localcloud.aws import ec2, ecr, eks, elasticache, iam, sqs, ssm, sts
 
-        for service in (ec2, ecr, eks, elasticache, ssm, sts):
+        for service in (ec2, ecr, eks, elasticache, iam, sqs, ssm, sts):
             service.install()
         _done = True

@@ -1,6 +1,6 @@
 """The seam between EC2 and Kubernetes: an instance of the embedded EC2 that belongs to a cluster is a node of it.
 
-Whoever launches instances (a managed node group today, a fleet later) calls `join`; whoever ends them calls `leave`, or
+Whoever launches instances (a managed node group, a fleet, RunInstances) calls `join`; whoever ends them calls `leave`, or
 TerminateInstances does. Who launched an instance is told when it is lost to a TerminateInstances from outside.
 """
 
@@ -13,7 +13,7 @@ from threading import Lock
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance, InstanceState
 
-from localcloud.aws import background, seam
+from localcloud.aws import background, events, seam
 from localcloud.machine import MachineError, NodeSpec
 
 _RUNNING, _SHUTTING_DOWN, _TERMINATED = ("running", 16), ("shutting-down", 32), ("terminated", 48)
@@ -54,8 +54,10 @@ def leave(instance: Instance) -> None:
     if instance.state == _RUNNING[0]:
         instance.terminate()
     instance._state = InstanceState(*_SHUTTING_DOWN)
+    events.state_changed(instance, _SHUTTING_DOWN[0])
     seam.machine().remove_node(instance.id)
     instance._state = InstanceState(*_TERMINATED)
+    events.state_changed(instance, _TERMINATED[0])
 
 
 def on_terminated(instance: Instance) -> None:
@@ -63,8 +65,10 @@ def on_terminated(instance: Instance) -> None:
     with _lock:
         membership = _members.pop(instance.id, None)
     if membership is None:
+        events.state_changed(instance, _SHUTTING_DOWN[0], _TERMINATED[0])
         return
     instance._state = InstanceState(*_SHUTTING_DOWN)
+    events.state_changed(instance, _SHUTTING_DOWN[0])
 
     def work() -> None:
         problem = None

@@ -43,7 +43,7 @@ _SERVICES: tuple[SERVICE_NAMES, ...] = (
 )  # fmt: skip
 """Those whose books are opened for the baseline, because a new book may not be empty."""
 _NOT_AWS = {"moto_api", "instance_metadata"}
-_GONE = {"deleted", "deleting", "terminated", "PendingDeletion"}
+_GONE = {"closed", "deleted", "deleting", "terminated", "PendingDeletion"}
 _lock = Lock()
 _baseline: dict[tuple[str, str, str], dict[str, list[str]]] = {}
 
@@ -120,7 +120,8 @@ def _ids(value: Any, depth: int = 0) -> list[str]:
 def _ids_of_item(name: Any, item: Any, depth: int) -> list[str]:
     if type(item) in (dict, list, set) and depth < 2:
         return [f"{name}/{inner}" for inner in _ids(item, depth + 1)]
-    return [str(name)]
+    rules = getattr(item, "rules", None)  # of an event bus: the default one is nobody's, its rules are somebody's
+    return [str(name), *(f"{name}/{rule}" for rule in (rules if isinstance(rules, dict) else ()))]
 
 
 def _is_gone(item: Any) -> bool:

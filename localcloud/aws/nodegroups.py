@@ -13,7 +13,7 @@ from moto.ec2.models.instances import Instance
 from moto.eks.models import Nodegroup
 
 from localcloud import settings
-from localcloud.aws import ec2, instances, ssm
+from localcloud.aws import ec2, instances, shortages, ssm
 from localcloud.aws.eks_records import EksCluster, Shape, end_update, issue
 from localcloud.machine import MachineError
 
@@ -116,22 +116,38 @@ class NodeGroup(Nodegroup):
             self.reconcile()
 
     def _launch(self) -> Instance:
+        """An instance of the first type, and in the next zone, for which there is capacity.
+
+        Raises:
+            MachineError: there is none for any; says what was tried.
+        """
+        self._launched += 1
+        first = self._launched % len(self.subnets)
+        tried = []
+        for instance_type in self.instance_types:
+            for subnet in self.subnets[first:] + self.subnets[:first]:
+                try:
+                    return self._launch_as(instance_type, subnet)
+                except shortages.Insufficient as error:
+                    tried.append(error.message)
+        raise MachineError(f"{shortages.CODE}: {'; '.join(tried)}")
+
+    def _launch_as(self, instance_type: str, subnet: str) -> Instance:
         backend = ec2.backend()
         arguments: dict[str, Any] = {"tags": {"instance": self._tags(backend)}}
         if self.launch_template:
             arguments["launch_template"] = self._template()
         if not self._template_data(backend).get("SecurityGroupIds"):
             arguments["security_group_ids"] = [self.cluster.resources_vpc_config["clusterSecurityGroupId"]]
-        self._launched += 1
         reservation = backend.run_instances(
-            self._template_data(backend).get("ImageId") or ssm.image_id("neuron" if "NEURON" in self.ami_type else "standard"),
+            self._template_data(backend).get("ImageId") or ssm.Image("neuron" if "NEURON" in self.ami_type else "standard").id,
             1,
             None,
             [],
-            instance_type=self.instance_types[0],
+            instance_type=instance_type,
             is_instance_type_default=False,
             region_name=settings.REGION,
-            subnet_id=self.subnets[self._launched % len(self.subnets)],
+            subnet_id=subnet,
             **arguments,
         )
         return reservation.instances[0]

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Any
 
 from localcloud import settings
-from localcloud.machine import ControlPlane, MachineError, NodeSpec, Redis
+from localcloud.machine import ControlPlane, MachineError, NodeSpec, PodToken, Redis
 
 _CA = "-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU6IHBhcGVyIG1hY2hpbmU=\n-----END CERTIFICATE-----\n"
 
@@ -31,6 +31,8 @@ class PaperMachine:
     planes: dict[str, str] = field(default_factory=dict)
     redis: dict[str, int] = field(default_factory=dict)
     """Name → index of the primary."""
+    pod_tokens: dict[str, PodToken] = field(default_factory=dict, repr=False)
+    """The tokens that its API server would call valid."""
 
     def __post_init__(self) -> None:
         self._addresses = count()
@@ -77,6 +79,11 @@ class PaperMachine:
     def bind_access_policy(self, cluster: str, group: str, role: str, namespace: str | None) -> None:
         """Nothing but the record."""
         self._asked("bind_access_policy", cluster, group, role, namespace)
+
+    def review_pod_token(self, cluster: str, token: str) -> PodToken | None:
+        """The pod of one of `pod_tokens`."""
+        self._asked("review_pod_token", cluster)
+        return self.pod_tokens.get(token)
 
     def create_redis(self, name: str, *, replicas: int, auth_token: str | None, tls: bool, parameters: dict[str, str]) -> Redis:
         """Remembered."""

@@ -1,4 +1,4 @@
-"""What the endpoint answers beside AWS, under /localcloud/: health, inventory, leftovers, token reviews.
+"""What the endpoint answers beside AWS, under /localcloud/: health, inventory, leftovers, shortages, interruptions, token reviews.
 
 Not signed: it tells names, no secrets, and listens where only this machine is.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from localcloud import identity
-from localcloud.aws import inventory
+from localcloud.aws import interruptions, inventory, shortages
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -34,9 +34,25 @@ def answer(environ: WSGIEnvironment, start_response: StartResponse, hosts: froze
             return _json(start_response, {"ok": True})
         case ("GET", "leftovers"):
             return _json(start_response, inventory.leftovers())
+        case ("GET", "shortages"):
+            return _json(start_response, shortages.all())
+        case ("PUT" | "DELETE" as method, path) if path.startswith("shortages/") and path.count("/") == 2:
+            _, instance_type, zone = path.split("/")
+            (shortages.begin if method == "PUT" else shortages.end)(instance_type, zone)
+            return _json(start_response, shortages.all())
+        case ("PUT", path) if path.startswith("interruptions/"):
+            return _interrupt(start_response, path.removeprefix("interruptions/"))
         case ("POST", path) if path.startswith("token-review/"):
             return _review(environ, start_response, unquote(path.removeprefix("token-review/")), hosts)
     return _json(start_response, {"error": f"no such route: {route[0]} {PREFIX}{route[1]}"}, HTTPStatus.NOT_FOUND)
+
+
+def _interrupt(start_response: StartResponse, instance_id: str) -> Iterable[bytes]:
+    try:
+        interruptions.begin(instance_id)
+    except interruptions.NotRunning as error:
+        return _json(start_response, {"error": str(error)}, HTTPStatus.NOT_FOUND)
+    return _json(start_response, {"instance": instance_id, "ends_in_s": interruptions.NOTICE_S})
 
 
 def _review(environ: WSGIEnvironment, start_response: StartResponse, cluster: str, hosts: frozenset[str]) -> Iterable[bytes]:

@@ -30,7 +30,7 @@ class Sts(TokenResponse):
     def assume_role(self) -> ActionResult | TYPE_RESPONSE:  # type: ignore[override]
         """A session of a role that exists and trusts the caller. AWS does not tell which of the two it lacks."""
         caller, role_arn = credentials.lookup(self.get_access_key()), self._get_param("RoleArn")
-        if caller is None or not _trusts(role_arn, caller):
+        if caller is None or not trusts(role_arn, caller):
             who = caller.arn if caller else "unknown"
             refusal = f"User: {who} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"
             return 403, {"status": 403}, refusals.body("sts", "AccessDenied", refusal)[1].decode()
@@ -65,21 +65,41 @@ def install() -> None:
     sts_models.sts_backends.backend = StsBackend
 
 
-def _trusts(role_arn: str, caller: Credential) -> bool:
+def trusts(role_arn: str, caller: Credential) -> bool:
+    """Whether the role is there and lets the caller assume it."""
+    allowed = {"*", settings.ACCOUNT, f"arn:{credentials.PARTITION}:iam::{settings.ACCOUNT}:root", caller.arn, caller.principal_arn}
+    return any(_allows(statement, "sts:AssumeRole", "AWS", allowed) for statement in _trust(role_arn))
+
+
+def trusts_service(role_arn: str, service: str, actions: Iterable[str]) -> bool:
+    """Whether the role is there and lets the AWS service do each of the actions ("sts:...") with it."""
+    statements = _trust(role_arn)
+    return all(any(_allows(statement, action, "Service", {service}) for statement in statements) for action in actions)
+
+
+def session(role_arn: str, name: str, seconds: int) -> sts_models.AssumedRole:
+    """A new session of the role; who may have one was checked before. Hold `books.ONE_AT_A_TIME`."""
+    return sts_models.sts_backends[settings.ACCOUNT][credentials.PARTITION].assume_role(
+        region_name=settings.REGION, role_session_name=name, role_arn=role_arn, policy="", duration=seconds, external_id=""
+    )
+
+
+def _trust(role_arn: str) -> list[dict[str, Any]]:
+    """The statements of the role's trust policy; none when there is no role."""
     role = next((r for r in credentials.iam().get_roles() if r.arn == role_arn), None)
     if role is None:
-        return False
+        return []
     document = role.assume_role_policy_document
-    statements = (json.loads(document) if isinstance(document, str) else document)["Statement"]
-    allowed = {"*", settings.ACCOUNT, f"arn:{credentials.PARTITION}:iam::{settings.ACCOUNT}:root", caller.arn, caller.principal_arn}
-    return any(_allows(statement, allowed) for statement in _as_list(statements))
+    return _as_list((json.loads(document) if isinstance(document, str) else document)["Statement"])
 
 
-def _allows(statement: dict[str, Any], principals: set[str]) -> bool:
+def _allows(statement: dict[str, Any], action: str, kind: str, principals: set[str]) -> bool:
+    """Whether it allows the action to one of the principals; `kind` is AWS or Service."""
     principal = statement.get("Principal", {})
-    named = _as_list(principal if isinstance(principal, str) else principal.get("AWS", []))
+    # A bare "*" is everybody with an account, but no service.
+    named = _as_list({"AWS": principal}.get(kind, []) if isinstance(principal, str) else principal.get(kind, []))
     actions = set(_as_list(statement.get("Action", [])))
-    return statement.get("Effect") == "Allow" and bool(actions & {"sts:AssumeRole", "sts:*", "*"}) and bool(principals & set(named))
+    return statement.get("Effect") == "Allow" and bool(actions & {action, "sts:*", "*"}) and bool(principals & set(named))
 
 
 def _as_list(value: Any) -> list[Any]:

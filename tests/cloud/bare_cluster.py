@@ -9,7 +9,7 @@ import io
 import json
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ NODE_GROUPS: dict[str, dict[str, Any]] = {
         "taints": [{"key": "aws.amazon.com/neuron", "value": "true", "effect": "NO_SCHEDULE"}],
     },
 }
+ADDONS = ("coredns", "eks-pod-identity-agent")
 _APPLETS = ("cat", "httpd", "id", "nslookup", "sh", "sleep", "true", "wget")
 _FAST = {"Delay": 1, "MaxAttempts": 120}
 
@@ -55,19 +56,61 @@ def _role(aws: Aws, service: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def running(aws: Aws) -> Iterator[str]:
-    """The cluster's name: ACTIVE, two nodes of each of NODE_GROUPS, CoreDNS. Afterwards nothing of it is left."""
+def pod_role(aws: Aws, name: str, namespace: str, account: str) -> Iterator[None]:
+    """The service account's pods have a role of this name."""
+    iam, eks = aws("iam"), aws("eks")
+    actions = ["sts:AssumeRole", "sts:TagSession"]
+    statement = {"Effect": "Allow", "Action": actions, "Principal": {"Service": "pods.eks.amazonaws.com"}}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    made = eks.create_pod_identity_association(clusterName=NAME, namespace=namespace, serviceAccount=account, roleArn=role)
+    yield
+    eks.delete_pod_identity_association(clusterName=NAME, associationId=made["association"]["associationId"])
+    iam.delete_role(RoleName=name)
+
+
+@contextlib.contextmanager
+def instance_profile(aws: Aws) -> Iterator[str]:
+    """The name of an instance profile with the nodes' role."""
+    iam, name = aws("iam"), "bare-nodes"
+    iam.create_instance_profile(InstanceProfileName=name)
+    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName="bare-ec2")
+    yield name
+    iam.remove_role_from_instance_profile(InstanceProfileName=name, RoleName="bare-ec2")
+    iam.delete_instance_profile(InstanceProfileName=name)
+
+
+@contextlib.contextmanager
+def interruptions(aws: Aws, queue: str) -> Iterator[None]:
+    """A queue of this name gets EC2's warnings."""
+    sqs, events = aws("sqs"), aws("events")
+    url = sqs.create_queue(QueueName=queue)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    events.put_rule(Name=queue, EventPattern=json.dumps({"source": ["aws.ec2"]}))
+    events.put_targets(Rule=queue, Targets=[{"Id": "queue", "Arn": arn}])
+    yield
+    events.remove_targets(Rule=queue, Ids=["queue"])
+    events.delete_rule(Name=queue)
+    sqs.delete_queue(QueueUrl=url)
+
+
+@contextlib.contextmanager
+def running(aws: Aws, groups: Iterable[str] = tuple(NODE_GROUPS)) -> Iterator[str]:
+    """The cluster's name: ACTIVE, two nodes of each of these NODE_GROUPS, the ADDONS. Afterwards nothing of it is left."""
     eks = aws("eks")
     with subnets(aws) as networks, _role(aws, "eks") as own, _role(aws, "ec2") as nodes:
         eks.create_cluster(name=NAME, version="1.35", roleArn=own, resourcesVpcConfig={"subnetIds": networks})
         try:
             eks.get_waiter("cluster_active").wait(name=NAME, WaiterConfig=_FAST)
-            for group, settings_of in NODE_GROUPS.items():
-                create_nodes(aws, group, nodes, networks, 2, labels={"pool": group}, **settings_of)
-            for group in NODE_GROUPS:
+            for group in groups:
+                labels = {"pool": group, "leeward.dev/pool": group}
+                create_nodes(aws, group, nodes, networks, 2, labels=labels, **NODE_GROUPS[group])
+            for group in groups:
                 eks.get_waiter("nodegroup_active").wait(clusterName=NAME, nodegroupName=group, WaiterConfig=_FAST)
-            eks.create_addon(clusterName=NAME, addonName="coredns")
-            eks.get_waiter("addon_active").wait(clusterName=NAME, addonName="coredns", WaiterConfig=_FAST)
+            for addon in ADDONS:
+                eks.create_addon(clusterName=NAME, addonName=addon)
+            for addon in ADDONS:
+                eks.get_waiter("addon_active").wait(clusterName=NAME, addonName=addon, WaiterConfig=_FAST)
             yield NAME
         finally:
             _delete(eks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
@@ -204,6 +205,47 @@ def test_an_instance_that_is_terminated_takes_its_pods_along_and_leaves_nothing(
     eventually(lambda: cgroups.folders(f"{cgroups.TREE}/node-{instance}"), [])
     assert not (paths.DATA_DIR / "nodes" / instance).exists()
     bare_cluster.delete_nodes(eks, "brief")
+
+
+def test_an_instance_of_a_fleet_becomes_the_node_that_its_user_data_describes_and_goes_with_it(cluster: str, aws: Aws) -> None:
+    ec2 = aws("ec2")
+    subnet = aws("eks").describe_cluster(name=cluster)["cluster"]["resourcesVpcConfig"]["subnetIds"][1]
+    taint = {"key": "aws.amazon.com/neuron", "value": "true", "effect": "NoSchedule"}
+    kubelet = {"config": {"registerWithTaints": [taint]}, "flags": ["--node-labels=pool=fleet,size=six"]}
+    config = {"apiVersion": "node.eks.aws/v1alpha1", "kind": "NodeConfig", "spec": {"cluster": {"name": cluster}, "kubelet": kubelet}}
+    data = {"ImageId": "ami-12345678", "UserData": base64.b64encode(json.dumps(config).encode()).decode()}
+    template = ec2.create_launch_template(LaunchTemplateName="fleet", LaunchTemplateData=data)["LaunchTemplate"]["LaunchTemplateId"]
+    launch = {
+        "LaunchTemplateSpecification": {"LaunchTemplateId": template, "Version": "$Latest"},
+        "Overrides": [{"InstanceType": "inf2.24xlarge", "SubnetId": subnet}],
+    }
+    capacity = {"DefaultTargetCapacityType": "on-demand", "TotalTargetCapacity": 1}
+    fleet = ec2.create_fleet(Type="instant", LaunchTemplateConfigs=[launch], TargetCapacitySpecification=capacity)
+    (instance,) = fleet["Instances"][0]["InstanceIds"]
+    try:
+        eventually(lambda: ready(instance), "True", within=90)
+        eventually(lambda: node_of(instance)["status"]["allocatable"].get("aws.amazon.com/neuron"), "6")
+        node = node_of(instance)
+        assert (
+            node["metadata"]["labels"].items()
+            >= {"pool": "fleet", "size": "six", "node.kubernetes.io/instance-type": "inf2.24xlarge"}.items()
+        )
+        assert taint in node["spec"]["taints"]
+    finally:
+        ec2.terminate_instances(InstanceIds=[instance])
+        ec2.delete_launch_template(LaunchTemplateId=template)
+    eventually(lambda: node_of(instance), {})
+    eventually(lambda: cgroups.folders(f"{cgroups.TREE}/node-{instance}"), [])
+
+
+def node_of(instance: str) -> dict[str, Any]:
+    """Empty when there is none."""
+    return next((node for node in nodes() if node["spec"].get("providerID", "").endswith(f"/{instance}")), {})
+
+
+def ready(instance: str) -> str:
+    conditions = node_of(instance).get("status", {}).get("conditions", [])
+    return next((one["status"] for one in conditions if one["type"] == "Ready"), "no node")
 
 
 def test_nodes_write_nothing_to_the_machine_but_the_clouds_folder(pod: Callable[..., str]) -> None:

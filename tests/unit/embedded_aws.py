@@ -18,7 +18,7 @@ from botocore.signers import RequestSigner
 from moto.core.base_backend import BackendDict
 
 from localcloud import settings
-from localcloud.aws import credentials, inventory, seam
+from localcloud.aws import credentials, inventory, seam, shortages
 from localcloud.aws.paper import PaperMachine
 from localcloud.aws.server import Endpoint
 
@@ -55,6 +55,7 @@ class EmbeddedAws:
         self.machine = PaperMachine()
         seam.use(self.machine)
         inventory.remember()
+        shortages.end_all()
 
     def client(self, service: str, session: boto3.Session | None = None) -> Any:
         """A client of the endpoint; the first user's when no session is given."""

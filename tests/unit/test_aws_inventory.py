@@ -18,7 +18,7 @@ def test_nothing_is_left_over_of_nothing(aws: EmbeddedAws) -> None:
 
 def test_whatever_was_made_is_left_over_until_it_is_deleted(aws: EmbeddedAws) -> None:
     ec2, s3, ecr, secrets = (aws.client(service) for service in ("ec2", "s3", "ecr", "secretsmanager"))
-    logs, sqs, kms = (aws.client(service) for service in ("logs", "sqs", "kms"))
+    logs, sqs, kms, events = (aws.client(service) for service in ("logs", "sqs", "kms", "events"))
     group = ec2.create_security_group(GroupName="made", Description="d")["GroupId"]
     s3.create_bucket(Bucket="made", CreateBucketConfiguration={"LocationConstraint": HERE})
     repository = ecr.create_repository(repositoryName="made")["repository"]
@@ -26,7 +26,9 @@ def test_whatever_was_made_is_left_over_until_it_is_deleted(aws: EmbeddedAws) ->
     logs.create_log_group(logGroupName="made")
     queue = sqs.create_queue(QueueName="made")["QueueUrl"]
     key = kms.create_key()["KeyMetadata"]["KeyId"]
+    events.put_rule(Name="made", EventPattern='{"source": ["aws.ec2"]}')
     made = aws.get("leftovers")
+    assert made[f"events/{HERE}"]["event_buses"] == ["default/made"]
     assert group in str(made[f"ec2/{HERE}"])
     assert made["s3/aws"] == {"buckets": ["made"]}
     assert made[f"ecr/{HERE}"] == {"repositories": ["made"]}
@@ -40,6 +42,7 @@ def test_whatever_was_made_is_left_over_until_it_is_deleted(aws: EmbeddedAws) ->
     secrets.delete_secret(SecretId=secret, ForceDeleteWithoutRecovery=True)
     logs.delete_log_group(logGroupName="made")
     sqs.delete_queue(QueueUrl=queue)
+    events.delete_rule(Name="made")
     kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
     assert aws.get("leftovers") == {}
 

@@ -38,11 +38,11 @@ def only_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_the_machines_go_is_taken_when_it_is_new_enough(only_path: Path, tmp_path: Path) -> None:
-    go = fake_go(only_path, "go1.26.1")
-    assert toolchain.find(Cache(tmp_path)) == Go(go, "go1.26.1")
+    go = fake_go(only_path, "go1.26.10")
+    assert toolchain.find(Cache(tmp_path)) == Go(go, "go1.26.10")
 
 
-@pytest.mark.parametrize("version", ["go1.25.9", "go1.9", "devel"])
+@pytest.mark.parametrize("version", ["go1.26.9", "go1.9", "devel"])
 def test_an_older_go_is_passed_over_for_the_one_of_pypi(version: str, only_path: Path, tmp_path: Path) -> None:
     fake_go(only_path, version)
     found = toolchain.find(Cache(tmp_path))
@@ -95,7 +95,7 @@ def test_what_is_built_is_found_by_the_present_sources(monkeypatch: pytest.Monke
         cache.path(recipe).mkdir(parents=True)
     found = build.artifacts()
     assert found.kubernetes == cache.path(recipes[0]) / "kubernetes"
-    assert len(found.images) == 3
+    assert len(found.images) == 4
     monkeypatch.setattr(debian, "mirrors", lambda: Mirrors("http://other.example/debian", MIRRORS.security))
     with pytest.raises(BuildError, match="not built for the present sources: base-image"):
         build.artifacts()

@@ -18,6 +18,7 @@ from localcloud import paths, settings
         ("kubernetes", "k8s.io/kubernetes", settings.KUBERNETES_VERSION),
         ("kuberay", "github.com/ray-project/kuberay/ray-operator", settings.KUBERAY_VERSION),
         ("coredns", "github.com/coredns/coredns", settings.COREDNS_VERSION),
+        ("karpenter", "github.com/aws/karpenter-provider-aws", settings.KARPENTER_VERSION),
     ],
 )
 def test_a_version_is_the_one_that_its_go_module_pins(module: str, dependency: str, version: str) -> None:
@@ -26,8 +27,8 @@ def test_a_version_is_the_one_that_its_go_module_pins(module: str, dependency: s
 
 
 def test_the_newest_go_that_a_module_asks_for_is_the_least_that_we_take() -> None:
-    asked = [re.search(r"^go (\d+)\.(\d+)", file.read_text(), re.MULTILINE) for file in paths.BINARIES_DIR.glob("*/go.mod")]
-    assert max((int(found[1]), int(found[2])) for found in asked if found) == settings.GO_MINIMUM
+    asked = [re.search(r"^go (\d+(?:\.\d+)+)$", file.read_text(), re.MULTILINE) for file in paths.BINARIES_DIR.glob("*/go.mod")]
+    assert max(tuple(map(int, found[1].split("."))) for found in asked if found) == settings.GO_MINIMUM
 
 
 def test_every_address_is_in_its_network_and_has_one_use() -> None:

@@ -1,0 +1,107 @@
+"""EC2 without capacity for a type in a zone."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from embedded_aws import EmbeddedAws
+
+from localcloud import settings
+from localcloud.aws import shortages
+
+ONE, TWO = settings.AVAILABILITY_ZONES[:2]
+SMALL, LARGE = "inf2.8xlarge", "inf2.24xlarge"
+
+
+def tell(aws: EmbeddedAws, method: str, instance_type: str, zone: str) -> None:
+    request = urllib.request.Request(f"{aws.endpoint.url}/localcloud/shortages/{instance_type}/{zone}", method=method)
+    urllib.request.urlopen(request, timeout=10).close()
+
+
+def fleet(aws: EmbeddedAws, wanted: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """CreateFleet for one instance, of any of these types in these zones' subnets."""
+    ec2 = aws.client("ec2")
+    zones = dict(zip((ONE, TWO), aws.subnets(), strict=True))
+    template = ec2.create_launch_template(LaunchTemplateName="any", LaunchTemplateData={"ImageId": "ami-12345678"})["LaunchTemplate"]
+    made: dict[str, Any] = ec2.create_fleet(
+        Type="instant",
+        LaunchTemplateConfigs=[
+            {
+                "LaunchTemplateSpecification": {"LaunchTemplateId": template["LaunchTemplateId"], "Version": "$Latest"},
+                "Overrides": [{"InstanceType": instance_type, "SubnetId": zones[zone]} for instance_type, zone in wanted],
+            }
+        ],
+        TargetCapacitySpecification={"DefaultTargetCapacityType": "on-demand", "TotalTargetCapacity": 1},
+    )
+    return made
+
+
+def test_shortages_are_told_and_end(aws: EmbeddedAws) -> None:
+    tell(aws, "PUT", SMALL, ONE)
+    assert aws.get("shortages") == [{"instance_type": SMALL, "zone": ONE}]
+    tell(aws, "DELETE", SMALL, ONE)
+    assert aws.get("shortages") == []
+
+
+def test_run_instances_fails_where_there_is_none_and_launches_nothing(aws: EmbeddedAws) -> None:
+    ec2, (first, second) = aws.client("ec2"), aws.subnets()
+    shortages.begin(SMALL, ONE)
+    arguments = {"ImageId": "ami-12345678", "InstanceType": SMALL, "MinCount": 1, "MaxCount": 1}
+    with pytest.raises(ClientError, match=f"{SMALL} in {ONE}") as caught:
+        ec2.run_instances(SubnetId=first, **arguments)
+    assert caught.value.response["Error"]["Code"] == shortages.CODE
+    assert aws.instances() == []
+    ec2.run_instances(SubnetId=second, **arguments)
+    assert len(aws.instances()) == 1
+
+
+@pytest.mark.parametrize(
+    ("short", "expected"),
+    [([], (SMALL, ONE)), ([(SMALL, ONE)], (SMALL, TWO)), ([(SMALL, ONE), (SMALL, TWO)], (LARGE, ONE))],
+)
+def test_a_fleet_takes_the_next_size_or_zone_and_tells_what_it_tried(
+    aws: EmbeddedAws, short: list[tuple[str, str]], expected: tuple[str, str]
+) -> None:
+    for one in short:
+        shortages.begin(*one)
+    made = fleet(aws, [(SMALL, ONE), (SMALL, TWO), (LARGE, ONE)])
+    (instance,) = aws.instances()
+    assert (instance["InstanceType"], instance["Placement"]["AvailabilityZone"]) == expected
+    assert made["Instances"][0]["InstanceIds"] == [instance["InstanceId"]]
+    tried = [error["LaunchTemplateAndOverrides"]["Overrides"] for error in made["Errors"]]
+    assert [(one["InstanceType"], one["AvailabilityZone"]) for one in tried] == short
+    assert {error["ErrorCode"] for error in made["Errors"]} <= {shortages.CODE}
+
+
+def test_a_fleet_for_which_there_is_nothing_launches_nothing_and_says_so(aws: EmbeddedAws) -> None:
+    shortages.begin(SMALL, ONE)
+    made = fleet(aws, [(SMALL, ONE)])
+    assert (made["Instances"], len(made["Errors"])) == ([], 1)
+    assert aws.instances() == []
+
+
+def test_a_managed_group_goes_to_another_zone_then_to_its_next_type(aws: EmbeddedAws) -> None:
+    aws.cluster()
+    shortages.begin(SMALL, ONE)
+    assert aws.nodegroup("one", instanceTypes=[SMALL, LARGE])["status"] == "ACTIVE"
+    assert {node.zone for node in aws.machine.nodes.values()} == {TWO}
+    shortages.begin(SMALL, TWO)
+    assert aws.nodegroup("two", size=1, instanceTypes=[SMALL, LARGE])["status"] == "ACTIVE"
+    assert sorted(node.instance_type for node in aws.machine.nodes.values()) == [LARGE, SMALL, SMALL]
+
+
+def test_a_managed_group_without_any_says_what_was_tried(aws: EmbeddedAws) -> None:
+    aws.cluster()
+    for zone in (ONE, TWO):
+        shortages.begin(SMALL, zone)
+    group = aws.nodegroup(size=1)
+    assert group["status"] == "CREATE_FAILED"
+    (problem,) = group["health"]["issues"]
+    assert problem["code"] == "AsgInstanceLaunchFailures"
+    assert shortages.CODE in problem["message"]
+    assert all(f"{SMALL} in {zone}" in problem["message"] for zone in (ONE, TWO))
+    assert aws.instances() == []
