@@ -7,7 +7,7 @@ evidence stays on purpose and is not asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +26,17 @@ class Leftover:
         return f"{self.service} {self.kind} {self.id}"
 
 
-def leftovers(session: Any, name: str) -> list[Leftover]:
-    """Everything of the stack `name` that still exists, but for its bucket; empty when it is gone."""
+def leftovers(session: Any, name: str, services: Iterable[str] | None = None) -> list[Leftover]:
+    """Everything of the stack `name` that still exists, but for its bucket; empty when it is gone.
+
+    Args:
+        services: Those of SERVICES to ask; None: all.
+    """
     found: list[Leftover] = []
     region = session.client("sts").meta.region_name
-    for service, ask in _ASK.items():
+    for service in SERVICES if services is None else services:
         client = session.client(service)
-        found += [Leftover(service, kind, id) for kind, id in ask(client, Stack(name, region))]
+        found += [Leftover(service, kind, id) for kind, id in _ASK[service](client, Stack(name, region))]
     return sorted(set(found), key=str)
 
 
@@ -63,13 +67,14 @@ _EC2 = (
 
 
 def _tags(name: str) -> tuple[dict[str, Any], ...]:
-    """Filters by what Terraform tags, and by what EKS and Kubernetes tag on their own."""
+    """Filters by what Terraform tags, and by what EKS, Kubernetes and Karpenter tag on their own."""
     return (
         {"Name": "tag:leeward:name", "Values": [name]},
         {"Name": "tag:aws:eks:cluster-name", "Values": [name]},
         {"Name": "tag:eks:cluster-name", "Values": [name]},
         {"Name": f"tag:kubernetes.io/cluster/{name}", "Values": ["owned"]},
         {"Name": "tag:cluster.k8s.amazonaws.com/name", "Values": [name]},
+        {"Name": "tag:eks:eks-cluster-name", "Values": [name]},
     )
 
 
@@ -122,6 +127,20 @@ def _iam(iam: Any, stack: Stack) -> Found:
     for role in _pages(iam, "list_roles", "Roles"):
         if role["RoleName"].startswith(f"leeward-{stack.name}-{stack.region}-"):
             yield "role", role["RoleName"]
+    for profile in _pages(iam, "list_instance_profiles", "InstanceProfiles"):
+        if profile["InstanceProfileName"].startswith(f"leeward-{stack.name}-{stack.region}-"):
+            yield "instance-profile", profile["InstanceProfileName"]
+
+
+def _sqs(sqs: Any, stack: Stack) -> Found:
+    for page in sqs.get_paginator("list_queues").paginate(QueueNamePrefix=f"leeward-{stack.name}-karpenter"):
+        for url in page.get("QueueUrls", ()):
+            yield "queue", url.rpartition("/")[2]
+
+
+def _events(events: Any, stack: Stack) -> Found:
+    for rule in _pages(events, "list_rules", "Rules", NamePrefix=f"leeward-{stack.name}-karpenter-"):
+        yield "rule", rule["Name"]
 
 
 def _logs(logs: Any, stack: Stack) -> Found:
@@ -142,9 +161,15 @@ _ASK: dict[str, Callable[[Any, Stack], Found]] = {
     "elasticache": _elasticache,
     "ecr": _ecr,
     "iam": _iam,
+    "sqs": _sqs,
+    "events": _events,
     "logs": _logs,
     "secretsmanager": _secretsmanager,
 }
+
+
+SERVICES = tuple(_ASK)
+"""All services that something of a stack may be in."""
 
 
 def _pages(client: Any, operation: str, key: str, **arguments: Any) -> list[Any]:

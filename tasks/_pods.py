@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 from tasks.kubernetes import Object
 
+POOL = "leeward.dev/pool"
+"""Label of nodes: core or inf2."""
+
 
 def ready(pod: Object) -> bool:
     """Condition Ready, and not being deleted."""
@@ -15,6 +18,14 @@ def ready(pod: Object) -> bool:
 def running(pod: Object) -> bool:
     """Phase Running, and not being deleted."""
     return "deletionTimestamp" not in pod["metadata"] and pod.get("status", {}).get("phase") == "Running"
+
+
+def rolled_out(deployment: Object) -> bool:
+    """All pods of a Deployment are of its newest specification and available."""
+    status = deployment.get("status", {})
+    seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    there = status.get("updatedReplicas") and status.get("availableReplicas") and not status.get("unavailableReplicas")
+    return bool(seen and there)
 
 
 def restarts(pod: Object) -> int:

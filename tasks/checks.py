@@ -16,7 +16,7 @@ from prefect.artifacts import create_table_artifact
 from blocks.errors import Permanent, PipelineError
 from blocks.parameters import Infrastructure, Service
 from blocks.target import Target
-from tasks import _registry
+from tasks import _pods, _registry, karpenter
 from tasks.kubernetes import Api, Object
 from tasks.progress import Progress
 from tasks.redis import Redis, ping, redis_of
@@ -28,8 +28,8 @@ from tasks.waiting import Pending, Until
 NODES_WITHIN_S = 600.0
 """A node group is made before its nodes are Ready; an AMI takes a minute or two to start."""
 DNS_WITHIN_S = 300.0
+KARPENTER_WITHIN_S = 180.0
 NEURON = "aws.amazon.com/neuron"
-POOL = "leeward.dev/pool"
 INF_QUOTA = ("ec2", "L-1945791B")
 """Running On-Demand Inf instances, in vCPUs."""
 
@@ -55,7 +55,7 @@ def pools(nodes: Iterable[Object]) -> dict[str, list[Object]]:
     for node in nodes:
         conditions = node.get("status", {}).get("conditions") or ()
         if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
-            found.setdefault(node["metadata"].get("labels", {}).get(POOL, ""), []).append(node)
+            found.setdefault(node["metadata"].get("labels", {}).get(_pods.POOL, ""), []).append(node)
     return found
 
 
@@ -67,11 +67,10 @@ def nodes_missing(nodes: list[Object], wanted: dict[str, int]) -> str:
     return "; ".join([*missing, *(f"{name} offers no {NEURON}" for name in bare)])
 
 
-def wanted_nodes(infrastructure: Infrastructure, service: Service, *, provisioned: bool) -> dict[str, int]:
-    """How many nodes each pool must have: all that were made, or all that are needed."""
-    if provisioned:
-        return {"core": infrastructure.core_nodes.count, "inf2": infrastructure.inf2_nodes.count}
-    return {"core": 1, "inf2": service.workers}
+def wanted_nodes(infrastructure: Infrastructure, service: Service, *, provisioned: bool, on_demand: bool) -> dict[str, int]:
+    """How many nodes each pool must have: all that were made, or all that are needed; none that come when they are needed."""
+    core, inf2 = (infrastructure.core_nodes.count, infrastructure.inf2_nodes.count) if provisioned else (1, service.workers)
+    return {"core": core} if on_demand else {"core": core, "inf2": inf2}
 
 
 def check_nodes(api: Api, wanted: dict[str, int], within_s: float, on_look: Callable[[Pending], None]) -> Check:
@@ -87,6 +86,19 @@ def check_nodes(api: Api, wanted: dict[str, int], within_s: float, on_look: Call
     except Permanent as error:
         return Check("nodes", "bad", f"{error}; look at the node groups in EKS, and at `kubectl describe node`")
     return Check("nodes", "ok", ", ".join(f"{len(found)} {pool or 'other'}" for pool, found in sorted(pools(nodes).items())))
+
+
+def check_karpenter(api: Api, within_s: float, on_look: Callable[[Pending], None]) -> Check:
+    """Karpenter runs, and may launch nodes."""
+
+    def probe() -> list[str] | Pending:
+        found = karpenter.available(api)
+        return found if isinstance(found, Pending) else karpenter.pools_ready(api)
+
+    try:
+        return Check("Karpenter", "ok", f"launches nodes for {', '.join(Until('Karpenter', probe, within_s, 2.0, on_look).wait())}")
+    except Permanent as error:
+        return Check("Karpenter", "bad", f"{error}; look at `kubectl -n kube-system logs deployment/karpenter`")
 
 
 def check_dns(api: Api, within_s: float, on_look: Callable[[Pending], None]) -> Check:
@@ -180,10 +192,12 @@ def check_cluster(site: Site, service: Service, outputs: Outputs | None) -> str:
     """
     api, target, progress = site.api(), site.block, Progress("verify")
     version = str(api.get("/version")["gitVersion"])
-    wanted = wanted_nodes(site.infrastructure, service, provisioned=target.provisioned)
+    on_demand = bool(api.items(karpenter.POOLS, labelSelector=karpenter.OURS))
+    wanted = wanted_nodes(site.infrastructure, service, provisioned=target.provisioned, on_demand=on_demand)
     checks = [
         Check("Kubernetes", "ok", version),
         check_nodes(api, wanted, NODES_WITHIN_S, progress.look),
+        *([check_karpenter(api, KARPENTER_WITHIN_S, progress.look)] if on_demand else []),
         check_dns(api, DNS_WITHIN_S, progress.look),
         check_redis(redis_of(site, outputs), service),
         check_registry(target, outputs.serving_repository_url if outputs else None),

@@ -17,7 +17,7 @@ from blocks.errors import Permanent
 from tasks.kubernetes import Object
 
 MANIFESTS = Path(__file__).resolve().parent.parent / "manifests"
-_PLACEHOLDER = re.compile(r"^\$\{([a-z_]+)\}$")
+_PLACEHOLDER = re.compile(r"^\$\{([a-z][a-z0-9_]*)\}$")
 _KEYS = ("name", "groupName")
 """By which items of a list are matched when fragments are merged."""
 
@@ -52,7 +52,12 @@ def merge(base: Any, fragment: Any) -> Any:
 def with_text_serve_config(ray_service: Object) -> Object:
     """KubeRay wants serveConfigV2 as text; in our file it is a mapping, so that it can be checked and filled."""
     spec = ray_service["spec"]
-    return {**ray_service, "spec": {**spec, "serveConfigV2": yaml.safe_dump(spec["serveConfigV2"], sort_keys=False)}}
+    return {**ray_service, "spec": {**spec, "serveConfigV2": serve_text(spec["serveConfigV2"])}}
+
+
+def serve_text(config: Object) -> str:
+    """A Serve configuration as text, always the same for the same."""
+    return yaml.safe_dump(config, sort_keys=False)
 
 
 def _fill(node: Any, values: Mapping[str, Any], used: set[str], where: str) -> Any:

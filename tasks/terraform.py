@@ -31,6 +31,7 @@ from tasks._terraform_errors import (
 from tasks._terraform_events import Change, OnProgress, PlanSummary, Progress
 from tasks._terraform_run import PROJECT, Workspace, apply, destroy, force_unlock, init, output, plan
 from tasks.aws import (
+    STATE_KEY,
     bucket_exists,
     caller_identity,
     delete_cluster_logs,
@@ -50,6 +51,7 @@ __all__ = [
     "PlanOutdated",
     "PlanSummary",
     "Progress",
+    "Provisioning",
     "RedisEndpoint",
     "StateLocked",
     "Target",
@@ -109,6 +111,17 @@ class RedisEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Provisioning:
+    """What Karpenter is told: its queue, and what the nodes that it launches are to have."""
+
+    queue_name: str
+    instance_profile: str
+    subnet_ids: tuple[str, ...]
+    security_group_id: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Outputs:
     """What the later stages need of the infrastructure."""
 
@@ -120,6 +133,8 @@ class Outputs:
     serving_repository_url: str
     redis: RedisEndpoint | None
     node_groups: Mapping[str, str]
+    karpenter: Provisioning | None = None
+    """None: the nodes are managed groups' alone."""
 
     @classmethod
     def from_terraform(cls, values: Mapping[str, Any]) -> Outputs:
@@ -131,8 +146,10 @@ class Outputs:
         try:
             found = values.get("redis")  # Terraform leaves out an output that is null
             redis = RedisEndpoint(found["address"], int(found["port"])) if found else None
+            told = values.get("karpenter")
+            karpenter = Provisioning(**{**told, "subnet_ids": tuple(told["subnet_ids"])}) if told else None
             names = ("region", "cluster_name", "cluster_endpoint", "cluster_ca", "serving_repository_url", "node_groups")
-            return cls(redis=redis, **{name: values[name] for name in names})
+            return cls(redis=redis, karpenter=karpenter, **{name: values[name] for name in names})
         except KeyError as missing:
             raise NotProvisioned(
                 f"Terraform's state has no output {missing}: the infrastructure is not there, or not whole; run provision"
@@ -201,7 +218,7 @@ def _ready(target: Target, infrastructure: Infrastructure) -> Workspace:
     bucket = ensure_state_bucket(target, infrastructure.name)
     workspace = Workspace(
         home=PROJECT / ".leeward" / "terraform" / bucket,
-        backend={"bucket": bucket, "key": "terraform.tfstate", "region": caller_identity(target).region},
+        backend={"bucket": bucket, "key": STATE_KEY, "region": caller_identity(target).region},
         environment=target.aws_environment(),
     )
     init(workspace)

@@ -3,10 +3,12 @@
 #   what                          made as                              longest   AWS allows
 #   state and evidence bucket *   leeward-NAME-ACCOUNT-REGION                 63   63
 #   Redis replication group       leeward-NAME-gcs                            39   40
-#   IAM role                      leeward-NAME-REGION-cluster                 58   64
+#   IAM role, instance profile    leeward-NAME-REGION-karpenter, -auto-node   60   64
 #   EKS cluster                   NAME                                        27   100
 #   load balancer (later)         NAME and five characters                    32   32
 #   subnet and parameter group    leeward-NAME-gcs                            39   255
+#   event rule                    leeward-NAME-karpenter-rebalance            55   64
+#   queue                         leeward-NAME-karpenter                      45   80
 #   launch template               leeward-NAME-core, -inf2                    40   128
 #   security group                leeward-NAME-redis                          41   255
 #   ECR repository                leeward-NAME/serving                        43   256
@@ -21,13 +23,16 @@ locals {
   role_prefix = "${local.prefix}-${var.region}"
 
   names = {
-    redis_group    = "${local.prefix}-gcs"
-    redis_firewall = "${local.prefix}-redis"
-    cluster_role   = "${local.role_prefix}-cluster"
-    node_role      = "${local.role_prefix}-node"
-    cni_role       = "${local.role_prefix}-cni"
-    repository     = "${local.prefix}/serving"
-    log_group      = "/aws/eks/${var.name}/cluster"
+    redis_group         = "${local.prefix}-gcs"
+    redis_firewall      = "${local.prefix}-redis"
+    cluster_role        = "${local.role_prefix}-cluster"
+    node_role           = "${local.role_prefix}-node"
+    cni_role            = "${local.role_prefix}-cni"
+    karpenter_role      = "${local.role_prefix}-karpenter"
+    karpenter_node_role = "${local.role_prefix}-auto-node"
+    karpenter           = "${local.prefix}-karpenter"
+    repository          = "${local.prefix}/serving"
+    log_group           = "/aws/eks/${var.name}/cluster"
   }
 
   # What a janitor needs, on everything; leeward:name alone finds a stack's remains.

@@ -11,17 +11,26 @@ data "aws_availability_zones" "open" {
 }
 
 data "aws_ec2_instance_type_offerings" "inf2" {
+  for_each = toset(local.inf2_types)
+
   location_type = "availability-zone"
 
   filter {
     name   = "instance-type"
-    values = [var.inf2_nodes.instance_type]
+    values = [each.key]
   }
 }
 
 locals {
   zones_open = sort(data.aws_availability_zones.open.names)
-  zones_inf2 = sort(setintersection(local.zones_open, data.aws_ec2_instance_type_offerings.inf2.locations))
+
+  # Karpenter takes a fallback type only where the first is not to be had. A managed group spreads over all its zones, and
+  # would take it in every zone without the first: it gets none of those.
+  inf2_types = distinct(concat([var.inf2_nodes.instance_type], var.inf2_nodes.fallback_types))
+  zones_inf2 = distinct(flatten([
+    for type in slice(local.inf2_types, 0, local.karpenter ? length(local.inf2_types) : 1) :
+    sort(setintersection(local.zones_open, data.aws_ec2_instance_type_offerings.inf2[type].locations))
+  ]))
 
   # Zones with inf2 first: where there are two, the loss of a zone leaves a replica.
   zones_preferred = distinct(concat(local.zones_inf2, local.zones_open))
@@ -39,6 +48,10 @@ resource "aws_vpc" "this" {
     precondition {
       condition     = length(local.zones) == var.az_count
       error_message = "${var.region} has fewer open zones than az_count = ${var.az_count}: it has ${join(", ", local.zones_open)}."
+    }
+    precondition {
+      condition     = length(local.zones_of_nodes.inf2) > 0
+      error_message = "None of the zones ${join(", ", local.zones)} offers ${join(" or ", local.inf2_types)}; ${var.region} has them in: ${join(", ", local.zones_inf2)}."
     }
   }
 }

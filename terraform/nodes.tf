@@ -1,10 +1,8 @@
-# Two managed node groups: `core` for what must always run, `inf2` for the model alone.
+# Managed node groups: `core` for what must always run; `inf2`, for the model alone, unless Karpenter launches those nodes.
 
 locals {
-  pools = {
-    core = var.core_nodes
-    inf2 = var.inf2_nodes
-  }
+  disks_gib = { core = var.core_nodes.disk_gib, inf2 = var.inf2_nodes.disk_gib }
+  pools     = { for pool, disk_gib in local.disks_gib : pool => { disk_gib = disk_gib } if pool == "core" || !local.karpenter }
 
   zones_of_nodes = {
     core = local.zones
@@ -84,6 +82,8 @@ resource "aws_eks_node_group" "core" {
 }
 
 resource "aws_eks_node_group" "inf2" {
+  count = local.karpenter ? 0 : 1
+
   cluster_name    = aws_eks_cluster.this.name
   node_group_name = "inf2"
   node_role_arn   = aws_iam_role.node.arn
@@ -91,7 +91,7 @@ resource "aws_eks_node_group" "inf2" {
   version         = var.kubernetes_version
   ami_type        = "AL2023_x86_64_NEURON"
   capacity_type   = "ON_DEMAND"
-  instance_types  = [var.inf2_nodes.instance_type]
+  instance_types  = local.inf2_types
   labels          = { "leeward.dev/pool" = "inf2" }
 
   # Accelerators are dear: only what asks for them runs here.
@@ -124,11 +124,4 @@ resource "aws_eks_node_group" "inf2" {
     aws_route_table_association.private,
     aws_vpc_endpoint.s3,
   ]
-
-  lifecycle {
-    precondition {
-      condition     = length(local.zones_of_nodes.inf2) > 0
-      error_message = "None of the zones ${join(", ", local.zones)} offers ${var.inf2_nodes.instance_type}; ${var.region} has it in: ${join(", ", local.zones_inf2)}."
-    }
-  }
 }

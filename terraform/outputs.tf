@@ -33,10 +33,29 @@ output "redis" {
 
 output "node_groups" {
   description = "Names of the node groups by pool."
-  value = {
-    core = aws_eks_node_group.core.node_group_name
-    inf2 = aws_eks_node_group.inf2.node_group_name
-  }
+  value = merge(
+    { core = aws_eks_node_group.core.node_group_name },
+    { for group in aws_eks_node_group.inf2 : "inf2" => group.node_group_name },
+  )
+}
+
+output "karpenter" {
+  description = "What Karpenter is told: its queue, and what its nodes are to have; null when a managed group takes its place."
+  value = one([for queue in aws_sqs_queue.karpenter : {
+    queue_name        = queue.name
+    instance_profile  = aws_iam_instance_profile.karpenter_node[0].name
+    subnet_ids        = [for zone in local.zones_of_nodes.inf2 : aws_subnet.private[zone].id]
+    security_group_id = aws_eks_cluster.this.vpc_config[0].cluster_security_group_id
+    tags              = local.tags
+  }])
+
+  # A controller that comes earlier has no rights, a node that does is nobody in the cluster or cannot pull.
+  depends_on = [
+    aws_cloudwatch_event_target.karpenter,
+    aws_eks_access_entry.karpenter_node,
+    aws_eks_pod_identity_association.karpenter,
+    aws_iam_role_policy_attachment.karpenter_node,
+  ]
 }
 
 # So that whoever reads the outputs has a cluster it may use, with DNS in it.

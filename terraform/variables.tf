@@ -93,17 +93,28 @@ variable "core_nodes" {
 }
 
 variable "inf2_nodes" {
-  description = "Nodes of the model, one replica each. Two at least keep the service through the loss of one."
+  description = <<-TEXT
+    Nodes of the model, one replica each. Two at least keep the service through the loss of one.
+    Karpenter launches them when a worker waits for one, count at most; a node's type is instance_type, or the first of
+    fallback_types that can be had when no zone has any of it. "managed" makes a node group of count nodes instead: for
+    capacity that is reserved, and paid for whether it is used or not.
+  TEXT
   type = object({
-    instance_type = optional(string, "inf2.8xlarge")
-    count         = optional(number, 2)
-    disk_gib      = optional(number, 200)
+    instance_type  = optional(string, "inf2.8xlarge")
+    fallback_types = optional(list(string), ["inf2.24xlarge"])
+    count          = optional(number, 2)
+    disk_gib       = optional(number, 200)
+    provisioner    = optional(string, "karpenter")
   })
   default = {}
 
   validation {
-    condition     = startswith(var.inf2_nodes.instance_type, "inf2.")
-    error_message = "An inf2 type, such as inf2.8xlarge: the node image and the taint are Neuron's."
+    condition     = alltrue([for type in concat([var.inf2_nodes.instance_type], var.inf2_nodes.fallback_types) : startswith(type, "inf2.")])
+    error_message = "Inf2 types only, such as inf2.8xlarge: the node image and the taint are Neuron's."
+  }
+  validation {
+    condition     = contains(["karpenter", "managed"], var.inf2_nodes.provisioner)
+    error_message = "The nodes come from karpenter, or from a managed node group."
   }
   validation {
     condition     = var.inf2_nodes.count >= 1 && var.inf2_nodes.count <= 20 && floor(var.inf2_nodes.count) == var.inf2_nodes.count

@@ -21,7 +21,9 @@ run "the_longest_name_fits_every_service" {
   assert {
     condition = alltrue([
       length(local.names.redis_group) <= 40,
-      length(local.names.cluster_role) <= 64, length(local.names.node_role) <= 64, length(local.names.cni_role) <= 64,
+      alltrue([for role in ["cluster_role", "node_role", "cni_role", "karpenter_role", "karpenter_node_role"] : length(local.names[role]) <= 64]),
+      alltrue([for rule in values(aws_cloudwatch_event_rule.karpenter) : length(rule.name) <= 64]),
+      length(local.names.karpenter) <= 80,
       length("${local.prefix}-123456789012-${var.region}") <= 63,
       length(var.name) + 5 <= 32,
     ])
@@ -129,6 +131,26 @@ run "a_gpu_as_inf2" {
   expect_failures = [var.inf2_nodes]
 }
 
+run "a_gpu_as_fallback" {
+  command = plan
+
+  variables {
+    inf2_nodes = { fallback_types = ["inf2.24xlarge", "g5.xlarge"] }
+  }
+
+  expect_failures = [var.inf2_nodes]
+}
+
+run "an_unknown_provisioner" {
+  command = plan
+
+  variables {
+    inf2_nodes = { provisioner = "autoscaler" }
+  }
+
+  expect_failures = [var.inf2_nodes]
+}
+
 run "a_vpc_too_small" {
   command = plan
 
@@ -182,5 +204,5 @@ run "a_region_without_inf2" {
     values = { locations = [] }
   }
 
-  expect_failures = [aws_eks_node_group.inf2]
+  expect_failures = [aws_vpc.this]
 }

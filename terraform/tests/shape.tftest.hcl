@@ -68,25 +68,130 @@ run "redis_never_drops_state_or_idle_connections" {
   }
 }
 
-run "inf2_nodes_take_only_what_asks_for_neuron" {
+run "by_default_karpenter_launches_the_inf2_nodes" {
   command = plan
 
   assert {
-    condition     = [for taint in aws_eks_node_group.inf2.taint : "${taint.key}=${taint.value}:${taint.effect}"] == ["aws.amazon.com/neuron=true:NO_SCHEDULE"]
+    condition     = length(aws_eks_node_group.inf2) == 0 && keys(aws_launch_template.pool) == ["core"]
+    error_message = "There is a node group for inf2 besides Karpenter."
+  }
+  assert {
+    condition     = keys(output.node_groups) == ["core"]
+    error_message = "The outputs name a node group that is not there."
+  }
+  assert {
+    condition     = aws_sqs_queue.karpenter[0].name == "leeward-mistral-karpenter" && aws_iam_instance_profile.karpenter_node[0].role == aws_iam_role.karpenter_node[0].name
+    error_message = "Karpenter has no queue, or its nodes have another role than the one made for them."
+  }
+  assert {
+    condition     = aws_eks_pod_identity_association.karpenter[0].namespace == "kube-system" && aws_eks_pod_identity_association.karpenter[0].service_account == "karpenter"
+    error_message = "Karpenter's service account gets no role."
+  }
+}
+
+run "karpenters_nodes_have_a_role_of_their_own_that_may_join" {
+  command = plan
+
+  assert {
+    condition     = aws_iam_role.karpenter_node[0].name != aws_iam_role.node.name && aws_eks_access_entry.karpenter_node[0].type == "EC2_LINUX"
+    error_message = "EKS makes the access entry of a node group's role itself: a second one is refused."
+  }
+  assert {
+    condition     = keys(aws_iam_role_policy_attachment.karpenter_node) == keys(aws_iam_role_policy_attachment.node)
+    error_message = "Karpenter's nodes have other rights than those of the groups."
+  }
+}
+
+run "karpenter_hears_of_every_interruption" {
+  command = plan
+
+  assert {
+    condition = toset([for rule in values(aws_cloudwatch_event_rule.karpenter) : jsondecode(rule.event_pattern)]) == toset([
+      { source = ["aws.health"], detail-type = ["AWS Health Event"] },
+      { source = ["aws.ec2"], detail-type = ["EC2 Instance Rebalance Recommendation"] },
+      { source = ["aws.ec2"], detail-type = ["EC2 Spot Instance Interruption Warning"] },
+      { source = ["aws.ec2"], detail-type = ["EC2 Instance State-change Notification"] },
+    ])
+    error_message = "An event does not reach the queue."
+  }
+  assert {
+    condition     = keys(aws_cloudwatch_event_target.karpenter) == keys(aws_cloudwatch_event_rule.karpenter)
+    error_message = "A rule has no target."
+  }
+  assert {
+    condition     = aws_sqs_queue.karpenter[0].sqs_managed_sse_enabled && aws_sqs_queue.karpenter[0].message_retention_seconds == 300
+    error_message = "The queue is not encrypted, or keeps what is of no use any more."
+  }
+}
+
+run "karpenter_touches_only_what_is_its_clusters" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for name, statement in local.karpenter_rights.instances :
+      strcontains(jsonencode(statement.Condition), "kubernetes.io/cluster/mistral") if !contains(["LaunchFrom", "PassNodeRole"], name)
+    ])
+    error_message = "A right over instances is not bound to the cluster's tag."
+  }
+  assert {
+    condition     = length([for action in flatten([for statement in values(merge(values(local.karpenter_rights)...)) : statement.Action]) : action if startswith(action, "iam:") && !contains(["iam:PassRole", "iam:GetInstanceProfile", "iam:ListInstanceProfiles"], action)]) == 0
+    error_message = "Karpenter may change something in IAM."
+  }
+}
+
+run "a_managed_group_takes_karpenters_place" {
+  command = plan
+
+  variables {
+    inf2_nodes = { provisioner = "managed", count = 3 }
+  }
+
+  assert {
+    condition = alltrue([for made in [
+      aws_iam_role.karpenter, aws_iam_role.karpenter_node, aws_iam_role_policy.karpenter, aws_iam_role_policy_attachment.karpenter_node,
+      aws_iam_instance_profile.karpenter_node, aws_eks_access_entry.karpenter_node, aws_eks_pod_identity_association.karpenter, aws_sqs_queue.karpenter,
+      aws_cloudwatch_event_rule.karpenter, aws_cloudwatch_event_target.karpenter,
+    ] : length(made) == 0])
+    error_message = "Something of Karpenter is left beside a managed group."
+  }
+  assert {
+    condition     = output.karpenter == null
+    error_message = "The outputs speak of a Karpenter that is not there."
+  }
+  assert {
+    condition     = output.node_groups == { core = "core", inf2 = "inf2" } && aws_eks_node_group.inf2[0].scaling_config[0].desired_size == 3
+    error_message = "The group is not there, or not of the size asked for."
+  }
+}
+
+run "a_managed_groups_nodes_take_only_what_asks_for_neuron" {
+  command = plan
+
+  variables {
+    inf2_nodes = { provisioner = "managed" }
+  }
+
+  assert {
+    condition     = [for taint in aws_eks_node_group.inf2[0].taint : "${taint.key}=${taint.value}:${taint.effect}"] == ["aws.amazon.com/neuron=true:NO_SCHEDULE"]
     error_message = "The inf2 group has not its taint."
   }
   assert {
-    condition     = length(aws_eks_node_group.core.taint) == 0 && aws_eks_node_group.core.labels["leeward.dev/pool"] == "core" && aws_eks_node_group.inf2.labels["leeward.dev/pool"] == "inf2"
+    condition     = length(aws_eks_node_group.core.taint) == 0 && aws_eks_node_group.core.labels["leeward.dev/pool"] == "core" && aws_eks_node_group.inf2[0].labels["leeward.dev/pool"] == "inf2"
     error_message = "The pools are not labelled leeward.dev/pool, or core is tainted."
   }
   assert {
-    condition     = aws_eks_node_group.inf2.ami_type == "AL2023_x86_64_NEURON" && aws_eks_node_group.inf2.instance_types == tolist(["inf2.8xlarge"])
-    error_message = "The inf2 group runs another image or type than asked for."
+    condition     = aws_eks_node_group.inf2[0].ami_type == "AL2023_x86_64_NEURON" && aws_eks_node_group.inf2[0].instance_types == tolist(["inf2.8xlarge", "inf2.24xlarge"])
+    error_message = "The inf2 group runs another image, or other types in another order, than asked for."
   }
 }
 
 run "nodes_are_private_and_keep_their_credentials" {
   command = plan
+
+  variables {
+    inf2_nodes = { provisioner = "managed" }
+  }
 
   assert {
     condition     = alltrue([for subnet in values(aws_subnet.public) : !subnet.map_public_ip_on_launch])
@@ -165,6 +270,43 @@ run "inf2_keeps_to_its_zones_when_there_are_more" {
   }
 }
 
+run "zones_with_the_first_type_come_before_those_with_a_fallback" {
+  command = plan
+
+  variables {
+    az_count = 3
+  }
+
+  override_data {
+    target = data.aws_ec2_instance_type_offerings.inf2["inf2.24xlarge"]
+    values = { locations = ["us-west-2c", "us-west-2b"] }
+  }
+
+  assert {
+    condition     = local.zones_inf2 == tolist(["us-west-2b", "us-west-2d", "us-west-2c"]) && local.zones_of_nodes.inf2 == ["us-west-2b", "us-west-2d", "us-west-2c"]
+    error_message = "Karpenter cannot use a fallback type where it is, or a zone that has nothing else comes first."
+  }
+}
+
+run "a_managed_group_is_not_in_zones_without_its_first_type" {
+  command = plan
+
+  variables {
+    az_count   = 3
+    inf2_nodes = { provisioner = "managed" }
+  }
+
+  override_data {
+    target = data.aws_ec2_instance_type_offerings.inf2["inf2.24xlarge"]
+    values = { locations = ["us-west-2a", "us-west-2b"] }
+  }
+
+  assert {
+    condition     = local.zones_of_nodes.inf2 == ["us-west-2b", "us-west-2d"]
+    error_message = "The group would take its dearer type just to spread over the zones."
+  }
+}
+
 run "subnets_do_not_overlap" {
   command = plan
 
@@ -178,9 +320,10 @@ run "everything_carries_what_a_janitor_needs" {
   command = plan
 
   variables {
-    owner     = "ml-platform"
-    ttl_hours = 8
-    tags      = { team = "search" }
+    owner      = "ml-platform"
+    ttl_hours  = 8
+    tags       = { team = "search" }
+    inf2_nodes = { provisioner = "managed" }
   }
 
   assert {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -73,6 +74,13 @@ def test_what_the_forms_give_are_variables_of_the_configuration() -> None:
     given = set(Infrastructure().terraform_variables())
     known = set(re.findall(r'^variable "(\w+)"', _variables(), flags=re.MULTILINE))
     assert given - known == set()
+
+
+@pytest.mark.parametrize("nodes", ["core_nodes", "inf2_nodes"])
+def test_what_the_forms_ask_of_nodes_has_the_same_defaults_here(nodes: str) -> None:
+    block = _variables().partition(f'variable "{nodes}"')[2].partition("\n}\n")[0]
+    declared = re.findall(r"(\w+) += optional\([\w()]+, (.+)\)", block)
+    assert {name: json.loads(default) for name, default in declared} == Infrastructure().terraform_variables()[nodes]
 
 
 def _variables() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks import terraform
-from tasks.terraform import Change, NotProvisioned, Outputs, PlanExceeded, PlanSummary, RedisEndpoint, Workspace
+from tasks.terraform import Change, NotProvisioned, Outputs, PlanExceeded, PlanSummary, Provisioning, RedisEndpoint, Workspace
 
 pytest_plugins = ["terraform_runs"]
 
@@ -28,6 +28,19 @@ def test_outputs_hold_what_the_later_stages_need() -> None:
 
 def test_without_a_redis_terraform_leaves_its_output_out() -> None:
     assert Outputs.from_terraform(_VALUES).redis is None
+
+
+def test_what_karpenter_is_told_comes_whole_or_not_at_all() -> None:
+    made = {
+        "queue_name": "q",
+        "instance_profile": "p",
+        "subnet_ids": ["subnet-1", "subnet-2"],
+        "security_group_id": "sg-1",
+        "tags": {"a": "b"},
+    }
+    told = Outputs.from_terraform({**_VALUES, "karpenter": made}).karpenter
+    assert told == Provisioning("q", "p", ("subnet-1", "subnet-2"), "sg-1", {"a": "b"})
+    assert Outputs.from_terraform(_VALUES).karpenter is None
 
 
 def test_a_state_without_outputs_is_no_infrastructure() -> None:

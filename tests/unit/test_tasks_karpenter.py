@@ -1,0 +1,139 @@
+"""What Karpenter may launch, when it is ready, and that nothing of it stays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from embedded_aws import EmbeddedAws
+from kubernetes_server import Server, serving
+
+from blocks.errors import TimedOut
+from blocks.parameters import Inf2Nodes, Infrastructure, Karpenter
+from tasks import _gomodule, _karpenter_orphans, karpenter, manifests
+from tasks._commands import CommandFailed
+from tasks.kubernetes import Api
+from tasks.terraform import Provisioning
+from tasks.waiting import Pending
+
+MADE = Provisioning("queue", "profile", ("subnet-1", "subnet-2"), "sg-1", {"leeward:name": "demo"})
+READY = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+
+
+@pytest.fixture
+def cluster() -> Iterator[tuple[Server, Api]]:
+    with serving() as (books, api):
+        yield books, api
+
+
+def put(books: Server, collection: str, name: str, **content: Any) -> None:
+    books.objects[f"{collection}/{name}"] = {"metadata": {"name": name, "labels": {}, "uid": name}, **content}
+
+
+def pools(**changes: Any) -> dict[tuple[str, str], dict[str, Any]]:
+    made = karpenter.node_pools(Infrastructure(**changes), MADE)
+    return {(thing["kind"], thing["metadata"]["name"]): thing["spec"] for thing in made}
+
+
+def test_the_pools_are_as_the_parameters_say() -> None:
+    inf2 = Inf2Nodes(instance_type="inf2.xlarge", fallback_types=("inf2.8xlarge",), count=4, disk_gib=300)
+    found = pools(inf2_nodes=inf2, karpenter=Karpenter(ami_alias="al2023@v20260423", empty_for_s=30))
+    pool, node_class = found["NodePool", "inf2"], found["EC2NodeClass", "inf2"]
+    types = next(r["values"] for r in pool["template"]["spec"]["requirements"] if r["key"] == "node.kubernetes.io/instance-type")
+    assert types == ["inf2.xlarge", "inf2.8xlarge"]
+    assert pool["limits"] == {"nodes": 5}
+    assert pool["disruption"]["consolidateAfter"] == "30s"
+    assert node_class["amiSelectorTerms"] == [{"alias": "al2023@v20260423"}]
+    assert node_class["blockDeviceMappings"][0]["ebs"]["volumeSize"] == "300Gi"
+    assert node_class["subnetSelectorTerms"] == [{"id": "subnet-1"}, {"id": "subnet-2"}]
+    assert node_class["tags"] == {"leeward:name": "demo"}
+
+
+def test_no_pool_moves_a_pod_that_works() -> None:
+    for (kind, _), spec in pools().items():
+        if kind == "NodePool":
+            assert spec["template"]["spec"]["expireAfter"] == "Never"
+            assert spec["disruption"]["consolidationPolicy"] == "WhenEmpty"
+            allowed = [b["reasons"] for b in spec["disruption"]["budgets"] if b["nodes"] != "0"]
+            assert allowed == [["Empty"]]
+        else:
+            assert spec["metadataOptions"] == {"httpEndpoint": "enabled", "httpTokens": "required", "httpPutResponseHopLimit": 1}
+
+
+def test_ready_are_pools_that_all_are(cluster: tuple[Server, Api]) -> None:
+    books, api = cluster
+    assert karpenter.pools_ready(api) == Pending("there are none", 80)
+    put(books, karpenter.POOLS, "inf2", **READY)
+    conditions = [{"type": "SubnetsReady", "status": "False", "reason": "NotFound", "message": "none match"}]
+    put(books, karpenter.CLASSES, "inf2", status={"conditions": conditions})
+    assert karpenter.pools_ready(api) == Pending("EC2NodeClass inf2: SubnetsReady NotFound none match", 80)
+    put(books, karpenter.CLASSES, "inf2", **READY)
+    assert karpenter.pools_ready(api) == ["inf2"]
+
+
+def test_what_was_out_of_stock_is_told_once_the_newest_last(cluster: tuple[Server, Api]) -> None:
+    books, api = cluster
+    for number, (when, what) in enumerate([("3", "b"), ("1", "a"), ("2", "a")]):
+        put(books, "/api/v1/events", str(number), lastTimestamp=when, message=f"NodeClaim x{number} event: {what}")
+    assert karpenter.out_of_stock(api) == ["a", "b"]
+
+
+def test_pools_go_before_their_nodes_and_those_before_the_classes(cluster: tuple[Server, Api]) -> None:
+    books, api = cluster
+    for collection in (karpenter.CLASSES, karpenter.CLAIMS, karpenter.POOLS):
+        put(books, collection, "inf2")
+    karpenter.remove_nodes(api, lambda seen: None)
+    gone = [path.rpartition("/")[0] for method, path, _ in books.requests if method == "DELETE"]
+    assert gone == [karpenter.POOLS, karpenter.CLAIMS, karpenter.CLASSES]
+
+
+def test_a_node_that_does_not_go_is_said_by_name(cluster: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
+    books, api = cluster
+    monkeypatch.setattr(karpenter, "NODES_GONE_WITHIN_S", 0.0)
+    put(books, karpenter.CLAIMS, "inf2-abc")
+    books.answers["DELETE", f"{karpenter.CLAIMS}/inf2-abc"] = (200, json.dumps({}).encode())
+    with pytest.raises(TimedOut, match="inf2-abc"):
+        karpenter.remove_nodes(api, lambda seen: None)
+
+
+def launch(aws: EmbeddedAws, name: str, tags: dict[str, str]) -> str:
+    ec2 = aws.client("ec2")
+    made = [{"Key": key, "Value": value} for key, value in tags.items()]
+    template = [{"ResourceType": "launch-template", "Tags": made}]
+    ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={"ImageId": "ami-12345678"}, TagSpecifications=template)
+    started = ec2.run_instances(
+        ImageId="ami-12345678",
+        InstanceType="inf2.8xlarge",
+        MinCount=1,
+        MaxCount=1,
+        SubnetId=aws.subnets()[0],
+        TagSpecifications=[{"ResourceType": "instance", "Tags": made}],
+    )
+    return str(started["Instances"][0]["InstanceId"])
+
+
+def test_orphans_are_those_of_this_cluster_alone(aws: EmbeddedAws) -> None:
+    ours = launch(aws, "ours", {"eks:eks-cluster-name": "demo", "karpenter.sh/nodepool": "inf2"})
+    other = launch(aws, "other", {"eks:eks-cluster-name": "another", "karpenter.sh/nodepool": "inf2"})
+    by_hand = launch(aws, "by-hand", {"karpenter.sh/nodepool": "inf2"})
+    done = _karpenter_orphans.remove(aws, "demo", lambda seen: None)
+    assert done[0] == f"terminated {ours}"
+    assert len(done) == 2
+    assert done[1].startswith("deleted lt-")
+    assert {i["InstanceId"] for i in aws.instances()} == {other, by_hand}
+    assert _karpenter_orphans.remove(aws, "demo", lambda seen: None) == []
+
+
+def test_the_module_is_the_one_that_is_compiled_for_the_embedded_cloud() -> None:
+    pinned = [
+        _gomodule.pinned(karpenter.MODULE, (folder / "karpenter" / "go.mod").read_text())
+        for folder in (manifests.MANIFESTS, manifests.MANIFESTS.parent / "localcloud" / "binaries")
+    ]
+    assert pinned[0] == pinned[1]
+
+
+def test_a_module_that_is_not_pinned_is_said_so() -> None:
+    with pytest.raises(CommandFailed, match="nobody/knows"):
+        _gomodule.pinned("nobody/knows", "module x\n\nrequire other v1.0.0\n")
