@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 NAME_PATTERN = r"^[a-z](-?[a-z0-9])*$"
 """Lower-case letters, digits and single dashes between them, a letter first: what every AWS service takes."""
@@ -25,6 +25,7 @@ def _vpc(text: str) -> str:
 
 
 Cidr = Annotated[str, AfterValidator(_network)]
+Inf2Type = Annotated[str, Field(pattern=r"^inf2\.[a-z0-9]+$")]
 
 
 class Parameters(BaseModel):
@@ -40,15 +41,34 @@ class CoreNodes(Parameters):
     """An EC2 instance type."""
     count: Annotated[int, Field(ge=2, le=20)] = 2
     """Two at least: the load must not share the head's node."""
+    disk_gib: Annotated[int, Field(ge=20, le=16384)] = 50
+    """Of the root volume."""
 
 
 class Inf2Nodes(Parameters):
     """Nodes of the model: one worker and one replica each."""
 
-    instance_type: Annotated[str, Field(pattern=r"^inf2\.[a-z0-9]+$")] = "inf2.8xlarge"
+    instance_type: Inf2Type = "inf2.8xlarge"
     """An inf2 type."""
+    fallback_types: Annotated[tuple[Inf2Type, ...], Field(max_length=10)] = ("inf2.24xlarge",)
+    """Inf2 types to be had instead, in this order, when no zone has capacity for the first: AWS runs out of it."""
     count: Annotated[int, Field(ge=1, le=20)] = 2
-    """Two keep the service through the loss of one."""
+    """How many there may be, with a managed group how many there are. Two keep the service through the loss of one."""
+    disk_gib: Annotated[int, Field(ge=50, le=16384)] = 200
+    """Of the root volume: the Neuron image alone takes 20."""
+    provisioner: Literal["karpenter", "managed"] = "karpenter"
+    """Who launches them. Karpenter does when a worker waits for one, and ends those that nobody needs. A managed node group
+    has all of them all the time: for capacity that is reserved."""
+
+
+class Karpenter(Parameters):
+    """How Karpenter launches and keeps nodes."""
+
+    ami_alias: Annotated[str, Field(pattern=r"^al2023@(latest|v[0-9]{8})$")] = "al2023@latest"
+    """Which release of the EKS-optimised AMIs new nodes have; pinned it is al2023@v and a date. Nodes with another one are
+    replaced by the flow refresh, and by nobody else."""
+    empty_for_s: Annotated[int, Field(ge=10, le=86400)] = 60
+    """How long an inf2 node on which nothing runs is kept."""
 
 
 class RedisNodes(Parameters):
@@ -77,6 +97,8 @@ class Infrastructure(Parameters):
     """Nodes of everything but the model."""
     inf2_nodes: Inf2Nodes = Inf2Nodes()
     """Nodes of the model."""
+    karpenter: Karpenter = Karpenter()
+    """How Karpenter launches and keeps nodes. It launches the inf2 nodes, unless their provisioner is "managed"."""
     redis: RedisNodes = RedisNodes()
     """Shape of the Redis."""
     owner: Annotated[str, Field(pattern=r"^[A-Za-z0-9_ .:/=+@-]+$", max_length=256)] = "unknown"
@@ -88,7 +110,7 @@ class Infrastructure(Parameters):
 
     def terraform_variables(self) -> dict[str, Any]:
         """The variables of terraform/ besides name, region (the target's), enable_gcs_ha and the AUTH token."""
-        return self.model_dump(mode="json", exclude={"name", "enable_gcs_ha"})
+        return self.model_dump(mode="json", exclude={"name", "enable_gcs_ha", "karpenter"})
 
 
 KubernetesName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]
@@ -99,6 +121,22 @@ Engine = Literal["cpu", "neuron"]
 """What computes the answers. It decides the workers' image, what they ask of their node, and their limits."""
 
 
+class Scaling(Parameters):
+    """How a service grows with its load and shrinks again: replicas first, then workers and nodes for them."""
+
+    max_workers: Annotated[int, Field(ge=2, le=20)] = 4
+    """Ray workers at most, one replica of the model each; as many inf2 nodes may come to be."""
+    ongoing_requests: Annotated[float, Field(gt=0, le=144)] = 12
+    """Requests per replica that it is sized for. Three quarters of what an engine answers at once (its slots: 16 on a CPU, 8 on Neuron,
+    where 6 fits), so that the next replica is on its way before requests wait."""
+    up_after_s: Annotated[float, Field(ge=0, le=3600)] = 10
+    """How long there must be more requests before a replica is added."""
+    down_after_s: Annotated[float, Field(ge=0, le=86400)] = 120
+    """How long there must be fewer before one is taken away: longer than a lull, as the next one costs minutes."""
+    idle_worker_s: Annotated[int, Field(ge=60, le=86400)] = 60
+    """How long a worker without replicas is kept. Longer than an answer may take: one that came in by its proxy still goes through it."""
+
+
 class Service(Parameters):
     """What is deployed: the model behind Ray Serve, and the chat in front of it."""
 
@@ -107,7 +145,9 @@ class Service(Parameters):
     namespace: KubernetesName = "mistral"
     """Where it runs."""
     workers: Annotated[int, Field(ge=1, le=20)] = 2
-    """Ray workers, one replica of the model each; as many inf2 nodes are needed."""
+    """Ray workers, one replica of the model each; as many inf2 nodes are needed. With scaling: the fewest there are."""
+    scaling: Scaling | None = None
+    """Whether the number of workers follows the load. Empty: there are always as many."""
     engine: Engine | None = None
     """What computes the answers. Empty: what the target is made for."""
     gcs_fault_tolerance: bool | None = None
@@ -116,6 +156,17 @@ class Service(Parameters):
     """Whether the chat is deployed, too."""
     ready_within_s: Annotated[float, Field(ge=60, le=7200)] = 1200
     """Until the service is Ready. Pulling a large image onto every node and loading a model take minutes."""
+
+    @model_validator(mode="after")
+    def _at_least_as_many(self) -> Self:
+        if self.scaling is not None and self.scaling.max_workers < self.workers:
+            raise ValueError(f"scaling.max_workers is {self.scaling.max_workers}, fewer than the {self.workers} workers there always are")
+        return self
+
+    @property
+    def most_workers(self) -> int:
+        """Workers when the load is highest."""
+        return self.scaling.max_workers if self.scaling is not None else self.workers
 
     @property
     def url(self) -> str:

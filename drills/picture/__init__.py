@@ -6,26 +6,19 @@ It is drawn from evidence and records alone, so it can be drawn again years late
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 
 from drills.evidence import Evidence
-from drills.picture import events as event_marks
 from drills.picture.cluster import cluster
-from drills.picture.panel import Panel
+from drills.picture.page import Page, composed
 from drills.picture.requests import latency, rate
 from drills.picture.scale import TimeAxis
 from drills.picture.streams import streams
-from drills.picture.style import PATTERNS, sheet
-from drills.picture.svg import element, number, text
 from drills.traffic import on_observers_clock
 from serving.records import Record
 
 __all__ = ["PARTS", "axis_of", "draw"]
 
 PARTS = ("pods", "requests", "latency", "streams")
-
-NAME_ROOM, FOOT = 44.0, 40.0
-"""Above each panel for its name; below the last for the axis."""
 
 
 def draw(
@@ -56,7 +49,16 @@ def draw(
         "streams": streams(axis, long),
     }
     panels = [panel for name, panel in drawn.items() if panel and name in parts]
-    return _composed(evidence, axis, panels, _heading(title or evidence.title, short, long) if alone else "")
+    page = Page(
+        axis=axis,
+        events=evidence.events,
+        since=_since(evidence),
+        title=evidence.headline,
+        description=_described(evidence),
+        heading=_heading(title or evidence.title, short, long) if alone else "",
+        tinted=_recovering(evidence, axis),
+    )
+    return composed(page, panels)
 
 
 def axis_of(evidence: Evidence, records: Sequence[Record], span: tuple[float, float] | None = None) -> TimeAxis:
@@ -75,66 +77,16 @@ def _heading(title: str, short: Sequence[Record], long: Sequence[Record]) -> str
     return f"{title}: {bad:,} of {len(short):,} requests and {cut:,} of {len(long):,} streams lost"
 
 
-def _composed(evidence: Evidence, axis: TimeAxis, panels: Sequence[Panel], heading: str) -> str:
-    labels = event_marks.labels(evidence.events, axis)
-    top = (30 if heading else 4) + event_marks.rows(labels) * event_marks.ROW + 4
-    shades, bodies, names = [], [], []
-    y = top
-    for panel in panels:
-        names.append(_name(axis, panel, y + NAME_ROOM - 15))
-        y += NAME_ROOM
-        shades.append(_during(evidence, axis, y - 3, panel.height + 6))
-        bodies.append(element("g", panel.body, transform=f"translate(0 {number(y)})") if panel.body else "")
-        y += panel.height
-    bottom = y + 8
-    marks = event_marks.lines(labels, axis, top, bottom)
-    title = text(heading, axis.left, 20, "head") if heading else ""
-    drawing = "".join([*shades, _foot(evidence, axis, top, bottom), *bodies, marks, *names, title])
-    return _page(evidence, axis, bottom + FOOT, drawing, alone=bool(heading))
-
-
-def _name(axis: TimeAxis, panel: Panel, y: float) -> str:
-    """The panel's name and note, over the lines that cross them."""
-    note = element("tspan", escape(panel.note), class_="note", dx=9)
-    return element("text", element("tspan", escape(panel.name), class_="name"), note, x=axis.left, y=y, class_="halo")
-
-
-def _during(evidence: Evidence, axis: TimeAxis, y: float, height: float) -> str:
-    """The time between fault and recovery, tinted behind a panel."""
-    recovering = _recovering(evidence, axis)
-    if recovering is None:
-        return ""
-    x, end = axis.x(recovering[0]), axis.x(recovering[1])
-    return element("rect", x=x, y=y, width=max(end - x, 0.1), height=height, class_="during")
-
-
 def _recovering(evidence: Evidence, axis: TimeAxis) -> tuple[float, float] | None:
     """From the fault until recovered, or to the end of the axis; None when there was no fault."""
     recovered = evidence.window.recovered
     return None if evidence.fault_at is None else (0.0, axis.end if recovered is None else recovered)
 
 
-def _foot(evidence: Evidence, axis: TimeAxis, top: float, bottom: float) -> str:
-    ticks = [
-        element("line", x1=axis.x(t), x2=axis.x(t), y1=top, y2=bottom + 4, class_="grid")
-        + text(label, axis.x(t), bottom + 17, "tick", "middle")
-        for t, label in axis.ticks()
-    ]
-    line = element("line", x1=axis.left, x2=axis.right, y1=bottom, y2=bottom, class_="axis")
-    since = (
+def _since(evidence: Evidence) -> str:
+    return (
         f"since the fault ({evidence.title.lower()})" if evidence.fault_at is not None else "since the drill began (no fault was injected)"
     )
-    unit = "time" if axis.span > 600 else "seconds"
-    return "".join(ticks) + line + text(f"{unit} {since}", (axis.left + axis.right) / 2, bottom + 34, "", "middle")
-
-
-def _page(evidence: Evidence, axis: TimeAxis, height: float, drawing: str, *, alone: bool) -> str:
-    size = f'viewBox="0 0 {number(axis.width)} {number(height)}" width="{number(axis.width)}" height="{number(height)}"'
-    title = element("title", escape(evidence.headline), id="lw-title")
-    description = element("desc", escape(_described(evidence)), id="lw-desc")
-    style = element("style", sheet()) + element("rect", width=axis.width, height=height, class_="page") if alone else ""
-    head = '<svg xmlns="http://www.w3.org/2000/svg" class="lw" role="img" aria-labelledby="lw-title lw-desc"'
-    return f"{head} {size}>{title}{description}{style}{PATTERNS}{drawing}</svg>\n"
 
 
 def _described(evidence: Evidence) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
 
 from drills.picture.panel import Panel
@@ -17,12 +17,12 @@ MOST = 8
 """Worker lanes; of more, only those that were not ready all the time get one, and the rest share the last."""
 
 
-def cluster(axis: TimeAxis, spans: Sequence[PodSpan]) -> Panel | None:
-    """The panel; None when no pod was seen."""
+def cluster(axis: TimeAxis, spans: Sequence[PodSpan], newcomers: Collection[str] = ()) -> Panel | None:
+    """The panel; None when no pod was seen. `newcomers` are the UIDs of workers that were not there at first and took nobody's place."""
     lanes = _lanes(spans)
     if not lanes:
         return None
-    body = "".join(_lane(axis, label, those, n * LANE) for n, (label, those) in enumerate(lanes))
+    body = "".join(_lane(axis, label, those, n * LANE, newcomers) for n, (label, those) in enumerate(lanes))
     return Panel("Pods", "solid: ready · striped: not ready · nothing: not there · red: restarted", len(lanes) * LANE, body)
 
 
@@ -44,17 +44,16 @@ def _widest(lanes: Iterable[list[PodSpan]]) -> list[PodSpan]:
     return max(lanes, key=lambda those: those[0].until - those[0].since)
 
 
-def _lane(axis: TimeAxis, label: str, spans: Sequence[PodSpan], y: float) -> str:
+def _lane(axis: TimeAxis, label: str, spans: Sequence[PodSpan], y: float, newcomers: Collection[str]) -> str:
     uids = list(dict.fromkeys(s.uid for s in sorted(spans, key=lambda s: s.since)))
-    bars = [_bar(axis, span, y, uids) for span in spans if span.until > axis.start and span.since < axis.end]
+    bars = [_bar(axis, span, y, _words(span, uids, newcomers)) for span in spans if span.until > axis.start and span.since < axis.end]
     return text(label, axis.left - 7, y + BAR - 2.5, "tick", "end") + "".join(bars)
 
 
-def _bar(axis: TimeAxis, span: PodSpan, y: float, uids: Sequence[str]) -> str:
+def _bar(axis: TimeAxis, span: PodSpan, y: float, words: str) -> str:
     x, end = axis.x(span.since), axis.x(span.until)
     title = element("title", escape(f"{span.pod}: {span.state} from {span.since:.1f} s to {span.until:.1f} s, restarts {span.restarts}"))
     bar = element("rect", title, x=x, y=y, width=max(end - x, 1.5), height=BAR, class_=_class(span))
-    words = _words(span, uids)
     fits = span.state == "ready" and end - x > len(words) * 6 + 12
     return bar + (text(words, x + 6, y + BAR - 3, "in-bar") if fits else "")
 
@@ -65,10 +64,12 @@ def _class(span: PodSpan) -> str:
     return "pod-bad" if span.restarts else "pod-wait"
 
 
-def _words(span: PodSpan, uids: Sequence[str]) -> str:
+def _words(span: PodSpan, uids: Sequence[str], newcomers: Collection[str]) -> str:
     """What the bar says of itself: old or new where a pod was replaced, and whether it was restarted."""
     if span.restarts:
         return "the same pod, restarted"
+    if span.uid in newcomers:
+        return f"a new {span.role}"
     if len(uids) > 1:
         return ("old " if span.uid == uids[0] else "new ") + span.role
     return f"the same {span.role}"

@@ -1,0 +1,150 @@
+"""The stages of a surge: plain functions that call tasks, as in flows/stages.py."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from prefect import tags
+from prefect.client.schemas import State
+from prefect.states import Completed, Failed
+
+from blocks.parameters import Service
+from drills.definition import Load
+from drills.surge import archive
+from drills.surge.judgement import Fault, Plan, Seen, sized
+from flows.stages import BadParameters, Run
+from tasks.evidence import Result, raw_folder
+from tasks.journal import keeping, release_lock, take_lock
+from tasks.observation import NotSteady
+from tasks.rayservice import check_service, find_images
+from tasks.sampling import Sampler, sampled
+from tasks.site import Site
+from tasks.surge import (
+    delete_head,
+    end_loads,
+    hold_surge,
+    judge_surge,
+    longest,
+    remove_run_loads,
+    start_loads,
+    wait_for_calm,
+    wait_for_growth,
+    wait_for_shrinking,
+)
+
+NAME = "surge"
+"""Of the drill in the journal."""
+
+
+def plan_of(
+    site: Site,
+    service: Service,
+    load: Load | None,
+    factor: int,
+    surge_s: float,
+    grow_within_s: float,
+    shrink_within_s: float,
+    fault: Fault,
+    steady_s: float = 20.0,
+) -> Plan:
+    """What the surge will do.
+
+    Raises:
+        BadParameters: the service cannot grow, or its base load alone would make it.
+    """
+    scaling = service.scaling
+    if scaling is None:
+        raise BadParameters("the service has no scaling, so no load changes its workers: give service.scaling, and deploy it with that")
+    if service.workers >= scaling.max_workers:
+        raise BadParameters(f"service.workers is {service.workers} and scaling.max_workers no more than that, so the service cannot grow")
+    base = load or sized(service.workers, scaling.ongoing_requests, factor)
+    carried = service.workers * scaling.ongoing_requests
+    if base.streams >= carried:
+        raise BadParameters(
+            f"{base.streams} live streams are no base load: {service.workers} workers are sized for {carried:g} requests under way "
+            f"({service.workers} × scaling.ongoing_requests), and would be more before the surge"
+        )
+    provisioner = site.infrastructure.inf2_nodes.provisioner
+    return Plan(
+        workers=service.workers,
+        max_workers=scaling.max_workers,
+        ongoing_requests=scaling.ongoing_requests,
+        nodes_follow=site.block.provisioned and provisioner == "karpenter",
+        load=base,
+        factor=factor,
+        steady_s=steady_s,
+        surge_s=surge_s,
+        grow_within_s=grow_within_s,
+        shrink_within_s=shrink_within_s,
+        fault=fault,
+    )
+
+
+def surge(site: Site, service: Service, plan: Plan, run: Run) -> Result:
+    """The load came and went, and it was judged; whatever happened, no load is left and the lock is free.
+
+    A run that is tried again begins anew: what another try saw of the growth says nothing of this one's.
+    """
+    with tags("stage:surge"):
+        journal = take_lock(site, service, run.id, NAME, time.time(), go_on=False)
+        raw = raw_folder(run.folder, journal)
+        shutil.rmtree(raw, ignore_errors=True)
+        names = journal.load_names(plan.factor)
+        with keeping(site, service, run.id) as check:
+            try:
+                remove_run_loads(site, run.id)
+                check_service(site, service)
+                images = find_images(site, service)
+                with sampled(site, service, raw / archive.SAMPLES) as sampler:
+                    seen = _come_and_gone(site, service, plan, names, images.head, raw, sampler, check)
+            finally:
+                # Whatever ended the surge must be told, not that this failed too; the sweep comes for what is left.
+                remove_run_loads(site, run.id, return_state=True)
+                release_lock(site, service, run.id, return_state=True)
+        return judge_surge(site, service, plan, seen, images.worker, raw, run.folder, run.name)
+
+
+def _come_and_gone(
+    site: Site, service: Service, plan: Plan, names: list[str], image: str, raw: Path, sampler: Sampler, check: Callable[[], None]
+) -> Seen:
+    """All of the surge, under its base load from the first to the last; what was seen, without the samples."""
+    base, *more = names
+    seen = Seen(started=time.time())
+    start_loads(site, service, image, plan, [base], longest(plan, base=True))
+    try:
+        before = wait_for_calm(sampler, plan, check)
+    except NotSteady as reason:
+        return seen.model_copy(update={"aborted": str(reason), "loads": tuple(end_loads(site, plan, [base], raw))})
+    surge_at = start_loads(site, service, image, plan, more, longest(plan, base=False))
+    until, head_deleted_at, answered = surge_at + plan.grow_within_s, None, {}
+    if plan.fault != "none":
+        head_deleted_at = delete_head(site, service, sampler, plan, before, until, check)
+    if wait_for_growth(sampler, before, until, check):
+        answered = hold_surge(site, service, sampler, plan, before, check)
+    ended_at = time.time()
+    loads = end_loads(site, plan, more, raw)
+    wait_for_shrinking(sampler, before, ended_at + plan.shrink_within_s, check)
+    stopped_at = time.time()
+    loads = [*end_loads(site, plan, [base], raw), *loads]
+    return seen.model_copy(
+        update={
+            "surge_at": surge_at,
+            "head_deleted_at": head_deleted_at,
+            "head_uid": before.head.uid if before.head else "",
+            "ended_at": ended_at,
+            "stopped_at": stopped_at,
+            "before": before,
+            "loads": tuple(loads),
+            "answered": answered,
+        }
+    )
+
+
+def ending(result: Result) -> State[Result]:
+    """The state of a run by its surge's verdict."""
+    if result.passed:
+        return Completed(message=f"{result.headline} See {result.folder / archive.PICTURE}", data=result)
+    return Failed(name="VerdictFailed", message=f"{result.verdict}: {result.headline} See {result.folder / archive.PICTURE}")

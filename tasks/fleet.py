@@ -1,0 +1,35 @@
+"""A service that runs already is brought to the number of workers that its parameters say."""
+
+from __future__ import annotations
+
+from prefect import get_run_logger
+
+from blocks.parameters import Service
+from tasks import _fleet
+from tasks._fleet import NotAsDeployed, Size
+from tasks.kubernetes import Api
+from tasks.rayservice import NotServing
+from tasks.site import Site
+from tasks.step import step
+
+
+def fit(api: Api, service: Service) -> bool:
+    """The running Ray cluster has as many workers as the service shall have; returns whether that had to be told.
+
+    Nothing is done for a cluster that is only being made, or changes over to another one: KubeRay makes those as they are applied.
+    """
+    try:
+        fleet = _fleet.read(api, service)
+    except (NotServing, NotAsDeployed):
+        return False
+    workers = min(max(fleet.size.workers, service.workers), service.most_workers)
+    wanted = Size(workers, service.workers, service.most_workers, fleet.size.leaving)
+    _fleet.resize(api, service, fleet, wanted)
+    return wanted != fleet.size
+
+
+@step("size service", deadline_s=60)
+def size_service(site: Site, service: Service) -> None:
+    """The service has the workers of its parameters, or is getting them."""
+    if fit(site.api(), service):
+        get_run_logger().info("the running service is brought to %d workers, at most %d", service.workers, service.most_workers)

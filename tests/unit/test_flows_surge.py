@@ -1,0 +1,221 @@
+"""A surge: what is refused before anything is touched, its steps in their order, and that no load and no lock is left whatever ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.exceptions import ParameterTypeError
+from surge_runs import GROWS, sample
+
+from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
+from blocks.register import TargetData
+from drills.definition import Load
+from drills.surge.judgement import LoadTold, Plan, Seen
+from flows import stages, surge_stages
+from flows.surge import surge
+from tasks import site
+from tasks.evidence import Result
+from tasks.images import ImageRefs
+from tasks.observation import NotSteady
+from tasks.site import Site
+
+INFRASTRUCTURE = Infrastructure(inf2_nodes=Inf2Nodes(count=4))
+SERVICE = Service(scaling=Scaling(max_workers=4, ongoing_requests=8))
+SITE = Site(target="t", infrastructure=INFRASTRUCTURE)
+
+
+@pytest.fixture(autouse=True)
+def saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = TargetData(access_key_id="a", secret_access_key="b").target()  # type: ignore[arg-type]  # validated
+    monkeypatch.setattr(site, "load", lambda name: target)
+
+
+def planned(service: Service = SERVICE, load: Load | None = None, **changes: Any) -> Plan:
+    given: dict[str, Any] = {"factor": 2, "surge_s": 60, "grow_within_s": 600, "shrink_within_s": 900, "fault": "none", **changes}
+    return surge_stages.plan_of(SITE, service, load, **given)
+
+
+@pytest.mark.parametrize(
+    ("service", "load", "words"),
+    [
+        (Service(), None, "the service has no scaling"),
+        (Service(workers=2, scaling=Scaling(max_workers=2)), None, "cannot grow"),
+        (SERVICE, Load(streams=16), "16 live streams are no base load: 2 workers are sized for 16"),
+    ],
+)
+def test_what_cannot_grow_is_refused_with_the_reason(service: Service, load: Load | None, words: str) -> None:
+    with pytest.raises(stages.BadParameters, match=words):
+        planned(service, load)
+
+
+def test_a_refused_run_touches_nothing_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surge_stages, "take_lock", lambda *_, **__: pytest.fail("touched"))
+    state = surge.fn("t", INFRASTRUCTURE, Service())
+    assert (state.name, state.is_failed()) == ("BadParameters", True)
+    assert "no scaling" in (state.message or "")
+    assert surge.fn("t", Infrastructure(), SERVICE).name == "BadParameters", "four workers need four nodes"
+
+
+def test_the_base_load_is_made_for_the_service_unless_it_is_given() -> None:
+    assert planned().load == Load(short_per_s=2, streams=9)
+    mine = Load(short_per_s=1, streams=5)
+    assert planned(load=mine).load == mine
+
+
+def test_nodes_are_judged_where_karpenter_launches_them() -> None:
+    assert planned().nodes_follow
+    managed = Site(target="t", infrastructure=Infrastructure(inf2_nodes=Inf2Nodes(count=4, provisioner="managed")))
+    assert not surge_stages.plan_of(managed, SERVICE, None, 2, 60, 600, 900, "none").nodes_follow
+
+
+@pytest.mark.parametrize("wrong", [{"factor": 1}, {"factor": 11}, {"surge_s": 0}, {"fault": "worker"}])
+def test_parameters_out_of_bounds_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ParameterTypeError):
+        surge.validate_parameters({"target": "t", **wrong})
+
+
+class Steps:
+    """The tasks, writing down what was called; one of them may fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failing: str = "", *, grows: bool = True) -> None:
+        self.called: list[str] = []
+        self.seen: list[Seen] = []
+        self._failing: Any = failing
+        from tasks.journal import Journal
+
+        answers: dict[str, Any] = {
+            "take_lock": Journal(owner="12345678-a", drill="surge", started=1.0),
+            "check_service": None,
+            "find_images": ImageRefs(head="h", worker="w"),
+            "wait_for_calm": sample(GROWS, -1),
+            "start_loads": 1000.0,
+            "delete_head": 1016.0,
+            "wait_for_growth": grows,
+            "hold_surge": {"w3": 5},
+            "end_loads": [LoadTold(name="x")],
+            "wait_for_shrinking": True,
+            "remove_run_loads": [],
+            "release_lock": None,
+        }
+        for name, answer in answers.items():
+            monkeypatch.setattr(surge_stages, name, self._step(name, answer))
+        monkeypatch.setattr(surge_stages, "judge_surge", self._judge)
+        monkeypatch.setattr(surge_stages, "keeping", self._keeping)
+        monkeypatch.setattr(surge_stages, "sampled", self._keeping)
+        monkeypatch.setattr(stages.Run, "folder", tmp_path)
+
+    def _step(self, name: str, answer: Any) -> Any:
+        def step(*arguments: Any, **_: Any) -> Any:
+            names = next((a for a in arguments if isinstance(a, list)), [])
+            self.called.append(f"{name} {' '.join(names)}".strip())
+            if isinstance(self._failing, dict) and name in self._failing:
+                raise self._failing[name]
+            if name == self._failing:
+                raise RuntimeError(name)
+            return answer
+
+        return step
+
+    def _judge(self, _site: Any, _service: Any, _plan: Any, seen: Seen, *_: Any) -> Result:
+        self.called.append("judge")
+        self.seen.append(seen)
+        return Result(verdict="passed", headline="It grew.", folder=Path("/x"))
+
+    @contextmanager
+    def _keeping(self, *_: Any) -> Iterator[Any]:
+        yield lambda: None
+
+    def fail_with(self, name: str, error: Exception) -> None:
+        self._failing = {name: error}
+
+
+RUN = stages.Run("12345678-a", "calm-otter")
+BASE, MORE = "load-12345678-1", "load-12345678-1-2"
+ALL = [
+    "take_lock",
+    "remove_run_loads",
+    "check_service",
+    "find_images",
+    f"start_loads {BASE}",
+    "wait_for_calm",
+    f"start_loads {MORE}",
+    "wait_for_growth",
+    "hold_surge",
+    f"end_loads {MORE}",
+    "wait_for_shrinking",
+    f"end_loads {BASE}",
+    "remove_run_loads",
+    "release_lock",
+    "judge",
+]
+
+
+def test_the_surge_comes_and_goes_over_a_base_load_that_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    steps = Steps(monkeypatch, tmp_path)
+    assert surge_stages.surge(SITE, SERVICE, planned(), RUN).passed
+    assert steps.called == ALL
+    (seen,) = steps.seen
+    assert (seen.surge_at, seen.answered, len(seen.loads)) == (1000.0, {"w3": 5}, 2)
+
+
+def test_the_head_is_deleted_between_the_surges_begin_and_the_growth(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    steps = Steps(monkeypatch, tmp_path)
+    surge_stages.surge(SITE, SERVICE, planned(fault="head-pod"), RUN)
+    at = steps.called.index("delete_head")
+    assert (steps.called[at - 1], steps.called[at + 1]) == (f"start_loads {MORE}", "wait_for_growth")
+    assert (steps.seen[0].head_deleted_at, steps.seen[0].head_uid) == (1016.0, "old")
+
+
+def test_three_times_the_load_are_two_more_loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    steps = Steps(monkeypatch, tmp_path)
+    surge_stages.surge(SITE, SERVICE, planned(factor=3), RUN)
+    assert f"start_loads {MORE} load-12345678-1-3" in steps.called
+
+
+def test_what_does_not_grow_is_not_held_and_judged_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    steps = Steps(monkeypatch, tmp_path, grows=False)
+    surge_stages.surge(SITE, SERVICE, planned(), RUN)
+    assert steps.called == [name for name in ALL if name != "hold_surge"]
+
+
+def test_without_rest_there_is_no_surge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    steps = Steps(monkeypatch, tmp_path)
+    steps.fail_with("wait_for_calm", NotSteady("3 workers instead of 2"))
+    surge_stages.surge(SITE, SERVICE, planned(), RUN)
+    assert steps.called == [*ALL[:6], f"end_loads {BASE}", "remove_run_loads", "release_lock", "judge"]
+    assert (steps.seen[0].aborted, steps.seen[0].surge_at) == ("3 workers instead of 2", None)
+
+
+@pytest.mark.parametrize("failing", [name.split()[0] for name in ALL[2:12]])
+def test_whatever_fails_the_loads_go_and_the_lock_is_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failing: str) -> None:
+    steps = Steps(monkeypatch, tmp_path, failing)
+    with pytest.raises(RuntimeError, match=failing):
+        surge_stages.surge(SITE, SERVICE, planned(), RUN)
+    assert steps.called[-2:] == ["remove_run_loads", "release_lock"]
+
+
+def test_the_lock_of_another_run_is_not_released(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    steps = Steps(monkeypatch, tmp_path, "take_lock")
+    with pytest.raises(RuntimeError):
+        surge_stages.surge(SITE, SERVICE, planned(), RUN)
+    assert steps.called == ["take_lock"]
+
+
+def test_what_an_earlier_try_saw_is_not_mixed_with_what_this_one_sees(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    raw = tmp_path / "raw" / "attempt-1"
+    raw.mkdir(parents=True)
+    (raw / "samples.jsonl").write_text("old\n")
+    Steps(monkeypatch, tmp_path)
+    surge_stages.surge(SITE, SERVICE, planned(), RUN)
+    assert not (raw / "samples.jsonl").exists()
+
+
+def test_a_run_completes_only_when_its_surge_passed() -> None:
+    for verdict in ("passed", "failed", "aborted", "void"):
+        state = surge_stages.ending(Result.model_validate({"verdict": verdict, "headline": "It grew.", "folder": "/evidence/x"}))
+        assert (state.is_completed(), state.name == "VerdictFailed") == (verdict == "passed", verdict != "passed")
+        assert "/evidence/x/scaling.svg" in (state.message or "")

@@ -1,0 +1,354 @@
+"""The steps of a surge: looks in the background, loads that come and go, waiting, one deletion of one head, and what is put away."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from kubernetes_server import Server, serving
+from surge_runs import GROWS, HEAD_DIES, PLAN, World, records, sample, seen
+
+from blocks.parameters import Infrastructure, Service
+from drills.surge import archive
+from drills.surge.judgement import judge
+from drills.surge.sample import Sample, read
+from tasks import cleanup, journal, surge
+from tasks.faults import NothingToBreak
+from tasks.journal import Journal, Lock, LockLost
+from tasks.kubernetes import Api
+from tasks.observation import NotSteady
+from tasks.observer import Observer
+from tasks.progress import Progress
+from tasks.sampling import NoSample, Sampler, look, sampling
+from tasks.site import Site
+
+JOBS = "/apis/batch/v1/namespaces/leeward-load/jobs"
+LOAD_PODS = "/api/v1/namespaces/leeward-load/pods"
+PODS = "/api/v1/namespaces/mistral/pods"
+SERVICE = Service()
+SITE = Site(target="t", infrastructure=Infrastructure())
+
+
+class Cluster(Server):
+    """A cluster whose loads warm up, run and are done as they are told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states: dict[str, str] = {}
+
+    def handle(self, method: str, url: str, body: Any) -> tuple[int, Any]:
+        path = urlsplit(url).path
+        if path.startswith(LOAD_PODS) and "/proxy/" in path:
+            name = path.removeprefix(f"{LOAD_PODS}/").partition("-pod:")[0]
+            self.requests.append((method, path, {}))
+            return 200, self._load(name, path.rpartition("/")[2])
+        if (method, path) == ("GET", LOAD_PODS):
+            wanted = url.rpartition("%3D")[2]
+            return 200, {"items": [_pod(wanted)] if f"{JOBS}/{wanted}" in self.objects else []}
+        return super().handle(method, url, body)
+
+    def _load(self, name: str, asked: str) -> Any:
+        if asked == "records":
+            return b""
+        if asked == "stop":
+            self.states[name] = "done"
+        state = self.states.setdefault(name, "running")
+        now = time.time()
+        return {"now": now, "state": state, "sent": 0, "started": now - 5, "stopped": now if state == "done" else None, "node": "core-2"}
+
+
+def _pod(load: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": f"{load}-pod", "creationTimestamp": "2026-11-23T12:00:00Z"},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Cluster, Api]]:
+    with serving(Cluster()) as (server, api):
+        assert isinstance(server, Cluster)
+        yield server, api
+
+
+def sampler(tmp_path: Path, world: World | None, t: float = 0.0) -> Sampler:
+    """One whose last look is of the world as it is then, taken now."""
+    found = Sampler(tmp_path / "samples.jsonl")
+    if world is not None:
+        found.add(now(world, t))
+    return found
+
+
+def now(world: World, t: float) -> Sample:
+    return sample(world, t).model_copy(update={"t": time.time()})
+
+
+def quiet() -> Progress:
+    return Progress("p")
+
+
+def free() -> None:
+    """The lock is ours."""
+
+
+def put(server: Server, name: str) -> None:
+    server.objects[f"{JOBS}/{name}"] = {"metadata": {"name": name}}
+
+
+def jobs(server: Server) -> list[str]:
+    return [path.rpartition("/")[2] for path in server.objects if path.startswith(JOBS)]
+
+
+def put_head(server: Server, uid: str) -> None:
+    server.objects[f"{PODS}/head"] = {"metadata": {"name": "head", "uid": uid}}
+
+
+# looking
+
+
+def node(name: str, pool: str, *, ready: bool = True) -> dict[str, Any]:
+    labels = {"leeward.dev/pool": pool, "karpenter.sh/nodepool": pool}
+    return {"metadata": {"name": name, "labels": labels}, "status": {"conditions": [{"type": "Ready", "status": str(ready)}]}}
+
+
+def test_a_look_counts_the_nodes_of_the_model_that_are_ready_and_those_on_their_way(pair: tuple[Cluster, Api]) -> None:
+    server, api = pair
+    for one in (node("n1", "inf2"), node("n2", "inf2", ready=False), node("core", "core")):
+        server.objects[f"/api/v1/nodes/{one['metadata']['name']}"] = one
+    for one in (node("c1", "inf2"), node("c2", "inf2"), node("c3", "core")):
+        server.objects[f"/apis/karpenter.sh/v1/nodeclaims/{one['metadata']['name']}"] = one
+    server.answers["GET", "/apis/ray.io/v1/namespaces/mistral/rayservices/mistral"] = (404, b"{}")
+    applications = {"m": {"status": "RUNNING", "deployments": {"engine": {"status": "HEALTHY", "replicas": []}}}}
+    where = "/api/v1/namespaces/mistral/services/mistral-head-svc:8265/proxy/api/serve/applications/"
+    server.answers["GET", where] = (200, json.dumps({"applications": applications}).encode())
+    with Observer(api, SERVICE) as observer:
+        found = look(observer)
+    assert (found.nodes, found.claims, found.launched) == (("n1",), ("c1", "c2"), 2)
+    assert (found.engines, found.head_ready) == (0, False)
+    server.answers["GET", where] = (503, b"")
+    with Observer(api, SERVICE) as observer:
+        assert look(observer).engines is None, "not asked is not none"
+
+
+def test_looks_are_taken_in_the_background_and_end_with_the_block(pair: tuple[Cluster, Api], tmp_path: Path) -> None:
+    file = tmp_path / "raw" / "samples.jsonl"
+    with sampling(pair[1], SERVICE, file, every_s=0.01) as found:
+        until = time.monotonic() + 10
+        while len(read(file)) < 3 and time.monotonic() < until:
+            time.sleep(0.02)
+        assert found.now().t == pytest.approx(time.time(), abs=10)
+    count = len(read(file))
+    assert count >= 3
+    time.sleep(0.1)
+    assert len(read(file)) == count
+
+
+def test_an_old_look_says_nothing_of_now(tmp_path: Path) -> None:
+    with pytest.raises(NoSample):
+        sampler(tmp_path, None).now()
+    old = sampler(tmp_path, None)
+    old.add(sample(GROWS, 0).model_copy(update={"t": time.time() - 60}))
+    with pytest.raises(NoSample):
+        old.now()
+
+
+# loads
+
+
+def test_every_load_of_an_attempt_has_a_name_of_the_run() -> None:
+    mine = Journal(owner="12345678-aaaa", drill="surge", started=1.0, attempt=2)
+    assert mine.load_names(3) == ["load-12345678-2", "load-12345678-2-2", "load-12345678-2-3"]
+    assert mine.load_names(1) == [mine.load_name]
+
+
+def test_loads_start_with_one_another_and_say_when(pair: tuple[Cluster, Api]) -> None:
+    server, api = pair
+    began = surge.start(api, SERVICE, "image", PLAN, ["load-1-2", "load-1-3"], 100, quiet())
+    assert sorted(jobs(server)) == ["load-1-2", "load-1-3"]
+    assert began == pytest.approx(time.time() - 5, abs=3)
+    (container,) = server.objects[f"{JOBS}/load-1-2"]["spec"]["template"]["spec"]["containers"]
+    given = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
+    assert given["--streams"] == str(PLAN.load.streams)
+    surge.start(api, SERVICE, "image", PLAN, ["load-1-2"], 100, quiet())  # again: the Job is there already
+
+
+def test_the_base_load_outlives_every_wait_and_those_of_the_surge_their_own() -> None:
+    assert surge.longest(PLAN, base=True) > PLAN.steady_s + surge.CALM_WITHIN_S + PLAN.grow_within_s + PLAN.surge_s + PLAN.shrink_within_s
+    assert surge.longest(PLAN, base=False) > PLAN.grow_within_s + PLAN.surge_s
+
+
+def test_loads_end_with_their_records_read_and_a_lost_one_is_told(
+    pair: tuple[Cluster, Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surge, "get_run_logger", lambda: logging.getLogger("test"))
+    server, api = pair
+    put(server, "load-1")
+    here, lost = surge.end(api, PLAN, ["load-1", "load-9"], tmp_path, lambda _: None)
+    assert here.seen is not None
+    assert (here.seen.sent, here.records, here.trouble) == (0, 0, "")
+    assert (lost.name, lost.seen) == ("load-9", None)
+    assert "gone" in lost.trouble
+
+
+def test_what_new_engines_answered_is_read_from_their_metrics_where_they_tell(pair: tuple[Cluster, Api]) -> None:
+    server, api = pair
+    text = (
+        "# HELP ray_leeward_requests_total x\n"
+        'ray_leeward_requests{Component="c",outcome="finished",replica="a"} 9.0\n'
+        'ray_leeward_requests_total{Component="c",outcome="finished",replica="a"} 7.0\n'
+        'ray_leeward_requests_total{outcome="cancelled",replica="a"} 2.0\n'
+        'ray_leeward_requests_total{outcome="finished",replica="b"} 1.2e+02\n'
+    )
+    server.answers["GET", f"{PODS}/w3:8080/proxy/metrics"] = (200, text.encode())
+    server.answers["GET", f"{PODS}/w4:8080/proxy/metrics"] = (200, b"ray_other 1\n")
+    server.answers["GET", f"{PODS}/w5:8080/proxy/metrics"] = (503, b"")
+    assert surge.answered(api, SERVICE, ["w3", "w4", "w5"]) == {"w3": 127}
+
+
+# waiting
+
+
+def test_rest_must_hold_and_is_refused_with_its_reason(tmp_path: Path) -> None:
+    at_rest = PLAN.model_copy(update={"steady_s": 0})
+    assert surge.calm(sampler(tmp_path, GROWS, -1), at_rest, free, quiet()).engines == 2
+    with pytest.raises(NotSteady, match="3 workers, 3 of them ready, instead of 2"):
+        surge.calm(sampler(tmp_path, GROWS, 100), at_rest, free, quiet(), within_s=0)
+
+
+def test_growth_is_seen_or_not_by_its_deadline(tmp_path: Path) -> None:
+    before = sample(GROWS, -1)
+    assert surge.grown(sampler(tmp_path, GROWS, 70), before, time.time() + 5, free, quiet()) is True
+    assert surge.grown(sampler(tmp_path, GROWS, 50), before, time.time(), free, quiet()) is False
+    blind = sampler(tmp_path, None)
+    blind.add(now(GROWS, 70).model_copy(update={"engines": None}))
+    assert surge.grown(blind, before, time.time(), free, quiet()) is False, "an endpoint without an engine answers nothing itself"
+
+
+def test_being_as_before_includes_the_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surge, "HOLD_S", 0.0)
+    before = sample(GROWS, -1)
+    assert surge.shrunk(sampler(tmp_path, GROWS, 340), before, time.time() + 5, free, quiet()) is True
+    assert surge.shrunk(sampler(tmp_path, GROWS, 300), before, time.time(), free, quiet()) is False
+    assert surge.shrunk(sampler(tmp_path, GROWS, 100), before, time.time(), free, quiet()) is False
+
+
+def test_a_lost_lock_ends_the_waiting(tmp_path: Path) -> None:
+    def lost() -> None:
+        raise LockLost("another run")
+
+    with pytest.raises(LockLost):
+        surge.grown(sampler(tmp_path, GROWS, 0), sample(GROWS, -1), time.time() + 60, lost, quiet())
+    with pytest.raises(LockLost):
+        surge.hold(sampler(tmp_path, GROWS, 0), 60, lost, quiet())
+
+
+# the head
+
+
+def test_the_head_is_deleted_once_while_a_worker_is_on_its_way(pair: tuple[Cluster, Api], tmp_path: Path) -> None:
+    server, api = pair
+    put_head(server, "old")
+    plan, before = PLAN.model_copy(update={"fault": "head-pod-forced"}), sample(GROWS, -1)
+    looks = sampler(tmp_path, GROWS, 20)
+    assert surge.strike(api, SERVICE, looks, plan, before, time.time() + 5, free, quiet())
+    (body,) = [body for (method, _, _), body in zip(server.requests, server.bodies, strict=False) if method == "DELETE"]
+    assert (body["preconditions"], body["gracePeriodSeconds"]) == ({"uid": "old"}, 0)
+    put_head(server, "new")
+    assert surge.strike(api, SERVICE, looks, plan, before, time.time() + 5, free, quiet())
+    assert f"{PODS}/head" in server.objects, "asked again, it leaves the new head alone"
+
+
+def test_no_head_is_deleted_where_no_worker_is_seen_on_its_way(pair: tuple[Cluster, Api], tmp_path: Path) -> None:
+    server, api = pair
+    put_head(server, "old")
+    plan, before = PLAN.model_copy(update={"fault": "head-pod"}), sample(GROWS, -1)
+    for t in (5.0, 70.0):  # none comes; it is there already
+        assert surge.strike(api, SERVICE, sampler(tmp_path, GROWS, t), plan, before, time.time(), free, quiet()) is None
+    assert f"{PODS}/head" in server.objects
+    with pytest.raises(NothingToBreak):
+        surge.strike(api, SERVICE, sampler(tmp_path, GROWS, 20), plan, before.model_copy(update={"head": None}), time.time(), free, quiet())
+
+
+# putting away
+
+
+MINE, OTHERS = "12345678-aaaa", "99999999-bbbb"
+
+
+@pytest.fixture
+def swept(pair: tuple[Cluster, Api], monkeypatch: pytest.MonkeyPatch) -> tuple[Cluster, Api]:
+    """A cluster with the loads of two runs; tasks find it as their site's."""
+    server, api = pair
+    monkeypatch.setattr(Site, "api", lambda self: api)
+    for module in (cleanup, journal):
+        monkeypatch.setattr(module, "get_run_logger", lambda: logging.getLogger("test"))
+    for name in ("load-12345678-1", "load-12345678-1-2", "load-12345678-2-3", "load-99999999-1"):
+        put(server, name)
+    return server, api
+
+
+def test_a_sweep_removes_all_loads_of_its_run_and_no_other(swept: tuple[Cluster, Api]) -> None:
+    server, api = swept
+    journal.write(api, SERVICE, Journal(owner=MINE, drill="surge", started=1.0))
+    Lock(api, SERVICE, MINE).take()
+    done = cleanup.sweep_drill.fn(SITE, SERVICE, MINE)
+    assert done[:3] == [f"load {name} removed" for name in ("load-12345678-1", "load-12345678-1-2", "load-12345678-2-3")]
+    assert done[3:] == ["journal closed", "lock released"]
+    assert jobs(server) == ["load-99999999-1"]
+
+
+def test_a_sweep_removes_loads_that_outlived_their_closed_journal(swept: tuple[Cluster, Api]) -> None:
+    server, api = swept
+    journal.write(api, SERVICE, Journal(owner=MINE, drill="surge", started=1.0, state="closed"))
+    assert len(cleanup.sweep_drill.fn(SITE, SERVICE, MINE)) == 3
+    assert jobs(server) == ["load-99999999-1"]
+
+
+def test_a_sweep_without_an_owner_takes_the_dead_runs_and_leaves_the_living(swept: tuple[Cluster, Api]) -> None:
+    server, api = swept
+    journal.write(api, SERVICE, Journal(owner=OTHERS, drill="surge", started=1.0))
+    Lock(api, SERVICE, OTHERS).take()
+    assert cleanup.sweep_drill.fn(SITE, SERVICE, "") == []
+    Lock(api, SERVICE, OTHERS).release()
+    assert cleanup.sweep_drill.fn(SITE, SERVICE, "") == ["load load-99999999-1 removed", "journal closed"]
+    assert len(jobs(server)) == 3
+
+
+def test_a_surge_that_is_tried_again_begins_anew_without_its_former_loads(
+    swept: tuple[Cluster, Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, api = swept
+    monkeypatch.setattr(Api, "apply_all", lambda self, things: [])
+    journal.write(api, SERVICE, Journal(owner=MINE, drill="surge", started=1.0))
+    again = journal.take_lock.fn(SITE, SERVICE, MINE, "surge", 9.0, go_on=False)
+    assert (again.attempt, again.started) == (2, 9.0)
+    assert jobs(server) == ["load-99999999-1"]
+    assert journal.take_lock.fn(SITE, SERVICE, MINE, "surge", 10.0) == again, "a drill goes on where it was"
+
+
+# telling
+
+
+def test_the_verdict_is_told_with_the_pictures_place_and_a_table_of_phases() -> None:
+    judgement = judge(PLAN, seen(GROWS), records(GROWS))
+    text = surge.described(judgement, Path("/evidence/run") / archive.PICTURE)
+    assert text.startswith("# passed\n\n2 times the load")
+    assert "| `w3` | n3 (new) | 60 s | 123 |" in text
+    assert "`/evidence/run/scaling.svg`" in text
+    assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")][-4:] == [
+        "| before",
+        "| growing",
+        "| grown",
+        "| after",
+    ]
+
+
+def test_progress_tells_what_is_there() -> None:
+    assert "3 workers answer, 3 there; 3 engines; 3 of 3 nodes Ready" in surge._told(sample(GROWS, 70))
+    assert "? engines" in surge._told(sample(HEAD_DIES, 20))
