@@ -7,7 +7,7 @@ it. Only what may be left behind is submitted: building images while AWS is wait
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +32,14 @@ from tasks.cleanup import audit, remove_service, sweep_drill
 from tasks.debug import collect_debug
 from tasks.evidence import Result, folder_for, judge, keep_evidence, raw_folder
 from tasks.faults import inject_fault, known
+from tasks.fleet import size_service
 from tasks.images import ImageRefs, build_images, publish_images
 from tasks.journal import Journal, keeping, release_lock, take_lock
+from tasks.karpenter import install_karpenter, remove_karpenter_nodes
 from tasks.observation import NotSteady, collect_records, hold_steady, observe_recovery
 from tasks.preflight import preflight
 from tasks.rayservice import apply_service, check_service, find_images, wait_for_service
+from tasks.refresh import OldNode, Replaced, Which, add_worker, find_old_nodes, remove_node, retire_worker, settle_workers, show_refresh
 from tasks.site import Site
 from tasks.terraform import (
     Outputs,
@@ -93,8 +96,8 @@ def site_of(target: str, infrastructure: Infrastructure, service: Service | None
     """
     site = Site(target=target, infrastructure=infrastructure)
     nodes = infrastructure.inf2_nodes.count
-    if site.block.provisioned and service is not None and service.workers > nodes:
-        raise BadParameters(f"{service.workers} workers need as many inf2 nodes, and inf2_nodes.count is {nodes}")
+    if site.block.provisioned and service is not None and service.most_workers > nodes:
+        raise BadParameters(f"{service.most_workers} workers need as many inf2 nodes, and inf2_nodes.count is {nodes}")
     if site.block.provisioned and service is not None and service.gcs_fault_tolerance and not infrastructure.enable_gcs_ha:
         raise BadParameters("gcs_fault_tolerance of the service needs enable_gcs_ha of the infrastructure")
     return site
@@ -136,11 +139,13 @@ def plan(site: Site, approved: bool) -> PlanSummary | None:
 
 
 def apply(site: Site, planned: PlanSummary | None) -> Outputs | None:
-    """The infrastructure is as planned."""
+    """The infrastructure is as planned, and Karpenter can add nodes to it."""
     if planned is None:
         return None
     with tags("stage:provision"):
-        return apply_infrastructure(site.block, site.infrastructure, planned)
+        outputs = apply_infrastructure(site.block, site.infrastructure, planned)
+        install_karpenter(site, outputs)
+    return outputs
 
 
 def outputs_of(site: Site) -> Outputs | None:
@@ -170,6 +175,7 @@ def deploy(site: Site, service: Service, outputs: Outputs | None, building: Pref
         images = publish_images(site, service, outputs.serving_repository_url if outputs else None)
         operator.result()
         apply_service(site, service, images, outputs)
+        size_service(site, service)
         chat = deploy_chat.submit(site, service, images.chat) if images.chat else None
         wait_for_service(site, service)
         if chat is not None:
@@ -232,6 +238,7 @@ def cleanup(site: Site, service: Service, run: Run) -> None:
     with tags("stage:cleanup"):
         remove_service(site, service, run.id)
         if site.block.provisioned:
+            remove_karpenter_nodes(site)
             destroy_infrastructure(site.block, site.infrastructure)
         audit(site)
 
@@ -263,3 +270,31 @@ def bundled(site: Site, service: Service, run: Run) -> Iterator[None]:
             folder = collect_debug(site, service, run.folder)
         get_run_logger().error("the infrastructure is kept for a retry; what was seen lies in %s", folder)
         raise
+
+
+def refresh(site: Site, service: Service, which: Which, run: Run) -> list[Replaced]:
+    """The old nodes of the model are replaced, one after the other, and no drill ran meanwhile. Left as it is by an error, and
+    finished by the next run."""
+    done: list[Replaced] = []
+    with tags("stage:refresh"):
+        take_lock(site, service, run.id, "refresh", time.time())
+        with keeping(site, service, run.id) as check:
+            try:
+                for node in find_old_nodes(site, service, which, run.id):
+                    done.append(replace_node(site, service, node, check))
+                    show_refresh(done)
+                if not done:
+                    settle_workers(site, service, check)
+            finally:
+                release_lock(site, service, run.id, return_state=True)
+    return done
+
+
+def replace_node(site: Site, service: Service, node: OldNode, check: Callable[[], None]) -> Replaced:
+    """The node is gone and what ran on it runs on another one; `check` is asked at every look and may end it by an error."""
+    began = time.time()
+    moved = add_worker(site, service, node, check)
+    retire_worker(site, service, node, check)
+    newest = settle_workers(site, service, check)
+    remove_node(site, node, check)
+    return Replaced(old=node.name, new=newest if moved else "", seconds=time.time() - began)

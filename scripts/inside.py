@@ -18,6 +18,8 @@ import urllib.request
 from dataclasses import dataclass, field
 
 KEEP = b"keep\n"
+SETTLED_S = 10.0
+"""A program that ends sooner after its start would only end again."""
 
 
 @dataclass
@@ -28,21 +30,26 @@ class Services:
     """Name → command line. One that ends is the end of all: a demo with half of its services helps nobody."""
     gate: str
     """URL that must answer before any program but the first is started."""
+    again: tuple[str, ...] = ()
+    """Names of programs that are started again when they end, as they keep nothing that would be lost."""
     kept: bool = False
     pids: dict[int, str] = field(default_factory=dict)
+    began: dict[str, float] = field(default_factory=dict)
 
     def start(self) -> None:
         """Every program runs that may by now; call again until all do."""
-        for name, argv in list(self.programs.items())[len(self.pids) :]:
+        for name, argv in self.programs.items():
+            if name in self.pids.values():
+                continue
             if self.pids and not _answers(self.gate):
                 return
             popen = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)
-            self.pids[popen.pid] = name
+            self.pids[popen.pid], self.began[name] = name, time.monotonic()
             popen.returncode = 0  # buried by `reap`, not by subprocess
             say(f"started {name} (pid {popen.pid} in here)")
 
     def reap(self) -> str | None:
-        """Buries ended children, adopted orphans too; returns the name of a program that ended."""
+        """Buries ended children, adopted orphans too; returns the name of a program whose end is the end of all."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -51,8 +58,10 @@ class Services:
             if pid == 0:
                 return None
             if pid in self.pids:
-                say(f"{self.pids[pid]} ended with exit code {os.waitstatus_to_exitcode(status)}")
-                return self.pids[pid]
+                name = self.pids.pop(pid)
+                say(f"{name} ended with exit code {os.waitstatus_to_exitcode(status)}")
+                if name not in self.again or time.monotonic() - self.began[name] < SETTLED_S:
+                    return name
 
     def lifeline_cut(self, descriptor: int, wait_s: float) -> bool:
         """Waits up to `wait_s` for news from the starter; True when it is gone and had not said to keep all up."""

@@ -34,6 +34,8 @@ from scripts.say import Say
 
 POOL = "leeward"
 """The work pool that prefect.yaml names; the worker makes it."""
+WORKER = "prefect worker"
+"""Started again when it ends: what it was doing is in the server's books."""
 RECORD = RUN / "services.json"
 LOG = LOGS / "services.log"
 START_S = 120.0
@@ -120,7 +122,8 @@ def start(*, api_port: int | None = None, path: Sequence[Path] = (), forwards: S
     assert process, "unshare cannot be gone: nobody has waited for it"
     assert lifeline.stdin
     write_record(RECORD, process, api_url=api_url)
-    lifeline.stdin.write(json.dumps({"programs": _programs(api_url, forwards), "gate": f"{api_url}/health"}).encode() + b"\n")
+    told = {"programs": _programs(api_url, forwards), "gate": f"{api_url}/health", "again": [WORKER]}
+    lifeline.stdin.write(json.dumps(told).encode() + b"\n")
     lifeline.stdin.flush()
     return Services(process, api_url, lifeline, environment)
 
@@ -130,7 +133,7 @@ def _programs(api_url: str, forwards: Sequence[Forward]) -> dict[str, list[str]]
     host_port = ["--host", "127.0.0.1", "--port", Api(api_url).url.split(":")[2].split("/")[0]]
     programs = {
         "prefect server": [*prefect, "server", "start", *host_port, "--analytics-off"],
-        "prefect worker": [*prefect, "worker", "start", "--pool", POOL, "--type", "process", "--name", "leeward"],
+        WORKER: [*prefect, "worker", "start", "--pool", POOL, "--type", "process", "--name", "leeward"],
     }
     if forwards:
         programs["forwarders"] = [str(PYTHON), "-m", "scripts.forward", *map(str, forwards)]

@@ -55,6 +55,11 @@ def holder(lease: Object | None, now: datetime) -> str:
     return str(lease["spec"]["holderIdentity"]) if lease is not None and remaining_s(lease, now) > 0 else ""
 
 
+def acquired(lease: Object | None) -> datetime | None:
+    """Since when its holder has it; None where that does not stand in it."""
+    return _time(((lease or {}).get("spec") or {}).get("acquireTime"))
+
+
 def remaining_s(lease: Object, now: datetime) -> float:
     """For how many seconds it is held unless renewed; 0 or less: it is free."""
     spec = lease.get("spec") or {}

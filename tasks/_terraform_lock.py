@@ -48,6 +48,19 @@ class HeldLock:
         except (KeyError, ValueError):
             return None
 
+    @classmethod
+    def from_stored(cls, text: str) -> HeldLock:
+        """The lock as Terraform stores it beside the state.
+
+        Raises:
+            ValueError: it is not one.
+        """
+        try:
+            found = json.loads(text)
+            return cls(found["ID"], found["Operation"], found["Who"], datetime.fromisoformat(found["Created"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a lock of Terraform: {text[:200]!r}") from error
+
     def described(self) -> str:
         """Holder, operation, age and id, for a person."""
         age = max(0, int((datetime.now(UTC) - self.created).total_seconds()))

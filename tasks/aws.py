@@ -18,9 +18,12 @@ from pydantic import SecretStr
 
 from blocks.errors import Permanent, Transient
 from blocks.parameters import NAME_MAX, NAME_PATTERN
-from tasks._aws_leftovers import Leftover, leftovers
+from tasks._aws_leftovers import SERVICES, Leftover, leftovers
+from tasks._terraform_lock import HeldLock
 
 __all__ = [
+    "SERVICES",
+    "STATE_KEY",
     "BucketTaken",
     "Caller",
     "Clients",
@@ -35,9 +38,12 @@ __all__ = [
     "leftovers",
     "redis_auth_token",
     "state_bucket",
+    "state_lock",
     "upload_folder",
 ]
 
+STATE_KEY = "terraform.tfstate"
+"""Of Terraform's state in its bucket; the lock lies beside it."""
 _AUTH_TOKEN_BYTES = 32
 
 
@@ -106,6 +112,20 @@ def bucket_exists(session: Clients, bucket: str) -> bool:
             ) from refused
         raise
     return True
+
+
+def state_lock(session: Clients, bucket: str) -> HeldLock | None:
+    """Terraform's lock on the state; None: nobody holds it.
+
+    Raises:
+        ValueError: what lies there is no lock.
+    """
+    s3 = session.client("s3")
+    try:
+        stored = s3.get_object(Bucket=bucket, Key=f"{STATE_KEY}.tflock")["Body"].read()
+    except s3.exceptions.NoSuchKey:
+        return None
+    return HeldLock.from_stored(stored.decode(errors="replace"))
 
 
 def ensure_state_bucket(session: Clients, name: str) -> str:

@@ -118,10 +118,12 @@ def sweep_drill(site: Site, service: Service, owner: str) -> list[str]:
     done = []
     holder = Lock(api, service, owner).holder()
     found = journal.read(api, service)
-    if found and found.state == "open" and (found.owner == owner or (not owner and holder != found.owner)):
-        if journal.remove_load(api, found.load_name):
-            done.append(f"load {found.load_name} removed")
-        journal.write(api, service, found.model_copy(update={"state": "closed"}))
+    left = found if found and found.state == "open" and (found.owner == owner or (not owner and holder != found.owner)) else None
+    if whose := owner or (left.owner if left else ""):
+        # Whatever the journal says: a run that could not remove its loads may have closed it all the same.
+        done += [f"load {name} removed" for name in journal.remove_loads(api, whose)]
+    if left:
+        journal.write(api, service, left.model_copy(update={"state": "closed"}))
         done.append("journal closed")
     if owner and holder == owner:
         Lock(api, service, owner).release()

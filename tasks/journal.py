@@ -29,6 +29,7 @@ from tasks.waiting import Pending, Until
 NAMESPACE = "leeward-load"
 _LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 _MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+_JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 log = logging.getLogger(__name__)
 
 
@@ -67,15 +68,24 @@ class Journal(BaseModel, frozen=True):
 
     @property
     def load_name(self) -> str:
-        """Of this attempt's load Job."""
-        return f"load-{self.owner[:8]}-{self.attempt}"
+        """Of this attempt's load Job; of the first, where there are several."""
+        return f"{_prefix(self.owner)}{self.attempt}"
 
-    def follow(self, owner: str, drill: str, now: float) -> Journal:
-        """What the next drill begins with: this one where it left off, when it is the same run's and still open."""
-        if self.owner == owner and self.state == "open" and self.drill == drill:
+    def load_names(self, count: int) -> list[str]:
+        """Of so many load Jobs of this attempt, the first one's as above."""
+        return [self.load_name, *(f"{self.load_name}-{n}" for n in range(2, count + 1))]
+
+    def follow(self, owner: str, drill: str, now: float, *, go_on: bool = True) -> Journal:
+        """What the next drill begins with: this one where it left off, when it is the same run's, still open, and may be gone on with."""
+        if go_on and self.owner == owner and self.state == "open" and self.drill == drill:
             return self
         attempt = self.attempt + 1 if self.owner == owner else 1
         return Journal(owner=owner, drill=drill, started=now, attempt=attempt)
+
+
+def _prefix(owner: str) -> str:
+    """What the names of all load Jobs of a run begin with."""
+    return f"load-{owner[:8]}-"
 
 
 def _name(service: Service) -> str:
@@ -112,6 +122,11 @@ class Lock:
     def holder(self) -> str:
         """Who has it now; empty: nobody."""
         return _lease.holder(self._read(), self._clock())
+
+    def held(self) -> tuple[str, datetime | None]:
+        """Who has it now, and since when; empty: nobody."""
+        lease = self._read()
+        return _lease.holder(lease, self._clock()), _lease.acquired(lease)
 
     def _read(self) -> Object | None:
         return self._api.find(f"{_LEASES}/{self._name}")
@@ -165,8 +180,11 @@ def write(api: Api, service: Service, journal: Journal) -> Journal:
 
 
 @step("take drill lock", deadline_s=200)
-def take_lock(site: Site, service: Service, owner: str, drill: str, now: float) -> Journal:
-    """Nobody else drills this service; returns the journal to go on with.
+def take_lock(site: Site, service: Service, owner: str, drill: str, now: float, go_on: bool = True) -> Journal:
+    """Nobody else drills this service; returns the journal to go on with. What another drill left of its loads is removed.
+
+    Args:
+        go_on: whether a run that is tried again goes on where it was; else its drill begins anew, as another attempt.
 
     Raises:
         DrillRunning: another run does.
@@ -181,10 +199,10 @@ def take_lock(site: Site, service: Service, owner: str, drill: str, now: float) 
         raise DrillRunning(f"run {holder} drills {service.namespace}/{service.name}; wait for it, or cancel it ({error})") from error
     progress.say(100, "nobody else drills this service")
     earlier = read(api, service)
-    journal = earlier.follow(owner, drill, now) if earlier else Journal(owner=owner, drill=drill, started=now)
+    journal = earlier.follow(owner, drill, now, go_on=go_on) if earlier else Journal(owner=owner, drill=drill, started=now)
     if earlier and earlier.state == "open" and journal is not earlier:
         get_run_logger().warning("run %s left a drill behind: its load is removed", earlier.owner)
-        remove_load(api, earlier.load_name)
+        remove_loads(api, earlier.owner)
     if journal is earlier:
         get_run_logger().info("going on with the drill that this run began%s", ": its fault is in" if journal.fault else "")
     return write(api, service, journal)
@@ -202,4 +220,10 @@ def release_lock(site: Site, service: Service, owner: str) -> None:
 
 def remove_load(api: Api, name: str) -> bool:
     """The load Job and its pod are gone or going; False: there was none."""
-    return api.delete(f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/{name}")
+    return api.delete(f"{_JOBS}/{name}")
+
+
+def remove_loads(api: Api, owner: str) -> list[str]:
+    """All load Jobs of the run, of whatever attempt, and their pods are gone or going; returns the names of those there were."""
+    names = [str(job["metadata"]["name"]) for job in api.items(_JOBS)]
+    return [name for name in names if name.startswith(_prefix(owner)) and remove_load(api, name)]

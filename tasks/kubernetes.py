@@ -73,7 +73,7 @@ class Api:
         path: str,
         *,
         query: Mapping[str, object] | None = None,
-        body: Object | None = None,
+        body: Object | list[Object] | None = None,
         content_type: str = "application/json",
         timeout_s: float = TIMEOUT_S,
         headers: Mapping[str, str] | None = None,
@@ -151,6 +151,18 @@ class Api:
     def apply_all(self, things: Iterable[Object]) -> list[str]:
         """All are as given, in this order; what `apply` said, without the empty ones."""
         return [said for thing in things if (said := self.apply(thing))]
+
+    def merge(self, path: str, changes: Object) -> Object:
+        """The object with these fields changed (JSON merge patch): mappings by key, null removes, all else is replaced."""
+        return self.call("PATCH", path, query={"fieldManager": FIELD_MANAGER}, body=changes, content_type="application/merge-patch+json")
+
+    def edit(self, path: str, operations: list[Object]) -> Object:
+        """The object after these operations, all of them or none (JSON patch): what a merge cannot do, inside lists.
+
+        Raises:
+            Refused: a "test" among them does not hold; nothing was changed.
+        """
+        return self.call("PATCH", path, query={"fieldManager": FIELD_MANAGER}, body=operations, content_type="application/json-patch+json")
 
     def delete(self, path: str, *, uid: str | None = None, grace_s: int | None = None) -> bool:
         """The object is gone or on its way; False: it was not there.

@@ -63,6 +63,13 @@ def _deployments(spec: Object) -> list[dict[str, Any]]:
     return [d for app in config.get("applications") or () for d in app.get("deployments") or ()]
 
 
+def _fewest(deployment: dict[str, Any]) -> int:
+    """Replicas that there always are."""
+    if scaled := deployment.get("autoscaling_config"):
+        return int(scaled.get("min_replicas", 1))
+    return int(deployment.get("num_replicas", 1))
+
+
 def _gcs(spec: Object) -> Object:
     return dict(spec["rayClusterConfig"].get("gcsFaultToleranceOptions") or {})
 
@@ -117,7 +124,7 @@ RULES = (
         "two replicas or more of everything",
         "with one, losing its node is an outage",
         "kuberay#1333",
-        lambda s: all(int(d.get("num_replicas", 1)) >= 2 for d in _deployments(s)),
+        lambda s: all(_fewest(d) >= 2 for d in _deployments(s)),
     ),
     Rule(
         "replicas spread over nodes",

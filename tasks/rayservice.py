@@ -14,7 +14,7 @@ from blocks.parameters import Engine, Service
 from drills import steady_state
 from drills.definition import SteadyState
 from drills.observation import Snapshot
-from tasks import _api_key, _pods, manifests
+from tasks import _api_key, _pods, karpenter, manifests
 from tasks import _rayservice_seen as seen
 from tasks.images import ImageRefs
 from tasks.kubernetes import Api, Object
@@ -57,6 +57,9 @@ def render(service: Service, engine: Engine, images: ImageRefs, redis: Redis | N
     (ray_service,) = manifests.load("rayservice", values)
     (fragment,) = manifests.load(f"engine-{engine}", {"worker_image": images.worker})
     ray_service = manifests.merge(ray_service, fragment)
+    if service.scaling is not None:
+        (fragment,) = manifests.load("autoscaling", {"workers": service.workers, **service.scaling.model_dump()})
+        ray_service = manifests.merge(ray_service, fragment)
     things = manifests.load("namespace", namespace)
     if redis is not None and fault_tolerant(service, redis):
         things += manifests.load(
@@ -111,7 +114,10 @@ def wait_until_serving(api: Api, service: Service, within_s: float, on_look: Cal
     with Observer(api, service) as observer:
 
         def probe() -> Snapshot | Pending:
-            return look(observer)
+            found = look(observer)
+            if isinstance(found, Pending) and "Unschedulable" in found.seen and (lacking := karpenter.out_of_stock(api)):
+                return Pending(f"AWS has no capacity: {lacking[-1]}; {found.seen}", found.percent)
+            return found
 
         try:
             return Until(f"RayService {service.namespace}/{service.name} to serve", probe, within_s, LOOK_EVERY_S, on_look).wait()

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from blocks.errors import Permanent, Transient
 from blocks.parameters import Service
 from drills.definition import Drill
+from drills.definition import Load as Traffic
 from drills.observation import LoadSeen
 from serving.records import Record, read_lines
 from tasks import _api_key, _pods, manifests
@@ -57,11 +58,11 @@ class Load:
     def __init__(self, api: Api, name: str) -> None:
         self._api, self.name = api, name
 
-    def start(self, service: Service, image: str, drill: Drill) -> bool:
-        """The Job is there; False: it was already."""
+    def start(self, service: Service, image: str, load: Traffic, lasts_s: float) -> bool:
+        """The Job is there; False: it was already. It sends for `lasts_s` seconds at most, and some more for what comes between."""
         if self._api.find(self._job):
             return False
-        (job,) = manifests.load("load-job", job_values(self.name, service, image, drill))
+        (job,) = manifests.load("load-job", job_values(self.name, service, image, load, lasts_s))
         self._api.call("POST", f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", body=job)
         return True
 
@@ -137,10 +138,14 @@ class Load:
         return data.decode(errors="replace").strip()[-500:] if status == 200 else "nothing that can be read"
 
 
-def job_values(name: str, service: Service, image: str, drill: Drill) -> dict[str, object]:
-    """What manifests/load-job.yaml is filled with."""
-    load, timing = drill.load, drill.timing
-    longest = int(timing.before_s + timing.observe_timeout_s + timing.after_s) + SLACK_S
+def duration(drill: Drill) -> float:
+    """Seconds of load that a drill takes at most."""
+    return drill.timing.before_s + drill.timing.observe_timeout_s + drill.timing.after_s
+
+
+def job_values(name: str, service: Service, image: str, load: Traffic, lasts_s: float) -> dict[str, object]:
+    """What manifests/load-job.yaml is filled with, for a load that is needed for so many seconds."""
+    longest = int(lasts_s) + SLACK_S
     flags: dict[str, object] = {
         "url": service.url,
         "short-per-s": load.short_per_s,
@@ -209,7 +214,7 @@ def start_load(site: Site, service: Service, journal: Journal, image: str, drill
     api, progress = site.api(), Progress("load")
     load = Load(api, journal.load_name)
     _api_key.put(api, NAMESPACE, site.block.api_key)
-    load.start(service, image, drill)
+    load.start(service, image, drill.load, duration(drill))
     Until("the load to send", load.look, RUNNING_WITHIN_S, 1.0, progress.look).wait()
     progress.say(100, f"{drill.load.short_per_s:g} requests/s and {drill.load.streams} live streams")
     return load.status().node

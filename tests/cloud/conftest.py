@@ -6,7 +6,9 @@ Tests run in the order of what they need, whatever files they stand in:
     protected     after `lifecycle/main` with everything left up: the service is there to be looked at
     cleaned       after a second lifecycle on the same infrastructure, the head killed without grace, with its clean-up
     unprotected   after a third lifecycle, without GCS fault tolerance; its verdict is "failed", and it cleaned up, too
-    killed        (long) after runs that were killed with SIGKILL in one stage each, and one that was let run to its end
+    scaled        (long) with a service that follows the load, and after its nodes were replaced under it; it cleans up after itself
+    mortal        (long) nothing is there: runs may die on it, one after the other, each on what the one before left
+    killed        (long) after all of them, and one that was let run to its end
     gone          after the cloud and Prefect were taken down
 
 A lifecycle whose flow run goes wrong fails every test that needs it, with the run's state and its log's place.
@@ -23,13 +25,13 @@ from collections.abc import Iterator
 import boto3
 import pytest
 from botocore.config import Config
-from world import Run, World
+from world import ELASTIC, SCALED, Run, World
 
 from scripts import stack
 from scripts.processes import Busy, Process, only_one
 from scripts.say import Say
 
-STAGES = ("cloud", "protected", "cleaned", "unprotected", "killed", "gone")
+STAGES = ("cloud", "protected", "cleaned", "unprotected", "scaled", "mortal", "killed", "gone")
 """Fixtures, in the order in which the world goes through them."""
 
 
@@ -104,9 +106,9 @@ def cleaned(world: World, protected: Run) -> Run:
 
 @pytest.fixture(scope="session")
 def unprotected(request: pytest.FixtureRequest, world: World) -> Run:
-    """The third lifecycle: the same drill as the first's, without Redis."""
+    """The third lifecycle: the same drill as the first's, without Redis, and on nodes of a managed group."""
     _clean_up_first(request, world)
-    return world.run("lifecycle/main", infrastructure={"enable_gcs_ha": False})
+    return world.run("lifecycle/main", infrastructure={"enable_gcs_ha": False, "inf2_nodes": {"provisioner": "managed"}})
 
 
 def _clean_up_first(request: pytest.FixtureRequest, world: World) -> None:
@@ -115,17 +117,28 @@ def _clean_up_first(request: pytest.FixtureRequest, world: World) -> None:
         request.getfixturevalue("cleaned")
 
 
-KILLED_IN = ("apply infrastructure", "wait for service", "observe recovery")
-"""Tasks: Terraform at work; the service coming up; the head gone and the load running."""
+@pytest.fixture(scope="session")
+def scaled(request: pytest.FixtureRequest, world: World) -> Iterator[World]:
+    """A service of one worker that may become two."""
+    _clean_up_first(request, world)
+    for deployment, more in (("provision/main", {}), ("deploy/main", {"service": SCALED})):
+        run = world.run(deployment, infrastructure=ELASTIC, **more)
+        assert run.state == "COMPLETED", run.sight.message
+    yield world
+    assert world.run("cleanup/main", service=SCALED).state == "COMPLETED"
 
 
 @pytest.fixture(scope="session")
-def killed(request: pytest.FixtureRequest, world: World) -> Run:
-    """A lifecycle that ran to its end after one was killed in each of `KILLED_IN`, on what those had left."""
+def mortal(request: pytest.FixtureRequest, world: World) -> World:
+    """A world in which nothing else is looked at any more until a lifecycle has run to its end."""
     _clean_up_first(request, world)
-    for task in KILLED_IN:
-        world.kill(*world.start("lifecycle/main"), task)
-    return world.run("lifecycle/main")
+    return world
+
+
+@pytest.fixture(scope="session")
+def killed(mortal: World) -> Run:
+    """A lifecycle that ran to its end on what all those that died had left."""
+    return mortal.run("lifecycle/main")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from world import World
 
 from scripts import stack
 
-FLOWS = ("lifecycle", "provision", "verify", "deploy", "drill", "cleanup", "sweep")
+FLOWS = ("lifecycle", "provision", "verify", "deploy", "drill", "refresh", "surge", "status", "cleanup", "sweep")
 
 
 def deployments(world: World) -> dict[str, dict[str, Any]]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import secrets
 import subprocess
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from signal import SIGKILL
 from typing import Any
 
 from scripts import stack
@@ -26,6 +27,10 @@ from scripts.say import Say
 from scripts.services import LOG, Services
 from scripts.stack import TARGET
 
+SCALED = {"workers": 1, "scaling": {"max_workers": 2, "ongoing_requests": 6, "up_after_s": 5, "down_after_s": 30}}
+"""A service that follows its load, as quick to shrink as it may be."""
+ELASTIC = {"inf2_nodes": {"count": 2}, "karpenter": {"empty_for_s": 30}}
+"""And the infrastructure for it."""
 WITHIN_S = 30 * 60.0
 """A lifecycle takes five minutes here; a machine six times as slow still passes."""
 
@@ -101,21 +106,37 @@ class World:
         stack.prefect(self.services, "deployment", "run", deployment, "--flow-run-name", name, *pairs)
         return name, self.services.api.flow_run_named(name)
 
-    def kill(self, name: str, identity: str, task: str) -> None:
-        """The run's process was killed with SIGKILL in the middle of a task, and Prefect has noticed."""
-        api, services = self.services.api, self.services.process
-        self.say("test", f"waiting to kill {name} in '{task}'")
+    def until(self, what: str, holds: Callable[[], bool]) -> None:
+        """`holds()` was true once."""
+        wait_until(what, holds, WITHIN_S, self.services.process, self.say)
+
+    def until_in(self, name: str, identity: str, task: str, progress: str = "") -> None:
+        """The run is in a task whose progress has matched the pattern; or just past it, when that was quick."""
 
         def there() -> bool:
-            sight = look(api, identity)
+            sight = look(self.services.api, identity)
             assert sight.state not in TERMINAL, f"{name} ended before '{task}': {sight.label}: {sight.message}"
-            return any(running.name == task for running in sight.running)
+            tasks = {key: one.state for key, one in sight.tasks.items() if one.name == task}
+            in_it = any(state == "RUNNING" and re.search(progress, sight.progress.get(key, "")) for key, state in tasks.items())
+            return in_it or "COMPLETED" in tasks.values()
 
-        wait_until(f"{name} is in '{task}'", there, WITHIN_S, services, self.say)
-        for process in processes_of(identity):
-            process.signal(SIGKILL)
-        wait_until(f"{name} has crashed", lambda: look(api, identity).state in TERMINAL, WITHIN_S, services, self.say)
-        assert look(api, identity).state == "CRASHED"
+        self.until(f"{name} is in '{task}'", there)
+
+    def sweeps_of(self, owner: str) -> list[str]:
+        """State types of the flow runs that sweep after a run."""
+        sweeps = self.services.api.post("/flow_runs/filter", {"flows": {"name": {"any_": ["sweep"]}}})
+        return [str(sweep["state_type"]) for sweep in sweeps if sweep["parameters"].get("owner") == owner]
+
+    def status(self) -> dict[str, list[str]]:
+        """What `status/main` names now: kind → what it says of each. What could not be asked is left out."""
+        run = self.run("status/main")
+        assert run.state == "COMPLETED", run.sight.message
+        (table,) = [artifact for artifact in self.services.api.artifacts(run.identity) if artifact["key"] == "status"]
+        kinds: dict[str, list[str]] = {}
+        for row in json.loads(table["data"]):
+            if row["known"]:
+                kinds.setdefault(row["kind"], []).append(f"{row['name']}: {row['says']}")
+        return kinds
 
     def ask(self, path: str) -> Any:
         """The JSON that the cloud's own endpoint has at /localcloud/`path`."""

@@ -5,6 +5,7 @@ It stands in for the API server where a test is about what we do with its answer
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections.abc import Iterator
@@ -67,6 +68,10 @@ class Server:
 
     def _patch(self, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
         held = self.objects.get(path, {}).get("metadata", {}).get("heldBy")
+        if isinstance(body, list):
+            return 200, self._store(path, _edited(self.objects[path], body))
+        if "force" not in query:
+            return 200, self._store(path, _merged(self.objects[path], body))
         if held and query["force"] == ["false"]:
             return 409, {"message": f'conflict with "{held}"'}
         return 200, self._store(path, body)
@@ -85,10 +90,34 @@ class Server:
         return self.objects[path]
 
 
+def _merged(thing: Any, changes: Any) -> Any:
+    """A JSON merge patch."""
+    if not isinstance(thing, dict) or not isinstance(changes, dict):
+        return changes
+    changed = {key: _merged(thing.get(key), value) for key, value in changes.items() if value is not None}
+    return {**{key: value for key, value in thing.items() if key not in changes}, **changed}
+
+
+def _edited(thing: Any, operations: list[Any]) -> Any:
+    """A JSON patch of the operations "test" and "add"."""
+    changed = copy.deepcopy(thing)
+    for one in operations:
+        *steps, last = one["path"].strip("/").split("/")
+        inside = changed
+        for step in steps:
+            inside = inside[int(step) if isinstance(inside, list) else step]
+        if one["op"] == "test":
+            assert inside[last] == one["value"]
+        else:
+            assert one["op"] == "add"
+            inside[last] = one["value"]
+    return changed
+
+
 @contextmanager
-def serving() -> Iterator[tuple[Server, Api]]:
+def serving(books: Server | None = None) -> Iterator[tuple[Server, Api]]:
     """A server, and our client of it."""
-    books = Server()
+    books = books or Server()
 
     class Handler(BaseHTTPRequestHandler):
         def _any(self) -> None:

@@ -28,7 +28,7 @@ def test_the_sweep_is_told_where_the_run_was_and_whose_things_to_sweep() -> None
 def test_what_the_sweep_is_told_are_parameters_it_has() -> None:
     from flows.sweep import sweep
 
-    assert set(hooks.PASSED_ON) | {"owner"} == set(sweep.parameters.properties)
+    assert set(hooks.PASSED_ON) | {"owner"} < set(sweep.parameters.properties)
 
 
 @pytest.mark.parametrize("name", ["Failed", "Crashed", "Cancelled"])
@@ -52,9 +52,11 @@ def test_the_hook_is_a_plain_function_as_others_break_cancellation() -> None:
 
     from flows.drill import drill
     from flows.lifecycle import lifecycle
+    from flows.refresh import refresh
+    from flows.surge import surge
 
     assert inspect.isfunction(hooks.ask_for_sweep)
-    for flow in (lifecycle, drill):
+    for flow in (lifecycle, drill, refresh, surge):
         for those in (flow.on_failure_hooks, flow.on_cancellation_hooks, flow.on_crashed_hooks):
             assert those == [hooks.ask_for_sweep]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from blocks.parameters import Inf2Nodes, Infrastructure, Service
+from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
 from blocks.register import TargetData
 from flows import stages
 from tasks import evidence, site
@@ -25,6 +25,13 @@ def test_more_workers_than_nodes_are_refused() -> None:
     with pytest.raises(stages.BadParameters, match="3 workers"):
         stages.site_of("t", Infrastructure(), Service(workers=3))
     assert stages.site_of("t", Infrastructure(inf2_nodes=Inf2Nodes(count=3)), Service(workers=3))
+
+
+def test_the_nodes_must_be_enough_for_the_highest_load() -> None:
+    scaled = Service(scaling=Scaling(max_workers=4))
+    with pytest.raises(stages.BadParameters, match="4 workers"):
+        stages.site_of("t", Infrastructure(inf2_nodes=Inf2Nodes(count=3)), scaled)
+    assert stages.site_of("t", Infrastructure(inf2_nodes=Inf2Nodes(count=4)), scaled)
 
 
 def test_fault_tolerance_that_nothing_is_made_for_is_refused() -> None:

@@ -28,7 +28,29 @@ VALUES: dict[str, dict[str, Any]] = {
     "redis": {"namespace": "mistral", "redis_auth_token": "t", "redis_ca_pem": "PEM"},
     "gcs-fault-tolerance": {"redis_url": "rediss://10.0.0.9:6379", "redis_ca_file": "/etc/leeward/redis/ca.crt"},
     "hf-token": {"namespace": "mistral", "hf_token": "t"},
+    "node-pools": {
+        "ami_alias": "al2023@latest",
+        "instance_profile": "nodes",
+        "subnets": [{"id": "subnet-1"}],
+        "security_groups": [{"id": "sg-1"}],
+        "tags": {"leeward:name": "leeward"},
+        "inf2_types": ["inf2.8xlarge", "inf2.24xlarge"],
+        "inf2_disk": "200Gi",
+        "inf2_most": 3,
+        "inf2_idle": "60s",
+        "core_types": ["m6i.xlarge"],
+        "core_disk": "50Gi",
+        "core_most": 2,
+    },
     "rayservice": {"service_name": "mistral", "namespace": "mistral", "head_image": "r/x@sha256:0", "workers": 2},
+    "autoscaling": {
+        "workers": 2,
+        "max_workers": 4,
+        "ongoing_requests": 12.0,
+        "up_after_s": 10.0,
+        "down_after_s": 120.0,
+        "idle_worker_s": 60,
+    },
     "engine-cpu": {"worker_image": "r/x@sha256:1"},
     "engine-neuron": {"worker_image": "r/x@sha256:1"},
     "api-key": {"namespace": "mistral", "api_key": "k"},
@@ -43,7 +65,7 @@ VALUES: dict[str, dict[str, Any]] = {
     },
     "kuberay-operator": {"namespace": "kuberay-system", "operator_image": "quay.io/kuberay/operator:v1.6.0"},
 }
-FRAGMENTS = {"gcs-fault-tolerance", "engine-cpu", "engine-neuron"}
+FRAGMENTS = {"autoscaling", "gcs-fault-tolerance", "engine-cpu", "engine-neuron"}
 ENGINES = ("cpu", "neuron")
 
 
@@ -116,7 +138,7 @@ def test_every_placeholder_is_a_whole_scalar_and_documented() -> None:
     for file in manifests.MANIFESTS.glob("*.yaml"):
         for scalar in _scalars(list(yaml.safe_load_all(file.read_text(encoding="utf-8")))):
             if "${" in str(scalar):
-                found = re.fullmatch(r"\$\{([a-z_]+)\}", str(scalar))
+                found = re.fullmatch(r"\$\{([a-z][a-z0-9_]*)\}", str(scalar))
                 assert found, f"{file.name}: {scalar!r} is not a whole placeholder"
                 assert f"`{found[1]}`" in readme, f"{found[1]} is missing from manifests/README.md"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,17 @@ import pytest
 import yaml
 from prefect import Flow
 from prefect.cli.deploy._models import ConcurrencyLimitSpec, DeploymentConfig, PrefectYamlModel, RawScheduleConfig, WorkPoolConfig
+from prefect.cli.deploy._triggers import DeploymentTriggerAdapter
+from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
 from pydantic import BaseModel
+
+from flows.hooks import ENDED_IN_ORDER
+from scripts.services import prefect_environment
 
 FILE = Path(__file__).resolve().parents[2] / "prefect.yaml"
 CONTENT: dict[str, Any] = yaml.safe_load(FILE.read_text())
 DEPLOYMENTS: list[dict[str, Any]] = CONTENT["deployments"]
-FLOWS = ("lifecycle", "provision", "verify", "deploy", "drill", "cleanup", "sweep")
+FLOWS = ("lifecycle", "provision", "verify", "deploy", "drill", "refresh", "surge", "status", "cleanup", "sweep")
 IDS = [f"{one['entrypoint'].split(':')[1]}/{one['name']}" for one in DEPLOYMENTS]
 
 
@@ -66,6 +72,21 @@ def test_a_schedule_has_a_slug_and_says_whether_it_is_active_or_deploying_again_
     for schedule in schedules:
         assert schedule["slug"]
         assert schedule["active"] is False
+
+
+def test_a_run_that_falls_silent_is_swept_and_one_that_ended_in_whatever_way_has_not_fallen_silent() -> None:
+    (sweep,) = [one for one in DEPLOYMENTS if one["entrypoint"] == "flows/sweep.py:sweep"]
+    (given,) = sweep["triggers"]
+    trigger = DeploymentTriggerAdapter.validate_python(given)
+    assert isinstance(trigger, DeploymentEventTrigger)
+    assert not unknown(given, DeploymentEventTrigger)
+    ends = {"Completed", "Failed", "Crashed", "Cancelled", *ENDED_IN_ORDER}
+    assert trigger.expect == {f"prefect.flow-run.{name}" for name in ("heartbeat", *ends)}
+    assert trigger.after == {"prefect.flow-run.heartbeat"}
+    assert trigger.within > 3 * timedelta(
+        seconds=int(prefect_environment("http://127.0.0.1:1/api", ())["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
+    )
+    assert set(trigger.parameters or ()) == set(flow_of(sweep).parameters.properties)
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=IDS)

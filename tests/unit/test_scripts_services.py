@@ -31,14 +31,12 @@ def gate(tmp_path: Path) -> Path:
 class Started:
     """`scripts.inside` in its namespace, with toy programs."""
 
-    def __init__(self, programs: dict[str, str], gate: Path) -> None:
+    def __init__(self, programs: dict[str, str], gate: Path, again: tuple[str, ...] = ()) -> None:
         self.popen = subprocess.Popen(
             namespaces([sys.executable, "-m", "scripts.inside"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
         )
-        self.say(
-            json.dumps({"programs": {name: ["bash", "-c", script] for name, script in programs.items()}, "gate": gate.as_uri()}).encode()
-            + b"\n"
-        )
+        commands = {name: ["bash", "-c", script] for name, script in programs.items()}
+        self.say(json.dumps({"programs": commands, "gate": gate.as_uri(), "again": again}).encode() + b"\n")
 
     def say(self, words: bytes) -> None:
         assert self.popen.stdin
@@ -111,6 +109,23 @@ def test_a_program_that_ends_is_the_end_of_all(toys: Started) -> None:
     toys.until_said("ended with exit code -9")
     assert toys.popen.wait(20) == 1
     assert not any(program.alive for program in programs)
+
+
+def test_a_program_that_keeps_nothing_is_started_again(gate: Path) -> None:
+    started = Started({"server": "sleep 60; exit", "worker": f"sleep {inside.SETTLED_S + 0.5}; exit 3"}, gate, again=("worker",))
+    try:
+        started.until_said("started worker")
+        started.until_said("worker ended with exit code 3")
+        started.until_said("started worker")
+        assert len(wait_for_programs(started)) == 2
+    finally:
+        started.popen.kill()
+        started.popen.wait()
+
+
+def test_one_that_ends_as_soon_as_it_begins_is_the_end_of_all_even_so(gate: Path) -> None:
+    started = Started({"server": "sleep 60; exit", "worker": "exit 3"}, gate, again=("worker",))
+    assert started.popen.wait(20) == 1
 
 
 def test_orphans_are_buried(gate: Path) -> None:

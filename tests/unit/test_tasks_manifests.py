@@ -130,7 +130,7 @@ def test_the_size_of_the_service_reaches_workers_and_budget() -> None:
 
 def test_the_load_is_told_all_that_the_drill_says_and_outlives_it() -> None:
     drill = Drill.named("head-pod")
-    (job,) = manifests.load("load-job", traffic.job_values("load-1", Service(), "i", drill))
+    (job,) = manifests.load("load-job", traffic.job_values("load-1", Service(), "i", drill.load, traffic.duration(drill)))
     (container,) = job["spec"]["template"]["spec"]["containers"]
     given = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
     assert given["--short-per-s"] == "10"
@@ -143,7 +143,8 @@ def test_the_load_is_told_all_that_the_drill_says_and_outlives_it() -> None:
 def test_the_load_generator_knows_every_flag_it_is_given() -> None:
     from serving.load.__main__ import parser
 
-    values = traffic.job_values("load-1", Service(), "i", Drill.named("head-pod"))
+    drill = Drill.named("head-pod")
+    values = traffic.job_values("load-1", Service(), "i", drill.load, traffic.duration(drill))
     arguments = values["load_args"]
     assert isinstance(arguments, list)
     assert parser().parse_args(arguments).streams == 8

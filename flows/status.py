@@ -1,0 +1,22 @@
+"""What there is of a stack, at this moment."""
+
+from __future__ import annotations
+
+from prefect import flow, tags
+
+from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
+from tasks.site import Site
+from tasks.status import Line, look_around
+
+
+@flow(name="status")
+def status(target: str, infrastructure: Infrastructure = INFRASTRUCTURE, service: Service = SERVICE) -> list[Line]:
+    """Name everything that there is of a stack, in AWS and in its cluster. Changes nothing.
+
+    Args:
+        target: Name of the saved leeward-target block to look at.
+        infrastructure: What Terraform made; only its name matters.
+        service: What was deployed.
+    """
+    with tags("stage:status"):
+        return look_around(Site(target=target, infrastructure=infrastructure), service)

@@ -1,0 +1,99 @@
+"""What a cluster is asked of a stack: its service, what a drill has there, and its nodes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime
+
+from blocks.parameters import Service
+from tasks import _pods, journal
+from tasks import _rayservice_seen as seen
+from tasks._status_questions import Line, Question
+from tasks.journal import Lock
+from tasks.karpenter import CLAIMS
+from tasks.kubernetes import Api, Object
+
+
+def questions(api: Api, service: Service) -> list[Question]:
+    """Of a service and of its cluster."""
+    name = f"{service.namespace}/{service.name}"
+    return [
+        Question("RayService", name, lambda: _ray_service(api, service)),
+        Question("pod", service.namespace, lambda: _ray_pods(api, service)),
+        Question("load", journal.NAMESPACE, lambda: _loads(api)),
+        Question("drill lock", name, lambda: _lock(api, service)),
+        Question("drill journal", name, lambda: _journal(api, service)),
+        Question("nodes", "of all pools", lambda: _nodes(api)),
+        Question("NodeClaim", "of Karpenter", lambda: _claims(api)),
+    ]
+
+
+def _ray_service(api: Api, service: Service) -> list[Line]:
+    found = api.find(f"/apis/ray.io/v1/namespaces/{service.namespace}/rayservices/{service.name}")
+    if found is None:
+        return []
+    conditions = seen.conditions(found)
+    words = ["ready" if conditions.get("Ready") else "not ready", *(kind for kind, true in conditions.items() if true and kind != "Ready")]
+    return [Line("RayService", f"{service.namespace}/{service.name}", ", ".join([*words, *_ending(found)]))]
+
+
+def _ray_pods(api: Api, service: Service) -> list[Line]:
+    pods = api.items(f"/api/v1/namespaces/{service.namespace}/pods", labelSelector=seen.NODE_TYPE)
+    lines = [Line(f"{pod['metadata']['labels'][seen.NODE_TYPE]} pod", pod["metadata"]["name"], _pod(pod)) for pod in pods]
+    return sorted(lines, key=lambda line: (line.kind, line.name))
+
+
+def _pod(pod: Object) -> str:
+    where = f" on {pod['spec']['nodeName']}" if pod.get("spec", {}).get("nodeName") else ""
+    return (_pods.trouble(pod) or ("ready" if _pods.ready(pod) else "has ended")) + where
+
+
+def _loads(api: Api) -> list[Line]:
+    jobs = api.items(f"/apis/batch/v1/namespaces/{journal.NAMESPACE}/jobs")
+    return [Line("load", job["metadata"]["name"], ", ".join([_job(job), *_ending(job)])) for job in jobs]
+
+
+def _job(job: Object) -> str:
+    status = job.get("status", {})
+    return next((f"{status[key]} {key}" for key in ("active", "failed", "succeeded") if status.get(key)), "not begun")
+
+
+def _lock(api: Api, service: Service) -> list[Line]:
+    holder, since = Lock(api, service, "").held()
+    when = f" since {_clock(since)}" if since else ""
+    return [Line("drill lock", f"{service.namespace}/{service.name}", f"held by run {holder}{when}")] if holder else []
+
+
+def _journal(api: Api, service: Service) -> list[Line]:
+    found = journal.read(api, service)
+    if found is None or found.state != "open":
+        return []
+    fault = f"pod {found.fault.pod} {'was' if found.fault.done else 'is about to be'} deleted" if found.fault else "nothing broken yet"
+    began = _clock(datetime.fromtimestamp(found.started, UTC))
+    return [Line("drill journal", found.drill, f"open, of run {found.owner} since {began}; {fault}")]
+
+
+def _nodes(api: Api) -> list[Line]:
+    pools: dict[str, list[Object]] = defaultdict(list)
+    for node in api.items("/api/v1/nodes"):
+        pools[node["metadata"].get("labels", {}).get(_pods.POOL, "no pool")].append(node)
+    return [Line("nodes", pool, f"{len(nodes)}, of which {sum(map(_pods.ready, nodes))} ready") for pool, nodes in sorted(pools.items())]
+
+
+def _claims(api: Api) -> list[Line]:
+    return [Line("NodeClaim", claim["metadata"]["name"], ", ".join([_claim(claim), *_ending(claim)])) for claim in api.items(CLAIMS)]
+
+
+def _claim(claim: Object) -> str:
+    node = claim.get("status", {}).get("nodeName")
+    conditions = seen.conditions(claim)
+    how = "ready" if conditions.get("Ready") else f"not ready, {next((f'not {kind}' for kind, true in conditions.items() if not true), '')}"
+    return how.rstrip(", ") + (f", node {node}" if node else "")
+
+
+def _ending(thing: Object) -> list[str]:
+    return ["being deleted"] if "deletionTimestamp" in thing["metadata"] else []
+
+
+def _clock(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

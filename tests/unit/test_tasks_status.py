@@ -1,0 +1,233 @@
+"""Everything that there is of a stack is named; what cannot be asked is said to be unknown; and nothing is touched."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from embedded_aws import EmbeddedAws
+from kubernetes_server import Server, serving
+
+from blocks.cluster import ClusterNotActive, NoCluster
+from blocks.parameters import Infrastructure, Service
+from tasks import journal, status
+from tasks._status_aws import questions as of_aws
+from tasks._status_cluster import questions as of_cluster
+from tasks._status_questions import Asked, Line, NoAnswer, Question, ask
+from tasks.aws import SERVICES, ensure_state_bucket, redis_auth_token
+from tasks.journal import FaultNote, Journal, Lock
+from tasks.kubernetes import Api, Unavailable
+
+READY = {"conditions": [{"type": "Ready", "status": "True"}]}
+NOT_READY = {"phase": "Pending", "conditions": [{"type": "Ready", "status": "False"}]}
+SERVICE = "/apis/ray.io/v1/namespaces/mistral/rayservices/mistral"
+OWNER = "12345678-aaaa"
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def stack() -> str:
+    """A stack's name that no other test has: the embedded S3 remembers buckets."""
+    return f"seen{next(_numbers)}"
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Server, Api]]:
+    with serving() as both:
+        yield both
+
+
+def put(server: Server, collection: str, name: str, status: dict[str, Any] | None = None, **more: Any) -> None:
+    labels = more.pop("labels", {})
+    server.objects[f"{collection}/{name}"] = {"metadata": {"name": name, "labels": labels}, "status": status or {}, **more}
+
+
+def pod(server: Server, name: str, kind: str, status: dict[str, Any], node: str = "") -> None:
+    put(server, "/api/v1/namespaces/mistral/pods", name, status, labels={"ray.io/node-type": kind}, spec={"nodeName": node})
+
+
+def seen(api: Api) -> list[str]:
+    return [str(line) for line in ask(of_cluster(api, Service()))]
+
+
+def test_in_an_empty_cluster_there_is_nothing(pair: tuple[Server, Api]) -> None:
+    assert seen(pair[1]) == []
+
+
+def test_the_service_and_its_pods_are_named_with_how_they_are(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    put(server, SERVICE.rpartition("/")[0], "mistral", {"conditions": [{"type": "UpgradeInProgress", "status": "True"}]})
+    pod(server, "w1", "worker", READY, "inf2-1")
+    pod(server, "h", "head", {**NOT_READY, "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]})
+    assert seen(api) == [
+        "RayService mistral/mistral: not ready, UpgradeInProgress",
+        "head pod h: Unschedulable:",
+        "worker pod w1: ready on inf2-1",
+    ]
+
+
+def test_what_is_being_deleted_is_said_to_be(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    put(server, SERVICE.rpartition("/")[0], "mistral", READY)
+    server.objects[SERVICE]["metadata"]["deletionTimestamp"] = "2026-11-23T12:00:00Z"
+    assert seen(api) == ["RayService mistral/mistral: ready, being deleted"]
+
+
+def test_a_drill_is_named_by_its_lock_its_journal_and_its_load(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    note = FaultNote(pod="head-1", uid="u", at=2.0, done=True)
+    put(server, f"/apis/batch/v1/namespaces/{journal.NAMESPACE}/jobs", "load-12345678-1", {"active": 1})
+    journal.write(api, Service(), Journal(owner=OWNER, drill="head-pod", started=0.0, fault=note))
+    assert Lock(api, Service(), OWNER).take() is True
+    load, lock, head = seen(api)
+    assert load == "load load-12345678-1: 1 active"
+    assert lock.startswith(f"drill lock mistral/mistral: held by run {OWNER} since {datetime.now(UTC):%Y-}")
+    assert head == f"drill journal head-pod: open, of run {OWNER} since 1970-01-01 00:00:00 UTC; pod head-1 was deleted"
+
+
+def test_a_drill_that_is_over_is_nothing_that_there_is(pair: tuple[Server, Api]) -> None:
+    _, api = pair
+    journal.write(api, Service(), Journal(owner=OWNER, drill="head-pod", started=0.0, state="closed"))
+    Lock(api, Service(), OWNER).take()
+    Lock(api, Service(), OWNER).release()
+    assert seen(api) == []
+
+
+def test_nodes_are_counted_by_pool_and_claims_are_named(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    put(server, "/api/v1/nodes", "a", READY, labels={"leeward.dev/pool": "inf2"})
+    put(server, "/api/v1/nodes", "b", NOT_READY, labels={"leeward.dev/pool": "inf2"})
+    put(server, "/api/v1/nodes", "c", READY)
+    claims = "/apis/karpenter.sh/v1/nodeclaims"
+    put(server, claims, "inf2-x", {**READY, "nodeName": "a"})
+    put(server, claims, "inf2-y", {"conditions": [{"type": "Launched", "status": "False"}]})
+    assert seen(api) == [
+        "nodes inf2: 2, of which 1 ready",
+        "nodes no pool: 1, of which 1 ready",
+        "NodeClaim inf2-x: ready, node a",
+        "NodeClaim inf2-y: not ready, not Launched",
+    ]
+
+
+def test_nothing_is_changed_by_looking(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    seen(api)
+    assert {method for method, _, _ in server.requests} == {"GET"}
+
+
+def test_what_the_cluster_does_not_tell_is_a_line_that_says_so_and_the_rest_is_told(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    put(server, "/api/v1/nodes", "c", READY)
+    server.answers["GET", SERVICE] = (503, b'{"message": "overloaded"}')
+    (unknown, nodes) = ask(of_cluster(api, Service()))
+    assert (unknown.kind, unknown.known) == ("RayService", False)
+    assert "could not be asked" in unknown.says
+    assert "overloaded" in unknown.says
+    assert (nodes.kind, nodes.known) == ("nodes", True)
+
+
+def test_who_does_not_answer_in_time_holds_nobody_up() -> None:
+    def slow() -> list[Line]:
+        time.sleep(30)
+        return []
+
+    began = time.monotonic()
+    lines = ask([Question("ec2", "s", slow), Question("eks", "s", lambda: [Line("eks cluster", "s", "exists")])], within_s=0.1)
+    assert time.monotonic() - began < 10
+    assert [str(line) for line in lines] == ["ec2 s: could not be asked: no answer in time", "eks cluster s: exists"]
+    with pytest.raises(NoAnswer):
+        Asked(slow).answer(0.0)
+
+
+def in_aws(aws: EmbeddedAws, stack: str, *, made_here: bool = True) -> list[str]:
+    return [str(line) for line in ask(of_aws(aws, stack, made_here=made_here))]
+
+
+def test_in_an_empty_account_there_is_nothing(aws: EmbeddedAws, stack: str) -> None:
+    assert in_aws(aws, stack) == []
+
+
+def test_what_is_in_aws_is_named_with_the_bucket_that_stays(aws: EmbeddedAws, stack: str) -> None:
+    bucket = ensure_state_bucket(aws, stack)
+    redis_auth_token(aws, stack)
+    kept = f"s3 bucket {bucket}: has state and evidence, and stays"
+    assert in_aws(aws, stack) == [f"secretsmanager secret leeward/{stack}/redis-auth: exists", kept]
+    assert in_aws(aws, stack, made_here=False) == [kept]
+
+
+def test_a_lock_on_the_state_is_named_with_its_holder(aws: EmbeddedAws, stack: str) -> None:
+    bucket = ensure_state_bucket(aws, stack)
+    created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
+    lock = {"ID": "2ea1b2ff", "Operation": "OperationTypeApply", "Who": "root@here", "Created": created, "Info": "", "Path": "x"}
+    aws.client("s3").put_object(Bucket=bucket, Key="terraform.tfstate.tflock", Body=json.dumps(lock).encode())
+    said = in_aws(aws, stack)[-1]
+    assert said.startswith(f"Terraform lock {bucket}/terraform.tfstate: held by root@here (apply, since ")
+    assert "lock 2ea1b2ff" in said
+
+
+def test_a_lock_that_is_none_is_said_to_be_unknown(aws: EmbeddedAws, stack: str) -> None:
+    bucket = ensure_state_bucket(aws, stack)
+    aws.client("s3").put_object(Bucket=bucket, Key="terraform.tfstate.tflock", Body=b"{}")
+    assert f"Terraform lock {stack}: could not be asked: not a lock of Terraform" in in_aws(aws, stack)[-1]
+
+
+class Away:
+    """An account that nothing answers for."""
+
+    def client(self, name: str) -> Any:
+        raise ConnectionError(f"{name} is away")
+
+
+def test_an_account_that_does_not_answer_is_told_service_by_service() -> None:
+    lines = [str(line) for line in ask(of_aws(Away(), "s", made_here=True))]
+    assert lines == [f"{what} s: could not be asked: sts is away" for what in (*SERVICES, "s3 bucket", "Terraform lock")]
+
+
+class Place:
+    """A site whose AWS and cluster are given."""
+
+    def __init__(self, stack: str, aws: Any, cluster: Api | Exception) -> None:
+        self.cluster, self.infrastructure = stack, Infrastructure(name=stack)
+        self.block = SimpleNamespace(aws=aws, provisioned=True, session=lambda: aws)
+        self._cluster = cluster
+
+    def api(self) -> Api:
+        if isinstance(self._cluster, Exception):
+            raise self._cluster
+        return self._cluster
+
+
+def looked(stack: str, aws: Any, cluster: Api | Exception) -> list[str]:
+    return [str(line) for line in status.look(Place(stack, aws, cluster), Service())]  # type: ignore[arg-type]  # a double
+
+
+def test_a_stack_of_which_nothing_is_there_says_so(aws: EmbeddedAws, stack: str) -> None:
+    assert looked(stack, aws, NoCluster("none")) == [f"stack {stack}: nothing of it is there"]
+    bucket = ensure_state_bucket(aws, stack)
+    assert looked(stack, aws, NoCluster("none")) == [
+        f"s3 bucket {bucket}: has state and evidence, and stays",
+        f"stack {stack}: nothing of it is there but the bucket with state and evidence",
+    ]
+
+
+def test_a_stack_that_cannot_be_asked_for_is_not_said_to_be_gone() -> None:
+    assert not [line for line in looked("s", Away(), NoCluster("none")) if "nothing" in line]
+
+
+def test_a_cluster_that_is_being_made_is_a_line_and_no_error(aws: EmbeddedAws, stack: str) -> None:
+    assert looked(stack, aws, ClusterNotActive("EKS cluster is CREATING")) == [f"cluster {stack}: EKS cluster is CREATING"]
+
+
+def test_a_cluster_that_cannot_be_asked_is_a_line() -> None:
+    assert looked("s", None, Unavailable("no route")) == ["cluster s: could not be asked: no route"]
+
+
+def test_without_aws_the_cluster_alone_is_asked(pair: tuple[Server, Api]) -> None:
+    put(pair[0], "/api/v1/nodes", "c", READY)
+    assert looked("s", None, pair[1]) == ["nodes no pool: 1, of which 1 ready"]
