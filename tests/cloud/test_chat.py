@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -71,12 +72,19 @@ async def _whole(reader: Person, number: int) -> None:
 
 @asynccontextmanager
 async def _no_room_for_a_head(world: World) -> AsyncIterator[None]:
-    """A head that is made meanwhile waits for a node; else it could be back before anything was asked."""
+    """A head that is made meanwhile waits for a node; else it could be back before anything was asked. Karpenter may launch none."""
+    limits = json.loads(await _kubectl(world, "get", "nodepool", "core", "--output", "jsonpath={.spec.limits}"))
+    await _limit_core_nodes(world, {"nodes": "0"})
     await _kubectl(world, "cordon", "--selector", "leeward.dev/pool=core")
     try:
         yield
     finally:
         await _kubectl(world, "uncordon", "--selector", "leeward.dev/pool=core")
+        await _limit_core_nodes(world, limits)
+
+
+async def _limit_core_nodes(world: World, limits: dict[str, Any]) -> None:
+    await _kubectl(world, "patch", "nodepool", "core", "--type=merge", "--patch", json.dumps({"spec": {"limits": limits}}))
 
 
 async def _until_ready(world: World) -> None:
