@@ -23,7 +23,9 @@ def fit(api: Api, service: Service) -> bool:
     except (NotServing, NotAsDeployed):
         return False
     workers = min(max(fleet.size.workers, service.workers), service.most_workers)
-    wanted = Size(workers, service.workers, service.most_workers, fleet.size.leaving)
+    # By name, those that serve least: KubeRay would choose any.
+    beyond = () if fleet.scaled else fleet.surplus(workers)
+    wanted = Size(workers, service.workers, service.most_workers, beyond or fleet.size.leaving)
     _fleet.resize(api, service, fleet, wanted)
     return wanted != fleet.size
 

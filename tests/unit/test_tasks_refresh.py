@@ -13,7 +13,7 @@ from kubernetes_server import Server, serving
 
 from blocks.errors import TimedOut
 from blocks.parameters import Scaling, Service
-from tasks import _fleet, rayservice, refresh
+from tasks import _fleet, fleet, rayservice, refresh
 from tasks._fleet import NotAsDeployed
 from tasks.images import ImageRefs
 from tasks.kubernetes import Api
@@ -408,3 +408,28 @@ def test_the_serve_configuration_comes_back_as_it_is_deployed_to_the_letter() ->
         more = _fleet.with_replicas(text, 3, 4)
         assert more != text
         assert _fleet.with_replicas(more, 2, service.most_workers) == text
+
+
+def test_a_deploy_with_another_number_of_workers_reaches_the_cluster_that_runs() -> None:
+    world = World()
+    with running(world) as api:
+        assert not fleet.fit(api, SERVICE)
+        assert fleet.fit(api, SERVICE.model_copy(update={"workers": 3}))
+        assert (world.size, len(world.workers)) == ((3, 3, 3), 3)
+        oldest = list(world.workers)[:2]
+        assert fleet.fit(api, SERVICE)
+        assert (world.size, list(world.workers)) == ((2, 2, 2), oldest)
+
+
+def test_a_deploy_leaves_the_number_of_workers_to_the_load_within_its_limits() -> None:
+    world = World(SCALED)
+    with running(world) as api:
+        assert fleet.fit(api, SCALED.model_copy(update={"scaling": Scaling(max_workers=4)}))
+        assert world.size == (2, 2, 4)
+
+
+def test_a_service_that_does_not_run_yet_needs_no_change_of_its_size() -> None:
+    world = World()
+    del world.objects[f"{RAY}/rayservices/mistral"]
+    with running(world) as api:
+        assert not fleet.fit(api, SERVICE)
