@@ -68,6 +68,16 @@ class Fleet:
         newest = sorted(reversed(self.staying), key=_pods.ready)
         return tuple(pod["metadata"]["name"] for pod in newest[: max(0, len(newest) - wanted)])
 
+    def as_deployed(self, service: Service) -> Size:
+        """The size that the service's parameters say; with scaling the load decides within their limits.
+
+        Workers beyond it go by name, as KubeRay would choose any. Who left stays named until the next one leaves: KubeRay counts a
+        pod as running for as long as it sees it, and would choose another one to go if nobody told it whose number that is.
+        """
+        workers = min(max(self.size.workers, service.workers), service.most_workers)
+        beyond = () if self.scaled else self.surplus(workers)
+        return Size(workers, service.workers, service.most_workers, beyond or self.size.leaving)
+
 
 def read(api: Api, service: Service) -> Fleet:
     """The workers of the service as they are now.

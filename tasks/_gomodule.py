@@ -11,9 +11,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from blocks.errors import Permanent
 from tasks import manifests
 from tasks._commands import CommandFailed, run
+from tasks.kubernetes import Object
 
 DOWNLOAD_WITHIN_S = 300.0
 
@@ -29,6 +32,11 @@ class Module:
     version: str
     """As Go writes it: v1.6.0."""
     folder: Path
+
+    def objects(self, *patterns: str) -> list[Object]:
+        """The Kubernetes objects in its files of these glob patterns, pattern by pattern."""
+        files = [file for pattern in patterns for file in sorted(self.folder.glob(pattern))]
+        return [thing for file in files for thing in yaml.safe_load_all(file.read_text(encoding="utf-8")) if thing]
 
 
 def fetch(path: str, pins: str) -> Module:

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-
-import yaml
 
 from tasks import _gomodule, _pods, manifests
-from tasks.kubernetes import Api, Object
+from tasks.kubernetes import Api
 from tasks.progress import Progress
 from tasks.site import Site
 from tasks.step import step
 from tasks.waiting import Pending, Until
 
 MODULE = "github.com/ray-project/kuberay/ray-operator"
+UPSTREAM = ("config/crd/bases/ray.io_*.yaml", "config/rbac/role.yaml")
+"""The CRDs, and the ClusterRole that the operator needs."""
 NAMESPACE = "kuberay-system"
 IMAGE = "quay.io/kuberay/operator"
 AVAILABLE_WITHIN_S = 300.0
 """An image of 50 MB has to come, and one process to start."""
-
-
-def upstream(folder: Path) -> list[Object]:
-    """The CRDs, and the ClusterRole that the operator needs."""
-    files = [*sorted((folder / "config" / "crd" / "bases").glob("ray.io_*.yaml")), folder / "config" / "rbac" / "role.yaml"]
-    return [thing for file in files for thing in yaml.safe_load_all(file.read_text(encoding="utf-8")) if thing]
 
 
 def foreign_operator(api: Api) -> str:
@@ -44,7 +37,7 @@ def install(api: Api, on_look: Callable[[Pending], None], within_s: float = AVAI
     found = _gomodule.fetch(MODULE, "kuberay")
     version = found.version
     on_look(Pending(f"KubeRay {version}: definitions", 10))
-    api.apply_all(upstream(found.folder))
+    api.apply_all(found.objects(*UPSTREAM))
     api.apply_all(manifests.load("namespace", {"namespace": NAMESPACE}))
     api.apply_all(manifests.load("kuberay-operator", {"namespace": NAMESPACE, "operator_image": f"{IMAGE}:{version}"}))
     Until(f"KubeRay operator {version}", lambda: available(api), within_s, on_look=on_look).wait()

@@ -6,7 +6,7 @@ from prefect import get_run_logger
 
 from blocks.parameters import Service
 from tasks import _fleet
-from tasks._fleet import NotAsDeployed, Size
+from tasks._fleet import NotAsDeployed
 from tasks.kubernetes import Api
 from tasks.rayservice import NotServing
 from tasks.site import Site
@@ -22,10 +22,7 @@ def fit(api: Api, service: Service) -> bool:
         fleet = _fleet.read(api, service)
     except (NotServing, NotAsDeployed):
         return False
-    workers = min(max(fleet.size.workers, service.workers), service.most_workers)
-    # By name, those that serve least: KubeRay would choose any.
-    beyond = () if fleet.scaled else fleet.surplus(workers)
-    wanted = Size(workers, service.workers, service.most_workers, beyond or fleet.size.leaving)
+    wanted = fleet.as_deployed(service)
     _fleet.resize(api, service, fleet, wanted)
     return wanted != fleet.size
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from shutil import which
 from typing import Any
 
@@ -28,6 +27,7 @@ from tasks.terraform import Outputs, Provisioning
 from tasks.waiting import Pending, Until
 
 MODULE = "github.com/aws/karpenter-provider-aws"
+CRDS = "pkg/apis/crds/*.yaml"
 NAMESPACE = "kube-system"
 NAME = "karpenter"
 """Of the Helm release, the Deployment and the service account that Terraform gives its role."""
@@ -48,12 +48,6 @@ OUT_OF_STOCK = "InsufficientCapacityError"
 
 class NoHelm(Permanent):
     """There is no Helm to render the chart with."""
-
-
-def crds(module: Path) -> list[Object]:
-    """Karpenter's CRDs."""
-    files = sorted((module / "pkg" / "apis" / "crds").glob("*.yaml"))
-    return [thing for file in files for thing in yaml.safe_load_all(file.read_text(encoding="utf-8")) if thing]
 
 
 def chart(module: _gomodule.Module, kubernetes: str, cluster: str, queue: str) -> list[Object]:
@@ -104,7 +98,7 @@ def install(api: Api, cluster: str, queue: str, on_look: Callable[[Pending], Non
     """
     module = _gomodule.fetch(MODULE, "karpenter")
     on_look(Pending(f"Karpenter {module.version}: definitions", 10))
-    api.apply_all(crds(module.folder))
+    api.apply_all(module.objects(CRDS))
     api.apply_all(chart(module, str(api.get("/version")["gitVersion"]), cluster, queue))
     Until(f"Karpenter {module.version}", lambda: available(api), within_s, on_look=on_look).wait()
     return module.version

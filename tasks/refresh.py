@@ -237,18 +237,15 @@ def settle(api: Api, service: Service, on_look: OnLook) -> str:
 
 def _back(api: Api, service: Service, on_look: OnLook | None = None) -> None:
     """The numbers are as deployed. Workers beyond them, which a run left that died, go by name: KubeRay would choose any."""
-    fleet, least = _fleet.read(api, service), service.workers
-    beyond = () if fleet.scaled else fleet.surplus(least)
-    # Who left is named until the next one leaves: KubeRay counts a pod as running for as long as it sees it, and would choose
-    # another one to go if nobody told it whose number that is.
-    size = Size(fleet.size.workers if fleet.scaled else least, least, service.most_workers, beyond or fleet.size.leaving)
+    fleet = _fleet.read(api, service)
+    beyond, size = () if fleet.scaled else fleet.surplus(service.workers), fleet.as_deployed(service)
     _fleet.resize(api, service, fleet, size)
     if beyond and on_look is not None:
         grace = max(float(pod["spec"].get("terminationGracePeriodSeconds", 30)) for pod in fleet.pods)
         Until(
             "workers beyond the wanted number to go", lambda: _gone(api, service, beyond), grace + BEYOND_GRACE_S, LOOK_EVERY_S, on_look
         ).wait()
-    _fleet.set_replicas(api, service, least, service.most_workers)
+    _fleet.set_replicas(api, service, service.workers, service.most_workers)
 
 
 def remove(api: Api, node: OldNode, on_look: OnLook) -> None:
