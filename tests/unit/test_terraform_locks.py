@@ -39,8 +39,9 @@ def _kill_once_working(workspace: Workspace) -> None:
     """An apply whose terraform, with all that belongs to it, is killed while it makes something."""
 
     def kill(progress: Progress) -> None:
-        if "terraform_data.slow" in progress.current:
-            os.killpg(workspace.records.all()[0].pid, signal.SIGKILL)
+        runner = workspace.records.all()[0]
+        if "terraform_data.slow" in progress.current and runner.alive():  # what it said before it died is read all the same
+            os.killpg(runner.pid, signal.SIGKILL)
 
     terraform.plan(workspace, {"seconds": 60})
     with pytest.raises(terraform.TerraformUnsettled, match="ended with -9"):
