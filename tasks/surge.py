@@ -38,6 +38,10 @@ BETWEEN_S = 900.0
 METRICS_PORT = 8080
 """Where Ray's agent on every node tells its metrics; KubeRay sets it."""
 METRICS_S = 5.0
+TELL_WITHIN_S = 30.0
+"""Ray's workers tell their agent what they counted every ten seconds."""
+ENGINE = "ray_leeward_slots"
+"""What every engine tells from its start."""
 FINISHED = re.compile(r'^ray_leeward_requests_total\{[^}]*outcome="finished"[^}]*\} ([0-9.e+]+)', re.MULTILINE)
 LONGEST_S = 7400
 """A little more than the longest wait that a surge may be given."""
@@ -167,16 +171,32 @@ def hold(sampler: Sampler, seconds: float, check: Check, progress: Progress) -> 
         time.sleep(min(LOOK_EVERY_S, left))
 
 
-def answered(api: Api, service: Service, pods: Collection[str]) -> dict[str, int]:
-    """How many requests the engine in each of these pods says it has finished. Those that say nothing are left out."""
+def answered(
+    api: Api, service: Service, pods: Collection[str], on_look: Callable[[Pending], None], within_s: float = TELL_WITHIN_S
+) -> dict[str, int]:
+    """How many requests the engine in each of these pods says it has finished, once each has finished one or by then. An engine that
+    finished none says 0; pods that say nothing of an engine are left out."""
+
+    def probe() -> dict[str, int] | Pending:
+        found = _told_by_engines(api, service, pods)
+        idle = [pod for pod in pods if not found.get(pod)]
+        return Pending(f"no requests yet of {', '.join(idle)}", 99) if idle else found
+
+    try:
+        return Until("new engines to say what they answered", probe, within_s, LOOK_EVERY_S, on_look).wait()
+    except TimedOut:
+        return _told_by_engines(api, service, pods)
+
+
+def _told_by_engines(api: Api, service: Service, pods: Collection[str]) -> dict[str, int]:
     found = {}
     for pod in pods:
         try:
             text = api.proxy("GET", service.namespace, "pods", pod, METRICS_PORT, "/metrics", METRICS_S).decode(errors="replace")
         except PipelineError:
             continue
-        if counts := FINISHED.findall(text):
-            found[pod] = round(sum(map(float, counts)))
+        if ENGINE in text:
+            found[pod] = round(sum(map(float, FINISHED.findall(text))))  # Ray tells no counter that was never counted
     return found
 
 
@@ -268,7 +288,7 @@ def hold_surge(site: Site, service: Service, sampler: Sampler, plan: Plan, befor
     """The surge went on for its time; returns how many requests new workers answered, by pod, as far as they say."""
     progress = Progress("surge-hold")
     hold(sampler, plan.surge_s, check, progress)
-    found = answered(site.api(), service, [worker.pod for worker in sampler.now().newcomers(before)])
+    found = answered(site.api(), service, [worker.pod for worker in sampler.now().newcomers(before)], _looking(check, progress))
     progress.say(100, "; ".join(f"{pod} answered {n} requests" for pod, n in found.items()) or "no new worker says what it answered")
     return found
 

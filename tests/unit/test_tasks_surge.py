@@ -27,6 +27,7 @@ from tasks.observer import Observer
 from tasks.progress import Progress
 from tasks.sampling import NoSample, Sampler, look, sampling
 from tasks.site import Site
+from tasks.waiting import Pending
 
 JOBS = "/apis/batch/v1/namespaces/leeward-load/jobs"
 LOAD_PODS = "/api/v1/namespaces/leeward-load/pods"
@@ -196,10 +197,11 @@ def test_loads_end_with_their_records_read_and_a_lost_one_is_told(
     assert "gone" in lost.trouble
 
 
-def test_what_new_engines_answered_is_read_from_their_metrics_where_they_tell(pair: tuple[Cluster, Api]) -> None:
+def test_what_new_engines_answered_is_read_from_their_metrics_and_none_is_a_number_too(pair: tuple[Cluster, Api]) -> None:
     server, api = pair
+    engine = 'ray_leeward_slots{replica="a"} 8.0\n'
     text = (
-        "# HELP ray_leeward_requests_total x\n"
+        f"# HELP ray_leeward_requests_total x\n{engine}"
         'ray_leeward_requests{Component="c",outcome="finished",replica="a"} 9.0\n'
         'ray_leeward_requests_total{Component="c",outcome="finished",replica="a"} 7.0\n'
         'ray_leeward_requests_total{outcome="cancelled",replica="a"} 2.0\n'
@@ -208,7 +210,12 @@ def test_what_new_engines_answered_is_read_from_their_metrics_where_they_tell(pa
     server.answers["GET", f"{PODS}/w3:8080/proxy/metrics"] = (200, text.encode())
     server.answers["GET", f"{PODS}/w4:8080/proxy/metrics"] = (200, b"ray_other 1\n")
     server.answers["GET", f"{PODS}/w5:8080/proxy/metrics"] = (503, b"")
-    assert surge.answered(api, SERVICE, ["w3", "w4", "w5"]) == {"w3": 127}
+    server.answers["GET", f"{PODS}/w6:8080/proxy/metrics"] = (200, engine.encode())
+    looks: list[Pending] = []
+    assert surge.answered(api, SERVICE, ["w3", "w4", "w5", "w6"], looks.append, within_s=0) == {"w3": 127, "w6": 0}
+    assert [look.seen for look in looks] == ["no requests yet of w4, w5, w6"]
+    assert surge.answered(api, SERVICE, ["w3"], looks.append) == {"w3": 127}
+    assert len(looks) == 1
 
 
 # waiting
