@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from prefect import get_run_logger
 
-from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Service
 from blocks.target import NoSuchTarget
 from tasks import chat, journal, rayservice
+from tasks._entry import NoWayIn, enter
 from tasks.aws import leftovers
 from tasks.journal import DrillRunning, Lock
 from tasks.kubernetes import Api
@@ -86,12 +86,11 @@ def remove_service(site: Site, service: Service, owner: str) -> str:
     Raises:
         DrillRunning: another run drills it.
     """
-    forget()
-    try:
-        api = site.api()
-    except (NoCluster, ClusterNotActive) as error:
-        return f"nothing to remove: {error}"
     progress, goes_itself = Progress("remove-service"), site.block.provisioned
+    try:
+        api = enter(site, progress.look)
+    except NoWayIn as error:
+        return f"nothing to remove: {error}"
     no_other_drill(api, service, owner)
     try:
         remove_workloads(api, service, progress)
@@ -112,8 +111,9 @@ def sweep_drill(site: Site, service: Service, owner: str) -> list[str]:
     Without an owner, of any run that is dead. A deleted head needs no undoing: KubeRay makes a new one.
     """
     try:
-        api = site.api()
-    except (NoSuchTarget, NoCluster, ClusterNotActive) as error:
+        api = enter(site)
+    except (NoSuchTarget, NoWayIn) as error:
+        get_run_logger().info("nothing to sweep: %s", error)
         return [f"nothing to sweep: {error}"]
     done = []
     holder = Lock(api, service, owner).holder()

@@ -14,14 +14,14 @@ from typing import Any
 import yaml
 from prefect import get_run_logger
 
-from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Infrastructure
 from tasks import _gomodule, _karpenter_orphans, _pods, manifests
 from tasks._commands import run
+from tasks._entry import NoWayIn, enter
 from tasks.kubernetes import Api, Object
 from tasks.progress import Progress
-from tasks.site import Site, forget
+from tasks.site import Site
 from tasks.step import step
 from tasks.terraform import Outputs, Provisioning
 from tasks.waiting import Pending, Until
@@ -189,12 +189,11 @@ def install_karpenter(site: Site, outputs: Outputs | None) -> str:
 @step("remove nodes", deadline_s=900)
 def remove_karpenter_nodes(site: Site) -> str:
     """No instance and no launch template of Karpenter is left, whether it still works or not; returns what was done."""
-    forget()
     progress = Progress("remove-nodes")
     try:
-        remove_nodes(site.api(), progress.look)
+        remove_nodes(enter(site, progress.look), progress.look)
         said = "Karpenter removed its nodes"
-    except (NoCluster, ClusterNotActive) as error:
+    except NoWayIn as error:
         said = f"no cluster to ask: {error}"
     except TimedOut as error:
         # Karpenter may be gone, or stuck; what it launched must go before the network that it is in.

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -293,6 +294,7 @@ def swept(pair: tuple[Cluster, Api], monkeypatch: pytest.MonkeyPatch) -> tuple[C
     """A cluster with the loads of two runs; tasks find it as their site's."""
     server, api = pair
     monkeypatch.setattr(Site, "api", lambda self: api)
+    monkeypatch.setattr(Site, "block", SimpleNamespace(provisioned=True))
     for module in (cleanup, journal):
         monkeypatch.setattr(module, "get_run_logger", lambda: logging.getLogger("test"))
     for name in ("load-12345678-1", "load-12345678-1-2", "load-12345678-2-3", "load-99999999-1"):

@@ -1,0 +1,50 @@
+"""The way into a cluster that may be half made or half destroyed: what takes things away must not be stopped by that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from blocks.cluster import ClusterNotActive, NoCluster
+from blocks.errors import Permanent, TimedOut
+from tasks.kubernetes import Api
+from tasks.site import Site, forget
+from tasks.waiting import Pending, Until
+
+LET_IN_WITHIN_S = 30.0
+"""A new access entry takes a moment to be known everywhere."""
+ANYTHING = "/api/v1/namespaces/kube-system"
+"""What every administrator may read."""
+
+
+class NoWayIn(Permanent):
+    """There is no cluster to ask, or none that lets us in."""
+
+
+def enter(site: Site, on_look: Callable[[Pending], None] = lambda seen: None, within_s: float = LET_IN_WITHIN_S) -> Api:
+    """The API of the site's cluster.
+
+    Terraform makes our right to enter after the cluster and takes it away before, so a run that died between the two leaves a cluster
+    that is ACTIVE and refuses us. In a cluster that Terraform does not make, a refusal says nothing like that, and is none of ours here.
+
+    Raises:
+        NoWayIn: there is no cluster, it is not ACTIVE, or Terraform made it and it does not let us in.
+        Unavailable: it does not answer.
+    """
+    forget()
+    try:
+        api = site.api()
+    except (NoCluster, ClusterNotActive) as error:
+        raise NoWayIn(str(error)) from error
+    if not site.block.provisioned:
+        return api
+    try:
+        Until("the cluster to let us in", lambda: _refusal(api) or True, within_s, 3.0, on_look).wait()
+    except TimedOut as error:
+        if refusal := _refusal(api):
+            raise NoWayIn(f"{site.cluster} does not let us in, as one that is half made or half destroyed: {refusal.seen}") from error
+    return api
+
+
+def _refusal(api: Api) -> Pending | None:
+    status, _ = api.raw("GET", ANYTHING)
+    return Pending(f"GET {ANYTHING}: HTTP {status}") if status in (401, 403) else None

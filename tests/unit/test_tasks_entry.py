@@ -1,0 +1,91 @@
+"""Whether a cluster lets us in is told apart from whether there is one, and from whether it answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+from kubernetes_server import Server, serving
+
+from blocks.cluster import ClusterNotActive, NoCluster
+from blocks.parameters import Infrastructure, Service
+from tasks import cleanup
+from tasks._entry import ANYTHING, NoWayIn, enter
+from tasks.kubernetes import Api, Unavailable
+from tasks.site import Site
+from tasks.waiting import Pending
+
+SITE = Site(target="t", infrastructure=Infrastructure())
+
+
+@pytest.fixture
+def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, Api]]:
+    """A cluster that Terraform made, and its API."""
+    with serving() as (server, api):
+        monkeypatch.setattr(Site, "api", lambda self: api)
+        block(monkeypatch, provisioned=True)
+        yield server, api
+
+
+def block(monkeypatch: pytest.MonkeyPatch, *, provisioned: bool) -> None:
+    monkeypatch.setattr(Site, "block", SimpleNamespace(provisioned=provisioned, cluster="c"))
+
+
+def refuse(server: Server, status: int) -> None:
+    server.answers["GET", ANYTHING] = (status, b"{}")
+
+
+def test_a_cluster_that_lets_us_in_is_entered_at_once(pair: tuple[Server, Api]) -> None:
+    _, api = pair
+    looks: list[Pending] = []
+    assert enter(SITE, looks.append) is api
+    assert looks == []
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_cluster_that_refuses_us_for_as_long_as_an_entry_may_take_is_none_to_work_in(pair: tuple[Server, Api], status: int) -> None:
+    server, _ = pair
+    refuse(server, status)
+    with pytest.raises(NoWayIn, match=f"c does not let us in, as one that is half made or half destroyed: .*HTTP {status}"):
+        enter(SITE, within_s=0)
+    assert cleanup.sweep_drill.fn(SITE, Service(), "owner")[0].startswith("nothing to sweep: c does not let us in")
+
+
+def test_an_entry_that_becomes_known_is_waited_for(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    refuse(server, 401)
+    assert enter(SITE, lambda seen: server.answers.clear(), within_s=10) is api
+
+
+def test_a_cluster_of_somebody_else_is_not_taken_for_half_destroyed(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
+    server, api = pair
+    refuse(server, 403)
+    block(monkeypatch, provisioned=False)
+    assert enter(SITE) is api
+
+
+@pytest.mark.parametrize("reason", [NoCluster("there is none"), ClusterNotActive("it is DELETING")])
+def test_no_cluster_is_no_way_in(monkeypatch: pytest.MonkeyPatch, reason: Exception) -> None:
+    def fail(self: Site) -> Api:
+        raise reason
+
+    monkeypatch.setattr(Site, "api", fail)
+    with pytest.raises(NoWayIn, match=str(reason)):
+        enter(SITE)
+
+
+def test_a_cluster_that_does_not_answer_is_an_error_and_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving() as (_, api):
+        monkeypatch.setattr(Site, "api", lambda self: api)
+        block(monkeypatch, provisioned=True)
+    with pytest.raises(Unavailable, match="no answer"):
+        enter(SITE, within_s=0)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cleanup, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(cleanup, "enter", partial(enter, within_s=0))
