@@ -36,6 +36,7 @@ from tasks.fleet import size_service
 from tasks.images import ImageRefs, build_images, publish_images
 from tasks.journal import Journal, keeping, release_lock, take_lock
 from tasks.karpenter import install_karpenter, remove_karpenter_nodes
+from tasks.neuron import install_device_plugin
 from tasks.observation import NotSteady, collect_records, hold_steady, observe_recovery
 from tasks.preflight import preflight
 from tasks.rayservice import apply_service, check_service, find_images, wait_for_service
@@ -139,11 +140,13 @@ def plan(site: Site, approved: bool) -> PlanSummary | None:
 
 
 def apply(site: Site, planned: PlanSummary | None) -> Outputs | None:
-    """The infrastructure is as planned, and Karpenter can add nodes to it."""
+    """The infrastructure is as planned, its inf2 nodes offer their chips, and Karpenter can add nodes to it."""
     if planned is None:
         return None
     with tags("stage:provision"):
         outputs = apply_infrastructure(site.block, site.infrastructure, planned)
+        # Before Karpenter: what runs on every node is counted when it chooses one, and no node waits for its chips.
+        install_device_plugin(site)
         install_karpenter(site, outputs)
     return outputs
 

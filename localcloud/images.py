@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localcloud import settings
-from localcloud.binaries import COREDNS, KARPENTER, KUBERAY_OPERATOR, PAUSE, Binary
+from localcloud.binaries import COREDNS, KARPENTER, KUBERAY_OPERATOR, NEURON_DEVICE_PLUGIN, PAUSE, Binary
 from localcloud.cache import Recipe, Workspace, digest
 from localcloud.progress import Say
 
@@ -50,6 +50,8 @@ IMAGES = (
     Image("coredns-image", settings.COREDNS_IMAGE, COREDNS, "/coredns", capability=_NET_BIND_SERVICE),
     Image("kuberay-operator-image", settings.KUBERAY_OPERATOR_IMAGE, KUBERAY_OPERATOR, "/manager"),
     Image("karpenter-image", settings.KARPENTER_IMAGE, KARPENTER, "/controller"),
+    # Kubelet's folder for the sockets of device plug-ins is root's alone.
+    Image("neuron-device-plugin-image", settings.NEURON_DEVICE_PLUGIN_IMAGE, NEURON_DEVICE_PLUGIN, "/neuron-device-plugin", user="0:0"),
 )
 
 

@@ -114,8 +114,7 @@ class LocalMachine(Machine):
             self._redis.delete(name)
 
     def tend(self) -> None:
-        """What waited for something, or was undone by something, is done now. Call it every few seconds."""
-        self._nodes.tend()
+        """What waited for something is done now. Call it every few seconds."""
         access = self._access
         if access is not None:
             with suppress(MachineError):  # the API server may be busy; there is a next time

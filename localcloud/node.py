@@ -20,8 +20,6 @@ from localcloud.processes import tail, until
 
 READY_WITHIN = 120.0
 """Seconds. It takes under 8 on an idle machine; four at once on a busy one take more."""
-NEURON = "aws.amazon.com/neuron"
-NEURON_CORE = "aws.amazon.com/neuroncore"
 
 
 class Node:
@@ -46,12 +44,11 @@ class Node:
         return f"/api/v1/nodes/{self.spec.name}"
 
     def join(self, images: Sequence[Path]) -> None:
-        """The node is Ready, holds the images, and advertises its Neuron chips. It is removed again when that fails."""
+        """The node is Ready and holds the images. It is removed again when that fails."""
         try:
             self._start()
             self._import(images)
             until(f"node {self.spec.name} is Ready", self._not_ready, within=READY_WITHIN, every=0.2)
-            self.advertise_neuron()
         except Exception:
             with suppress(MachineError):  # what went wrong first is what matters
                 self.remove()
@@ -68,21 +65,13 @@ class Node:
         shutil.rmtree(self.folder, ignore_errors=True)
         self._forget()
 
-    def advertise_neuron(self) -> None:
-        """The node's status tells its chips and cores, as AWS's device plugin does; again after kubelet was restarted."""
-        if not self.spec.neuron_chips:
-            return
-        wanted = {NEURON: str(self.spec.neuron_chips), NEURON_CORE: str(self.spec.neuron_cores)}
-        found = self.cluster.api.get(self.path)
-        if found is not None and any(found["status"]["capacity"].get(key) != value for key, value in wanted.items()):
-            self.cluster.api.patch(f"{self.path}/status", {"status": {"capacity": wanted, "allocatable": wanted}})
-
     def _start(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, mode=0o700)
         network.attach(self._netns, self.address, forward=True)
         network.route_pods(self._pods, self.address)
-        argv = keeping(self.folder, self._services(), setup=nodefs.commands(self.folder))
+        setup = [*nodefs.commands(self.folder), *nodefs.chip_files(self.folder, self.spec.neuron_chips, self.spec.neuron_cores)]
+        argv = keeping(self.folder, self._services(), setup=setup)
         self._box = Box(f"node {self.spec.name}", argv, log=self._log, netns=self._netns, group=self._group)
 
     def _services(self) -> list[Service]:

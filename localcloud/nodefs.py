@@ -13,6 +13,8 @@ from localcloud import cgroups, paths
 
 _STATE = ("kubelet", "containerd", "cni")
 """Below /var/lib, as on a real node."""
+CHIPS = "/run/neuron"
+"""Where binaries/neuron-device-plugin looks. AWS's looks at its driver's files in /sys, which here is one for all nodes."""
 KERNEL = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -59,3 +61,12 @@ def kernel_files(folder: Path) -> list[list[str]]:
         shown.write_text(f"{value}\n")
         commands.append(["mount", "--bind", str(shown), f"/proc/sys/{key}"])
     return commands
+
+
+def chip_files(folder: Path, chips: int, cores: int) -> list[list[str]]:
+    """Commands that tell the node's device plug-in of its Neuron chips: below CHIPS a file for each, with how many cores it has."""
+    shown = folder / "neuron"
+    shown.mkdir()
+    for number in range(chips):
+        (shown / f"neuron{number}").write_text(f"{cores // chips}\n")
+    return [["mkdir", CHIPS], ["mount", "--bind", str(shown), CHIPS]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 from localcloud import settings
@@ -48,12 +47,6 @@ class Nodes:
             if node := self._nodes.get(instance_id):
                 node.remove()
                 self._forget(instance_id)
-
-    def tend(self) -> None:
-        """What needs looking after from time to time: a kubelet that was restarted has forgotten its Neuron chips."""
-        for node in self.all():
-            with suppress(MachineError):  # it may be on its way in or out; the next round sees
-                node.advertise_neuron()
 
     def _register(self, spec: NodeSpec, cluster: Cluster) -> Node:
         """A free index is the node's before anything starts."""

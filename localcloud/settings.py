@@ -82,7 +82,9 @@ COREDNS_IMAGE: Final = f"602401143452.dkr.ecr.{REGION}.amazonaws.com/eks/coredns
 """The name that the EKS add-on has; what is in it is our build of COREDNS_VERSION."""
 KUBERAY_OPERATOR_IMAGE: Final = f"quay.io/kuberay/operator:v{KUBERAY_VERSION}"
 KARPENTER_IMAGE: Final = f"public.ecr.aws/karpenter/controller:{KARPENTER_VERSION}"
-PRELOADED_IMAGES: Final = (PAUSE_IMAGE, COREDNS_IMAGE, KUBERAY_OPERATOR_IMAGE, KARPENTER_IMAGE)
+NEURON_DEVICE_PLUGIN_IMAGE: Final = "public.ecr.aws/neuron/neuron-device-plugin:2.31.0.0"
+"""The name of AWS's; what is in it is a program of ours that does as if there were chips."""
+PRELOADED_IMAGES: Final = (PAUSE_IMAGE, COREDNS_IMAGE, KUBERAY_OPERATOR_IMAGE, KARPENTER_IMAGE, NEURON_DEVICE_PLUGIN_IMAGE)
 BASE_IMAGE: Final = "docker.io/library/debian:trixie-slim"
 """The name inside the archive of the serving image's base."""
 

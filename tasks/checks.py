@@ -16,7 +16,7 @@ from prefect.artifacts import create_table_artifact
 from blocks.errors import Permanent, PipelineError
 from blocks.parameters import Infrastructure, Service
 from blocks.target import Target
-from tasks import _pods, _registry, karpenter
+from tasks import _pods, _registry, karpenter, neuron
 from tasks.kubernetes import Api, Object
 from tasks.progress import Progress
 from tasks.redis import Redis, ping, redis_of
@@ -29,7 +29,6 @@ NODES_WITHIN_S = 600.0
 """A node group is made before its nodes are Ready; an AMI takes a minute or two to start."""
 DNS_WITHIN_S = 300.0
 KARPENTER_WITHIN_S = 180.0
-NEURON = "aws.amazon.com/neuron"
 INF_QUOTA = ("ec2", "L-1945791B")
 """Running On-Demand Inf instances, in vCPUs."""
 
@@ -63,8 +62,8 @@ def nodes_missing(nodes: list[Object], wanted: dict[str, int]) -> str:
     """What is missing of the wanted number of Ready nodes in each pool, and of their Neuron chips; empty: nothing."""
     ready = pools(nodes)
     missing = [f"{len(ready.get(pool, []))} of {n} {pool} nodes Ready" for pool, n in wanted.items() if len(ready.get(pool, [])) < n]
-    bare = [n["metadata"]["name"] for n in ready.get("inf2", []) if int(n["status"].get("allocatable", {}).get(NEURON, "0")) < 1]
-    return "; ".join([*missing, *(f"{name} offers no {NEURON}" for name in bare)])
+    bare = [n["metadata"]["name"] for n in ready.get("inf2", []) if int(n["status"].get("allocatable", {}).get(neuron.CHIP, "0")) < 1]
+    return "; ".join([*missing, *(f"{name} offers no {neuron.CHIP}" for name in bare)])
 
 
 def wanted_nodes(infrastructure: Infrastructure, service: Service, *, provisioned: bool, on_demand: bool) -> dict[str, int]:
@@ -79,12 +78,16 @@ def check_nodes(api: Api, wanted: dict[str, int], within_s: float, on_look: Call
     def probe() -> list[Object] | Pending:
         nodes = api.items("/api/v1/nodes")
         missing = nodes_missing(nodes, wanted)
+        if neuron.CHIP in missing:
+            missing = "; ".join([missing, *neuron.troubles(api)])
         return Pending(missing, 100 * sum(map(len, pools(nodes).values())) / max(1, sum(wanted.values()))) if missing else nodes
 
     try:
         nodes = Until("the nodes", probe, within_s, 2.0, on_look).wait()
     except Permanent as error:
-        return Check("nodes", "bad", f"{error}; look at the node groups in EKS, and at `kubectl describe node`")
+        return Check(
+            "nodes", "bad", f"{error}; look at the node groups in EKS, at `kubectl describe node`, and at `kubectl -n kube-system get pods`"
+        )
     return Check("nodes", "ok", ", ".join(f"{len(found)} {pool or 'other'}" for pool, found in sorted(pools(nodes).items())))
 
 

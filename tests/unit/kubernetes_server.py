@@ -19,8 +19,15 @@ from kubernetes import client
 from tasks.kubernetes import Api
 
 RESOURCES = {
-    "/api/v1": [("configmaps", "ConfigMap", True), ("secrets", "Secret", True), ("pods", "Pod", True), ("namespaces", "Namespace", False)],
-    "/apis/apps/v1": [("deployments", "Deployment", True)],
+    "/api/v1": [
+        ("configmaps", "ConfigMap", True),
+        ("secrets", "Secret", True),
+        ("serviceaccounts", "ServiceAccount", True),
+        ("pods", "Pod", True),
+        ("namespaces", "Namespace", False),
+    ],
+    "/apis/apps/v1": [("deployments", "Deployment", True), ("daemonsets", "DaemonSet", True)],
+    "/apis/rbac.authorization.k8s.io/v1": [("clusterroles", "ClusterRole", False), ("clusterrolebindings", "ClusterRoleBinding", False)],
 }
 
 

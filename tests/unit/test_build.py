@@ -95,7 +95,7 @@ def test_what_is_built_is_found_by_the_present_sources(monkeypatch: pytest.Monke
         cache.path(recipe).mkdir(parents=True)
     found = build.artifacts()
     assert found.kubernetes == cache.path(recipes[0]) / "kubernetes"
-    assert len(found.images) == 4
+    assert len(found.images) == 5
     monkeypatch.setattr(debian, "mirrors", lambda: Mirrors("http://other.example/debian", MIRRORS.security))
     with pytest.raises(BuildError, match="not built for the present sources: base-image"):
         build.artifacts()

@@ -78,6 +78,14 @@ def test_a_plan_goes_on_when_it_is_approved_or_changes_nothing(monkeypatch: pyte
     assert stages.plan(stages.site_of("t", Infrastructure()), approved=False) is not None
 
 
+def test_the_device_plugin_is_there_before_a_node_can_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+    for name in ("apply_infrastructure", "install_device_plugin", "install_karpenter"):
+        monkeypatch.setattr(stages, name, lambda *_, name=name: done.append(name))
+    stages.apply(stages.site_of("t", Infrastructure()), PlanSummary(()))
+    assert done == ["apply_infrastructure", "install_device_plugin", "install_karpenter"]
+
+
 def result(verdict: Any) -> Result:
     return Result(verdict=verdict, headline="The head went.", folder=Path("/evidence/x"))
 

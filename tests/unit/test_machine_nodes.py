@@ -113,3 +113,11 @@ def test_kubelet_is_shown_the_kernel_it_wants_in_files(tmp_path: Path) -> None:
     shown = {command[-1]: Path(command[2]).read_text().strip() for command in commands}
     assert shown["/proc/sys/vm/overcommit_memory"] == "1"
     assert len(shown) == len(nodefs.KERNEL)
+
+
+@pytest.mark.parametrize(("chips", "cores", "told"), [(0, 0, {}), (1, 2, {"neuron0": "2"}), (2, 16, {"neuron0": "8", "neuron1": "8"})])
+def test_the_device_plugin_is_told_of_each_chip_and_its_cores(tmp_path: Path, chips: int, cores: int, told: dict[str, str]) -> None:
+    commands = nodefs.chip_files(tmp_path, chips, cores)
+    shown = Path(commands[-1][2])
+    assert {file.name: file.read_text().strip() for file in shown.iterdir()} == told
+    assert commands[-1][-1] == nodefs.CHIPS

@@ -14,6 +14,7 @@ import yaml
 
 from blocks.target import Images
 from drills.definition import Load
+from localcloud import settings as embedded
 from serving.engines import profiles
 from serving.engines.neuron_settings import NeuronSettings
 from serving.settings import Settings
@@ -63,6 +64,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "load_args": ["--url", "http://s:8000"],
         "load_deadline_s": 1800,
     },
+    "neuron-device-plugin": {},
     "kuberay-operator": {"namespace": "kuberay-system", "operator_image": "quay.io/kuberay/operator:v1.6.0"},
 }
 FRAGMENTS = {"autoscaling", "gcs-fault-tolerance", "engine-cpu", "engine-neuron"}
@@ -433,6 +435,46 @@ def test_the_chat_answers_on_7860() -> None:
 
     _, service = documents("chat")
     assert [port["port"] for port in service["spec"]["ports"]] == [chat.PORT] == [page.PORT] == [7860]
+
+
+def device_plugin() -> Object:
+    """Its pod's specification."""
+    (thing,) = (thing for thing in documents("neuron-device-plugin") if thing["kind"] == "DaemonSet")
+    return thing["spec"]["template"]["spec"]
+
+
+def test_the_device_plugin_runs_wherever_a_worker_may_and_nowhere_else() -> None:
+    spec = device_plugin()
+    (pool,) = (t for t in documents("node-pools") if t["kind"] == "NodePool" and t["metadata"]["name"] == "inf2")
+    template = pool["spec"]["template"]
+    assert spec["nodeSelector"] == pod(workers(ray_service()))["nodeSelector"]
+    assert spec["nodeSelector"].items() <= template["metadata"]["labels"].items()
+    assert {taint["key"] for taint in template["spec"]["taints"]} <= {toleration["key"] for toleration in spec["tolerations"]}
+    managed = (manifests.MANIFESTS.parent / "terraform" / "nodes.tf").read_text(encoding="utf-8")
+    assert '"leeward.dev/pool" = "inf2"' in re.sub(r" +", " ", managed)
+
+
+def test_the_device_plugin_is_given_no_more_of_a_node_than_it_needs() -> None:
+    spec = device_plugin()
+    (container,) = spec["containers"]
+    assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+    assert {v["hostPath"]["path"] for v in spec["volumes"]} == {"/var/lib/kubelet/device-plugins", "/run"}
+    assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+    assert container["resources"]["limits"].keys() == {"memory"}
+
+
+def test_the_device_plugin_reads_no_secret_and_makes_nothing_but_events() -> None:
+    (role,) = (thing for thing in documents("neuron-device-plugin") if thing["kind"] == "ClusterRole")
+    may = {resource: set(rule["verbs"]) for rule in role["rules"] for resource in rule["resources"]}
+    assert may.keys() == {"nodes", "nodes/status", "nodes/proxy", "pods", "events"}
+    assert [resource for resource, verbs in may.items() if verbs & {"create", "delete", "deletecollection", "*"}] == ["events"]
+
+
+def test_the_device_plugin_is_pinned_and_the_embedded_clouds_nodes_have_it() -> None:
+    (container,) = device_plugin()["containers"]
+    assert container["image"] == embedded.NEURON_DEVICE_PLUGIN_IMAGE
+    assert re.fullmatch(r"[\d.]+", container["image"].rpartition(":")[2])
 
 
 def test_kuberay_is_pinned_with_its_checksum() -> None:

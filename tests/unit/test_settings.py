@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import paths, settings
+from localcloud import nodefs, paths, settings
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ from localcloud import paths, settings
         ("kuberay", "github.com/ray-project/kuberay/ray-operator", settings.KUBERAY_VERSION),
         ("coredns", "github.com/coredns/coredns", settings.COREDNS_VERSION),
         ("karpenter", "github.com/aws/karpenter-provider-aws", settings.KARPENTER_VERSION),
+        ("neuron-device-plugin", "k8s.io/kubelet", f"0.{settings.KUBERNETES_VERSION.partition('.')[2]}"),
     ],
 )
 def test_a_version_is_the_one_that_its_go_module_pins(module: str, dependency: str, version: str) -> None:
@@ -29,6 +30,11 @@ def test_a_version_is_the_one_that_its_go_module_pins(module: str, dependency: s
 def test_the_newest_go_that_a_module_asks_for_is_the_least_that_we_take() -> None:
     asked = [re.search(r"^go (\d+(?:\.\d+)+)$", file.read_text(), re.MULTILINE) for file in paths.BINARIES_DIR.glob("*/go.mod")]
     assert max(tuple(map(int, found[1].split("."))) for found in asked if found) == settings.GO_MINIMUM
+
+
+def test_the_device_plugin_looks_for_chips_where_nodes_show_them() -> None:
+    text = (paths.BINARIES_DIR / "neuron-device-plugin" / "main.go").read_text()
+    assert f'"{nodefs.CHIPS}/neuron*"' in text
 
 
 def test_every_address_is_in_its_network_and_has_one_use() -> None:

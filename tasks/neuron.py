@@ -1,0 +1,39 @@
+"""AWS's Neuron device plug-in: without it no node offers a chip. Also what is wrong with it where a node offers none."""
+
+from __future__ import annotations
+
+from tasks import _pods, manifests
+from tasks.kubernetes import Api
+from tasks.progress import Progress
+from tasks.site import Site
+from tasks.step import step
+
+NAMESPACE = "kube-system"
+PODS = "app.kubernetes.io/name=neuron-device-plugin"
+CHIP = "aws.amazon.com/neuron"
+"""What a node with a chip offers, and a worker asks for."""
+
+
+def install(api: Api) -> str:
+    """Every inf2 node runs the plug-in, those that come later too; returns its image.
+
+    Nothing is waited for: with Karpenter there is no such node yet. `verify` waits for the chips of those that there are.
+    """
+    things = manifests.load("neuron-device-plugin", {})
+    api.apply_all(things)
+    (container,) = next(t for t in things if t["kind"] == "DaemonSet")["spec"]["template"]["spec"]["containers"]
+    return str(container["image"])
+
+
+def troubles(api: Api) -> list[str]:
+    """One sentence for each of its pods that is not ready."""
+    return _pods.troubles(api.items(f"/api/v1/namespaces/{NAMESPACE}/pods", labelSelector=PODS))
+
+
+@step("install Neuron device plug-in", deadline_s=120)
+def install_device_plugin(site: Site) -> str:
+    """Every inf2 node will offer its chips; returns the plug-in's image."""
+    progress = Progress("neuron")
+    image = install(site.api())
+    progress.say(100, f"inf2 nodes run {image}")
+    return image

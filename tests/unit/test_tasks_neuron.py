@@ -1,0 +1,74 @@
+"""The device plug-in is in the cluster, and where a node offers no chip it is said what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kubernetes_server import Server, serving
+
+from tasks import checks, neuron
+from tasks.kubernetes import Api
+
+PODS = f"/api/v1/namespaces/{neuron.NAMESPACE}/pods"
+
+
+@pytest.fixture
+def cluster() -> Iterator[tuple[Server, Api]]:
+    with serving() as (books, api):
+        yield books, api
+
+
+def node(**allocatable: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "ip-1", "labels": {"leeward.dev/pool": "inf2"}},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": allocatable},
+    }
+
+
+def pod(**status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "neuron-device-plugin-x"}, "status": status}
+
+
+def checked(api: Api) -> checks.Check:
+    return checks.check_nodes(api, {"inf2": 1}, 0.0, lambda seen: None)
+
+
+def test_it_is_installed_with_its_rights_and_nothing_is_waited_for(cluster: tuple[Server, Api]) -> None:
+    books, api = cluster
+    assert neuron.install(api) == neuron.install(api) == "public.ecr.aws/neuron/neuron-device-plugin:2.31.0.0"
+    assert {path.rpartition("/")[0] for path in books.objects} == {
+        "/api/v1/namespaces/kube-system/serviceaccounts",
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+        "/apis/apps/v1/namespaces/kube-system/daemonsets",
+    }
+
+
+def test_it_is_found_by_the_label_that_its_pods_have(cluster: tuple[Server, Api]) -> None:
+    books, api = cluster
+    neuron.install(api)
+    neuron.troubles(api)
+    _, _, query = next(request for request in books.requests if request[1] == PODS)
+    daemon_set = books.objects[f"/apis/apps/v1/namespaces/{neuron.NAMESPACE}/daemonsets/neuron-device-plugin"]
+    key, _, value = query["labelSelector"][0].partition("=")
+    assert daemon_set["spec"]["template"]["metadata"]["labels"][key] == value
+    assert daemon_set["spec"]["selector"]["matchLabels"] == {key: value}
+
+
+def test_a_node_without_chips_is_bad_and_the_plugins_pods_say_why(cluster: tuple[Server, Api]) -> None:
+    books, api = cluster
+    books.objects["/api/v1/nodes/ip-1"] = node()
+    waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
+    books.objects[f"{PODS}/x"] = pod(phase="Pending", containerStatuses=[{"state": {"waiting": waiting}}])
+    found = checked(api)
+    assert found.result == "bad"
+    assert "ip-1 offers no aws.amazon.com/neuron; neuron-device-plugin-x: ImagePullBackOff no such image" in found.detail
+
+
+def test_the_plugins_pods_are_nobodys_business_where_all_chips_are_there(cluster: tuple[Server, Api]) -> None:
+    books, api = cluster
+    books.objects["/api/v1/nodes/ip-1"] = node(**{neuron.CHIP: "1"})
+    assert checked(api).result == "ok"
+    assert not [path for _, path, _ in books.requests if path == PODS]
