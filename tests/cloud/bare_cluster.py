@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from kubernetes import client
+
 from localcloud import paths, settings
+from tasks.kubernetes import Api
 
 Aws = Callable[[str], Any]
 NAME = "bare"
@@ -114,6 +117,15 @@ def running(aws: Aws, groups: Iterable[str] = tuple(NODE_GROUPS)) -> Iterator[st
             yield NAME
         finally:
             _delete(eks)
+
+
+def api() -> Api:
+    """The pipeline's client of the cluster, as the holder of a client certificate of it."""
+    pki = paths.DATA_DIR / "cluster" / "pki"
+    configuration = client.Configuration(host=settings.API_SERVER_URL)
+    configuration.ssl_ca_cert = str(pki / "ca.crt")
+    configuration.cert_file, configuration.key_file = str(pki / "machine.crt"), str(pki / "machine.key")
+    return Api(client.ApiClient(configuration))
 
 
 def create_nodes(aws: Aws, group: str, role: str, networks: list[str], count: int, **more: Any) -> None:

@@ -11,12 +11,11 @@ from typing import Any
 import bare_cluster
 import pytest
 from bare_cluster import Aws, kubectl
-from kubernetes import client
 from world import World
 
 from blocks.parameters import Inf2Nodes, Infrastructure
-from localcloud import paths, settings
-from tasks import _karpenter_orphans, karpenter, manifests
+from localcloud import settings
+from tasks import _karpenter_orphans, karpenter, manifests, neuron
 from tasks.kubernetes import Api, Refused
 from tasks.terraform import Provisioning
 from tasks.waiting import Pending, Until
@@ -36,10 +35,11 @@ def api(cloud: World, aws: Aws) -> Iterator[Api]:
         bare_cluster.interruptions(aws, QUEUE),
         bare_cluster.instance_profile(aws) as profile,
     ):
-        found = _api()
+        found = bare_cluster.api()
         cluster = aws("eks").describe_cluster(name=name)["cluster"]["resourcesVpcConfig"]
         made = Provisioning(QUEUE, profile, tuple(cluster["subnetIds"]), cluster["clusterSecurityGroupId"], {"leeward:name": name})
         try:
+            neuron.install(found)
             karpenter.install(found, name, QUEUE, lambda seen: None)
             karpenter.offer(found, INFRASTRUCTURE, made, lambda seen: None)
             yield found
@@ -56,14 +56,6 @@ class _Session:
 
     def client(self, service: str) -> Any:
         return self._aws(service)
-
-
-def _api() -> Api:
-    pki = paths.DATA_DIR / "cluster" / "pki"
-    configuration = client.Configuration(host=settings.API_SERVER_URL)
-    configuration.ssl_ca_cert = str(pki / "ca.crt")
-    configuration.cert_file, configuration.key_file = str(pki / "machine.crt"), str(pki / "machine.key")
-    return Api(client.ApiClient(configuration))
 
 
 @pytest.fixture

@@ -18,9 +18,12 @@ import pytest
 from bare_cluster import Aws, kubectl
 
 from localcloud import cgroups, paths, settings
+from tasks import neuron
 
 pytestmark = pytest.mark.usefixtures("cluster")
 PATIENCE = "90s"
+ONE_CHIP = ("1", "2")
+CHIP = {"limits": {neuron.CHIP: 1}}
 POD = """
 apiVersion: v1
 kind: Pod
@@ -58,16 +61,24 @@ def busybox(cluster: str) -> str:
     return bare_cluster.push_busybox()
 
 
+@pytest.fixture(scope="module")
+def plugin(cluster: str) -> None:
+    """The device plug-in is installed as the pipeline does it, and every inf2 node offers its chip."""
+    neuron.install(bare_cluster.api())
+    eventually(lambda: [offered(node) for node in nodes() if inf2(node)], [ONE_CHIP, ONE_CHIP])
+
+
 @pytest.fixture
 def pod(busybox: str) -> Iterator[Callable[..., str]]:
-    """Runs a pod that serves its /bin over HTTP, behind a service of its name; returns the name."""
+    """Runs a pod that serves its /bin over HTTP, behind a service of its name; returns the name, unless told otherwise once it is ready."""
     made = []
 
-    def run(name: str, selector: dict[str, str] | None = None, resources: dict[str, Any] | None = None) -> str:
+    def run(name: str, selector: dict[str, str] | None = None, resources: dict[str, Any] | None = None, wait: bool = True) -> str:
         made.append(name)
         text = POD.format(name=name, image=busybox, selector=json.dumps(selector or {}), resources=json.dumps(resources or {}))
         kubectl("apply", "-f", "-", stdin=text)
-        kubectl("wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={PATIENCE}")
+        if wait:
+            kubectl("wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={PATIENCE}")
         return name
 
     yield run
@@ -78,6 +89,16 @@ def pod(busybox: str) -> Iterator[Callable[..., str]]:
 def nodes() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(kubectl("get", "nodes", "-o", "json"))["items"]
     return found
+
+
+def inf2(node: dict[str, Any]) -> bool:
+    return bool(node["metadata"]["labels"]["node.kubernetes.io/instance-type"].startswith("inf2"))
+
+
+def offered(node: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Chips and cores that pods may have."""
+    allocatable = node["status"]["allocatable"]
+    return allocatable.get(neuron.CHIP), allocatable.get("aws.amazon.com/neuroncore")
 
 
 def status_of(host: str, path: str, *, port: int = 80) -> int | str:
@@ -107,18 +128,63 @@ def test_only_real_nodes_are_there_and_each_is_an_instance_of_its_zone() -> None
         assert node["spec"]["providerID"].startswith(f"aws:///{zone}/i-")
 
 
-def test_inf2_nodes_alone_advertise_neuron_chips_and_are_tainted() -> None:
+def test_without_the_device_plugin_no_node_offers_a_chip() -> None:
+    assert {offered(node) for node in nodes()} == {(None, None)}
+
+
+@pytest.mark.usefixtures("plugin")
+def test_inf2_nodes_alone_offer_chips_and_are_tainted() -> None:
     for node in nodes():
-        inf2 = node["metadata"]["labels"]["node.kubernetes.io/instance-type"].startswith("inf2")
-        capacity = node["status"]["allocatable"]
-        assert (capacity.get("aws.amazon.com/neuron"), capacity.get("aws.amazon.com/neuroncore")) == (("1", "2") if inf2 else (None, None))
-        assert any(taint["key"] == "aws.amazon.com/neuron" for taint in node["spec"].get("taints", [])) == inf2
+        assert offered(node) == (ONE_CHIP if inf2(node) else (None, None))
+        assert any(taint["key"] == neuron.CHIP for taint in node["spec"].get("taints", [])) == inf2(node)
 
 
-def test_a_pod_that_asks_for_a_chip_runs_on_an_inf2_node(pod: Callable[..., str]) -> None:
-    name = pod("chip", resources={"limits": {"aws.amazon.com/neuron": 1}})
-    node = kubectl("get", "pod", name, "-o", "jsonpath={.spec.nodeName}")
-    assert "inf2" in kubectl("get", "node", node, "-o", r"jsonpath={.metadata.labels.node\.kubernetes\.io/instance-type}")
+@pytest.mark.usefixtures("plugin")
+def test_a_chip_is_one_pods_until_it_ends(pod: Callable[..., str]) -> None:
+    node = node_with(pod("chip", resources=CHIP))
+    assert inf2(node)
+    pod("next", {"kubernetes.io/hostname": node["metadata"]["name"]}, CHIP, wait=False)
+    kubectl("wait", "--for=condition=PodScheduled=false", "pod/next", f"--timeout={PATIENCE}")
+    assert f"Insufficient {neuron.CHIP}" in kubectl(
+        "get", "pod", "next", "-o", """jsonpath={.status.conditions[?(@.type=="PodScheduled")].message}"""
+    )
+    kubectl("delete", "pod", "chip")
+    kubectl("wait", "--for=condition=Ready", "pod/next", f"--timeout={PATIENCE}")
+
+
+def node_with(name: str) -> dict[str, Any]:
+    """The node that the pod is on."""
+    where = kubectl("get", "pod", name, "-o", "jsonpath={.spec.nodeName}")
+    return next(node for node in nodes() if node["metadata"]["name"] == where)
+
+
+def life_of(name: str) -> str:
+    """The same as long as nothing happened to the pod."""
+    return kubectl("get", "pod", name, "-o", "jsonpath={.metadata.uid} {.status.phase} {.status.containerStatuses[0].containerID}")
+
+
+def plugin_on(node: dict[str, Any]) -> str:
+    """The pod of the device plug-in; empty while there is none."""
+    there = ["-l", neuron.PODS, "--field-selector", f"spec.nodeName={node['metadata']['name']}"]
+    return kubectl("-n", neuron.NAMESPACE, "get", "pods", *there, "-o", "name").strip()
+
+
+def registrations(plugin: str) -> int:
+    """How many kubelets this pod of the plug-in has told of its chips; 0 while kubelet cannot be asked."""
+    try:
+        return kubectl("-n", neuron.NAMESPACE, "logs", plugin).count(f"{neuron.CHIP}: kubelet knows of 1")
+    except AssertionError:
+        return 0
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_device_plugin_that_goes_takes_its_chips_along_but_not_from_a_worker(pod: Callable[..., str]) -> None:
+    node = node_with(pod("worker", resources=CHIP))
+    alive, before = life_of("worker"), plugin_on(node)
+    kubectl("-n", neuron.NAMESPACE, "delete", before)
+    eventually(lambda: (after := plugin_on(node)) not in ("", before) and registrations(after), 1)
+    eventually(lambda: offered(node_with("worker")), ONE_CHIP)
+    assert life_of("worker") == alive
 
 
 def test_pods_find_services_by_name_on_other_nodes(pod: Callable[..., str]) -> None:
@@ -166,21 +232,17 @@ def test_a_node_may_not_speak_for_another() -> None:
         kubectl("annotate", "node", second["metadata"]["name"], "a=b", user=user)
 
 
-def test_a_kubelet_that_dies_comes_back_and_so_do_its_chips() -> None:
-    node = next(node for node in nodes() if "inf2" in node["metadata"]["labels"]["node.kubernetes.io/instance-type"])
-    name, instance = node["metadata"]["name"], node["spec"]["providerID"].rpartition("/")[2]
-    group = cgroups.processes(f"{cgroups.TREE}/node-{instance}")
-    kubelet = next(pid for pid in group if comm(pid) == "kubelet")
-    os.kill(kubelet, signal.SIGKILL)
+@pytest.mark.usefixtures("plugin")
+def test_a_kubelet_that_dies_comes_back_and_so_do_its_chips(pod: Callable[..., str]) -> None:
+    node = node_with(pod("steady", resources=CHIP))
+    alive, plugin = life_of("steady"), plugin_on(node)
+    before = registrations(plugin)
+    group = cgroups.processes(f"{cgroups.TREE}/node-{node['spec']['providerID'].rpartition('/')[2]}")
+    os.kill(next(pid for pid in group if comm(pid) == "kubelet"), signal.SIGKILL)
 
-    def seen() -> tuple[bool, str]:
-        now = json.loads(kubectl("get", "node", name, "-o", "json"))["status"]
-        fresh = [p for p in cgroups.processes(f"{cgroups.TREE}/node-{instance}") if p != kubelet and comm(p) == "kubelet"]
-        return bool(fresh), now["allocatable"].get("aws.amazon.com/neuron", "0")
-
-    eventually(seen, (True, "1"))
-    time.sleep(5)  # the new kubelet resets what it does not know, and is corrected
-    eventually(seen, (True, "1"))
+    eventually(lambda: registrations(plugin), before + 1)
+    eventually(lambda: offered(node_with("steady")), ONE_CHIP)
+    assert life_of("steady") == alive
 
 
 def comm(pid: int) -> str:
@@ -207,11 +269,12 @@ def test_an_instance_that_is_terminated_takes_its_pods_along_and_leaves_nothing(
     bare_cluster.delete_nodes(eks, "brief")
 
 
+@pytest.mark.usefixtures("plugin")
 def test_an_instance_of_a_fleet_becomes_the_node_that_its_user_data_describes_and_goes_with_it(cluster: str, aws: Aws) -> None:
     ec2 = aws("ec2")
     subnet = aws("eks").describe_cluster(name=cluster)["cluster"]["resourcesVpcConfig"]["subnetIds"][1]
-    taint = {"key": "aws.amazon.com/neuron", "value": "true", "effect": "NoSchedule"}
-    kubelet = {"config": {"registerWithTaints": [taint]}, "flags": ["--node-labels=pool=fleet,size=six"]}
+    taint = {"key": neuron.CHIP, "value": "true", "effect": "NoSchedule"}
+    kubelet = {"config": {"registerWithTaints": [taint]}, "flags": ["--node-labels=leeward.dev/pool=inf2,size=six"]}
     config = {"apiVersion": "node.eks.aws/v1alpha1", "kind": "NodeConfig", "spec": {"cluster": {"name": cluster}, "kubelet": kubelet}}
     data = {"ImageId": "ami-12345678", "UserData": base64.b64encode(json.dumps(config).encode()).decode()}
     template = ec2.create_launch_template(LaunchTemplateName="fleet", LaunchTemplateData=data)["LaunchTemplate"]["LaunchTemplateId"]
@@ -224,11 +287,11 @@ def test_an_instance_of_a_fleet_becomes_the_node_that_its_user_data_describes_an
     (instance,) = fleet["Instances"][0]["InstanceIds"]
     try:
         eventually(lambda: ready(instance), "True", within=90)
-        eventually(lambda: node_of(instance)["status"]["allocatable"].get("aws.amazon.com/neuron"), "6")
+        eventually(lambda: offered(node_of(instance)), ("6", "12"))
         node = node_of(instance)
         assert (
             node["metadata"]["labels"].items()
-            >= {"pool": "fleet", "size": "six", "node.kubernetes.io/instance-type": "inf2.24xlarge"}.items()
+            >= {"leeward.dev/pool": "inf2", "size": "six", "node.kubernetes.io/instance-type": "inf2.24xlarge"}.items()
         )
         assert taint in node["spec"]["taints"]
     finally:
