@@ -464,10 +464,10 @@ def test_the_device_plugin_is_given_no_more_of_a_node_than_it_needs() -> None:
     assert container["resources"]["limits"].keys() == {"memory"}
 
 
-def test_the_device_plugin_reads_no_secret_and_makes_nothing_but_events() -> None:
+def test_the_device_plugin_reads_no_secret_enters_no_pod_and_makes_nothing_but_events() -> None:
     (role,) = (thing for thing in documents("neuron-device-plugin") if thing["kind"] == "ClusterRole")
     may = {resource: set(rule["verbs"]) for rule in role["rules"] for resource in rule["resources"]}
-    assert may.keys() == {"nodes", "nodes/status", "nodes/proxy", "pods", "events"}
+    assert may.keys() == {"nodes", "nodes/status", "pods", "events"}
     assert [resource for resource, verbs in may.items() if verbs & {"create", "delete", "deletecollection", "*"}] == ["events"]
 
 
