@@ -17,7 +17,7 @@ from blocks.errors import Permanent
 from blocks.parameters import Service
 from tasks import _pods, manifests
 from tasks import _rayservice_seen as seen
-from tasks.kubernetes import Api, Object
+from tasks.kubernetes import Api, Object, conditions
 from tasks.observer import Observer
 from tasks.rayservice import NotServing
 
@@ -91,7 +91,7 @@ def read(api: Api, service: Service) -> Fleet:
         ray_service, pods = observer.ray_service(), observer.pods()
     name = seen.active_cluster(ray_service)
     found = api.find(_cluster(service, name)) if name else None
-    if ray_service is None or found is None or seen.conditions(ray_service).get("UpgradeInProgress"):
+    if ray_service is None or found is None or conditions(ray_service).get("UpgradeInProgress"):
         raise NotServing(f"{where} does not run, or changes over to another Ray cluster; deploy it first (deploy/main)")
     scaled = bool(found["spec"].get("enableInTreeAutoscaling"))
     if scaled != (service.scaling is not None):

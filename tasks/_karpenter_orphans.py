@@ -7,12 +7,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from tasks._nodes import NODEPOOL
 from tasks.waiting import Pending, Until
 
 ENDED_WITHIN_S = 300.0
 _CLUSTER = "tag:eks:eks-cluster-name"
 """Karpenter puts it on everything that it makes."""
-_POOL = "karpenter.sh/nodepool"
 _ALIVE = ["pending", "running", "stopping", "stopped", "shutting-down"]
 
 
@@ -47,7 +47,7 @@ def remove(session: Any, cluster: str, on_look: Callable[[Pending], None]) -> li
 def _instances(ec2: Any, cluster: str, states: list[str]) -> list[str]:
     filters = [
         {"Name": _CLUSTER, "Values": [cluster]},
-        {"Name": "tag-key", "Values": [_POOL]},
+        {"Name": "tag-key", "Values": [NODEPOOL]},
         {"Name": "instance-state-name", "Values": states},
     ]
     pages = ec2.get_paginator("describe_instances").paginate(Filters=filters)

@@ -6,9 +6,6 @@ from collections.abc import Iterable
 
 from tasks.kubernetes import Object
 
-POOL = "leeward.dev/pool"
-"""Label of nodes: core or inf2."""
-
 
 def ready(pod: Object) -> bool:
     """Condition Ready, and not being deleted."""

@@ -7,16 +7,10 @@ from typing import Any
 
 from drills.observation import DeploymentSeen, HeadSeen, ReplicaSeen, WorkerSeen
 from tasks import _pods
-from tasks.kubernetes import Object
+from tasks.kubernetes import Object, conditions
 
 NODE_TYPE = "ray.io/node-type"
 """Label of KubeRay's pods: head or worker. Its Redis clean-up has the cluster's other labels, but not this."""
-
-
-def conditions(ray_service: Object | None) -> dict[str, bool]:
-    """Conditions by type."""
-    found = (ray_service or {}).get("status", {}).get("conditions") or ()
-    return {c["type"]: c["status"] == "True" for c in found}
 
 
 def active_cluster(ray_service: Object | None) -> str:

@@ -6,12 +6,12 @@ from collections import defaultdict
 from datetime import UTC, datetime
 
 from blocks.parameters import Service
-from tasks import _pods, journal
+from tasks import _nodes, _pods, journal
 from tasks import _rayservice_seen as seen
 from tasks._status_questions import Line, Question
 from tasks.journal import Lock
 from tasks.karpenter import CLAIMS
-from tasks.kubernetes import Api, Object
+from tasks.kubernetes import Api, Object, conditions
 
 
 def questions(api: Api, service: Service) -> list[Question]:
@@ -23,7 +23,7 @@ def questions(api: Api, service: Service) -> list[Question]:
         Question("load", journal.NAMESPACE, lambda: _loads(api)),
         Question("drill lock", name, lambda: _lock(api, service)),
         Question("drill journal", name, lambda: _journal(api, service)),
-        Question("nodes", "of all pools", lambda: _nodes(api)),
+        Question("nodes", "of all pools", lambda: _by_pool(api)),
         Question("NodeClaim", "of Karpenter", lambda: _claims(api)),
     ]
 
@@ -32,8 +32,8 @@ def _ray_service(api: Api, service: Service) -> list[Line]:
     found = api.find(f"/apis/ray.io/v1/namespaces/{service.namespace}/rayservices/{service.name}")
     if found is None:
         return []
-    conditions = seen.conditions(found)
-    words = ["ready" if conditions.get("Ready") else "not ready", *(kind for kind, true in conditions.items() if true and kind != "Ready")]
+    holds = conditions(found)
+    words = ["ready" if holds.get("Ready") else "not ready", *(kind for kind, true in holds.items() if true and kind != "Ready")]
     return [Line("RayService", f"{service.namespace}/{service.name}", ", ".join([*words, *_ending(found)]))]
 
 
@@ -73,11 +73,11 @@ def _journal(api: Api, service: Service) -> list[Line]:
     return [Line("drill journal", found.drill, f"open, of run {found.owner} since {began}; {fault}")]
 
 
-def _nodes(api: Api) -> list[Line]:
+def _by_pool(api: Api) -> list[Line]:
     pools: dict[str, list[Object]] = defaultdict(list)
-    for node in api.items("/api/v1/nodes"):
-        pools[node["metadata"].get("labels", {}).get(_pods.POOL, "no pool")].append(node)
-    return [Line("nodes", pool, f"{len(nodes)}, of which {sum(map(_pods.ready, nodes))} ready") for pool, nodes in sorted(pools.items())]
+    for node in api.items(_nodes.NODES):
+        pools[_nodes.pool(node) or "no pool"].append(node)
+    return [Line("nodes", pool, f"{len(nodes)}, of which {sum(map(_nodes.ready, nodes))} ready") for pool, nodes in sorted(pools.items())]
 
 
 def _claims(api: Api) -> list[Line]:
@@ -86,8 +86,8 @@ def _claims(api: Api) -> list[Line]:
 
 def _claim(claim: Object) -> str:
     node = claim.get("status", {}).get("nodeName")
-    conditions = seen.conditions(claim)
-    how = "ready" if conditions.get("Ready") else f"not ready, {next((f'not {kind}' for kind, true in conditions.items() if not true), '')}"
+    holds = conditions(claim)
+    how = "ready" if holds.get("Ready") else f"not ready, {next((f'not {kind}' for kind, true in holds.items() if not true), '')}"
     return how.rstrip(", ") + (f", node {node}" if node else "")
 
 

@@ -16,7 +16,7 @@ from prefect.artifacts import create_table_artifact
 from blocks.errors import Permanent, PipelineError
 from blocks.parameters import Infrastructure, Service
 from blocks.target import Target
-from tasks import _pods, _registry, karpenter, neuron
+from tasks import _nodes, _registry, karpenter, neuron
 from tasks.kubernetes import Api, Object
 from tasks.progress import Progress
 from tasks.redis import Redis, ping, redis_of
@@ -52,9 +52,8 @@ def pools(nodes: Iterable[Object]) -> dict[str, list[Object]]:
     """Ready nodes by their pool label; those without one under ""."""
     found: dict[str, list[Object]] = {}
     for node in nodes:
-        conditions = node.get("status", {}).get("conditions") or ()
-        if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
-            found.setdefault(node["metadata"].get("labels", {}).get(_pods.POOL, ""), []).append(node)
+        if _nodes.ready(node):
+            found.setdefault(_nodes.pool(node), []).append(node)
     return found
 
 
@@ -62,21 +61,21 @@ def nodes_missing(nodes: list[Object], wanted: dict[str, int]) -> str:
     """What is missing of the wanted number of Ready nodes in each pool, and of their Neuron chips; empty: nothing."""
     ready = pools(nodes)
     missing = [f"{len(ready.get(pool, []))} of {n} {pool} nodes Ready" for pool, n in wanted.items() if len(ready.get(pool, [])) < n]
-    bare = [n["metadata"]["name"] for n in ready.get("inf2", []) if int(n["status"].get("allocatable", {}).get(neuron.CHIP, "0")) < 1]
+    bare = [n["metadata"]["name"] for n in ready.get(_nodes.INF2, []) if int(n["status"].get("allocatable", {}).get(neuron.CHIP, "0")) < 1]
     return "; ".join([*missing, *(f"{name} offers no {neuron.CHIP}" for name in bare)])
 
 
 def wanted_nodes(infrastructure: Infrastructure, service: Service, *, provisioned: bool, on_demand: bool) -> dict[str, int]:
     """How many nodes each pool must have: all that were made, or all that are needed; none that come when they are needed."""
     core, inf2 = (infrastructure.core_nodes.count, infrastructure.inf2_nodes.count) if provisioned else (1, service.workers)
-    return {"core": core} if on_demand else {"core": core, "inf2": inf2}
+    return {"core": core} if on_demand else {"core": core, _nodes.INF2: inf2}
 
 
 def check_nodes(api: Api, wanted: dict[str, int], within_s: float, on_look: Callable[[Pending], None]) -> Check:
     """The nodes are there, Ready, labelled, and the inf2 ones offer their chips."""
 
     def probe() -> list[Object] | Pending:
-        nodes = api.items("/api/v1/nodes")
+        nodes = api.items(_nodes.NODES)
         missing = nodes_missing(nodes, wanted)
         if neuron.CHIP in missing:
             missing = "; ".join([missing, *neuron.troubles(api)])

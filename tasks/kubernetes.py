@@ -220,6 +220,12 @@ class Api:
             raise NotFound(f"the cluster knows no {kind} in {api_version}", 404) from None
 
 
+def conditions(thing: Object | None) -> dict[str, bool]:
+    """Conditions by type, of whatever has some."""
+    found = (thing or {}).get("status", {}).get("conditions") or ()
+    return {c["type"]: c["status"] == "True" for c in found}
+
+
 def _failure(method: str, path: str, status: int, data: bytes) -> Exception:
     text = _text(data)
     message = f"{method} {path}: HTTP {status} {text}"

@@ -15,7 +15,7 @@ from blocks.parameters import Service
 from drills.observation import Answer, Snapshot
 from tasks import _api_key
 from tasks import _rayservice_seen as seen
-from tasks.kubernetes import Api, Object, Refused
+from tasks.kubernetes import Api, Object, Refused, conditions
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class Observer:
         cluster, told = seen.active_cluster(ray_service), serve.result()
         return Snapshot(
             t=now,
-            conditions=seen.conditions(ray_service),
+            conditions=conditions(ray_service),
             app_status=None if told is None else seen.app_status(told),
             deployments=None if told is None else seen.deployments(told),
             replicas=None if told is None else seen.replicas(told, pods),

@@ -26,10 +26,11 @@ from pydantic import BaseModel
 
 from blocks.errors import Permanent, PipelineError, TimedOut
 from blocks.parameters import Service
-from tasks import _fleet, _pods
+from tasks import _fleet, _nodes
 from tasks._fleet import Fleet, NotAsDeployed, Size
+from tasks._nodes import NODES
 from tasks.karpenter import CLAIMS, POOLS
-from tasks.kubernetes import Api, Object
+from tasks.kubernetes import Api, Object, conditions
 from tasks.progress import Progress
 from tasks.rayservice import wait_until_serving
 from tasks.site import Site
@@ -40,9 +41,6 @@ MARK = "leeward.dev/refresh"
 """Annotation of a node that is being replaced: the id of the flow run that chose it."""
 SINCE = "leeward.dev/refresh-since"
 """And when it chose, as Kubernetes writes a time."""
-NODES = "/api/v1/nodes"
-NODEPOOL = "karpenter.sh/nodepool"
-"""Label of a node and of a NodeClaim: which NodePool they are of."""
 LOOK_EVERY_S = 1.0
 TAKEN_UP_WITHIN_S = 60.0
 """KubeRay deletes a worker within a second of being told; longer, and it is away."""
@@ -93,7 +91,7 @@ def choose(api: Api, service: Service, which: Which, owner: str, now: float) -> 
         NoRoom: there may be no further node; nothing was touched.
         NotAsDeployed: the parameters are not those of what runs; nothing was touched.
     """
-    nodes = [n for n in api.items(NODES) if n["metadata"].get("labels", {}).get(_pods.POOL) == "inf2"]
+    nodes = _nodes.inf2(api)
     claims = {c.get("status", {}).get("nodeName"): c for c in api.items(CLAIMS)}
     since = min([_time(now), *(_note(n, SINCE) for n in nodes if _note(n, MARK) == owner)])
     begun = [n for n in nodes if _note(n, MARK) == owner or (_note(n, MARK) and n["spec"].get("unschedulable"))]
@@ -111,7 +109,7 @@ def choose(api: Api, service: Service, which: Which, owner: str, now: float) -> 
 
 
 def _of_karpenter(nodes: list[Object], claims: dict[str, Object], which: Which) -> list[Object]:
-    ours = [n for n in nodes if NODEPOOL in n["metadata"]["labels"] and n["metadata"]["name"] in claims]
+    ours = [n for n in nodes if _nodes.nodepool(n) and n["metadata"]["name"] in claims]
     others = [n["metadata"]["name"] for n in nodes if n not in ours]
     if others and (which == "all" or not ours):
         raise NotReplaceable(
@@ -128,9 +126,9 @@ def _check_room(api: Api, service: Service, fleet: Fleet, nodes: list[Object], c
         return
     if any(n not in chosen and not n["spec"].get("unschedulable") and not fleet.on(n["metadata"]["name"]) for n in nodes):
         return
-    pool = taken[0]["metadata"]["labels"].get(NODEPOOL, "")
+    pool = _nodes.nodepool(taken[0])
     limit = ((api.find(f"{POOLS}/{pool}") or {}).get("spec", {}).get("limits") or {}).get("nodes")
-    there = sum(c["metadata"].get("labels", {}).get(NODEPOOL) == pool for c in api.items(CLAIMS))
+    there = sum(_nodes.nodepool(c) == pool for c in api.items(CLAIMS))
     if limit is not None and there >= int(limit):
         raise NoRoom(f"NodePool {pool} has {there} nodes and may have {limit}: raise inf2_nodes.count and provision again")
 
@@ -275,8 +273,7 @@ def _time(seconds: float) -> str:
 
 
 def _drifted(claim: Object) -> bool:
-    conditions = claim.get("status", {}).get("conditions") or ()
-    return any(c["type"] == "Drifted" and c["status"] == "True" for c in conditions)
+    return conditions(claim).get("Drifted", False)
 
 
 def _looking(key: str, check: Callable[[], None]) -> tuple[Progress, OnLook]:

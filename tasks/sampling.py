@@ -12,11 +12,10 @@ from pathlib import Path
 from blocks.errors import Transient
 from blocks.parameters import Service
 from drills.surge.sample import Sample
-from tasks._pods import POOL
+from tasks import _nodes
 from tasks.karpenter import CLAIMS
-from tasks.kubernetes import Api, Object
+from tasks.kubernetes import Api
 from tasks.observer import Observer
-from tasks.refresh import NODEPOOL, NODES
 from tasks.site import Site
 
 EVERY_S = 1.0
@@ -24,8 +23,6 @@ STALE_S = 20.0
 """Looks take longer while the head is away, and fail while the API server is; what is older than this says nothing of now."""
 PAUSE_S = 5.0
 """For which the end waits for a look that is under way."""
-GROUP = "inf2"
-"""The pool of nodes that scale, and Karpenter's NodePool for them."""
 ENGINE = "engine"
 log = logging.getLogger(__name__)
 
@@ -41,15 +38,15 @@ def look(observer: Observer) -> Sample:
         Unavailable: the API server does not answer.
     """
     snapshot = observer.look(ask=False)
-    nodes = [n for n in observer.api.items(NODES) if n["metadata"].get("labels", {}).get(POOL) == GROUP]
-    claims = [c for c in observer.api.items(CLAIMS) if c["metadata"].get("labels", {}).get(NODEPOOL) == GROUP]
+    nodes = _nodes.inf2(observer.api)
+    claims = [c for c in observer.api.items(CLAIMS) if _nodes.nodepool(c) == _nodes.INF2]
     return Sample(
         t=snapshot.t,
         engines=None if snapshot.replicas is None else len(snapshot.running().get(ENGINE, ())),
         head=snapshot.head,
         workers=snapshot.workers,
         endpoints=snapshot.endpoints,
-        nodes=tuple(sorted(n["metadata"]["name"] for n in nodes if _node_ready(n))),
+        nodes=tuple(sorted(n["metadata"]["name"] for n in nodes if _nodes.ready(n))),
         claims=tuple(sorted(c["metadata"]["name"] for c in claims)),
     )
 
@@ -108,7 +105,3 @@ def sampling(api: Api, service: Service, file: Path, every_s: float = EVERY_S) -
 def sampled(site: Site, service: Service, file: Path) -> AbstractContextManager[Sampler]:
     """`sampling` of a service on a site."""
     return sampling(site.api(), service, file)
-
-
-def _node_ready(node: Object) -> bool:
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in node.get("status", {}).get("conditions") or ())
