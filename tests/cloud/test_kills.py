@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from signal import SIGKILL
+from typing import Any
 
 import deaths
 import pytest
@@ -39,12 +40,39 @@ def test_a_run_that_dies_has_ended_is_swept_and_what_it_left_is_named(mortal: Wo
     assert not DRILLING & left.keys()
 
 
+@pytest.mark.parametrize("way", ["interrupted", "runner"])
+def test_what_a_dead_provision_left_is_cleaned_up(mortal: World, way: str) -> None:
+    moment = deaths.STAGES["provision"]
+    name, identity = mortal.start("provision/main")
+    mortal.until_in(name, identity, moment.task, moment.progress)
+    deaths.WAYS[way].do(mortal, identity)
+    mortal.until(f"{name} has ended", lambda: look(mortal.services.api, identity).state in TERMINAL)
+    assert mortal.run("cleanup/main").state == "COMPLETED"
+    assert left_of(mortal) == set()
+
+
+def test_a_cluster_that_lets_us_in_no_more_is_cleaned_up(mortal: World, aws: Any) -> None:
+    assert mortal.run("provision/main").state == "COMPLETED"
+    eks = aws("eks")
+    (cluster,) = eks.list_clusters()["clusters"]
+    for principal in eks.list_access_entries(clusterName=cluster)["accessEntries"]:
+        entry = {"clusterName": cluster, "principalArn": principal}
+        if eks.describe_access_entry(**entry)["accessEntry"]["type"] == "STANDARD":
+            eks.delete_access_entry(**entry)
+    assert mortal.run("cleanup/main").state == "COMPLETED"
+    assert left_of(mortal) == set()
+
+
+def left_of(world: World) -> set[str]:
+    """Services of AWS that still have something, besides the bucket that stays."""
+    return {service for service in world.ask("leftovers") if not service.startswith("s3")}
+
+
 def test_after_all_that_the_next_run_converges(killed: Run) -> None:
     assert killed.state == "COMPLETED", killed.sight.message
     assert killed.evidence["verdict"] == "passed", killed.evidence["why"]
 
 
 def test_after_all_that_a_clean_up_leaves_nothing(killed: Run, world: World) -> None:
-    left = world.ask("leftovers")
-    assert {service for service in left if not service.startswith("s3")} == set()
+    assert left_of(world) == set()
     assert world.status().keys() == {"s3 bucket", "stack"}
