@@ -95,9 +95,11 @@ def _node_of(api: Api, name: str) -> dict[str, Any]:
         pod = api.get(f"/api/v1/namespaces/default/pods/{name}")
         if pod["status"].get("phase") != "Running":
             return Pending(json.dumps(pod["status"].get("conditions")))
-        return api.get(f"/api/v1/nodes/{pod['spec']['nodeName']}")
+        node = api.get(f"/api/v1/nodes/{pod['spec']['nodeName']}")
+        # Karpenter may see last that the node has all it must have: the scheduler does not wait for it.
+        return node if "karpenter.sh/initialized" in node["metadata"]["labels"] else Pending("Karpenter does not call its node initialised")
 
-    return Until(f"pod {name} to run", probe, NODE_WITHIN_S).wait()
+    return Until(f"pod {name} to run on a node that is complete", probe, NODE_WITHIN_S).wait()
 
 
 def _type(node: dict[str, Any]) -> str:
