@@ -17,12 +17,10 @@ from blocks.errors import Permanent
 from blocks.parameters import Service
 from tasks import _pods, manifests
 from tasks import _rayservice_seen as seen
+from tasks._nodes import INF2
 from tasks.kubernetes import Api, Object, conditions
 from tasks.observer import Observer
 from tasks.rayservice import NotServing
-
-GROUP = "inf2"
-"""Name of the worker group."""
 
 
 class NotAsDeployed(Permanent):
@@ -96,7 +94,7 @@ def read(api: Api, service: Service) -> Fleet:
     scaled = bool(found["spec"].get("enableInTreeAutoscaling"))
     if scaled != (service.scaling is not None):
         raise NotAsDeployed(f"{where} runs {'with' if scaled else 'without'} scaling: give the parameters that it was deployed with")
-    index, group = next((i, g) for i, g in enumerate(found["spec"]["workerGroupSpecs"]) if g["groupName"] == GROUP)
+    index, group = next((i, g) for i, g in enumerate(found["spec"]["workerGroupSpecs"]) if g["groupName"] == INF2)
     leaving = tuple((group.get("scaleStrategy") or {}).get("workersToDelete") or ())
     size = Size(int(group["replicas"]), int(group["minReplicas"]), int(group["maxReplicas"]), leaving)
     return Fleet(name, index, scaled, size, tuple(seen.pods_of(pods, name, "worker")))
@@ -109,7 +107,7 @@ def resize(api: Api, service: Service, fleet: Fleet, size: Size) -> None:
     group = f"/spec/workerGroupSpecs/{fleet.index}"
     numbers = {"replicas": size.workers, "minReplicas": size.least, "maxReplicas": size.most}
     operations: list[Object] = [
-        {"op": "test", "path": f"{group}/groupName", "value": GROUP},
+        {"op": "test", "path": f"{group}/groupName", "value": INF2},
         *({"op": "add", "path": f"{group}/{key}", "value": value} for key, value in numbers.items()),
         {"op": "add", "path": f"{group}/scaleStrategy", "value": {"workersToDelete": list(size.leaving)}},
     ]
