@@ -75,10 +75,18 @@ async def _next(response: DeploymentResponseGenerator[Piece], end: float) -> Pie
     Raises:
         asyncio.TimeoutError: it did not come by then.
     """
+    coming = asyncio.ensure_future(response.__anext__())
     try:
-        return await asyncio.wait_for(response.__anext__(), end - time.monotonic())
+        # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the piece, and whoever left
+        # would keep a slot to the end of the answer.
+        await asyncio.wait((coming,), timeout=end - time.monotonic())
+        if coming.done():
+            return coming.result()
     except StopAsyncIteration:
         return None
+    finally:
+        coming.cancel()
+    raise asyncio.TimeoutError
 
 
 def _told(error: Exception, given: int) -> EngineError:

@@ -1,0 +1,80 @@
+"""The engine behind a Serve handle, as far as its clock and its readers go. The rest runs on real Ray Serve: tests/served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from serving.engines.contract import DeadlineExceeded, Piece, Request, Sampling
+from serving.remote import RemoteEngine
+
+
+class Handle:
+    """A deployment's handle, as far as RemoteEngine uses it: one answer, whose pieces come when the test says so."""
+
+    def __init__(self) -> None:
+        self.pieces: asyncio.Queue[Piece] = asyncio.Queue()
+        self.cancelled = False
+        self.generate = self
+
+    def options(self, stream: bool) -> Handle:
+        return self
+
+    def remote(self, request: Request) -> Handle:
+        return self
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    async def __anext__(self) -> Piece:
+        return await self.pieces.get()
+
+
+def request(within_s: float = 60) -> Request:
+    return Request("r", (1, 2), 1000, Sampling(temperature=0), within_s=within_s)
+
+
+async def read(handle: Any, got: list[Piece], within_s: float = 60) -> None:
+    pieces: AsyncIterator[Piece] = RemoteEngine(handle).generate(request(within_s))
+    async for piece in pieces:
+        got.append(piece)
+
+
+async def turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("after", range(8))
+def test_a_reader_that_leaves_as_a_piece_comes_is_gone(after: int) -> None:
+    """However many turns of the event loop lie between the piece and the leaving."""
+
+    async def test() -> None:
+        handle, got = Handle(), list[Piece]()
+        reader = asyncio.ensure_future(read(handle, got))
+        await turns(10)
+        handle.pieces.put_nowait(Piece((7,), None))
+        await turns(after)
+        reader.cancel()
+        handle.pieces.put_nowait(Piece((8,), None))
+        done, _ = await asyncio.wait((reader,), timeout=10)
+        assert done
+        assert reader.cancelled()
+        assert handle.cancelled
+        assert Piece((8,), None) not in got
+
+    asyncio.run(test())
+
+
+def test_an_engine_that_gives_nothing_in_time_is_not_waited_for() -> None:
+    async def test() -> None:
+        handle = Handle()
+        handle.pieces.put_nowait(Piece((7,), None))
+        with pytest.raises(DeadlineExceeded, match="1 tokens"):
+            await read(handle, [], within_s=0.01)
+        assert handle.cancelled
+
+    asyncio.run(test())
