@@ -6,8 +6,10 @@ import argparse
 import os
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from scripts import setup, stack
+from scripts.cloud import CloudError
 from scripts.interrupts import Interrupted, Interrupts
 from scripts.places import PYTHON, ROOT, VENV
 from scripts.processes import Busy, only_one
@@ -43,28 +45,48 @@ def _names_tests(more: Sequence[str]) -> bool:
     return any(argument.split("::")[0].endswith(".py") or argument.startswith("tests/") for argument in more)
 
 
-def run(say: Say, options: argparse.Namespace, more: Sequence[str]) -> int:
-    """Set-up, lint, types, tests; returns the exit code of the first that fails."""
-    if not options.unit:
-        setup.check_machine()
-        stack.clear(say)
-    setup.prepare(say, setup.TEST_GROUPS, cloud=not options.unit, tests=True)
-    environment = {**os.environ, "PATH": os.pathsep.join([*_tools(options), os.environ.get("PATH", os.defpath)]), "DO_NOT_TRACK": "1"}
-    for name, command in (
-        ("ruff", [str(PYTHON), "-m", "ruff", "check", "."]),
-        ("mypy", [str(PYTHON), "-m", "mypy", "--strict", *(folder for folder in TYPED if (ROOT / folder).exists())]),
-        ("pytest", pytest_command(options, more)),
-    ):
-        say(name, "…")
-        code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
-        if code:
-            say(name, f"failed (exit code {code})")
-            return code
-    return 0
+@dataclass
+class Checks:
+    """One run of the checks."""
 
+    options: argparse.Namespace
+    more: Sequence[str]
+    say: Say
+    interrupts: Interrupts
+    cleared: bool = False
+    """Nothing was up, so whatever is now is the tests': some start a cloud of their own."""
 
-def _tools(options: argparse.Namespace) -> list[str]:
-    return [str(VENV / "bin"), *([] if options.unit else map(str, setup.tool_path()))]
+    def run(self) -> int:
+        """Set-up, lint, types, tests; returns the exit code of the first that fails, or 130 after Ctrl-C."""
+        try:
+            return self._checked()
+        except Interrupted as interrupted:
+            self.say("stop", f"{interrupted}: stopping")
+            if self.cleared or (stack.ours() and not self.options.unit):
+                self.interrupts.now = "already taking everything down"
+                stack.take_down(self.say)
+            return 130
+
+    def _checked(self) -> int:
+        if not self.options.unit:
+            stack.make_ready(self.say)
+            self.cleared = True
+        setup.prepare(self.say, setup.TEST_GROUPS, cloud=not self.options.unit, tests=True)
+        environment = {**os.environ, "PATH": os.pathsep.join([*self._tools(), os.environ.get("PATH", os.defpath)]), "DO_NOT_TRACK": "1"}
+        for name, command in (
+            ("ruff", [str(PYTHON), "-m", "ruff", "check", "."]),
+            ("mypy", [str(PYTHON), "-m", "mypy", "--strict", *(folder for folder in TYPED if (ROOT / folder).exists())]),
+            ("pytest", pytest_command(self.options, self.more)),
+        ):
+            self.say(name, "…")
+            code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+            if code:
+                self.say(name, f"failed (exit code {code})")
+                return code
+        return 0
+
+    def _tools(self) -> list[str]:
+        return [str(VENV / "bin"), *([] if self.options.unit else map(str, setup.tool_path()))]
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -73,14 +95,8 @@ def main(given: Sequence[str] | None = None) -> int:
     say = Say()
     try:
         with only_one(stack.LOCK), Interrupts(say) as interrupts:
-            try:
-                return run(say, options, more)
-            except Interrupted as interrupted:
-                say("stop", f"{interrupted}: taking everything down")
-                interrupts.now = "already taking everything down"
-                stack.take_down(say)
-                return 130
-    except (Busy, StepFailed, ToolMissing, stack.NotOurs, stack.StillUp) as problem:
+            return Checks(options, more, say, interrupts).run()
+    except (Busy, StepFailed, CloudError, ToolMissing, stack.NotOurs, stack.StillUp, OSError) as problem:
         say("error", str(problem))
         return 1
 

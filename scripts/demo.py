@@ -25,7 +25,7 @@ from scripts.steps import StepFailed
 from scripts.tools import ToolMissing
 
 DEPLOYMENT = "lifecycle/main"
-PROBLEMS = (StepFailed, CloudError, NotUp, ApiError, RunLost, ToolMissing, stack.NotOurs, stack.StillUp, subprocess.TimeoutExpired)
+PROBLEMS = (StepFailed, CloudError, NotUp, ApiError, RunLost, ToolMissing, stack.NotOurs, stack.StillUp, OSError, subprocess.TimeoutExpired)
 """What can go wrong and says itself what to do; anything else is a bug and shows its traceback."""
 
 
@@ -81,8 +81,7 @@ class Demo:
         return code if self.leave_up else self.take_down(code)
 
     def _to_the_verdict(self) -> int:
-        setup.check_machine()
-        stack.clear(self.say)
+        stack.make_ready(self.say, [self.options.port] if self.options.port else [])
         setup.prepare(self.say, setup.CLOUD_GROUPS)
         kept = KeptUp.choose() if self.options.keep else None
         services, endpoint = stack.bring_up(self.say, api_port=self.options.port, forwards=kept.forwards if kept else ())
@@ -120,7 +119,9 @@ class Demo:
         return bool(verdict == "passed" and sight.state == "COMPLETED")
 
     def take_down(self, code: int) -> int:
-        """Nothing is up; returns `code`, or 1 instead of 0 when something resisted."""
+        """Nothing of ours is up; returns `code`, or 1 instead of 0 when something resisted."""
+        if not stack.ours():
+            return code
         self.interrupts.shielded = True
         self.interrupts.now = "already taking everything down; cutting that short would leave things behind"
         try:
@@ -177,11 +178,11 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def _guarded(demo: Demo) -> int:
-    """Runs the demo; whatever ends it early, everything is taken down."""
+    """Runs the demo; whatever ends it early, everything that it started is taken down."""
     try:
         return demo.run()
     except Interrupted as interrupted:
-        demo.say("stop", f"{interrupted}: taking everything down, which takes seconds")
+        demo.say("stop", f"{interrupted}: taking everything down that was started, which takes seconds")
         return demo.take_down(130)
     except BaseException:
         demo.take_down(1)

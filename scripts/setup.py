@@ -18,14 +18,15 @@ CLOUD_GROUPS = ("localcloud",)
 TEST_GROUPS = ("localcloud", "serving", "dev")
 
 
-def check_machine() -> None:
-    """The doctor found nothing that set-up cannot mend; its one list is on the terminal.
+def check_machine(ports: Sequence[int] = ()) -> None:
+    """The doctor found nothing that set-up cannot mend, and these loopback ports free; its one list is on the terminal.
 
     Raises:
         StepFailed: something is missing; the list says how to mend it.
     """
     # Before anything is installed, so by whatever Python runs this.
-    if subprocess.run([sys.executable, "-m", "localcloud", "doctor"], cwd=ROOT, check=False).returncode:
+    command = [sys.executable, "-m", "localcloud", "doctor", *(f"--port={port}" for port in ports)]
+    if subprocess.run(command, cwd=ROOT, check=False).returncode:
         raise StepFailed("this machine lacks something that the set-up cannot mend itself: see the list above")
 
 

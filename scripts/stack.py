@@ -33,6 +33,25 @@ class StillUp(RuntimeError):
     """Something could not be taken down; the text says what, and why."""
 
 
+def ours() -> bool:
+    """Whether anything may be up that this project folder started. Who is not root could start nothing, and takes nothing down."""
+    return os.geteuid() == 0 and (OURS.exists() or services.running() is not None)
+
+
+def make_ready(say: Say, ports: Sequence[int] = ()) -> None:
+    """Nothing is up, and the doctor found nothing that set-up cannot mend. These loopback ports are free.
+
+    In this order, because what an earlier run left up takes memory, disk and ports that the doctor looks for.
+
+    Raises:
+        NotOurs, StillUp: as `clear`.
+        StepFailed: the machine lacks something.
+    """
+    if os.geteuid() == 0:  # who is not is told so by the doctor
+        clear(say)
+    setup.check_machine(ports)
+
+
 def clear(say: Say) -> None:
     """Nothing is up: what an earlier run left behind is gone.
 
@@ -40,7 +59,7 @@ def clear(say: Say) -> None:
         NotOurs: a cloud is up that was started by hand or from another folder.
         StillUp: a leftover does not go.
     """
-    if OURS.exists() or services.running():
+    if ours():
         say("cleanup", "an earlier run left things up: taking them down")
         take_down(say)
     elif cloud.running():

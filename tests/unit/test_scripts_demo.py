@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import os
 import signal
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from scripts import checks, demo
+from scripts import checks, cloud, demo, services, setup, stack
 from scripts.interrupts import Interrupted, Interrupts
 from scripts.say import Say
+from scripts.steps import StepFailed
 
 
 def chosen(*given: str) -> list[str]:
@@ -69,3 +71,94 @@ def test_unit_tests_come_before_those_on_the_cloud_and_long_ones_are_asked_for()
 def test_what_is_not_known_goes_to_pytest() -> None:
     assert pytest_arguments("--unit", "-k", "verdict", "-x") == ["-m", "not long", "-k", "verdict", "-x", "tests/unit"]
     assert pytest_arguments("tests/cloud/test_identity.py::test_x") == ["-m", "not long", "tests/cloud/test_identity.py::test_x"]
+
+
+@dataclass
+class Machine:
+    """A machine with or without a cloud on it; what is done to it is noted."""
+
+    marker: Path
+    cloud_is_up: bool = False
+    interrupted_at: str = ""
+    did: list[str] = field(default_factory=list)
+
+    def do(self, what: str) -> None:
+        self.did.append(what)
+        if what == self.interrupted_at:
+            raise Interrupted("Ctrl-C")
+
+    def take_down(self, say: Say) -> None:
+        self.do("take down")
+        self.cloud_is_up = False
+        self.marker.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    it = Machine(tmp_path / "cloud-is-ours")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(stack, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(stack, "OURS", it.marker)
+    monkeypatch.setattr(services, "running", lambda: None)
+    monkeypatch.setattr(cloud, "running", lambda: it.cloud_is_up)
+    monkeypatch.setattr(stack, "take_down", it.take_down)
+    monkeypatch.setattr(setup, "check_machine", lambda ports=(): it.do(f"doctor {list(ports)}"))
+    monkeypatch.setattr(setup, "prepare", lambda *_, **__: it.do("set-up"))
+    return it
+
+
+def test_a_cloud_that_was_not_started_here_is_refused_and_left_alone(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    machine.cloud_is_up = True
+    assert demo.main([]) == 1
+    assert checks.main([]) == 1
+    assert capsys.readouterr().out.count("end it with `python3 -m localcloud down`") == 2
+    assert machine.did == []
+
+
+def test_a_machine_that_lacks_something_is_left_as_it_was(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(ports: object) -> None:
+        raise StepFailed("see the list above")
+
+    monkeypatch.setattr(setup, "check_machine", lacking)
+    assert demo.main([]) == 1
+    assert machine.did == []
+
+
+def test_what_an_earlier_run_left_is_gone_before_the_doctor_measures(machine: Machine) -> None:
+    machine.marker.touch()
+    machine.interrupted_at = "set-up"
+    assert demo.main(["--port", "4321"]) == 130
+    assert machine.did == ["take down", "doctor [4321]", "set-up"]
+
+
+def test_an_interrupted_demo_takes_down_what_it_started(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bring_up(*_: object, **__: object) -> None:
+        machine.marker.touch()
+        machine.do("bring up")
+
+    monkeypatch.setattr(stack, "bring_up", bring_up)
+    machine.interrupted_at = "bring up"
+    assert demo.main([]) == 130
+    assert machine.did[-2:] == ["bring up", "take down"]
+
+
+def test_interrupted_unit_tests_take_nothing_down(machine: Machine) -> None:
+    machine.marker.touch()
+    machine.cloud_is_up = True
+    machine.interrupted_at = "set-up"
+    assert checks.main(["--unit"]) == 130
+    assert machine.did == ["set-up"]
+
+
+def test_interrupted_tests_on_the_cloud_take_down_what_came_up_meanwhile(machine: Machine) -> None:
+    machine.interrupted_at = "set-up"
+    assert checks.main([]) == 130
+    assert machine.did == ["doctor []", "set-up", "take down"]
+
+
+def test_who_is_not_root_hears_it_from_the_doctor_and_ends_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    machine.marker.touch()
+    machine.interrupted_at = "doctor []"
+    assert demo.main([]) == 130
+    assert machine.did == ["doctor []"]
