@@ -61,7 +61,7 @@ def _cloud(given: argparse.Namespace) -> int:
     }
     try:
         return actions[given.command]()
-    except MachineError as error:
+    except (MachineError, OSError) as error:
         print(f"{given.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

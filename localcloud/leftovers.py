@@ -1,7 +1,8 @@
 """What a cloud leaves on the host when it is gone, found and removed.
 
 Its namespaces take processes, mounts, interfaces and routes with them. Files and control group folders stay, and
-the rest is looked for all the same: `down` says nothing is left only after having looked.
+what of the rest can be told from the user's own is looked for all the same: `down` says nothing is left only after having looked.
+A mount cannot: the cloud makes none outside its namespaces, and one on its folder is a disk that the user gave it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import subprocess
 from pathlib import Path
 
 from localcloud import cgroups, paths, settings
+from localcloud.checks.addresses import parse_routes
 from localcloud.state import ENVIRONMENT, LOGS
 
+_ROUTES = Path("/proc/net/route")
 CRASH_LOGS = paths.cache_dir() / "logs" / "last-crash"
 
 
@@ -21,11 +24,10 @@ def find() -> list[str]:
     """Everything of a cloud that is there, in words; empty when the machine is as if there had never been one."""
     found = [f"process {pid} ({_command(pid)})" for pid in sorted(cgroups.processes())]
     found += [f"control group {folder}" for folder in cgroups.folders()]
-    found += [f"mount {line.split()[1]}" for line in _mounts() if str(paths.DATA_DIR) in line]
     if Path("/sys/class/net", settings.UPLINK).exists():
         found.append(f"network interface {settings.UPLINK}")
-    found += [f"route to {network}" for network in settings.ROUTES if _routed(network)]
-    found += [f"file {path}" for path in (paths.DATA_DIR, ENVIRONMENT) if path.exists()]
+    found += [f"route to {network}" for network in _routes()]
+    found += [f"file {path}" for path in (*_data(), ENVIRONMENT) if path.exists()]
     return found
 
 
@@ -34,12 +36,10 @@ def sweep(*, keep_logs: bool) -> list[str]:
 
     `keep_logs`: the cloud died by itself, so its logs are kept in CRASH_LOGS, instead of the last ones.
     """
-    if cgroups.folders():
-        cgroups.kill()
-        cgroups.remove()
-    for line in reversed(_mounts()):
-        if str(paths.DATA_DIR) in line:
-            subprocess.run(["umount", "--lazy", line.split()[1]], check=False, capture_output=True)
+    for _ in range(2):  # who was being started at the first may have entered a group since
+        if cgroups.folders():
+            cgroups.kill()
+            cgroups.remove()
     if Path("/sys/class/net", settings.UPLINK).exists():
         subprocess.run(["ip", "link", "delete", settings.UPLINK], check=False, capture_output=True)
     if keep_logs and LOGS.is_dir():
@@ -47,13 +47,20 @@ def sweep(*, keep_logs: bool) -> list[str]:
         CRASH_LOGS.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(OSError):
             shutil.move(LOGS, CRASH_LOGS)
-    shutil.rmtree(paths.DATA_DIR, ignore_errors=True)
+    for path in _data():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a disk is mounted there
+        paths.DATA_DIR.rmdir()
     ENVIRONMENT.unlink(missing_ok=True)
     return find()
 
 
-def _mounts() -> list[str]:
-    return Path("/proc/self/mounts").read_text().splitlines()
+def _data() -> list[Path]:
+    """What is in the cloud's folder, but for what a file system has there of itself."""
+    return sorted(path for path in paths.DATA_DIR.glob("*") if path.name != "lost+found")
 
 
 def _command(pid: int) -> str:
@@ -62,6 +69,6 @@ def _command(pid: int) -> str:
     return "ended"
 
 
-def _routed(network: str) -> bool:
-    shown = subprocess.run(["ip", "route", "show", network], check=False, capture_output=True, text=True)
-    return settings.UPLINK in shown.stdout
+def _routes() -> list[str]:
+    """Networks that the host routes into the cloud, from the kernel's own table: ip(8) is not there before set-up."""
+    return [str(network) for interface, network in parse_routes(_ROUTES.read_text()) if interface == settings.UPLINK]

@@ -17,7 +17,9 @@ from localcloud.processes import until
 from localcloud.progress import Reporter
 
 _UP_WITHIN = 180.0
-_DOWN_WITHIN = 20.0
+_DOWN_WITHIN = 60.0
+_LOOKING_WITHIN = 2.0
+"""Seconds for which `status` or `env` may hold the lock while an `up` waits."""
 
 
 def up() -> int:
@@ -29,16 +31,18 @@ def up() -> int:
     started = time.monotonic()
     try:
         _sweep_dead(say)
-        _make_folders()
-        guardian = Guardian(lock)
+        guardian = None
         try:
+            _make_folders()
+            guardian = Guardian(lock)
             environment = guardian.environment(say, _UP_WITHIN)
-            until(f"{settings.AWS_ENDPOINT_URL} answers the host", state.unhealthy, within=10.0)
+            until(f"{settings.AWS_ENDPOINT_URL} answers the host", state.unhealthy, within=60.0)
             state.write(state.ENVIRONMENT, environment)
             guardian.keep()
         except BaseException:
-            guardian.kill()
-            leftovers.sweep(keep_logs=True)
+            if guardian:
+                guardian.kill()
+            leftovers.sweep(keep_logs=True)  # and kills what of the cloud was there before the guardian was whole
             raise
     finally:
         os.close(lock)
@@ -57,7 +61,9 @@ def _lock_for_up() -> int:
     # Both must clean up, also where Ctrl-C is ignored by inheritance (a shell's background job).
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    lock = state.take_lock()
+    deadline = time.monotonic() + _LOOKING_WITHIN
+    while (lock := state.take_lock()) is None and time.monotonic() < deadline:
+        time.sleep(0.1)
     if lock is None:
         raise MachineError("a cloud is up on this machine, or coming up, and there is room for one; `python -m localcloud down` ends it")
     return lock
@@ -76,7 +82,8 @@ def _sweep_dead(say: Any) -> None:
 
 
 def _make_folders() -> None:
-    paths.DATA_DIR.mkdir(mode=0o700, parents=True)
+    paths.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)  # a disk may be mounted there
+    paths.DATA_DIR.chmod(0o700)
     state.LOGS.mkdir(mode=0o700)
 
 
@@ -85,13 +92,16 @@ def down() -> int:
     _need_root()
     say = Reporter().about("down")
     before = leftovers.find()
+    died = state.LOGS.is_dir() and not cgroups.processes()
     if survivors := cgroups.kill(within=_DOWN_WITHIN):
         raise MachineError(f"killed, but still there: processes {sorted(survivors)}")
     lock = _lock_of_dead()
     try:
-        left = leftovers.sweep(keep_logs=False)
+        left = leftovers.sweep(keep_logs=died)
     finally:
         os.close(lock)
+    if died:
+        say(f"the cloud had died before: its logs are in {leftovers.CRASH_LOGS}")
     for thing in left:
         say(f"could not remove {thing}")
     if not left:
@@ -154,8 +164,11 @@ def _in_words(told: dict[str, Any]) -> str:
 def env(*, as_json: bool) -> int:
     """Prints what clients need: as JSON, or as lines for `eval`. MachineError when no cloud is up."""
     _need_root()
+    lock = state.take_lock()
+    if lock is not None:
+        os.close(lock)
     environment = state.read(state.ENVIRONMENT)
-    if environment is None or not cgroups.folders():
+    if lock is not None or environment is None:
         raise MachineError("no cloud is up; start one: python -m localcloud up")
     if as_json:
         print(json.dumps(environment, indent=1))
