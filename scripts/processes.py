@@ -42,6 +42,15 @@ class Process:
         """Whether this very process still runs."""
         return Process.of(self.pid) == self
 
+    def catches(self, number: signal.Signals) -> bool:
+        """Whether it does something of its own about the signal. The first process of a namespace is deaf to any other but SIGKILL."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except OSError:
+            return False
+        caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught, 16) >> (number - 1) & 1) and self.alive
+
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal, unless the process is gone."""
         if self.alive:

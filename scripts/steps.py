@@ -8,13 +8,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGTERM
 
 from scripts.places import ROOT
-from scripts.processes import Process, contained, kill_whole
+from scripts.processes import Process, children, contained, kill_whole
 from scripts.say import Say, duration
 
 QUIET_S = 15.0
 """After so long without a line of its own, a running step is mentioned with the last line of its log."""
+END_S = 330.0
+"""For which a step that is stopped may finish what must not be cut short: `localcloud build` gives apt and dpkg 300 s."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,27 @@ class _Running:
         rest = line.removeprefix(self.step.says_its_name)
         return (rest.strip() if rest != line else line.rstrip())[:160]
 
-    def stop(self) -> None:
-        """The step and everything it started are gone."""
-        if (process := Process.of(self.popen.pid)) and self.step.contained:
-            kill_whole(process)
-        self.popen.kill()
-        self.popen.wait()
+    def ask(self) -> list[Process]:
+        """A contained step has been told to end, if it listens; returns whom to wait for."""
+        process = Process.of(self.popen.pid) if self.step.contained else None
+        listening = [first for first in (children(process) if process else []) if first.catches(SIGTERM)]
+        for first in listening:
+            first.signal(SIGTERM)
+        return listening
+
+    def stop(self, asked: Sequence[Process], say: Say) -> None:
+        """The step and everything it started are gone: by themselves, or killed."""
+        deadline = time.monotonic() + END_S
+        try:
+            while any(one.alive for one in asked) and time.monotonic() < deadline:
+                self.tell(say)
+                time.sleep(0.1)
+        finally:
+            if (process := Process.of(self.popen.pid)) and self.step.contained:
+                kill_whole(process)
+            self.popen.kill()
+            self.popen.wait()
+        self.tell(say)
 
 
 def run(steps: Sequence[Step], logs: Path, say: Say, *, every: float = 0.1) -> None:
@@ -108,8 +126,9 @@ def run(steps: Sequence[Step], logs: Path, say: Say, *, every: float = 0.1) -> N
                 done.add(ended.step.name)
             time.sleep(every)
     finally:
-        for one in running.values():
-            one.stop()
+        asked = {name: one.ask() for name, one in running.items()}
+        for name, one in running.items():
+            one.stop(asked[name], say)
 
 
 def _ended(one: _Running, say: Say) -> bool:

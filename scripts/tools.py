@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import http.client
 import json
 import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -99,8 +100,23 @@ def _install(package: str, why: str) -> None:
     # Another step may be using apt at the same time: wait for it.
     get = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"]
     for command in ([*get, "update"], [*get, "install", "-y", "--no-install-recommends", package]):
-        if subprocess.run(command, env=apt, stdout=subprocess.DEVNULL, check=False).returncode:
+        with _to_its_end():
+            failed = subprocess.run(command, env=apt, stdout=subprocess.DEVNULL, check=False).returncode
+        if failed:
             raise ToolMissing(f"`{' '.join(command)}` failed (its message is above); install {package} yourself")
+
+
+@contextmanager
+def _to_its_end() -> Iterator[None]:
+    """SIGTERM ends this program only afterwards: dpkg stopped half-way leaves the machine's packages half installed."""
+    came: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if came:
+        raise SystemExit(128 + signal.SIGTERM)
 
 
 def browser() -> Path:
@@ -159,7 +175,7 @@ def unpack_checked(url: str, sha256: str, member: str, target: Path) -> None:
         try:
             with urllib.request.urlopen(url, timeout=60) as answer, archive.open("wb") as file:
                 shutil.copyfileobj(answer, file)
-        except (urllib.error.URLError, TimeoutError) as error:
+        except (OSError, http.client.HTTPException) as error:
             raise ToolMissing(f"could not download {url}: {error}; put {target.name} on the PATH yourself") from error
         with archive.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()

@@ -66,6 +66,30 @@ def test_a_failure_stops_the_others_and_shows_the_end_of_the_log(tmp_path: Path)
         )
 
 
+def test_a_step_that_listens_ends_in_order_when_another_fails(tmp_path: Path) -> None:
+    up, ended = tmp_path / "up", tmp_path / "ended"
+    listens = f"trap 'echo finishing; touch {ended}; exit' TERM; touch {up}; while :; do sleep 0.05; done"
+    out = io.StringIO()
+    with pytest.raises(StepFailed, match="bad failed"):
+        steps.run([bash("good", listens), bash("bad", f"while [ ! -e {up} ]; do sleep 0.02; done; exit 3")], tmp_path, Say(out))
+    assert ended.exists()
+    assert "good        finishing" in out.getvalue()
+
+
+def test_a_step_that_listens_and_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "END_S", 0.0)
+    up, fifo = tmp_path / "up", tmp_path / "fifo"
+    os.mkfifo(fifo)
+    # Whoever reads the fifo sees its end once nobody holds it any more.
+    stubborn = f"exec 3<>{fifo}; trap : TERM; touch {up}; while :; do sleep 0.05; done"
+    with pytest.raises(StepFailed, match="bad failed"):
+        steps.run(
+            [bash("stubborn", stubborn), bash("bad", f"while [ ! -e {up} ]; do sleep 0.02; done; exit 3")], tmp_path, Say(io.StringIO())
+        )
+    with open(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb") as end:
+        assert end.read() == b""
+
+
 def test_a_step_that_takes_too_long_has_failed(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="was not done"):
         steps.run([bash("endless", "sleep 60", within_s=0.3)], tmp_path, Say(io.StringIO()))

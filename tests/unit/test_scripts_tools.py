@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import re
 import zipfile
@@ -51,6 +52,16 @@ def test_a_release_with_another_checksum_is_not_used(release: Path, tmp_path: Pa
 def test_a_release_that_cannot_be_had_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ToolMissing, match="put terraform on the PATH"):
         unpack_checked((tmp_path / "nowhere.zip").as_uri(), "0" * 64, "terraform", tmp_path / "terraform")
+
+
+@pytest.mark.parametrize("broken", [ConnectionResetError("reset"), http.client.IncompleteRead(b"half")])
+def test_a_download_that_breaks_off_says_what_to_do(broken: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def urlopen(url: str, timeout: float) -> None:
+        raise broken
+
+    monkeypatch.setattr(tools.urllib.request, "urlopen", urlopen)
+    with pytest.raises(ToolMissing, match="put terraform on the PATH"):
+        unpack_checked("https://example.com/release.zip", "0" * 64, "terraform", tmp_path / "terraform")
 
 
 def test_what_a_killed_set_up_left_behind_is_no_obstacle(release: Path, tmp_path: Path) -> None:
@@ -102,3 +113,13 @@ def test_an_apt_that_fails_is_an_error_that_names_the_command(tmp_path: Path, mo
     monkeypatch.setattr(tools.sys, "executable", str(tmp_path / "python"))
     with pytest.raises(ToolMissing, match=r"apt-get .*update"):
         tools._make_venv(tmp_path / "venv")
+
+
+def test_an_apt_that_is_under_way_ends_before_its_step_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apt = f"case $* in *install*) kill -TERM $PPID; touch {tmp_path}/unpacked;; esac"
+    (tmp_path / "apt-get").write_text(f"#!/bin/sh\n{apt}\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(SystemExit):
+        tools._install("chromium", "a reason")
+    assert (tmp_path / "unpacked").exists()
