@@ -37,7 +37,7 @@ def aws_config(endpoint: dict[str, Any]) -> str:
 def kubeconfig(cluster: dict[str, Any], config_file: Path) -> str:
     """A kubeconfig, as JSON, for what `describe_cluster` says."""
     name = cluster["name"]
-    environment = {"AWS_CONFIG_FILE": config_file, "AWS_PROFILE": PROFILE, "PYTHONPATH": ROOT}
+    environment = {"AWS_CONFIG_FILE": config_file, "PYTHONPATH": ROOT}
     ask = {
         "apiVersion": "client.authentication.k8s.io/v1",
         "command": sys.executable,
@@ -57,9 +57,12 @@ def kubeconfig(cluster: dict[str, Any], config_file: Path) -> str:
     return json.dumps(config, indent=1)
 
 
-def fresh_token(session: botocore.session.Session, cluster: str) -> str:
-    """A bearer token for the cluster, signed as the session's profile and for the endpoint it names."""
-    return eks_token.token(session, cluster, session.get_config_variable("region"), session.get_scoped_config().get("endpoint_url"))
+def fresh_token(cluster: str, profile: str = PROFILE) -> str:
+    """A bearer token for the cluster, signed as that profile and for the endpoint it names, whatever AWS_* say in the shell."""
+    # Named here, and not by AWS_PROFILE, the profile comes before a shell's AWS_ACCESS_KEY_ID.
+    session = botocore.session.Session(profile=profile)
+    where = session.get_scoped_config()
+    return eks_token.token(session, cluster, where["region"], where.get("endpoint_url"))
 
 
 def credential(bearer: str, now: datetime) -> str:
@@ -93,7 +96,7 @@ def main(arguments: list[str]) -> int:
         if what == "kubeconfig":
             print(write_all(Path(argument), json.load(sys.stdin)))
         else:
-            print(credential(fresh_token(botocore.session.get_session(), argument), datetime.now(UTC)))
+            print(credential(fresh_token(argument), datetime.now(UTC)))
     except LookupError as error:
         print(error, file=sys.stderr)
         return 1

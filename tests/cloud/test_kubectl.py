@@ -60,8 +60,9 @@ def test_a_token_for_another_cluster_is_refused(protected: Run, world: World, tm
 
 def _user_config(world: World, folder: Path, **changed: str) -> Path:
     """A kubeconfig that signs as the cloud's user itself, who has no access entry; with other credentials where given."""
-    aws_config = eks.write_private(folder / "aws-config", eks.aws_config({**world.endpoint, **changed}))
+    _, _, user = eks.aws_config({**world.endpoint, **changed}).partition(f"[profile {eks.PROFILE}-user]")
+    aws_config = eks.write_private(folder / "aws-config", f"[profile {eks.PROFILE}]{user}")
     config = json.loads(world.kubeconfig.read_text())
     for entry in config["users"][0]["user"]["exec"]["env"]:
-        entry["value"] = {"AWS_CONFIG_FILE": str(aws_config), "AWS_PROFILE": f"{eks.PROFILE}-user"}.get(entry["name"], entry["value"])
+        entry["value"] = {"AWS_CONFIG_FILE": str(aws_config)}.get(entry["name"], entry["value"])
     return eks.write_private(folder / "kubeconfig", json.dumps(config))

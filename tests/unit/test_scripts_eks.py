@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
-import botocore.session
 import pytest
 from botocore.configloader import load_config
 
@@ -24,11 +23,15 @@ CLUSTER = {"name": "leeward", "endpoint": "https://10.213.0.10", "certificateAut
 def test_a_token_is_asked_of_the_endpoint_that_the_profile_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     user = aws_config_of_user(tmp_path)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(user))
-    monkeypatch.setenv("AWS_PROFILE", "leeward-user")
-    encoded = eks.fresh_token(botocore.session.get_session(), "leeward").removeprefix("k8s-aws-v1.")
+    # As `eval "$(python -m localcloud env)"` leaves a shell.
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIASOMEBODYELSE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    encoded = eks.fresh_token("leeward", "leeward-user").removeprefix("k8s-aws-v1.")
     asked = urlparse(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode())
     assert f"{asked.scheme}://{asked.netloc}" == ENDPOINT["endpoint_url"]
-    assert parse_qs(asked.query)["X-Amz-Credential"][0].startswith("AKIAEXAMPLE/")
+    access_key, _, region, *_ = parse_qs(asked.query)["X-Amz-Credential"][0].split("/")
+    assert (access_key, region) == (ENDPOINT["access_key_id"], ENDPOINT["region"])
 
 
 def aws_config_of_user(folder: Path) -> Path:
