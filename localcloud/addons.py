@@ -12,7 +12,7 @@ from localcloud.kubeapi import KubeApi
 from localcloud.machine import MachineError
 from localcloud.processes import until
 
-IN_EVERY_NODE = ("vpc-cni", "kube-proxy", "eks-pod-identity-agent", "eks-node-monitoring-agent")
+IN_EVERY_NODE = ("vpc-cni", "kube-proxy", "eks-pod-identity-agent")
 _READY_WITHIN = 120.0
 _NAMESPACE = "kube-system"
 _LABELS = {"k8s-app": "kube-dns", "eks.amazonaws.com/component": "coredns"}

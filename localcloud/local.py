@@ -153,4 +153,6 @@ class LocalMachine(Machine):
         try:
             yield
         finally:
-            self._on_change(self.state())
+            # A file for people that cannot be written, on a full disk, undoes nothing of what was done.
+            with suppress(OSError):
+                self._on_change(self.state())

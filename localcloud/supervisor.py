@@ -7,6 +7,7 @@ answered "keep" the cloud is not wanted yet: when `up` dies, the socket ends, an
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -142,11 +143,15 @@ def link_components(binary: Path) -> Path:
 
 
 def bound_logs(folder: Path, limit: int = _LOG_LIMIT) -> None:
-    """No log is much larger than `limit` bytes: what is in a larger one moves to NAME.1. Writers append, and notice nothing."""
+    """No log is much larger than `limit` bytes: what is in a larger one moves to NAME.1. Writers append, and notice nothing.
+
+    One that cannot be moved (it has just gone with its node, or the disk is full) is left as it is.
+    """
     for log in folder.glob("*.log"):
-        if log.stat().st_size > limit:
-            shutil.copyfile(log, log.with_suffix(".log.1"))
-            os.truncate(log, 0)
+        with contextlib.suppress(OSError):
+            if log.stat().st_size > limit:
+                shutil.copyfile(log, log.with_suffix(".log.1"))
+                os.truncate(log, 0)
 
 
 def main(arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from localcloud import addons, guardian, lifecycle, paths, state, supervisor
 from localcloud.__main__ import main
 from localcloud.access import Binding
+from localcloud.aws import eks_addons
+from localcloud.local import LocalMachine
 from localcloud.machine import MachineError
 
 
@@ -49,6 +52,27 @@ def test_a_log_that_grew_too_large_starts_anew_and_keeps_what_it_had(tmp_path: P
         supervisor.bound_logs(tmp_path, limit=50)
         writer.write(b"y")
     assert (log.read_bytes(), (tmp_path / "kubelet.log.1").read_bytes()) == (b"y", b"x" * 100)
+
+
+def test_a_log_that_cannot_be_moved_does_not_end_the_cloud_nor_keep_others_from_it(tmp_path: Path) -> None:
+    (tmp_path / "gone.log").symlink_to(tmp_path / "removed with its node")
+    (tmp_path / "stuck.log").write_bytes(b"x" * 100)
+    (tmp_path / "stuck.log.1").mkdir()
+    (tmp_path / "whole.log").write_bytes(b"x" * 100)
+    supervisor.bound_logs(tmp_path, limit=50)
+    assert ((tmp_path / "stuck.log").stat().st_size, (tmp_path / "whole.log").stat().st_size) == (100, 0)
+
+
+def test_what_was_done_counts_though_it_cannot_be_told_to_people(tmp_path: Path) -> None:
+    told = []
+
+    def full(value: object) -> None:
+        told.append(value)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    machine = LocalMachine(tmp_path, tmp_path, (), full)
+    machine.remove_node("i-0")
+    assert told
 
 
 def test_every_component_is_a_name_of_the_one_binary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -146,6 +170,10 @@ def test_an_add_on_that_is_part_of_every_node_needs_nothing() -> None:
 def test_an_unknown_add_on_is_refused_with_those_there_are() -> None:
     with pytest.raises(MachineError, match="there are coredns, vpc-cni"):
         addons.install(None, "aws-ebs-csi-driver")  # type: ignore[arg-type]
+
+
+def test_the_add_ons_of_the_machine_are_those_that_eks_offers() -> None:
+    assert {"coredns", *addons.IN_EVERY_NODE} == set(eks_addons.VERSIONS)
 
 
 def test_a_binding_is_of_the_whole_cluster_or_of_one_namespace() -> None:
