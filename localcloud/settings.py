@@ -90,7 +90,9 @@ BASE_IMAGE: Final = "docker.io/library/debian:trixie-slim"
 
 # Host side -----------------------------------------------------------------------------------------
 MIN_FREE_DISK: Final = 25 * 10**9
-"""Bytes. Cache about 5 GB, four unpacked copies of the serving image, build storage."""
+"""Bytes, before the first build. It takes 11 GB: artefacts, Go's modules and compiled packages, image store, Python packages."""
+MIN_FREE_DISK_BUILT: Final = 12 * 10**9
+"""Bytes, once that is there: a running cloud's data, with four unpacked copies of the serving image, and what is built anew."""
 MIN_AVAILABLE_MEMORY: Final = 8 * 10**9
 """Bytes. Control plane 1.5 GB, four nodes 0.5 GB each, four Ray pods 1 GB each."""
 MIN_PYTHON: Final = (3, 11)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -135,8 +137,16 @@ def test_memory_and_disk_are_judged_by_what_is_free() -> None:
     assert system.parse_available("MemTotal: 100 kB\nMemAvailable:   2048 kB\n") == 2048 * 1024
     assert system.judge_memory(9 * 10**9).status == OK
     assert system.judge_memory(7 * 10**9).status == MISSING
-    assert system.judge_room("/x", 26 * 10**9).status == OK
-    assert system.judge_room("/x", 24 * 10**9).status == MISSING
+    assert system.judge_room("/x", 26 * 10**9, 25 * 10**9).status == OK
+    assert system.judge_room("/x", 24 * 10**9, 25 * 10**9).status == MISSING
+
+
+def test_a_machine_on_which_everything_was_built_needs_less_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=14 * 10**9, f_frsize=1))
+    assert {check.status for check in system.disk()} == {MISSING}
+    (tmp_path / "leeward" / "artifacts" / "kubernetes-0123456789abcdef").mkdir(parents=True)
+    assert {check.status for check in system.disk()} == {OK}
 
 
 @pytest.fixture
