@@ -94,7 +94,7 @@ class Box:
         except OSError:
             return None
 
-    def kill(self, within: float = 15.0) -> None:
+    def kill(self, within: float = 60.0) -> None:
         """Every process of the box is gone and reaped."""
         if self.running:
             # unshare(1) reaps process 1, and that ends last of all: then the whole box is gone.

@@ -174,7 +174,7 @@ def _is_zombie(pid: int) -> bool:
     return fields[0] in "ZX" and int(fields[17]) <= 1
 
 
-def kill(group: str = TREE, within: float = 15.0) -> set[int]:
+def kill(group: str = TREE, within: float = 60.0) -> set[int]:
     """Nobody is left in the group and below; returns who did not go within `within` seconds."""
     deadline = time.monotonic() + within
     while left := processes(group):
@@ -192,7 +192,7 @@ def folders(group: str = TREE) -> list[Path]:
     return [folder for hierarchy in hierarchies() if (folder := hierarchy.path / group).is_dir()]
 
 
-def remove(group: str = TREE, within: float = 5.0) -> list[Path]:
+def remove(group: str = TREE, within: float = 30.0) -> list[Path]:
     """The group and all below are gone; returns the folders that are still there after `within` seconds."""
     deadline = time.monotonic() + within
     while left := folders(group):

@@ -45,7 +45,7 @@ def start(api: KubeApi, binaries: Path, config: Path, folder: Path, log: Path) -
         return _unanswered()
 
     try:
-        until("the gateway's kube-proxy runs", missing, within=30.0)
+        until("the gateway's kube-proxy runs", missing, within=120.0)
     except Exception:
         box.kill()
         raise
@@ -57,7 +57,7 @@ def start(api: KubeApi, binaries: Path, config: Path, folder: Path, log: Path) -
 def remove_rules(binaries: Path, log: Path) -> None:
     """The rules that the gateway's proxy made are gone; call it when the proxy is."""
     box = Box("kube-proxy --cleanup", [str(binaries / "kube-proxy"), "--cleanup"], log=log)
-    until("the rules of the cluster's services are removed", lambda: "it runs" if box.running else None, within=20.0)
+    until("the rules of the cluster's services are removed", lambda: "it runs" if box.running else None, within=60.0)
 
 
 def _node() -> dict[str, Any]:

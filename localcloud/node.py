@@ -96,7 +96,7 @@ class Node:
             pid = box.first_process()
             return None if pid and containerd.socket_seen_from_outside(pid).exists() else "no socket yet"
 
-        until(f"containerd of node {self.spec.name} answers", missing, within=30.0)
+        until(f"containerd of node {self.spec.name} answers", missing, within=120.0)
         containerd.import_images(containerd.socket_seen_from_outside(box.first_process() or 0), images)
 
     def _not_ready(self) -> str | None:

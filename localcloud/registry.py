@@ -25,7 +25,7 @@ def start(folder: Path, logs: Path) -> Box:
         box.check()
         return unanswered()
 
-    until("the image registry answers", missing, within=20.0)
+    until("the image registry answers", missing, within=60.0)
     return box
 
 
