@@ -22,6 +22,8 @@ CLOUD = f"{TREE}/cloud"
 """Where guardian, supervisor, control plane, Redis and registry run."""
 INIT = "init"
 ROOT = Path("/sys/fs/cgroup")
+NEEDED = ("cpu", "memory", "pids")
+"""Controllers without which no node can be."""
 _CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "misc")
 _NOT_CONTROLLERS = {"rw", "ro", "relatime", "noatime", "nosuid", "nodev", "noexec", "xattr", "clone_children", "none"}
 _JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@"'
@@ -106,8 +108,21 @@ def enable_controllers(folder: Path) -> None:
             try:
                 switch.write_text(f"+{controller}")
             except OSError as error:
-                if controller in ("cpu", "memory", "pids"):
-                    raise MachineError(f"cannot enable the {controller} controller below {folder} ({error.strerror})") from error
+                if controller in NEEDED:
+                    remedy = f"; {make_way(folder)}" if error.errno == errno.EBUSY else ""
+                    raise MachineError(f"cannot enable the {controller} controller below {folder} ({error.strerror}){remedy}") from error
+
+
+def crowded(folder: Path) -> bool:
+    """Whether this version 2 group holds processes that keep it from handing out what its children need. The machine's root may do both."""
+    enabled = (folder / "cgroup.subtree_control").read_text().split()
+    is_root = not (folder / "cgroup.type").exists()
+    return not is_root and not set(NEEDED) <= set(enabled) and bool((folder / "cgroup.procs").read_text().strip())
+
+
+def make_way(folder: Path) -> str:
+    """What to do about a crowded group."""
+    return f"move its processes into a group below: mkdir {folder}/init && xargs -rn1 <{folder}/cgroup.procs >{folder}/init/cgroup.procs"
 
 
 def _weigh(top: Path) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from localcloud.cgroups import crowded, make_way
 from localcloud.checks import MISSING, OK, WARNING, Check
 from localcloud.checks.mounts import Mount, parse_mounts
 
@@ -19,10 +20,17 @@ def control_groups() -> Check:
     """Looks at what is mounted, and tries to make a group in each hierarchy."""
     mounts = parse_mounts(Path("/proc/self/mountinfo").read_text())
     if is_v2(mounts):
-        available = (Path(ROOT) / "cgroup.controllers").read_text().split()
-        return _judge("version 2", [c for c in _V2 if c not in available], [ROOT])
+        return unified(Path(ROOT))
     hierarchies = v1_hierarchies(mounts)
     return _judge("version 1", [c for c in _V1 if c not in hierarchies], sorted({hierarchies[c] for c in _V1 if c in hierarchies}))
+
+
+def unified(root: Path) -> Check:
+    """Looks at the root of version 2; what a new group will need of it is not tried, because that would change it for everybody."""
+    if crowded(root):
+        return Check("cgroups", MISSING, f"version 2, and processes in {root} itself keep controllers from groups below it", make_way(root))
+    available = (root / "cgroup.controllers").read_text().split()
+    return _judge("version 2", [c for c in _V2 if c not in available], [str(root)])
 
 
 def is_v2(mounts: Sequence[Mount]) -> bool:

@@ -95,6 +95,20 @@ def test_the_unified_hierarchy_counts_as_version_2() -> None:
     assert cgroups.is_v2(mounts.parse_mounts(V2))
 
 
+def test_a_unified_root_that_holds_processes_and_hands_nothing_out_is_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container with a control group namespace of its own; the machine's true root has no cgroup.type."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    files = {"cgroup.controllers": "cpuset cpu memory pids", "cgroup.subtree_control": "", "cgroup.procs": "1\n77\n"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert cgroups.unified(tmp_path).status == OK
+    (tmp_path / "cgroup.type").write_text("domain\n")
+    found = cgroups.unified(tmp_path)
+    assert (found.status, f"mkdir {tmp_path}/init" in found.mend) == (MISSING, True)
+    (tmp_path / "cgroup.subtree_control").write_text("cpu memory pids")
+    assert cgroups.unified(tmp_path).status == OK
+
+
 def test_a_mount_point_with_a_space_is_read() -> None:
     (mount,) = mounts.parse_mounts(r"50 27 8:1 / /mnt/my\040disk ro,noatime - ext4 /dev/sda1 rw" + "\n")
     assert mount.point == "/mnt/my disk"

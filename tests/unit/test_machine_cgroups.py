@@ -89,7 +89,7 @@ def test_a_controller_that_kubelet_needs_and_cannot_have_is_an_error_that_names_
         raise OSError(16, "Device or resource busy")
 
     monkeypatch.setattr(Path, "write_text", refuse)
-    with pytest.raises(MachineError, match=r"memory controller.*busy"):
+    with pytest.raises(MachineError, match=r"memory controller.*busy\); move its processes into a group below: mkdir "):
         cgroups.enable_controllers(tmp_path)
 
 
