@@ -141,13 +141,10 @@ class Cache:
 
 @contextlib.contextmanager
 def lock(path: Path, say: Say) -> Iterator[None]:
-    """Only one process at a time is inside; the others wait and say for whom. Raises CacheError after an hour."""
+    """Only one process at a time is inside; the others wait and say so. Raises CacheError after an hour."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    with path.open("a") as file:
         _wait_for(file.fileno(), path, say)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
         yield
 
 
@@ -158,11 +155,12 @@ def _wait_for(descriptor: int, path: Path, say: Say) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            owner = path.read_text() or "unknown"
+            pass
+        # Not whose: a build is often process 1 of a namespace of its own, and that number means another one here.
         if pace.elapsed > _LOCK_DEADLINE:
-            raise CacheError(f"process {owner} has held {path} for {seconds(pace.elapsed)}: look what it waits for, or end it")
+            raise CacheError(f"another build has held {path} for {seconds(pace.elapsed)}: find it with `fuser {path}`, or end it")
         if pace.due():
-            say(f"{seconds(pace.elapsed)}: waiting for process {owner}, which is at it already")
+            say(f"{seconds(pace.elapsed)}: waiting for another build, which is at it already")
         time.sleep(_LOCK_POLL)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from localcloud import cache
 from localcloud.cache import KEEP_UNUSED_DAYS, Cache, Recipe, Workspace, digest
 from localcloud.progress import Say
 
@@ -123,6 +124,16 @@ def test_of_runs_at_once_one_makes_and_the_others_wait_for_it(tmp_path: Path) ->
         run.join(20)
     assert [run.exitcode for run in runs] == [0, 0, 0, 0]
     assert (tmp_path / "makings.lock").read_text() == "x"
+
+
+def test_who_waits_is_not_sent_after_process_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build that is the first process of a namespace of its own knows itself by that number."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    monkeypatch.setattr(cache, "_LOCK_DEADLINE", 0.0)
+    with cache.lock(tmp_path / "lock", quiet), pytest.raises(cache.CacheError) as refused, cache.lock(tmp_path / "lock", quiet):
+        pass
+    assert f"fuser {tmp_path}/lock" in str(refused.value)
+    assert "process 1" not in str(refused.value)
 
 
 def test_an_artefact_of_other_inputs_stays_until_nobody_asked_for_it_in_a_long_time(tmp_path: Path) -> None:
