@@ -37,6 +37,7 @@ def recipe() -> Recipe:
     here = Path(__file__)
     inputs = {
         "sources": "\n".join(sources(mirrors)),
+        "name": settings.BASE_IMAGE,
         "machine": platform.machine(),
         "maker": digest([here, here.with_name("images.py")], here.parent),
     }

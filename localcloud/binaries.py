@@ -22,6 +22,8 @@ _SETTINGS = {
     "GOWORK": "off",
     "GO111MODULE": "on",
 }
+_TARGETS = ("GOOS", "GOARCH", "GOAMD64", "GOARM64", "GOEXPERIMENT", "GOFIPS140")
+"""What a shell may say of what to compile for. It is this machine, as the key has it."""
 
 
 def _kubernetes_flags() -> str:
@@ -85,7 +87,8 @@ def _arguments(binary: Binary) -> list[str]:
 
 def _environment(scratch: Path) -> Mapping[str, str]:
     """The user's module proxy and Go's own caches are kept; what would change the result is set."""
-    return {"HOME": str(Path.home()), **os.environ, **_SETTINGS, "GOTMPDIR": str(scratch)}
+    kept = {name: value for name, value in os.environ.items() if name not in _TARGETS}
+    return {"HOME": str(Path.home()), **kept, **_SETTINGS, "GOTMPDIR": str(scratch)}
 
 
 def _compile(binary: Binary, go: Go, work: Workspace, say: Say) -> None:

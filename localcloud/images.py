@@ -57,7 +57,9 @@ IMAGES = (
 
 def recipe(image: Image, binary: Recipe, built: Path) -> Recipe:
     """How to write the image; `built` is where the artefact of `binary` is, or will be."""
-    inputs = {"image": repr(image), "binary": binary.key, "writer": digest([Path(__file__)], Path(__file__).parent)}
+    # Not the whole image: it knows in which folder this copy of the project has the binary's sources.
+    parts = (image.reference, image.binary.name, image.entrypoint, image.user, image.capability)
+    inputs = {"image": repr(parts), "binary": binary.key, "writer": digest([Path(__file__)], Path(__file__).parent)}
     return Recipe(image.name, tuple(inputs.items()), lambda work, say: _make(image, built / image.binary.name, work, say))
 
 

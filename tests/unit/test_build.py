@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import baseimage, binaries, build, debian, packages, paths, progress, toolchain
+from localcloud import baseimage, binaries, build, debian, packages, paths, progress, settings, toolchain
 from localcloud.binaries import GoProgress
 from localcloud.cache import Cache, Recipe, Workspace
 from localcloud.command import BuildError
@@ -66,6 +66,27 @@ def test_a_binarys_key_changes_with_its_sources_and_with_go(tmp_path: Path) -> N
     assert first == binaries.recipe(binary, Go(Path("/elsewhere/go"), "go1.26.1")).key
     (tmp_path / "go.sum").write_text("z")
     assert first != binaries.recipe(binary, Go(Path("/go"), "go1.26.1")).key
+
+
+def test_what_a_shell_compiles_for_is_not_what_the_cloud_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in (
+        ("GOARCH", "arm64"),
+        ("GOOS", "darwin"),
+        ("GOAMD64", "v4"),
+        ("GOFLAGS", "-race"),
+        ("GOPROXY", "https://proxy.example"),
+    ):
+        monkeypatch.setenv(name, value)
+    environment = binaries._environment(tmp_path)
+    assert not {"GOARCH", "GOOS", "GOAMD64"} & environment.keys()
+    assert (environment["GOFLAGS"], environment["GOPROXY"]) == ("", "https://proxy.example")
+
+
+def test_the_base_images_key_changes_with_the_name_inside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debian, "mirrors", lambda: MIRRORS)
+    before = baseimage.recipe().key
+    monkeypatch.setattr(settings, "BASE_IMAGE", "docker.io/library/debian:forky-slim")
+    assert baseimage.recipe().key != before
 
 
 def test_the_progress_of_go_counts_modules_then_packages_then_says_linking() -> None:

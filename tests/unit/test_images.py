@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,14 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     assert make(image, tmp_path / "a").read_bytes() == make(image, tmp_path / "b").read_bytes()
+
+
+def test_every_copy_of_the_project_finds_the_same_image(tmp_path: Path) -> None:
+    binary = Recipe("pause", (("a", "b"),), lambda work, say: None)
+    here = IMAGES[0]
+    elsewhere = replace(here, binary=replace(here.binary, folder=Path("/another/checkout/localcloud/binaries/pause")))
+    assert recipe(elsewhere, binary, tmp_path).key == recipe(here, binary, tmp_path).key
+    assert recipe(replace(here, user="0:0"), binary, tmp_path).key != recipe(here, binary, tmp_path).key
 
 
 def test_a_large_layer_is_written_whole(tmp_path: Path) -> None:
