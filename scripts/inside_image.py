@@ -3,7 +3,7 @@
 For what needs torch, which no index has without a gigabyte of CUDA. Inside, the project is the working directory, read-only,
 and the network is loopback alone; the exit code is the command's. Needs root and buildah, as the embedded cloud does.
 
-The container goes in any case: a process of its own session waits for the end of a pipe whose other end only we hold, and
+The container goes in any case: a process of its own session makes it, waits for the end of a pipe whose other end only we hold, and
 removes it then, whether we ended, were interrupted or were killed. What runs inside ends with us, by its pid namespace.
 """
 
@@ -34,6 +34,13 @@ ENVIRONMENT = {
 }
 END_S = 30.0
 """For which an interrupted command may tell how far it got."""
+_KEEPER = """
+trap '' PIPE  # nobody may be left to read that it is there
+buildah from --quiet --pull-never --name "$1" "$2" </dev/null >/dev/null || exit
+echo made
+cat >/dev/null
+exec buildah rm "$1" >/dev/null 2>&1
+"""
 _LOOPBACK_ALONE = ["unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
 
 
@@ -45,20 +52,18 @@ def container(name: str) -> Iterator[str]:
         subprocess.CalledProcessError: there is none.
     """
     ours = f"leeward-bench-{os.getpid()}"
-    remover = subprocess.Popen(
-        ["sh", "-c", "cat >/dev/null; exec buildah rm " + ours],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    argv = ["sh", "-c", _KEEPER, "sh", ours, name]
+    keeper = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    assert keeper.stdin
+    assert keeper.stdout
     try:
-        subprocess.run(["buildah", "from", "--quiet", "--pull-never", "--name", ours, name], stdout=subprocess.DEVNULL, check=True)
+        with keeper.stdout as made:
+            if not made.readline():
+                raise subprocess.CalledProcessError(keeper.wait(), ["buildah", "from", name])
         yield ours
     finally:
-        assert remover.stdin
-        remover.stdin.close()
-        remover.wait()
+        keeper.stdin.close()
+        keeper.wait()
 
 
 def command(ours: str, argv: Sequence[str]) -> list[str]:
