@@ -1,8 +1,9 @@
-"""What a box sees of the machine's files: everything, but only the cloud's own folders can be written.
+"""What a box sees of the machine's files: everything, but of the file system at / only the cloud's own folders can be written.
 
 Kubelet, containerd and the CNI plugins write to fixed places (/var/lib/kubelet, /var/lib/cni, /var/log/pods, ...),
 and so do pods by hostPath. Each node has those places for itself, below its folder, and what they write elsewhere is
-refused: nothing of a node is left on the machine after it.
+refused: nothing of a node is left on the machine after it. Other file systems (/home or /srv on a partition of its own)
+are as they are: a pod that is given such a place by hostPath writes to the machine.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ KERNEL = {
 
 
 def read_only() -> list[list[str]]:
-    """The mounts of a box that writes to the cloud's folder only."""
+    """The mounts of a box that writes to the cloud's folder only; it has no pods that could be given another."""
     data = str(paths.DATA_DIR)
     return [["mount", "--bind", data, data], ["mount", "-o", "remount,bind,ro", "/"]]
 
