@@ -151,14 +151,13 @@ def lock(path: Path, say: Say) -> Iterator[None]:
 def _wait_for(descriptor: int, path: Path, say: Say) -> None:
     pace = Pace(first=0.0)
     while True:
-        try:
+        with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
-        except BlockingIOError:
-            pass
         # Not whose: a build is often process 1 of a namespace of its own, and that number means another one here.
         if pace.elapsed > _LOCK_DEADLINE:
-            raise CacheError(f"another build has held {path} for {seconds(pace.elapsed)}: find it with `fuser {path}`, or end it")
+            held = f"another build has held {path} for {seconds(pace.elapsed)}"
+            raise CacheError(f"{held}: `lslocks` names its process; look what it waits for, or end it")
         if pace.due():
             say(f"{seconds(pace.elapsed)}: waiting for another build, which is at it already")
         time.sleep(_LOCK_POLL)
