@@ -15,7 +15,7 @@ from localcloud.machine import MachineError
 from localcloud.pki import Pair
 
 FIELD_MANAGER = "leeward-machine"
-_DEADLINE = 10.0
+_DEADLINE = 60.0
 
 
 class KubeApi:
