@@ -21,7 +21,7 @@ from scripts.prefect_api import ApiError, NotUp
 from scripts.processes import Busy, only_one
 from scripts.say import Say, duration
 from scripts.services import LOG, Services
-from scripts.steps import StepFailed
+from scripts.steps import END_S, StepFailed
 from scripts.tools import ToolMissing
 
 DEPLOYMENT = "lifecycle/main"
@@ -141,7 +141,7 @@ def evidence(name: str, identity: str) -> Path | None:
 
 def down(say: Say) -> int:
     """A running demo has been told to stop and has; nothing is up any more."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + END_S + 270  # it may have to let apt finish first
     while time.monotonic() < deadline:
         try:
             with only_one(stack.LOCK), Interrupts(say, "taking everything down") as interrupts:
