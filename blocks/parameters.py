@@ -51,9 +51,12 @@ class Inf2Nodes(Parameters):
     instance_type: Inf2Type = "inf2.8xlarge"
     """An inf2 type."""
     fallback_types: Annotated[tuple[Inf2Type, ...], Field(max_length=10)] = ("inf2.24xlarge",)
-    """Inf2 types to be had instead, in this order, when no zone has capacity for the first: AWS runs out of it."""
+    """Inf2 types to be had instead when no zone has capacity for the first: AWS runs out of it. Karpenter takes the cheapest of all
+    these types that is to be had, a managed group the first in this order."""
     count: Annotated[int, Field(ge=1, le=20)] = 2
-    """How many there may be, with a managed group how many there are. Two keep the service through the loss of one."""
+    """How many serve at most, with a managed group how many there are. Two keep the service through the loss of one. A new image or
+    another engine is brought up beside what serves and needs as many nodes again: Karpenter launches them, a managed group must have
+    them free."""
     disk_gib: Annotated[int, Field(ge=50, le=16384)] = 200
     """Of the root volume: the Neuron image alone takes 20."""
     provisioner: Literal["karpenter", "managed"] = "karpenter"

@@ -80,7 +80,7 @@ def node_pools(infrastructure: Infrastructure, made: Provisioning) -> list[Objec
         "tags": dict(made.tags),
         "inf2_types": [inf2.instance_type, *inf2.fallback_types],
         "inf2_disk": f"{inf2.disk_gib}Gi",
-        "inf2_most": inf2.count + 1,
+        "inf2_most": 2 * inf2.count,
         "inf2_idle": f"{infrastructure.karpenter.empty_for_s}s",
         "core_types": [core.instance_type],
         "core_disk": f"{core.disk_gib}Gi",

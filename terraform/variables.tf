@@ -95,8 +95,9 @@ variable "core_nodes" {
 variable "inf2_nodes" {
   description = <<-TEXT
     Nodes of the model, one replica each. Two at least keep the service through the loss of one.
-    Karpenter launches them when a worker waits for one, count at most; a node's type is instance_type, or the first of
-    fallback_types that can be had when no zone has any of it. "managed" makes a node group of count nodes instead: for
+    Karpenter launches them when a worker waits for one: count serve at most, and there are as many again while one Ray cluster
+    takes over from another. It takes the cheapest of instance_type and fallback_types that is to be had in any zone. "managed"
+    makes a node group of count nodes instead, of fallback_types in their order where there is none of instance_type: for
     capacity that is reserved, and paid for whether it is used or not.
   TEXT
   type = object({

@@ -37,7 +37,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "tags": {"leeward:name": "leeward"},
         "inf2_types": ["inf2.8xlarge", "inf2.24xlarge"],
         "inf2_disk": "200Gi",
-        "inf2_most": 3,
+        "inf2_most": 4,
         "inf2_idle": "60s",
         "core_types": ["m6i.xlarge"],
         "core_disk": "50Gi",

@@ -43,12 +43,15 @@ def test_the_pools_are_as_the_parameters_say() -> None:
     pool, node_class = found["NodePool", "inf2"], found["EC2NodeClass", "inf2"]
     types = next(r["values"] for r in pool["template"]["spec"]["requirements"] if r["key"] == "node.kubernetes.io/instance-type")
     assert types == ["inf2.xlarge", "inf2.8xlarge"]
-    assert pool["limits"] == {"nodes": 5}
     assert pool["disruption"]["consolidateAfter"] == "30s"
     assert node_class["amiSelectorTerms"] == [{"alias": "al2023@v20260423"}]
     assert node_class["blockDeviceMappings"][0]["ebs"]["volumeSize"] == "300Gi"
     assert node_class["subnetSelectorTerms"] == [{"id": "subnet-1"}, {"id": "subnet-2"}]
     assert node_class["tags"] == {"leeward:name": "demo"}
+
+
+def test_a_second_ray_cluster_finds_nodes_beside_those_of_the_first() -> None:
+    assert pools(inf2_nodes=Inf2Nodes(count=4))["NodePool", "inf2"]["limits"] == {"nodes": 8}
 
 
 def test_no_pool_moves_a_pod_that_works() -> None:
