@@ -43,6 +43,7 @@ from tasks.rayservice import apply_service, check_service, find_images, wait_for
 from tasks.refresh import OldNode, Replaced, Which, add_worker, find_old_nodes, remove_node, retire_worker, settle_workers, show_refresh
 from tasks.site import Site
 from tasks.terraform import (
+    Change,
     Outputs,
     PlanSummary,
     apply_infrastructure,
@@ -61,6 +62,8 @@ class BadParameters(Permanent):
     """The parameters do not fit together, or not the target."""
 
 
+KARPENTERS_NODES = "aws_iam_role.karpenter_node[0]"
+"""What no node of Karpenter's can do without, in terraform/karpenter.tf."""
 REFUSALS = (NotApproved, BadParameters, NoSuchTarget)
 """Nothing was touched, and nothing is to be swept; hooks know them by name."""
 
@@ -124,6 +127,7 @@ def plan(site: Site, approved: bool) -> PlanSummary | None:
 
     Raises:
         NotApproved: a person has to look first. Nothing was made that costs money.
+        BadParameters: Karpenter's nodes would stay, without what they stand on.
     """
     target = site.block
     if not target.provisioned:
@@ -131,6 +135,11 @@ def plan(site: Site, approved: bool) -> PlanSummary | None:
     with tags("stage:provision"):
         check_quotas(site)
         planned = plan_infrastructure(target, site.infrastructure)
+    if Change(KARPENTERS_NODES, "delete") in planned.changes:
+        raise BadParameters(
+            f"the inf2 nodes of {site.infrastructure.name} are Karpenter's: Terraform would destroy the role that they serve with, and not "
+            'them. Leave inf2_nodes.provisioner at "karpenter", or run cleanup first; nothing was touched'
+        )
     if not (planned.empty or approved or target.auto_approve):
         raise NotApproved(
             f"Terraform plans {planned}; nothing was made. Look at the artifact terraform-plan-{site.infrastructure.name} of this run, "

@@ -11,6 +11,7 @@ from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
 from blocks.register import TargetData
 from flows import stages
 from tasks import evidence, site
+from tasks._terraform_run import PROJECT
 from tasks.evidence import Result
 from tasks.terraform import Change, PlanSummary
 
@@ -76,6 +77,18 @@ def test_a_plan_goes_on_when_it_is_approved_or_changes_nothing(monkeypatch: pyte
     assert stages.plan(stages.site_of("t", Infrastructure()), approved=True)
     planning(monkeypatch)
     assert stages.plan(stages.site_of("t", Infrastructure()), approved=False) is not None
+
+
+def test_a_managed_group_instead_of_a_karpenter_that_is_there_is_refused_though_it_was_approved(monkeypatch: pytest.MonkeyPatch) -> None:
+    planning(monkeypatch, Change("aws_iam_role.karpenter_node[0]", "delete"), Change("aws_eks_node_group.inf2[0]", "create"))
+    managed = Infrastructure(inf2_nodes=Inf2Nodes(provisioner="managed"))
+    with pytest.raises(stages.BadParameters, match="run cleanup first"):
+        stages.plan(stages.site_of("t", managed), approved=True)
+
+
+def test_the_role_of_karpenters_nodes_is_called_so_in_terraform() -> None:
+    kind, name = stages.KARPENTERS_NODES.removesuffix("[0]").split(".")
+    assert f'resource "{kind}" "{name}" {{\n  count = ' in (PROJECT / "terraform" / "karpenter.tf").read_text()
 
 
 def test_the_device_plugin_is_there_before_a_node_can_come(monkeypatch: pytest.MonkeyPatch) -> None:
