@@ -25,7 +25,7 @@ def _vpc(text: str) -> str:
 
 
 Cidr = Annotated[str, AfterValidator(_network)]
-Inf2Type = Annotated[str, Field(pattern=r"^inf2\.[a-z0-9]+$")]
+Inf2Type = Literal["inf2.xlarge", "inf2.8xlarge", "inf2.24xlarge", "inf2.48xlarge"]
 
 
 class Parameters(BaseModel):
@@ -129,9 +129,9 @@ class Scaling(Parameters):
 
     max_workers: Annotated[int, Field(ge=2, le=20)] = 4
     """Ray workers at most, one replica of the model each; as many inf2 nodes may come to be."""
-    ongoing_requests: Annotated[float, Field(gt=0, le=144)] = 12
-    """Requests per replica that it is sized for. Three quarters of what an engine answers at once (its slots: 16 on a CPU, 8 on Neuron,
-    where 6 fits), so that the next replica is on its way before requests wait."""
+    ongoing_requests: Annotated[float, Field(gt=0)] | None = None
+    """Requests per replica that it is sized for, at most what its engine answers at once (its slots: 16 on a CPU, 8 on Neuron). Empty:
+    three quarters of them, so that the next replica is on its way before requests wait."""
     up_after_s: Annotated[float, Field(ge=0, le=3600)] = 10
     """How long there must be more requests before a replica is added."""
     down_after_s: Annotated[float, Field(ge=0, le=86400)] = 120

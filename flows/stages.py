@@ -25,6 +25,7 @@ from blocks.errors import Permanent
 from blocks.parameters import Infrastructure, Service
 from blocks.target import NoSuchTarget
 from drills.definition import Drill, Load, Slos, Timing, UnknownDrill
+from tasks import engines
 from tasks.addons import install_kuberay
 from tasks.chat import deploy_chat
 from tasks.checks import check_cluster, check_quotas
@@ -96,14 +97,28 @@ def site_of(target: str, infrastructure: Infrastructure, service: Service | None
 
     Raises:
         NoSuchTarget: no such target is saved.
-        BadParameters: the service needs more nodes than there will be.
+        BadParameters: the service needs more or larger nodes than there will be, or a Redis that is not made, or its replicas are
+            sized for more than they take.
     """
     site = Site(target=target, infrastructure=infrastructure)
-    nodes = infrastructure.inf2_nodes.count
-    if site.block.provisioned and service is not None and service.most_workers > nodes:
-        raise BadParameters(f"{service.most_workers} workers need as many inf2 nodes, and inf2_nodes.count is {nodes}")
-    if site.block.provisioned and service is not None and service.gcs_fault_tolerance and not infrastructure.enable_gcs_ha:
+    if service is None:
+        return site
+    engine = site.block.engine_of(service)
+    slots = engines.needs(engine).slots
+    if service.scaling is not None and engines.ongoing_requests(service.scaling, engine) > slots:
+        raise BadParameters(
+            f"scaling.ongoing_requests is {service.scaling.ongoing_requests:g}, and the engine {engine} answers {slots} requests at once: "
+            "all others would wait, and no replica come for them"
+        )
+    if not site.block.provisioned:
+        return site
+    nodes = infrastructure.inf2_nodes
+    if service.most_workers > nodes.count:
+        raise BadParameters(f"{service.most_workers} workers need as many inf2 nodes, and inf2_nodes.count is {nodes.count}")
+    if service.gcs_fault_tolerance and not infrastructure.enable_gcs_ha:
         raise BadParameters("gcs_fault_tolerance of the service needs enable_gcs_ha of the infrastructure")
+    if reason := engines.misfit(nodes, engine):
+        raise BadParameters(reason)
     return site
 
 

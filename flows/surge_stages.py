@@ -16,6 +16,7 @@ from drills.definition import Load
 from drills.surge import archive
 from drills.surge.judgement import Fault, Plan, Seen, sized
 from flows.stages import BadParameters, Run
+from tasks import engines
 from tasks.evidence import Result, raw_folder
 from tasks.journal import keeping, release_lock, take_lock
 from tasks.observation import NotSteady
@@ -60,8 +61,9 @@ def plan_of(
         raise BadParameters("the service has no scaling, so no load changes its workers: give service.scaling, and deploy it with that")
     if service.workers >= scaling.max_workers:
         raise BadParameters(f"service.workers is {service.workers} and scaling.max_workers no more than that, so the service cannot grow")
-    base = load or sized(service.workers, scaling.ongoing_requests, factor)
-    carried = service.workers * scaling.ongoing_requests
+    ongoing = engines.ongoing_requests(scaling, site.block.engine_of(service))
+    base = load or sized(service.workers, ongoing, factor)
+    carried = service.workers * ongoing
     if base.streams >= carried:
         raise BadParameters(
             f"{base.streams} live streams are no base load: {service.workers} workers are sized for {carried:g} requests under way "
@@ -71,7 +73,7 @@ def plan_of(
     return Plan(
         workers=service.workers,
         max_workers=scaling.max_workers,
-        ongoing_requests=scaling.ongoing_requests,
+        ongoing_requests=ongoing,
         nodes_follow=site.block.provisioned and provisioner == "karpenter",
         load=base,
         factor=factor,

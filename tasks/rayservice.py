@@ -14,7 +14,7 @@ from blocks.parameters import Engine, Service
 from drills import steady_state
 from drills.definition import SteadyState
 from drills.observation import Snapshot
-from tasks import _api_key, _pods, karpenter, manifests
+from tasks import _api_key, _pods, engines, karpenter, manifests
 from tasks import _rayservice_seen as seen
 from tasks.images import ImageRefs
 from tasks.kubernetes import Api, Object
@@ -58,7 +58,10 @@ def render(service: Service, engine: Engine, images: ImageRefs, redis: Redis | N
     (fragment,) = manifests.load(f"engine-{engine}", {"worker_image": images.worker})
     ray_service = manifests.merge(ray_service, fragment)
     if service.scaling is not None:
-        (fragment,) = manifests.load("autoscaling", {"workers": service.workers, **service.scaling.model_dump()})
+        ongoing = engines.ongoing_requests(service.scaling, engine)
+        (fragment,) = manifests.load(
+            "autoscaling", {"workers": service.workers, **service.scaling.model_dump(), "ongoing_requests": ongoing}
+        )
         ray_service = manifests.merge(ray_service, fragment)
     things = manifests.load("namespace", namespace)
     if redis is not None and fault_tolerant(service, redis):

@@ -110,8 +110,8 @@ variable "inf2_nodes" {
   default = {}
 
   validation {
-    condition     = alltrue([for type in concat([var.inf2_nodes.instance_type], var.inf2_nodes.fallback_types) : startswith(type, "inf2.")])
-    error_message = "Inf2 types only, such as inf2.8xlarge: the node image and the taint are Neuron's."
+    condition     = alltrue([for type in concat([var.inf2_nodes.instance_type], var.inf2_nodes.fallback_types) : contains(["inf2.xlarge", "inf2.8xlarge", "inf2.24xlarge", "inf2.48xlarge"], type)])
+    error_message = "inf2.xlarge, inf2.8xlarge, inf2.24xlarge or inf2.48xlarge: the node image and the taint are Neuron's."
   }
   validation {
     condition     = contains(["karpenter", "managed"], var.inf2_nodes.provisioner)

@@ -88,6 +88,12 @@ def test_serve_takes_the_configuration_and_scales_both_deployments_alike(engine:
     assert api.metrics_interval_s < api.look_back_period_s
 
 
+@pytest.mark.parametrize(("engine", "ongoing"), [("cpu", 12), ("neuron", 6)])
+def test_a_replica_is_by_default_sized_for_its_engine(engine: Engine, ongoing: int) -> None:
+    told = deployments(Service(scaling=Scaling()), engine)
+    assert {one["autoscaling_config"]["target_ongoing_requests"] for one in told} == {ongoing}
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_rays_autoscaler_knows_what_a_worker_has_before_there_is_one(engine: Engine) -> None:
     resource = {"metadata": {"name": "mistral-1", "namespace": "mistral"}, "spec": cluster(SCALED, engine)}

@@ -32,6 +32,7 @@ def test_all_defaults_are_valid() -> None:
         {"core_nodes": {"count": 1}},
         {"core_nodes": {"instance_type": "large"}},
         {"inf2_nodes": {"instance_type": "m6i.xlarge"}},
+        {"inf2_nodes": {"instance_type": "inf2.16xlarge"}},
         {"inf2_nodes": {"fallback_types": ["inf2.24xlarge", "g5.xlarge"]}},
         {"inf2_nodes": {"count": 0}},
         {"inf2_nodes": {"disk_gib": 20}},

@@ -35,6 +35,22 @@ def test_the_nodes_must_be_enough_for_the_highest_load() -> None:
     assert stages.site_of("t", Infrastructure(inf2_nodes=Inf2Nodes(count=4)), scaled)
 
 
+def test_nodes_on_which_no_worker_finds_a_place_are_refused() -> None:
+    small = Infrastructure(inf2_nodes=Inf2Nodes(instance_type="inf2.xlarge"))
+    with pytest.raises(stages.BadParameters, match="has 4 vCPUs"):
+        stages.site_of("t", small, Service())
+    assert stages.site_of("t", small, Service(engine="cpu"))
+    assert stages.site_of("t", small), "cleanup only needs its name"
+
+
+@pytest.mark.parametrize(("engine", "slots"), [("cpu", 16), ("neuron", 8)])
+def test_a_replica_sized_for_more_than_its_slots_is_refused(engine: Any, slots: int) -> None:
+    many = Infrastructure(inf2_nodes=Inf2Nodes(count=4))
+    assert stages.site_of("t", many, Service(engine=engine, scaling=Scaling(ongoing_requests=slots)))
+    with pytest.raises(stages.BadParameters, match=f"answers {slots} requests at once"):
+        stages.site_of("t", many, Service(engine=engine, scaling=Scaling(ongoing_requests=slots + 1)))
+
+
 def test_fault_tolerance_that_nothing_is_made_for_is_refused() -> None:
     with pytest.raises(stages.BadParameters, match="enable_gcs_ha"):
         stages.site_of("t", Infrastructure(enable_gcs_ha=False), Service(gcs_fault_tolerance=True))

@@ -66,6 +66,12 @@ def test_the_base_load_is_made_for_the_service_unless_it_is_given() -> None:
     assert planned(load=mine).load == mine
 
 
+def test_the_base_load_is_made_for_the_engine_where_nothing_else_is_said() -> None:
+    unsaid = Service(scaling=Scaling(max_workers=4))
+    assert planned(unsaid).ongoing_requests == 6
+    assert planned(unsaid.model_copy(update={"engine": "cpu"})).ongoing_requests == 12
+
+
 def test_nodes_are_judged_where_karpenter_launches_them() -> None:
     assert planned().nodes_follow
     managed = Site(target="t", infrastructure=Infrastructure(inf2_nodes=Inf2Nodes(count=4, provisioner="managed")))

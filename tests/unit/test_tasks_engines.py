@@ -1,0 +1,46 @@
+"""What an engine takes and needs is what its manifest gives it, and nodes on which no worker finds a place are told."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from moto.ec2.models.instance_types import INSTANCE_TYPES
+
+from blocks.parameters import Engine, Inf2Nodes, Scaling
+from serving.engines import profiles
+from tasks import engines
+
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_replica_is_sized_for_three_quarters_of_its_slots_unless_it_is_said(engine: Engine) -> None:
+    slots = profiles.named(engine).slots
+    assert engines.needs(engine).slots == slots
+    assert engines.ongoing_requests(Scaling(), engine) == slots * 3 / 4
+    assert engines.ongoing_requests(Scaling(ongoing_requests=5), engine) == 5
+
+
+def test_the_sizes_are_those_of_all_inf2_types_there_are() -> None:
+    told = {kind: one for kind, one in INSTANCE_TYPES.items() if kind.startswith("inf2.")}
+    found = {kind: (one["VCpuInfo"]["DefaultVCpus"], one["MemoryInfo"]["SizeInMiB"] / 1024) for kind, one in told.items()}
+    assert found == engines.SIZES
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_nodes_that_there_are_by_default_fit_every_engine(engine: Engine) -> None:
+    assert engines.misfit(Inf2Nodes(), engine) == ""
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        (Inf2Nodes(instance_type="inf2.xlarge"), "inf2.xlarge has 4 vCPUs and 16 GiB"),
+        (Inf2Nodes(fallback_types=("inf2.24xlarge", "inf2.xlarge")), "inf2.xlarge has 4 vCPUs and 16 GiB"),
+        (Inf2Nodes(disk_gib=50), "disk_gib is 50"),
+    ],
+)
+def test_nodes_that_suffice_a_cpu_may_not_suffice_a_7b_model(nodes: Inf2Nodes, words: str) -> None:
+    assert words in engines.misfit(nodes, "neuron")
+    assert engines.misfit(nodes, "cpu") == ""
