@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -11,6 +12,17 @@ NAME_PATTERN = r"^[a-z](-?[a-z0-9])*$"
 """Lower-case letters, digits and single dashes between them, a letter first: what every AWS service takes."""
 NAME_MAX = 27
 """The tightest is the state bucket, leeward-NAME-ACCOUNT-REGION, of 63 characters; terraform/names.tf has the list."""
+PRIVATE = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
+SERVICES = ipaddress.IPv4Network("172.20.0.0/16")
+"""Of the cluster's services, in terraform/cluster.tf; EKS takes no VPC that overlaps it."""
+NOT_X86 = r"^(a1|mac[a-z0-9-]*|[a-z-]+[0-9]+[a-z0-9-]*g[a-z0-9-]*)\."
+"""Instance types of another architecture than the images': a g behind the generation is Graviton's."""
+TAG_PATTERN = r"^[A-Za-z0-9_ .:/=+@-]*$"
+"""What every AWS service takes in tags."""
+TAKEN_TAGS = (
+    r"^(aws:|leeward:|kubernetes\.io/cluster|(eks:eks-cluster-name|karpenter\.sh/(nodepool|nodeclaim)|karpenter\.k8s\.aws/ec2nodeclass)$)"
+)
+"""Keys of AWS's, of ours and of Karpenter's tags."""
 
 
 def _network(text: str) -> str:
@@ -19,12 +31,31 @@ def _network(text: str) -> str:
 
 
 def _vpc(text: str) -> str:
-    if not 16 <= ipaddress.IPv4Network(text).prefixlen <= 20:
+    network = ipaddress.IPv4Network(text)
+    if not 16 <= network.prefixlen <= 20:
         raise ValueError("a range from /16 to /20")
+    if not any(network.subnet_of(private) for private in PRIVATE):
+        raise ValueError(f"a private range: in {', '.join(map(str, PRIVATE))}")
+    if network.overlaps(SERVICES):
+        raise ValueError(f"a range beside {SERVICES}, which is the cluster's for its services")
+    return text
+
+
+def _x86(text: str) -> str:
+    if re.match(NOT_X86, text):
+        raise ValueError("an x86-64 type, such as m6i.xlarge: the images have no other architecture")
+    return text
+
+
+def _tag_key(text: str) -> str:
+    if re.match(TAKEN_TAGS, text, re.IGNORECASE):
+        raise ValueError("another key: AWS, this pipeline or Karpenter sets it")
     return text
 
 
 Cidr = Annotated[str, AfterValidator(_network)]
+TagKey = Annotated[str, Field(pattern=TAG_PATTERN, min_length=1, max_length=128), AfterValidator(_tag_key)]
+TagValue = Annotated[str, Field(pattern=TAG_PATTERN, max_length=256)]
 Inf2Type = Literal["inf2.xlarge", "inf2.8xlarge", "inf2.24xlarge", "inf2.48xlarge"]
 
 
@@ -37,8 +68,8 @@ class Parameters(BaseModel):
 class CoreNodes(Parameters):
     """Nodes of the operator, DNS, the Ray head and the load."""
 
-    instance_type: Annotated[str, Field(pattern=r"^[a-z0-9-]+\.[a-z0-9]+$")] = "m6i.xlarge"
-    """An EC2 instance type."""
+    instance_type: Annotated[str, Field(pattern=r"^[a-z0-9-]+\.[a-z0-9]+$"), AfterValidator(_x86)] = "m6i.xlarge"
+    """An EC2 instance type of x86-64."""
     count: Annotated[int, Field(ge=2, le=20)] = 2
     """Two at least: the load must not share the head's node."""
     disk_gib: Annotated[int, Field(ge=20, le=16384)] = 50
@@ -93,7 +124,7 @@ class Infrastructure(Parameters):
     kubernetes_version: Annotated[str, Field(pattern=r"^1\.[0-9]{2}$")] = "1.35"
     """Minor version, as EKS takes it."""
     vpc_cidr: Annotated[str, AfterValidator(_vpc)] = "10.20.0.0/16"
-    """Address range of the VPC, from /16 to /20."""
+    """Address range of the VPC: private, from /16 to /20, beside 172.20.0.0/16, which is the cluster's for its services."""
     public_access_cidrs: tuple[Cidr, ...] = ("0.0.0.0/0",)
     """Who may reach the Kubernetes API from the internet; every request needs an IAM identity besides."""
     core_nodes: CoreNodes = CoreNodes()
@@ -104,12 +135,12 @@ class Infrastructure(Parameters):
     """How Karpenter launches and keeps nodes. It launches the inf2 nodes, unless their provisioner is "managed"."""
     redis: RedisNodes = RedisNodes()
     """Shape of the Redis."""
-    owner: Annotated[str, Field(pattern=r"^[A-Za-z0-9_ .:/=+@-]+$", max_length=256)] = "unknown"
+    owner: Annotated[str, Field(pattern=TAG_PATTERN, min_length=1, max_length=256)] = "unknown"
     """Whom to ask about this stack; a tag on everything."""
     ttl_hours: Annotated[int, Field(ge=0, le=8760)] = 24
     """Hours after which a janitor may take the stack down; a tag on everything. 0: never."""
-    tags: dict[str, str] = Field(default_factory=dict)
-    """Further tags for everything."""
+    tags: Annotated[dict[TagKey, TagValue], Field(max_length=40)] = Field(default_factory=dict)
+    """Further tags for everything; none that AWS, this pipeline or Karpenter sets."""
 
     def terraform_variables(self) -> dict[str, Any]:
         """The variables of terraform/ besides name, region (the target's), enable_gcs_ha and the AUTH token."""

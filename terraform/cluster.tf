@@ -1,5 +1,9 @@
 # The control plane and the add-ons that every node needs.
 
+locals {
+  service_cidr = "172.20.0.0/16"
+}
+
 # Made before the cluster, or EKS makes it without a retention and Terraform knows nothing of it.
 resource "aws_cloudwatch_log_group" "cluster" {
   #checkov:skip=CKV_AWS_158:CloudWatch encrypts with its own key; the logs hold no secret values
@@ -33,7 +37,7 @@ resource "aws_eks_cluster" "this" {
 
   kubernetes_network_config {
     ip_family         = "ipv4"
-    service_ipv4_cidr = "172.20.0.0/16"
+    service_ipv4_cidr = local.service_cidr
   }
 
   # Ends with standard support instead of sliding into the dearer extended one.

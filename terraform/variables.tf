@@ -38,6 +38,18 @@ variable "vpc_cidr" {
     condition     = can(cidrhost(var.vpc_cidr, 0)) && try(tonumber(split("/", var.vpc_cidr)[1]) >= 16 && tonumber(split("/", var.vpc_cidr)[1]) <= 20, false)
     error_message = "An IPv4 range from /16 to /20: AWS takes nothing larger, and pods need addresses of their own."
   }
+  validation {
+    condition     = try(cidrsubnet(var.vpc_cidr, 0, 0) == var.vpc_cidr, false)
+    error_message = "The range's own address, without bits of a host in it."
+  }
+  validation {
+    condition     = can(regex("^(10|172\\.(1[6-9]|2[0-9]|3[01])|192\\.168|100\\.(6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7]))\\.", var.vpc_cidr))
+    error_message = "A private range: in 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or 100.64.0.0/10."
+  }
+  validation {
+    condition     = try(cidrsubnet("${split("/", var.vpc_cidr)[0]}/16", 0, 0) != local.service_cidr, true)
+    error_message = "A range beside ${local.service_cidr}, which is the cluster's for its services: EKS takes no VPC that overlaps it."
+  }
 }
 
 variable "az_count" {
@@ -85,6 +97,10 @@ variable "core_nodes" {
   validation {
     condition     = var.core_nodes.count >= 2 && var.core_nodes.count <= 20 && floor(var.core_nodes.count) == var.core_nodes.count
     error_message = "From 2 to 20 core nodes."
+  }
+  validation {
+    condition     = !can(regex("^(a1|mac[a-z0-9-]*|[a-z-]+[0-9]+[a-z0-9-]*g[a-z0-9-]*)\\.", var.core_nodes.instance_type))
+    error_message = "An x86-64 type, such as m6i.xlarge: node image and images have no other architecture. A g behind the generation is Graviton's."
   }
   validation {
     condition     = var.core_nodes.disk_gib >= 20
@@ -205,7 +221,11 @@ variable "tags" {
   default     = {}
 
   validation {
-    condition     = length(var.tags) <= 40 && alltrue([for key in keys(var.tags) : !startswith(lower(key), "aws:") && !startswith(key, "leeward:") && length(key) <= 128])
-    error_message = "At most 40 tags; keys of at most 128 characters that do not begin with aws: or leeward:."
+    condition     = length(var.tags) <= 40 && alltrue([for key, value in var.tags : can(regex("^[A-Za-z0-9_ .:/=+@-]{1,128}$", key)) && can(regex("^[A-Za-z0-9_ .:/=+@-]{0,256}$", value))])
+    error_message = "At most 40 tags: keys of 1 to 128 and values of at most 256 letters, digits, spaces or _.:/=+@-, as AWS takes in tags."
+  }
+  validation {
+    condition     = alltrue([for key in keys(var.tags) : !can(regex("^(aws:|leeward:|kubernetes\\.io/cluster|(eks:eks-cluster-name|karpenter\\.sh/(nodepool|nodeclaim)|karpenter\\.k8s\\.aws/ec2nodeclass)$)", lower(key)))])
+    error_message = "Keys that AWS, this pipeline or Karpenter sets: aws:*, leeward:*, kubernetes.io/cluster*, eks:eks-cluster-name, karpenter.sh/nodepool, karpenter.sh/nodeclaim and karpenter.k8s.aws/ec2nodeclass are not to be given."
   }
 }

@@ -111,6 +111,16 @@ run "one_core_node" {
   expect_failures = [var.core_nodes]
 }
 
+run "a_core_node_of_another_architecture" {
+  command = plan
+
+  variables {
+    core_nodes = { instance_type = "m7g.xlarge" }
+  }
+
+  expect_failures = [var.core_nodes]
+}
+
 run "half_an_inf2_node" {
   command = plan
 
@@ -161,6 +171,36 @@ run "a_vpc_too_small" {
   expect_failures = [var.vpc_cidr]
 }
 
+run "a_vpc_with_bits_of_a_host" {
+  command = plan
+
+  variables {
+    vpc_cidr = "10.20.0.1/16"
+  }
+
+  expect_failures = [var.vpc_cidr]
+}
+
+run "a_vpc_of_the_internets" {
+  command = plan
+
+  variables {
+    vpc_cidr = "172.32.0.0/16"
+  }
+
+  expect_failures = [var.vpc_cidr]
+}
+
+run "a_vpc_within_the_clusters_services" {
+  command = plan
+
+  variables {
+    vpc_cidr = "172.20.64.0/18"
+  }
+
+  expect_failures = [var.vpc_cidr]
+}
+
 run "a_version_with_a_patch" {
   command = plan
 
@@ -176,6 +216,26 @@ run "a_tag_of_aws_or_ours" {
 
   variables {
     tags = { "leeward:name" = "another" }
+  }
+
+  expect_failures = [var.tags]
+}
+
+run "a_tag_of_karpenter" {
+  command = plan
+
+  variables {
+    tags = { "karpenter.sh/nodepool" = "mine" }
+  }
+
+  expect_failures = [var.tags]
+}
+
+run "a_tag_without_a_key" {
+  command = plan
+
+  variables {
+    tags = { "" = "nothing" }
   }
 
   expect_failures = [var.tags]

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.ec2.models.instance_types import INSTANCE_TYPES
 from pydantic import ValidationError
 
-from blocks.parameters import NAME_MAX, NAME_PATTERN, Infrastructure, Service
+from blocks.parameters import NAME_MAX, NAME_PATTERN, NOT_X86, SERVICES, TAKEN_TAGS, Infrastructure, Service
 
 TERRAFORM = Path(__file__).resolve().parents[2] / "terraform" / "variables.tf"
 
@@ -31,6 +32,7 @@ def test_all_defaults_are_valid() -> None:
         {"nmae": "x"},
         {"core_nodes": {"count": 1}},
         {"core_nodes": {"instance_type": "large"}},
+        {"core_nodes": {"instance_type": "m7g.xlarge"}},
         {"inf2_nodes": {"instance_type": "m6i.xlarge"}},
         {"inf2_nodes": {"instance_type": "inf2.16xlarge"}},
         {"inf2_nodes": {"fallback_types": ["inf2.24xlarge", "g5.xlarge"]}},
@@ -41,9 +43,24 @@ def test_all_defaults_are_valid() -> None:
         {"kubernetes_version": "1.35.4"},
         {"vpc_cidr": "10.0.0.0/24"},
         {"vpc_cidr": "10.0.0.1/16"},
+        {"vpc_cidr": "172.20.0.0/16"},
+        {"vpc_cidr": "172.20.16.0/20"},
+        {"vpc_cidr": "172.32.0.0/16"},
+        {"vpc_cidr": "100.128.0.0/16"},
         {"public_access_cidrs": ["everybody"]},
         {"owner": "über"},
         {"ttl_hours": -1},
+        {"tags": {"": "x"}},
+        {"tags": {"aws:name": "x"}},
+        {"tags": {"leeward:name": "x"}},
+        {"tags": {"eks:eks-cluster-name": "x"}},
+        {"tags": {"kubernetes.io/cluster/mine": "owned"}},
+        {"tags": {"karpenter.sh/nodepool": "x"}},
+        {"tags": {"karpenter.sh/nodeclaim": "x"}},
+        {"tags": {"karpenter.k8s.aws/ec2nodeclass": "x"}},
+        {"tags": {"what, ever": "x"}},
+        {"tags": {"k" * 129: "x"}},
+        {"tags": {str(n): "x" for n in range(41)}},
     ],
 )
 def test_an_infrastructure_that_aws_would_refuse_is_refused(wrong: dict[str, Any]) -> None:
@@ -69,6 +86,32 @@ def test_the_rule_for_names_is_the_same_here_in_the_tasks_and_in_terraform() -> 
     assert (aws.NAME_PATTERN, aws.NAME_MAX) == (NAME_PATTERN, NAME_MAX)
     text = TERRAFORM.read_text()
     assert f'regex("{NAME_PATTERN}", var.name)) && length(var.name) <= {NAME_MAX}' in text
+
+
+def test_the_rules_for_types_and_tags_are_the_same_in_terraform() -> None:
+    text = TERRAFORM.read_text().replace("\\\\", "\\")
+    assert f'regex("{NOT_X86}", var.core_nodes.instance_type)' in text
+    assert f'regex("{TAKEN_TAGS}", lower(key))' in text
+
+
+def test_the_services_range_is_the_one_that_terraform_gives_the_cluster() -> None:
+    assert f'service_cidr = "{SERVICES}"' in TERRAFORM.with_name("cluster.tf").read_text()
+
+
+@pytest.mark.parametrize("cidr", ["10.20.0.0/16", "172.16.0.0/16", "172.21.0.0/20", "192.168.0.0/16", "100.64.0.0/16", "100.127.240.0/20"])
+def test_every_private_range_beside_the_services_is_taken(cidr: str) -> None:
+    assert Infrastructure(vpc_cidr=cidr)
+
+
+def test_core_nodes_may_be_of_every_type_that_computes_as_the_images_do() -> None:
+    for kind, one in INSTANCE_TYPES.items():
+        right = "x86_64" in one["ProcessorInfo"]["SupportedArchitectures"]
+        assert right != bool(re.match(NOT_X86, kind)), kind
+
+
+def test_tags_of_ones_own_are_taken() -> None:
+    tags = {"team": "search", "Name": "", "kubernetes.io/role/elb": "1", "cost:center": "a b"}
+    assert Infrastructure(tags=tags).terraform_variables()["tags"] == tags
 
 
 def test_every_variable_for_terraform_is_one_of_its_own() -> None:
