@@ -54,7 +54,7 @@ def plan_of(
     """What the surge will do.
 
     Raises:
-        BadParameters: the service cannot grow, or its base load alone would make it.
+        BadParameters: the service cannot grow, or its base load alone would make it, or its own delays take longer than it has.
     """
     scaling = service.scaling
     if scaling is None:
@@ -69,12 +69,20 @@ def plan_of(
             f"{base.streams} live streams are no base load: {service.workers} workers are sized for {carried:g} requests under way "
             f"({service.workers} × scaling.ongoing_requests), and would be more before the surge"
         )
-    provisioner = site.infrastructure.inf2_nodes.provisioner
+    nodes_follow = site.block.provisioned and site.infrastructure.inf2_nodes.provisioner == "karpenter"
+    if scaling.up_after_s >= grow_within_s:
+        raise BadParameters(f"no worker comes within grow_within_s ({grow_within_s:g}): scaling.up_after_s alone is {scaling.up_after_s:g}")
+    delays = {"scaling.down_after_s": scaling.down_after_s, "scaling.idle_worker_s": scaling.idle_worker_s}
+    if nodes_follow:
+        delays["karpenter.empty_for_s"] = site.infrastructure.karpenter.empty_for_s
+    if sum(delays.values()) >= shrink_within_s:
+        named = " + ".join(f"{name} ({seconds:g})" for name, seconds in delays.items())
+        raise BadParameters(f"nothing is as before within shrink_within_s ({shrink_within_s:g}): {named} take longer")
     return Plan(
         workers=service.workers,
         max_workers=scaling.max_workers,
         ongoing_requests=ongoing,
-        nodes_follow=site.block.provisioned and provisioner == "karpenter",
+        nodes_follow=nodes_follow,
         load=base,
         factor=factor,
         steady_s=steady_s,

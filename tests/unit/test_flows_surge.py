@@ -52,6 +52,28 @@ def test_what_cannot_grow_is_refused_with_the_reason(service: Service, load: Loa
         planned(service, load)
 
 
+@pytest.mark.parametrize(
+    ("scaling", "within", "words"),
+    [
+        ({"up_after_s": 600}, {"grow_within_s": 600}, r"grow_within_s \(600\): scaling.up_after_s alone is 600"),
+        ({"down_after_s": 780}, {}, r"shrink_within_s \(900\): scaling.down_after_s \(780\) .*idle_worker_s \(60\) .*empty_for_s \(60\)"),
+        ({"idle_worker_s": 720}, {}, "take longer"),
+        ({}, {"shrink_within_s": 240}, "take longer"),
+    ],
+)
+def test_times_that_cannot_be_kept_are_refused(scaling: dict[str, Any], within: dict[str, float], words: str) -> None:
+    service = Service(scaling=Scaling(max_workers=4, ongoing_requests=8, **scaling))
+    with pytest.raises(stages.BadParameters, match=words):
+        planned(service, **within)
+
+
+def test_times_that_can_just_be_kept_are_not_refused() -> None:
+    service = Service(scaling=Scaling(max_workers=4, ongoing_requests=8, up_after_s=599, down_after_s=779))
+    assert planned(service).shrink_within_s == 900
+    managed = Site(target="t", infrastructure=Infrastructure(inf2_nodes=Inf2Nodes(count=4, provisioner="managed")))
+    assert surge_stages.plan_of(managed, SERVICE, None, 2, 60, 600, 200, "none"), "no node has to go"
+
+
 def test_a_refused_run_touches_nothing_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surge_stages, "take_lock", lambda *_, **__: pytest.fail("touched"))
     state = surge.fn("t", INFRASTRUCTURE, Service())
