@@ -75,7 +75,8 @@ def node_pools(infrastructure: Infrastructure, made: Provisioning) -> list[Objec
     values: dict[str, Any] = {
         "ami_alias": infrastructure.karpenter.ami_alias,
         "instance_profile": made.instance_profile,
-        "subnets": [{"id": subnet} for subnet in made.subnet_ids],
+        "inf2_subnets": [{"id": subnet} for subnet in made.subnet_ids["inf2"]],
+        "core_subnets": [{"id": subnet} for subnet in made.subnet_ids["core"]],
         "security_groups": [{"id": made.security_group_id}],
         "tags": dict(made.tags),
         "inf2_types": [inf2.instance_type, *inf2.fallback_types],

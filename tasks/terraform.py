@@ -116,7 +116,8 @@ class Provisioning:
 
     queue_name: str
     instance_profile: str
-    subnet_ids: tuple[str, ...]
+    subnet_ids: Mapping[str, tuple[str, ...]]
+    """By pool: those of every zone for core, those of zones with inf2 for inf2."""
     security_group_id: str
     tags: Mapping[str, str]
 
@@ -147,7 +148,8 @@ class Outputs:
             found = values.get("redis")  # Terraform leaves out an output that is null
             redis = RedisEndpoint(found["address"], int(found["port"])) if found else None
             told = values.get("karpenter")
-            karpenter = Provisioning(**{**told, "subnet_ids": tuple(told["subnet_ids"])}) if told else None
+            subnets = {"subnet_ids": {pool: tuple(ids) for pool, ids in told["subnet_ids"].items()}} if told else {}
+            karpenter = Provisioning(**{**told, **subnets}) if told else None
             names = ("region", "cluster_name", "cluster_endpoint", "cluster_ca", "serving_repository_url", "node_groups")
             return cls(redis=redis, karpenter=karpenter, **{name: values[name] for name in names})
         except KeyError as missing:

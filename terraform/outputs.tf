@@ -44,7 +44,7 @@ output "karpenter" {
   value = one([for queue in aws_sqs_queue.karpenter : {
     queue_name        = queue.name
     instance_profile  = aws_iam_instance_profile.karpenter_node[0].name
-    subnet_ids        = [for zone in local.zones_of_nodes.inf2 : aws_subnet.private[zone].id]
+    subnet_ids        = { for pool, zones in local.zones_of_nodes : pool => [for zone in zones : aws_subnet.private[zone].id] }
     security_group_id = aws_eks_cluster.this.vpc_config[0].cluster_security_group_id
     tags              = local.tags
   }])

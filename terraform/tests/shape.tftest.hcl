@@ -268,6 +268,10 @@ run "inf2_keeps_to_its_zones_when_there_are_more" {
     condition     = keys(aws_subnet.private) == ["us-west-2a", "us-west-2b", "us-west-2d"] && local.zones_of_nodes.inf2 == ["us-west-2b", "us-west-2d"]
     error_message = "inf2 nodes were planned in a zone that has none."
   }
+  assert {
+    condition     = { for pool, ids in output.karpenter.subnet_ids : pool => length(ids) } == { core = 3, inf2 = 2 }
+    error_message = "Karpenter launches core nodes in some zones only, or inf2 nodes where there are none."
+  }
 }
 
 run "zones_with_the_first_type_come_before_those_with_a_fallback" {

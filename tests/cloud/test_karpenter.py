@@ -37,7 +37,8 @@ def api(cloud: World, aws: Aws) -> Iterator[Api]:
     ):
         found = bare_cluster.api()
         cluster = aws("eks").describe_cluster(name=name)["cluster"]["resourcesVpcConfig"]
-        made = Provisioning(QUEUE, profile, tuple(cluster["subnetIds"]), cluster["clusterSecurityGroupId"], {"leeward:name": name})
+        subnets = dict.fromkeys(("core", "inf2"), tuple(cluster["subnetIds"]))
+        made = Provisioning(QUEUE, profile, subnets, cluster["clusterSecurityGroupId"], {"leeward:name": name})
         try:
             neuron.install(found)
             karpenter.install(found, name, QUEUE, lambda seen: None)
@@ -227,7 +228,7 @@ def test_with_no_capacity_at_all_it_says_what_was_tried(api: Api, cloud: World) 
     ],
 )
 def test_what_the_rules_of_karpenter_forbid_is_refused(api: Api, kind: str, change: dict[str, Any]) -> None:
-    made = Provisioning(QUEUE, "profile", ("subnet-1",), "sg-1", {})
+    made = Provisioning(QUEUE, "profile", {"core": ("subnet-1",), "inf2": ("subnet-1",)}, "sg-1", {})
     thing = next(t for t in karpenter.node_pools(INFRASTRUCTURE, made) if t["kind"] == kind)
     thing = manifests.merge(thing, {**change, "metadata": {"name": "wrong"}})
     with pytest.raises(Refused):

@@ -32,7 +32,8 @@ VALUES: dict[str, dict[str, Any]] = {
     "node-pools": {
         "ami_alias": "al2023@latest",
         "instance_profile": "nodes",
-        "subnets": [{"id": "subnet-1"}],
+        "inf2_subnets": [{"id": "subnet-1"}],
+        "core_subnets": [{"id": "subnet-1"}, {"id": "subnet-2"}],
         "security_groups": [{"id": "sg-1"}],
         "tags": {"leeward:name": "leeward"},
         "inf2_types": ["inf2.8xlarge", "inf2.24xlarge"],

@@ -18,7 +18,7 @@ from tasks.kubernetes import Api
 from tasks.terraform import Provisioning
 from tasks.waiting import Pending
 
-MADE = Provisioning("queue", "profile", ("subnet-1", "subnet-2"), "sg-1", {"leeward:name": "demo"})
+MADE = Provisioning("queue", "profile", {"core": ("subnet-1", "subnet-2"), "inf2": ("subnet-2",)}, "sg-1", {"leeward:name": "demo"})
 READY = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
 
 
@@ -46,12 +46,16 @@ def test_the_pools_are_as_the_parameters_say() -> None:
     assert pool["disruption"]["consolidateAfter"] == "30s"
     assert node_class["amiSelectorTerms"] == [{"alias": "al2023@v20260423"}]
     assert node_class["blockDeviceMappings"][0]["ebs"]["volumeSize"] == "300Gi"
-    assert node_class["subnetSelectorTerms"] == [{"id": "subnet-1"}, {"id": "subnet-2"}]
+    assert node_class["subnetSelectorTerms"] == [{"id": "subnet-2"}]
     assert node_class["tags"] == {"leeward:name": "demo"}
 
 
 def test_a_second_ray_cluster_finds_nodes_beside_those_of_the_first() -> None:
     assert pools(inf2_nodes=Inf2Nodes(count=4))["NodePool", "inf2"]["limits"] == {"nodes": 8}
+
+
+def test_a_core_node_may_be_where_no_inf2_is() -> None:
+    assert pools()["EC2NodeClass", "core"]["subnetSelectorTerms"] == [{"id": "subnet-1"}, {"id": "subnet-2"}]
 
 
 def test_no_pool_moves_a_pod_that_works() -> None:

@@ -34,12 +34,12 @@ def test_what_karpenter_is_told_comes_whole_or_not_at_all() -> None:
     made = {
         "queue_name": "q",
         "instance_profile": "p",
-        "subnet_ids": ["subnet-1", "subnet-2"],
+        "subnet_ids": {"core": ["subnet-1", "subnet-2"], "inf2": ["subnet-1"]},
         "security_group_id": "sg-1",
         "tags": {"a": "b"},
     }
     told = Outputs.from_terraform({**_VALUES, "karpenter": made}).karpenter
-    assert told == Provisioning("q", "p", ("subnet-1", "subnet-2"), "sg-1", {"a": "b"})
+    assert told == Provisioning("q", "p", {"core": ("subnet-1", "subnet-2"), "inf2": ("subnet-1",)}, "sg-1", {"a": "b"})
     assert Outputs.from_terraform(_VALUES).karpenter is None
 
 
