@@ -14,8 +14,9 @@ from blocks.parameters import Engine, Service
 from drills import steady_state
 from drills.definition import SteadyState
 from drills.observation import Snapshot
-from tasks import _api_key, _pods, engines, karpenter, manifests
+from tasks import _api_key, _pods, karpenter, manifests
 from tasks import _rayservice_seen as seen
+from tasks.engines import ongoing_requests
 from tasks.images import ImageRefs
 from tasks.kubernetes import Api, Object
 from tasks.observer import Observer
@@ -58,10 +59,8 @@ def render(service: Service, engine: Engine, images: ImageRefs, redis: Redis | N
     (fragment,) = manifests.load(f"engine-{engine}", {"worker_image": images.worker})
     ray_service = manifests.merge(ray_service, fragment)
     if service.scaling is not None:
-        ongoing = engines.ongoing_requests(service.scaling, engine)
-        (fragment,) = manifests.load(
-            "autoscaling", {"workers": service.workers, **service.scaling.model_dump(), "ongoing_requests": ongoing}
-        )
+        scaling = {**service.scaling.model_dump(), "ongoing_requests": ongoing_requests(service.scaling, engine)}
+        (fragment,) = manifests.load("autoscaling", {"workers": service.workers, **scaling})
         ray_service = manifests.merge(ray_service, fragment)
     things = manifests.load("namespace", namespace)
     if redis is not None and fault_tolerant(service, redis):
@@ -93,6 +92,12 @@ def look(observer: Observer) -> Snapshot | Pending:
     if not reasons:
         return snapshot
     troubles = _pods.troubles(observer.pods())
+    if snapshot.conditions.get("UpgradeInProgress") and any("Unschedulable" in trouble for trouble in troubles):
+        workers = observer.service.workers
+        reasons.append(
+            f"a second Ray cluster is to take over, and its {workers} workers need inf2 nodes beside those that serve: Karpenter launches "
+            f"them, a managed group must have {2 * workers} (inf2_nodes.count)"
+        )
     return Pending("; ".join([*troubles, *reasons]), _percent(snapshot, observer.service.workers))
 
 

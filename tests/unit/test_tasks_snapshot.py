@@ -130,6 +130,20 @@ def test_while_the_operator_has_not_seen_the_newest_specification_it_waits(pair:
     assert "newest" in found.seen
 
 
+def test_a_second_cluster_without_nodes_says_how_many_there_must_be(pair: tuple[Server, Api]) -> None:
+    pair[0].objects[RAY_SERVICE]["status"]["conditions"].append({"type": "UpgradeInProgress", "status": "True"})
+    with Observer(pair[1], Service()) as observer:
+        found = rayservice.look(observer)
+        assert isinstance(found, Pending)
+        assert "inf2_nodes.count" not in found.seen, "its pods may only be starting"
+        new = pod("new", "worker", "", ready=False)
+        new["status"] = {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}
+        pair[0].objects[f"{PODS}/new"] = new
+        found = rayservice.look(observer)
+    assert isinstance(found, Pending)
+    assert "a managed group must have 4 (inf2_nodes.count)" in found.seen
+
+
 def test_when_ray_does_not_answer_its_replicas_are_unknown_and_not_none_at_all(pair: tuple[Server, Api]) -> None:
     pair[0].answers["GET", SERVE] = (503, b"no endpoints")
     found = look(pair[1])
