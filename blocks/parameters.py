@@ -48,13 +48,15 @@ def _x86(text: str) -> str:
 
 
 def _tag_key(text: str) -> str:
+    if not 1 <= len(text) <= 128 or not re.fullmatch(TAG_PATTERN, text):
+        raise ValueError("1 to 128 letters, digits, spaces or _.:/=+@-")
     if re.match(TAKEN_TAGS, text, re.IGNORECASE):
-        raise ValueError("another key: AWS, this pipeline or Karpenter sets it")
+        raise ValueError("AWS, this pipeline or Karpenter sets this key: take another")
     return text
 
 
 Cidr = Annotated[str, AfterValidator(_network)]
-TagKey = Annotated[str, Field(pattern=TAG_PATTERN, min_length=1, max_length=128), AfterValidator(_tag_key)]
+TagKey = Annotated[str, AfterValidator(_tag_key)]
 TagValue = Annotated[str, Field(pattern=TAG_PATTERN, max_length=256)]
 Inf2Type = Literal["inf2.xlarge", "inf2.8xlarge", "inf2.24xlarge", "inf2.48xlarge"]
 
@@ -89,7 +91,7 @@ class Inf2Nodes(Parameters):
     another engine is brought up beside what serves and needs as many nodes again: Karpenter launches them, a managed group must have
     them free."""
     disk_gib: Annotated[int, Field(ge=50, le=16384)] = 200
-    """Of the root volume: the Neuron image alone takes 20."""
+    """Of the root volume: the Neuron image alone takes 20, with what its engine keeps 100."""
     provisioner: Literal["karpenter", "managed"] = "karpenter"
     """Who launches them. Karpenter does when a worker waits for one, and ends those that nobody needs. A managed node group
     has all of them all the time: for capacity that is reserved."""

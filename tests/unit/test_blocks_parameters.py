@@ -59,6 +59,7 @@ def test_all_defaults_are_valid() -> None:
         {"tags": {"karpenter.sh/nodeclaim": "x"}},
         {"tags": {"karpenter.k8s.aws/ec2nodeclass": "x"}},
         {"tags": {"what, ever": "x"}},
+        {"tags": {"newline\n": "x"}},
         {"tags": {"k" * 129: "x"}},
         {"tags": {str(n): "x" for n in range(41)}},
     ],
