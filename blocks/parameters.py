@@ -153,6 +153,16 @@ KubernetesName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", m
 """Leaves room in 63 characters for the suffixes of KubeRay's pods and services."""
 
 
+OWN_NAMESPACES = frozenset({"chat", "leeward-load", "kuberay-system"})
+"""Of what is beside the services: one of them that went would take it away from the others."""
+
+
+def _not_ours(text: str) -> str:
+    if text in OWN_NAMESPACES:
+        raise ValueError(f"another namespace than {', '.join(sorted(OWN_NAMESPACES))}: those are for what is beside the services")
+    return text
+
+
 Engine = Literal["cpu", "neuron"]
 """What computes the answers. It decides the workers' image, what they ask of their node, and their limits."""
 
@@ -178,8 +188,8 @@ class Service(Parameters):
 
     name: KubernetesName = "mistral"
     """Of the RayService."""
-    namespace: KubernetesName = "mistral"
-    """Where it runs."""
+    namespace: Annotated[KubernetesName, AfterValidator(_not_ours)] = "mistral"
+    """Where it runs. One that is there already is left as it is, and stays."""
     workers: Annotated[int, Field(ge=1, le=20)] = 2
     """Ray workers, one replica of the model each; as many inf2 nodes are needed. With scaling: the fewest there are."""
     scaling: Scaling | None = None

@@ -6,7 +6,7 @@ import base64
 
 from pydantic import SecretStr
 
-from tasks import manifests
+from tasks import _ours, manifests
 from tasks.kubernetes import Api
 
 NAME = "api-key"
@@ -15,9 +15,14 @@ NAME = "api-key"
 def put(api: Api, namespace: str, key: SecretStr | None) -> None:
     """Pods that start in the namespace from now on know the key; None: they know none, also where there was one before."""
     if key is None:
-        api.delete(_path(namespace))
+        remove(api, namespace)
         return
     api.apply_all(manifests.load(NAME, {"namespace": namespace, "api_key": key.get_secret_value()}))
+
+
+def remove(api: Api, namespace: str) -> None:
+    """Pods that start in the namespace from now on know no key of ours."""
+    _ours.remove(api, _path(namespace))
 
 
 def headers(api: Api, namespace: str) -> dict[str, str]:

@@ -9,6 +9,8 @@ from drills.observation import DeploymentSeen, HeadSeen, ReplicaSeen, WorkerSeen
 from tasks import _pods
 from tasks.kubernetes import Object, conditions
 
+CLUSTER = "ray.io/cluster"
+"""Label of KubeRay's pods: name of their RayCluster."""
 NODE_TYPE = "ray.io/node-type"
 """Label of KubeRay's pods: head or worker. Its Redis clean-up has the cluster's other labels, but not this."""
 
@@ -29,9 +31,7 @@ def settled(ray_service: Object) -> bool:
 def pods_of(pods: Iterable[Object], cluster: str, node_type: str) -> list[Object]:
     """The cluster's pods of a type, oldest first."""
     mine = [
-        p
-        for p in pods
-        if p["metadata"].get("labels", {}).get("ray.io/cluster") == cluster and p["metadata"]["labels"].get(NODE_TYPE) == node_type
+        p for p in pods if p["metadata"].get("labels", {}).get(CLUSTER) == cluster and p["metadata"]["labels"].get(NODE_TYPE) == node_type
     ]
     return sorted(mine, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tasks import _gomodule, _pods, manifests
+from tasks import _gomodule, _ours, _pods, manifests
 from tasks.kubernetes import Api
 from tasks.progress import Progress
 from tasks.site import Site
@@ -38,7 +38,7 @@ def install(api: Api, on_look: Callable[[Pending], None], within_s: float = AVAI
     version = found.version
     on_look(Pending(f"KubeRay {version}: definitions", 10))
     api.apply_all(found.objects(*UPSTREAM))
-    api.apply_all(manifests.load("namespace", {"namespace": NAMESPACE}))
+    _ours.ensure_namespace(api, NAMESPACE)
     api.apply_all(manifests.load("kuberay-operator", {"namespace": NAMESPACE, "operator_image": f"{IMAGE}:{version}"}))
     Until(f"KubeRay operator {version}", lambda: available(api), within_s, on_look=on_look).wait()
     return version

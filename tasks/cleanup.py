@@ -7,12 +7,11 @@ from prefect import get_run_logger
 from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Service
 from blocks.target import NoSuchTarget
-from tasks import chat, journal, rayservice
+from tasks import _api_key, _ours, chat, journal, rayservice
 from tasks._entry import NoWayIn, enter
 from tasks.aws import leftovers
 from tasks.journal import DrillRunning, Lock
 from tasks.kubernetes import Api
-from tasks.observer import Observer
 from tasks.progress import Progress
 from tasks.site import Site, forget
 from tasks.step import step
@@ -48,40 +47,48 @@ def no_other_drill(api: Api, service: Service, owner: str) -> None:
 
 
 def remove_workloads(api: Api, service: Service, progress: Progress) -> None:
-    """No load, no service, no chat.
+    """No load of the service, no service, no chat of it. What others have beside them stays.
 
     Raises:
         TimedOut: the service does not go.
     """
-    for job in api.items(f"/apis/batch/v1/namespaces/{journal.NAMESPACE}/jobs"):
-        journal.remove_load(api, job["metadata"]["name"])
-    with Observer(api, service) as observer:
-        api.delete(f"/apis/ray.io/v1/namespaces/{service.namespace}/rayservices/{service.name}")
-        # They would drain for as long as a stream may take; nobody listens any more.
-        for pod in observer.pods():
-            api.delete(f"/api/v1/namespaces/{service.namespace}/pods/{pod['metadata']['name']}", grace_s=0)
+    journal.remove_loads_of(api, service)
+    chat.remove(api, service)
     rayservice.remove(api, service, SERVICE_GONE_WITHIN_S, progress.look)
 
 
-def remove_namespaces(api: Api, names: tuple[str, ...], progress: Progress) -> None:
-    """The namespaces are gone with all that is in them.
+def remove_namespaces(api: Api, service: Service, progress: Progress) -> list[str]:
+    """The namespaces are gone with all that is in them; what was not made by us, or has another service in it, stays without what this
+    one had there. Returns what stays, and why.
 
     Raises:
-        TimedOut: they are not.
+        TimedOut: they do not go.
     """
-    for name in names:
-        api.delete(f"/api/v1/namespaces/{name}")
+    rayservice.remove_beside(api, service)
+    journal.remove(api, service)
+    needed = {
+        service.namespace: rayservice.others(api, service),
+        chat.NAMESPACE: [chat.NAMESPACE] if api.find(chat.DEPLOYMENT) else [],
+        journal.NAMESPACE: journal.drilled(api),
+    }
+    if not needed[journal.NAMESPACE]:
+        _api_key.remove(api, journal.NAMESPACE)
+    made = [name for name in needed if _ours.made_namespace(api, name)]
+    going = [name for name in made if not needed[name]]
+    for name in going:
+        api.delete(f"{_ours.NAMESPACES}/{name}")
 
     def probe() -> bool | Pending:
-        left = [name for name in names if api.find(f"/api/v1/namespaces/{name}")]
+        left = [name for name in going if api.find(f"{_ours.NAMESPACES}/{name}")]
         return Pending(f"still there: {', '.join(left)}") if left else True
 
     Until("namespaces to go", probe, NAMESPACES_GONE_WITHIN_S, 2.0, progress.look).wait()
+    return [f"{name}, with {', '.join(needed[name])} in it" for name in made if name not in going]
 
 
 @step("remove service", deadline_s=900)
 def remove_service(site: Site, service: Service, owner: str) -> str:
-    """The service is gone from its cluster. A cluster that will go itself may keep what resists.
+    """The service is gone from its cluster. One that will go itself may keep what resists, and keeps the namespaces.
 
     Raises:
         DrillRunning: another run drills it.
@@ -95,7 +102,8 @@ def remove_service(site: Site, service: Service, owner: str) -> str:
     try:
         remove_workloads(api, service, progress)
         if not goes_itself:
-            remove_namespaces(api, (service.namespace, chat.NAMESPACE, journal.NAMESPACE), progress)
+            for kept in remove_namespaces(api, service, progress):
+                get_run_logger().info("left as it is: namespace %s", kept)
     except TimedOut as error:
         if not goes_itself:
             raise

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Service
 from drills.observation import Snapshot
-from tasks import _lease, manifests
+from tasks import _lease, _ours
 from tasks.kubernetes import Api, Conflict, Object
 from tasks.progress import Progress
 from tasks.site import Site
@@ -30,6 +30,8 @@ NAMESPACE = "leeward-load"
 _LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 _MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 _JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
+_DRILL = "drill-"
+"""What the names of all locks and journals begin with."""
 log = logging.getLogger(__name__)
 
 
@@ -89,7 +91,7 @@ def _prefix(owner: str) -> str:
 
 
 def _name(service: Service) -> str:
-    return f"drill-{service.namespace}-{service.name}"
+    return f"{_DRILL}{_ours.key(service)}"
 
 
 class Lock:
@@ -179,6 +181,17 @@ def write(api: Api, service: Service, journal: Journal) -> Journal:
     return journal
 
 
+def remove(api: Api, service: Service) -> None:
+    """No journal of the service is left, and no lock."""
+    api.delete(f"{_MAPS}/{_name(service)}")
+    api.delete(f"{_LEASES}/{_name(service)}")
+
+
+def drilled(api: Api) -> list[str]:
+    """Of which services there are journals, as `_ours.key` has them."""
+    return [str(name).removeprefix(_DRILL) for thing in api.items(_MAPS) if (name := thing["metadata"]["name"]).startswith(_DRILL)]
+
+
 @step("take drill lock", deadline_s=200)
 def take_lock(site: Site, service: Service, owner: str, drill: str, now: float, go_on: bool = True) -> Journal:
     """Nobody else drills this service; returns the journal to go on with. What another drill left of its loads is removed.
@@ -190,7 +203,7 @@ def take_lock(site: Site, service: Service, owner: str, drill: str, now: float, 
         DrillRunning: another run does.
     """
     api, progress = site.api(), Progress("drill-lock")
-    api.apply_all(manifests.load("namespace", {"namespace": NAMESPACE}))
+    _ours.ensure_namespace(api, NAMESPACE)
     lock = Lock(api, service, owner)
     holder = lock.holder()
     try:
@@ -221,6 +234,13 @@ def release_lock(site: Site, service: Service, owner: str) -> None:
 def remove_load(api: Api, name: str) -> bool:
     """The load Job and its pod are gone or going; False: there was none."""
     return api.delete(f"{_JOBS}/{name}")
+
+
+def remove_loads_of(api: Api, service: Service) -> None:
+    """All load Jobs of the service, of whatever run, and their pods are gone or going."""
+    for job in api.items(_JOBS):
+        if _ours.belongs(job, service):
+            remove_load(api, job["metadata"]["name"])
 
 
 def remove_loads(api: Api, owner: str) -> list[str]:

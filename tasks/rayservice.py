@@ -14,7 +14,7 @@ from blocks.parameters import Engine, Service
 from drills import steady_state
 from drills.definition import SteadyState
 from drills.observation import Snapshot
-from tasks import _api_key, _pods, karpenter, manifests
+from tasks import _api_key, _ours, _pods, karpenter, manifests
 from tasks import _rayservice_seen as seen
 from tasks.engines import ongoing_requests
 from tasks.images import ImageRefs
@@ -52,7 +52,7 @@ def fault_tolerant(service: Service, redis: Redis | None) -> bool:
 
 
 def render(service: Service, engine: Engine, images: ImageRefs, redis: Redis | None, hf_token: SecretStr | None = None) -> list[Object]:
-    """All objects of the service, in the order to apply them. Some are Secrets: never log them."""
+    """All objects of the service in its namespace, in the order to apply them. Some are Secrets: never log them."""
     namespace = {"namespace": service.namespace}
     values = {**namespace, "service_name": service.name, "head_image": images.head, "workers": service.workers}
     (ray_service,) = manifests.load("rayservice", values)
@@ -62,7 +62,7 @@ def render(service: Service, engine: Engine, images: ImageRefs, redis: Redis | N
         scaling = {**service.scaling.model_dump(), "ongoing_requests": ongoing_requests(service.scaling, engine)}
         (fragment,) = manifests.load("autoscaling", {"workers": service.workers, **scaling})
         ray_service = manifests.merge(ray_service, fragment)
-    things = manifests.load("namespace", namespace)
+    things: list[Object] = []
     if redis is not None and fault_tolerant(service, redis):
         things += manifests.load(
             "redis", {**namespace, "redis_auth_token": redis.auth_token.get_secret_value(), "redis_ca_pem": redis.ca_pem}
@@ -144,34 +144,63 @@ def _warnings(api: Api, namespace: str, most: int = 6) -> str:
 
 
 def remove(api: Api, service: Service, within_s: float, on_look: Callable[[Pending], None]) -> None:
-    """The RayService is gone with its pods, and what it kept in Redis with it.
+    """The RayService is gone with its pods, and what it kept in Redis with it. Other Ray clusters of the namespace stay.
 
     Raises:
         TimedOut: not within the time.
     """
+    clusters = set(_clusters(api, service))
     with Observer(api, service) as observer:
 
+        def pods() -> list[str]:
+            return [p["metadata"]["name"] for p in observer.pods() if p["metadata"]["labels"].get(seen.CLUSTER) in clusters]
+
         def probe() -> bool | Pending:
-            pods = observer.pods()
-            here = observer.ray_service()
-            clusters = api.items(f"/apis/ray.io/v1/namespaces/{service.namespace}/rayclusters")
-            left = [
-                *(["RayService"] if here else []),
-                *(f"RayCluster {c['metadata']['name']}" for c in clusters),
-                *(p["metadata"]["name"] for p in pods),
-            ]
+            here, there = observer.ray_service(), _clusters(api, service)
+            clusters.update(there)
+            left = [*(["RayService"] if here else []), *(f"RayCluster {name}" for name in there), *pods()]
             return Pending(f"still there: {', '.join(left)}") if left else True
 
-        if observer.ray_service():
-            api.delete(f"/apis/ray.io/v1/namespaces/{service.namespace}/rayservices/{service.name}")
+        api.delete(f"{_collection(service)}/{service.name}")
+        # They would drain for as long as a stream may take; nobody listens any more.
+        for name in pods():
+            api.delete(f"/api/v1/namespaces/{service.namespace}/pods/{name}", grace_s=0)
         Until(f"RayService {service.namespace}/{service.name} to go", probe, within_s, LOOK_EVERY_S, on_look).wait()
+
+
+def remove_beside(api: Api, service: Service) -> None:
+    """What was applied for the RayService beside it is gone, unless another service of ours in the namespace uses it."""
+    if any(map(_ours.labelled, api.items(_collection(service)))):
+        return
+    inside = f"namespaces/{service.namespace}"
+    for name in ("redis-auth", "hf-token"):
+        _ours.remove(api, f"/api/v1/{inside}/secrets/{name}")
+    _api_key.remove(api, service.namespace)
+    _ours.remove(api, f"/api/v1/{inside}/configmaps/redis-ca")
+    _ours.remove(api, f"/apis/policy/v1/{inside}/poddisruptionbudgets/workers")
+
+
+def others(api: Api, service: Service) -> list[str]:
+    """Names of the other RayServices in its namespace."""
+    return [name for thing in api.items(_collection(service)) if (name := str(thing["metadata"]["name"])) != service.name]
+
+
+def _clusters(api: Api, service: Service) -> list[str]:
+    """Names of the RayClusters that KubeRay made for the service."""
+    made_for = f"ray.io/originated-from-cr-name={service.name},ray.io/originated-from-crd=RayService"
+    found = api.items(f"/apis/ray.io/v1/namespaces/{service.namespace}/rayclusters", labelSelector=made_for)
+    return [str(thing["metadata"]["name"]) for thing in found]
+
+
+def _collection(service: Service) -> str:
+    return f"/apis/ray.io/v1/namespaces/{service.namespace}/rayservices"
 
 
 @step("apply service", deadline_s=300)
 def apply_service(site: Site, service: Service, images: ImageRefs, outputs: Outputs | None) -> bool:
     """The RayService and what it needs are in the cluster; returns whether with GCS fault tolerance."""
     api, target, redis = site.api(), site.block, redis_of(site, outputs)
-    api.apply_all(manifests.load("namespace", {"namespace": service.namespace}))
+    _ours.ensure_namespace(api, service.namespace)
     _api_key.put(api, service.namespace, target.api_key)
     for said in api.apply_all(render(service, target.engine_of(service), images, redis, target.hf_token)):
         get_run_logger().warning("took back fields that somebody else had changed: %s", said)

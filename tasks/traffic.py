@@ -15,7 +15,7 @@ from drills.definition import Drill
 from drills.definition import Load as Traffic
 from drills.observation import LoadSeen
 from serving.records import Record, read_lines
-from tasks import _api_key, _pods, manifests
+from tasks import _api_key, _ours, _pods, manifests
 from tasks.journal import NAMESPACE, Journal, remove_load
 from tasks.kubernetes import Api, NotFound, Object
 from tasks.progress import Progress
@@ -161,6 +161,7 @@ def job_values(name: str, service: Service, image: str, load: Traffic, lasts_s: 
     return {
         "namespace": NAMESPACE,
         "load_name": name,
+        "service": _ours.key(service),
         "image": image,
         "load_args": arguments,
         "load_deadline_s": WARM_UP_S + longest + LINGER_S + 60,

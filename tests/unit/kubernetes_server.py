@@ -24,6 +24,7 @@ RESOURCES = {
         ("secrets", "Secret", True),
         ("serviceaccounts", "ServiceAccount", True),
         ("pods", "Pod", True),
+        ("services", "Service", True),
         ("namespaces", "Namespace", False),
     ],
     "/apis/apps/v1": [("deployments", "Deployment", True), ("daemonsets", "DaemonSet", True)],
@@ -60,7 +61,9 @@ class Server:
         if path in self.objects:
             return 200, self.objects[path]
         inside = [thing for where, thing in self.objects.items() if where.rpartition("/")[0] == path]
-        return (200, {"items": inside}) if inside or path.endswith("s") else (404, {"message": "not found"})
+        # A name that ends like a collection has one before it.
+        empty = path.endswith("s") and not path.split("/")[-2].endswith("s")
+        return (200, {"items": inside}) if inside or empty else (404, {"message": "not found"})
 
     def _post(self, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
         where = f"{path}/{body['metadata']['name']}"

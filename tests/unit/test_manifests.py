@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from blocks.parameters import Service
 from blocks.target import Images
 from drills.definition import Load
 from localcloud import settings as embedded
 from serving.engines import profiles
 from serving.engines.neuron_settings import NeuronSettings
 from serving.settings import Settings
-from tasks import chat, manifests
+from tasks import _ours, chat, manifests
 from tasks.images import NEURON_HEAD_BASE, recipes
 
 Object = dict[str, Any]
@@ -57,10 +58,11 @@ VALUES: dict[str, dict[str, Any]] = {
     "engine-neuron": {"worker_image": "r/x@sha256:1"},
     "api-key": {"namespace": "mistral", "api_key": "k"},
     "disruption": {"namespace": "mistral", "workers_min_available": 1},
-    "chat": {"namespace": "chat", "chat_image": "r/x@sha256:2", "service_url": "http://s:8000"},
+    "chat": {"namespace": "chat", "service": "mistral.mistral", "chat_image": "r/x@sha256:2", "service_url": "http://s:8000"},
     "load-job": {
         "namespace": "leeward-load",
         "load_name": "load-1",
+        "service": "mistral.mistral",
         "image": "r/x@sha256:1",
         "load_args": ["--url", "http://s:8000"],
         "load_deadline_s": 1800,
@@ -173,6 +175,15 @@ def test_every_container_says_what_it_needs_and_none_is_throttled(name: str, tem
 def test_namespaces_enforce_the_restricted_policy() -> None:
     (namespace,) = documents("namespace")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_what_cleanup_asks_for_is_there_to_be_asked_for() -> None:
+    (namespace,) = documents("namespace")
+    assert _ours.MADE_BY in namespace["metadata"]["annotations"]
+    (job,), (deployment, *_) = documents("load-job"), documents("chat")
+    assert _ours.belongs(job, Service())
+    assert _ours.belongs(deployment, Service())
+    assert all(map(_ours.labelled, (*documents("chat"), *documents("redis"), *documents("api-key"), *documents("disruption"))))
 
 
 def test_the_head_takes_no_work_and_no_traffic() -> None:

@@ -17,7 +17,7 @@ from tasks.kubernetes import Api, Object
 from tasks.waiting import Pending
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-PATH = "/apis/coordination.k8s.io/v1/namespaces/leeward-load/leases/drill-mistral-mistral"
+PATH = "/apis/coordination.k8s.io/v1/namespaces/leeward-load/leases/drill-mistral.mistral"
 
 
 def claim(lease: Object | None, owner: str, after_s: float = 0) -> Object | _lease.HeldBy:
@@ -75,6 +75,15 @@ def test_renewals_come_often_enough_to_miss_some() -> None:
 def pair() -> Iterator[tuple[Server, Api]]:
     with serving() as both:
         yield both
+
+
+def test_services_whose_names_read_alike_have_locks_and_journals_of_their_own(pair: tuple[Server, Api]) -> None:
+    _, api = pair
+    one, other = Service(namespace="a-b", name="c"), Service(namespace="a", name="b-c")
+    assert Lock(api, one, "a").take() is True
+    assert Lock(api, other, "b").take() is True
+    journal.write(api, one, OPEN)
+    assert journal.read(api, other) is None
 
 
 def lock(api: Api, owner: str, at: datetime = NOW) -> Lock:
