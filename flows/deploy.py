@@ -20,4 +20,4 @@ def deploy(target: str, infrastructure: Infrastructure = INFRASTRUCTURE, service
     run = stages.Run.current()
     site = stages.site_of(target, infrastructure, service)
     with stages.bundled(site, service, run):
-        stages.deploy(site, service, stages.outputs_of(site))
+        stages.deploy(site, service, stages.outputs_of(site), run)

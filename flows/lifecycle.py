@@ -48,7 +48,7 @@ def lifecycle(
             building = stages.start_building(site, service)
             outputs = stages.apply(site, planned)
             stages.verify(site, service, outputs)
-            stages.deploy(site, service, outputs, building)
+            stages.deploy(site, service, outputs, run, building)
             result = stages.drill(site, service, definition, run)
             stages.keep(site, service, result)
             if not keep:

@@ -27,7 +27,7 @@ from blocks.target import NoSuchTarget
 from drills.definition import Drill, Load, Slos, Timing, UnknownDrill
 from tasks import engines
 from tasks.addons import install_kuberay
-from tasks.chat import deploy_chat
+from tasks.chat import deploy_chat, remove_chat
 from tasks.checks import check_cluster, check_quotas
 from tasks.cleanup import audit, remove_service, sweep_drill
 from tasks.debug import collect_debug
@@ -35,7 +35,7 @@ from tasks.evidence import Result, folder_for, judge, keep_evidence, raw_folder
 from tasks.faults import inject_fault, known
 from tasks.fleet import size_service
 from tasks.images import ImageRefs, build_images, publish_images
-from tasks.journal import Journal, keeping, release_lock, take_lock
+from tasks.journal import Journal, keeping, release_lock, respect_lock, take_lock
 from tasks.karpenter import install_karpenter, remove_karpenter_nodes
 from tasks.neuron import install_device_plugin
 from tasks.observation import NotSteady, collect_records, hold_steady, observe_recovery
@@ -193,9 +193,10 @@ def verify(site: Site, service: Service, outputs: Outputs | None) -> None:
         check_cluster(site, service, outputs)
 
 
-def deploy(site: Site, service: Service, outputs: Outputs | None, building: PrefectFuture[list[str]] | None = None) -> ImageRefs:
-    """The service serves, and the chat answers."""
+def deploy(site: Site, service: Service, outputs: Outputs | None, run: Run, building: PrefectFuture[list[str]] | None = None) -> ImageRefs:
+    """The service serves, and the chat answers, or is gone where none is wanted. Nothing is touched while another run drills it."""
     with tags("stage:deploy"):
+        respect_lock(site, service, run.id)
         operator = install_kuberay.submit(site)
         if building is not None:
             building.result()
@@ -204,6 +205,8 @@ def deploy(site: Site, service: Service, outputs: Outputs | None, building: Pref
         apply_service(site, service, images, outputs)
         size_service(site, service)
         chat = deploy_chat.submit(site, service, images.chat) if images.chat else None
+        if chat is None:
+            remove_chat(site, service)
         wait_for_service(site, service)
         if chat is not None:
             chat.result()

@@ -10,7 +10,7 @@ from blocks.target import NoSuchTarget
 from tasks import _api_key, _ours, chat, journal, rayservice
 from tasks._entry import NoWayIn, enter
 from tasks.aws import leftovers
-from tasks.journal import DrillRunning, Lock
+from tasks.journal import Lock
 from tasks.kubernetes import Api
 from tasks.progress import Progress
 from tasks.site import Site, forget
@@ -19,31 +19,12 @@ from tasks.waiting import Pending, Until
 
 SERVICE_GONE_WITHIN_S = 180.0
 NAMESPACES_GONE_WITHIN_S = 300.0
-LOCK_FREE_WITHIN_S = 75.0
-"""A lock that nobody renews is free after a minute."""
 AUDIT_WITHIN_S = 120.0
 """AWS goes on showing what was deleted for a moment."""
 
 
 class LeftBehind(Permanent):
     """Something is left after everything was taken down."""
-
-
-def no_other_drill(api: Api, service: Service, owner: str) -> None:
-    """Passes when nobody else drills the service, after waiting for a dead run's lock to run out.
-
-    Raises:
-        DrillRunning: somebody does.
-    """
-
-    def probe() -> bool | Pending:
-        holder = Lock(api, service, owner).holder()
-        return Pending(f"run {holder} holds it") if holder not in ("", owner) else True
-
-    try:
-        Until("the drill lock", probe, LOCK_FREE_WITHIN_S, 3.0).wait()
-    except TimedOut as error:
-        raise DrillRunning(f"a drill of {service.namespace}/{service.name} is under way; wait for it, or cancel it ({error})") from error
 
 
 def remove_workloads(api: Api, service: Service, progress: Progress) -> None:
@@ -98,7 +79,7 @@ def remove_service(site: Site, service: Service, owner: str) -> str:
         api = enter(site, progress.look)
     except NoWayIn as error:
         return f"nothing to remove: {error}"
-    no_other_drill(api, service, owner)
+    journal.no_other_drill(api, service, owner)
     try:
         remove_workloads(api, service, progress)
         if not goes_itself:

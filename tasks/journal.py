@@ -32,6 +32,9 @@ _MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 _JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 _DRILL = "drill-"
 """What the names of all locks and journals begin with."""
+FREE_WITHIN_S = _lease.DURATION_S + 15.0
+"""A lock that nobody renews is free by then."""
+LOOK_EVERY_S = 3.0
 log = logging.getLogger(__name__)
 
 
@@ -137,6 +140,25 @@ class Lock:
         self._api.call("POST" if new else "PUT", _LEASES if new else f"{_LEASES}/{self._name}", body=lease)
 
 
+def no_other_drill(api: Api, service: Service, owner: str) -> None:
+    """Passes when nobody else drills, surges or refreshes the service, after waiting for a dead run's lock to run out.
+
+    Raises:
+        DrillRunning: somebody does.
+    """
+
+    def probe() -> bool | Pending:
+        holder = Lock(api, service, owner).holder()
+        return Pending(f"run {holder} holds it") if holder not in ("", owner) else True
+
+    try:
+        Until("the drill lock", probe, FREE_WITHIN_S, LOOK_EVERY_S).wait()
+    except TimedOut as error:
+        raise DrillRunning(
+            f"a drill, surge or refresh of {service.namespace}/{service.name} is under way; wait for it, or cancel it ({error})"
+        ) from error
+
+
 @contextmanager
 def kept(lock: Lock, every_s: float = _lease.RENEW_EVERY_S) -> Iterator[Callable[[], None]]:
     """The lock is renewed in the background. Yields a check that raises LockLost when another run has taken it."""
@@ -207,7 +229,7 @@ def take_lock(site: Site, service: Service, owner: str, drill: str, now: float, 
     lock = Lock(api, service, owner)
     holder = lock.holder()
     try:
-        Until("the drill lock", lock.take, _lease.DURATION_S + 15, 3, progress.look).wait()
+        Until("the drill lock", lock.take, FREE_WITHIN_S, LOOK_EVERY_S, progress.look).wait()
     except TimedOut as error:
         raise DrillRunning(f"run {holder} drills {service.namespace}/{service.name}; wait for it, or cancel it ({error})") from error
     progress.say(100, "nobody else drills this service")
@@ -219,6 +241,16 @@ def take_lock(site: Site, service: Service, owner: str, drill: str, now: float, 
     if journal is earlier:
         get_run_logger().info("going on with the drill that this run began%s", ": its fault is in" if journal.fault else "")
     return write(api, service, journal)
+
+
+@step("respect drill lock", deadline_s=150)
+def respect_lock(site: Site, service: Service, owner: str) -> None:
+    """Nobody else drills, surges or refreshes the service now: what they watch or have changed is not changed under their hands.
+
+    Raises:
+        DrillRunning: somebody does.
+    """
+    no_other_drill(site.api(), service, owner)
 
 
 @step("release drill lock", deadline_s=60)

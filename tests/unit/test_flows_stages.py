@@ -13,6 +13,8 @@ from flows import stages
 from tasks import evidence, site
 from tasks._terraform_run import PROJECT
 from tasks.evidence import Result
+from tasks.images import ImageRefs
+from tasks.journal import DrillRunning
 from tasks.terraform import Change, PlanSummary
 
 
@@ -113,6 +115,48 @@ def test_the_device_plugin_is_there_before_a_node_can_come(monkeypatch: pytest.M
         monkeypatch.setattr(stages, name, lambda *_, name=name: done.append(name))
     stages.apply(stages.site_of("t", Infrastructure()), PlanSummary(()))
     assert done == ["apply_infrastructure", "install_device_plugin", "install_karpenter"]
+
+
+class Deploying:
+    """The tasks of the deploy stage, writing down what was called; a drill may be under way."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, chat: str | None = None, drilled: bool = False) -> None:
+        self.called: list[str] = []
+        images = ImageRefs(head="h", worker="w", chat=chat)
+        for name in ("install_kuberay", "apply_service", "size_service", "wait_for_service", "deploy_chat", "remove_chat"):
+            monkeypatch.setattr(stages, name, self._step(name, self))
+        monkeypatch.setattr(stages, "publish_images", self._step("publish_images", images))
+        monkeypatch.setattr(stages, "respect_lock", self._step("respect_lock", None, DrillRunning("b") if drilled else None))
+
+    def _step(self, name: str, answer: Any, error: Exception | None = None) -> Any:
+        def step(*_: Any) -> Any:
+            self.called.append(name)
+            if error:
+                raise error
+            return answer
+
+        step.submit = step  # type: ignore[attr-defined]  # as of a Prefect task
+        return step
+
+    def result(self) -> None:
+        """Of what was submitted."""
+
+
+def deploy(steps: Deploying) -> list[str]:
+    stages.deploy(stages.site_of("t", Infrastructure()), Service(), None, stages.Run("a", "calm-otter"))
+    return steps.called
+
+
+def test_nothing_is_deployed_under_another_runs_drill(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Deploying(monkeypatch, drilled=True)
+    with pytest.raises(DrillRunning):
+        deploy(steps)
+    assert steps.called == ["respect_lock"]
+
+
+def test_the_chat_is_deployed_or_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {"deploy_chat", "remove_chat"} & set(deploy(Deploying(monkeypatch, chat="c"))) == {"deploy_chat"}
+    assert {"deploy_chat", "remove_chat"} & set(deploy(Deploying(monkeypatch))) == {"remove_chat"}
 
 
 def result(verdict: Any) -> Result:

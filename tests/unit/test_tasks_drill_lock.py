@@ -12,7 +12,7 @@ from kubernetes_server import Server, serving
 
 from blocks.parameters import Service
 from tasks import _lease, journal
-from tasks.journal import FaultNote, Journal, Lock, LockLost, kept
+from tasks.journal import DrillRunning, FaultNote, Journal, Lock, LockLost, kept
 from tasks.kubernetes import Api, Object
 from tasks.waiting import Pending
 
@@ -99,6 +99,19 @@ def test_of_two_runs_one_gets_the_lock(pair: tuple[Server, Api]) -> None:
     lock(api, "a").release()
     assert lock(api, "b").take() is True
     assert lock(api, "a").holder() == "b"
+
+
+def test_only_a_living_run_of_somebody_else_is_a_drill_under_way(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, api = pair
+    monkeypatch.setattr(journal, "FREE_WITHIN_S", 0.0)
+    journal.no_other_drill(api, Service(), "a")
+    Lock(api, Service(), "a").take()
+    journal.no_other_drill(api, Service(), "a")
+    with pytest.raises(DrillRunning, match=r"mistral/mistral is under way.*run a holds it"):
+        journal.no_other_drill(api, Service(), "b")
+    Lock(api, Service(), "a").release()
+    lock(api, "a").take()  # long ago
+    journal.no_other_drill(api, Service(), "b")
 
 
 def test_of_two_runs_that_read_the_same_only_the_first_writes(pair: tuple[Server, Api]) -> None:
