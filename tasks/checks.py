@@ -61,7 +61,7 @@ def nodes_missing(nodes: list[Object], wanted: dict[str, int]) -> str:
     """What is missing of the wanted number of Ready nodes in each pool, and of their Neuron chips; empty: nothing."""
     ready = pools(nodes)
     missing = [f"{len(ready.get(pool, []))} of {n} {pool} nodes Ready" for pool, n in wanted.items() if len(ready.get(pool, [])) < n]
-    bare = [n["metadata"]["name"] for n in ready.get(_nodes.INF2, []) if int(n["status"].get("allocatable", {}).get(neuron.CHIP, "0")) < 1]
+    bare = neuron.without_chip(ready.get(_nodes.INF2, []))
     return "; ".join([*missing, *(f"{name} offers no {neuron.CHIP}" for name in bare)])
 
 

@@ -42,6 +42,8 @@ CLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
 POOLS = "/apis/karpenter.sh/v1/nodepools"
 CLASSES = "/apis/karpenter.k8s.aws/v1/ec2nodeclasses"
 OURS = "app.kubernetes.io/part-of=leeward"
+STEPS = ("Launched", "Registered", "Initialized")
+"""Conditions of a NodeClaim, in the order in which they come true."""
 OUT_OF_STOCK = "InsufficientCapacityError"
 """Reason of Karpenter's event about a NodeClaim that could not be launched."""
 
@@ -152,6 +154,18 @@ def out_of_stock(api: Api) -> list[str]:
     events = api.items("/api/v1/events", fieldSelector=f"reason={OUT_OF_STOCK}")
     events.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
     return list(dict.fromkeys(" ".join(e.get("message", "").partition(" event: ")[2].split()) for e in events))
+
+
+def held_up(api: Api) -> list[str]:
+    """What each node that Karpenter wants still waits for, in its words: a launch that AWS refuses, a chip that the node does not offer."""
+    found = []
+    for claim in api.items(CLAIMS):
+        conditions = {c["type"]: c for c in claim.get("status", {}).get("conditions") or ()}
+        late = next((c for step in STEPS if (c := conditions.get(step)) and c["status"] != "True"), None)
+        if late:
+            words = " ".join(f"not {late['type']}: {late.get('reason', '')} {late.get('message', '')}".split())
+            found.append(f"NodeClaim {claim['metadata']['name']} {words[:300]}")
+    return found
 
 
 def remove_nodes(api: Api, on_look: Callable[[Pending], None]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tasks import _pods, manifests
-from tasks.kubernetes import Api
+from tasks.kubernetes import Api, Object
 from tasks.progress import Progress
 from tasks.site import Site
 from tasks.step import step
@@ -23,6 +25,11 @@ def install(api: Api) -> str:
     api.apply_all(things)
     (container,) = next(t for t in things if t["kind"] == "DaemonSet")["spec"]["template"]["spec"]["containers"]
     return str(container["image"])
+
+
+def without_chip(nodes: Iterable[Object]) -> list[str]:
+    """Names of those that offer none."""
+    return [str(n["metadata"]["name"]) for n in nodes if int(n.get("status", {}).get("allocatable", {}).get(CHIP, "0")) < 1]
 
 
 def troubles(api: Api) -> list[str]:

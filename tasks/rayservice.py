@@ -14,7 +14,7 @@ from blocks.parameters import Engine, Service
 from drills import steady_state
 from drills.definition import SteadyState
 from drills.observation import Snapshot
-from tasks import _api_key, _ours, _pods, karpenter, manifests
+from tasks import _api_key, _nodes, _ours, _pods, karpenter, manifests, neuron
 from tasks import _rayservice_seen as seen
 from tasks.engines import ongoing_requests
 from tasks.images import ImageRefs
@@ -117,7 +117,8 @@ def wait_until_serving(api: Api, service: Service, within_s: float, on_look: Cal
     """The service in its steady state.
 
     Raises:
-        TimedOut: not within the time; says which pods are why, and the warnings of Kubernetes about them.
+        TimedOut: not within the time; says which pods are why, what is wrong with the nodes that they wait for, and the warnings of
+            Kubernetes about them.
     """
     with Observer(api, service) as observer:
 
@@ -130,7 +131,16 @@ def wait_until_serving(api: Api, service: Service, within_s: float, on_look: Cal
         try:
             return Until(f"RayService {service.namespace}/{service.name} to serve", probe, within_s, LOOK_EVERY_S, on_look).wait()
         except TimedOut as error:
-            raise TimedOut(f"{error}{_warnings(api, service.namespace)}") from error
+            nodes = _held_up(api) if "Unschedulable" in str(error) else ""
+            raise TimedOut(f"{error}{nodes}{_warnings(api, service.namespace)}") from error
+
+
+def _held_up(api: Api) -> str:
+    """What is wrong with nodes that are there or are wanted, a line each."""
+    bare = neuron.without_chip(_nodes.inf2(api))
+    plugin = neuron.troubles(api) if bare else []
+    lines = [*(f"{name} offers no {neuron.CHIP}" for name in bare), *plugin, *karpenter.held_up(api)]
+    return "".join(f"\n  {line}" for line in lines)
 
 
 def _warnings(api: Api, namespace: str, most: int = 6) -> str:

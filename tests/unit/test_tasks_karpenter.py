@@ -87,6 +87,22 @@ def test_what_was_out_of_stock_is_told_once_the_newest_last(cluster: tuple[Serve
     assert karpenter.out_of_stock(api) == ["a", "b"]
 
 
+def test_what_a_node_waits_for_is_told_in_karpenters_words(cluster: tuple[Server, Api]) -> None:
+    books, api = cluster
+    launched = {"type": "Launched", "status": "True"}
+    refused = {"type": "Launched", "status": "Unknown", "reason": "LaunchFailed", "message": "UnauthorizedOperation: not you"}
+    chipless = {"type": "Initialized", "status": "Unknown", "reason": "ResourceNotRegistered", "message": "no aws.amazon.com/neuron"}
+    late = {"type": "Registered", "status": "Unknown", "reason": "NodeNotFound"}
+    put(books, karpenter.CLAIMS, "a", status={"conditions": [chipless, late, refused]})
+    put(books, karpenter.CLAIMS, "b", status={"conditions": [{"type": "Registered", "status": "True"}, chipless, launched]})
+    put(books, karpenter.CLAIMS, "c", status={"conditions": [launched]})
+    put(books, karpenter.CLAIMS, "d")
+    assert karpenter.held_up(api) == [
+        "NodeClaim a not Launched: LaunchFailed UnauthorizedOperation: not you",
+        "NodeClaim b not Initialized: ResourceNotRegistered no aws.amazon.com/neuron",
+    ]
+
+
 def test_pools_go_before_their_nodes_and_those_before_the_classes(cluster: tuple[Server, Api]) -> None:
     books, api = cluster
     for collection in (karpenter.CLASSES, karpenter.CLAIMS, karpenter.POOLS):

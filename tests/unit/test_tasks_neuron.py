@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from kubernetes_server import Server, serving
 
-from tasks import checks, neuron
+from blocks.errors import TimedOut
+from blocks.parameters import Service
+from tasks import checks, karpenter, neuron, rayservice
 from tasks.kubernetes import Api
+from tasks.waiting import Pending
 
 PODS = f"/api/v1/namespaces/{neuron.NAMESPACE}/pods"
 
@@ -65,6 +68,26 @@ def test_a_node_without_chips_is_bad_and_the_plugins_pods_say_why(cluster: tuple
     found = checked(api)
     assert found.result == "bad"
     assert "ip-1 offers no aws.amazon.com/neuron; neuron-device-plugin-x: ImagePullBackOff no such image" in found.detail
+
+
+@pytest.mark.parametrize(("seen", "told"), [("w1: Unschedulable: 0/3 nodes", True), ("w1: ImagePullBackOff", False)])
+def test_who_waits_in_vain_for_a_place_is_told_what_is_wrong_with_the_nodes(
+    cluster: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch, seen: str, *, told: bool
+) -> None:
+    books, api = cluster
+    monkeypatch.setattr(rayservice, "look", lambda observer: Pending(seen))
+    books.objects["/api/v1/nodes/ip-1"] = node()
+    books.objects[f"{PODS}/x"] = pod(phase="Pending", containerStatuses=[{"state": {"waiting": {"reason": "ErrImagePull"}}}])
+    refused = {"type": "Launched", "status": "Unknown", "reason": "LaunchFailed", "message": "UnauthorizedOperation"}
+    books.objects[f"{karpenter.CLAIMS}/inf2-b"] = {"metadata": {"name": "inf2-b"}, "status": {"conditions": [refused]}}
+    with pytest.raises(TimedOut) as error:
+        rayservice.wait_until_serving(api, Service(), 0.0, lambda seen: None)
+    wrong = [
+        "ip-1 offers no aws.amazon.com/neuron",
+        "neuron-device-plugin-x: ErrImagePull",
+        "NodeClaim inf2-b not Launched: LaunchFailed UnauthorizedOperation",
+    ]
+    assert str(error.value).splitlines()[1:] == ([f"  {line}" for line in wrong] if told else [])
 
 
 def test_the_plugins_pods_are_nobodys_business_where_all_chips_are_there(cluster: tuple[Server, Api]) -> None:
