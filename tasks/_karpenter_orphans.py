@@ -11,6 +11,7 @@ from tasks._nodes import NODEPOOL
 from tasks.waiting import Pending, Until
 
 ENDED_WITHIN_S = 300.0
+LOOK_EVERY_S = 3.0
 _CLUSTER = "tag:eks:eks-cluster-name"
 """Karpenter puts it on everything that it makes."""
 _ALIVE = ["pending", "running", "stopping", "stopped", "shutting-down"]
@@ -23,17 +24,18 @@ def remove(session: Any, cluster: str, on_look: Callable[[Pending], None]) -> li
         TimedOut: an instance does not end.
     """
     ec2 = session.client("ec2")
-    done = []
-    running = _instances(ec2, cluster, _ALIVE[:-1])
-    if running:
-        ec2.terminate_instances(InstanceIds=running)
-        done.append(f"terminated {', '.join(running)}")
+    ended: list[str] = []
 
     def probe() -> bool | Pending:
+        # At every look: where Karpenter still works, out of our reach, it launches others in their place.
+        if running := _instances(ec2, cluster, _ALIVE[:-1]):
+            ec2.terminate_instances(InstanceIds=running)
+            ended.extend(running)
         left = _instances(ec2, cluster, _ALIVE)
         return Pending(f"ending: {', '.join(left)}") if left else True
 
-    Until("instances to end", probe, ENDED_WITHIN_S, 3.0, on_look).wait()
+    Until("instances to end", probe, ENDED_WITHIN_S, LOOK_EVERY_S, on_look).wait()
+    done = [f"terminated {', '.join(dict.fromkeys(ended))}"] if ended else []
     for template in _templates(ec2, cluster):
         try:
             ec2.delete_launch_template(LaunchTemplateId=template)

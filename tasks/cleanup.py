@@ -8,7 +8,7 @@ from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Service
 from blocks.target import NoSuchTarget
 from tasks import _api_key, _ours, chat, journal, rayservice
-from tasks._entry import NoWayIn, enter
+from tasks._entry import SILENT_FOR_S, NoWayIn, Silent, enter
 from tasks.aws import leftovers
 from tasks.journal import Lock
 from tasks.kubernetes import Api
@@ -69,14 +69,17 @@ def remove_namespaces(api: Api, service: Service, progress: Progress) -> list[st
 
 @step("remove service", deadline_s=900)
 def remove_service(site: Site, service: Service, owner: str) -> str:
-    """The service is gone from its cluster. One that will go itself may keep what resists, and keeps the namespaces.
+    """The service is gone from its cluster. One that will go itself may keep what resists, and the namespaces, and all where it is silent.
 
     Raises:
         DrillRunning: another run drills it.
     """
     progress, goes_itself = Progress("remove-service"), site.block.provisioned
     try:
-        api = enter(site, progress.look)
+        api = enter(site, progress.look, silent_for_s=SILENT_FOR_S)
+    except Silent as error:
+        get_run_logger().warning("skipped, as the cluster goes: whether another run drills the service, and its removal. %s", error)
+        return f"skipped: {error}"
     except NoWayIn as error:
         return f"nothing to remove: {error}"
     journal.no_other_drill(api, service, owner)

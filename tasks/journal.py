@@ -145,18 +145,21 @@ def no_other_drill(api: Api, service: Service, owner: str) -> None:
 
     Raises:
         DrillRunning: somebody does.
+        Unavailable: nobody can be asked.
     """
+    lock = Lock(api, service, owner)
 
     def probe() -> bool | Pending:
-        holder = Lock(api, service, owner).holder()
+        holder = lock.holder()
         return Pending(f"run {holder} holds it") if holder not in ("", owner) else True
 
     try:
         Until("the drill lock", probe, FREE_WITHIN_S, LOOK_EVERY_S).wait()
     except TimedOut as error:
-        raise DrillRunning(
-            f"a drill, surge or refresh of {service.namespace}/{service.name} is under way; wait for it, or cancel it ({error})"
-        ) from error
+        if lock.holder() in ("", owner):  # it was not held: there was no answer
+            return
+        where = f"{service.namespace}/{service.name}"
+        raise DrillRunning(f"a drill, surge or refresh of {where} is under way; wait for it, or cancel it ({error})") from error
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Infrastructure
 from tasks import _gomodule, _karpenter_orphans, _pods, manifests
 from tasks._commands import run
-from tasks._entry import NoWayIn, enter
+from tasks._entry import SILENT_FOR_S, NoWayIn, Silent, enter
 from tasks.kubernetes import Api, Object
 from tasks.progress import Progress
 from tasks.site import Site
@@ -206,9 +206,11 @@ def remove_karpenter_nodes(site: Site) -> str:
     """No instance and no launch template of Karpenter is left, whether it still works or not; returns what was done."""
     progress = Progress("remove-nodes")
     try:
-        remove_nodes(enter(site, progress.look), progress.look)
+        remove_nodes(enter(site, progress.look, silent_for_s=SILENT_FOR_S), progress.look)
         said = "Karpenter removed its nodes"
     except NoWayIn as error:
+        if isinstance(error, Silent):
+            get_run_logger().warning("Karpenter is out of reach, so AWS is told to end its nodes; it may launch others. %s", error)
         said = f"no cluster to ask: {error}"
     except TimedOut as error:
         # Karpenter may be gone, or stuck; what it launched must go before the network that it is in.

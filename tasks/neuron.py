@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tasks import _pods, manifests
+from tasks._entry import enter
 from tasks.kubernetes import Api, Object
 from tasks.progress import Progress
 from tasks.site import Site
@@ -41,6 +42,6 @@ def troubles(api: Api) -> list[str]:
 def install_device_plugin(site: Site) -> str:
     """Every inf2 node will offer its chips; returns the plug-in's image."""
     progress = Progress("neuron")
-    image = install(site.api())
+    image = install(enter(site, progress.look))  # the first that asks a new cluster
     progress.say(100, f"inf2 nodes run {image}")
     return image

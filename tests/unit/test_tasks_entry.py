@@ -12,7 +12,7 @@ from kubernetes_server import Server, serving
 
 from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.parameters import Infrastructure, Service
-from tasks import cleanup
+from tasks import _entry, cleanup, journal
 from tasks._entry import ANYTHING, NoWayIn, enter
 from tasks.kubernetes import Api, Unavailable
 from tasks.site import Site
@@ -81,11 +81,44 @@ def test_a_cluster_that_does_not_answer_is_an_error_and_not_gone(monkeypatch: py
     with serving() as (_, api):
         monkeypatch.setattr(Site, "api", lambda self: api)
         block(monkeypatch, provisioned=True)
-    with pytest.raises(Unavailable, match="no answer"):
+    with pytest.raises(Unavailable, match=r"no answer.*public_access_cidrs"):
         enter(SITE, within_s=0)
+
+
+def test_who_takes_away_goes_on_without_a_cluster_that_stays_silent(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving() as (_, api):
+        monkeypatch.setattr(Site, "api", lambda self: api)
+        block(monkeypatch, provisioned=True)
+    monkeypatch.setattr(cleanup, "SILENT_FOR_S", 0.0)
+    monkeypatch.setattr(journal, "FREE_WITHIN_S", 0.0)
+    assert cleanup.remove_service.fn(SITE, Service(), "owner").startswith("skipped: c: waited 0 s for the cluster to answer")
+    assert "skipped, as the cluster goes: whether another run drills the service, and its removal" in caplog.text
+    with pytest.raises(Unavailable):
+        cleanup.sweep_drill.fn(SITE, Service(), "owner")
+    block(monkeypatch, provisioned=False)
+    with pytest.raises(Unavailable):
+        cleanup.remove_service.fn(SITE, Service(), "owner")
+
+
+def test_a_silence_that_ends_is_waited_for(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, api = pair
+    real, tries = api.raw, iter([Unavailable("no answer")])
+
+    def raw(method: str, path: str) -> tuple[int, bytes]:
+        if error := next(tries, None):
+            raise error
+        return real(method, path)
+
+    monkeypatch.setattr(api, "raw", raw)
+    looks: list[Pending] = []
+    assert enter(SITE, looks.append, silent_for_s=10) is api
+    assert looks == [Pending("no answer")]
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cleanup, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(_entry, "LOOK_EVERY_S", 0.01)
     monkeypatch.setattr(cleanup, "enter", partial(enter, within_s=0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -147,6 +148,29 @@ def test_orphans_are_those_of_this_cluster_alone(aws: EmbeddedAws) -> None:
     assert done[1].startswith("deleted lt-")
     assert {i["InstanceId"] for i in aws.instances()} == {other, by_hand}
     assert _karpenter_orphans.remove(aws, "demo", lambda seen: None) == []
+
+
+class Ec2:
+    """Instances that end when they are told to; for the first, Karpenter launches another."""
+
+    def __init__(self) -> None:
+        self.alive, self.more = ["i-1"], ["i-2"]
+
+    def client(self, _: str) -> Ec2:
+        return self
+
+    def get_paginator(self, name: str) -> Any:
+        instances = [{"InstanceId": one} for one in self.alive]
+        page = {"Reservations": [{"Instances": instances}]} if name == "describe_instances" else {"LaunchTemplates": []}
+        return SimpleNamespace(paginate=lambda **_: [page])
+
+    def terminate_instances(self, **_: Any) -> None:
+        self.alive, self.more = self.more, []
+
+
+def test_what_a_karpenter_out_of_reach_launches_anew_is_ended_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_karpenter_orphans, "LOOK_EVERY_S", 0.01)
+    assert _karpenter_orphans.remove(Ec2(), "demo", lambda seen: None) == ["terminated i-1, i-2"]
 
 
 def test_the_module_is_the_one_that_is_compiled_for_the_embedded_cloud() -> None:
