@@ -132,8 +132,8 @@ def _come_and_gone(
     until, head_deleted_at, answered = surge_at + plan.grow_within_s, None, {}
     if plan.fault != "none":
         head_deleted_at = delete_head(site, service, sampler, plan, before, until, check)
-    if wait_for_growth(sampler, before, until, check):
-        answered = hold_surge(site, service, sampler, plan, before, check)
+    if grown := wait_for_growth(sampler, before, until, check):
+        answered = hold_surge(site, service, sampler, plan, before, grown, time.time() + plan.surge_s, check)
     ended_at = time.time()
     loads = end_loads(site, plan, more, raw)
     wait_for_shrinking(sampler, before, ended_at + plan.shrink_within_s, check)

@@ -43,3 +43,12 @@ class Progress:
     def look(self, seen: Pending) -> None:
         """For `Until.on_look`."""
         self.say(seen.percent, seen.seen)
+
+    def checked(self, check: Callable[[], None]) -> Callable[[Pending], None]:
+        """`look`, after a check that may end the wait by its error."""
+
+        def on_look(seen: Pending) -> None:
+            check()
+            self.look(seen)
+
+        return on_look

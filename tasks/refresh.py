@@ -276,17 +276,6 @@ def _drifted(claim: Object) -> bool:
     return conditions(claim).get("Drifted", False)
 
 
-def _looking(key: str, check: Callable[[], None]) -> tuple[Progress, OnLook]:
-    """A progress artifact, and what tells it after asking whether the lock is still ours."""
-    progress = Progress(key)
-
-    def on_look(seen: Pending) -> None:
-        check()
-        progress.look(seen)
-
-    return progress, on_look
-
-
 @step("find old nodes", deadline_s=120)
 def find_old_nodes(site: Site, service: Service, which: Which, owner: str) -> list[OldNode]:
     """The nodes to replace, in their order; they are marked as this run's."""
@@ -298,8 +287,8 @@ def find_old_nodes(site: Site, service: Service, which: Which, owner: str) -> li
 @step("add worker", deadline_s=7400)
 def add_worker(site: Site, service: Service, node: OldNode, check: Callable[[], None]) -> bool:
     """A further worker answers, if there is one on the node; returns whether there is."""
-    progress, on_look = _looking("add-worker", check)
-    found = grow(site.api(), service, node.name, on_look)
+    progress = Progress("add-worker")
+    found = grow(site.api(), service, node.name, progress.checked(check))
     progress.say(100, f"there is a worker more than needed, for that on {node.name}" if found else f"{node.name} has no worker")
     return found
 
@@ -307,17 +296,17 @@ def add_worker(site: Site, service: Service, node: OldNode, check: Callable[[], 
 @step("retire worker", deadline_s=600)
 def retire_worker(site: Site, service: Service, node: OldNode, check: Callable[[], None]) -> None:
     """No worker is on the node, and none comes to it."""
-    progress, on_look = _looking("retire-worker", check)
+    progress = Progress("retire-worker")
     cordon(site.api(), node.name)
-    retire(site.api(), service, node.name, on_look)
+    retire(site.api(), service, node.name, progress.checked(check))
     progress.say(100, f"no worker is on {node.name}")
 
 
 @step("settle workers", deadline_s=7400)
 def settle_workers(site: Site, service: Service, check: Callable[[], None]) -> str:
     """The service is as it was deployed; returns the node of its newest worker."""
-    progress, on_look = _looking("settle-workers", check)
-    newest = settle(site.api(), service, on_look)
+    progress = Progress("settle-workers")
+    newest = settle(site.api(), service, progress.checked(check))
     progress.say(100, f"{service.workers} workers at least, and all answer")
     return newest
 
@@ -325,8 +314,8 @@ def settle_workers(site: Site, service: Service, check: Callable[[], None]) -> s
 @step("remove node", deadline_s=600)
 def remove_node(site: Site, node: OldNode, check: Callable[[], None]) -> None:
     """The node is gone."""
-    progress, on_look = _looking("remove-node", check)
-    remove(site.api(), node, on_look)
+    progress = Progress("remove-node")
+    remove(site.api(), node, progress.checked(check))
     progress.say(100, f"{node.name} is gone")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -23,7 +24,7 @@ from tasks.journal import NAMESPACE, FaultNote, remove_loads
 from tasks.kubernetes import Api
 from tasks.observation import DRAIN_S, NotSteady
 from tasks.progress import Progress
-from tasks.sampling import Sampler
+from tasks.sampling import NoSample, Sampler
 from tasks.site import Site
 from tasks.step import step
 from tasks.waiting import Pending, Until
@@ -94,7 +95,7 @@ def calm(sampler: Sampler, plan: Plan, check: Check, progress: Progress, within_
         return now if held >= plan.steady_s else Pending(f"at rest for {held:.0f} of {plan.steady_s:.0f} s", 20 + 79 * held / plan.steady_s)
 
     try:
-        return Until("the service at rest", probe, within_s + plan.steady_s, LOOK_EVERY_S, _looking(check, progress)).wait()
+        return Until("the service at rest", probe, within_s + plan.steady_s, LOOK_EVERY_S, progress.checked(check)).wait()
     except TimedOut as error:
         raise NotSteady(f"the service was not at rest under the base load: {error}") from error
 
@@ -119,7 +120,7 @@ def strike(
         return False if now.shows_more_than(before) else Pending("no worker is on its way yet")
 
     try:
-        found = Until("a worker on its way", probe, until - time.time(), LOOK_EVERY_S / 2, _looking(check, progress)).wait()
+        found = Until("a worker on its way", probe, until - time.time(), LOOK_EVERY_S / 2, progress.checked(check)).wait()
     except TimedOut:
         return None
     if not found:
@@ -128,47 +129,50 @@ def strike(
     return delete_pod(api, service, Fault(grace="forced" if plan.fault == "head-pod-forced" else "default"), planned).at
 
 
-def grown(sampler: Sampler, before: Sample, until: float, check: Check, progress: Progress) -> bool:
-    """Whether more workers answered than before by then."""
+def grown(sampler: Sampler, before: Sample, until: float, check: Check, progress: Progress) -> Sample | None:
+    """The look at which more workers answered than before; None: they did not by then."""
 
-    def probe() -> bool | Pending:
+    def probe() -> Sample | Pending:
         now = sampler.now()
-        return True if now.shows_more_than(before) else Pending(_told(now), 50)
+        return now if now.shows_more_than(before) else Pending(_told(now), 50)
 
     try:
-        return Until("more workers to answer", probe, until - time.time(), LOOK_EVERY_S, _looking(check, progress)).wait()
+        return Until("more workers to answer", probe, until - time.time(), LOOK_EVERY_S, progress.checked(check)).wait()
     except TimedOut as error:
         progress.say(100, str(error))
-        return False
+        return None
 
 
-def shrunk(sampler: Sampler, before: Sample, until: float, check: Check, progress: Progress) -> bool:
-    """Whether workers and nodes were as before by then, and stayed so for HOLD_S."""
+def shrunk(sampler: Sampler, before: Sample, until: float, check: Check, progress: Progress) -> Sample | None:
+    """The look at which workers and nodes had been as before for HOLD_S; None: they were not by then."""
     since: list[float] = []
 
-    def probe() -> bool | Pending:
+    def probe() -> Sample | Pending:
         now = sampler.now()
         more = [text for text in surplus(now, before) if text] or (["Ray cannot be asked"] if now.engines is None else [])
         if more:
             since.clear()
             return Pending("; ".join(more), 50)
         since.append(now.t)
-        return True if now.t - since[0] >= HOLD_S else Pending("as before", 99)
+        return now if now.t - since[0] >= HOLD_S else Pending("as before", 99)
 
     try:
-        return Until("workers and nodes as before", probe, until - time.time(), LOOK_EVERY_S, _looking(check, progress)).wait()
+        return Until("workers and nodes as before", probe, until - time.time(), LOOK_EVERY_S, progress.checked(check)).wait()
     except TimedOut as error:
         progress.say(100, str(error))
-        return False
+        return None
 
 
-def hold(sampler: Sampler, seconds: float, check: Check, progress: Progress) -> None:
-    """So many seconds have passed."""
-    until = time.time() + seconds
+def hold(sampler: Sampler, grown: Sample, until: float, plan: Plan, check: Check, progress: Progress) -> Sample:
+    """It is so late; returns the last look, at worst that of the growth."""
+    latest = grown
     while (left := until - time.time()) > 0:
         check()
-        progress.say(100 * (1 - left / seconds), f"the surge goes on for {left:.0f} s")
+        with contextlib.suppress(NoSample):
+            latest = sampler.now()
+        progress.say(100 * (1 - left / plan.surge_s), f"the surge goes on for {left:.0f} s")
         time.sleep(min(LOOK_EVERY_S, left))
+    return latest
 
 
 def answered(
@@ -226,14 +230,6 @@ def records_of(folder: Path, name: str) -> Path:
     return folder / f"{name}.jsonl"
 
 
-def _looking(check: Check, progress: Progress) -> Callable[[Pending], None]:
-    def on_look(seen: Pending) -> None:
-        check()
-        progress.look(seen)
-
-    return on_look
-
-
 def _told(now: Sample) -> str:
     engines = "?" if now.engines is None else now.engines
     return (
@@ -274,21 +270,23 @@ def delete_head(site: Site, service: Service, sampler: Sampler, plan: Plan, befo
 
 
 @step("wait for growth", deadline_s=LONGEST_S)
-def wait_for_growth(sampler: Sampler, before: Sample, until: float, check: Check) -> bool:
-    """Whether more workers answered than before by then."""
+def wait_for_growth(sampler: Sampler, before: Sample, until: float, check: Check) -> Sample | None:
+    """The look at which more workers answered than before; None: they did not by then."""
     progress = Progress("surge-growth")
     found = grown(sampler, before, until, check, progress)
     if found:
-        progress.say(100, _told(sampler.now()))
+        progress.say(100, _told(found))
     return found
 
 
 @step("hold surge", deadline_s=LONGEST_S)
-def hold_surge(site: Site, service: Service, sampler: Sampler, plan: Plan, before: Sample, check: Check) -> dict[str, int]:
-    """The surge went on for its time; returns how many requests new workers answered, by pod, as far as they say."""
+def hold_surge(
+    site: Site, service: Service, sampler: Sampler, plan: Plan, before: Sample, grown: Sample, until: float, check: Check
+) -> dict[str, int]:
+    """The surge went on until then, whichever try this is; returns how many requests new workers answered, by pod, as far as they say."""
     progress = Progress("surge-hold")
-    hold(sampler, plan.surge_s, check, progress)
-    found = answered(site.api(), service, [worker.pod for worker in sampler.now().newcomers(before)], _looking(check, progress))
+    latest = hold(sampler, grown, until, plan, check, progress)
+    found = answered(site.api(), service, [worker.pod for worker in latest.newcomers(before)], progress.checked(check))
     progress.say(100, "; ".join(f"{pod} answered {n} requests" for pod, n in found.items()) or "no new worker says what it answered")
     return found
 
@@ -308,8 +306,8 @@ def wait_for_shrinking(sampler: Sampler, before: Sample, until: float, check: Ch
     progress = Progress("surge-shrinking")
     found = shrunk(sampler, before, until, check, progress)
     if found:
-        progress.say(100, _told(sampler.now()))
-    return found
+        progress.say(100, _told(found))
+    return found is not None
 
 
 @step("remove loads", deadline_s=60, retries=2)

@@ -122,7 +122,7 @@ class Steps:
             "wait_for_calm": sample(GROWS, -1),
             "start_loads": 1000.0,
             "delete_head": 1016.0,
-            "wait_for_growth": grows,
+            "wait_for_growth": sample(GROWS, 70) if grows else None,
             "hold_surge": {"w3": 5},
             "end_loads": [LoadTold(name="x")],
             "wait_for_shrinking": True,

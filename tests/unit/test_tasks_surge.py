@@ -231,19 +231,60 @@ def test_rest_must_hold_and_is_refused_with_its_reason(tmp_path: Path) -> None:
 
 def test_growth_is_seen_or_not_by_its_deadline(tmp_path: Path) -> None:
     before = sample(GROWS, -1)
-    assert surge.grown(sampler(tmp_path, GROWS, 70), before, time.time() + 5, free, quiet()) is True
-    assert surge.grown(sampler(tmp_path, GROWS, 50), before, time.time(), free, quiet()) is False
+    found = surge.grown(sampler(tmp_path, GROWS, 70), before, time.time() + 5, free, quiet())
+    assert found is not None
+    assert [worker.pod for worker in found.newcomers(before)] == ["w3"]
+    assert surge.grown(sampler(tmp_path, GROWS, 50), before, time.time(), free, quiet()) is None
     blind = sampler(tmp_path, None)
     blind.add(now(GROWS, 70).model_copy(update={"engines": None}))
-    assert surge.grown(blind, before, time.time(), free, quiet()) is False, "an endpoint without an engine answers nothing itself"
+    assert surge.grown(blind, before, time.time(), free, quiet()) is None, "an endpoint without an engine answers nothing itself"
 
 
 def test_being_as_before_includes_the_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surge, "HOLD_S", 0.0)
     before = sample(GROWS, -1)
-    assert surge.shrunk(sampler(tmp_path, GROWS, 340), before, time.time() + 5, free, quiet()) is True
-    assert surge.shrunk(sampler(tmp_path, GROWS, 300), before, time.time(), free, quiet()) is False
-    assert surge.shrunk(sampler(tmp_path, GROWS, 100), before, time.time(), free, quiet()) is False
+    assert surge.shrunk(sampler(tmp_path, GROWS, 340), before, time.time() + 5, free, quiet())
+    assert surge.shrunk(sampler(tmp_path, GROWS, 300), before, time.time(), free, quiet()) is None
+    assert surge.shrunk(sampler(tmp_path, GROWS, 100), before, time.time(), free, quiet()) is None
+
+
+class Clock:
+    """Time that passes while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def time(self) -> float:
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+
+def test_a_surge_is_held_until_a_moment_with_the_last_look_that_there_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, grown, looks = Clock(), sample(GROWS, 70), sampler(tmp_path, GROWS, 80)
+    monkeypatch.setattr(surge, "time", clock)
+    assert surge.hold(looks, grown, 1060.0, PLAN, free, quiet()) == looks.now()
+    assert clock.at == 1060.0
+    assert surge.hold(looks, grown, 1060.0, PLAN, free, quiet()) == grown, "tried again after its time, it ends at once"
+    assert surge.hold(sampler(tmp_path, None), grown, 1120.0, PLAN, free, quiet()) == grown, "nothing can be seen"
+
+
+class Once(Sampler):
+    """The service can be looked at once."""
+
+    def now(self) -> Sample:
+        found, self._last = super().now(), None
+        return found
+
+
+def test_a_wait_that_has_found_what_it_waited_for_needs_no_further_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surge, "HOLD_S", 0.0)
+    looks, before = Once(tmp_path / "samples.jsonl"), sample(GROWS, -1)
+    looks.add(now(GROWS, 70))
+    assert surge.wait_for_growth.fn(looks, before, time.time() + 5, free) is not None
+    looks.add(now(GROWS, 340))
+    assert surge.wait_for_shrinking.fn(looks, before, time.time() + 5, free)
 
 
 def test_a_lost_lock_ends_the_waiting(tmp_path: Path) -> None:
@@ -253,7 +294,7 @@ def test_a_lost_lock_ends_the_waiting(tmp_path: Path) -> None:
     with pytest.raises(LockLost):
         surge.grown(sampler(tmp_path, GROWS, 0), sample(GROWS, -1), time.time() + 60, lost, quiet())
     with pytest.raises(LockLost):
-        surge.hold(sampler(tmp_path, GROWS, 0), 60, lost, quiet())
+        surge.hold(sampler(tmp_path, GROWS, 0), sample(GROWS, 0), time.time() + 60, PLAN, lost, quiet())
 
 
 # the head
