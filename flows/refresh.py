@@ -27,7 +27,8 @@ def refresh(
         target: Name of the saved leeward-target block to work on.
         infrastructure: What Terraform made.
         service: What runs there, as it was deployed.
-        nodes: Which are old: those that Karpenter calls drifted (a newer AMI, another template), or all.
+        nodes: Which are old: those that Karpenter calls drifted (a newer AMI, another template) or wants to end (AWS's
+            maintenance), or all.
     """
     run = stages.Run.current()
     try:

@@ -141,12 +141,13 @@ def _things(api: Api, pools: list[Object]) -> list[tuple[str, Object]]:
 
 
 def _not_ready(thing: Object) -> str:
-    """Every condition that does not hold; empty: Ready."""
+    """Every condition that does not hold; empty: Ready, in the form that it has now."""
     conditions = {c["type"]: c for c in thing.get("status", {}).get("conditions") or ()}
-    if conditions.get("Ready", {}).get("status") == "True":
+    ready = conditions.get("Ready", {})
+    if ready.get("status") == "True" and ready.get("observedGeneration", 0) >= thing["metadata"].get("generation", 0):
         return ""
     bad = [f"{kind} {c.get('reason', '')} {c.get('message', '')}".strip() for kind, c in conditions.items() if c["status"] != "True"]
-    return ", ".join(bad) or "Karpenter has not looked at it yet"
+    return ", ".join(bad) or "Karpenter has not looked at it yet, or not since it was changed"
 
 
 def out_of_stock(api: Api) -> list[str]:

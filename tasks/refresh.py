@@ -96,7 +96,7 @@ def choose(api: Api, service: Service, which: Which, owner: str, now: float) -> 
     since = min([_time(now), *(_note(n, SINCE) for n in nodes if _note(n, MARK) == owner)])
     begun = [n for n in nodes if _note(n, MARK) == owner or (_note(n, MARK) and n["spec"].get("unschedulable"))]
     ours = [n for n in _of_karpenter(nodes, claims, which) if n not in begun and n["metadata"]["creationTimestamp"] <= since]
-    chosen = [*begun, *(n for n in ours if which == "all" or _drifted(claims[n["metadata"]["name"]]))]
+    chosen = [*begun, *(n for n in ours if which == "all" or _old(claims[n["metadata"]["name"]]))]
     fleet = _fleet.read(api, service)
     wanted(fleet, service)
     chosen.sort(key=lambda n: (fleet.on(n["metadata"]["name"]) is not None, n["metadata"]["creationTimestamp"]))
@@ -272,8 +272,9 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _drifted(claim: Object) -> bool:
-    return conditions(claim).get("Drifted", False)
+def _old(claim: Object) -> bool:
+    """Drifted, or deleted, as for maintenance by AWS: then the drain waits for the worker, which Karpenter may not move."""
+    return conditions(claim).get("Drifted", False) or "deletionTimestamp" in claim["metadata"]
 
 
 @step("find old nodes", deadline_s=120)

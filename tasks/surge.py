@@ -164,7 +164,7 @@ def shrunk(sampler: Sampler, before: Sample, until: float, check: Check, progres
 
 
 def hold(sampler: Sampler, grown: Sample, until: float, plan: Plan, check: Check, progress: Progress) -> Sample:
-    """It is so late; returns the last look, at worst that of the growth."""
+    """That moment has come; returns the last look, at worst that of the growth."""
     latest = grown
     while (left := until - time.time()) > 0:
         check()

@@ -81,6 +81,18 @@ def test_ready_are_pools_that_all_are(cluster: tuple[Server, Api]) -> None:
     assert karpenter.pools_ready(api) == ["inf2"]
 
 
+def test_what_was_ready_before_it_was_changed_is_not_so_now(cluster: tuple[Server, Api]) -> None:
+    books, api = cluster
+    seen = {"type": "Ready", "status": "True", "observedGeneration": 1}
+    put(books, karpenter.POOLS, "inf2", status={"conditions": [seen]})
+    put(books, karpenter.CLASSES, "inf2", status={"conditions": [seen]})
+    for path in (f"{karpenter.POOLS}/inf2", f"{karpenter.CLASSES}/inf2"):
+        books.objects[path]["metadata"]["generation"] = 1
+    assert karpenter.pools_ready(api) == ["inf2"]
+    books.objects[f"{karpenter.CLASSES}/inf2"]["metadata"]["generation"] = 2
+    assert karpenter.pools_ready(api) == Pending("EC2NodeClass inf2: Karpenter has not looked at it yet, or not since it was changed", 80)
+
+
 def test_what_was_out_of_stock_is_told_once_the_newest_last(cluster: tuple[Server, Api]) -> None:
     books, api = cluster
     for number, (when, what) in enumerate([("3", "b"), ("1", "a"), ("2", "a")]):

@@ -220,6 +220,15 @@ def test_only_drifted_nodes_are_old_unless_all_are_asked_for() -> None:
     assert world.log == ONE_NODE
 
 
+def test_a_node_that_karpenter_wants_to_end_is_old() -> None:
+    world = World()
+    first, _ = world.nodes
+    world.objects[f"/apis/karpenter.sh/v1/nodeclaims/claim-{first}"]["metadata"]["deletionTimestamp"] = "2026-11-23T12:00:00Z"
+    with running(world) as api:
+        assert [node.name for node in run(api, "drifted")] == [first]
+    assert world.log == ONE_NODE
+
+
 def test_nothing_is_written_when_nothing_is_old() -> None:
     world = World()
     with running(world) as api:
