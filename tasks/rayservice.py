@@ -250,11 +250,11 @@ def find_images(site: Site, service: Service) -> ImageRefs:
         NotServing: it does not run.
     """
     with Observer(site.api(), service) as observer:
-        pods = [pod for pod in observer.pods() if _pods.running(pod)]
-    found = {pod["metadata"]["labels"][seen.NODE_TYPE]: str(pod["spec"]["containers"][0]["image"]) for pod in pods}
-    if not {"head", "worker"} <= found.keys():
+        cluster, pods = seen.active_cluster(observer.ray_service()), observer.pods()
+    running = {kind: [pod for pod in seen.pods_of(pods, cluster, kind) if _pods.running(pod)] for kind in ("head", "worker")}
+    if not all(running.values()):
         raise NotServing(f"{service.namespace}/{service.name} has no running head and worker; deploy it first (deploy/main)")
-    return ImageRefs(head=found["head"], worker=found["worker"])
+    return ImageRefs(**{kind: str(found[-1]["spec"]["containers"][0]["image"]) for kind, found in running.items()})
 
 
 def _described(snapshot: Snapshot, service: Service) -> str:

@@ -201,6 +201,10 @@ def test_head_and_workers_are_asked_for_their_images(pair: tuple[Server, Api], m
     site = Site(target="t", infrastructure=Infrastructure())
     server.objects[f"{PODS}/head"]["spec"]["containers"][0]["image"] = "slim"
     assert rayservice.find_images.fn(site, Service()) == ImageRefs(head="slim", worker="i")
+    stranger = pod("x", "head", "10.0.0.8", made="2026-11-24T12:00:00Z")
+    stranger["metadata"]["labels"]["ray.io/cluster"] = "training"
+    server.objects[f"{PODS}/x"] = stranger
+    assert rayservice.find_images.fn(site, Service()).head == "slim", "another Ray cluster of the namespace is not ours"
     for name in ("w1", "w2"):
         del server.objects[f"{PODS}/{name}"]
     with pytest.raises(rayservice.NotServing):
