@@ -17,6 +17,17 @@ _CLUSTER = "tag:eks:eks-cluster-name"
 _ALIVE = ["pending", "running", "stopping", "stopped", "shutting-down"]
 
 
+def disarm(session: Any, role: str) -> None:
+    """A Karpenter that still works, out of our reach, launches no more nodes: its role has no rights. Terraform makes them anew."""
+    iam = session.client("iam")
+    try:
+        for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+            iam.delete_role_policy(RoleName=role, PolicyName=policy)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchEntity":
+            raise
+
+
 def remove(session: Any, cluster: str, on_look: Callable[[Pending], None]) -> list[str]:
     """No instance and no launch template of that cluster's Karpenter is left; returns what had to be removed.
 
@@ -27,7 +38,7 @@ def remove(session: Any, cluster: str, on_look: Callable[[Pending], None]) -> li
     ended: list[str] = []
 
     def probe() -> bool | Pending:
-        # At every look: where Karpenter still works, out of our reach, it launches others in their place.
+        # At every look: a Karpenter that still works may have had another one on its way.
         if running := _instances(ec2, cluster, _ALIVE[:-1]):
             ec2.terminate_instances(InstanceIds=running)
             ended.extend(running)

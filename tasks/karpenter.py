@@ -185,6 +185,11 @@ def remove_nodes(api: Api, on_look: Callable[[Pending], None]) -> None:
     Until("Karpenter's launch templates to go", lambda: _gone(api, CLASSES, "classes"), CLASSES_GONE_WITHIN_S, 2.0, on_look).wait()
 
 
+def role_name(stack: str, region: str) -> str:
+    """Of Karpenter's role, as terraform/names.tf makes it."""
+    return f"leeward-{stack}-{region}-karpenter"
+
+
 def _gone(api: Api, collection: str, what: str) -> bool | Pending:
     left = api.items(collection)
     return Pending(f"{what} still there: {', '.join(thing['metadata']['name'] for thing in left)}") if left else True
@@ -205,18 +210,20 @@ def install_karpenter(site: Site, outputs: Outputs | None) -> str:
 @step("remove nodes", deadline_s=900)
 def remove_karpenter_nodes(site: Site) -> str:
     """No instance and no launch template of Karpenter is left, whether it still works or not; returns what was done."""
-    progress = Progress("remove-nodes")
+    progress, session, alone = Progress("remove-nodes"), site.block.session(), True
     try:
         remove_nodes(enter(site, progress.look, silent_for_s=SILENT_FOR_S), progress.look)
-        said = "Karpenter removed its nodes"
+        said, alone = "Karpenter removed its nodes", False
     except NoWayIn as error:
         if isinstance(error, Silent):
-            get_run_logger().warning("Karpenter is out of reach, so AWS is told to end its nodes; it may launch others. %s", error)
+            get_run_logger().warning("Karpenter is out of reach: its rights are taken away, and AWS is told to end its nodes. %s", error)
         said = f"no cluster to ask: {error}"
     except TimedOut as error:
         # Karpenter may be gone, or stuck; what it launched must go before the network that it is in.
         get_run_logger().warning("Karpenter did not remove its nodes, so AWS is told to: %s", error)
         said = "removed without Karpenter"
-    done = _karpenter_orphans.remove(site.block.session(), site.infrastructure.name, progress.look)
+    if alone:
+        _karpenter_orphans.disarm(session, role_name(site.infrastructure.name, session.region))
+    done = _karpenter_orphans.remove(session, site.infrastructure.name, progress.look)
     progress.say(100, "no node of Karpenter is left")
     return "; ".join([said, *done])

@@ -162,6 +162,28 @@ def test_orphans_are_those_of_this_cluster_alone(aws: EmbeddedAws) -> None:
     assert _karpenter_orphans.remove(aws, "demo", lambda seen: None) == []
 
 
+def test_a_karpenter_that_nobody_reaches_has_no_rights_any_more(aws: EmbeddedAws) -> None:
+    iam, role = aws.client("iam"), aws.role().rpartition("/")[2]
+    rights = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ec2:RunInstances", "Resource": "*"}]}
+    for name in ("launch", "end"):
+        iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(rights))
+    _karpenter_orphans.disarm(aws, role)
+    assert iam.list_role_policies(RoleName=role)["PolicyNames"] == []
+    _karpenter_orphans.disarm(aws, role)
+    _karpenter_orphans.disarm(aws, karpenter.role_name("demo", "us-west-2"))  # there is none
+
+
+def test_karpenters_role_has_the_name_that_terraform_gives_it() -> None:
+    text = (manifests.MANIFESTS.parent / "terraform" / "names.tf").read_text()
+    for line in (
+        'prefix      = "leeward-${var.name}"',
+        'role_prefix = "${local.prefix}-${var.region}"',
+        '= "${local.role_prefix}-karpenter"',
+    ):
+        assert line in text
+    assert karpenter.role_name("demo", "us-west-2") == "leeward-demo-us-west-2-karpenter"
+
+
 class Ec2:
     """Instances that end when they are told to; for the first, Karpenter launches another."""
 
@@ -180,7 +202,7 @@ class Ec2:
         self.alive, self.more = self.more, []
 
 
-def test_what_a_karpenter_out_of_reach_launches_anew_is_ended_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_karpenter_launches_meanwhile_is_ended_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_karpenter_orphans, "LOOK_EVERY_S", 0.01)
     assert _karpenter_orphans.remove(Ec2(), "demo", lambda seen: None) == ["terminated i-1, i-2"]
 
