@@ -40,7 +40,7 @@ def remove_workloads(api: Api, service: Service, progress: Progress) -> None:
 
 def remove_namespaces(api: Api, service: Service, progress: Progress) -> list[str]:
     """The namespaces are gone with all that is in them; what was not made by us, or has another service in it, stays without what this
-    one had there. Returns what stays, and why.
+    one had there. Returns which of ours stay, and for whom.
 
     Raises:
         TimedOut: they do not go.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from pydantic import SecretStr
 
-from blocks.errors import Permanent, TimedOut, Transient
+from blocks.errors import Permanent, PipelineError, TimedOut, Transient
 from blocks.parameters import Engine, Service
 from drills import steady_state
 from drills.definition import SteadyState
@@ -131,8 +132,11 @@ def wait_until_serving(api: Api, service: Service, within_s: float, on_look: Cal
         try:
             return Until(f"RayService {service.namespace}/{service.name} to serve", probe, within_s, LOOK_EVERY_S, on_look).wait()
         except TimedOut as error:
-            nodes = _held_up(api) if "Unschedulable" in str(error) else ""
-            raise TimedOut(f"{error}{nodes}{_warnings(api, service.namespace)}") from error
+            more = ""
+            with contextlib.suppress(PipelineError):  # the reason is the one above, and waiting again would not help
+                more += _held_up(api) if "Unschedulable" in str(error) else ""
+                more += _warnings(api, service.namespace)
+            raise TimedOut(f"{error}{more}") from error
 
 
 def _held_up(api: Api) -> str:

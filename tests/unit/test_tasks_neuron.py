@@ -90,6 +90,14 @@ def test_who_waits_in_vain_for_a_place_is_told_what_is_wrong_with_the_nodes(
     assert str(error.value).splitlines()[1:] == ([f"  {line}" for line in wrong] if told else [])
 
 
+def test_a_wait_in_vain_is_told_also_when_there_is_no_answer_to_why(cluster: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
+    books, api = cluster
+    monkeypatch.setattr(rayservice, "look", lambda observer: Pending("w1: Unschedulable: 0/3 nodes"))
+    books.answers["GET", karpenter.CLAIMS] = (503, b"")
+    with pytest.raises(TimedOut, match="Unschedulable"):
+        rayservice.wait_until_serving(api, Service(), 0.0, lambda seen: None)
+
+
 def test_the_plugins_pods_are_nobodys_business_where_all_chips_are_there(cluster: tuple[Server, Api]) -> None:
     books, api = cluster
     books.objects["/api/v1/nodes/ip-1"] = node(**{neuron.CHIP: "1"})
