@@ -111,6 +111,16 @@ def _claim(api: Api, node: dict[str, Any]) -> dict[str, Any]:
     return next(c for c in api.items(karpenter.CLAIMS) if c["status"].get("nodeName") == node["metadata"]["name"])
 
 
+def _conditions_once_ready(api: Api, node: dict[str, Any]) -> dict[str, str]:
+    """Of its claim, which Karpenter calls ready a moment after it has labelled the node."""
+
+    def probe() -> dict[str, str] | Pending:
+        conditions = {c["type"]: c["status"] for c in _claim(api, node)["status"].get("conditions", ())}
+        return conditions if conditions.get("Ready") == "True" else Pending(str(conditions))
+
+    return Until(f"the claim of node {node['metadata']['name']} to be ready", probe, NODE_WITHIN_S).wait()
+
+
 def _gone(api: Api, node: dict[str, Any]) -> None:
     def probe() -> bool | Pending:
         there = api.find(f"/api/v1/nodes/{node['metadata']['name']}")
@@ -156,9 +166,7 @@ def test_a_pod_that_asks_for_a_chip_gets_a_node_with_all_that_its_pool_says(api:
     assert labels["karpenter.sh/registered"] == labels["karpenter.sh/initialized"] == "true"
     assert node["spec"]["taints"] == [{"key": "aws.amazon.com/neuron", "value": "true", "effect": "NoSchedule"}]
     # Karpenter compares instance and class once a minute or so; what differed at once would differ then.
-    conditions = {c["type"]: c["status"] for c in _claim(api, node)["status"]["conditions"]}
-    assert conditions["Ready"] == "True"
-    assert conditions.get("Drifted") != "True"
+    assert _conditions_once_ready(api, node).get("Drifted") != "True"
 
 
 def test_the_controller_has_no_key_but_its_pod_identity(api: Api) -> None:

@@ -36,6 +36,7 @@ spec:
     - name: main
       image: {image}
       command: [httpd, -f, -p, "8080", -h, /bin]
+      readinessProbe: {{tcpSocket: {{port: 8080}}, periodSeconds: 1}}
       securityContext: {{runAsUser: 1000, runAsNonRoot: true}}
       resources: {resources}
 ---
@@ -113,7 +114,7 @@ def status_of(host: str, path: str, *, port: int = 80) -> int | str:
         connection.close()
 
 
-def eventually(look: Callable[[], object], wanted: object, within: float = 30.0) -> None:
+def eventually(look: Callable[[], object], wanted: object, within: float = 120.0) -> None:
     deadline = time.monotonic() + within
     while (seen := look()) != wanted:
         assert time.monotonic() < deadline, f"wanted {wanted!r}, last saw {seen!r}"
@@ -189,15 +190,24 @@ def test_a_device_plugin_that_goes_takes_its_chips_along_but_not_from_a_worker(p
 
 def test_pods_find_services_by_name_on_other_nodes(pod: Callable[..., str]) -> None:
     server, client = pod("server", {"pool": "inf2"}), pod("client", {"pool": "core"})
-    assert kubectl("exec", client, "--", "wget", "-qO", "/dev/null", f"http://{server}.default.svc.cluster.local/busybox") == ""
+    # The client's node may come to know a moment later than kubectl that the server is ready.
+    eventually(lambda: fetched(client, f"http://{server}.default.svc.cluster.local/busybox"), True)
     found = kubectl("exec", client, "--", "nslookup", "kubernetes.default.svc.cluster.local")
     assert "172.20.0.1" in found
+
+
+def fetched(pod: str, url: str) -> bool:
+    try:
+        kubectl("exec", pod, "--", "wget", "-qO", "/dev/null", url)
+    except AssertionError:
+        return False
+    return True
 
 
 def test_the_host_reaches_services_and_pods(pod: Callable[..., str]) -> None:
     name = pod("reached")
     service = kubectl("get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
-    eventually(lambda: status_of(service, "/busybox"), 200, within=5)
+    eventually(lambda: status_of(service, "/busybox"), 200)
     assert status_of(kubectl("get", "pod", name, "-o", "jsonpath={.status.podIP}"), "/busybox", port=8080) == 200
 
 
@@ -286,7 +296,7 @@ def test_an_instance_of_a_fleet_becomes_the_node_that_its_user_data_describes_an
     fleet = ec2.create_fleet(Type="instant", LaunchTemplateConfigs=[launch], TargetCapacitySpecification=capacity)
     (instance,) = fleet["Instances"][0]["InstanceIds"]
     try:
-        eventually(lambda: ready(instance), "True", within=90)
+        eventually(lambda: ready(instance), "True")
         eventually(lambda: offered(node_of(instance)), ("6", "12"))
         node = node_of(instance)
         assert (

@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -118,22 +119,30 @@ def test_a_rule_that_is_disabled_or_lost_its_queue_is_no_obstacle(aws: EmbeddedA
     assert state(aws, launch(aws)) == "running"
 
 
-def test_an_interruption_is_announced_then_comes(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interruptions, "NOTICE_S", 0.3)
+@pytest.fixture
+def notice_over(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Two minutes are over when it is set."""
+    over = threading.Event()
+    monkeypatch.setattr(interruptions, "time", SimpleNamespace(sleep=lambda seconds: over.wait(60)))
+    return over
+
+
+def test_an_interruption_is_announced_then_comes(aws: EmbeddedAws, notice_over: threading.Event) -> None:
     queue, instance_id = Queue(aws, SPOT), launch(aws)
-    assert interrupt(aws, instance_id) == {"instance": instance_id, "ends_in_s": 0.3}
+    assert interrupt(aws, instance_id) == {"instance": instance_id, "ends_in_s": 120.0}
     (event,) = queue.receive()
     assert event["detail"] == {"instance-id": instance_id, "instance-action": "terminate"}
     assert state(aws, instance_id) == "running"
+    notice_over.set()
     eventually(lambda: state(aws, instance_id), lambda now: now == "terminated")
 
 
-def test_who_heeds_the_warning_is_not_interrupted_again(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interruptions, "NOTICE_S", 0.2)
+def test_who_heeds_the_warning_is_not_interrupted_again(aws: EmbeddedAws, notice_over: threading.Event) -> None:
     queue, instance_id = Queue(aws, STATE), launch(aws)
     interrupt(aws, instance_id)
     aws.client("ec2").terminate_instances(InstanceIds=[instance_id])
-    time.sleep(0.4)
+    notice_over.set()
+    eventually(lambda: [thread.name for thread in threading.enumerate()], lambda names: f"interrupt {instance_id}" not in names)
     assert queue.states() == ["pending", "running", "shutting-down", "terminated"]
 
 
@@ -152,12 +161,10 @@ def test_who_waits_for_a_message_holds_up_nobody_and_gets_it_at_once(aws: Embedd
     waiting = threading.Thread(target=lambda: received.extend(queue.receive(wait_s=20)))
     waiting.start()
     time.sleep(0.3)  # until it waits
-    began = time.monotonic()
     aws.client("ec2").describe_instances()
-    assert time.monotonic() - began < 0.5
     assert waiting.is_alive()
     launch(aws)
-    waiting.join(2)
+    waiting.join(60)
     assert not waiting.is_alive()
     assert received[0]["detail"]["state"] == "pending"
 
@@ -165,7 +172,7 @@ def test_who_waits_for_a_message_holds_up_nobody_and_gets_it_at_once(aws: Embedd
 def test_who_waits_in_vain_waits_as_long_as_asked(aws: EmbeddedAws) -> None:
     queue, began = Queue(aws, STATE), time.monotonic()
     assert queue.receive(wait_s=1) == []
-    assert 0.9 < time.monotonic() - began < 3
+    assert time.monotonic() - began > 0.9
 
 
 def test_a_spot_instance_shows_as_one_and_has_prices_and_leaves_nothing(aws: EmbeddedAws) -> None:

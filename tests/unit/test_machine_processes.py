@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -50,18 +49,18 @@ def test_a_log_ends_with_its_last_lines(tmp_path: Path) -> None:
 
 
 def test_a_lock_keeps_others_from_the_same_thing_and_from_no_other() -> None:
-    locks, inside = Locks(), []
+    locks, inside, entered = Locks(), list[str](), threading.Event()
 
     def enter(name: str) -> None:
         with locks.of(name):
             inside.append(name)
-            time.sleep(0.2)
+            entered.set()
 
     with locks.of("a"):
         threads = [threading.Thread(target=enter, args=(name,)) for name in "ab"]
         for thread in threads:
             thread.start()
-        time.sleep(0.1)
+        assert entered.wait(60)
         assert inside == ["b"]
     for thread in threads:
         thread.join()

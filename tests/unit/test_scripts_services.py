@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -66,12 +66,16 @@ def toys(gate: Path) -> Iterator[Started]:
     started.popen.wait()
 
 
-def wait_for_programs(toys: Started, count: int = 2) -> list[Process]:
-    deadline = time.monotonic() + 20
-    while len(found := toys.programs) < count:
-        assert time.monotonic() < deadline, f"only {found} came up"
+def until(what: str, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
         time.sleep(0.05)
-    return found
+
+
+def wait_for_programs(toys: Started, count: int = 2) -> list[Process]:
+    until(f"{count} programs are up", lambda: len(toys.programs) >= count)
+    return toys.programs
 
 
 def test_everything_ends_when_the_starter_is_gone(toys: Started) -> None:
@@ -129,15 +133,16 @@ def test_one_that_ends_as_soon_as_it_begins_is_the_end_of_all_even_so(gate: Path
 
 
 def test_orphans_are_buried(gate: Path) -> None:
-    started = Started({"worker": "(setsid sleep 0.2 &) ; sleep 60; exit"}, gate)
+    over = gate.with_name("over")
+    started = Started({"worker": f"(setsid sh -c 'sleep 0.2; touch {over}' &) ; sleep 60; exit"}, gate)
     try:
         wait_for_programs(started, 1)
-        time.sleep(2)
         unshare = Process.of(started.popen.pid)
         assert unshare
         (first,) = children(unshare)
-        everyone = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
-        assert len(everyone) == 1, "an ended orphan is still there as a zombie"
+        everyone = Path(f"/proc/{first.pid}/task/{first.pid}/children")
+        until("the orphan ends", over.exists)
+        until("an ended orphan is no zombie", lambda: len(everyone.read_text().split()) == 1)
     finally:
         started.popen.kill()
         started.popen.wait()
