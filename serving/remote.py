@@ -12,6 +12,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
 from serving.engines.contract import DeadlineExceeded, EngineError, GenerationFailed, Limits, NotReady, Piece, QueueFull, Request
+from serving.waiting import in_time
 
 LOST = (ActorDiedError, ActorUnavailableError, RayActorError)
 """The engine's process is gone, or cannot be reached."""
@@ -75,18 +76,10 @@ async def _next(response: DeploymentResponseGenerator[Piece], end: float) -> Pie
     Raises:
         asyncio.TimeoutError: it did not come by then.
     """
-    coming = asyncio.ensure_future(response.__anext__())
     try:
-        # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the piece, and whoever left
-        # would keep a slot to the end of the answer.
-        await asyncio.wait((coming,), timeout=end - time.monotonic())
-        if coming.done():
-            return coming.result()
+        return await in_time(response.__anext__(), end - time.monotonic())
     except StopAsyncIteration:
         return None
-    finally:
-        coming.cancel()
-    raise asyncio.TimeoutError
 
 
 def _told(error: Exception, given: int) -> EngineError:

@@ -12,6 +12,7 @@ from serving.api.problems import TOO_LONG, Problem
 from serving.engines.contract import Limits, NotReady, Request, Sampling, TextEngine
 from serving.settings import Settings
 from serving.tokenizer import BadConversation, Message, Tokenizer
+from serving.waiting import in_time
 
 READY_WITHIN_S = 5.0
 """Seconds in which an engine that can answer says so."""
@@ -36,7 +37,7 @@ class Prompts:
             NotReady: it cannot answer, or did not say in time.
         """
         try:
-            self._limits = await asyncio.wait_for(self._engine.ready(), READY_WITHIN_S)
+            self._limits = await in_time(self._engine.ready(), READY_WITHIN_S)
         except asyncio.TimeoutError:
             raise NotReady("the engine does not answer; it may be starting") from None
         return self._limits

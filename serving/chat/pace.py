@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -33,8 +33,7 @@ async def paced(values: AsyncGenerator[T, None], every_s: float = REDRAW_S, agai
     reader = asyncio.create_task(read())
     try:
         while not reader.done():
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(news.wait(), again_s)
+            await _within(again_s, news)
             news.clear()
             for value in newest:
                 yield value
@@ -45,3 +44,14 @@ async def paced(values: AsyncGenerator[T, None], every_s: float = REDRAW_S, agai
     finally:
         reader.cancel()
         await asyncio.wait({reader})
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """It is set, or the time is over."""
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event. serving/waiting.py is
+        # not in the chat's image.
+        await asyncio.wait((waiting,), timeout=seconds)
+    finally:
+        waiting.cancel()

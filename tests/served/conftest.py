@@ -38,7 +38,7 @@ def cluster(model: Path) -> Iterator[None]:
     # From here every process of the cluster has it, as in a pod. Not by Ray's runtime_env, which stands in Ray's logs.
     os.environ |= {"LEEWARD_MODEL": str(model), "LEEWARD_THREADS": "1", "LEEWARD_API_KEY": KEY}
     # A replica that is slow to say how much it has to do is waited for: the tests say which one answers.
-    os.environ |= {f"RAY_SERVE_{which}QUEUE_LENGTH_RESPONSE_DEADLINE_S": "10" for which in ("", "MAX_")}
+    os.environ |= {"RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "10", "RAY_SERVE_MAX_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "10"}
     resources = {"neuron_cores": 2}
     quick = {"metrics_report_interval_ms": 1000}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "resources": resources, "_system_config": quick})

@@ -91,3 +91,34 @@ def test_closing_it_closes_what_it_reads() -> None:
         assert closed == [True]
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize("after", range(8))
+def test_a_reader_that_leaves_as_a_value_comes_is_gone(after: int) -> None:
+    """However many turns of the event loop lie between the value and the leaving."""
+
+    async def go() -> None:
+        coming, seen = asyncio.Queue[int](), list[int]()
+
+        async def values() -> AsyncGenerator[int, None]:
+            while True:
+                yield await coming.get()
+
+        async def read() -> None:
+            async for value in paced(values(), NEVER_S, NEVER_S):
+                seen.append(value)
+
+        reader = asyncio.ensure_future(read())
+        await turns(10)
+        coming.put_nowait(1)
+        await turns(after)
+        reader.cancel()
+        await turns(10)
+        assert reader.cancelled()
+
+    asyncio.run(go())
+
+
+async def turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)

@@ -1,0 +1,58 @@
+"""A wait with an end, which a cancellation always ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from serving.waiting import in_time
+
+
+def test_what_comes_in_time_is_returned_and_an_error_of_it_raised() -> None:
+    async def seven() -> int:
+        return 7
+
+    async def broken() -> int:
+        raise ValueError("broken")
+
+    assert asyncio.run(in_time(seven(), 60)) == 7
+    with pytest.raises(ValueError, match="broken"):
+        asyncio.run(in_time(broken(), 60))
+
+
+def test_what_does_not_come_in_time_is_cancelled() -> None:
+    async def go() -> None:
+        coming = asyncio.get_running_loop().create_future()
+        with pytest.raises(asyncio.TimeoutError):
+            await in_time(coming, 0.01)
+        assert coming.cancelled()
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("after", range(8))
+def test_who_leaves_as_it_comes_is_gone(after: int) -> None:
+    """However many turns of the event loop lie between the coming and the leaving."""
+
+    async def go() -> bool:
+        event = asyncio.Event()
+
+        async def stay() -> None:
+            await in_time(event.wait(), 60)
+            await asyncio.Event().wait()
+
+        waiting = asyncio.ensure_future(stay())
+        await turns(10)
+        event.set()
+        await turns(after)
+        waiting.cancel()
+        await turns(10)
+        return waiting.cancelled()
+
+    assert asyncio.run(go())
+
+
+async def turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
