@@ -49,7 +49,7 @@ def coming_up(no_cloud: None) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
-def eventually(holds: object, what: str, within: float = 10.0) -> None:
+def eventually(holds: object, what: str, within: float = 60.0) -> None:
     deadline = time.monotonic() + within
     while not holds():  # type: ignore[operator]
         assert time.monotonic() < deadline, f"not within {within} s: {what}"
@@ -62,7 +62,7 @@ def commands() -> dict[int, str]:
     for pid in cgroups.processes():
         try:
             found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except FileNotFoundError:
+        except OSError:
             continue
     return found
 
@@ -136,7 +136,7 @@ def test_after_a_kill_up_works_again_at_once(up: None) -> None:
 
 def test_an_up_that_is_killed_takes_its_half_made_cloud_along(coming_up: subprocess.Popen[str]) -> None:
     coming_up.kill()
-    eventually(lambda: not cgroups.processes(), "the end of every process", within=30)
+    eventually(lambda: not cgroups.processes(), "the end of every process")
     assert localcloud("down").returncode == 0
     assert leftovers.find() == []
 
@@ -144,11 +144,11 @@ def test_an_up_that_is_killed_takes_its_half_made_cloud_along(coming_up: subproc
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_up_that_is_interrupted_leaves_nothing(coming_up: subprocess.Popen[str], number: signal.Signals) -> None:
     coming_up.send_signal(number)
-    assert coming_up.wait(30) == 130
+    assert coming_up.wait(120) == 130
     assert leftovers.find() == []
 
 
 def test_a_down_during_up_wins(coming_up: subprocess.Popen[str]) -> None:
     assert localcloud("down").returncode == 0
-    assert coming_up.wait(30) == 1
+    assert coming_up.wait(120) == 1
     assert leftovers.find() == []

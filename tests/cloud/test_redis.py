@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import ssl
 import subprocess
@@ -30,7 +31,7 @@ class Group:
         return found
 
     def wait(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while (status := self.describe()["Status"]) != "available":
             assert status in ("creating", "modifying"), status
             assert time.monotonic() < deadline, status
@@ -41,7 +42,7 @@ class Group:
 
     def connect(self, which: str = "PrimaryEndpoint") -> Connection:
         tls = ssl.create_default_context(cafile=str(self.ca)) if self.token else None
-        return Connection(self.address(which), settings.REDIS_PORT, tls=tls, password=self.token)
+        return Connection(self.address(which), settings.REDIS_PORT, tls=tls, password=self.token, within=60)
 
 
 @pytest.fixture(scope="module")
@@ -77,19 +78,28 @@ def make(aws: bare_cluster.Aws, cloud: Any, subnets: list[str], tmp_path: Path) 
 
     yield create
     elasticache.delete_replication_group(ReplicationGroupId=GROUP)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while any(g["ReplicationGroupId"] == GROUP for g in elasticache.describe_replication_groups()["ReplicationGroups"]):
         assert time.monotonic() < deadline, "the group was not deleted"
         time.sleep(0.1)
     elasticache.delete_cache_subnet_group(CacheSubnetGroupName=GROUP)
-    assert not [pid for pid in cgroups.processes() if Path(f"/proc/{pid}/comm").read_text().strip() == "redis-server"]
+    assert not [line for line in command_lines() if "redis-server" in line]
+
+
+def command_lines() -> list[str]:
+    """Of the cloud's processes; one that is gone has none."""
+    found = []
+    for pid in cgroups.processes():
+        with contextlib.suppress(OSError):
+            found.append(Path(f"/proc/{pid}/cmdline").read_bytes().decode())
+    return found
 
 
 def test_what_the_primary_is_told_the_reader_knows(make: Callable[..., Group]) -> None:
     group = make()
     with group.connect() as primary:
         primary.call("SET", "k", "v")
-        assert primary.call("WAIT", "1", "2000") == 1
+        assert primary.call("WAIT", "1", "30000") == 1
     with group.connect("ReaderEndpoint") as reader:
         assert reader.call("GET", "k") == "v"
         with pytest.raises(RedisError, match="READONLY"):
@@ -103,7 +113,7 @@ def test_redis_cli_gets_in_with_tls_and_token_only(make: Callable[..., Group]) -
 
     def ping(*arguments: str, token: str | None = None) -> str:
         environment = {"PATH": "/usr/bin:/bin", **({"REDISCLI_AUTH": token} if token else {})}
-        done = subprocess.run([*argv, *arguments, "ping"], capture_output=True, text=True, timeout=10, env=environment, check=False)
+        done = subprocess.run([*argv, *arguments, "ping"], capture_output=True, text=True, timeout=60, env=environment, check=False)
         return done.stdout + done.stderr
 
     assert "PONG" in ping(*tls, token=group.token)
@@ -117,7 +127,7 @@ def test_after_a_failover_the_same_address_takes_writes_and_keeps_the_data(make:
     for turn in range(2):
         with group.connect() as primary:
             primary.call("SET", f"k{turn}", "v")
-            assert primary.call("WAIT", "1", "5000") == 1
+            assert primary.call("WAIT", "1", "30000") == 1
         group.elasticache.test_failover(ReplicationGroupId=GROUP, NodeGroupId="0001")
         group.wait()
         assert group.address() == address
@@ -126,7 +136,7 @@ def test_after_a_failover_the_same_address_takes_writes_and_keeps_the_data(make:
             role = primary.call("ROLE")
             assert isinstance(role, list)
             assert role[0] == "master"
-            assert primary.call("WAIT", "1", "5000") == 1, "the old primary follows the new one"
+            assert primary.call("WAIT", "1", "30000") == 1, "the old primary follows the new one"
 
 
 def test_a_failover_cuts_the_connections_to_the_old_primary(make: Callable[..., Group]) -> None:
@@ -156,7 +166,7 @@ def test_a_rotated_token_is_in_force_and_the_old_one_is_not(make: Callable[..., 
 def test_the_token_is_on_no_command_line(make: Callable[..., Group]) -> None:
     group = make()
     assert group.token
-    lines = [Path(f"/proc/{pid}/cmdline").read_bytes().decode() for pid in cgroups.processes() if Path(f"/proc/{pid}").exists()]
+    lines = command_lines()
     assert any("redis-server" in line for line in lines)
     assert not [line for line in lines if group.token in line]
 

@@ -50,7 +50,7 @@ def test_an_answer_through_serve_is_what_the_engine_alone_gives(alone: Alone) ->
 
 
 def test_older_clients_get_a_list_with_the_text() -> None:
-    answer = httpx.get(URL + "/infer", params={"sentence": "Hello", "max_tokens": 3}, headers={"x-api-key": KEY})
+    answer = httpx.get(URL + "/infer", params={"sentence": "Hello", "max_tokens": 3}, headers={"x-api-key": KEY}, timeout=60)
     (text,) = answer.raise_for_status().json()
     assert isinstance(text, str)
 
@@ -62,9 +62,9 @@ def test_the_model_says_what_it_is(official: openai.OpenAI) -> None:
 
 
 def test_who_probes_needs_no_key_and_everybody_else_does() -> None:
-    assert httpx.get(URL + "/readyz").json() == {"status": "ready"}
-    assert httpx.get(URL + "/healthz").json() == {"status": "ok"}
-    refused = httpx.post(URL + "/v1/completions", json={"prompt": "x"}, headers={"Authorization": "Bearer other"})
+    assert httpx.get(URL + "/readyz", timeout=60).json() == {"status": "ready"}
+    assert httpx.get(URL + "/healthz", timeout=60).json() == {"status": "ok"}
+    refused = httpx.post(URL + "/v1/completions", json={"prompt": "x"}, headers={"Authorization": "Bearer other"}, timeout=60)
     assert refused.status_code == 401
     assert refused.json()["error"]["code"] == "invalid_api_key"
 

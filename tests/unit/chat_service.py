@@ -63,6 +63,8 @@ class StandIn:
         self.left = 0
         """Answers whose client went away."""
         self.ready = False
+        self.rest = asyncio.Event()
+        """Lets the second half of "halves" come."""
         self._turned_away = 0
 
     @asynccontextmanager
@@ -122,6 +124,8 @@ class StandIn:
             await response.write(_chunk({"content": "before <img src=x onerror='window.run=1'><script>window.run=1</script> "}))
         count = 1 if what == "hold" else 5 if what in ("later", "broken") else min(count, most)
         for at in range(count):
+            if what == "halves" and at == count // 2:
+                await self.rest.wait()
             await response.write(_chunk({"content": " " * (at > 0) + NOISE[at % len(NOISE)]}))
             await asyncio.sleep(self.pace_s)
         if what == "hold":

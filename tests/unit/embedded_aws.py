@@ -23,7 +23,7 @@ from localcloud.aws.paper import PaperMachine
 from localcloud.aws.server import Endpoint
 
 # Retries would only make a refusal slow.
-_CONFIG = Config(retries={"max_attempts": 1}, connect_timeout=5, read_timeout=30)
+_CONFIG = Config(retries={"max_attempts": 1}, connect_timeout=60, read_timeout=60)
 _names = itertools.count()
 _models = Loader()
 """Shared: reading the models of the services anew for every session is what takes the time."""
@@ -72,14 +72,14 @@ class EmbeddedAws:
 
     def get(self, path: str) -> Any:
         """JSON of one of the endpoint's own routes."""
-        with urllib.request.urlopen(f"{self.endpoint.url}/localcloud/{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.endpoint.url}/localcloud/{path}", timeout=60) as answer:
             return json.load(answer)
 
     def review(self, token: str, cluster: str) -> dict[str, Any]:
         """Status of a TokenReview, asked as the API server asks it."""
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
         request = urllib.request.Request(f"{self.endpoint.url}/localcloud/token-review/{cluster}", json.dumps(body).encode())
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             status: dict[str, Any] = json.load(answer)["status"]
             return status
 
@@ -124,7 +124,7 @@ class EmbeddedAws:
         return [instance for reservation in found["Reservations"] for instance in reservation["Instances"]]
 
 
-def eventually(look: Callable[[], Any], enough: Callable[[Any], bool], within: float = 10.0) -> Any:
+def eventually(look: Callable[[], Any], enough: Callable[[Any], bool], within: float = 60.0) -> Any:
     """What `look` sees once it is enough; AssertionError with the last sight when it never is."""
     deadline = time.monotonic() + within
     while True:

@@ -182,7 +182,7 @@ def test_an_engine_that_needs_longer_prompts_says_so(client: httpx.Client) -> No
     engine = StandIn()
     engine.limits = replace(LIMITS, min_prompt=2)
     with served(engine) as service:
-        error = refused(httpx.post(f"{service.v1}/completions", json={"prompt": [5]}))
+        error = refused(httpx.post(f"{service.v1}/completions", json={"prompt": [5]}, timeout=60))
     assert (error["param"], "at least 2" in error["message"]) == ("prompt", True)
 
 
@@ -289,7 +289,7 @@ def test_an_engine_that_does_not_say_whether_it_is_ready_is_not(monkeypatch: pyt
 
     monkeypatch.setattr("serving.api.prompts.READY_WITHIN_S", 0.05)
     with served(Silent()) as service:
-        assert "does not answer" in refused(httpx.get(f"{service.url}/readyz"), 503)["message"]
+        assert "does not answer" in refused(httpx.get(f"{service.url}/readyz", timeout=60), 503)["message"]
 
 
 def test_nothing_is_asked_again_that_is_known(client: httpx.Client, engine: StandIn) -> None:

@@ -50,7 +50,9 @@ def events(response: httpx.Response) -> list[Event]:
 
 
 def test_a_stream_is_events_and_ends_with_done(service: Service) -> None:
-    response = httpx.post(f"{service.v1}/chat/completions", json=CHAT | {"stream": True, "max_tokens": 4, "return_token_ids": True})
+    response = httpx.post(
+        f"{service.v1}/chat/completions", json=CHAT | {"stream": True, "max_tokens": 4, "return_token_ids": True}, timeout=60
+    )
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.headers["cache-control"] == "no-store"
     opening, *tokens, closing, done = events(response)
@@ -64,17 +66,17 @@ def test_a_stream_is_events_and_ends_with_done(service: Service) -> None:
 
 def test_with_usage_every_chunk_has_the_field_and_without_none_has(service: Service) -> None:
     usage: Any = {"stream": True, "stream_options": {"include_usage": True}}
-    *chunks, last, done = events(httpx.post(f"{service.v1}/completions", json=TEXT | usage))
+    *chunks, last, done = events(httpx.post(f"{service.v1}/completions", json=TEXT | usage, timeout=60))
     assert {event.json()["usage"] for event in chunks} == {None}
     assert last.json()["usage"]["completion_tokens"] == len(tokens_of(WORDS))
     assert done.last
-    plain = events(httpx.post(f"{service.v1}/completions", json=TEXT | {"stream": True}))
+    plain = events(httpx.post(f"{service.v1}/completions", json=TEXT | {"stream": True}, timeout=60))
     assert all("usage" not in event.json() for event in plain if not event.last)
 
 
 def test_lines_of_a_stream_end_where_events_do(engine: StandIn, service: Service) -> None:
     engine.tokens = tokens_of("a\u2028b\u0085c\x0bd\ne")
-    response = httpx.post(f"{service.v1}/completions", json=TEXT | {"stream": True})
+    response = httpx.post(f"{service.v1}/completions", json=TEXT | {"stream": True}, timeout=60)
     # As clients split them that know every line end of Unicode.
     texts = [json.loads(line[6:])["choices"][0]["text"] for line in response.text.splitlines() if line and DONE not in line]
     assert "".join(texts) == " a\u2028b\u0085c\x0bd\ne"
@@ -82,7 +84,7 @@ def test_lines_of_a_stream_end_where_events_do(engine: StandIn, service: Service
 
 def test_a_failure_in_mid_stream_is_the_last_event_and_no_done_follows(engine: StandIn, service: Service) -> None:
     engine.fail(GenerationFailed("the engine was lost after 2 tokens"), after=2)
-    *chunks, last = events(httpx.post(f"{service.v1}/completions", json=TEXT | {"stream": True}))
+    *chunks, last = events(httpx.post(f"{service.v1}/completions", json=TEXT | {"stream": True}, timeout=60))
     assert len(chunks) == 2
     assert last.json() == {
         "error": {"message": "the engine was lost after 2 tokens", "type": "server_error", "param": None, "code": "generation_failed"}
@@ -91,7 +93,7 @@ def test_a_failure_in_mid_stream_is_the_last_event_and_no_done_follows(engine: S
 
 def test_an_answer_that_ends_at_once_is_still_a_whole_stream(engine: StandIn, service: Service) -> None:
     engine.tokens = []
-    opening, closing, done = events(httpx.post(f"{service.v1}/chat/completions", json=CHAT | {"stream": True}))
+    opening, closing, done = events(httpx.post(f"{service.v1}/chat/completions", json=CHAT | {"stream": True}, timeout=60))
     assert opening.json()["choices"][0]["delta"]["content"] == ""
     assert closing.json()["choices"][0]["finish_reason"] == "stop"
     assert done.last
@@ -99,25 +101,27 @@ def test_an_answer_that_ends_at_once_is_still_a_whole_stream(engine: StandIn, se
 
 def test_an_answer_cut_inside_a_character_gives_what_there_is(engine: StandIn, service: Service) -> None:
     engine.tokens = [771 + byte for byte in "酒".encode()]
-    whole = httpx.post(f"{service.v1}/completions", json=TEXT | {"max_tokens": 3}).json()
-    cut = httpx.post(f"{service.v1}/completions", json=TEXT | {"max_tokens": 2}).json()
+    whole = httpx.post(f"{service.v1}/completions", json=TEXT | {"max_tokens": 3}, timeout=60).json()
+    cut = httpx.post(f"{service.v1}/completions", json=TEXT | {"max_tokens": 2}, timeout=60).json()
     assert whole["choices"][0]["text"] == "酒"
     assert cut["choices"][0]["text"] == "\N{REPLACEMENT CHARACTER}" * 2
 
 
 def test_tokens_that_have_no_text_are_counted_all_the_same(engine: StandIn, service: Service) -> None:
     engine.tokens = [5, 32767 + 10, 6]
-    answer = httpx.post(f"{service.v1}/completions", json=TEXT | {"return_token_ids": True}).json()
+    answer = httpx.post(f"{service.v1}/completions", json=TEXT | {"return_token_ids": True}, timeout=60).json()
     assert answer["choices"][0]["text"] == ""
     assert answer["usage"]["completion_tokens"] == 3
 
 
 def test_the_old_shape_is_a_list_with_the_text_and_no_prompt(engine: StandIn, service: Service) -> None:
-    response = httpx.get(f"{service.url}/infer", params={"sentence": "Grüße?", "max_tokens": 100})
+    response = httpx.get(f"{service.url}/infer", params={"sentence": "Grüße?", "max_tokens": 100}, timeout=60)
     assert response.json() == [WORDS]
     assert engine.requests[0].prompt == tuple(tokenizer().chat([Message("user", "Grüße?")]))
     assert engine.requests[0].sampling.temperature == 0
-    assert httpx.get(f"{service.url}/infer", params={"sentence": "a", "max_tokens": 2}).json() == [tokenizer().text(engine.tokens[:2])]
+    assert httpx.get(f"{service.url}/infer", params={"sentence": "a", "max_tokens": 2}, timeout=60).json() == [
+        tokenizer().text(engine.tokens[:2])
+    ]
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/infer?sentence=a"])

@@ -12,9 +12,9 @@ from localcloud import settings
 
 
 def test_a_cluster_is_creating_until_the_machine_has_its_control_plane(aws: EmbeddedAws) -> None:
-    aws.machine.delay = 0.3
     eks = aws.client("eks")
-    made = eks.create_cluster(name="demo", roleArn=aws.role(), resourcesVpcConfig={"subnetIds": aws.subnets()})["cluster"]
+    with aws.machine.held():
+        made = eks.create_cluster(name="demo", roleArn=aws.role(), resourcesVpcConfig={"subnetIds": aws.subnets()})["cluster"]
     assert made["status"] == "CREATING"
     assert "endpoint" not in made
     cluster = eventually(lambda: eks.describe_cluster(name="demo")["cluster"], lambda c: c["status"] == "ACTIVE")

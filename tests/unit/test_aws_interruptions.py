@@ -49,7 +49,7 @@ def launch(aws: EmbeddedAws) -> str:
 
 def interrupt(aws: EmbeddedAws, instance_id: str) -> dict[str, Any]:
     request = urllib.request.Request(f"{aws.endpoint.url}/localcloud/interruptions/{instance_id}", method="PUT")
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         told: dict[str, Any] = json.load(answer)
         return told
 

@@ -90,8 +90,8 @@ def test_a_terminated_member_leaves_the_cluster_and_is_replaced(aws: EmbeddedAws
     aws.cluster()
     aws.nodegroup()
     lost = aws.instances()[0]["InstanceId"]
-    aws.machine.delay = 0.1
-    stopping = aws.client("ec2").terminate_instances(InstanceIds=[lost])["TerminatingInstances"][0]
+    with aws.machine.held():
+        stopping = aws.client("ec2").terminate_instances(InstanceIds=[lost])["TerminatingInstances"][0]
     assert stopping["CurrentState"]["Name"] == "shutting-down"
     eventually(lambda: list(aws.machine.nodes), lambda nodes: len(nodes) == 2 and lost not in nodes)
     assert len(eventually(aws.instances, lambda running: len(running) == 2)) == 2
@@ -182,12 +182,12 @@ def test_an_instance_that_belongs_to_no_cluster_is_no_node(aws: EmbeddedAws) -> 
 
 def test_a_group_deleted_while_its_nodes_join_leaves_none_behind(aws: EmbeddedAws) -> None:
     aws.cluster()
-    aws.machine.delay = 0.3
     eks = aws.client("eks")
     subnets = eks.describe_cluster(name="demo")["cluster"]["resourcesVpcConfig"]["subnetIds"]
-    eks.create_nodegroup(clusterName="demo", nodegroupName="inf2", subnets=subnets, nodeRole=aws.role())
-    eventually(aws.instances, lambda running: len(running) == 2)
-    eks.delete_nodegroup(clusterName="demo", nodegroupName="inf2")
+    with aws.machine.held():
+        eks.create_nodegroup(clusterName="demo", nodegroupName="inf2", subnets=subnets, nodeRole=aws.role())
+        eventually(aws.instances, lambda running: len(running) == 2)
+        eks.delete_nodegroup(clusterName="demo", nodegroupName="inf2")
     eventually(lambda: eks.list_nodegroups(clusterName="demo")["nodegroups"], lambda names: names == [])
     assert aws.machine.nodes == {}
     assert aws.instances() == []

@@ -97,7 +97,8 @@ def test_a_reader_that_closes_frees_its_slot_with_the_next_step() -> None:
     async def test() -> None:
         async with running(World()) as world:
             going = world.ask(2, 3)
-            _, staying = await world.together(first(going), read(world.ask(2, 4)), steps=6)
+            began, staying = await world.together(first(going), read(world.ask(2, 4)), steps=6)
+            await began
             assert world.exact.calls[-1] == ("decode", (0, 1))
             steps = len(world.exact.calls)
             await cast(AsyncGenerator[Piece, None], going).aclose()

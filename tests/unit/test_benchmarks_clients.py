@@ -20,6 +20,8 @@ class Server:
     def __init__(self) -> None:
         self.asked: list[dict[str, object]] = []
         self.at_once = self.most_at_once = 0
+        self.expected_at_once = 1
+        """Nobody is answered before so many have asked at once."""
         self.given_up = 0
         self.answer: dict[str, object] = ANSWER
         self.status = 200
@@ -31,8 +33,10 @@ class Server:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
+            while self.most_at_once < self.expected_at_once:
+                await asyncio.sleep(0.001)
             await self.may_answer.acquire()
-            # Whoever else may come has come when every other task had its turn.
+            # Whoever asks beyond them has come, mostly, when every other task had its turn.
             for _ in range(20):
                 await asyncio.sleep(0)
             return await self._stream(request) if body.get("stream") else web.json_response(self.answer, status=self.status)
@@ -77,6 +81,7 @@ def job(url: str, prompts: int, clients: int, *, stream: bool = False, enough: i
 @pytest.mark.parametrize("stream", [False, True])
 def test_each_prompt_is_asked_once_and_no_more_at_a_time_than_there_are_clients(stream: bool) -> None:
     server = Server()
+    server.expected_at_once = 4
     rate = measured(server, lambda url: tokens_per_s(job(url, 20, 4, stream=stream)))
     assert sorted(str(body["prompt"]) for body in server.asked) == sorted(f"prompt {n}" for n in range(20))
     assert server.most_at_once == 4
@@ -114,7 +119,7 @@ def test_a_refusal_spoils_the_measurement_and_is_shown() -> None:
 
 def test_when_it_is_enough_those_who_still_wait_hang_up() -> None:
     server = Server()
-    server.may_answer = asyncio.Semaphore(2)
+    server.may_answer, server.expected_at_once = asyncio.Semaphore(2), 8
 
     async def ask(url: str) -> float:
         rate = await asyncio.wait_for(tokens_per_s(job(url, 8, 8, enough=2)), 60)

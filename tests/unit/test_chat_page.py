@@ -51,14 +51,14 @@ def said(body: dict[str, Any]) -> list[str]:
 
 
 def test_an_answer_is_seen_growing(play: Play) -> None:
-    async def scene(_: StandIn, reader: Person) -> None:
-        await reader.say("words 100")
-        seen: list[str] = []
-        while (seen[-1:] or [""]) != [words(100)]:
-            seen += [text for text in await reader.answers() if text not in seen]
-        assert len(seen) > 2
-        assert all(words(100).startswith(text) for text in seen)
+    async def scene(behind: StandIn, reader: Person) -> None:
+        await reader.say("halves 100")
+        await reader.until_answered(1, words(50))
+        assert await reader.answers() == [words(50)]
+        behind.rest.set()
+        await reader.until_answered(1, words(100))
         await reader.until_idle()
+        assert await reader.answers() == [words(100)]
         assert await reader.remarks() == []
 
     play(scene)

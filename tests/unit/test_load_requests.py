@@ -89,7 +89,7 @@ def test_a_stream_that_lost_only_its_done_is_cut_too() -> None:
 
 @pytest.mark.parametrize("kind", ["short", "stream"])
 def test_a_request_without_a_byte_for_longer_than_the_patience_has_hung(kind: Kind) -> None:
-    reply = reply_to(kind, "stall", patience=0.3)
+    reply = reply_to(kind, "stall", patience=2)  # in which the head of a stream comes
     assert (reply.outcome(RIGHT), reply.status) == ("hung", None if kind == "short" else 200)
 
 

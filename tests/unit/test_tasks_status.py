@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -133,13 +133,13 @@ def test_what_the_cluster_does_not_tell_is_a_line_that_says_so_and_the_rest_is_t
 
 
 def test_who_does_not_answer_in_time_holds_nobody_up() -> None:
+    never = threading.Event()
+
     def slow() -> list[Line]:
-        time.sleep(30)
+        never.wait(600)
         return []
 
-    began = time.monotonic()
-    lines = ask([Question("ec2", "s", slow), Question("eks", "s", lambda: [Line("eks cluster", "s", "exists")])], within_s=0.1)
-    assert time.monotonic() - began < 10
+    lines = ask([Question("ec2", "s", slow), Question("eks", "s", lambda: [Line("eks cluster", "s", "exists")])], within_s=2)
     assert [str(line) for line in lines] == ["ec2 s: could not be asked: no answer in time", "eks cluster s: exists"]
     with pytest.raises(NoAnswer):
         Asked(slow).answer(0.0)
