@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from embedded_aws import EmbeddedAws
 
 pytest.register_assert_rewrite("embedded_aws", "terraform_runs")
+
+# No test says how fast anything is: the machine may have other things to do.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+WITHIN_S = 600
+"""Of any test, with the fixtures that it is the first to need: a wait in vain ends."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test of this folder that has no time-out of its own gets one; those of other folders may stand beside it."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(WITHIN_S))
 
 
 @pytest.fixture(scope="session")

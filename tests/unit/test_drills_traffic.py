@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from drill_runs import LOSES, T0, records
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from drills.traffic import PHASES, longest_gap_s, lost_at, nearest_rank, on_observers_clock, phase_of, seen, split
@@ -20,7 +20,6 @@ def stream(tokens: tuple[float, ...], end: float, outcome: str = "finished", due
     return replace(ANY, due=due, sent=due, token_times=tokens, first_token=tokens[0] if tokens else None, end=end, outcome=outcome)  # type: ignore[arg-type]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(moments, st.floats(min_value=0, max_value=50))), st.none() | moments, st.none() | moments)
 def test_phases_partition_the_records(spans: list[tuple[float, float]], fault: float | None, recovered: float | None) -> None:
     those = [replace(stream((), due + took, due=due), id=n) for n, (due, took) in enumerate(spans)]
@@ -45,7 +44,6 @@ def test_percentiles_are_nearest_rank(percent: float, value: float) -> None:
     assert nearest_rank([5, 1, 4, 2, 3], percent) == value
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1), st.floats(min_value=0.1, max_value=100))
 def test_a_percentile_is_a_value_that_was_seen_and_not_exceeded_by_too_many(values: list[float], percent: float) -> None:
     found = nearest_rank(values, percent)

@@ -50,7 +50,7 @@ def test_without_fault_tolerance_it_fails_and_says_when_and_why() -> None:
     assert "GCS fault tolerance is off" in told
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sets(st.integers(0, len(RECORDS) - 1), min_size=1, max_size=20), st.sampled_from(["cut", "hung", "refused", "wrong"]))
 def test_no_drill_with_a_failed_request_passes(which: set[int], outcome: str) -> None:
     bad = [replace(r, outcome=outcome) if n in which else r for n, r in enumerate(RECORDS)]  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ def test_no_drill_with_a_failed_request_passes(which: set[int], outcome: str) ->
     assert missed(found) & {"failed-requests", "lost-streams"}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_no_drill_with_missing_records_passes(data: st.DataObject) -> None:
     gone = data.draw(st.sets(st.integers(0, len(RECORDS) - 1), min_size=1))

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 from drill_runs import LOSES, SURVIVES, T0, World, observation, records
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from drills import evidence
@@ -102,7 +102,6 @@ def record(due: float, took: float, n: int) -> Record:
     return replace(ANY, id=n, kind="stream", due=due, sent=due, end=due + took)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 20)), max_size=60))
 def test_streams_that_share_a_row_do_not_overlap(spans: list[tuple[float, float]]) -> None:
     those = [record(due, took, n) for n, (due, took) in enumerate(sorted(spans))]
@@ -112,20 +111,17 @@ def test_streams_that_share_a_row_do_not_overlap(spans: list[tuple[float, float]
             assert rows[n] != rows[m] or a.end <= b.due
 
 
-@settings(deadline=None)
 @given(st.floats(1e-3, 1e6), st.integers(1, 300))
 def test_a_nice_step_cuts_into_no_more_parts_than_asked(span: float, most: int) -> None:
     assert span / nice_step(span, most) <= most * (1 + 1e-6)
 
 
-@settings(deadline=None)
 @given(st.floats(1, 4000))
 def test_there_are_never_more_than_some_two_hundred_bars(span: float) -> None:
     assert span / bin_width(span) <= 201
     assert bin_width(20) == 1
 
 
-@settings(deadline=None)
 @given(st.floats(-2000, -1), st.floats(1, 4000))
 def test_the_axis_is_labelled_at_a_few_round_moments_within_it(start: float, end: float) -> None:
     axis = TimeAxis(start, end)

@@ -44,7 +44,7 @@ logits_of_any_kind = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size
 samplings = st.builds(Sampling, st.floats(0.05, 5), st.floats(0.01, 1), st.integers(0, 50), st.integers(0, 2**32))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(logits_with_ties | logits_of_any_kind, samplings)
 @example([0.0] * 5, Sampling(top_p=0.4))
 @example([1.0] * 1500, Sampling(top_p=0.9, temperature=2.0))
@@ -68,7 +68,7 @@ def _around(share: float) -> tuple[float, float]:
     return share * (1 - 1e-5), min(1.0, share * (1 + 1e-5))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(logits_with_ties | logits_of_any_kind, samplings, st.integers(1, 5))
 def test_a_draw_is_where_the_next_number_of_the_seed_lies(logits: list[float], sampling: Sampling, draws: int) -> None:
     assume(max(logits) > -math.inf)
@@ -82,7 +82,7 @@ def test_a_draw_is_where_the_next_number_of_the_seed_lies(logits: list[float], s
         assert below - 1e-9 <= number <= below + shares[token] + 1e-9
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(logits_with_ties | logits_of_any_kind, st.floats(0, 1e-7))
 def test_at_temperature_0_the_likeliest_is_drawn_and_of_equals_the_lowest(logits: list[float], temperature: float) -> None:
     assume(max(logits) > -math.inf)

@@ -74,7 +74,7 @@ class TimedWorld:
             self.scheduler.step()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(2, 10), st.integers(0, 6)), min_size=1, max_size=20))
 def test_no_token_gap_is_longer_than_one_decode_and_the_longest_prefill(arrivals: list[tuple[int, int]]) -> None:
     world = TimedWorld()

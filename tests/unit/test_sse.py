@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving import sse
@@ -16,7 +16,6 @@ def read(text: str) -> list[sse.Event]:
     return [event for line in text.encode().splitlines(keepends=True) if (event := decoder.feed(line))]
 
 
-@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.text(), st.text())))
 def test_events_are_read_back_as_written(written: list[dict[str, str]]) -> None:
     text = "".join(map(sse.encode, written)) + sse.encode(sse.DONE)

@@ -6,15 +6,12 @@ from functools import cache
 from itertools import chain
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
 from serving.text import Alphabet, GrowingText
 from serving.tokenizer import Tokenizer
-
-untimed = settings(deadline=None)
-"""The first example loads the tokenizer; and no test here is about time."""
 
 LETTERS = Alphabet([bytes([byte]) for byte in range(256)])
 BYTES = 771
@@ -51,14 +48,12 @@ def ids_of(bytes_from: int, vocabulary: int) -> st.SearchStrategy[list[int]]:
     return st.lists(st.one_of(one.map(lambda id: [id]), characters), max_size=12).map(lambda parts: [*chain(*parts)])
 
 
-@untimed
 @given(ids_of(BYTES, 32768))
 def test_pieces_together_are_the_text_of_all_tokens(ids: list[int]) -> None:
     assert "".join(pieces(GrowingText(v3().alphabet), ids)) == v3().text(ids)
 
 
 def test_pieces_together_are_the_text_of_all_tokens_of_the_newer_kind(with_tekken: Tokenizer) -> None:
-    @untimed
     @given(ids_of(1000, with_tekken.vocabulary))
     def holds(ids: list[int]) -> None:
         assert "".join(pieces(GrowingText(with_tekken.alphabet), ids)) == with_tekken.text(ids)
@@ -66,7 +61,6 @@ def test_pieces_together_are_the_text_of_all_tokens_of_the_newer_kind(with_tekke
     holds()
 
 
-@untimed
 @given(st.text(), st.text())
 def test_a_text_that_goes_on_is_what_comes_after_the_prompt(prompt: str, more: str) -> None:
     ids = v3().completion(more)[1:]
@@ -75,7 +69,6 @@ def test_a_text_that_goes_on_is_what_comes_after_the_prompt(prompt: str, more: s
     assert whole == v3().text(v3().completion(prompt or "x")) + given_out
 
 
-@untimed
 @given(st.text())
 def test_no_piece_of_a_text_ends_inside_a_character(text: str) -> None:
     growing = GrowingText(LETTERS)
@@ -103,7 +96,6 @@ def first_stop(text: str, stops: list[str]) -> str | None:
     return text[: min(ends)[0] + min(ends)[1]] if ends else None
 
 
-@untimed
 @given(AB, st.lists(st.text(alphabet="ab ", min_size=1, max_size=5), min_size=1, max_size=4), st.data())
 def test_a_stop_string_ends_the_text_however_it_is_cut(text: str, stops: list[str], data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
@@ -122,7 +114,6 @@ def test_a_stop_string_ends_the_text_however_it_is_cut(text: str, stops: list[st
     assert "".join(given_out) == (text if before is None else before)
 
 
-@untimed
 @given(AB, st.lists(st.text(alphabet="ab ", min_size=1, max_size=5), min_size=1, max_size=4))
 def test_no_more_is_held_back_than_may_become_a_stop_string(text: str, stops: list[str]) -> None:
     growing, given_out, fed = GrowingText(LETTERS, stops), "", ""

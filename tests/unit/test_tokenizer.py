@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
@@ -69,7 +69,6 @@ WRITTEN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\
 """Any text but with the character that stands for a space in this tokenizer."""
 
 
-@settings(deadline=None)
 @given(WRITTEN)
 def test_a_text_never_has_fewer_tokens_than_are_told_without_encoding_it(text: str) -> None:
     assert TOKENIZER.at_least(text) <= len(TOKENIZER.completion(text))
