@@ -3,6 +3,8 @@
 # No `from __future__ import annotations`: FastAPI must see the annotations of the paths at run time.
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,18 +19,32 @@ from serving.api.problems import Problem
 from serving.api.prompts import Prompts
 from serving.api.shapes import ChatCompletion, Completion, Model, Models, Status, responses
 from serving.api.wire import ChatForm, CompletionForm, ListForm
-from serving.engines.contract import TextEngine
+from serving.engines.contract import EngineError, TextEngine
 from serving.settings import Settings
 from serving.tokenizer import Tokenizer
 
 
 def build(engine: TextEngine, tokenizer: Tokenizer, settings: Settings) -> FastAPI:
     """The application over an engine, which may still be starting."""
-    # The pages of documentation would load scripts from elsewhere.
-    app = FastAPI(title="Leeward", description="A Mistral model that keeps answering.", docs_url=None, redoc_url=None)
+    prompts = Prompts(engine, tokenizer, settings)
+
+    @asynccontextmanager
+    async def asked_first(_: FastAPI) -> AsyncIterator[None]:
+        # Else whoever comes first waits until the way to the engines is found, or is refused. When all are starting, this starts without.
+        with suppress(EngineError):
+            await prompts.ready()
+        yield
+
+    app = FastAPI(
+        title="Leeward",
+        description="A Mistral model that keeps answering.",
+        lifespan=asked_first,
+        # The pages of documentation would load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+    )
     app.add_middleware(Door, key=settings.api_key)
     problems.install(app)
-    prompts = Prompts(engine, tokenizer, settings)
     _add_answers(app, engine, prompts, settings.model_name)
     _add_models(app, settings)
     _add_health(app, prompts)

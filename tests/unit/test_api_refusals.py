@@ -292,6 +292,13 @@ def test_an_engine_that_does_not_say_whether_it_is_ready_is_not(monkeypatch: pyt
         assert "does not answer" in refused(httpx.get(f"{service.url}/readyz", timeout=60), 503)["message"]
 
 
+def test_who_comes_first_finds_the_engine_asked(client: httpx.Client) -> None:
+    engine = StandIn()
+    with served(engine) as service:
+        engine.down = NotReady("the engine does not answer")
+        assert httpx.post(f"{service.v1}/completions", json=TEXT, timeout=60).status_code == 200
+
+
 def test_nothing_is_asked_again_that_is_known(client: httpx.Client, engine: StandIn) -> None:
     assert client.post("/v1/completions", json=TEXT).status_code == 200
     engine.down = NotReady("the engine is broken")
