@@ -104,7 +104,7 @@ def offered(node: dict[str, Any]) -> tuple[str | None, str | None]:
 
 def status_of(host: str, path: str, *, port: int = 80) -> int | str:
     """The HTTP status, or what came instead."""
-    connection = http.client.HTTPConnection(host, port, timeout=5)
+    connection = http.client.HTTPConnection(host, port, timeout=60)
     try:
         connection.request("GET", path)
         return connection.getresponse().status
@@ -228,7 +228,7 @@ def test_strangers_are_refused_by_api_server_and_kubelet() -> None:
         (settings.API_SERVER_HOST, settings.API_SERVER_PORT, "/api/v1/nodes", 403),
         (address, 10250, "/pods", 401),
     ):
-        connection = http.client.HTTPSConnection(host, port, timeout=5, context=ssl._create_unverified_context())
+        connection = http.client.HTTPSConnection(host, port, timeout=60, context=ssl._create_unverified_context())
         connection.request("GET", path)
         assert connection.getresponse().status == refused
         connection.close()

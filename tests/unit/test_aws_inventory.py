@@ -65,7 +65,7 @@ def test_a_cluster_is_in_the_books_and_on_the_machine(aws: EmbeddedAws) -> None:
 
 def test_a_baseline_takes_what_exists_out_of_the_leftovers(aws: EmbeddedAws) -> None:
     aws.client("sqs").create_queue(QueueName="mine")
-    with urllib.request.urlopen(f"{aws.endpoint.url}/localcloud/baseline", data=b"", timeout=10):
+    with urllib.request.urlopen(f"{aws.endpoint.url}/localcloud/baseline", data=b"", timeout=60):
         assert aws.get("leftovers") == {}
     assert f"sqs/{HERE}" in aws.get("inventory")
 

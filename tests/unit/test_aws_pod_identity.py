@@ -87,7 +87,7 @@ def ask(url: str, authorization: str | None) -> tuple[int, str]:
     """Status and body of the agent's answer."""
     request = urllib.request.Request(url, headers={} if authorization is None else {"Authorization": authorization})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as refused:
         with refused:

@@ -75,7 +75,7 @@ class Asking:
     def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Status and body of the answer."""
         trusting = ssl.create_default_context(cafile=str(self.authority.certificate))
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=trusting)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=trusting)
         try:
             connection.request("POST", path, body)
             response = connection.getresponse()

@@ -133,7 +133,7 @@ def test_another_action_is_refused(aws: EmbeddedAws, role: str) -> None:
 def test_a_body_that_is_no_token_review_is_a_bad_request(aws: EmbeddedAws) -> None:
     for body in (b"", b"[]", b"{}", b'{"spec": null}', b'{"spec": {}}', b"\xff"):
         with pytest.raises(urllib.error.HTTPError) as error:
-            urllib.request.urlopen(f"{aws.endpoint.url}/localcloud/token-review/demo", body, timeout=10)
+            urllib.request.urlopen(f"{aws.endpoint.url}/localcloud/token-review/demo", body, timeout=60)
         with error.value as answer:
             assert answer.code == 400
 

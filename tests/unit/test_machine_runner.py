@@ -33,19 +33,19 @@ def start(tmp_path: Path, *, restart: bool, setup: list[list[str]] | None = None
 
 
 def test_without_restart_the_first_service_that_ends_ends_the_box_with_its_code(tmp_path: Path) -> None:
-    assert start(tmp_path, restart=False, long="sleep 3", short="exit 7").wait(10) == 7
+    assert start(tmp_path, restart=False, long="sleep 30", short="exit 7").wait(60) == 7
 
 
 def test_a_service_killed_by_a_signal_gives_the_code_that_a_shell_gives(tmp_path: Path) -> None:
     box = start(tmp_path, restart=False, suicide="kill -9 $$")
-    assert box.wait(10) == 128 + signal.SIGKILL
+    assert box.wait(60) == 128 + signal.SIGKILL
 
 
 def test_with_restart_a_service_that_ends_is_started_again(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     box = start(tmp_path, restart=True, flaky=f"echo run >> {runs}; [ $(wc -l < {runs}) -lt 2 ] || sleep 60")
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not runs.exists() or runs.read_text().count("run") < 2:
             assert time.monotonic() < deadline, "the service was not started again"
             time.sleep(0.05)
@@ -57,13 +57,13 @@ def test_with_restart_a_service_that_ends_is_started_again(tmp_path: Path) -> No
 
 def test_output_is_appended_to_the_services_own_log_that_only_root_reads(tmp_path: Path) -> None:
     (tmp_path / "talk.log").write_text("before\n")
-    start(tmp_path, restart=False, talk="echo out; echo err >&2").wait(10)
+    start(tmp_path, restart=False, talk="echo out; echo err >&2").wait(60)
     assert (tmp_path / "talk.log").read_text() == "before\nout\nerr\n"
 
 
 def test_a_mount_that_fails_starts_nothing(tmp_path: Path) -> None:
     box = start(tmp_path, restart=False, setup=[["false"]], never=f"touch {tmp_path}/started")
-    assert box.wait(10) != 0
+    assert box.wait(60) != 0
     assert not (tmp_path / "started").exists()
 
 
@@ -71,13 +71,13 @@ def test_a_service_waits_for_the_file_it_needs(tmp_path: Path) -> None:
     needed = tmp_path / "socket"
     specification = {
         "services": [
-            {"name": "server", "argv": ["sh", "-c", f"sleep 0.3; touch {needed}; sleep 5"], "log": "/dev/null"},
+            {"name": "server", "argv": ["sh", "-c", f"sleep 0.3; touch {needed}; sleep 30"], "log": "/dev/null"},
             {"name": "client", "argv": ["test", "-e", str(needed)], "log": "/dev/null", "wait_for": str(needed)},
         ],
         "restart": False,
     }
     (tmp_path / "s.json").write_text(json.dumps(specification))
-    assert subprocess.run([sys.executable, "-I", "-S", str(RUNNER), str(tmp_path / "s.json")], timeout=10, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-I", "-S", str(RUNNER), str(tmp_path / "s.json")], timeout=60, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("wanted", [True, False])
@@ -86,7 +86,7 @@ def test_only_wanted_file_descriptors_reach_a_service(tmp_path: Path, wanted: bo
     try:
         number = first if wanted else second
         box = start(tmp_path, restart=False, fds=(first, second), look=f"test -e /proc/self/fd/{number}")
-        assert box.wait(10) == (0 if wanted else 1)
+        assert box.wait(60) == (0 if wanted else 1)
     finally:
         os.close(first)
         os.close(second)
@@ -94,5 +94,5 @@ def test_only_wanted_file_descriptors_reach_a_service(tmp_path: Path, wanted: bo
 
 def test_a_service_may_open_as_many_files_as_the_machine_allows(tmp_path: Path) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    start(tmp_path, restart=False, count="ulimit -n").wait(10)
+    start(tmp_path, restart=False, count="ulimit -n").wait(60)
     assert int((tmp_path / "count.log").read_text()) == min(hard, 2**20)

@@ -38,7 +38,7 @@ def test_a_recorded_process_is_found_again_until_it_ends(tmp_path: Path) -> None
         assert read_record(tmp_path / "record.json") == (process, {"api_url": "http://here"})
         assert process.alive
         child.kill()
-        assert process.gone_within(5), "a zombie counts as gone"
+        assert process.gone_within(60), "a zombie counts as gone"
     assert Process.of(child.pid) != process
 
 
@@ -73,7 +73,7 @@ ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)
 def test_a_process_lives_until_its_last_thread_has_ended() -> None:
     popen = subprocess.Popen([sys.executable, "-c", FIRST_THREAD_ENDS])
     try:
-        stat, deadline = Path(f"/proc/{popen.pid}/stat"), time.monotonic() + 20
+        stat, deadline = Path(f"/proc/{popen.pid}/stat"), time.monotonic() + 60
         while ") Z " not in stat.read_text():
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -81,7 +81,7 @@ def test_a_process_lives_until_its_last_thread_has_ended() -> None:
         assert process is not None
         assert process.alive
         process.signal(signal.SIGKILL)
-        assert process.gone_within(10)
+        assert process.gone_within(60)
     finally:
         popen.kill()
         popen.wait()
@@ -136,7 +136,7 @@ def test_what_is_contained_dies_with_its_starter_and_with_its_namespace(tmp_path
         assert len(sleepers) == 2
         (first if victim == "starter" else unshare).signal(signal.SIGKILL)
         for process in (init, *sleepers):
-            assert process.gone_within(5), f"{process} outlived {victim}"
+            assert process.gone_within(60), f"{process} outlived {victim}"
 
 
 @needs_root
