@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _EVERYWHERE = {"iam", "sts", "s3"}
 """Services that SDKs may address in us-east-1, wherever the work is."""
+_IN_MEMORY = 1 << 20
+"""Bytes of an S3 body; what is larger goes to a file."""
+_PIECE = 1 << 16
 
 
 def application(hosts: frozenset[str]) -> WSGIApplication:
@@ -44,8 +48,12 @@ def application(hosts: frozenset[str]) -> WSGIApplication:
             sts.sign_in_header(environ, claim)
         if claim.service == eks_auth.SERVICE:
             return eks_auth.answer(environ, start_response)
-        with books.ONE_AT_A_TIME:
-            return unknown.answer(moto, claim.service, environ, start_response)
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as body:
+            if claim.service == "s3":  # the other bodies have been read for their signature
+                # Now, not with the books in hand: a client may stop within its body, and everybody else would wait for it.
+                _receive(environ, cast(BinaryIO, body))
+            with books.ONE_AT_A_TIME:
+                return unknown.answer(moto, claim.service, environ, start_response)
 
     return answer
 
@@ -96,11 +104,26 @@ def _signed_request(environ: WSGIEnvironment, claim: Claim) -> SignedRequest:
 
 def _payload_hash(environ: WSGIEnvironment, claim: Claim, headers: dict[str, str]) -> str:
     if claim.service == "s3":
+        if "HTTP_TRANSFER_ENCODING" in environ:  # moto would take the body for an empty one
+            raise Refused("MissingContentLength", "the request needs a Content-Length, chunks are not taken", 411)
         # Bodies may be large or streamed: the hash that the signature covers is taken as given.
         return headers.get("x-amz-content-sha256", "UNSIGNED-PAYLOAD")
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = io.BytesIO(body)
     return hashlib.sha256(body).hexdigest()
+
+
+def _receive(environ: WSGIEnvironment, into: BinaryIO) -> None:
+    """The request's whole body is in that file, and read from there. ConnectionError when the client leaves within it."""
+    left = int(environ.get("CONTENT_LENGTH") or 0)
+    while left > 0:
+        piece = environ["wsgi.input"].read(min(left, _PIECE))
+        if not piece:
+            raise ConnectionError(f"the client left {left} bytes before the end of its request")
+        into.write(piece)
+        left -= len(piece)
+    into.seek(0)
+    environ["wsgi.input"] = into
 
 
 def _headers(environ: WSGIEnvironment) -> dict[str, str]:

@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 class _QuietHandler(MotoRequestHandler):
     """Writes no line per request: a Terraform run makes hundreds, and presigned URLs are credentials."""
 
+    timeout = 60.0
+    """Seconds without a byte from or to a client until its connection is closed: one that was stopped may never go on."""
+
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Nothing."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import urllib.error
 import urllib.request
+from typing import Any
 
 import boto3
 import pytest
@@ -14,6 +16,7 @@ from botocore.exceptions import ClientError
 from embedded_aws import EmbeddedAws, eks_token, session_of
 
 from localcloud import settings
+from localcloud.aws import server
 
 
 def _code(error: pytest.ExceptionInfo[ClientError]) -> str:
@@ -86,6 +89,54 @@ def test_names_that_need_encoding_keep_their_signature(aws: EmbeddedAws) -> None
     with urllib.request.urlopen(url, timeout=10) as answer:
         assert answer.read() == b"here"
     assert _status(url.replace("X-Amz-Signature=", "X-Amz-Signature=0")) == 403
+
+
+def test_others_are_answered_while_the_body_of_an_object_is_on_its_way(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    plain = aws.endpoint._application
+
+    class Slow:
+        """A body: somebody else asks for something whenever a piece of it is read."""
+
+        def __init__(self, body: Any) -> None:
+            self._body = body
+
+        def read(self, size: int) -> bytes:
+            seen.append(aws.client("sts").get_caller_identity()["Arn"])
+            return bytes(self._body.read(size))
+
+    def application(environ: Any, start_response: Any) -> Any:
+        if environ["REQUEST_METHOD"] == "PUT" and environ["PATH_INFO"] == "/slow/key":
+            environ["wsgi.input"] = Slow(environ["wsgi.input"])
+        return plain(environ, start_response)
+
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="slow", CreateBucketConfiguration={"LocationConstraint": settings.REGION})
+    monkeypatch.setattr(aws.endpoint, "_application", application)
+    s3.put_object(Bucket="slow", Key="key", Body=b"here")
+    assert settings.USER_ARN in seen
+    assert s3.get_object(Bucket="slow", Key="key")["Body"].read() == b"here"
+
+
+def test_a_large_object_arrives_whole_and_one_in_chunks_is_refused(aws: EmbeddedAws) -> None:
+    s3, large = aws.client("s3"), b"0123456789abcdef" * 200_000
+    s3.create_bucket(Bucket="large", CreateBucketConfiguration={"LocationConstraint": settings.REGION})
+    s3.put_object(Bucket="large", Key="key", Body=large)
+    assert s3.get_object(Bucket="large", Key="key")["Body"].read() == large
+    newer = aws.session.client("s3", endpoint_url=aws.endpoint.url, config=Config(signature_version="s3v4"))
+    url = newer.generate_presigned_url("put_object", Params={"Bucket": "large", "Key": "chunks"})
+    with pytest.raises(urllib.error.HTTPError, match="411") as refused:
+        urllib.request.urlopen(urllib.request.Request(url, iter([b"here"]), method="PUT"), timeout=10)
+    refused.value.close()
+    assert [each["Key"] for each in s3.list_objects_v2(Bucket="large")["Contents"]] == ["key"]
+
+
+def test_a_client_that_falls_silent_within_its_request_is_dropped(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert server._QuietHandler.timeout == 60
+    monkeypatch.setattr(server._QuietHandler, "timeout", 0.1)
+    with socket.create_connection((aws.endpoint.host, aws.endpoint.port), timeout=10) as client:
+        client.sendall(b"PUT /bucket/key HTTP/1.1\r\nHost: ")
+        assert client.recv(1) == b""
 
 
 def test_a_presigned_caller_identity_is_answered_and_in_json_when_asked(aws: EmbeddedAws) -> None:
