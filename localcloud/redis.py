@@ -6,6 +6,7 @@ cuts the connections to the old primary. The AUTH token lives in files of mode 0
 
 from __future__ import annotations
 
+import logging
 import shutil
 import ssl
 from pathlib import Path
@@ -18,7 +19,9 @@ from localcloud.pki import Authority
 from localcloud.processes import until
 from localcloud.resp import Connection, RedisError, Reply, info
 
-IN_SYNC_WITHIN = 30.0
+log = logging.getLogger(__name__)
+
+IN_SYNC_WITHIN = 60.0
 """Seconds. Data sets are small here, and replicas are not in sync before a failover anyway."""
 _ONLY_ELASTICACHE = {"reserved-memory", "reserved-memory-percent"}
 """Parameters that have no meaning for a server: memory that ElastiCache keeps for itself."""
@@ -48,7 +51,7 @@ class Member:
             box.check()
             return self._unanswered()
 
-        until(f"{self.netns} answers", missing, within=15.0)
+        until(f"{self.netns} answers", missing, within=60.0)
 
     def stop(self) -> None:
         """Server, address and data are gone."""
@@ -135,6 +138,8 @@ class Group:
         self.endpoints = Endpoints(addresses[0], addresses[1], settings.REDIS_PORT)
         self.members = [Member(self, index, address) for index, address in enumerate(addresses[2:])]
         self.primary = self.members[0]
+        self.parameters: dict[str, str] = {}
+        """What every member was set to, and has to be again when it starts anew."""
         self._holders: dict[str, Member] = {}
 
     def start(self, parameters: dict[str, str]) -> None:
@@ -143,7 +148,8 @@ class Group:
             member.start(self.primary)
         self.set_parameters(parameters)
         self.wait_until_in_sync()
-        self._point()
+        self._point(self.endpoints.primary, self.primary)
+        self._point(self.endpoints.reader, next(iter(self.replicas()), self.primary))
 
     def stop(self) -> None:
         """Every member is gone."""
@@ -169,6 +175,7 @@ class Group:
         for key, value in server_parameters(parameters).items():
             for member in self.members:
                 member.call("CONFIG", "SET", key, value)
+            self.parameters[key] = value
 
     def set_auth_token(self, token: str) -> None:
         """Every member asks for the new token and shows it to its primary; connections that are open stay."""
@@ -179,36 +186,59 @@ class Group:
         self.auth_token = token
 
     def fail_over(self) -> int:
-        """The best replica is primary and the address is its own; the old primary follows it. Returns its index."""
-        candidates = self.replicas()
-        if not candidates:
-            raise MachineError(f"{self.name} has no replica to fail over to")
-        old = self.primary
-        self.primary = max(candidates, key=lambda member: int(member.replication().get("slave_repl_offset", "0")))
-        self.primary.call("REPLICAOF", "NO", "ONE")
-        self._point()
-        for member in self.replicas():
-            self._follow(member, must=member is not old)
-        self.wait_until_in_sync()
-        return self.primary.index
+        """The best replica that answers is primary and has the address; the others follow it. Returns its index.
 
-    def _follow(self, member: Member, must: bool) -> None:
+        From the promotion on nothing is an error: what does not follow, or not yet, is in the log, and who does not answer
+        is replaced by the next failover.
+        """
+        offsets = {member: offset for member in self.replicas() if (offset := _offset(member)) is not None}
+        if not offsets:
+            raise MachineError(f"{self.name} has no replica to fail over to that answers")
+        best = max(offsets, key=lambda member: offsets[member])
+        best.call("REPLICAOF", "NO", "ONE")
+        self.primary = best
+        self._point(self.endpoints.primary, best)
+        following = [member for member in self.replicas() if self._follow(member)]
+        self._point(self.endpoints.reader, next(iter(following), best))
+        try:
+            self.wait_until_in_sync()
+        except MachineError as error:
+            log.error("failover of %s: %s", self.name, error)
+        return best.index
+
+    def _follow(self, member: Member) -> bool:
+        """Whether it follows the primary. Who does not answer may be what failed: it is replaced, as ElastiCache does."""
         try:
             member.call("REPLICAOF", self.primary.address, str(settings.REDIS_PORT))
         except MachineError:
-            if must:
-                raise
-            # The old primary may be what failed: it is replaced, as ElastiCache does.
-            member.stop()
-            member.start(self.primary)
+            try:
+                self._replace(member)
+            except (MachineError, OSError) as error:
+                log.error("failover of %s: %s is not replaced: %s", self.name, member.netns, error)
+                return False
+        return True
 
-    def _point(self) -> None:
-        """The floating addresses are where primary and first replica are."""
-        reader = next(iter(self.replicas()), self.primary)
-        for address, member in ((self.endpoints.primary, self.primary), (self.endpoints.reader, reader)):
-            old = self._holders.get(address)
-            network.move_address(address, old=old.netns if old else None, new=member.netns)
-            self._holders[address] = member
+    def _replace(self, member: Member) -> None:
+        """It starts anew, empty, with the group's parameters; floating addresses that it had are gone with its network namespace."""
+        member.stop()
+        self._holders = {address: holder for address, holder in self._holders.items() if holder is not member}
+        member.start(self.primary)
+        for key, value in self.parameters.items():
+            member.call("CONFIG", "SET", key, value)
+
+    def _point(self, address: str, member: Member) -> None:
+        """The floating address is where the member is."""
+        old = self._holders.get(address)
+        network.move_address(address, old=old.netns if old else None, new=member.netns)
+        self._holders[address] = member
+
+
+def _offset(replica: Member) -> int | None:
+    """How far it has followed its primary; None when it does not answer."""
+    try:
+        return int(replica.replication().get("slave_repl_offset", "0"))
+    except MachineError:
+        return None
 
 
 def server_parameters(parameters: dict[str, str]) -> dict[str, str]:

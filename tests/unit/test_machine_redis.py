@@ -1,16 +1,17 @@
-"""Redis, without a server: the protocol, parameters, addresses."""
+"""Redis, without a server: the protocol, parameters, addresses, failover."""
 
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localcloud import settings
+from localcloud import network, settings
 from localcloud.machine import MachineError
-from localcloud.redis import quoted, server_parameters
+from localcloud.redis import Group, Member, quoted, server_parameters
 from localcloud.redisgroups import allocate
 from localcloud.resp import RedisError, decode, encode, info
 
@@ -70,3 +71,124 @@ def test_addresses_are_the_first_free_ones() -> None:
 def test_more_redis_than_addresses_is_refused_with_what_is_left() -> None:
     with pytest.raises(MachineError, match="only for 2"):
         allocate(set(settings.REDIS_HOSTS[2:]), 3)
+
+
+class PaperMember(Member):
+    """A member whose server and network namespace are on paper."""
+
+    def __init__(self, group: Group, index: int, namespaces: dict[str, set[str]]) -> None:
+        super().__init__(group, index, f"10.0.0.{index}")
+        self.namespaces = namespaces
+        self.alive = True
+        self.can_start = True
+        self.follows: str | None = None
+        self.offset = 0
+        self.link = "up"
+        self.parameters: dict[str, str] = {}
+
+    def start(self, primary: Member) -> None:
+        if not self.can_start:
+            raise MachineError(f"{self.netns} does not start")
+        self.namespaces[self.netns] = set()
+        self.alive, self.parameters = True, {}
+        self.follows = primary.address if primary is not self else None
+
+    def stop(self) -> None:
+        self.alive = False
+        self.namespaces.pop(self.netns, None)
+
+    def call(self, *words: str) -> str:
+        if not self.alive:
+            raise MachineError(f"{self.netns} does not answer")
+        match words:
+            case ("REPLICAOF", "NO", "ONE"):
+                self.follows = None
+            case ("REPLICAOF", address, _):
+                self.follows = address
+            case ("CONFIG", "SET", key, value):
+                self.parameters[key] = value
+            case ("INFO", "replication") if self.follows:
+                return f"master_link_status:{self.link}\r\nslave_repl_offset:{self.offset}\r\n"
+        return "OK"
+
+
+class PaperGroup:
+    """A group of three that runs; member 2 has followed further than member 1."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.namespaces: dict[str, set[str]] = {}
+        self.group = Group("gcs", folder, folder, [f"10.1.0.{index}" for index in range(5)], None, None)
+        self.members = [PaperMember(self.group, index, self.namespaces) for index in range(3)]
+        self.members[1].offset, self.members[2].offset = 10, 20
+        self.group.members = list(self.members)
+        self.group.primary = self.members[0]
+        monkeypatch.setattr(network, "move_address", self._move_address)
+        self.group.start({"maxmemory-policy": "noeviction"})
+
+    def _move_address(self, address: str, *, old: str | None, new: str) -> None:
+        for name in (old, new):
+            if name is not None and name not in self.namespaces:
+                raise MachineError(f"there is no network namespace {name}")
+        if old is not None:
+            self.namespaces[old].discard(address)
+        self.namespaces[new].add(address)
+
+    def where(self, address: str) -> list[int]:
+        """The members that answer at the address."""
+        return [member.index for member in self.members if member.alive and address in self.namespaces[member.netns]]
+
+    @property
+    def primary(self) -> list[int]:
+        return self.where(self.group.endpoints.primary)
+
+    @property
+    def reader(self) -> list[int]:
+        return self.where(self.group.endpoints.reader)
+
+
+@pytest.fixture
+def gcs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PaperGroup:
+    return PaperGroup(tmp_path, monkeypatch)
+
+
+def test_the_replica_that_followed_furthest_is_promoted_and_the_others_follow_it(gcs: PaperGroup) -> None:
+    assert gcs.group.fail_over() == 2
+    assert [member.follows for member in gcs.members] == ["10.0.0.2", "10.0.0.2", None]
+    assert (gcs.primary, gcs.reader) == ([2], [0])
+
+
+def test_a_dead_primary_comes_back_as_a_replica_with_the_groups_parameters_and_every_endpoint_lives(gcs: PaperGroup) -> None:
+    gcs.group.set_parameters({"timeout": "60"})
+    gcs.members[0].alive = False
+    assert gcs.group.fail_over() == 2
+    assert (gcs.primary, gcs.reader) == ([2], [0])
+    assert gcs.members[0].follows == "10.0.0.2"
+    assert gcs.members[0].parameters == {"maxmemory-policy": "noeviction", "timeout": "60"}
+
+
+def test_a_replica_that_does_not_answer_is_no_candidate_and_is_replaced(gcs: PaperGroup) -> None:
+    gcs.members[2].alive = False
+    assert gcs.group.fail_over() == 1
+    assert gcs.members[2].alive
+    assert gcs.members[2].follows == "10.0.0.1"
+
+
+def test_a_reader_that_died_and_cannot_be_replaced_leaves_its_address_to_one_that_follows(gcs: PaperGroup) -> None:
+    gcs.members[1].alive = gcs.members[1].can_start = False
+    assert gcs.group.fail_over() == 2
+    assert (gcs.primary, gcs.reader) == ([2], [0])
+
+
+def test_replicas_that_are_not_in_sync_yet_do_not_take_the_promotion_back(gcs: PaperGroup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localcloud.redis.IN_SYNC_WITHIN", 0.0)
+    gcs.members[0].link = "down"
+    assert gcs.group.fail_over() == 2
+    assert gcs.group.primary is gcs.members[2]
+
+
+def test_without_a_replica_that_answers_everything_stays_as_it_was(gcs: PaperGroup) -> None:
+    gcs.members[1].alive = gcs.members[2].alive = False
+    with pytest.raises(MachineError, match="no replica to fail over to that answers"):
+        gcs.group.fail_over()
+    assert gcs.group.primary is gcs.members[0]
+    assert gcs.primary == [0]
