@@ -9,7 +9,7 @@ from moto.core.responses import ActionResult
 from moto.eks.utils import validate_role_arn
 
 from localcloud import settings
-from localcloud.aws import background, credentials, ec2, eks_access, seam, ssm
+from localcloud.aws import background, books, credentials, ec2, eks_access, seam, ssm
 from localcloud.aws.eks_base import EksBase
 from localcloud.aws.eks_records import (
     EksCluster,
@@ -57,7 +57,8 @@ class Clusters(EksBase):
         cluster.status = "DELETING"
         deletion = background.start(f"delete cluster {cluster.name}", lambda: _take_down(cluster, self.eks_backend.clusters))
         # Terraform looks thrice more, every ten seconds, once it has seen DELETING: an end before its first look saves thirty.
-        deletion.join(_ANSWER_WITHIN)
+        with books.given_back():
+            deletion.join(_ANSWER_WITHIN)
         return ActionResult({"cluster": cluster})
 
     def update_cluster_config(self) -> ActionResult:
@@ -186,9 +187,9 @@ def _bring_up(cluster: EksCluster, creator: str | None) -> None:
             cluster.status = "ACTIVE"
 
 
-def _take_down(cluster: EksCluster, books: dict[str, Any]) -> None:
+def _take_down(cluster: EksCluster, existing: dict[str, Any]) -> None:
     with cluster.lock:
-        if books.get(cluster.name) is not cluster:
+        if existing.get(cluster.name) is not cluster:
             return
         try:
             seam.machine().delete_control_plane(cluster.name)
@@ -197,7 +198,7 @@ def _take_down(cluster: EksCluster, books: dict[str, Any]) -> None:
             cluster.status = "FAILED"
             return
         ec2.backend().delete_security_group(group_id=cluster.resources_vpc_config["clusterSecurityGroupId"])
-        del books[cluster.name]
+        del existing[cluster.name]
 
 
 def _change_version(cluster: EksCluster, version: str, update: Shape) -> None:

@@ -58,8 +58,7 @@ class NodeGroups(EksBase):
             group.launch_template = _template(wanted["launchTemplate"])
         group.version = group.cluster.version
         group.release_version = wanted.get("releaseVersion") or ssm.RELEASE
-        with group.lock:
-            group.generation += 1
+        group.generation += 1
         return self._reconcile(group, "VersionUpdate", {"ReleaseVersion": group.release_version})
 
     def list_nodegroups(self) -> ActionResult:

@@ -70,6 +70,7 @@ class Group:
     created_at: datetime = field(default_factory=utcnow)
     auth_token_changed_at: datetime | None = None
     lock: Any = field(default_factory=RLock, repr=False)
+    """Held by work in the background, one after the other. Requests look at the status instead: it tells of that work."""
 
     @property
     def arn(self) -> str:

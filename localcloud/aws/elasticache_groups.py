@@ -63,10 +63,9 @@ class ReplicationGroups(CacheBase):
         has, version = group.settings["EngineVersion"], wanted.get("EngineVersion")
         if version and _full_version(version) != has:
             raise fault("InvalidParameterCombination", f"The engine version {has} cannot be changed here.")
-        with group.lock:
-            _check_available(group)
-            _configure(self.books, group, wanted)
-            group.settings.update({key: wanted[key] for key in _MODIFIABLE if key in wanted})
+        _check_available(group)
+        _configure(self.books, group, wanted)
+        group.settings.update({key: wanted[key] for key in _MODIFIABLE if key in wanted})
         return ActionResult({"ReplicationGroup": elasticache_shapes.replication_group(group)})
 
     def test_failover(self) -> ActionResult:
@@ -76,9 +75,8 @@ class ReplicationGroups(CacheBase):
             raise fault("NodeGroupNotFoundFault", f"Node group {self._get_param('NodeGroupId')} not found.")
         if not group.settings.get("AutomaticFailoverEnabled") or len(group.zones) < 2:
             raise fault("TestFailoverNotAvailableFault", "Automatic failover is not enabled or there is no replica.")
-        with group.lock:
-            _check_available(group)
-            group.status = "modifying"
+        _check_available(group)
+        group.status = "modifying"
         background.start(f"fail over {group.name}", lambda: _fail_over(group))
         return ActionResult({"ReplicationGroup": elasticache_shapes.replication_group(group)})
 
@@ -140,6 +138,7 @@ def _zones(books: CacheBackend, wanted: Shape, members: int) -> tuple[str, ...]:
 
 
 def _check_available(group: Group) -> None:
+    """Nothing is under way with it in the background."""
     if group.status != "available":
         raise fault("InvalidReplicationGroupState", f"Replication group {group.name} is {group.status}.")
 

@@ -7,7 +7,7 @@ from typing import Any
 from moto.core.responses import ActionResult, EmptyResult
 
 from localcloud.aws import seam
-from localcloud.aws.elasticache_books import DEFAULT_PARAMETERS, CacheBase, ParameterGroup, Shape, fault
+from localcloud.aws.elasticache_books import DEFAULT_PARAMETERS, CacheBase, Group, ParameterGroup, Shape, fault
 from localcloud.machine import MachineError
 
 
@@ -67,17 +67,20 @@ class ParameterGroups(CacheBase):
         return self.books.parameter_groups[name]
 
     def _set(self, group: ParameterGroup, values: dict[str, str]) -> ActionResult:
+        users = [user for user in _users(self, group) if user.status != "create-failed"]
+        if busy := [f"{user.name}, which is {user.status}" for user in users if user.status != "available"]:
+            raise fault("InvalidCacheParameterGroupState", f"Cache parameter group {group.name} is used by {'; '.join(busy)}.")
         try:
-            for name in _users(self, group):
-                seam.machine().configure_redis(name, parameters=DEFAULT_PARAMETERS | values)
+            for user in users:
+                seam.machine().configure_redis(user.name, parameters=DEFAULT_PARAMETERS | values)
         except MachineError as error:
             raise fault("InvalidParameterValue", f"Redis does not take the parameters: {error}") from error
         group.values = values
         return ActionResult({"CacheParameterGroupName": group.name})
 
 
-def _users(response: Any, group: ParameterGroup) -> list[str]:
-    return [g.name for g in response.books.groups.values() if g.settings.get("CacheParameterGroupName") == group.name]
+def _users(response: Any, group: ParameterGroup) -> list[Group]:
+    return [g for g in response.books.groups.values() if g.settings.get("CacheParameterGroupName") == group.name]
 
 
 def _parameter(name: str, value: str, source: str) -> Shape:

@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 _TAINT_EFFECTS = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SCHEDULE": "PreferNoSchedule"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Member:
-    """An instance of a group, launched for one generation of it."""
+    """An instance of a group, launched for one generation of it. Equal to itself alone: threads take them out of one list."""
 
     instance: Instance
     generation: int
@@ -40,8 +40,9 @@ class NodeGroup(Nodegroup):
         self.doomed = False
         """Whether it is to be deleted."""
         self.generation = 0
-        """Counted up when what a member is made of changes: members of older generations are replaced."""
+        """Counted up, by requests, when what a member is made of changes: members of older generations are replaced."""
         self.lock = RLock()
+        """Held while the members are brought to what is wanted, which takes as long as the machine does: not for requests."""
         self._launched = 0
 
     @property
@@ -63,13 +64,16 @@ class NodeGroup(Nodegroup):
         return [member for member in self.members if member.generation == self.generation and member.instance.is_running()]
 
     def _grow(self, count: int) -> list[Shape]:
+        # What changes while they are launched makes a generation of its own, of which these are not.
+        generation, launched, problems = self.generation, list[Member](), list[Shape]()
         try:
-            members = [Member(self._launch(), self.generation) for _ in range(max(0, count))]
+            for _ in range(count):
+                launched.append(Member(self._launch(), generation))
         except Exception as error:  # whatever EC2 has against the launch template, the subnet or the image
             log.exception("node group %s cannot launch instances", self.nodegroup_name)
-            return [issue("AsgInstanceLaunchFailures", str(error), self.nodegroup_name)]
-        self.members += members
-        return _at_once(self._join, members)
+            problems = [issue("AsgInstanceLaunchFailures", str(error), self.nodegroup_name)]
+        self.members += launched
+        return problems + _at_once(self._join, launched)
 
     def _shrink(self, count: int) -> list[Shape]:
         """The half-gone leave first, then the outdated, then the newest."""

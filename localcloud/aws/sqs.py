@@ -16,8 +16,5 @@ def install() -> None:
 
 def _wait_without_the_books(queue: Queue, timeout: int) -> None:
     """Only ever called while ReceiveMessage is answered, and so with the books in hand. Up to a second at a time; moto then looks again."""
-    books.ONE_AT_A_TIME.release()
-    try:
+    with books.given_back():
         _wait(queue, timeout)
-    finally:
-        books.ONE_AT_A_TIME.acquire()

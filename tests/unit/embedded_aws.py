@@ -7,7 +7,9 @@ import itertools
 import json
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event
 from typing import Any
 
 import boto3
@@ -133,6 +135,23 @@ def eventually(look: Callable[[], Any], enough: Callable[[Any], bool], within: f
             return seen
         assert time.monotonic() < deadline, f"still not so after {within} s, last saw {seen}"
         time.sleep(0.02)
+
+
+@contextmanager
+def held(machine: PaperMachine, method: str) -> Iterator[Event]:
+    """Within it that call of the machine begins, which the event tells, and does not end."""
+    begun, over, plain = Event(), Event(), getattr(machine, method)
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        begun.set()
+        assert over.wait(60)
+        return plain(*arguments, **named)
+
+    setattr(machine, method, call)
+    try:
+        yield begun
+    finally:
+        over.set()
 
 
 def eks_token(session: boto3.Session, cluster: str, endpoint_url: str, action: str = "GetCallerIdentity") -> str:

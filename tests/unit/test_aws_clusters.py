@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from botocore.exceptions import ClientError
-from embedded_aws import EmbeddedAws, eventually
+from embedded_aws import EmbeddedAws, eventually, held
 
 from localcloud import settings
+from localcloud.aws import eks_clusters
 
 
 def test_a_cluster_is_creating_until_the_machine_has_its_control_plane(aws: EmbeddedAws) -> None:
@@ -58,6 +60,20 @@ def test_a_deleted_cluster_takes_its_control_plane_and_its_security_group_along(
     assert aws.machine.planes == {}
     with pytest.raises(ClientError, match=r"InvalidGroup\.NotFound"):
         aws.client("ec2").describe_security_groups(GroupIds=[group])
+
+
+def test_others_are_answered_while_a_deletion_is_waited_for(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eks_clusters, "_ANSWER_WITHIN", 60)
+    aws.cluster()
+    eks, ec2 = aws.client("eks"), aws.client("ec2")
+    with ThreadPoolExecutor(1) as elsewhere:
+        with held(aws.machine, "delete_control_plane") as going:
+            deletion = elsewhere.submit(eks.delete_cluster, name="demo")
+            assert going.wait(10)
+            assert ec2.describe_vpcs()["Vpcs"]
+            assert not deletion.done()
+        assert deletion.result()["cluster"]["status"] == "DELETING"
+    assert eks.list_clusters()["clusters"] == []
 
 
 def test_a_cluster_with_node_groups_is_not_deleted(aws: EmbeddedAws) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from embedded_aws import EmbeddedAws, eventually
+from embedded_aws import EmbeddedAws, eventually, held
 
 from localcloud import settings
 from localcloud.aws import instances
@@ -108,6 +108,35 @@ def test_a_new_version_replaces_every_node_and_new_ones_come_first(aws: Embedded
     assert not old & set(aws.machine.nodes)
     calls = [call[0] for call in aws.machine.calls if call[0] in ("join_node", "remove_node")]
     assert calls == ["join_node"] * 4 + ["remove_node"] * 2
+
+
+def test_a_new_version_wanted_while_the_group_scales_keeps_nobody_waiting(aws: EmbeddedAws) -> None:
+    aws.cluster()
+    aws.nodegroup(size=1)
+    eks, scaling = aws.client("eks"), {"minSize": 0, "maxSize": 5, "desiredSize": 2}
+    with held(aws.machine, "join_node") as joining:
+        eks.update_nodegroup_config(clusterName="demo", nodegroupName="inf2", scalingConfig=scaling)
+        assert joining.wait(10)
+        old = {instance["InstanceId"] for instance in aws.instances()}
+        update = eks.update_nodegroup_version(clusterName="demo", nodegroupName="inf2")["update"]
+    assert _finished(aws, update)["status"] == "Successful"
+    assert len(aws.machine.nodes) == 2
+    assert not old & set(aws.machine.nodes)
+
+
+def test_what_was_launched_before_a_launch_failed_is_the_groups(aws: EmbeddedAws) -> None:
+    cluster, ec2 = aws.cluster(), aws.client("ec2")
+    vpc = cluster["resourcesVpcConfig"]["vpcId"]
+    subnets = [ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.20.{n}.0/24")["Subnet"]["SubnetId"] for n in (7, 8)]
+    aws.nodegroup(size=0, subnets=subnets)
+    ec2.delete_subnet(SubnetId=subnets[0])
+    update = _scale(aws, 2)
+    assert update["status"] == "Failed"
+    assert f"The subnet ID '{subnets[0]}' does not exist" in update["errors"][0]["errorMessage"]
+    assert len(aws.instances()) == len(aws.machine.nodes) == 1
+    aws.client("eks").delete_nodegroup(clusterName="demo", nodegroupName="inf2")
+    eventually(lambda: aws.client("eks").list_nodegroups(clusterName="demo")["nodegroups"], lambda names: names == [])
+    assert aws.instances() == []
 
 
 def test_a_node_that_cannot_join_shows_in_the_groups_health_and_leaves_nothing(aws: EmbeddedAws) -> None:

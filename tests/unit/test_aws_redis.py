@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from embedded_aws import EmbeddedAws, eventually
+from embedded_aws import EmbeddedAws, eventually, held
 
 from localcloud import settings
 
@@ -100,6 +100,27 @@ def test_a_failover_makes_a_replica_the_primary(aws: EmbeddedAws) -> None:
     group = eventually(lambda: _group(aws), lambda g: g["Status"] == "available")
     assert [m["CurrentRole"] for m in group["NodeGroups"][0]["NodeGroupMembers"]] == ["replica", "primary"]
     assert _asked(aws, "fail_over_redis") == [("gcs",)]
+
+
+def test_what_comes_while_a_failover_is_under_way_is_refused_at_once(aws: EmbeddedAws) -> None:
+    _create(aws)
+    cache, changes = aws.client("elasticache"), [{"ParameterName": "timeout", "ParameterValue": "60"}]
+    with held(aws.machine, "fail_over_redis") as failing_over:
+        cache.test_failover(ReplicationGroupId="gcs", NodeGroupId="0001")
+        assert failing_over.wait(10)
+        for call, code in (
+            (lambda: cache.test_failover(ReplicationGroupId="gcs", NodeGroupId="0001"), "InvalidReplicationGroupState"),
+            (lambda: cache.modify_replication_group(ReplicationGroupId="gcs", AuthToken=NEW_TOKEN), "InvalidReplicationGroupState"),
+            (
+                lambda: cache.modify_cache_parameter_group(CacheParameterGroupName="parameters", ParameterNameValues=changes),
+                "InvalidCacheParameterGroupState",
+            ),
+        ):
+            with pytest.raises(ClientError, match="modifying") as refused:
+                call()
+            assert refused.value.response["Error"]["Code"] == code
+    eventually(lambda: _group(aws), lambda group: group["Status"] == "available")
+    assert _asked(aws, "configure_redis") == []
 
 
 def test_a_redis_that_cannot_be_is_create_failed_and_can_be_deleted(aws: EmbeddedAws) -> None:
