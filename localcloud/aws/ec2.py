@@ -79,14 +79,25 @@ class Ec2Backend(ec2_models.EC2Backend):
 
         Moto's fleets do not say in which region they are. Insufficient when there is no capacity; nothing is launched then.
         """
-        if subnet_id := kwargs.get("subnet_id"):
-            shortages.check(kwargs["instance_type"], self.get_subnet(subnet_id).availability_zone)
+        shortages.check(self._type_of(kwargs), self._zone_of(kwargs))
         reservation = super().run_instances(*args, **{"region_name": self.region_name} | kwargs)
         for instance in reservation.instances:
             instance.nics[0].delete_on_termination = True
             events.state_changed(instance, "pending", "running")
             selfmanaged.on_launched(instance)
         return reservation
+
+    def _type_of(self, launch: dict[str, Any]) -> str:
+        """The instance type that moto will find: the request's, else the launch template's, else a default."""
+        template = self._get_template_from_args(launch["launch_template"]).data if launch.get("launch_template") else {}
+        found: str = (launch.get("is_instance_type_default") and template.get("InstanceType")) or launch["instance_type"]
+        return found
+
+    def _zone_of(self, launch: dict[str, Any]) -> str:
+        """The zone that moto will find: that of the subnet, or of the first interface with one, the one asked for, else a default."""
+        interfaces = (nic["SubnetId"] for nic in launch.get("nics") or () if "SubnetId" in nic)
+        subnet_id = launch.get("subnet_id") or next(interfaces, None)
+        return self.get_subnet(subnet_id).availability_zone if subnet_id else launch.get("placement") or f"{self.region_name}a"
 
     def create_fleet(self, *args: Any, **kwargs: Any) -> Fleet:
         """Moto forgets what the launch template says of security groups: whoever compares the two sees drift."""

@@ -59,6 +59,26 @@ def test_run_instances_fails_where_there_is_none_and_launches_nothing(aws: Embed
     assert len(aws.instances()) == 1
 
 
+def test_a_shortage_holds_however_type_and_zone_are_given(aws: EmbeddedAws) -> None:
+    ec2, (first, _) = aws.client("ec2"), aws.subnets()
+    ec2.create_launch_template(LaunchTemplateName="small", LaunchTemplateData={"InstanceType": SMALL})
+    shortages.begin(SMALL, ONE)
+    small, template = {"InstanceType": SMALL}, {"LaunchTemplate": {"LaunchTemplateName": "small"}}
+    interface = {"DeviceIndex": 0, "SubnetId": first}
+    for wanted in (
+        small,  # without a zone it is the first
+        small | {"Placement": {"AvailabilityZone": ONE}},
+        small | {"NetworkInterfaces": [interface]},
+        template | {"SubnetId": first},
+    ):
+        with pytest.raises(ClientError, match=f"{SMALL} in {ONE}"):
+            ec2.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1, **wanted)
+    assert aws.instances() == []
+    for wanted in (small | {"Placement": {"AvailabilityZone": TWO}}, template | {"SubnetId": first, "InstanceType": LARGE}):
+        ec2.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1, **wanted)
+    assert sorted(each["InstanceType"] for each in aws.instances()) == [LARGE, SMALL]
+
+
 @pytest.mark.parametrize(
     ("short", "expected"),
     [([], (SMALL, ONE)), ([(SMALL, ONE)], (SMALL, TWO)), ([(SMALL, ONE), (SMALL, TWO)], (LARGE, ONE))],
