@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +21,7 @@ DATES = ("20260423", "20260511")
 RELEASE = f"{settings.KUBERNETES_VERSION}-{DATES[-1]}"
 """Release version of the recommended AMIs, as EKS writes it."""
 
-_NAME = re.compile(
-    rf"/aws/service/eks/optimized-ami/{re.escape(MINOR)}/amazon-linux-2023/(?P<arch>x86_64|arm64)/(?P<kind>standard|neuron|nvidia)"
-    rf"/(?:recommended|amazon-eks-node-al2023-(?P=arch)-(?P=kind)-{re.escape(MINOR)}-v(?P<date>{'|'.join(DATES)}))"
-    r"(?:/(?P<leaf>image_id|image_name|release_version))?"
-)
+_ROOT = f"/aws/service/eks/optimized-ami/{MINOR}/amazon-linux-2023"
 
 
 class SsmBackend(SimpleSystemManagerBackend):
@@ -44,6 +39,25 @@ class SsmBackend(SimpleSystemManagerBackend):
         """Those of the parameters that exist."""
         found = super().get_parameters(names)
         return found | {name: p for name in names if name not in found and (p := _ami_parameter(self.account_id, name))}
+
+    def get_parameters_by_path(
+        self,
+        path: str,
+        recursive: bool,
+        filters: list[dict[str, Any]] | None = None,
+        next_token: str | None = None,
+        max_results: int = 10,
+    ) -> tuple[list[Parameter], str | None]:
+        """A page of the parameters below the path, and the next one's token; of AMIs where there are any."""
+        folder = path.rstrip("/") + "/"
+        names = [name for name in _VALUES if name.startswith(folder) and (recursive or "/" not in name.removeprefix(folder))]
+        if not names:
+            return super().get_parameters_by_path(path, recursive, filters, next_token, max_results)
+        self._validate_parameter_filters(filters, by_path=True)
+        found = [parameter for name in names if (parameter := _ami_parameter(self.account_id, name))]
+        if filters:  # moto opens a book of tags for every parameter that it looks at
+            found = [parameter for parameter in found if self._match_filters(parameter, filters)]
+        return self._get_values_nexttoken(found, max_results, next_token)
 
 
 def install() -> None:
@@ -80,17 +94,27 @@ IMAGES = tuple(Image(kind, arch, date) for kind in ("standard", "neuron", "nvidi
 """All that there are."""
 
 
+def _values() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for image in IMAGES:
+        values = {"image_id": image.id, "image_name": image.name, "release_version": image.release_version}
+        for release in (image.name, "recommended") if image.date == DATES[-1] else (image.name,):
+            folder = f"{_ROOT}/{image.arch}/{image.kind}/{release}"
+            found |= {folder: json.dumps(values)} | {f"{folder}/{leaf}": value for leaf, value in values.items()}
+    return found
+
+
+_VALUES = _values()
+"""Name of every parameter → its value."""
+
+
 def _ami_parameter(account: str, name: str) -> Parameter | None:
-    match = _NAME.fullmatch(name)
-    if match is None:
+    if name not in _VALUES:
         return None
-    found = Image(match["kind"], match["arch"], match["date"] or DATES[-1])
-    image = {"image_id": found.id, "image_name": found.name, "release_version": found.release_version}
-    value = image[match["leaf"]] if match["leaf"] else json.dumps(image)
     return Parameter(  # type: ignore[abstract]  # moto's own code makes it all the same
         account_id=account,
         name=name,
-        value=value,
+        value=_VALUES[name],
         parameter_type="String",
         description=None,
         allowed_pattern=None,

@@ -208,3 +208,16 @@ def test_the_amis_of_the_clusters_version_are_public_parameters(aws: EmbeddedAws
     assert ssm.get_parameter(Name=f"{base}/standard/recommended/release_version")["Parameter"]["Value"].startswith("1.35.")
     with pytest.raises(ssm.exceptions.ParameterNotFound):
         ssm.get_parameter(Name=names[0].replace("1.35", "1.20"))
+
+
+def test_the_amis_are_found_by_their_path_as_well(aws: EmbeddedAws) -> None:
+    ssm, base = aws.client("ssm"), "/aws/service/eks/optimized-ami/1.35"
+    pages = ssm.get_paginator("get_parameters_by_path").paginate(Path=base, Recursive=True)
+    found = {each["Name"]: each["Value"] for page in pages for each in page["Parameters"]}
+    recommended = f"{base}/amazon-linux-2023/x86_64/neuron/recommended"
+    assert {f"{recommended}{leaf}" for leaf in ("", "/image_id", "/image_name", "/release_version")} <= set(found)
+    assert all(ssm.get_parameter(Name=name)["Parameter"]["Value"] == value for name, value in list(found.items())[:5])
+    leaves = ssm.get_parameters_by_path(Path=recommended)["Parameters"]
+    assert sorted(each["Name"].rpartition("/")[2] for each in leaves) == ["image_id", "image_name", "release_version"]
+    assert ssm.get_parameters_by_path(Path=base)["Parameters"] == [], "none is directly there"
+    assert aws.get("leftovers") == {}
