@@ -55,7 +55,21 @@ class ReplicationGroups(CacheBase):
 
     def describe_cache_clusters(self) -> ActionResult:
         """Members of replication groups. There are no cache clusters without one."""
+        if self._get_bool_param("ShowCacheClustersNotInReplicationGroups"):
+            return PaginatedResult({"CacheClusters": []})
         return PaginatedResult({"CacheClusters": elasticache_shapes.cache_clusters(self.books, self._get_param("CacheClusterId"))})
+
+    def create_cache_cluster(self) -> ActionResult:
+        """Not done: moto's would be in the books and nowhere else."""
+        raise NotImplementedError("CreateCacheCluster: use a replication group")
+
+    def delete_cache_cluster(self) -> ActionResult:
+        """Not done: a group keeps its members."""
+        raise NotImplementedError("DeleteCacheCluster: the number of a replication group's members is fixed")
+
+    def create_user(self) -> ActionResult:
+        """Not done: Redis would not know the user."""
+        raise NotImplementedError("CreateUser: use an AUTH token")
 
     def modify_replication_group(self) -> ActionResult:
         """AUTH token and parameters are in force in Redis when this answers; the rest is in the books alone."""

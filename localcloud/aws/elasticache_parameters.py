@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
@@ -9,6 +10,8 @@ from moto.core.responses import ActionResult, EmptyResult
 from localcloud.aws import seam
 from localcloud.aws.elasticache_books import DEFAULT_PARAMETERS, CacheBase, Group, ParameterGroup, Shape, fault
 from localcloud.machine import MachineError
+
+_DEFAULT = re.compile(r"default\.((?:redis|valkey)\d)")
 
 
 class ParameterGroups(CacheBase):
@@ -28,12 +31,12 @@ class ParameterGroups(CacheBase):
     def describe_cache_parameter_groups(self) -> ActionResult:
         """One group, or all."""
         name = self._get_param("CacheParameterGroupName")
-        groups = [self._parameter_group()] if name else list(self.books.parameter_groups.values())
+        groups = [self._any_parameter_group()] if name else list(self.books.parameter_groups.values())
         return ActionResult({"CacheParameterGroups": [group.shape() for group in groups]})
 
     def describe_cache_parameters(self) -> ActionResult:
         """The group's own values, and unless Source=user those that differ from Redis's defaults."""
-        group, source = self._parameter_group(), self._get_param("Source")
+        group, source = self._any_parameter_group(), self._get_param("Source")
         own = [_parameter(name, value, "user") for name, value in group.values.items()]
         rest = [_parameter(name, value, "system") for name, value in DEFAULT_PARAMETERS.items() if name not in group.values]
         return ActionResult({"Parameters": (own if source != "system" else []) + (rest if source != "user" else [])})
@@ -59,6 +62,12 @@ class ParameterGroups(CacheBase):
         books.tagging_service.delete_all_tags_for_resource(group.arn)
         books.parameter_groups.pop(group.name)
         return EmptyResult()
+
+    def _any_parameter_group(self) -> ParameterGroup:
+        """One of the account's own, or the default one of a family, which cannot be changed and is in nobody's list."""
+        if default := _DEFAULT.fullmatch(self._get_param("CacheParameterGroupName")):
+            return ParameterGroup(default[0], default[1], f"Default parameter group for {default[1]}")
+        return self._parameter_group()
 
     def _parameter_group(self) -> ParameterGroup:
         name = self._get_param("CacheParameterGroupName")

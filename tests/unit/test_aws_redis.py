@@ -161,3 +161,29 @@ def test_a_group_that_makes_no_sense_is_refused(aws: EmbeddedAws, wanted: dict[s
     with pytest.raises(ClientError, match=why):
         _create(aws, **wanted)
     assert _asked(aws, "create_redis") == []
+
+
+def test_the_default_parameter_group_that_members_name_can_be_described(aws: EmbeddedAws) -> None:
+    _create(aws, CacheParameterGroupName="default.redis7")
+    cache = aws.client("elasticache")
+    (named,) = {each["CacheParameterGroup"]["CacheParameterGroupName"] for each in cache.describe_cache_clusters()["CacheClusters"]}
+    (group,) = cache.describe_cache_parameter_groups(CacheParameterGroupName=named)["CacheParameterGroups"]
+    assert group["CacheParameterGroupFamily"] == "redis7"
+    (parameter,) = cache.describe_cache_parameters(CacheParameterGroupName=named)["Parameters"]
+    assert (parameter["ParameterName"], parameter["ParameterValue"]) == ("maxmemory-policy", "volatile-lru")
+    with pytest.raises(ClientError, match="not found"):
+        cache.delete_cache_parameter_group(CacheParameterGroupName=named)
+
+
+def test_there_are_no_cache_clusters_but_members(aws: EmbeddedAws) -> None:
+    _create(aws)
+    cache = aws.client("elasticache")
+    assert cache.describe_cache_clusters(ShowCacheClustersNotInReplicationGroups=True)["CacheClusters"] == []
+    for call in (
+        lambda: cache.create_cache_cluster(CacheClusterId="alone", Engine="redis", NumCacheNodes=1),
+        lambda: cache.delete_cache_cluster(CacheClusterId="gcs-002"),
+        lambda: cache.create_user(UserId="user", UserName="user", Engine="redis", AccessString="on", NoPasswordRequired=True),
+    ):
+        with pytest.raises(ClientError, match="embedded cloud does not do this"):
+            call()
+    assert len(cache.describe_cache_clusters()["CacheClusters"]) == 2
