@@ -9,8 +9,11 @@ from threading import Lock
 ONE_AT_A_TIME = Lock()
 """Held while a request is answered from moto's books, which are not made for threads: what one iterates over another changes.
 
-Whoever holds it waits for no work in the background, and takes no resource's `lock`, which that work holds while the machine
-does real things.
+Work in the background takes it for each change of them, and lets it go before it asks the machine for anything that takes time.
+No deadlock can be, because locks are taken in one order alone: a resource's own `lock` (of a cluster, a node group, a replication
+group), which work in the background holds for as long as the machine takes; then this one; then the guards of single modules,
+below which nothing is waited for. So whoever holds this one takes no resource's `lock`, and waits for no work in the background.
+Neither does anybody take it twice.
 """
 
 

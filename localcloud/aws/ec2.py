@@ -7,6 +7,7 @@ from typing import Any
 
 from moto.ec2 import models as ec2_models
 from moto.ec2 import urls as ec2_urls
+from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import fleets
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.fleets import Fleet
@@ -127,7 +128,9 @@ class Ec2Backend(ec2_models.EC2Backend):
         return started
 
     def stop_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
-        """The instances do not run, and EventBridge is told."""
+        """The instances do not run, and EventBridge is told. Refused for nodes: the machine can end one, and not hold it."""
+        if nodes := [instance_id for instance_id in instance_ids if instances.is_node(instance_id)]:
+            raise EC2ClientError("UnsupportedOperation", f"A node of a cluster cannot be stopped here, only terminated: {', '.join(nodes)}")
         stopped = super().stop_instances(instance_ids)
         for instance, before in stopped:
             if before.name == "running":

@@ -197,8 +197,9 @@ def _take_down(cluster: EksCluster, existing: dict[str, Any]) -> None:
             cluster.health = {"issues": [issue("InternalFailure", str(error), cluster.name)]}
             cluster.status = "FAILED"
             return
-        ec2.backend().delete_security_group(group_id=cluster.resources_vpc_config["clusterSecurityGroupId"])
-        del existing[cluster.name]
+        with books.ONE_AT_A_TIME:
+            ec2.backend().delete_security_group(group_id=cluster.resources_vpc_config["clusterSecurityGroupId"])
+            del existing[cluster.name]
 
 
 def _change_version(cluster: EksCluster, version: str, update: Shape) -> None:

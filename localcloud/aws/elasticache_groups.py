@@ -10,6 +10,7 @@ from moto.elasticache.exceptions import ReplicationGroupAlreadyExists, Replicati
 
 from localcloud import settings
 from localcloud.aws import background, elasticache_shapes, seam
+from localcloud.aws.books import ONE_AT_A_TIME
 from localcloud.aws.elasticache_books import CacheBackend, CacheBase, Group, Shape, fault
 from localcloud.machine import MachineError
 
@@ -205,5 +206,6 @@ def _take_down(books: CacheBackend, group: Group) -> None:
             log.error("replication group %s could not be deleted, ask again: %s", group.name, error)
             group.status = "available" if group.redis else "create-failed"
             return
-        books.tagging_service.delete_all_tags_for_resource(group.arn)
-        books.groups.pop(group.name, None)
+        with ONE_AT_A_TIME:
+            books.tagging_service.delete_all_tags_for_resource(group.arn)
+            books.groups.pop(group.name, None)

@@ -13,10 +13,10 @@ from threading import Lock
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance, InstanceState
 
-from localcloud.aws import background, events, seam
+from localcloud.aws import background, books, events, seam
 from localcloud.machine import MachineError, NodeSpec
 
-_RUNNING, _SHUTTING_DOWN, _TERMINATED = ("running", 16), ("shutting-down", 32), ("terminated", 48)
+_SHUTTING_DOWN, _TERMINATED = ("shutting-down", 32), ("terminated", 48)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ def join(instance: Instance, membership: Membership, labels: dict[str, str], tai
     with _lock:
         _members[instance.id] = membership
     try:
-        _set_address(instance, seam.machine().join_node(spec))
+        address = seam.machine().join_node(spec)
+        with books.ONE_AT_A_TIME:
+            _set_address(instance, address)
     except MachineError:
         with _lock:
             _members.pop(instance.id, None)
@@ -51,13 +53,21 @@ def leave(instance: Instance) -> None:
     """The node is gone and the instance terminated; nobody is told. MachineError leaves it shutting-down: call again."""
     with _lock:
         _members.pop(instance.id, None)
-    if instance.state == _RUNNING[0]:
-        instance.terminate()
-    instance._state = InstanceState(*_SHUTTING_DOWN)
-    events.state_changed(instance, _SHUTTING_DOWN[0])
+    with books.ONE_AT_A_TIME:
+        if instance.state not in (_SHUTTING_DOWN[0], _TERMINATED[0]):
+            instance.terminate()
+        instance._state = InstanceState(*_SHUTTING_DOWN)
+        events.state_changed(instance, _SHUTTING_DOWN[0])
     seam.machine().remove_node(instance.id)
-    instance._state = InstanceState(*_TERMINATED)
-    events.state_changed(instance, _TERMINATED[0])
+    with books.ONE_AT_A_TIME:
+        instance._state = InstanceState(*_TERMINATED)
+        events.state_changed(instance, _TERMINATED[0])
+
+
+def is_node(instance_id: str) -> bool:
+    """Whether the instance is a node of a cluster, or on its way to be one."""
+    with _lock:
+        return instance_id in _members
 
 
 def on_terminated(instance: Instance) -> None:

@@ -13,7 +13,7 @@ from moto.ec2.models.instances import Instance
 from moto.eks.models import Nodegroup
 
 from localcloud import settings
-from localcloud.aws import ec2, instances, shortages, ssm
+from localcloud.aws import books, ec2, instances, shortages, ssm
 from localcloud.aws.eks_records import EksCluster, Shape, end_update, issue
 from localcloud.machine import MachineError
 
@@ -87,7 +87,8 @@ class NodeGroup(Nodegroup):
         if self.doomed:
             self.status = "DELETE_FAILED" if problems else "DELETING"
             if not self.members:
-                self.cluster.nodegroups.pop(self.nodegroup_name, None)
+                with books.ONE_AT_A_TIME:
+                    self.cluster.nodegroups.pop(self.nodegroup_name, None)
         elif self.status in ("CREATING", "CREATE_FAILED"):
             self.status = "CREATE_FAILED" if problems else "ACTIVE"
         else:
@@ -131,7 +132,8 @@ class NodeGroup(Nodegroup):
         for instance_type in self.instance_types:
             for subnet in self.subnets[first:] + self.subnets[:first]:
                 try:
-                    return self._launch_as(instance_type, subnet)
+                    with books.ONE_AT_A_TIME:
+                        return self._launch_as(instance_type, subnet)
                 except shortages.Insufficient as error:
                     tried.append(error.message)
         raise MachineError(f"{shortages.CODE}: {'; '.join(tried)}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from threading import RLock
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from embedded_aws import EmbeddedAws, eventually, held
+from moto.ec2.models.instances import Instance
 
 from localcloud import settings
-from localcloud.aws import instances
+from localcloud.aws import books, ec2, instances
 
 CORE_TEMPLATE = {
     "MetadataOptions": {"HttpTokens": "required"},
@@ -96,6 +99,36 @@ def test_a_terminated_member_leaves_the_cluster_and_is_replaced(aws: EmbeddedAws
     eventually(lambda: list(aws.machine.nodes), lambda nodes: len(nodes) == 2 and lost not in nodes)
     assert len(eventually(aws.instances, lambda running: len(running) == 2)) == 2
     assert eventually(lambda: _group(aws), lambda group: group["status"] == "ACTIVE")["health"]["issues"] == []
+
+
+def test_a_node_cannot_be_stopped(aws: EmbeddedAws) -> None:
+    aws.cluster()
+    aws.nodegroup(size=1)
+    (node,) = aws.machine.nodes
+    with pytest.raises(ClientError, match=f"cannot be stopped here, only terminated: {node}"):
+        aws.client("ec2").stop_instances(InstanceIds=[node])
+    assert [each["InstanceId"] for each in aws.instances()] == [node]
+
+
+def test_work_in_the_background_has_the_books_in_hand_while_it_changes_them(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, hands = [], RLock()  # which knows its owner
+    launch, terminate = ec2.Ec2Backend.run_instances, Instance.terminate
+
+    def watched_launch(*arguments: Any, **named: Any) -> Any:
+        seen.append(("launch", hands._is_owned()))
+        return launch(*arguments, **named)
+
+    def watched_end(instance: Instance) -> Any:
+        seen.append(("end", hands._is_owned()))
+        return terminate(instance)
+
+    aws.cluster()
+    monkeypatch.setattr(books, "ONE_AT_A_TIME", hands)
+    monkeypatch.setattr(ec2.Ec2Backend, "run_instances", watched_launch)
+    monkeypatch.setattr(Instance, "terminate", watched_end)
+    aws.nodegroup()
+    _scale(aws, 0)
+    assert seen == [("launch", True)] * 2 + [("end", True)] * 2
 
 
 def test_a_new_version_replaces_every_node_and_new_ones_come_first(aws: EmbeddedAws) -> None:
