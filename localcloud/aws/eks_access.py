@@ -14,7 +14,7 @@ from moto.core.responses import ActionResult, EmptyResult
 from moto.core.utils import utcnow
 
 from localcloud import settings
-from localcloud.aws import credentials, seam
+from localcloud.aws import books, credentials, seam
 from localcloud.aws.eks_base import EksBase
 from localcloud.aws.eks_records import EksCluster, Shape, arn, in_use, invalid, not_found, not_now
 from localcloud.machine import MachineError
@@ -49,7 +49,8 @@ def subject(cluster: EksCluster, principal_arn: str, session_name: str | None) -
     """The Kubernetes user of an IAM principal; None when the cluster has no entry for it."""
     entry = cluster.access_entries.get(principal_arn)
     if entry is not None and entry["type"] == "STANDARD":
-        groups = [*entry["kubernetesGroups"], *(g for p in entry["policies"].values() for g, _, _ in _bindings(p))]
+        # A copy: the API server asks while requests are answered, and one may add a policy.
+        groups = [*entry["kubernetesGroups"], *(g for p in list(entry["policies"].values()) for g, _, _ in _bindings(p))]
         return Subject(_expand(entry["username"], session_name), tuple(groups))
     if entry is None and principal_arn == cluster.creator:
         return Subject(_expand(_default_username(principal_arn), session_name), (group_of(CLUSTER_ADMIN, None),))
@@ -62,8 +63,9 @@ def make_creator_admin(cluster: EksCluster, creator: str) -> None:
     if cluster.access_config["authenticationMode"] == "CONFIG_MAP":
         cluster.creator = creator
         return
-    entry = cluster.access_entries.setdefault(creator, new_entry(cluster, creator, {}))
-    entry["policies"][POLICY_ARN + CLUSTER_ADMIN] = _association(POLICY_ARN + CLUSTER_ADMIN, {"type": "cluster"})
+    with books.ONE_AT_A_TIME:
+        entry = cluster.access_entries.setdefault(creator, new_entry(cluster, creator, {}))
+        entry["policies"][POLICY_ARN + CLUSTER_ADMIN] = _association(POLICY_ARN + CLUSTER_ADMIN, {"type": "cluster"})
 
 
 def new_entry(cluster: EksCluster, principal_arn: str, wanted: Shape) -> Shape:

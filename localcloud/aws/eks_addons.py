@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from uuid import uuid4
 
 from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 
 from localcloud import settings
-from localcloud.aws import background, eks_podidentity, seam, ssm
+from localcloud.aws import background, books, eks_podidentity, eks_records, seam, ssm
 from localcloud.aws.eks_base import EksBase
-from localcloud.aws.eks_records import EksCluster, Shape, arn, in_use, invalid, issue, new_update
+from localcloud.aws.eks_records import EksCluster, Shape, arn, end_update, in_use, invalid, issue, new_update
 from localcloud.machine import MachineError
 
 VERSIONS = {
@@ -20,13 +21,16 @@ VERSIONS = {
     "vpc-cni": ("v1.21.1-eksbuild.1", "v1.20.4-eksbuild.2"),
 }
 """The add-ons there are, and their versions, newest first, which is the default. Names only: the machine has one of each."""
+_AGAIN_S = 15.0
+"""Until an add-on that does not run is looked at again: its first node may come late."""
+_FAILED = ("CREATE_FAILED", "UPDATE_FAILED")
 
 
 class Addons(EksBase):
     """Add-ons."""
 
     def create_addon(self) -> ActionResult:
-        """CREATING until its workload runs; CREATE_FAILED with the machine's reason when it cannot."""
+        """CREATING until its workload runs; CREATE_FAILED with the machine's reason when it cannot; ACTIVE once it can."""
         cluster, wanted = self._cluster(), self._json()
         name = wanted["addonName"]
         if name in cluster.addons:
@@ -47,7 +51,7 @@ class Addons(EksBase):
         return ActionResult({"addons": sorted(self._cluster().addons)})
 
     def update_addon(self) -> ActionResult:
-        """The books have what is given; the workload is the same in every version."""
+        """The books have what is given; the workload is the same in every version, and is tried again if it does not run."""
         cluster, addon = self._addon()
         wanted = self._json()
         _check_version(addon["addonName"], wanted.get("addonVersion"))
@@ -55,7 +59,13 @@ class Addons(EksBase):
             eks_podidentity.set_for_addon(cluster, addon, wanted["podIdentityAssociations"] or [])
         keys = ("addonVersion", "serviceAccountRoleArn", "configurationValues")
         addon.update({key: wanted[key] for key in keys if key in wanted}, modifiedAt=utcnow())
-        return ActionResult({"update": new_update(cluster, "AddonUpdate", {key: wanted[key] for key in keys if key in wanted})})
+        failed = addon["status"] in _FAILED
+        params = {key: wanted[key] for key in keys if key in wanted}
+        update = new_update(cluster, "AddonUpdate", params, "InProgress" if failed else "Successful")
+        if failed:
+            addon["status"] = "UPDATING"
+            background.start(f"add-on {addon['addonName']}", lambda: end_update(update, _try(cluster, addon, "UPDATE_FAILED")))
+        return ActionResult({"update": update})
 
     def delete_addon(self) -> ActionResult:
         """DELETING until its workload is gone, or at once with `preserve`."""
@@ -108,12 +118,26 @@ def _new_addon(cluster: EksCluster, wanted: Shape) -> Shape:
 
 
 def _install(cluster: EksCluster, addon: Shape) -> None:
+    """The workload runs: as on EKS it is tried until it does, or the add-on is gone."""
+    while _try(cluster, addon, "CREATE_FAILED"):
+        time.sleep(_AGAIN_S)
+        there = eks_records.find(cluster.name) is cluster and cluster.addons.get(addon["addonName"]) is addon
+        if not there or addon["status"] not in (*_FAILED, "UPDATING"):
+            return
+
+
+def _try(cluster: EksCluster, addon: Shape, failed: str) -> list[Shape]:
+    """Its issues now; none when it is ACTIVE, else the status is `failed`. Nothing changes of one that is being deleted."""
+    problems = []
     try:
         seam.machine().install_addon(cluster.name, addon["addonName"])
     except MachineError as error:
-        addon["health"] = {"issues": [issue("InternalFailure", str(error), addon["addonName"])]}
-    if addon["status"] == "CREATING":
-        addon["status"] = "CREATE_FAILED" if addon["health"]["issues"] else "ACTIVE"
+        problems = [issue("InternalFailure", str(error), addon["addonName"])]
+    with books.ONE_AT_A_TIME:
+        if addon["status"] in ("CREATING", "UPDATING", *_FAILED):
+            addon["health"] = {"issues": problems}
+            addon["status"] = failed if problems else "ACTIVE"
+    return problems
 
 
 def _remove(cluster: EksCluster, addon: Shape, preserve: bool) -> None:
@@ -124,8 +148,9 @@ def _remove(cluster: EksCluster, addon: Shape, preserve: bool) -> None:
         addon["health"] = {"issues": [issue("InternalFailure", str(error), addon["addonName"])]}
         addon["status"] = "DELETE_FAILED"
         return
-    eks_podidentity.set_for_addon(cluster, addon, [])
-    cluster.addons.pop(addon["addonName"], None)
+    with books.ONE_AT_A_TIME:
+        eks_podidentity.set_for_addon(cluster, addon, [])
+        cluster.addons.pop(addon["addonName"], None)
 
 
 def _versions_of(name: str) -> Shape:

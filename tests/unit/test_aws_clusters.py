@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from embedded_aws import EmbeddedAws, eventually, held
 
 from localcloud import settings
-from localcloud.aws import eks_clusters
+from localcloud.aws import eks_access, eks_addons, eks_clusters, eks_records
 
 
 def test_a_cluster_is_creating_until_the_machine_has_its_control_plane(aws: EmbeddedAws) -> None:
@@ -221,3 +222,49 @@ def test_the_amis_are_found_by_their_path_as_well(aws: EmbeddedAws) -> None:
     assert sorted(each["Name"].rpartition("/")[2] for each in leaves) == ["image_id", "image_name", "release_version"]
     assert ssm.get_parameters_by_path(Path=base)["Parameters"] == [], "none is directly there"
     assert aws.get("leftovers") == {}
+
+
+def test_an_addon_that_could_not_run_recovers_once_it_can(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eks_addons, "_AGAIN_S", 0.01)
+    aws.machine.failures["install_addon"] = "no node to run on"
+    aws.cluster()
+    eks = aws.client("eks")
+    eks.create_addon(clusterName="demo", addonName="coredns")
+    describe = lambda: eks.describe_addon(clusterName="demo", addonName="coredns")["addon"]  # noqa: E731
+    eventually(describe, lambda addon: addon["status"] == "CREATE_FAILED")
+    aws.machine.failures.clear()
+    assert eventually(describe, lambda addon: addon["status"] == "ACTIVE")["health"]["issues"] == []
+
+
+def test_an_update_of_an_addon_that_could_not_run_tries_it_again(aws: EmbeddedAws) -> None:
+    aws.machine.failures["install_addon"] = "no node to run on"
+    aws.cluster()
+    eks = aws.client("eks")
+    eks.create_addon(clusterName="demo", addonName="coredns")
+    describe = lambda: eks.describe_addon(clusterName="demo", addonName="coredns")["addon"]  # noqa: E731
+    eventually(describe, lambda addon: addon["status"] == "CREATE_FAILED")
+    for cause, outcome in (("no node yet", ("Failed", "UPDATE_FAILED")), (None, ("Successful", "ACTIVE"))):
+        aws.machine.failures = {"install_addon": cause} if cause else {}
+        update = eks.update_addon(clusterName="demo", addonName="coredns")["update"]
+        look = lambda: eks.describe_update(name="demo", updateId=update["id"], addonName="coredns")["update"]  # noqa: B023, E731
+        assert (eventually(look, lambda u: u["status"] != "InProgress")["status"], describe()["status"]) == outcome
+
+
+def test_a_policy_that_is_added_while_the_api_server_asks_disturbs_nobody(aws: EmbeddedAws) -> None:
+    aws.cluster(accessConfig={"authenticationMode": "API", "bootstrapClusterCreatorAdminPermissions": True})
+    cluster = eks_records.find("demo")
+    assert cluster is not None
+    policies = cluster.access_entries[settings.USER_ARN]["policies"]
+    (arn, association), late = next(iter(policies.items())), eks_access.POLICY_ARN + "AmazonEKSViewPolicy"
+
+    class Slow(dict[str, Any]):
+        """An association in whose reading another one is added."""
+
+        def __getitem__(self, key: str) -> Any:
+            policies[late] = association | {"policyArn": late}
+            return super().__getitem__(key)
+
+    policies[arn] = Slow(association)
+    subject = eks_access.subject(cluster, settings.USER_ARN, None)
+    assert subject is not None
+    assert subject.groups == (eks_access.group_of(eks_access.CLUSTER_ADMIN, None),)
