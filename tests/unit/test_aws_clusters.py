@@ -64,13 +64,13 @@ def test_a_deleted_cluster_takes_its_control_plane_and_its_security_group_along(
 
 
 def test_others_are_answered_while_a_deletion_is_waited_for(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eks_clusters, "_ANSWER_WITHIN", 60)
+    monkeypatch.setattr(eks_clusters, "_ANSWER_WITHIN", 600)
     aws.cluster()
     eks, ec2 = aws.client("eks"), aws.client("ec2")
     with ThreadPoolExecutor(1) as elsewhere:
         with held(aws.machine, "delete_control_plane") as going:
             deletion = elsewhere.submit(eks.delete_cluster, name="demo")
-            assert going.wait(10)
+            assert going.wait(60)
             assert ec2.describe_vpcs()["Vpcs"]
             assert not deletion.done()
         assert deletion.result()["cluster"]["status"] == "DELETING"

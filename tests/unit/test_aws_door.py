@@ -126,7 +126,7 @@ def test_a_large_object_arrives_whole_and_one_in_chunks_is_refused(aws: Embedded
     newer = aws.session.client("s3", endpoint_url=aws.endpoint.url, config=Config(signature_version="s3v4"))
     url = newer.generate_presigned_url("put_object", Params={"Bucket": "large", "Key": "chunks"})
     with pytest.raises(urllib.error.HTTPError, match="411") as refused:
-        urllib.request.urlopen(urllib.request.Request(url, iter([b"here"]), method="PUT"), timeout=10)
+        urllib.request.urlopen(urllib.request.Request(url, iter([b"here"]), method="PUT"), timeout=60)
     refused.value.close()
     assert [each["Key"] for each in s3.list_objects_v2(Bucket="large")["Contents"]] == ["key"]
 
@@ -134,7 +134,7 @@ def test_a_large_object_arrives_whole_and_one_in_chunks_is_refused(aws: Embedded
 def test_a_client_that_falls_silent_within_its_request_is_dropped(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
     assert server._QuietHandler.timeout == 60
     monkeypatch.setattr(server._QuietHandler, "timeout", 0.1)
-    with socket.create_connection((aws.endpoint.host, aws.endpoint.port), timeout=10) as client:
+    with socket.create_connection((aws.endpoint.host, aws.endpoint.port), timeout=60) as client:
         client.sendall(b"PUT /bucket/key HTTP/1.1\r\nHost: ")
         assert client.recv(1) == b""
 

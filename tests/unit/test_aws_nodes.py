@@ -149,7 +149,7 @@ def test_a_new_version_wanted_while_the_group_scales_keeps_nobody_waiting(aws: E
     eks, scaling = aws.client("eks"), {"minSize": 0, "maxSize": 5, "desiredSize": 2}
     with held(aws.machine, "join_node") as joining:
         eks.update_nodegroup_config(clusterName="demo", nodegroupName="inf2", scalingConfig=scaling)
-        assert joining.wait(10)
+        assert joining.wait(60)
         old = {instance["InstanceId"] for instance in aws.instances()}
         update = eks.update_nodegroup_version(clusterName="demo", nodegroupName="inf2")["update"]
     assert _finished(aws, update)["status"] == "Successful"

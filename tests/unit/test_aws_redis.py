@@ -107,7 +107,7 @@ def test_what_comes_while_a_failover_is_under_way_is_refused_at_once(aws: Embedd
     cache, changes = aws.client("elasticache"), [{"ParameterName": "timeout", "ParameterValue": "60"}]
     with held(aws.machine, "fail_over_redis") as failing_over:
         cache.test_failover(ReplicationGroupId="gcs", NodeGroupId="0001")
-        assert failing_over.wait(10)
+        assert failing_over.wait(60)
         for call, code in (
             (lambda: cache.test_failover(ReplicationGroupId="gcs", NodeGroupId="0001"), "InvalidReplicationGroupState"),
             (lambda: cache.modify_replication_group(ReplicationGroupId="gcs", AuthToken=NEW_TOKEN), "InvalidReplicationGroupState"),
