@@ -7,11 +7,9 @@ that tests can see; `failures` makes a call fail with the text given.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from threading import Event, Lock
+from threading import Lock
 from typing import Any
 
 from localcloud import settings
@@ -39,20 +37,8 @@ class PaperMachine:
     def __post_init__(self) -> None:
         self._addresses = count()
         self._lock = Lock()
-        self._free = Event()
-        self._free.set()
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Meanwhile its calls wait."""
-        self._free.clear()
-        try:
-            yield
-        finally:
-            self._free.set()
 
     def _asked(self, method: str, *arguments: Any) -> None:
-        self._free.wait()
         time.sleep(self.delay)
         with self._lock:
             self.calls.append((method, *arguments))

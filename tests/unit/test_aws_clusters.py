@@ -16,7 +16,7 @@ from localcloud.aws import eks_access, eks_addons, eks_clusters, eks_records
 
 def test_a_cluster_is_creating_until_the_machine_has_its_control_plane(aws: EmbeddedAws) -> None:
     eks = aws.client("eks")
-    with aws.machine.held():
+    with held(aws.machine, "create_control_plane"):
         made = eks.create_cluster(name="demo", roleArn=aws.role(), resourcesVpcConfig={"subnetIds": aws.subnets()})["cluster"]
     assert made["status"] == "CREATING"
     assert "endpoint" not in made

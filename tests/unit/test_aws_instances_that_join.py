@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 import pytest
-from embedded_aws import EmbeddedAws, eventually
+from embedded_aws import EmbeddedAws, eventually, held
 
 from localcloud import settings
 from localcloud.aws import bootstrap
@@ -170,7 +170,7 @@ def test_a_node_that_cannot_join_leaves_its_instance_running(aws: EmbeddedAws) -
 
 def test_an_instance_that_was_terminated_before_its_node_came_leaves_none(aws: EmbeddedAws) -> None:
     launch = Launch(aws, alone())
-    with aws.machine.held():
+    with held(aws.machine, "join_node"):
         instance_id = launch.fleet()["InstanceId"]
         launch.ec2.terminate_instances(InstanceIds=[instance_id])
     eventually(lambda: [call[0] for call in aws.machine.calls], lambda calls: "remove_node" in calls and "join_node" in calls)

@@ -93,7 +93,7 @@ def test_a_terminated_member_leaves_the_cluster_and_is_replaced(aws: EmbeddedAws
     aws.cluster()
     aws.nodegroup()
     lost = aws.instances()[0]["InstanceId"]
-    with aws.machine.held():
+    with held(aws.machine, "remove_node"):
         stopping = aws.client("ec2").terminate_instances(InstanceIds=[lost])["TerminatingInstances"][0]
     assert stopping["CurrentState"]["Name"] == "shutting-down"
     eventually(lambda: list(aws.machine.nodes), lambda nodes: len(nodes) == 2 and lost not in nodes)
@@ -246,7 +246,7 @@ def test_a_group_deleted_while_its_nodes_join_leaves_none_behind(aws: EmbeddedAw
     aws.cluster()
     eks = aws.client("eks")
     subnets = eks.describe_cluster(name="demo")["cluster"]["resourcesVpcConfig"]["subnetIds"]
-    with aws.machine.held():
+    with held(aws.machine, "join_node"):
         eks.create_nodegroup(clusterName="demo", nodegroupName="inf2", subnets=subnets, nodeRole=aws.role())
         eventually(aws.instances, lambda running: len(running) == 2)
         eks.delete_nodegroup(clusterName="demo", nodegroupName="inf2")

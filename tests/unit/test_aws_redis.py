@@ -94,7 +94,7 @@ def test_changed_parameters_reach_the_redis_that_uses_them(aws: EmbeddedAws) -> 
 
 def test_a_failover_makes_a_replica_the_primary(aws: EmbeddedAws) -> None:
     _create(aws)
-    with aws.machine.held():
+    with held(aws.machine, "fail_over_redis"):
         failing_over = aws.client("elasticache").test_failover(ReplicationGroupId="gcs", NodeGroupId="0001")["ReplicationGroup"]
     assert failing_over["Status"] == "modifying"
     group = eventually(lambda: _group(aws), lambda g: g["Status"] == "available")
