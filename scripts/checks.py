@@ -29,7 +29,7 @@ def arguments(given: Sequence[str] | None = None) -> tuple[argparse.Namespace, l
         epilog="Anything else is passed to pytest, e.g. `./test --unit -k verdict`.",
         allow_abbrev=False,
     )
-    parser.add_argument("--unit", action="store_true", help="only what needs no cloud: ruff, mypy, unit tests (two minutes)")
+    parser.add_argument("--unit", action="store_true", help="only what needs no cloud: ruff, mypy, unit tests (ten minutes)")
     parser.add_argument("--all", action="store_true", help="the long matrices too: kills at every stage, ./demo itself")
     return parser.parse_known_args(given)
 

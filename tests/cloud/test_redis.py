@@ -139,6 +139,22 @@ def test_after_a_failover_the_same_address_takes_writes_and_keeps_the_data(make:
             assert primary.call("WAIT", "1", "30000") == 1, "the old primary follows the new one"
 
 
+def test_a_failover_of_a_primary_that_died_gives_both_addresses_back_with_the_data(make: Callable[..., Group]) -> None:
+    group = make()
+    with group.connect() as primary:
+        primary.call("SET", "k", "v")
+        assert primary.call("WAIT", "1", "30000") == 1
+        with pytest.raises((OSError, RedisError)):
+            primary.call("SHUTDOWN", "NOSAVE")
+    group.elasticache.test_failover(ReplicationGroupId=GROUP, NodeGroupId="0001")
+    group.wait()
+    with group.connect() as primary:
+        assert primary.call("SET", "l", "w") == "OK"
+        assert primary.call("WAIT", "1", "30000") == 1, "the member that died follows the new primary"
+    with group.connect("ReaderEndpoint") as reader:
+        assert [reader.call("GET", key) for key in ("k", "l")] == ["v", "w"]
+
+
 def test_a_failover_cuts_the_connections_to_the_old_primary(make: Callable[..., Group]) -> None:
     group = make()
     with group.connect() as old:

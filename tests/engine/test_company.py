@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import VOCABULARY, prompt, reference, write
+from checkpoints import VOCABULARY, prompt, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -90,23 +90,12 @@ def test_a_long_history_beside_short_ones_changes_nothing(tmp_path: Path, thread
     assert seen == expected
 
 
-def test_a_decode_of_the_actual_width_does_change_bits(tmp_path: Path) -> None:
-    """Why all this: the same model computed the usual way, alone and beside copies of itself."""
-    net = reference(write(tmp_path, hidden_size=512, intermediate_size=512, num_attention_heads=8))
-    with torch.inference_mode():
-        single = net(torch.tensor([OURS])).logits[0].numpy()
-        batch = net(torch.tensor([OURS] * SLOTS)).logits.numpy()
-    assert np.allclose(single, batch[0], rtol=1e-3, atol=1e-3)
-    assert single.tobytes() != batch[0].tobytes()
-
-
-def test_even_at_one_width_blas_gives_a_row_other_bits_elsewhere_in_the_batch_and_packed_matrices_do_not() -> None:
+def test_a_packed_matrix_gives_a_row_the_same_bits_wherever_it_stands_in_the_batch() -> None:
+    # Which BLAS does not, on most processors. Not asserted: it is no promise of anybody's.
     weight, row = torch.randn(2, 512, 512, generator=torch.Generator().manual_seed(1)).unbind()
-    row = row[0]
-    packed, of_blas, of_packed = Matrix(weight, SLOTS), set(), set()
+    packed, seen = Matrix(weight, SLOTS), set()
     for place in range(13):
         x = torch.zeros(13, 512)
-        x[place] = row
-        of_blas.add((x @ weight.T)[place].numpy().tobytes())
-        of_packed.add(packed(x)[place].numpy().tobytes())
-    assert (len(of_blas) > 1, len(of_packed)) == (True, 1)
+        x[place] = row[0]
+        seen.add(packed(x)[place].numpy().tobytes())
+    assert len(seen) == 1
