@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TypeVar
+
+from serving.waiting import in_time
 
 T = TypeVar("T")
 
@@ -33,7 +35,8 @@ async def paced(values: AsyncGenerator[T, None], every_s: float = REDRAW_S, agai
     reader = asyncio.create_task(read())
     try:
         while not reader.done():
-            await _within(again_s, news)
+            with suppress(asyncio.TimeoutError):
+                await in_time(news.wait(), again_s)
             news.clear()
             for value in newest:
                 yield value
@@ -44,14 +47,3 @@ async def paced(values: AsyncGenerator[T, None], every_s: float = REDRAW_S, agai
     finally:
         reader.cancel()
         await asyncio.wait({reader})
-
-
-async def _within(seconds: float, event: asyncio.Event) -> None:
-    """It is set, or the time is over."""
-    waiting = asyncio.ensure_future(event.wait())
-    try:
-        # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event. serving/waiting.py is
-        # not in the chat's image.
-        await asyncio.wait((waiting,), timeout=seconds)
-    finally:
-        waiting.cancel()

@@ -224,25 +224,28 @@ def test_the_amis_are_found_by_their_path_as_well(aws: EmbeddedAws) -> None:
     assert aws.get("leftovers") == {}
 
 
-def test_an_addon_that_could_not_run_recovers_once_it_can(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eks_addons, "_AGAIN_S", 0.01)
+def with_an_addon_that_cannot_run(aws: EmbeddedAws) -> Any:
+    """EKS with a cluster whose coredns has failed."""
     aws.machine.failures["install_addon"] = "no node to run on"
     aws.cluster()
     eks = aws.client("eks")
     eks.create_addon(clusterName="demo", addonName="coredns")
     describe = lambda: eks.describe_addon(clusterName="demo", addonName="coredns")["addon"]  # noqa: E731
     eventually(describe, lambda addon: addon["status"] == "CREATE_FAILED")
+    return eks
+
+
+def test_an_addon_that_could_not_run_recovers_once_it_can(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eks_addons, "_AGAIN_S", 0.01)
+    eks = with_an_addon_that_cannot_run(aws)
+    describe = lambda: eks.describe_addon(clusterName="demo", addonName="coredns")["addon"]  # noqa: E731
     aws.machine.failures.clear()
     assert eventually(describe, lambda addon: addon["status"] == "ACTIVE")["health"]["issues"] == []
 
 
 def test_an_update_of_an_addon_that_could_not_run_tries_it_again(aws: EmbeddedAws) -> None:
-    aws.machine.failures["install_addon"] = "no node to run on"
-    aws.cluster()
-    eks = aws.client("eks")
-    eks.create_addon(clusterName="demo", addonName="coredns")
+    eks = with_an_addon_that_cannot_run(aws)
     describe = lambda: eks.describe_addon(clusterName="demo", addonName="coredns")["addon"]  # noqa: E731
-    eventually(describe, lambda addon: addon["status"] == "CREATE_FAILED")
     for cause, outcome in (("no node yet", ("Failed", "UPDATE_FAILED")), (None, ("Successful", "ACTIVE"))):
         aws.machine.failures = {"install_addon": cause} if cause else {}
         update = eks.update_addon(clusterName="demo", addonName="coredns")["update"]
