@@ -20,6 +20,7 @@ from localcloud import paths, toolchain
 from localcloud.cache import Cache, Recipe, Workspace
 from localcloud.command import BuildError
 from localcloud.progress import Say
+from scripts import tools
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = Path(__file__).parent / "python310_module"
@@ -70,7 +71,8 @@ def _known_to_uv() -> str | None:
 
 
 def _uv() -> str:
-    return os.environ.get("UV") or shutil.which("uv") or "uv"
+    """The one that made this environment: a machine need not have one on its PATH."""
+    return str(tools.uv())
 
 
 def _say(text: str) -> None:
