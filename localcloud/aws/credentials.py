@@ -102,6 +102,14 @@ def lookup(access_key_id: str) -> Credential | None:
     return None
 
 
+def has_policies(credential: Credential) -> bool:
+    """Whether anything allows it anything. A user's key stands for the account's owner; a session for its role as it is now."""
+    if credential.role_arn is None:
+        return True
+    role = next((role for role in list(iam().roles.values()) if role.arn == credential.role_arn), None)
+    return role is not None and bool(role.policies or role.managed_policies)
+
+
 def _of_session(session: AssumedRole) -> Credential | None:
     if session.expiration <= utcnow():
         return None

@@ -1,7 +1,7 @@
 """The door of the endpoint: every AWS request must be signed by a key that the embedded IAM or STS issued.
 
 Moto itself checks nobody. What is checked here: the key, its session token, the signature, the age of the request.
-What is not: whether the principal's policies allow the action.
+What is not: which actions the principal's policies allow. A role that has none at all may do nothing.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def application(hosts: frozenset[str]) -> WSGIApplication:
         try:
             claim = _claim(environ)
             credential = _authenticate(environ, claim)
+            _check_allowed(claim, credential)
         except Refused as refused:
             return _refuse(start_response, claim, refused)
         if claim.expires is not None and claim.service == "sts":
@@ -77,6 +78,12 @@ def _authenticate(environ: WSGIEnvironment, claim: Claim) -> credentials.Credent
     # Moto picks the region from the User-Agent before the signature's scope; only the latter is proven.
     environ["HTTP_USER_AGENT"] = environ.get("HTTP_USER_AGENT", "").replace("region/", "region-")
     return credential
+
+
+def _check_allowed(claim: Claim, credential: credentials.Credential) -> None:
+    """`Refused` when the principal may do nothing. In STS trust policies decide, and who one is everybody may ask."""
+    if claim.service != "sts" and not credentials.has_policies(credential):
+        raise Refused(_NOT_ALLOWED, f"User: {credential.arn} is not authorized to perform this: no policy of its role allows anything")
 
 
 def authentic(claim: Claim, request: SignedRequest, now: datetime) -> credentials.Credential:
@@ -134,8 +141,10 @@ def _headers(environ: WSGIEnvironment) -> dict[str, str]:
     return headers
 
 
+_NOT_ALLOWED = "AccessDeniedException"
 _JSON_CODES = {"InvalidClientTokenId": "UnrecognizedClientException", "SignatureDoesNotMatch": "InvalidSignatureException"}
-_S3_CODES = {"InvalidClientTokenId": "InvalidAccessKeyId", "MissingAuthenticationToken": "AccessDenied"}
+_XML_CODES = {_NOT_ALLOWED: "AccessDenied"}
+_S3_CODES = {**_XML_CODES, "InvalidClientTokenId": "InvalidAccessKeyId", "MissingAuthenticationToken": "AccessDenied"}
 
 
 def _refuse(start_response: StartResponse, claim: Claim | None, refused: Refused) -> Iterable[bytes]:
@@ -144,7 +153,9 @@ def _refuse(start_response: StartResponse, claim: Claim | None, refused: Refused
     if service == "s3":
         code = _S3_CODES.get(code, code)
     elif service == "ec2":
-        code = "AuthFailure"
+        code = "UnauthorizedOperation" if code == _NOT_ALLOWED else "AuthFailure"
     elif refusals.is_json(service):
         code = _JSON_CODES.get(code, code)
+    else:
+        code = _XML_CODES.get(code, code)
     return refusals.respond(start_response, service, refused.status, code, refused.message)

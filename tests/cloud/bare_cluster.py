@@ -60,15 +60,18 @@ def _role(aws: Aws, service: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def pod_role(aws: Aws, name: str, namespace: str, account: str) -> Iterator[None]:
-    """The service account's pods have a role of this name."""
+    """The service account's pods have a role of this name, which may do all."""
     iam, eks = aws("iam"), aws("eks")
     actions = ["sts:AssumeRole", "sts:TagSession"]
     statement = {"Effect": "Allow", "Action": actions, "Principal": {"Service": "pods.eks.amazonaws.com"}}
     trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+    iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=policy)
     made = eks.create_pod_identity_association(clusterName=NAME, namespace=namespace, serviceAccount=account, roleArn=role)
     yield
     eks.delete_pod_identity_association(clusterName=NAME, associationId=made["association"]["associationId"])
+    iam.delete_role_policy(RoleName=name, PolicyName="all")
     iam.delete_role(RoleName=name)
 
 

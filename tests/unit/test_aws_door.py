@@ -61,6 +61,39 @@ def test_a_role_is_assumed_only_by_whom_it_trusts(aws: EmbeddedAws) -> None:
 
 
 @pytest.mark.parametrize(
+    ("service", "call", "code"),
+    [
+        ("ec2", "describe_vpcs", "UnauthorizedOperation"),
+        ("eks", "list_clusters", "AccessDeniedException"),
+        ("iam", "list_roles", "AccessDenied"),
+        ("s3", "list_buckets", "AccessDenied"),
+    ],
+)
+def test_a_role_without_any_policy_may_do_nothing_and_sessions_feel_it_at_once(
+    aws: EmbeddedAws, service: str, call: str, code: str
+) -> None:
+    iam, arn = aws.client("iam"), aws.role()
+    name, session = arn.rpartition("/")[2], aws.assume(arn)
+
+    def refused() -> None:
+        with pytest.raises(ClientError) as error:
+            getattr(aws.client(service, session), call)()
+        assert _code(error) == code
+        assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+        assert name in str(error.value)
+
+    refused()
+    assert name in aws.client("sts", session).get_caller_identity()["Arn"]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+    iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=policy)
+    getattr(aws.client(service, session), call)()
+    iam.delete_role_policy(RoleName=name, PolicyName="all")
+    refused()
+    iam.delete_role(RoleName=name)
+    refused()
+
+
+@pytest.mark.parametrize(
     ("service", "call"), [("sts", "get_caller_identity"), ("ec2", "describe_vpcs"), ("eks", "list_clusters"), ("s3", "list_buckets")]
 )
 @pytest.mark.parametrize("known", [True, False], ids=["wrong secret", "unknown key"])
