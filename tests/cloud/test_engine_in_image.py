@@ -19,7 +19,8 @@ INSIDE = [str(PYTHON), "-m", "scripts.inside_image", "--"]
 @pytest.mark.timeout(WITHIN_S)
 @pytest.mark.parametrize("folder", ["tests/engine", "tests/served"])
 def test_every_test_of_what_computes_passes_inside_the_image(folder: str) -> None:
-    command = [*INSIDE, "python3", "-m", "pytest", "-rA", "--color=no", folder]
+    # So wide that the last lines say why a test failed; without the warnings of others' libraries before them.
+    command = [*INSIDE, "env", "COLUMNS=500", "python3", "-m", "pytest", "-v", "-rfEs", "--disable-warnings", "--color=no", folder]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S, check=False)
     print(done.stdout)  # the names of the tests inside, with -rP and when one fails
     assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-5000:]

@@ -115,9 +115,9 @@ def _exported(node: Mapping[str, Any]) -> str:
         return str(answer.read().decode())
 
 
-def until(what: str, holds: Callable[[], bool]) -> None:
-    """It holds now; fails when it does not in time."""
+def until(what: str, holds: Callable[[], bool], seen: Callable[[], object] = str) -> None:
+    """It holds now; fails when it does not in time, with what was seen at the end."""
     end = time.monotonic() + WITHIN_S
     while not holds():
-        assert time.monotonic() < end, f"waited in vain until {what}"
+        assert time.monotonic() < end, f"waited in vain until {what} {seen()}"
         time.sleep(0.2)
