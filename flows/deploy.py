@@ -6,9 +6,10 @@ from prefect import flow
 
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
 from flows import stages
+from flows.hooks import ask_for_sweep
 
 
-@flow(name="deploy")
+@flow(name="deploy", on_cancellation=[ask_for_sweep], on_crashed=[ask_for_sweep])
 def deploy(target: str, infrastructure: Infrastructure = INFRASTRUCTURE, service: Service = SERVICE) -> None:
     """Build and push the images, install KubeRay, deploy the service and the chat, wait until they answer.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from prefect import get_run_logger, tags
+from prefect import Task, get_run_logger, tags
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import State
 from prefect.exceptions import ObjectNotFound
@@ -35,7 +35,7 @@ from tasks.evidence import Result, folder_for, judge, keep_evidence, raw_folder
 from tasks.faults import inject_fault, known
 from tasks.fleet import size_service
 from tasks.images import ImageRefs, build_images, publish_images
-from tasks.journal import Journal, keeping, release_lock, respect_lock, take_lock
+from tasks.journal import Journal, hold_lock, keeping, let_go_of_lock, release_lock, take_lock
 from tasks.karpenter import install_karpenter, remove_karpenter_nodes
 from tasks.neuron import install_device_plugin
 from tasks.observation import NotSteady, collect_records, hold_steady, observe_recovery
@@ -194,23 +194,36 @@ def verify(site: Site, service: Service, outputs: Outputs | None) -> None:
 
 
 def deploy(site: Site, service: Service, outputs: Outputs | None, run: Run, building: PrefectFuture[list[str]] | None = None) -> ImageRefs:
-    """The service serves, and the chat answers, or is gone where none is wanted. Nothing is touched while another run drills it."""
+    """The service serves, and the chat answers, or is gone where none is wanted. No other run drills or changes it meanwhile."""
     with tags("stage:deploy"):
-        respect_lock(site, service, run.id)
-        operator = install_kuberay.submit(site)
-        if building is not None:
-            building.result()
-        images = publish_images(site, service, outputs.serving_repository_url if outputs else None)
-        operator.result()
-        apply_service(site, service, images, outputs)
-        size_service(site, service)
-        chat = deploy_chat.submit(site, service, images.chat) if images.chat else None
-        if chat is None:
-            remove_chat(site, service)
-        wait_for_service(site, service)
-        if chat is not None:
-            chat.result()
+        hold_lock(site, service, run.id)
+        with holding(site, service, run, let_go_of_lock) as check:
+            operator = install_kuberay.submit(site)
+            if building is not None:
+                building.result()
+            images = publish_images(site, service, outputs.serving_repository_url if outputs else None)
+            operator.result()
+            check()
+            apply_service(site, service, images, outputs)
+            size_service(site, service)
+            chat = deploy_chat.submit(site, service, images.chat) if images.chat else None
+            if chat is None:
+                remove_chat(site, service)
+            wait_for_service(site, service)
+            if chat is not None:
+                chat.result()
     return images
+
+
+@contextmanager
+def holding(site: Site, service: Service, run: Run, give_back: Task[[Site, Service, str], None]) -> Iterator[Callable[[], None]]:
+    """The run keeps the lock that it took, and gives it back at the end; what it yields raises LockLost once another run has it."""
+    try:
+        with keeping(site, service, run.id) as check:
+            yield check
+    finally:
+        # After the last renewal; and whatever ended the work must be told, not that this failed too.
+        give_back(site, service, run.id, return_state=True)
 
 
 def drill(site: Site, service: Service, definition: Drill, run: Run) -> Result:
@@ -219,7 +232,7 @@ def drill(site: Site, service: Service, definition: Drill, run: Run) -> Result:
     with tags("stage:drill"):
         journal = take_lock(site, service, run.id, definition.name, time.time())
         folder = raw_folder(run.folder, journal)
-        with keeping(site, service, run.id) as check:
+        with holding(site, service, run, release_lock) as check:
             try:
                 if journal.fault is None:
                     check_service(site, service)
@@ -234,7 +247,6 @@ def drill(site: Site, service: Service, definition: Drill, run: Run) -> Result:
             finally:
                 # Whatever ended the drill must be told, not that this failed too; the sweep comes for what is left.
                 stop_load(site, journal, return_state=True)
-                release_lock(site, service, run.id, return_state=True)
         return judge(site, service, journal, definition, images.worker, run.folder, run.name, aborted)
 
 
@@ -308,15 +320,12 @@ def refresh(site: Site, service: Service, which: Which, run: Run) -> list[Replac
     done: list[Replaced] = []
     with tags("stage:refresh"):
         take_lock(site, service, run.id, "refresh", time.time())
-        with keeping(site, service, run.id) as check:
-            try:
-                for node in find_old_nodes(site, service, which, run.id):
-                    done.append(replace_node(site, service, node, check))
-                    show_refresh(done)
-                if not done:
-                    settle_workers(site, service, check)
-            finally:
-                release_lock(site, service, run.id, return_state=True)
+        with holding(site, service, run, release_lock) as check:
+            for node in find_old_nodes(site, service, which, run.id):
+                done.append(replace_node(site, service, node, check))
+                show_refresh(done)
+            if not done:
+                settle_workers(site, service, check)
     return done
 
 

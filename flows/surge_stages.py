@@ -15,10 +15,10 @@ from blocks.parameters import Service
 from drills.definition import Load
 from drills.surge import archive
 from drills.surge.judgement import Fault, Plan, Seen, sized
-from flows.stages import BadParameters, Run
+from flows.stages import BadParameters, Run, holding
 from tasks import engines
 from tasks.evidence import Result, raw_folder
-from tasks.journal import keeping, release_lock, take_lock
+from tasks.journal import release_lock, take_lock
 from tasks.observation import NotSteady
 from tasks.rayservice import check_service, find_images
 from tasks.sampling import Sampler, sampled
@@ -103,7 +103,7 @@ def surge(site: Site, service: Service, plan: Plan, run: Run) -> Result:
         raw = raw_folder(run.folder, journal)
         shutil.rmtree(raw, ignore_errors=True)
         names = journal.load_names(plan.factor)
-        with keeping(site, service, run.id) as check:
+        with holding(site, service, run, release_lock) as check:
             try:
                 remove_run_loads(site, run.id)
                 check_service(site, service)
@@ -113,7 +113,6 @@ def surge(site: Site, service: Service, plan: Plan, run: Run) -> Result:
             finally:
                 # Whatever ended the surge must be told, not that this failed too; the sweep comes for what is left.
                 remove_run_loads(site, run.id, return_state=True)
-                release_lock(site, service, run.id, return_state=True)
         return judge_surge(site, service, plan, seen, images.worker, raw, run.folder, run.name)
 
 

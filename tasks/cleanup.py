@@ -72,13 +72,13 @@ def remove_service(site: Site, service: Service, owner: str) -> str:
     """The service is gone from its cluster. One that will go itself may keep what resists, and the namespaces, and all where it is silent.
 
     Raises:
-        DrillRunning: another run drills it.
+        InUse: another run drills or changes it.
     """
     progress, goes_itself = Progress("remove-service"), site.block.provisioned
     try:
         api = enter(site, progress.look, silent_for_s=SILENT_FOR_S)
     except Silent as error:
-        get_run_logger().warning("skipped, as the cluster goes: whether another run drills the service, and its removal. %s", error)
+        get_run_logger().warning("skipped, as the cluster goes: whether another run works on the service, and its removal. %s", error)
         return f"skipped: {error}"
     except NoWayIn as error:
         return f"nothing to remove: {error}"

@@ -1,6 +1,7 @@
 """The drill's lock and journal head, kept in the cluster: whoever runs next finds them, on whatever machine.
 
-The lock is a Lease, renewed while the drill goes on and free a minute after its holder died. The journal is a
+The lock is a Lease, renewed while the drill goes on and free a minute after its holder died. Whatever else changes the
+service (a deployment, a surge, a refresh) holds it as well. The journal is a
 ConfigMap that says what was done to the cluster and must not be done twice: the load, and the fault.
 """
 
@@ -38,8 +39,12 @@ LOOK_EVERY_S = 3.0
 log = logging.getLogger(__name__)
 
 
-class DrillRunning(Permanent):
-    """Another run drills this service."""
+class InUse(Permanent):
+    """Another run drills or changes this service."""
+
+    def __init__(self, service: Service, why: TimedOut) -> None:
+        where = f"{service.namespace}/{service.name}"
+        super().__init__(f"a deploy, drill, surge or refresh of {where} is under way; wait for it, or cancel it ({why})")
 
 
 class LockLost(Permanent):
@@ -141,10 +146,10 @@ class Lock:
 
 
 def no_other_drill(api: Api, service: Service, owner: str) -> None:
-    """Passes when nobody else drills, surges or refreshes the service, after waiting for a dead run's lock to run out.
+    """Passes when nobody else drills or changes the service, after waiting for a dead run's lock to run out.
 
     Raises:
-        DrillRunning: somebody does.
+        InUse: somebody does.
         Unavailable: nobody can be asked.
     """
     lock = Lock(api, service, owner)
@@ -158,8 +163,7 @@ def no_other_drill(api: Api, service: Service, owner: str) -> None:
     except TimedOut as error:
         if lock.holder() in ("", owner):  # it was not held: there was no answer
             return
-        where = f"{service.namespace}/{service.name}"
-        raise DrillRunning(f"a drill, surge or refresh of {where} is under way; wait for it, or cancel it ({error})") from error
+        raise InUse(service, error) from error
 
 
 @contextmanager
@@ -225,17 +229,9 @@ def take_lock(site: Site, service: Service, owner: str, drill: str, now: float, 
         go_on: whether a run that is tried again goes on where it was; else its drill begins anew, as another attempt.
 
     Raises:
-        DrillRunning: another run does.
+        InUse: another run drills or changes it.
     """
-    api, progress = site.api(), Progress("drill-lock")
-    _ours.ensure_namespace(api, NAMESPACE)
-    lock = Lock(api, service, owner)
-    holder = lock.holder()
-    try:
-        Until("the drill lock", lock.take, FREE_WITHIN_S, LOOK_EVERY_S, progress.look).wait()
-    except TimedOut as error:
-        raise DrillRunning(f"run {holder} drills {service.namespace}/{service.name}; wait for it, or cancel it ({error})") from error
-    progress.say(100, "nobody else drills this service")
+    api = _lock(site, service, owner)
     earlier = read(api, service)
     journal = earlier.follow(owner, drill, now, go_on=go_on) if earlier else Journal(owner=owner, drill=drill, started=now)
     if earlier and earlier.state == "open" and journal is not earlier:
@@ -246,14 +242,32 @@ def take_lock(site: Site, service: Service, owner: str, drill: str, now: float, 
     return write(api, service, journal)
 
 
-@step("respect drill lock", deadline_s=150)
-def respect_lock(site: Site, service: Service, owner: str) -> None:
-    """Nobody else drills, surges or refreshes the service now: what they watch or have changed is not changed under their hands.
+@step("hold drill lock", deadline_s=200)
+def hold_lock(site: Site, service: Service, owner: str) -> None:
+    """Nobody else drills or changes the service; the journal stays as it is.
 
     Raises:
-        DrillRunning: somebody does.
+        InUse: another run does.
     """
-    no_other_drill(site.api(), service, owner)
+    _lock(site, service, owner)
+
+
+@step("let go of drill lock", deadline_s=60)
+def let_go_of_lock(site: Site, service: Service, owner: str) -> None:
+    """The lock is free, if it was this run's; the journal stays as it is."""
+    Lock(site.api(), service, owner).release()
+
+
+def _lock(site: Site, service: Service, owner: str) -> Api:
+    """The owner has the lock of the service in this cluster. InUse: somebody else keeps it."""
+    api, progress = site.api(), Progress("drill-lock")
+    _ours.ensure_namespace(api, NAMESPACE)
+    try:
+        Until("the drill lock", Lock(api, service, owner).take, FREE_WITHIN_S, LOOK_EVERY_S, progress.look).wait()
+    except TimedOut as error:
+        raise InUse(service, error) from error
+    progress.say(100, "nobody else drills or changes this service")
+    return api
 
 
 @step("release drill lock", deadline_s=60)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from blocks.errors import TimedOut
 from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
 from blocks.register import TargetData
 from flows import stages
@@ -14,7 +17,7 @@ from tasks import evidence, site
 from tasks._terraform_run import PROJECT
 from tasks.evidence import Result
 from tasks.images import ImageRefs
-from tasks.journal import DrillRunning
+from tasks.journal import InUse
 from tasks.terraform import Change, PlanSummary
 
 
@@ -117,26 +120,39 @@ def test_the_device_plugin_is_there_before_a_node_can_come(monkeypatch: pytest.M
     assert done == ["apply_infrastructure", "install_device_plugin", "install_karpenter"]
 
 
-class Deploying:
-    """The tasks of the deploy stage, writing down what was called; a drill may be under way."""
+IN_USE = InUse(Service(), TimedOut("run b holds it"))
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, chat: str | None = None, drilled: bool = False) -> None:
+
+class Deploying:
+    """The tasks of the deploy stage, writing down what was called; one of them may fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, chat: str | None = None, **failing: Exception) -> None:
         self.called: list[str] = []
+        self._failing = failing
         images = ImageRefs(head="h", worker="w", chat=chat)
         for name in ("install_kuberay", "apply_service", "size_service", "wait_for_service", "deploy_chat", "remove_chat"):
             monkeypatch.setattr(stages, name, self._step(name, self))
-        monkeypatch.setattr(stages, "publish_images", self._step("publish_images", images))
-        monkeypatch.setattr(stages, "respect_lock", self._step("respect_lock", None, DrillRunning("b") if drilled else None))
+        for name, answer in {"publish_images": images, "hold_lock": None, "let_go_of_lock": None}.items():
+            monkeypatch.setattr(stages, name, self._step(name, answer))
+        monkeypatch.setattr(stages, "keeping", self._keeping)
 
-    def _step(self, name: str, answer: Any, error: Exception | None = None) -> Any:
-        def step(*_: Any) -> Any:
+    def _step(self, name: str, answer: Any) -> Any:
+        def step(*_: Any, **__: Any) -> Any:
             self.called.append(name)
-            if error:
-                raise error
+            if name in self._failing:
+                raise self._failing[name]
             return answer
 
         step.submit = step  # type: ignore[attr-defined]  # as of a Prefect task
         return step
+
+    @contextmanager
+    def _keeping(self, *_: Any) -> Iterator[Any]:
+        self.called.append("renewals begin")
+        try:
+            yield lambda: None
+        finally:
+            self.called.append("renewals end")
 
     def result(self) -> None:
         """Of what was submitted."""
@@ -147,11 +163,26 @@ def deploy(steps: Deploying) -> list[str]:
     return steps.called
 
 
-def test_nothing_is_deployed_under_another_runs_drill(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = Deploying(monkeypatch, drilled=True)
-    with pytest.raises(DrillRunning):
+def test_nothing_is_deployed_while_another_run_has_the_service_and_its_lock_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Deploying(monkeypatch, hold_lock=IN_USE)
+    with pytest.raises(InUse):
         deploy(steps)
-    assert steps.called == ["respect_lock"]
+    assert steps.called == ["hold_lock"]
+
+
+def test_nobody_else_works_on_a_service_that_is_being_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = deploy(Deploying(monkeypatch))
+    assert called[:2] == ["hold_lock", "renewals begin"]
+    assert called[-2:] == ["renewals end", "let_go_of_lock"]
+    assert {"apply_service", "wait_for_service"} <= set(called)
+
+
+@pytest.mark.parametrize("failing", ["install_kuberay", "publish_images", "apply_service", "wait_for_service"])
+def test_a_deployment_that_fails_leaves_the_service_to_others(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    steps = Deploying(monkeypatch, **{failing: RuntimeError(failing)})
+    with pytest.raises(RuntimeError, match=failing):
+        deploy(steps)
+    assert steps.called[-3:] == [failing, "renewals end", "let_go_of_lock"]
 
 
 def test_the_chat_is_deployed_or_removed(monkeypatch: pytest.MonkeyPatch) -> None:

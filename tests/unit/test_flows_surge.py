@@ -132,7 +132,7 @@ class Steps:
         for name, answer in answers.items():
             monkeypatch.setattr(surge_stages, name, self._step(name, answer))
         monkeypatch.setattr(surge_stages, "judge_surge", self._judge)
-        monkeypatch.setattr(surge_stages, "keeping", self._keeping)
+        monkeypatch.setattr(stages, "keeping", self._keeping)
         monkeypatch.setattr(surge_stages, "sampled", self._keeping)
         monkeypatch.setattr(stages.Run, "folder", tmp_path)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from kubernetes_server import Server, serving
 
 from blocks.parameters import Service
 from tasks import _lease, journal
-from tasks.journal import DrillRunning, FaultNote, Journal, Lock, LockLost, kept
+from tasks.journal import FaultNote, InUse, Journal, Lock, LockLost, kept
 from tasks.kubernetes import Api, Object
 from tasks.waiting import Pending, Until
 
@@ -100,17 +101,45 @@ def test_of_two_runs_one_gets_the_lock(pair: tuple[Server, Api]) -> None:
     assert lock(api, "a").holder() == "b"
 
 
-def test_only_a_living_run_of_somebody_else_is_a_drill_under_way(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_living_run_of_somebody_else_has_the_service_in_use(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
     _, api = pair
     monkeypatch.setattr(journal, "FREE_WITHIN_S", 0.0)
     journal.no_other_drill(api, Service(), "a")
     Lock(api, Service(), "a").take()
     journal.no_other_drill(api, Service(), "a")
-    with pytest.raises(DrillRunning, match=r"mistral/mistral is under way.*run a holds it"):
+    with pytest.raises(InUse, match=r"mistral/mistral is under way.*run a holds it"):
         journal.no_other_drill(api, Service(), "b")
     Lock(api, Service(), "a").release()
     lock(api, "a").take()  # long ago
     journal.no_other_drill(api, Service(), "b")
+
+
+class Where:
+    """The site whose cluster this is."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def api(self) -> Api:
+        return self._api
+
+
+def test_a_deployment_has_the_service_for_itself_and_lets_a_drill_that_it_belongs_to_go_on(
+    pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, api = pair
+    monkeypatch.setattr(journal, "FREE_WITHIN_S", 0.0)
+    site: Any = Where(api)
+    open_ = journal.write(api, Service(), OPEN)
+    journal.hold_lock.fn(site, Service(), OPEN.owner)
+    for work in (journal.hold_lock.fn, lambda *more: journal.take_lock.fn(*more, "head-pod", 1.0)):
+        with pytest.raises(InUse, match=r"deploy, drill, surge or refresh of mistral/mistral is under way.*run 12345678-aaaa holds it"):
+            work(site, Service(), "b")
+    journal.let_go_of_lock.fn(site, Service(), "b")
+    assert Lock(api, Service(), "b").holder() == OPEN.owner
+    journal.let_go_of_lock.fn(site, Service(), OPEN.owner)
+    assert Lock(api, Service(), "b").holder() == ""
+    assert journal.read(api, Service()) == open_
 
 
 def test_of_two_runs_that_read_the_same_only_the_first_writes(pair: tuple[Server, Api]) -> None:
