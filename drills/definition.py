@@ -73,7 +73,8 @@ class Timing(Value):
     """Load after recovery. 30 s, since losses were seen to begin 9 s after the fault and must have time to show late."""
 
     observe_timeout_s: Annotated[float, Field(ge=30, le=3600)] = 300
-    """How long recovery is waited for. A head takes 12 to 40 s; a worker that loads a model again takes minutes."""
+    """How long recovery is waited for; at least as long as it may take (max_recovery_s). A head takes 12 to 40 s; a worker that loads a
+    model again takes minutes."""
 
     poll_s: Annotated[float, Field(ge=0.2, le=30)] = 1
     """Between two looks at the cluster; recovery_s is no more exact than this."""

@@ -12,7 +12,7 @@ from drills.definition import Drill, Fault, Load, SteadyState
 from drills.observation import ReplicaSeen, Snapshot
 from serving.records import Record
 
-__all__ = ["LATE_S", "fault_happened", "judge", "judge_traffic", "not_recovered", "not_redundant", "recovered_at"]
+__all__ = ["LATE_S", "fault_happened", "judge", "judge_traffic", "not_recovered", "not_redundant", "recovered_at", "well"]
 
 LATE_S = 1.0
 """A request sent later than this after it was due does not count as sent on time. One second: the scheduling noise of
@@ -82,8 +82,16 @@ def not_redundant(before: Snapshot, now: Snapshot) -> list[str]:
 def recovered_at(before: Snapshot, later: Sequence[Snapshot], drill: Drill) -> float | None:
     """When the service had recovered for good: the start of the stretch that lasts to the last snapshot.
 
-    None while there is no such stretch of at least `hold_s`. A moment at which Ray could not be asked neither begins a
-    stretch nor ends one.
+    None while there is no such stretch of at least `hold_s`.
+    """
+    start, last = well(before, later, drill)
+    return start if start is not None and last - start >= drill.steady_state.hold_s else None
+
+
+def well(before: Snapshot, later: Sequence[Snapshot], drill: Drill) -> tuple[float | None, float]:
+    """From when to when the service was seen as before, in the stretch that lasts to the last snapshot; None: there is no such stretch.
+
+    A moment at which Ray could not be asked neither begins a stretch nor ends one.
     """
     start: float | None = None
     last = 0.0
@@ -96,7 +104,7 @@ def recovered_at(before: Snapshot, later: Sequence[Snapshot], drill: Drill) -> f
             start = snapshot.t if start is None else start
             last = snapshot.t
         known = snapshot.filled_from(known)
-    return start if start is not None and last - start >= drill.steady_state.hold_s else None
+    return start, last
 
 
 def _kubernetes(snapshot: Snapshot) -> list[str]:

@@ -10,10 +10,12 @@ from drills.steady_state import LATE_S, fault_happened
 from drills.traffic import PhaseSeen
 from serving.records import Record
 
-__all__ = ["ON_TIME", "doubts"]
+__all__ = ["ON_TIME", "doubts", "unseen"]
 
 ON_TIME = 0.95
 """Share of the load that must have been sent on time, in all and between fault and recovery."""
+HOLE_S = 20.0
+"""Beyond the time between two looks: longer than a look takes whose every question runs into its time limit."""
 
 
 def doubts(drill: Drill, observation: Observation, records: Sequence[Record], before: PhaseSeen, recovered_at: float | None) -> list[str]:
@@ -33,9 +35,23 @@ def doubts(drill: Drill, observation: Observation, records: Sequence[Record], be
     ]
 
 
+def unseen(drill: Drill, observation: Observation, recovered_at: float | None) -> str:
+    """Why it cannot be said whether the service recovered in time: nobody looked when it had to, as the runner or the API server was
+    away. Empty: it can."""
+    fault_at = observation.fault_at
+    if fault_at is None or recovered_at is None:
+        return ""
+    looked = max([fault_at, *(s.t for s in observation.snapshots if s.t < recovered_at)])
+    if looked - fault_at > drill.slos.max_recovery_s or recovered_at - looked <= HOLE_S + drill.timing.poll_s:
+        return ""
+    since, until = looked - fault_at, recovered_at - fault_at
+    return f"nobody looked at the service from {since:.0f} to {until:.0f} s after the fault, and it recovered meanwhile"
+
+
 def _records(records: Sequence[Record], load: LoadSeen) -> list[str]:
     found = len({r.id for r in records})
     reasons = [f"{load.sent - found} of {load.sent} records are missing"] if found < load.sent else []
+    reasons += [f"there are records of {found} requests, and {load.sent} were sent: some are another load's"] if found > load.sent else []
     return reasons + ([f"{len(records) - found} records are there twice"] if found < len(records) else [])
 
 
@@ -73,7 +89,9 @@ def _sent(drill: Drill, observation: Observation, records: Sequence[Record], loa
         reasons.append(_too_few(drill, short, fault_at, max(until, fault_at + 1), "between the fault and recovery"))
         reasons.append(_no_streams(drill, records, fault_at))
         if recovered_at is not None:
-            reasons.append(_too_few(drill, short, recovered_at, max(load.stopped, recovered_at + 1), "after recovery"))
+            # The load goes on for `after_s`; one that ended by itself before does not show what came late.
+            until = max(load.stopped, recovered_at + drill.timing.after_s)
+            reasons.append(_too_few(drill, short, recovered_at, until, "after recovery"))
     return [reason for reason in reasons if reason]
 
 

@@ -21,7 +21,7 @@ from drills.steady_state import judge as judge_steady_state
 from drills.steady_state import recovered_at
 from drills.timeline import of as timeline_of
 from drills.traffic import PhaseSeen, on_observers_clock, phases_seen
-from drills.trust import doubts
+from drills.trust import doubts, unseen
 from drills.why import headline, why
 from drills.workers import WorkerProof, prove
 from serving.records import Record
@@ -95,6 +95,8 @@ def _verdict(
     if stopped:
         return "aborted", stopped
     reasons = [_sentence(reason) for reason in doubts(drill, observation, records, before, recovered)]
+    if not reasons and [slo.id for slo in slos if not slo.passed] == ["recovery"] and (hole := unseen(drill, observation, recovered)):
+        reasons = [_sentence(hole)]
     if reasons:
         return "void", reasons
     return ("passed" if slos and all(slo.passed for slo in slos) else "failed"), []

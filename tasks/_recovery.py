@@ -60,10 +60,11 @@ class Recovery:
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing more to wait for: recovered and watched for long enough, or out of time."""
+        """Whether there is nothing more to wait for: recovered and watched for long enough, or out of time and not just about to be."""
         now, timing = self.later[-1].t, self.drill.timing
         if self.recovered is None:
-            return now - self.fault_at > timing.observe_timeout_s
+            since, until = steady_state.well(self.before, self.later, self.drill)
+            return now - self.fault_at > timing.observe_timeout_s and (since is None or until < now)
         return now - self.recovered >= timing.after_s
 
     def progress(self) -> Pending:

@@ -21,8 +21,10 @@ from drills._value import Seconds, Value
 from drills.definition import Load
 from drills.observation import LoadSeen, WorkerSeen
 from drills.slos import Slo
+from drills.steady_state import LATE_S
 from drills.surge.sample import Sample, surplus
 from drills.traffic import count, nearest_rank, on_observers_clock
+from drills.trust import ON_TIME
 from drills.verdict import Verdict
 from serving.records import Record
 
@@ -340,6 +342,7 @@ def _doubts(plan: Plan, seen: Seen, records: Sequence[Record], grown_at: float |
     if not any(s.t >= (seen.surge_at or 0) for s in seen.samples):
         return ["the service was not looked at in the surge"]
     reasons = [reason for n, load in enumerate(seen.loads) for reason in _load_doubts(load, seen.ended_at if n else seen.stopped_at)]
+    reasons += _late(seen, records)
     if len(seen.loads) != plan.factor:
         reasons.append(f"{len(seen.loads)} loads were there instead of {plan.factor}")
     if plan.fault != "none" and grown_at is not None:
@@ -348,6 +351,17 @@ def _doubts(plan: Plan, seen: Seen, records: Sequence[Record], grown_at: float |
         elif not any(s.head is not None and s.head.uid != seen.head_uid for s in seen.samples if s.t > seen.head_deleted_at):
             reasons.append("the head's deletion did not happen: no other head pod came")
     return reasons
+
+
+def _late(seen: Seen, records: Sequence[Record]) -> list[str]:
+    """Why too little was sent when it was due, in all or while the load was multiplied: a hole in the load could hide an outage."""
+    surging = [r for r in records if seen.surge_at is not None and seen.ended_at is not None and seen.surge_at <= r.due < seen.ended_at]
+    found = []
+    for when, those in (("in all", records), ("in the surge", surging)):
+        late = sum(r.sent - r.due > LATE_S for r in those)
+        if late > (1 - ON_TIME) * len(those):
+            found.append(f"{late} of {len(those)} requests due {when} were sent more than {LATE_S:g} s late")
+    return found
 
 
 def _load_doubts(load: LoadTold, until: float | None) -> list[str]:

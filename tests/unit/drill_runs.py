@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field, replace
 
-from drills.definition import Drill
+from drills.definition import Drill, Timing
 from drills.observation import Answer, DeploymentSeen, Event, HeadSeen, LoadSeen, Observation, ReplicaSeen, Snapshot, Versions, WorkerSeen
 from serving.records import Outcome, Record
 
@@ -38,7 +38,15 @@ class World:
 
 
 SURVIVES = World()
-LOSES = World(head_back_s=1.5, head_ready_s=17.4, worker_lost=(9.2, 40.1), both_lost=(20.3, 40.1), gcs_storage=False, seed=3)
+LOSES = World(
+    head_back_s=1.5,
+    head_ready_s=17.4,
+    worker_lost=(9.2, 40.1),
+    both_lost=(20.3, 40.1),
+    gcs_storage=False,
+    seed=3,
+    drill=Drill.named("head-pod-forced", timing=Timing(after_s=15)),
+)
 
 
 def records(world: World = SURVIVES) -> list[Record]:

@@ -127,6 +127,13 @@ def test_a_measurement_with_holes_is_void() -> None:
     assert judge(PLAN, whole.model_copy(update={"samples": ()}), records(GROWS)).verdict == "void"
 
 
+def test_a_load_with_a_hole_in_it_is_void() -> None:
+    those = [replace(r, sent=r.sent + 2) if 5 < r.due - T0 < 15 else r for r in records(GROWS)]
+    found = judge(PLAN, seen(GROWS), those)
+    assert found.verdict == "void"
+    assert "due in the surge were sent more than 1 s late" in found.why[0]
+
+
 def test_without_a_service_at_rest_it_is_aborted() -> None:
     stopped = seen(GROWS).model_copy(update={"surge_at": None, "before": None, "ended_at": None, "aborted": "3 workers instead of 2"})
     found = judge(PLAN, stopped, records(GROWS))

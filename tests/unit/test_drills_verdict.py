@@ -10,7 +10,7 @@ from drill_runs import DEPLOYMENTS, LOSES, SURVIVES, T0, WORKERS, World, observa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drills.definition import Drill, Slos
+from drills.definition import Drill, Slos, Timing
 from drills.observation import LoadSeen, Observation, ReplicaSeen
 from drills.verdict import Judgement, judge
 from drills.workers import prove
@@ -201,6 +201,43 @@ def test_the_measurement_is_void_when_the_load_stopped_before_recovery() -> None
     found = verdict(those, seen_with(load=load(len(those), T0 + 10)))
     assert found.verdict == "void"
     assert any("between the fault and recovery" in told for told in found.why)
+
+
+def test_the_measurement_is_void_when_the_load_ended_by_itself_soon_after_recovery() -> None:
+    those = [r for r in RECORDS if r.due < T0 + 22]
+    found = verdict(those, seen_with(load=load(len(those), T0 + 22)))
+    assert found.verdict == "void"
+    assert any("due after recovery" in told for told in found.why)
+
+
+def test_records_of_another_load_are_not_taken_for_this_ones() -> None:
+    others = [replace(r, id=r.id + 10_000) for r in RECORDS[:30]]
+    found = verdict([*RECORDS, *others])
+    assert found.verdict == "void"
+    assert "some are another load's" in found.why[0]
+
+
+def unseen(since: float, until: float) -> Observation:
+    """Nobody looked between these seconds."""
+    return seen_with(snapshots=tuple(s for s in SEEN.snapshots if not since < s.t - T0 < until))
+
+
+def test_a_recovery_that_nobody_saw_is_not_judged_to_have_come_too_late() -> None:
+    hasty = DRILL.model_copy(update={"slos": Slos(max_recovery_s=20), "timing": Timing(after_s=10)})
+    found = verdict(seen=unseen(5, 45), drill=hasty)
+    assert missed(found) == {"recovery"}
+    assert found.verdict == "void"
+    assert "Nobody looked at the service from 4 to 45 s after the fault" in found.why[0]
+    assert verdict(seen=unseen(25, 45), drill=hasty).verdict == "passed", "it was seen to have recovered"
+    slow = World(head_ready_s=30)
+    assert judge(hasty, observation(slow), records(slow)).verdict == "failed", "it was seen not to have"
+
+
+def test_who_lost_requests_fails_whether_or_not_its_recovery_was_seen() -> None:
+    hasty = DRILL.model_copy(update={"slos": Slos(max_recovery_s=20), "timing": Timing(after_s=10)})
+    late = next(n for n, r in enumerate(RECORDS) if r.due > T0 + 5)
+    bad = [replace(r, outcome="refused") if n == late else r for n, r in enumerate(RECORDS)]
+    assert verdict(bad, unseen(5, 45), hasty).verdict == "failed"
 
 
 def test_a_clock_that_is_off_changes_nothing() -> None:

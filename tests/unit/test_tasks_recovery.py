@@ -95,6 +95,16 @@ def test_a_service_that_does_not_recover_is_given_up_at_the_end_of_its_time() ->
     assert recovery.recovered is None
 
 
+def test_a_service_that_is_well_when_its_time_is_over_may_show_that_it_stays_so() -> None:
+    """As it is where the runner died and came back after that time."""
+    recovery = recovering(well(165, head="new"))
+    assert not recovery.over
+    recovery.see(well(171, head="new"))
+    assert recovery.recovered == 165
+    given_up = recovering(well(165, head="new"), blind(171, head="new"))
+    assert given_up.over
+
+
 def test_a_relapse_takes_the_recovery_back() -> None:
     recovery = recovering(well(101, head="new"), well(107, head="new"), well(108, head="new", endpoints=("w1",)))
     assert recovery.recovered is None
