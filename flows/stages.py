@@ -126,13 +126,19 @@ def drill_of(name: str, service: Service, timing: Timing | None, load: Load | No
     """The drill by its name, with what was changed, for a service of that size.
 
     Raises:
-        BadParameters: there is no such drill, or nobody can do its fault.
+        BadParameters: there is no such drill, nobody can do its fault, or recovery is not waited for as long as it may take.
     """
     try:
         drill = Drill.named(name, timing=timing, load=load, slos=slos)
     except UnknownDrill as error:
         raise BadParameters(str(error)) from error
     known(drill.fault)
+    waited, promised = drill.timing.observe_timeout_s, drill.slos.max_recovery_s
+    if waited < promised:
+        raise BadParameters(
+            f"recovery is promised within slos.max_recovery_s ({promised:g}) and would be waited for no longer than "
+            f"timing.observe_timeout_s ({waited:g}): raise that, or promise less"
+        )
     least = {"min_endpoints": service.workers, "min_replicas": service.workers, "min_nodes": service.workers}
     return drill.model_copy(update={"steady_state": drill.steady_state.model_copy(update=least)})
 
@@ -234,12 +240,12 @@ def drill(site: Site, service: Service, definition: Drill, run: Run) -> Result:
         folder = raw_folder(run.folder, journal)
         with holding(site, service, run, release_lock) as check:
             try:
+                # Once the fault is in, there is a verdict: neither the service nor its load has to be well for that.
                 if journal.fault is None:
                     check_service(site, service)
-                images = find_images(site, service)
-                start_load(site, service, journal, images.head, definition)
+                    start_load(site, service, journal, find_images(site, service).head, definition)
                 try:
-                    journal = break_it(site, service, definition, journal, folder)
+                    journal = break_it(site, service, definition, journal, folder, check)
                     observe_recovery(site, service, journal, definition, folder, check)
                 except NotSteady as reason:
                     aborted = str(reason)
@@ -247,13 +253,13 @@ def drill(site: Site, service: Service, definition: Drill, run: Run) -> Result:
             finally:
                 # Whatever ended the drill must be told, not that this failed too; the sweep comes for what is left.
                 stop_load(site, journal, return_state=True)
-        return judge(site, service, journal, definition, images.worker, run.folder, run.name, aborted)
+        return judge(site, service, journal, definition, run.folder, run.name, aborted)
 
 
-def break_it(site: Site, service: Service, definition: Drill, journal: Journal, folder: Path) -> Journal:
+def break_it(site: Site, service: Service, definition: Drill, journal: Journal, folder: Path, check: Callable[[], None]) -> Journal:
     """The fault is in, after a steady state; a run that is tried again goes on from what its journal says."""
-    hold_steady(site, service, journal, definition, folder)
-    return inject_fault(site, service, definition)
+    hold_steady(site, service, journal, definition, folder, check)
+    return inject_fault(site, service, definition, journal.owner)
 
 
 def sweep(site: Site, service: Service, owner: str) -> list[str]:
@@ -289,7 +295,8 @@ def keep(site: Site, service: Service, result: Result) -> None:
     """The evidence is kept where the cluster's end does not reach it; with a debug bundle unless the drill passed."""
     with tags("stage:drill"):
         if not result.passed:
-            collect_debug(site, service, result.folder)
+            # It may use up its time; the evidence is kept all the same.
+            collect_debug(site, service, result.folder, return_state=True)
         keep_evidence(site, result.folder)
 
 
@@ -309,8 +316,8 @@ def bundled(site: Site, service: Service, run: Run) -> Iterator[None]:
         raise
     except Exception:
         with tags("stage:debug"):
-            folder = collect_debug(site, service, run.folder)
-        get_run_logger().error("the infrastructure is kept for a retry; what was seen lies in %s", folder)
+            collect_debug(site, service, run.folder, return_state=True)
+        get_run_logger().error("the infrastructure is kept for a retry; what was seen lies in %s", run.folder / "debug")
         raise
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -101,7 +100,6 @@ def surge(site: Site, service: Service, plan: Plan, run: Run) -> Result:
     with tags("stage:surge"):
         journal = take_lock(site, service, run.id, NAME, time.time(), go_on=False)
         raw = raw_folder(run.folder, journal)
-        shutil.rmtree(raw, ignore_errors=True)
         names = journal.load_names(plan.factor)
         with holding(site, service, run, release_lock) as check:
             try:
@@ -113,7 +111,7 @@ def surge(site: Site, service: Service, plan: Plan, run: Run) -> Result:
             finally:
                 # Whatever ended the surge must be told, not that this failed too; the sweep comes for what is left.
                 remove_run_loads(site, run.id, return_state=True)
-        return judge_surge(site, service, plan, seen, images.worker, raw, run.folder, run.name)
+        return judge_surge(site, service, plan, seen, raw, run.folder, run.name)
 
 
 def _come_and_gone(

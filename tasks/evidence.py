@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from pydantic import BaseModel
 
+from blocks.errors import PipelineError
 from blocks.parameters import Service
 from drills import archive, verdict
 from drills import evidence as evidences
@@ -17,6 +20,7 @@ from drills.definition import Drill
 from drills.evidence import Evidence
 from drills.observation import Observation, Versions
 from drills.verdict import Judgement
+from tasks import _rayservice_seen as seen
 from tasks import traffic
 from tasks.aws import ensure_state_bucket, upload_folder
 from tasks.journal import Journal
@@ -27,6 +31,8 @@ from tasks.site import Site
 from tasks.step import step
 
 EVIDENCE = Path(__file__).resolve().parent.parent / ".leeward" / "evidence"
+LONGEST = 50
+"""Characters of a run's name in its folder's: of up to four bytes, and a folder's may have 255 of those."""
 
 
 class Result(BaseModel, frozen=True):
@@ -43,7 +49,11 @@ class Result(BaseModel, frozen=True):
 
 
 def folder_for(name: str, run: str, root: Path = EVIDENCE) -> Path:
-    """The run's folder: by its name, and by its id as well where another run of that name has one. The same at every call."""
+    """The run's folder: by its name, and by its id as well where another run of that name has one. The same at every call.
+
+    A run may be called anything; what no folder can be called, or would lead to another one, becomes a dash.
+    """
+    name = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:LONGEST] or "run"
     for folder in (root / name, root / f"{name}-{run[:8]}"):
         marker = folder / ".run"
         if not folder.exists() or (marker.exists() and marker.read_text(encoding="utf-8") == run):
@@ -76,19 +86,33 @@ def observation(notebook: Notebook, journal: Journal, versions: Versions, aborte
     )
 
 
-def versions(api: Api, service: Service, image: str) -> Versions:
-    """What runs there; empty where it does not say."""
+def versions(api: Api, service: Service) -> Versions:
+    """What runs there; empty where it does not say, or nobody can be asked: no verdict is lost for that."""
     with Observer(api, service) as observer:
-        ray = observer.ray_version()
-        operators = [d for d in api.items("/apis/apps/v1/deployments") if "kuberay-operator" in d["metadata"]["name"]]
-    images = [c["image"] for d in operators for c in d["spec"]["template"]["spec"]["containers"]]
-    return Versions(
-        leeward=_own_version(),
-        kubernetes=str(api.get("/version").get("gitVersion", "")),
-        kuberay=images[0].rpartition(":")[2] if images else "",
-        ray=ray,
-        image=image,
-    )
+        return Versions(
+            leeward=_own_version(),
+            kubernetes=_told(lambda: str(api.get("/version").get("gitVersion", ""))),
+            kuberay=_told(lambda: _operator_image(api)).rpartition(":")[2],
+            ray=observer.ray_version(),
+            image=_told(lambda: _worker_image(observer)),
+        )
+
+
+def _told(ask: Callable[[], str]) -> str:
+    try:
+        return ask()
+    except PipelineError:
+        return ""
+
+
+def _operator_image(api: Api) -> str:
+    operators = [d for d in api.items("/apis/apps/v1/deployments") if "kuberay-operator" in d["metadata"]["name"]]
+    return next((str(c["image"]) for d in operators for c in d["spec"]["template"]["spec"]["containers"]), "")
+
+
+def _worker_image(observer: Observer) -> str:
+    workers = seen.pods_of(observer.pods(), seen.active_cluster(observer.ray_service()), "worker")
+    return str(workers[-1]["spec"]["containers"][0]["image"]) if workers else ""
 
 
 def _own_version() -> str:
@@ -110,15 +134,13 @@ def write(folder: Path, found: Evidence, judgement: Judgement, notebook: Noteboo
 
 
 @step("judge", deadline_s=300)
-def judge(
-    site: Site, service: Service, journal: Journal, drill: Drill, image: str, folder: Path, run_name: str, aborted: str = ""
-) -> Result:
+def judge(site: Site, service: Service, journal: Journal, drill: Drill, folder: Path, run_name: str, aborted: str = "") -> Result:
     """The verdict, with its evidence written and shown."""
     api, notebook = site.api(), Notebook(raw_folder(folder, journal))
-    seen = observation(notebook, journal, versions(api, service, image), aborted)
+    observed = observation(notebook, journal, versions(api, service), aborted)
     records = traffic.records_in(notebook.records)
-    judgement = verdict.judge(drill, seen, records)
-    found = evidences.of(drill, seen, records, judgement, target=site.target, run=run_name, config=config_of(site, service))
+    judgement = verdict.judge(drill, observed, records)
+    found = evidences.of(drill, observed, records, judgement, target=site.target, run=run_name, config=config_of(site, service))
     result = write(folder, found, judgement, notebook)
     _show(found, result)
     get_run_logger().info("verdict %s: %s", result.verdict, result.headline)

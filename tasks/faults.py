@@ -12,7 +12,7 @@ from blocks.errors import Permanent
 from blocks.parameters import Service
 from drills.definition import Drill, Fault
 from tasks import journal as journals
-from tasks.journal import FaultNote, Journal
+from tasks.journal import FaultNote, Journal, Lock, LockLost
 from tasks.kubernetes import Api, Conflict
 from tasks.observer import Observer
 from tasks.site import Site
@@ -78,9 +78,16 @@ def inject(api: Api, service: Service, fault: Fault, journal: Journal) -> Journa
 
 
 @step("inject fault", deadline_s=60)
-def inject_fault(site: Site, service: Service, drill: Drill) -> Journal:
-    """The drill's fault is in. A retry finds in the journal what was planned, and finishes that."""
+def inject_fault(site: Site, service: Service, drill: Drill, owner: str) -> Journal:
+    """The drill's fault is in. A retry finds in the journal what was planned, and finishes that.
+
+    Raises:
+        LockLost: another run has the service now; nothing was touched.
+    """
     api = site.api()
+    # Asked anew: a machine that stood still renewed nothing, and learns too late from the background that it is not its turn any more.
+    if not Lock(api, service, owner).renew():
+        raise LockLost("another run took over the drill lock before the fault, so this one breaks nothing; look at that run instead")
     journal = journals.read(api, service)
     assert journal is not None, "the lock is taken first, with a journal"
     journal = inject(api, service, drill.fault, journal)

@@ -66,8 +66,6 @@ class Journal(BaseModel, frozen=True):
 
     owner: str
     """Id of the flow run."""
-    attempt: int = 1
-    """A drill that was ended in order and is run again is another attempt, with a load of its own."""
     drill: str
     started: float
     state: Literal["open", "closed"] = "open"
@@ -75,6 +73,12 @@ class Journal(BaseModel, frozen=True):
     before: Snapshot | None = None
     """The steady state that was seen before the fault."""
     fault: FaultNote | None = None
+
+    @property
+    def attempt(self) -> str:
+        """Which of the run's it is: a drill that was ended in order and is run again has a load and a folder of its own. Told by when
+        it began, as another run's journal may have come between."""
+        return datetime.fromtimestamp(self.started, UTC).strftime("%Y%m%dt%H%M%S")
 
     @property
     def load_name(self) -> str:
@@ -89,8 +93,7 @@ class Journal(BaseModel, frozen=True):
         """What the next drill begins with: this one where it left off, when it is the same run's, still open, and may be gone on with."""
         if go_on and self.owner == owner and self.state == "open" and self.drill == drill:
             return self
-        attempt = self.attempt + 1 if self.owner == owner else 1
-        return Journal(owner=owner, drill=drill, started=now, attempt=attempt)
+        return Journal(owner=owner, drill=drill, started=now)
 
 
 def _prefix(owner: str) -> str:
@@ -119,6 +122,10 @@ class Lock:
         except Conflict:
             return Pending("somebody else was faster")
         return True
+
+    def renew(self) -> bool:
+        """Whether the lock, which was ours, is ours still; then it is renewed, by this or by what was faster."""
+        return self.take() is True or self.holder() == self._owner
 
     def release(self) -> None:
         """The lock is not ours; nothing happens when it was not."""
@@ -174,7 +181,7 @@ def kept(lock: Lock, every_s: float = _lease.RENEW_EVERY_S) -> Iterator[Callable
     def renew() -> None:
         while not done.wait(every_s):
             try:
-                if isinstance(lock.take(), Pending):
+                if not lock.renew():
                     lost.set()
             except Exception as error:  # the API server may be away for a moment; the lease lives for six tries
                 log.warning("the drill lock could not be renewed: %s", error)
@@ -217,8 +224,9 @@ def remove(api: Api, service: Service) -> None:
 
 
 def drilled(api: Api) -> list[str]:
-    """Of which services there are journals, as `_ours.key` has them."""
-    return [str(name).removeprefix(_DRILL) for thing in api.items(_MAPS) if (name := thing["metadata"]["name"]).startswith(_DRILL)]
+    """Of which services there are journals or locks, as `_ours.key` has them: a deployment has a lock alone."""
+    names = (str(thing["metadata"]["name"]) for path in (_MAPS, _LEASES) for thing in api.items(path))
+    return sorted({name.removeprefix(_DRILL) for name in names if name.startswith(_DRILL)})
 
 
 @step("take drill lock", deadline_s=200)
@@ -234,11 +242,13 @@ def take_lock(site: Site, service: Service, owner: str, drill: str, now: float, 
     api = _lock(site, service, owner)
     earlier = read(api, service)
     journal = earlier.follow(owner, drill, now, go_on=go_on) if earlier else Journal(owner=owner, drill=drill, started=now)
-    if earlier and earlier.state == "open" and journal is not earlier:
-        get_run_logger().warning("run %s left a drill behind: its load is removed", earlier.owner)
-        remove_loads(api, earlier.owner)
     if journal is earlier:
         get_run_logger().info("going on with the drill that this run began%s", ": its fault is in" if journal.fault else "")
+    else:
+        if earlier and earlier.state == "open":
+            get_run_logger().warning("run %s left a drill behind: its load is removed", earlier.owner)
+            remove_loads(api, earlier.owner)
+        remove_loads(api, owner)  # an earlier attempt may have ended without
     return write(api, service, journal)
 
 

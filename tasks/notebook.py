@@ -17,6 +17,12 @@ class Notebook:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        for file in (self._seen, self.records):
+            _cut_half_line(file)
+
+    @property
+    def _seen(self) -> Path:
+        return self.folder / "seen.jsonl"
 
     @property
     def records(self) -> Path:
@@ -25,7 +31,7 @@ class Notebook:
 
     def add(self, kind: str, value: Any) -> None:
         """One more line."""
-        with (self.folder / "seen.jsonl").open("a", encoding="utf-8") as file:
+        with self._seen.open("a", encoding="utf-8") as file:
             file.write(json.dumps({kind: value}) + "\n")
 
     def snapshot(self, seen: Snapshot) -> None:
@@ -49,11 +55,17 @@ class Notebook:
         return next((float(value) for value in reversed(list(self._all(kind)))), default)
 
     def _all(self, kind: str) -> Iterator[Any]:
-        path = self.folder / "seen.jsonl"
-        if not path.exists():
+        if not self._seen.exists():
             return
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n"):  # the last line of a runner that died may be half
+        with self._seen.open(encoding="utf-8") as lines:
+            for line in lines:
                 found = json.loads(line)
                 if kind in found:
                     yield found[kind]
+
+
+def _cut_half_line(file: Path) -> None:
+    """The file ends with a whole line: the last one of a runner that died may be half, and nothing can be written on behind it."""
+    if file.exists():
+        with file.open("rb+") as lines:
+            lines.truncate(lines.read().rfind(b"\n") + 1)

@@ -29,8 +29,6 @@ STEADY_WITHIN_S = 120.0
 """Beyond the time it must hold; a service that was just deployed settles within seconds."""
 API_AWAY_S = 60.0
 """The API server may be away for so long in a drill; longer, and nothing more can be said."""
-DRAIN_S = 60.0
-"""For the load's last requests, beyond the client's patience."""
 
 
 class NotSteady(Permanent):
@@ -58,14 +56,18 @@ def looks(observer: Observer, notebook: Notebook, every_s: float, clock: Callabl
         time.sleep(max(0.05, every_s - (clock() - begun)))
 
 
-def watch_before(observer: Observer, load: traffic.Load, notebook: Notebook, drill: Drill, progress: Progress) -> Snapshot:
-    """The steady state held under load for the whole of `before_s`; returns the last snapshot.
+def watch_before(
+    observer: Observer, load: traffic.Load, notebook: Notebook, drill: Drill, check: Callable[[], None], progress: Progress
+) -> Snapshot:
+    """The steady state held under load for the whole of `before_s`; returns the last snapshot. `check` is asked at every look and may end
+    it by an error.
 
     Raises:
         NotSteady: it did not; says why.
     """
     steadiness, began = Steadiness(drill), time.time()
     for snapshot in looks(observer, notebook, drill.timing.poll_s):
+        check()
         held = steadiness.see(snapshot)
         load.read_on(notebook.records)
         if held:
@@ -123,7 +125,7 @@ def _seconds(text: str) -> float:
 
 
 @step("steady state", deadline_s=2400)
-def hold_steady(site: Site, service: Service, journal: Journal, drill: Drill, folder: Path) -> Journal:
+def hold_steady(site: Site, service: Service, journal: Journal, drill: Drill, folder: Path, check: Callable[[], None]) -> Journal:
     """The steady state held under load before the fault; the journal has what was seen last.
 
     Raises:
@@ -133,7 +135,7 @@ def hold_steady(site: Site, service: Service, journal: Journal, drill: Drill, fo
         return journal
     api, notebook, progress = site.api(), Notebook(folder), Progress("steady-state")
     with Observer(api, service) as observer:
-        before = watch_before(observer, traffic.Load(api, journal.load_name), notebook, drill, progress)
+        before = watch_before(observer, traffic.Load(api, journal.load_name), notebook, drill, check, progress)
     progress.say(100, f"steady for {drill.timing.before_s:.0f} s under load")
     return journals.write(api, service, journal.model_copy(update={"before": before}))
 
@@ -152,7 +154,7 @@ def observe_recovery(site: Site, service: Service, journal: Journal, drill: Dril
     return recovered
 
 
-@step("collect records", deadline_s=900)
+@step("collect records", deadline_s=3000, retries=6)
 def collect_records(site: Site, service: Service, journal: Journal, drill: Drill, folder: Path) -> int:
     """The load has ended and its records are all here, as well as what Kubernetes reported; returns the number of records.
 
@@ -161,9 +163,8 @@ def collect_records(site: Site, service: Service, journal: Journal, drill: Drill
     api, notebook = site.api(), Notebook(folder)
     load, progress = traffic.Load(api, journal.load_name), Progress("records")
     try:
-        notebook.add("clock_offset", traffic.clock_offset(load))
-        load.stop()
-        status = traffic.drained(load, notebook.records, DRAIN_S + drill.load.patience_s, progress.look)
+        status, offset = traffic.ended(load, notebook.records, drill.load.patience_s, progress.look)
+        notebook.add("clock_offset", offset)
         notebook.add("load", status.model_dump())
     except Permanent as error:
         notebook.add(

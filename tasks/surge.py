@@ -22,7 +22,7 @@ from tasks.evidence import Result
 from tasks.faults import NothingToBreak, delete_pod
 from tasks.journal import NAMESPACE, FaultNote, remove_loads
 from tasks.kubernetes import Api
-from tasks.observation import DRAIN_S, NotSteady
+from tasks.observation import NotSteady
 from tasks.progress import Progress
 from tasks.sampling import NoSample, Sampler
 from tasks.site import Site
@@ -216,9 +216,7 @@ def end(api: Api, plan: Plan, names: Sequence[str], folder: Path, on_look: Calla
 
 def _end(load: traffic.Load, plan: Plan, file: Path, on_look: Callable[[Pending], None]) -> LoadTold:
     try:
-        offset = traffic.clock_offset(load)
-        load.stop()
-        status = traffic.drained(load, file, DRAIN_S + plan.load.patience_s, on_look)
+        status, offset = traffic.ended(load, file, plan.load.patience_s, on_look)
     except Permanent as error:
         return LoadTold(name=load.name, records=len(traffic.records_in(file)), trouble=str(error)[:500])
     return LoadTold(name=load.name, seen=traffic.seen(status), clock_offset_s=offset, records=len(traffic.records_in(file)))
@@ -291,7 +289,7 @@ def hold_surge(
     return found
 
 
-@step("end loads", deadline_s=1500)
+@step("end loads", deadline_s=3000)
 def end_loads(site: Site, plan: Plan, names: Sequence[str], folder: Path) -> list[LoadTold]:
     """These loads have ended in order, and what they recorded lies in the folder."""
     progress = Progress("surge-records")
@@ -317,12 +315,11 @@ def remove_run_loads(site: Site, owner: str) -> list[str]:
 
 
 @step("judge surge", deadline_s=300)
-def judge_surge(site: Site, service: Service, plan: Plan, seen: Seen, image: str, raw: Path, folder: Path, run_name: str) -> Result:
+def judge_surge(site: Site, service: Service, plan: Plan, seen: Seen, raw: Path, folder: Path, run_name: str) -> Result:
     """The verdict, with its evidence written and shown.
 
     Args:
         seen: All but the samples, which are read from `raw`, as are the records.
-        image: What the workers run.
     """
     whole = seen.model_copy(update={"samples": tuple(read(raw / archive.SAMPLES))})
     records = merged((traffic.records_in(records_of(raw, load.name)), load.clock_offset_s) for load in seen.loads)
@@ -333,7 +330,7 @@ def judge_surge(site: Site, service: Service, plan: Plan, seen: Seen, image: str
         judgement=judgement,
         plan=plan,
         seen=whole,
-        versions=evidence.versions(site.api(), service, image),
+        versions=evidence.versions(site.api(), service),
         config=evidence.config_of(site, service),
     )
     picture = archive.write(folder, found, records)

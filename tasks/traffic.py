@@ -33,6 +33,13 @@ LINGER_S = 600
 RUNNING_WITHIN_S = 600.0
 """The image may have to come to the load's node first."""
 ASK_S = 10.0
+PIECE = 2**20
+"""Bytes. Less than this is all that there was: the load gives four times as much at once. It writes on meanwhile, and who reads until
+nothing comes may read for ever."""
+SILENT_FOR_S = 60.0
+"""The API server, or the load's node, may be away for so long."""
+DRAIN_S = 60.0
+"""For the load's last requests, beyond the client's patience and what its longest stream took."""
 
 State = Literal["warming", "running", "draining", "done"]
 
@@ -84,7 +91,7 @@ class Load:
         self._ask("POST", "/stop")
 
     def read_on(self, file: Path) -> int:
-        """The records that were written since are appended to the file, whole lines only; returns how many bytes came.
+        """The records that were written until now are appended to the file, whole lines only; returns how many bytes came.
 
         The file's length is the place to go on from, so it may be called again after any failure.
         """
@@ -92,17 +99,17 @@ class Load:
         while True:
             offset = file.stat().st_size if file.exists() else 0
             data = self._ask("GET", f"/records?offset={offset}")
-            if not data:
-                return total
             with file.open("ab") as out:
                 out.write(data)
             total += len(data)
+            if len(data) < PIECE:
+                return total
 
     def look(self) -> bool | Pending:
         """Whether it sends; for Until.
 
         Raises:
-            LoadFailed: it ended.
+            LoadFailed: it ended, or has sent all that it was to send.
         """
         pod = self.pod()
         if pod is None:
@@ -111,7 +118,9 @@ class Load:
             self._failed(pod)
             return Pending(trouble, 40)
         state = self.status().state
-        return True if state != "warming" else Pending("warming up: waiting for the first right answers", 80)
+        if state in ("draining", "done"):
+            raise LoadFailed(f"the load {self.name} has sent for its whole time already; the run that began it was away for too long")
+        return True if state == "running" else Pending("warming up: waiting for the first right answers", 80)
 
     @property
     def _job(self) -> str:
@@ -187,19 +196,29 @@ def clock_offset(load: Load, tries: int = 5) -> float:
     return best[1]
 
 
-def drained(load: Load, file: Path, within_s: float, on_look: Callable[[Pending], None]) -> LoadStatus:
-    """No request is alive any more and all records are in the file.
+def ended(load: Load, file: Path, patience_s: float, on_look: Callable[[Pending], None]) -> tuple[LoadStatus, float]:
+    """The load was stopped, no request of it is alive any more and all records are in the file; returns its last word, and its clock's
+    offset.
 
     Raises:
-        TimedOut: not within the time. LoadFailed: it is gone.
+        TimedOut: it does not answer, or its requests do not end. LoadFailed: it is gone.
     """
+
+    def stop() -> float:
+        offset = clock_offset(load)
+        load.stop()
+        load.read_on(file)
+        return offset
 
     def probe() -> LoadStatus | Pending:
         status = load.status()
         load.read_on(file)
         return status if status.state == "done" else Pending(f"{status.state}: {status.sent} requests sent", 50)
 
-    return Until("the load's last requests to end", probe, within_s, 1.0, on_look).wait()
+    offset = Until(f"the load {load.name} to answer", stop, SILENT_FOR_S, 1.0, on_look).wait()
+    longest = max((r.end - r.sent for r in records_in(file)), default=0.0)
+    within = DRAIN_S + patience_s + longest
+    return Until("the load's last requests to end", probe, within, 1.0, on_look).wait(), offset
 
 
 def seen(status: LoadStatus) -> LoadSeen | None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.schemas import State
+from prefect.states import Failed
 
 from blocks.errors import TimedOut
 from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
 from blocks.register import TargetData
+from drills.definition import Slos, Timing
 from flows import stages
 from tasks import evidence, site
 from tasks._terraform_run import PROJECT
 from tasks.evidence import Result
 from tasks.images import ImageRefs
-from tasks.journal import InUse
+from tasks.journal import FaultNote, InUse, Journal
 from tasks.terraform import Change, PlanSummary
 
 
@@ -190,6 +193,70 @@ def test_the_chat_is_deployed_or_removed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert {"deploy_chat", "remove_chat"} & set(deploy(Deploying(monkeypatch))) == {"remove_chat"}
 
 
+class Drilling:
+    """The tasks of the drill stage, writing down what was called."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, journal: Journal) -> None:
+        self.called: list[str] = []
+        answers: dict[str, Any] = {
+            "take_lock": journal,
+            "check_service": None,
+            "find_images": ImageRefs(head="h", worker="w"),
+            "start_load": "core-1",
+            "hold_steady": journal,
+            "inject_fault": journal,
+            "observe_recovery": 12.0,
+            "collect_records": 100,
+            "stop_load": None,
+            "release_lock": None,
+            "judge": result("passed"),
+        }
+        for name, answer in answers.items():
+            monkeypatch.setattr(stages, name, self._step(name, answer))
+        monkeypatch.setattr(stages, "keeping", lambda *_: nullcontext(lambda: None))
+        monkeypatch.setattr(stages.Run, "folder", tmp_path)
+
+    def _step(self, name: str, answer: Any) -> Any:
+        def step(*_: Any, **__: Any) -> Any:
+            self.called.append(name)
+            return answer
+
+        return step
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_run_that_comes_back_after_its_fault_judges_it_whatever_became_of_service_and_load(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, broken: bool
+) -> None:
+    fault = FaultNote(pod="head", uid="u", at=2.0, done=True) if broken else None
+    steps = Drilling(monkeypatch, tmp_path, Journal(owner="a", drill="head-pod", started=1.0, fault=fault))
+    site, definition = stages.site_of("t", Infrastructure()), stages.drill_of("head-pod", Service(), None, None, None)
+    assert stages.drill(site, Service(), definition, stages.Run("a", "calm-otter")).passed
+    assert ({"check_service", "find_images", "start_load"} <= set(steps.called)) is not broken
+    assert not broken or not {"check_service", "find_images", "start_load"} & set(steps.called)
+    assert steps.called[-4:] == ["collect_records", "stop_load", "release_lock", "judge"]
+
+
+def test_a_recovery_that_is_not_waited_for_as_long_as_it_may_take_is_refused() -> None:
+    short = Timing(observe_timeout_s=60)
+    with pytest.raises(stages.BadParameters, match=r"max_recovery_s \(120\) .*observe_timeout_s \(60\)"):
+        stages.drill_of("head-pod", Service(), short, None, None)
+    assert stages.drill_of("head-pod", Service(), short, None, Slos(max_recovery_s=60)).timing == short
+
+
+def test_the_evidence_is_kept_though_the_debug_bundle_used_up_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*_: Any, return_state: bool = False) -> State[Any]:
+        if not return_state:
+            raise TimeoutError
+        return Failed()
+
+    kept: list[Path] = []
+    monkeypatch.setattr(stages, "collect_debug", slow)
+    monkeypatch.setattr(stages, "keep_evidence", lambda site, folder: kept.append(folder))
+    stages.keep(stages.site_of("t", Infrastructure()), Service(), result("failed"))
+    assert kept == [Path("/evidence/x")]
+
+
 def result(verdict: Any) -> Result:
     return Result(verdict=verdict, headline="The head went.", folder=Path("/evidence/x"))
 
@@ -210,3 +277,11 @@ def test_a_run_keeps_its_folder_and_another_of_the_same_name_gets_its_own(tmp_pa
     assert first == tmp_path / "calm-otter"
     assert evidence.folder_for("calm-otter", "11111111-a", tmp_path) == first
     assert evidence.folder_for("calm-otter", "22222222-b", tmp_path) == tmp_path / "calm-otter-22222222"
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/outside", "a/b", "..", "", "night \N{WHITE SMILING FACE} shift", "x" * 300])
+def test_a_run_may_be_called_anything_and_its_evidence_lies_in_one_folder_beside_the_others(tmp_path: Path, name: str) -> None:
+    found = evidence.folder_for(name, "11111111-a", tmp_path)
+    assert found.parent == tmp_path
+    assert found.is_dir()
+    assert evidence.folder_for(name, "22222222-b", tmp_path) == tmp_path / f"{found.name}-22222222"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from kubernetes_server import Server, serving
 
 from blocks.parameters import Service
 from tasks import _lease, journal
+from tasks.evidence import raw_folder
 from tasks.journal import FaultNote, InUse, Journal, Lock, LockLost, kept
 from tasks.kubernetes import Api, Object
 from tasks.waiting import Pending, Until
@@ -164,6 +166,24 @@ def test_a_drill_notices_that_its_lock_was_taken_over(pair: tuple[Server, Api]) 
         Until("a to notice", lambda: noticed(check) or Pending("not yet"), 60, 0.01).wait()
 
 
+def test_a_renewal_that_another_one_of_the_same_run_overtook_is_no_loss(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    lock(api, "a").take()
+    stale = server.objects[PATH]
+    lock(api, "a", NOW + timedelta(seconds=1)).take()
+    server.answers["GET", PATH] = (200, json.dumps(stale).encode())
+    assert isinstance(lock(api, "a", NOW + timedelta(seconds=2)).take(), Pending)
+    assert lock(api, "a", NOW + timedelta(seconds=2)).renew()
+
+
+def test_a_service_that_is_only_being_deployed_is_in_use_too(pair: tuple[Server, Api]) -> None:
+    _, api = pair
+    journal.write(api, Service(), OPEN)
+    Lock(api, Service(), "a").take()
+    Lock(api, Service(namespace="b", name="c"), "b").take()
+    assert journal.drilled(api) == ["b.c", "mistral.mistral"]
+
+
 def noticed(check: Callable[[], None]) -> bool:
     try:
         check()
@@ -196,12 +216,14 @@ def test_a_run_that_is_tried_again_goes_on_with_its_open_journal() -> None:
 def test_after_an_end_in_order_the_same_run_begins_another_attempt_with_another_load() -> None:
     closed = OPEN.model_copy(update={"state": "closed"})
     again = closed.follow("12345678-aaaa", "head-pod", 9.0)
-    assert (again.attempt, again.started, again.fault) == (2, 9.0, None)
+    assert (again.started, again.fault) == (9.0, None)
     assert again.load_name != closed.load_name
 
 
-def test_another_run_begins_from_the_start() -> None:
-    assert OPEN.follow("other", "head-pod", 9.0).attempt == 1
+def test_a_run_that_comes_back_after_another_one_begins_another_attempt_with_a_folder_of_its_own(tmp_path: Path) -> None:
+    again = OPEN.follow("other", "head-pod", 9.0).follow(OPEN.owner, "head-pod", 19.0)
+    assert again.load_name != OPEN.load_name
+    assert raw_folder(tmp_path, again) != raw_folder(tmp_path, OPEN)
 
 
 def test_the_journal_comes_back_from_the_cluster_as_it_was(pair: tuple[Server, Api]) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
 from kubernetes_server import Server, serving
 
-from blocks.parameters import Service
-from drills.definition import Fault
+from blocks.parameters import Infrastructure, Service
+from drills.definition import Drill, Fault
 from tasks import faults, journal
 from tasks.faults import NothingToBreak, UnknownFault
-from tasks.journal import FaultNote, Journal
+from tasks.journal import FaultNote, Journal, Lock, LockLost
 from tasks.kubernetes import Api
+from tasks.site import Site
 
 PODS = "/api/v1/namespaces/mistral/pods"
 SERVICE = Service()
@@ -111,3 +113,18 @@ def test_every_drill_of_the_catalogue_can_be_done() -> None:
 
     for name in catalogue():
         faults.known(Drill.named(name).fault)
+
+
+def test_nothing_is_broken_by_a_run_whose_turn_is_over(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
+    server, api = pair
+    monkeypatch.setattr(Site, "api", lambda self: api)
+    monkeypatch.setattr(faults, "get_run_logger", lambda: logging.getLogger("test"))
+    site, drill = Site(target="t", infrastructure=Infrastructure()), Drill.named("head-pod")
+    begun(api)
+    Lock(api, SERVICE, "other").take()
+    with pytest.raises(LockLost):
+        faults.inject_fault.fn(site, SERVICE, drill, "run")
+    assert deletions(server) == 0
+    Lock(api, SERVICE, "other").release()
+    assert faults.inject_fault.fn(site, SERVICE, drill, "run").fault
+    assert deletions(server) == 1

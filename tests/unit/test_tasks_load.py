@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from kubernetes_server import Server, serving
 
+from blocks.errors import TimedOut
+from serving.load import routes
 from serving.records import Record
 from tasks import traffic
 from tasks.kubernetes import Api, Unavailable
 from tasks.traffic import Load, LoadFailed
-from tasks.waiting import Pending
+from tasks.waiting import Pending, Until
 
 PODS = "/api/v1/namespaces/leeward-load/pods"
 PROXY = f"{PODS}/load-1-abc:8080/proxy"
@@ -26,12 +29,17 @@ class LoadServer(Server):
     text = b""
     piece = 1 << 20
     state = "running"
+    grows = b""
+    """What is written down while somebody reads."""
 
     def handle(self, method: str, url: str, body: object) -> tuple[int, object]:
         parts = urlsplit(url)
         if parts.path == f"{PROXY}/records":
             offset = int(parse_qs(parts.query)["offset"][0])
             data = self.text[offset : offset + self.piece]
+            self.text += self.grows
+            self.requests.append((method, parts.path, {}))
+            assert len(self.requests) < 100, "it is read for ever"
             return 200, data[: data.rfind(b"\n") + 1]
         if parts.path == f"{PROXY}/status":
             return 200, {"now": 1000.0, "state": self.state, "sent": 3, "started": 1.0, "stopped": None, "node": "core-2"}
@@ -70,11 +78,20 @@ def test_records_are_appended_where_the_last_reading_ended(pair: tuple[LoadServe
     assert [r.id for r in traffic.records_in(file)] == [1, 2, 3]
 
 
-def test_more_than_one_piece_is_read_to_the_end(pair: tuple[LoadServer, Api], tmp_path: Path) -> None:
+def test_more_than_one_piece_is_read_to_the_end(pair: tuple[LoadServer, Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server, api = pair
     server.text, server.piece = b"".join(line(n) for n in range(50)), 1000
+    monkeypatch.setattr(traffic, "PIECE", 500)
     Load(api, "load-1").read_on(tmp_path / "r")
     assert [r.id for r in traffic.records_in(tmp_path / "r")] == list(range(50))
+
+
+def test_a_busy_load_is_read_up_to_now_and_not_for_ever(pair: tuple[LoadServer, Api], tmp_path: Path) -> None:
+    server, api = pair
+    assert 2 * traffic.PIECE <= routes.PIECE
+    server.text = server.grows = line(1)
+    Load(api, "load-1").read_on(tmp_path / "r")
+    assert sum(path.endswith("/records") for _, path, _ in server.requests) <= 2
 
 
 def test_a_load_that_warms_up_is_waited_for_and_one_that_runs_is_not(pair: tuple[LoadServer, Api]) -> None:
@@ -83,6 +100,13 @@ def test_a_load_that_warms_up_is_waited_for_and_one_that_runs_is_not(pair: tuple
     assert isinstance(Load(api, "load-1").look(), Pending)
     server.state = "running"
     assert Load(api, "load-1").look() is True
+
+
+@pytest.mark.parametrize("state", ["draining", "done"])
+def test_a_load_that_has_sent_its_all_is_none_to_begin_a_drill_with(pair: tuple[LoadServer, Api], state: str) -> None:
+    pair[0].state = state
+    with pytest.raises(LoadFailed, match="away for too long"):
+        Load(pair[1], "load-1").look()
 
 
 def test_a_load_that_ended_too_early_says_its_last_words(pair: tuple[LoadServer, Api]) -> None:
@@ -114,3 +138,39 @@ def test_a_load_that_never_sent_is_no_load() -> None:
     status = traffic.LoadStatus(now=1, state="done", sent=0, started=None, stopped=None)
     assert traffic.seen(status) is None
     assert json.loads(status.model_dump_json())["sent"] == 0
+
+
+def test_a_load_whose_node_is_gone_is_not_waited_for_without_end(
+    pair: tuple[LoadServer, Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, api = pair
+    monkeypatch.setattr(LoadServer, "handle", unreachable)
+    monkeypatch.setattr(traffic, "SILENT_FOR_S", 0.0)
+    with pytest.raises(TimedOut, match="load-1 to answer"):
+        traffic.ended(Load(api, "load-1"), tmp_path / "r", 10, lambda _: None)
+
+
+def unreachable(server: LoadServer, method: str, url: str, body: object) -> tuple[int, object]:
+    """The pod is listed, and nobody reaches it."""
+    if "/proxy/" in url:
+        return 503, {"message": "no route to host"}
+    return Server.handle(server, method, url, body)
+
+
+def test_the_last_requests_may_take_as_long_as_the_longest_stream_before(
+    pair: tuple[LoadServer, Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, api = pair
+    server.state = "done"
+    server.answers["POST", f"{PROXY}/stop"] = (200, b"{}")
+    server.text = Record(1, "stream", 1.0, 1.0, 1.1, (1.1,), 1, 401.0, "finished", 200).to_line().encode()
+    waits: dict[str, float] = {}
+
+    def until(what: str, probe: Any, within: float, *more: Any) -> Until[Any]:
+        waits[what] = within
+        return Until(what, probe, within, *more)
+
+    monkeypatch.setattr(traffic, "Until", until)
+    status, offset = traffic.ended(Load(api, "load-1"), tmp_path / "r", 10, lambda _: None)
+    assert (status.sent, offset < 0) == (3, True)
+    assert waits["the load's last requests to end"] == traffic.DRAIN_S + 10 + 400

@@ -13,8 +13,8 @@ from kubernetes_server import Server, serving
 from pydantic import SecretStr
 
 from blocks.parameters import Infrastructure, Service
-from drills.observation import Answer, Event, Snapshot
-from tasks import _api_key, _pods, rayservice
+from drills.observation import Answer, Event, Snapshot, Versions
+from tasks import _api_key, _pods, evidence, rayservice
 from tasks import _rayservice_seen as seen
 from tasks.images import ImageRefs
 from tasks.kubernetes import Api, Object
@@ -276,7 +276,7 @@ def test_a_pod_that_is_ready_or_has_ended_well_is_no_trouble() -> None:
     assert _pods.trouble({"metadata": {"name": "job"}, "status": {"phase": "Succeeded"}}) == ""
 
 
-def test_the_notebook_gives_back_what_was_written_and_forgives_a_half_line(tmp_path: Path) -> None:
+def test_the_notebook_gives_back_what_was_written_and_goes_on_behind_a_half_line(tmp_path: Path) -> None:
     notebook = Notebook(tmp_path / "raw")
     assert (notebook.snapshots(), notebook.load(), notebook.number("clock_offset")) == ([], None, 0.0)
     notebook.snapshot(Snapshot(t=1.0))
@@ -284,6 +284,29 @@ def test_the_notebook_gives_back_what_was_written_and_forgives_a_half_line(tmp_p
     notebook.add("event", Event(t=1.5, what="x").model_dump())
     with (tmp_path / "raw" / "seen.jsonl").open("a") as file:
         file.write('{"snapshot": {"t"')
+    notebook.records.write_bytes(b"{}\n{")
+    notebook = Notebook(tmp_path / "raw")
+    assert notebook.records.read_bytes() == b"{}\n", "the load gives whole lines only from where one begins"
     assert [s.t for s in notebook.snapshots()] == [1.0]
+    notebook.snapshot(Snapshot(t=2.0))
+    assert [s.t for s in notebook.snapshots()] == [1.0, 2.0]
     assert notebook.number("clock_offset") == 0.25
     assert [e.what for e in notebook.events()] == ["x"]
+
+
+class Away(Server):
+    """An API server behind which nothing answers."""
+
+    def handle(self, method: str, url: str, body: Any) -> tuple[int, Any]:
+        return 503, {"message": "away"}
+
+
+def test_a_verdict_does_not_wait_for_what_cannot_be_asked_of_versions() -> None:
+    with serving(Away()) as (_, api):
+        found = evidence.versions(api, Service())
+    assert found.leeward
+    assert found == Versions(leeward=found.leeward)
+
+
+def test_the_image_in_the_evidence_is_that_of_the_workers(pair: tuple[Server, Api]) -> None:
+    assert evidence.versions(pair[1], Service()).image == "i"

@@ -164,8 +164,9 @@ def test_an_old_look_says_nothing_of_now(tmp_path: Path) -> None:
 
 
 def test_every_load_of_an_attempt_has_a_name_of_the_run() -> None:
-    mine = Journal(owner="12345678-aaaa", drill="surge", started=1.0, attempt=2)
-    assert mine.load_names(3) == ["load-12345678-2", "load-12345678-2-2", "load-12345678-2-3"]
+    mine = Journal(owner="12345678-aaaa", drill="surge", started=1.0)
+    first = "load-12345678-19700101t000001"
+    assert mine.load_names(3) == [first, f"{first}-2", f"{first}-3"]
     assert mine.load_names(1) == [mine.load_name]
 
 
@@ -377,9 +378,19 @@ def test_a_surge_that_is_tried_again_begins_anew_without_its_former_loads(
     monkeypatch.setattr(Api, "apply_all", lambda self, things: [])
     journal.write(api, SERVICE, Journal(owner=MINE, drill="surge", started=1.0))
     again = journal.take_lock.fn(SITE, SERVICE, MINE, "surge", 9.0, go_on=False)
-    assert (again.attempt, again.started) == (2, 9.0)
+    assert again.started == 9.0
     assert jobs(server) == ["load-99999999-1"]
     assert journal.take_lock.fn(SITE, SERVICE, MINE, "surge", 10.0) == again, "a drill goes on where it was"
+
+
+def test_a_load_that_an_ended_attempt_could_not_remove_does_not_disturb_the_next_one(
+    swept: tuple[Cluster, Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, api = swept
+    monkeypatch.setattr(Api, "apply_all", lambda self, things: [])
+    journal.write(api, SERVICE, Journal(owner=MINE, drill="head-pod", started=1.0, state="closed"))
+    journal.take_lock.fn(SITE, SERVICE, MINE, "head-pod", 9.0)
+    assert jobs(server) == ["load-99999999-1"]
 
 
 # telling
