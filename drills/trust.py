@@ -96,11 +96,12 @@ def _sent(drill: Drill, observation: Observation, records: Sequence[Record], loa
 
 
 def _too_few(drill: Drill, short: Sequence[Record], since: float, until: float, when: str) -> str:
-    """Why too little was sent on time in that time; empty when enough was. One request more or less is rounding."""
+    """Why too little was sent on time in that time; empty when enough was. One request more or less is rounding, but none says nothing."""
     due = drill.load.short_per_s * (until - since)
     on_time = sum(since <= r.due < until and r.sent - r.due <= LATE_S for r in short)
-    if on_time >= ON_TIME * due - 1:
+    if on_time and on_time >= ON_TIME * due - 1:
         return ""
+    due = max(due, 1.0)
     return f"only {on_time} of {due:.0f} short requests due {when} were sent on time (within {LATE_S:g} s): {on_time / due:.0%}"
 
 

@@ -78,7 +78,7 @@ def observation(notebook: Notebook, journal: Journal, versions: Versions, aborte
         ended=snapshots[-1].t if snapshots else now,
         fault_at=journal.fault.at if journal.fault and journal.fault.done else None,
         snapshots=tuple(snapshots),
-        events=tuple(notebook.events()),
+        events=tuple(dict.fromkeys(notebook.events())),  # a try that came back noted them again
         load=traffic.seen(load) if load else None,
         clock_offset_s=notebook.number("clock_offset"),
         aborted=aborted,

@@ -172,8 +172,11 @@ def collect_records(site: Site, service: Service, journal: Journal, drill: Drill
             Event(t=time.time(), what="the load could not be read to its end", kind="trouble", detail=str(error)[:500]).model_dump(),
         )
         get_run_logger().warning("%s", error)
-    for event in kubernetes_events(api, service.namespace, journal.started):
-        notebook.add("event", event.model_dump())
+    try:
+        for event in kubernetes_events(api, service.namespace, journal.started):
+            notebook.add("event", event.model_dump())
+    except Permanent as error:  # no verdict hangs on them
+        get_run_logger().warning("what Kubernetes reported is missing: %s", error)
     count = len(traffic.records_in(notebook.records))
     progress.say(100, f"{count} records")
     return count

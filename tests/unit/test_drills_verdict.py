@@ -10,7 +10,7 @@ from drill_runs import DEPLOYMENTS, LOSES, SURVIVES, T0, WORKERS, World, observa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drills.definition import Drill, Slos, Timing
+from drills.definition import Drill, Load, Slos, Timing
 from drills.observation import LoadSeen, Observation, ReplicaSeen
 from drills.verdict import Judgement, judge
 from drills.workers import prove
@@ -208,6 +208,16 @@ def test_the_measurement_is_void_when_the_load_ended_by_itself_soon_after_recove
     found = verdict(those, seen_with(load=load(len(those), T0 + 22)))
     assert found.verdict == "void"
     assert any("due after recovery" in told for told in found.why)
+
+
+def test_a_load_too_thin_to_show_anything_while_the_head_was_away_is_no_reason_to_fail() -> None:
+    thin = replace(SURVIVES, short_per_s=0.05, streams=0, drill=DRILL.model_copy(update={"load": Load(short_per_s=0.05, streams=0)}))
+    those = [r for r in records(thin) if not T0 <= r.due < T0 + 18]
+    seen = observation(thin).model_copy(update={"load": load(len(those))})
+    found = judge(thin.drill, seen, those)
+    assert missed(found) == {"p99-during"}
+    assert found.verdict == "void"
+    assert "Only 0 of 1 short requests due between the fault and recovery" in found.why[0]
 
 
 def test_records_of_another_load_are_not_taken_for_this_ones() -> None:

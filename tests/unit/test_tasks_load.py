@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,16 @@ import pytest
 from kubernetes_server import Server, serving
 
 from blocks.errors import TimedOut
+from blocks.parameters import Infrastructure, Service
+from drills.definition import Drill
+from drills.observation import Versions
 from serving.load import routes
 from serving.records import Record
-from tasks import traffic
+from tasks import evidence, observation, traffic
+from tasks.journal import Journal
 from tasks.kubernetes import Api, Unavailable
+from tasks.notebook import Notebook
+from tasks.site import Site
 from tasks.traffic import Load, LoadFailed
 from tasks.waiting import Pending, Until
 
@@ -174,3 +181,21 @@ def test_the_last_requests_may_take_as_long_as_the_longest_stream_before(
     status, offset = traffic.ended(Load(api, "load-1"), tmp_path / "r", 10, lambda _: None)
     assert (status.sent, offset < 0) == (3, True)
     assert waits["the load's last requests to end"] == traffic.DRAIN_S + 10 + 400
+
+
+def test_a_load_that_is_gone_and_events_that_are_refused_leave_what_was_read_to_be_judged(
+    pair: tuple[LoadServer, Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, api = pair
+    server.objects.clear()
+    server.answers["GET", "/api/v1/namespaces/mistral/events"] = (403, b"{}")
+    monkeypatch.setattr(Site, "api", lambda self: api)
+    monkeypatch.setattr(observation, "get_run_logger", lambda: logging.getLogger("test"))
+    site, journal = Site(target="t", infrastructure=Infrastructure()), Journal(owner="run", drill="head-pod", started=1.0)
+    notebook = Notebook(tmp_path)
+    notebook.records.write_bytes(line(1))
+    assert observation.collect_records.fn(site, Service(), journal, Drill.named("head-pod"), tmp_path) == 1
+    (event,) = notebook.events()
+    notebook.add("event", event.model_dump())
+    found = evidence.observation(notebook, journal, Versions())
+    assert (found.events, found.load) == ((event,), None), "a try that came back noted it again"
