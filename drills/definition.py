@@ -122,7 +122,7 @@ class Slos(Value):
     that is not held to a pace; its own 0.3 s come on top."""
 
     max_token_gap_s: Annotated[float, Field(gt=0, le=600)] = 5
-    """Longest silence between two tokens of one stream. Five seconds look like a crash to a reader."""
+    """Longest silence of one stream, before its first token or between two. Five seconds look like a crash to a reader."""
 
     max_recovery_s: Annotated[float, Field(gt=0, le=3600)] = 120
     """From the fault until the steady state holds again, redundancy included. 12 to 40 s were measured; three times that is a failure."""

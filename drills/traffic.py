@@ -125,8 +125,8 @@ def nearest_rank(values: Iterable[float], percent: float) -> float | None:
 
 
 def longest_gap_s(record: Record) -> float:
-    """The longest silence after the first token: between two tokens or, where the stream did not finish, up to its end."""
-    moments = record.token_times if record.ok else (*record.token_times, record.end)
+    """The longest silence of a stream: before its first token, between two or, where it did not finish, up to its end."""
+    moments = (record.due, *record.token_times, *(() if record.ok else (record.end,)))
     return max((later - earlier for earlier, later in pairwise(moments)), default=0.0)
 
 

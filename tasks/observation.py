@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prefect import get_run_logger
 
-from blocks.errors import Permanent, PipelineError, Transient
+from blocks.errors import Permanent, PipelineError
 from blocks.parameters import Service
 from drills import steady_state
 from drills.definition import Drill
@@ -39,14 +39,14 @@ def looks(observer: Observer, notebook: Notebook, every_s: float, clock: Callabl
     """A snapshot every so many seconds, each written down; without end.
 
     Raises:
-        Unavailable: the API server was away for longer than API_AWAY_S.
+        Unavailable, Refused: the API server was away for longer than API_AWAY_S. One that starts again refuses for a moment what it allows.
     """
     answered = clock()
     while True:
         begun = clock()
         try:
             snapshot = observer.look()
-        except Transient:
+        except PipelineError:
             if clock() - answered > API_AWAY_S:
                 raise
         else:

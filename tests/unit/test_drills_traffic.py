@@ -63,10 +63,11 @@ def test_failed_requests_have_no_latency_but_are_counted() -> None:
     assert seen("during", [r for r in short if not r.ok]).p99_ms is None
 
 
-def test_the_longest_silence_counts_up_to_the_end_of_a_stream_that_did_not_finish() -> None:
-    assert longest_gap_s(stream((1, 2, 4), 9.0)) == 2
-    assert longest_gap_s(stream((1, 2, 4), 9.0, "hung")) == 5
-    assert longest_gap_s(stream((), 9.0, "refused")) == 0
+def test_the_longest_silence_counts_from_due_and_up_to_the_end_of_a_stream_that_did_not_finish() -> None:
+    assert longest_gap_s(stream((1, 2, 4), 9.0, due=0)) == 2
+    assert longest_gap_s(stream((3, 4, 5), 5.0, due=0)) == 3
+    assert longest_gap_s(stream((1, 2, 4), 9.0, "hung", due=0)) == 5
+    assert longest_gap_s(stream((), 9.0, "refused", due=8)) == 1
 
 
 def test_a_request_is_lost_when_it_was_cut_fell_silent_or_was_due() -> None:

@@ -83,6 +83,14 @@ def test_slow_answers_fail_in_the_phase_where_they_were() -> None:
     assert missed(verdict(slow)) == {"p99-during"}
 
 
+def test_streams_that_are_silent_before_their_first_token_fail() -> None:
+    def later(r: Record) -> Record:
+        return replace(r, first_token=r.token_times[0] + 6, token_times=tuple(t + 6 for t in r.token_times), end=r.end + 6)
+
+    slow = [later(r) if r.kind == "stream" and T0 + 2 < r.due < T0 + 10 else r for r in RECORDS]
+    assert missed(verdict(slow)) == {"token-gap"}
+
+
 def test_a_service_that_does_not_recover_fails() -> None:
     never = World(head_ready_s=1000)
     found = judge(DRILL, observation(never), records(never))

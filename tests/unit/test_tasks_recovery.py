@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from drills.definition import Drill, Timing
 from drills.observation import Answer, DeploymentSeen, HeadSeen, ReplicaSeen, Snapshot, WorkerSeen
 from tasks._recovery import Recovery, Steadiness
+from tasks.kubernetes import Refused, Unavailable
+from tasks.notebook import Notebook
+from tasks.observation import looks
 
 DRILL = Drill.named("head-pod", timing=Timing(before_s=10, after_s=10, observe_timeout_s=60))
 
@@ -122,3 +128,27 @@ def test_the_looks_of_a_runner_that_died_count() -> None:
     recovery = Recovery(DRILL, well(99), 100.0, [well(101, head="new")])
     recovery.see(well(107, head="new"))
     assert recovery.recovered == 101
+
+
+class Eyes:
+    """An observer that sees one thing after the other, or is refused."""
+
+    def __init__(self, *seen: Snapshot | Exception) -> None:
+        self._seen = list(seen)
+
+    def look(self) -> Snapshot:
+        found = self._seen.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@pytest.mark.parametrize("error", [Unavailable("away"), Refused("forbidden: RBAC is not ready", 403)])
+def test_an_api_server_that_starts_again_is_no_end_and_one_that_stays_away_is(tmp_path: Path, error: Exception) -> None:
+    eyes: Any = Eyes(well(1), error, well(3), error)
+    seen = looks(eyes, Notebook(tmp_path), 0, clock=iter(range(0, 1000, 20)).__next__)
+    assert [next(seen).t, next(seen).t] == [1, 3]
+    eyes._seen = [error] * 10
+    with pytest.raises(type(error)):
+        next(seen)
+    assert [s.t for s in Notebook(tmp_path).snapshots()] == [1, 3]
