@@ -10,7 +10,7 @@ from drills.steady_state import LATE_S, fault_happened
 from drills.traffic import PhaseSeen
 from serving.records import Record
 
-__all__ = ["ON_TIME", "doubts", "unseen"]
+__all__ = ["HOLE_S", "ON_TIME", "doubts", "unseen"]
 
 ON_TIME = 0.95
 """Share of the load that must have been sent on time, in all and between fault and recovery."""

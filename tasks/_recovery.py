@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from drills import steady_state, timeline
 from drills.definition import Drill
 from drills.observation import Snapshot
+from drills.trust import HOLE_S
 from tasks.waiting import Pending
 
 
@@ -22,12 +23,13 @@ class Steadiness:
 
     def see(self, snapshot: Snapshot) -> bool:
         """Takes a look; True when the steady state has held for as long as it must."""
+        hole = self._known is not None and snapshot.t - self._known.t > HOLE_S + self.drill.timing.poll_s
         # One look at which Ray is slow to answer does not mean that it is unwell.
         self._known = snapshot.filled_from(self._known) if self._known else snapshot
         self.reasons = steady_state.judge(self._known, self.drill.steady_state)
         if self.reasons:
             self.since = None
-        elif self.since is None:
+        elif self.since is None or hole:
             self.since = snapshot.t
         return self.since is not None and snapshot.t - self.since >= self.drill.timing.before_s and not snapshot.blind
 

@@ -57,6 +57,10 @@ def test_a_look_at_which_ray_was_slow_neither_breaks_nor_ends_it() -> None:
     assert steady(well(0), blind(5), blind(10), well(11)) == [False, False, False, True]
 
 
+def test_a_time_in_which_nobody_looked_is_not_steady() -> None:
+    assert steady(well(0), well(50), well(59), well(60)) == [False, False, False, True]
+
+
 def test_a_service_that_was_never_seen_whole_is_not_steady() -> None:
     assert steady(*(blind(t) for t in range(20))) == [False] * 20
 
