@@ -64,10 +64,12 @@ class Recovery:
     def over(self) -> bool:
         """Whether there is nothing more to wait for: recovered and watched for long enough, or out of time and not just about to be."""
         now, timing = self.later[-1].t, self.drill.timing
-        if self.recovered is None:
-            since, until = steady_state.well(self.before, self.later, self.drill)
-            return now - self.fault_at > timing.observe_timeout_s and (since is None or until < now)
-        return now - self.recovered >= timing.after_s
+        if self.recovered is not None:
+            return now - self.recovered >= timing.after_s
+        if now - self.fault_at <= timing.observe_timeout_s:
+            return False
+        since, until = steady_state.well(self.before, self.later, self.drill)
+        return since is None or until < now
 
     def progress(self) -> Pending:
         """How far it is: nine tenths for the recovery, the rest for watching on."""

@@ -126,7 +126,7 @@ def _seconds(text: str) -> float:
 
 @step("steady state", deadline_s=2400)
 def hold_steady(site: Site, service: Service, journal: Journal, drill: Drill, folder: Path, check: Callable[[], None]) -> Journal:
-    """The steady state held under load before the fault; the journal has what was seen last.
+    """The steady state held under load before the fault; the journal has what was seen last. `check` may end it by an error.
 
     Raises:
         NotSteady: it did not.
