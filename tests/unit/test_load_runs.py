@@ -156,6 +156,25 @@ def test_a_load_ends_when_its_time_is_over(tmp_path: Path) -> None:
     assert asyncio.run(go()).state == "done"
 
 
+def test_a_request_without_a_record_ends_the_load_however_long_ago_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = Record.to_line
+    full = iter([OSError("no space left")])
+
+    def to_line(record: Record) -> str:
+        for error in full:
+            raise error
+        return written(record)
+
+    async def go() -> None:
+        async with running() as service, client() as session:
+            load = Load(Plan(service.url, short_per_s=100, short_tokens=2, streams=0), session, Clock(), tmp_path / "r")
+            monkeypatch.setattr(Record, "to_line", to_line)
+            await load.run(warm_up_s=60, max_duration_s=1)
+
+    with pytest.raises(OSError, match="no space left"):
+        asyncio.run(go())
+
+
 @pytest.mark.parametrize(("behaviour", "reason"), [("busy", "429"), ("differ", "different answers"), ("stall", "hung")])
 def test_a_load_does_not_begin_without_right_answers_and_says_why(tmp_path: Path, behaviour: str, reason: str) -> None:
     async def go() -> None:
