@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
-from api_service import LIMITS, SETTINGS, StandIn, served
+from api_service import LIMITS, SETTINGS, StandIn, served, tokenizer
 
+from serving.api.bodies import ChatBody, ChatMessage
 from serving.api.door import MOST_BYTES
+from serving.api.prompts import Prompts
 from serving.engines.contract import NotReady
 
 CHAT: Any = {"messages": [{"role": "user", "content": "Hello?"}]}
@@ -163,6 +166,8 @@ def test_half_a_character_is_no_text(client: httpx.Client) -> None:
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "word " * 150}]}, "messages"),
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "word " * 100_000}]}, "messages"),
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "word " * 120}], "max_completion_tokens": 90}, "messages"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": ""}] * 200}, "messages"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": "text", "text": ""}] * 200}]}, "messages"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_both_numbers(client: httpx.Client, engine: StandIn, path: str, body: Any, param: str) -> None:
@@ -171,6 +176,20 @@ def test_what_does_not_fit_is_refused_with_both_numbers(client: httpx.Client, en
     assert sum(char.isdigit() for char in error["message"]) >= 5
     assert "word" not in error["message"]
     assert engine.requests == []
+
+
+@pytest.mark.parametrize(("turns", "apart"), [(3, False), (99, True)])
+def test_a_conversation_that_takes_long_to_encode_holds_up_no_stream(monkeypatch: pytest.MonkeyPatch, turns: int, apart: bool) -> None:
+    encode, threads = tokenizer().chat, list[threading.Thread]()
+
+    def chat(messages: Any) -> list[int]:
+        threads.append(threading.current_thread())
+        return encode(messages)
+
+    monkeypatch.setattr(tokenizer(), "chat", chat)
+    prompts = Prompts(StandIn(), tokenizer(), SETTINGS)
+    asyncio.run(prompts.of_chat(ChatBody(messages=[ChatMessage(role="user", content="")] * turns)))
+    assert (threads != [threading.main_thread()]) == apart
 
 
 def test_without_a_length_an_answer_takes_what_is_left(client: httpx.Client, engine: StandIn) -> None:
