@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -80,9 +79,9 @@ class Service:
     async def answer(self, said: Sequence[Exchange], wishes: Wishes) -> AsyncGenerator[Answer, None]:
         """The answer to the last exchange as it grows; the last one stands. What goes wrong is told in it. Closing it closes
         the connection, and so the service computes no more."""
-        until, left_out = time.monotonic() + self._patience_s, 0
+        until, left_out, attempt = time.monotonic() + self._patience_s, 0, 0
         yield Answer(waiting="Waiting for the answer…")
-        for attempt in itertools.count():
+        while True:
             try:
                 async with aclosing(self._attempt(said[left_out:], wishes)) as answers:
                     async for answer in answers:
@@ -98,6 +97,7 @@ class Service:
                     return
                 yield Answer(waiting=words.waiting(error))
                 await asyncio.sleep(pause)
+                attempt += 1
 
     async def _attempt(self, said: Sequence[Exchange], wishes: Wishes) -> AsyncGenerator[Answer, None]:
         """The answer from its first word on.

@@ -8,6 +8,7 @@ What a request is answered is said by the last thing that was asked, so that a t
     cease N     N words, then an end without a reason
     fail N      N words, then an error event
     long        refused as too long while more than three messages come
+    unlucky N   as long; then the service fails N times, then five words
     endless     refused as too long
     later N     refused N times as not ready, then answered with five words
     unready     refused as not ready until `ready` is true
@@ -109,8 +110,11 @@ class StandIn:
         if what == "later" and self._turned_away < count:
             self._turned_away += 1
             return _error(503, "the engine is starting", "not_ready", {"Retry-After": "0.2"})
-        if what == "endless" or (what == "long" and length > 3):
+        if what == "endless" or (what in ("long", "unlucky") and length > 3):
             return _error(400, "3000 tokens; 2048 are allowed", "context_length_exceeded")
+        if what == "unlucky" and self._turned_away < count:
+            self._turned_away += 1
+            return _error(*REFUSALS["crash"])
         return _error(*REFUSALS[what]) if what in REFUSALS else None
 
     async def _stream(self, request: web.Request, what: str, count: int, most: int) -> web.StreamResponse:
@@ -122,7 +126,7 @@ class StandIn:
             what, count = "break", 0
         if what == "script":
             await response.write(_chunk({"content": "before <img src=x onerror='window.run=1'><script>window.run=1</script> "}))
-        count = 1 if what == "hold" else 5 if what in ("later", "broken") else min(count, most)
+        count = 1 if what == "hold" else 5 if what in ("later", "broken", "unlucky") else min(count, most)
         for at in range(count):
             if what == "halves" and at == count // 2:
                 await self.rest.wait()

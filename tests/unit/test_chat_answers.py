@@ -123,6 +123,14 @@ def test_a_service_that_failed_is_asked_three_times() -> None:
     assert len(behind.requests) == 3
 
 
+def test_an_answer_that_fails_before_its_first_word_is_one_that_failed() -> None:
+    behind = StandIn(pace_s=0)
+    states = seen("fail 0", stand_in=behind)
+    assert [state.waiting for state in states[1:-1]] == ["Waiting for the service… (it failed)"] * 2
+    assert states[-1] == Answer(remarks=("The service failed: the engine failed",))
+    assert len(behind.requests) == 3
+
+
 def test_a_connection_that_breaks_before_the_first_word_is_tried_again() -> None:
     behind = StandIn(pace_s=0)
     states = seen("broken 2", stand_in=behind)
@@ -163,6 +171,12 @@ def test_the_oldest_turns_are_left_out_when_the_conversation_is_too_long() -> No
     assert last.text == words(5)
     assert last.remarks == ("The conversation is longer than the model can take: the 2 oldest questions and their answers were left out.",)
     assert [message["content"] for message in behind.requests[-1]["messages"]] == ["c", "3", "long"]
+
+
+def test_leaving_turns_out_takes_no_second_chance_away() -> None:
+    behind = StandIn(pace_s=0)
+    assert seen("unlucky 2", *BEFORE, *BEFORE, stand_in=behind)[-1].text == words(5)
+    assert len(behind.requests) == 5 + 3
 
 
 def test_a_single_message_that_is_too_long_is_told_in_words() -> None:
