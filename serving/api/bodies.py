@@ -101,6 +101,8 @@ class Body(_Strict):
     metadata: dict[str, Any] | None = None
     safety_identifier: Text | None = None
     prompt_cache_key: Text | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: Text | None = None
 
     n: One = None
     presence_penalty: Zero = None
@@ -113,6 +115,7 @@ class TextPart(_Strict):
 
     type: Literal["text"]
     text: Text
+    prompt_cache_breakpoint: dict[str, Any] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -161,6 +164,7 @@ class ChatBody(Body):
     verbosity: Null = None
     web_search_options: Null = None
     store: Off = None
+    moderation: Null = None
 
 
 class CompletionBody(Body):
