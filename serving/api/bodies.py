@@ -67,7 +67,8 @@ class _Strict(BaseModel):
         """One error for the first name that is not known: pydantic makes one of each, half a million of 4 MB."""
         unknown = next((name for name in given if name not in cls.model_fields), None) if isinstance(given, dict) else None
         if unknown is not None:
-            raise PydanticCustomError("not_known", "is not a known parameter", {"name": unknown})
+            # Half of a character in it is told as JSON writes it: neither pydantic nor an answer can hold one.
+            raise PydanticCustomError("not_known", "is not a known parameter", {"name": unknown.encode(errors="backslashreplace").decode()})
         return given
 
 

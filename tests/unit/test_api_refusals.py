@@ -157,6 +157,15 @@ def test_half_a_character_is_no_text(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "param"),
+    [(b'{"prompt": "x", "\\ud800": 1}', "\\ud800"), (b'{"prompt": "x", "stream_options": {"\\ud800": 1}}', "stream_options.\\ud800")],
+)
+def test_half_a_character_in_a_name_is_told_as_it_was_written(client: httpx.Client, content: bytes, param: str) -> None:
+    error = refused(client.post("/v1/completions", content=content, headers={"content-type": "application/json"}))
+    assert error["param"] == param
+
+
+@pytest.mark.parametrize(
     ("path", "body", "param"),
     [
         ("/v1/completions", {"prompt": [5] * 151}, "prompt"),
@@ -222,6 +231,13 @@ def test_another_model_is_not_found(client: httpx.Client, engine: StandIn) -> No
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'"x"', b"\xff", b"[" * 100_000, b'{"prompt": 1' + b"0" * 5000 + b"}"])
 def test_a_body_that_is_no_json_object_is_refused(client: httpx.Client, content: bytes) -> None:
     refused(client.post("/v1/completions", content=content, headers={"content-type": "application/json"}))
+
+
+def test_a_body_in_another_encoding_is_told_which_one_it_must_have(client: httpx.Client) -> None:
+    error = refused(
+        client.post("/v1/completions", content='{"prompt": "ä"}'.encode("latin-1"), headers={"content-type": "application/json"})
+    )
+    assert ("UTF-8" in error["message"], error["code"]) == (True, "invalid_value")
 
 
 def test_json_under_another_name_is_refused_with_the_right_one(client: httpx.Client) -> None:
