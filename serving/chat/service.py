@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 
 from openai import APIError, AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
@@ -50,6 +50,13 @@ class Wishes:
     """What the model is told before the conversation; empty: nothing."""
 
 
+class NoAnswer(APIError):
+    """What came is none of OpenAI's API: it ended before its first word, or another server is at the address."""
+
+    def __init__(self) -> None:
+        super().__init__("what came is no answer", None, body=None)  # type: ignore[arg-type]  # which request it was is all the same
+
+
 class Service:
     """The service, for any number of conversations at once.
 
@@ -73,7 +80,8 @@ class Service:
         Raises:
             APIError: it cannot be asked.
         """
-        known = {model.id: model for model in (await self._client.models.list()).data}
+        with _understood():
+            known = {model.id: model for model in (await self._client.models.list()).data}
         return str(getattr(known.get(self._model), "description", None) or "")
 
     async def answer(self, said: Sequence[Exchange], wishes: Wishes) -> AsyncGenerator[Answer, None]:
@@ -112,6 +120,8 @@ class Service:
                     text, finish = text + piece, why or finish
                     if text:
                         yield Answer(text)
+            if not (text or finish):
+                raise NoAnswer
         except APIError as error:
             if not text:
                 raise
@@ -129,10 +139,24 @@ class Service:
             max_tokens=wishes.max_tokens,
             stream=True,
         )
-        async with stream:
-            async for chunk in stream:
-                for choice in chunk.choices:
-                    yield choice.delta.content or "", choice.finish_reason or ""
+        with _understood():
+            async with stream:
+                async for chunk in stream:
+                    for choice in chunk.choices:
+                        yield choice.delta.content or "", choice.finish_reason or ""
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """The client takes what comes for what it should be, and stumbles later.
+
+    Raises:
+        NoAnswer: it did.
+    """
+    try:
+        yield
+    except (AttributeError, TypeError, ValueError) as error:
+        raise NoAnswer from error
 
 
 def _left_out(count: int) -> tuple[str, ...]:

@@ -63,6 +63,8 @@ class StandIn:
         """Answers that are being given."""
         self.left = 0
         """Answers whose client went away."""
+        self.foreign: tuple[str, bytes] | None = None
+        """Content type and body of whatever is answered, as by somebody else's server."""
         self.ready = False
         self.rest = asyncio.Event()
         """Lets the second half of "halves" come."""
@@ -84,6 +86,8 @@ class StandIn:
             await runner.cleanup()
 
     async def _models(self, _: web.Request) -> web.Response:
+        if self.foreign:
+            return web.Response(content_type=self.foreign[0], body=self.foreign[1])
         entry = {"id": "mistral", "object": "model", "created": 1, "owned_by": "leeward"}
         return web.json_response({"object": "list", "data": [entry | ({"description": self.description} if self.description else {})]})
 
@@ -95,6 +99,8 @@ class StandIn:
         count = int(number) if number.isdigit() else 5
         if refusal := self._refusal(what, count, len(body["messages"])):
             return refusal
+        if self.foreign:
+            return web.Response(content_type=self.foreign[0], body=self.foreign[1])
         self.live += 1
         try:
             return await self._stream(request, what, count, body["max_tokens"])

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 from chat_service import StandIn, words
-from openai import APIConnectionError
+from openai import APIConnectionError, APIError
 
 from serving.chat.conversation import Answer, Exchange
 from serving.chat.service import Address, Service, Wishes
@@ -202,6 +202,27 @@ def test_the_note_is_what_the_service_says_about_its_model() -> None:
     assert with_service(lambda service, _: service.note(), behind) == ""
     behind.description = "Its words are noise."
     assert with_service(lambda service, _: service.note(), behind) == "Its words are noise."
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        ("text/html", b"<html>"), ("application/json", b"[1]"), ("application/json", b"{}"), ("text/event-stream", b"data: {oops\n\n"),
+        ("text/event-stream", b"data: {}\n\n"), ("text/event-stream", b"data: [1]\n\n"), ("text/event-stream", b"data: \xff\n\n"),
+    ],
+)  # fmt: skip
+def test_what_is_not_the_services_api_is_no_answer_and_no_note(foreign: tuple[str, bytes]) -> None:
+    behind = StandIn()
+    behind.foreign = foreign
+    assert seen("hello", stand_in=behind)[-1] == Answer(remarks=("The service failed: what came is no answer",))
+    with pytest.raises(APIError):
+        with_service(lambda service, _: service.note(), behind)
+
+
+def test_an_answer_that_ends_before_its_first_word_is_asked_for_again() -> None:
+    behind = StandIn(pace_s=0)
+    assert seen("cease 0", stand_in=behind)[-1] == Answer(remarks=("The service failed: what came is no answer",))
+    assert len(behind.requests) == 3
 
 
 def test_without_a_service_there_is_no_note() -> None:
