@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from grpc.aio import AioRpcError
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
@@ -14,8 +15,9 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 from serving.engines.contract import DeadlineExceeded, EngineError, GenerationFailed, Limits, NotReady, Piece, QueueFull, Request
 from serving.waiting import in_time
 
-LOST = (ActorDiedError, ActorUnavailableError, RayActorError)
-"""The engine's process is gone, or cannot be reached."""
+LOST = (ActorDiedError, ActorUnavailableError, RayActorError, AioRpcError)
+"""The engine's process is gone, or cannot be reached. Serve makes an error of its own only of gRPC's UNAVAILABLE, but a server that
+goes also ends calls that it had accepted as CANCELLED; what an engine says never comes as an error of gRPC."""
 TRIES = 3
 """Engines that are asked before the first token. As long as none was given, the answer of another is as good."""
 LATE_S = 1.0
