@@ -150,4 +150,6 @@ class Load:
             status=reply.status,
             detail=reply.detail,
         )
-        self._file.write(record.to_line().encode())
+        line = record.to_line().encode()
+        if self._file.write(line) < len(line):
+            raise OSError(f"no room for a record in {self.records}")
