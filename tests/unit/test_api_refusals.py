@@ -291,6 +291,8 @@ def test_a_key_opens_by_either_header_and_probes_need_none(engine: StandIn) -> N
         assert client.get("/infer?sentence=a", headers={"x-api-key": KEY}).status_code == 200
         # As a proxy forwards it that keeps Authorization for itself.
         assert client.get("/v1/models", headers={"authorization": "Basic eA==", "x-api-key": KEY}).status_code == 200
+        # As OpenAI's client sends it, which insists on a key of its own.
+        assert client.get("/v1/models", headers={"authorization": "Bearer none", "x-api-key": KEY}).status_code == 200
         for path in ("/healthz", "/readyz", "/openapi.json"):
             assert client.get(path).status_code == 200
         wrong: list[dict[str, str]] = [{}, {"authorization": KEY}, {"authorization": f"Basic {KEY}"}, {"x-api-key": KEY + "x"}]
