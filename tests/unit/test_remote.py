@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 from ray.exceptions import ActorUnavailableError
+from ray.serve.exceptions import BackPressureError
 
-from serving.engines.contract import DeadlineExceeded, GenerationFailed, Piece, Request, Sampling
+from serving.engines.contract import DeadlineExceeded, GenerationFailed, NotReady, Piece, Request, Sampling
 from serving.remote import RemoteEngine
 
 
@@ -94,6 +96,17 @@ LOSSES = [
     AioRpcError(StatusCode.CANCELLED, Metadata(), Metadata(), "the server goes"),
     AioRpcError(StatusCode.UNKNOWN, Metadata(), Metadata(), "stream removed"),
 ]
+
+
+@pytest.mark.parametrize("error", [*LOSSES, BackPressureError(1, 1), RuntimeError("x")], ids=lambda error: type(error).__name__)
+def test_an_engine_that_cannot_say_what_it_takes_is_not_ready(error: Exception) -> None:
+    async def failing() -> None:
+        raise error
+
+    handle: Any = Handle()
+    handle.ready = SimpleNamespace(remote=failing)
+    with pytest.raises(NotReady, match="no engine answers"):
+        asyncio.run(RemoteEngine(handle).ready())
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
