@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from grpc.aio import AioRpcError
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
@@ -14,8 +15,10 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 from serving.engines.contract import DeadlineExceeded, EngineError, GenerationFailed, Limits, NotReady, Piece, QueueFull, Request
 from serving.waiting import in_time
 
-LOST = (ActorDiedError, ActorUnavailableError, RayActorError)
-"""The engine's process is gone, or cannot be reached."""
+LOST = (ActorDiedError, ActorUnavailableError, RayActorError, AioRpcError)
+"""The engine's process is gone, or cannot be reached. Serve makes an error of its own only of gRPC's UNAVAILABLE, but a server that
+goes also ends calls that it had accepted as CANCELLED; what an engine says never comes as an error of gRPC."""
+NOBODY = "no engine answers; it may be starting"
 TRIES = 3
 """Engines that are asked before the first token. As long as none was given, the answer of another is as good."""
 LATE_S = 1.0
@@ -38,7 +41,8 @@ class RemoteEngine:
         try:
             limits: Limits = await self._handle.ready.remote()
         except Exception as error:
-            raise _told(error, 0) from error
+            told = _told(error, 0)
+            raise told if isinstance(told, NotReady) else NotReady(NOBODY) from error
         return limits
 
     async def generate(self, request: Request) -> AsyncIterator[Piece]:
@@ -92,5 +96,5 @@ def _told(error: Exception, given: int) -> EngineError:
     if isinstance(cause, LOST):
         return GenerationFailed(f"the engine was lost after {given} tokens")
     if isinstance(cause, (DeploymentUnavailableError, RequestCancelledError)):
-        return NotReady("no engine answers; it may be starting")
+        return NotReady(NOBODY)
     return GenerationFailed(f"{type(cause).__name__} after {given} tokens")

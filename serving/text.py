@@ -89,7 +89,7 @@ class GrowingText:
 
 class _Stop:
     """A search for one string that is fed a character at a time (Knuth, Morris and Pratt's): constant cost, however the
-    text is cut into pieces."""
+    text is cut into pieces. Of a string that is longer than any answer no more is looked at than has come."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -97,12 +97,12 @@ class _Stop:
         self.matched = 0
         """Characters at the end of what was fed with which the string begins."""
         self._fallback = [0]
-        for char in text[1:]:
-            self._fallback.append(self._next(self._fallback[-1], char))
 
     def feed(self, char: str) -> bool:
         """Whether this character makes the string whole."""
         self.matched = self._next(self.matched, char)
+        if self.matched > len(self._fallback):
+            self._fallback.append(self._next(self._fallback[-1], char))
         return self.matched == self.length
 
     def _next(self, matched: int, char: str) -> int:

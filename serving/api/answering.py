@@ -80,7 +80,7 @@ class _Answer(Response):
     """A response that is computed while its client is there."""
 
     def __init__(self, engine: TextEngine, wanted: Wanted) -> None:
-        super().__init__(headers={"X-Request-ID": wanted.request.id, "Cache-Control": "no-store"}, media_type=self.media_type)
+        super().__init__(headers={"Cache-Control": "no-store"}, media_type=self.media_type)
         # The parent counts an empty body.
         self.raw_headers = [header for header in self.raw_headers if header[0] != b"content-length"]
         self._wanted = wanted

@@ -67,7 +67,8 @@ class _Strict(BaseModel):
         """One error for the first name that is not known: pydantic makes one of each, half a million of 4 MB."""
         unknown = next((name for name in given if name not in cls.model_fields), None) if isinstance(given, dict) else None
         if unknown is not None:
-            raise PydanticCustomError("not_known", "is not a known parameter", {"name": unknown})
+            # Half of a character in it is told as JSON writes it: neither pydantic nor an answer can hold one.
+            raise PydanticCustomError("not_known", "is not a known parameter", {"name": unknown.encode(errors="backslashreplace").decode()})
         return given
 
 
@@ -101,6 +102,8 @@ class Body(_Strict):
     metadata: dict[str, Any] | None = None
     safety_identifier: Text | None = None
     prompt_cache_key: Text | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: Text | None = None
 
     n: One = None
     presence_penalty: Zero = None
@@ -113,6 +116,7 @@ class TextPart(_Strict):
 
     type: Literal["text"]
     text: Text
+    prompt_cache_breakpoint: dict[str, Any] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -161,6 +165,7 @@ class ChatBody(Body):
     verbosity: Null = None
     web_search_options: Null = None
     store: Off = None
+    moderation: Null = None
 
 
 class CompletionBody(Body):

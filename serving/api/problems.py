@@ -90,6 +90,13 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     """What the framework itself refuses: paths, methods, bodies."""
     assert isinstance(error, HTTPException)
-    words = {404: "there is nothing at this path", 405: "this path does not take this method"}
-    code = "unknown_url" if error.status_code == 404 else None
-    return Problem(error.status_code, words.get(error.status_code, str(error.detail)), code, headers=error.headers or {}).response()
+    told, code = _FRAMEWORK.get(error.status_code, (str(error.detail), None))
+    return Problem(error.status_code, told, code, headers=error.headers or {}).response()
+
+
+_FRAMEWORK: dict[int, tuple[str, str | None]] = {
+    400: ("the body cannot be read: it must be JSON in UTF-8, and not nested without end", "invalid_value"),
+    404: ("there is nothing at this path", "unknown_url"),
+    405: ("this path does not take this method", None),
+}
+"""Sentence and code of what the framework says in its own words. It has a 400 for bodies only."""

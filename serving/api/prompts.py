@@ -18,6 +18,8 @@ READY_WITHIN_S = 5.0
 """Seconds in which an engine that can answer says so."""
 LONG = 4096
 """Characters from which a text is encoded in a thread: some 2 ms, in which no stream would go on."""
+EACH = 64
+"""Characters that take as long as a text does besides its own: a turn of a conversation, or a part of one."""
 
 
 class Prompts:
@@ -87,9 +89,12 @@ class Prompts:
     async def _encoded(self, texts: Sequence[str], encode: Callable[[], list[int]], param: str) -> list[int]:
         """Tokens; a text that can only be too long is refused without encoding it."""
         most = _longest(await self._known())
+        # Empty ones have no tokens of their own, and a body has room for so many that the template takes minutes.
+        if len(texts) > most:
+            raise Problem(400, f"{param!r} has {len(texts)} texts; at most {most} are taken", TOO_LONG, param)
         if (least := sum(map(self._tokenizer.at_least, texts))) > most:
             raise Problem(400, f"the prompt has at least {least} tokens; at most {most} are taken", TOO_LONG, param)
-        return await asyncio.to_thread(encode) if sum(map(len, texts)) > LONG else encode()
+        return await asyncio.to_thread(encode) if sum(len(text) + EACH for text in texts) > LONG else encode()
 
     def _check(self, body: Body) -> None:
         if body.model not in (None, self._settings.model_name):

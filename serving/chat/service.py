@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 
 from openai import APIError, AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
@@ -51,6 +50,13 @@ class Wishes:
     """What the model is told before the conversation; empty: nothing."""
 
 
+class NoAnswer(APIError):
+    """What came is none of OpenAI's API: it ended before its first word, or another server is at the address."""
+
+    def __init__(self) -> None:
+        super().__init__("what came is no answer", None, body=None)  # type: ignore[arg-type]  # which request it was is all the same
+
+
 class Service:
     """The service, for any number of conversations at once.
 
@@ -74,15 +80,16 @@ class Service:
         Raises:
             APIError: it cannot be asked.
         """
-        known = {model.id: model for model in (await self._client.models.list()).data}
+        with _understood():
+            known = {model.id: model for model in (await self._client.models.list()).data}
         return str(getattr(known.get(self._model), "description", None) or "")
 
     async def answer(self, said: Sequence[Exchange], wishes: Wishes) -> AsyncGenerator[Answer, None]:
         """The answer to the last exchange as it grows; the last one stands. What goes wrong is told in it. Closing it closes
         the connection, and so the service computes no more."""
-        until, left_out = time.monotonic() + self._patience_s, 0
+        until, left_out, attempt = time.monotonic() + self._patience_s, 0, 0
         yield Answer(waiting="Waiting for the answer…")
-        for attempt in itertools.count():
+        while True:
             try:
                 async with aclosing(self._attempt(said[left_out:], wishes)) as answers:
                     async for answer in answers:
@@ -98,6 +105,7 @@ class Service:
                     return
                 yield Answer(waiting=words.waiting(error))
                 await asyncio.sleep(pause)
+                attempt += 1
 
     async def _attempt(self, said: Sequence[Exchange], wishes: Wishes) -> AsyncGenerator[Answer, None]:
         """The answer from its first word on.
@@ -112,6 +120,8 @@ class Service:
                     text, finish = text + piece, why or finish
                     if text:
                         yield Answer(text)
+            if not (text or finish):
+                raise NoAnswer
         except APIError as error:
             if not text:
                 raise
@@ -129,10 +139,24 @@ class Service:
             max_tokens=wishes.max_tokens,
             stream=True,
         )
-        async with stream:
-            async for chunk in stream:
-                for choice in chunk.choices:
-                    yield choice.delta.content or "", choice.finish_reason or ""
+        with _understood():
+            async with stream:
+                async for chunk in stream:
+                    for choice in chunk.choices:
+                        yield choice.delta.content or "", choice.finish_reason or ""
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """The client takes what comes for what it should be, and stumbles later.
+
+    Raises:
+        NoAnswer: it did.
+    """
+    try:
+        yield
+    except (AttributeError, TypeError, ValueError) as error:
+        raise NoAnswer from error
 
 
 def _left_out(count: int) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from openai import APIConnectionError, APIError, APIStatusError
 NOT_NOW = {429: "The service is busy", 502: "The service is starting", 503: "The service is not ready"}
 """Refusals that pass, by HTTP status."""
 SECOND_CHANCES = 2
-"""For a plain 500: so a request ends whose worker died under it, and another worker answers the next one."""
+"""For a plain failure: so a request ends whose worker died under it, and another worker answers the next one."""
 LONGEST_PAUSE_S = 10.0
 """Between two attempts, whatever the service asks for: somebody looks at the page."""
 
@@ -23,11 +23,14 @@ def pause(error: APIError, attempt: int) -> float | None:
     growing = min(0.25 * 2**attempt, 4.0)
     if isinstance(error, APIConnectionError):
         return growing
-    if not isinstance(error, APIStatusError):
-        return None
-    if error.status_code == 500:
+    if _status(error) == 500:
         return growing if attempt < SECOND_CHANCES else None
-    return _wish(error, growing) if error.status_code in NOT_NOW else None
+    return _wish(error, growing) if isinstance(error, APIStatusError) and error.status_code in NOT_NOW else None
+
+
+def _status(error: APIError) -> int:
+    """HTTP's, of an error that is not of the connection. One that a stream told had none of its own: the service failed."""
+    return error.status_code if isinstance(error, APIStatusError) else 500
 
 
 def _wish(error: APIStatusError, otherwise: float) -> float:
@@ -55,25 +58,26 @@ def ending(text: str, finish: str, max_tokens: int) -> tuple[str, ...]:
 
 def waiting(error: APIError) -> str:
     """What the page says while it asks again."""
-    if not isinstance(error, APIStatusError):
+    if isinstance(error, APIConnectionError):
         return "Waiting for the service… (it cannot be reached)"
-    what = NOT_NOW.get(error.status_code, "The service failed").replace("The service", "it")
+    what = NOT_NOW.get(_status(error), "The service failed").replace("The service", "it")
     return f"Waiting for the service… ({what})"
 
 
 def no_answer(error: APIError) -> str:
     """Why there is no answer. Never has the API key in it."""
-    if not isinstance(error, APIStatusError):
+    if isinstance(error, APIConnectionError):
         return "The service cannot be reached. Try again in a moment."
-    if error.status_code in NOT_NOW:
-        return f"{NOT_NOW[error.status_code]}. Try again in a moment."
-    if error.status_code in (401, 403):
+    status = _status(error)
+    if status in NOT_NOW:
+        return f"{NOT_NOW[status]}. Try again in a moment."
+    if status in (401, 403):
         return "The service wants an API key that this chat does not have."
-    if error.status_code == 504:
+    if status == 504:
         return "The answer took longer than the service allows. Try again, or ask for a shorter one."
     if too_long(error):
         return "The message is longer than the model can take, together with the longest answer."
-    did = "failed" if error.status_code >= 500 else "refused"
+    did = "failed" if status >= 500 else "refused"
     return f"The service {did}: {_said(error)}"
 
 

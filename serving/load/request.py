@@ -17,6 +17,8 @@ from serving.load.clock import Clock
 from serving.records import Kind, Outcome
 from serving.sse import Decoder
 
+BROKEN = (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError, ValueError)
+"""What a connection, or what comes over it, may do: the second and the last is a line without an end."""
 PATHS: dict[Kind, str] = {"short": "/v1/completions", "stream": "/v1/chat/completions"}
 
 
@@ -80,7 +82,7 @@ async def ask(session: aiohttp.ClientSession, question: Question, clock: Clock) 
         async with session.post(question.target, json=question.body) as response:
             reply.status = response.status
             if response.status != 200:
-                reply.detail = f"HTTP {response.status}: {(await response.text())[:200]}"
+                reply.detail = f"HTTP {response.status}: {(await response.text(errors='replace'))[:200]}"
             elif question.kind == "short":
                 _read_answer(reply, await response.read(), clock)
             else:
@@ -88,7 +90,7 @@ async def ask(session: aiohttp.ClientSession, question: Question, clock: Clock) 
     except asyncio.TimeoutError as error:  # before aiohttp.ClientError: its time-outs are both
         reply.hung = reply.status in (None, 200)
         reply.detail = reply.detail or f"{type(error).__name__}: {error}"
-    except (aiohttp.ClientError, OSError) as error:
+    except BROKEN as error:
         reply.detail = f"{type(error).__name__}: {error}"
     reply.end = clock.now()
     return reply

@@ -92,6 +92,7 @@ class Load:
 
         Raises:
             WarmUpFailed: the service gave no right answers in time; nothing was recorded.
+            OSError: a record could not be written; at once, whatever is still live.
         """
         with self._file:
             learned = await learn(self._session, self._plan.questions(), self.clock, warm_up_s)
@@ -110,11 +111,17 @@ class Load:
                 break
             task = asyncio.ensure_future(self._one(question, expected, due))
             live.add(task)
-            task.add_done_callback(live.discard)
+            task.add_done_callback(lambda ended: self._forget(ended, live))
         if self.state == "running":
             self.state, self.stopped = "draining", self.clock.now()
-        # A failure of ours (a full disk, say) must end the load, not be lost in a task.
         await asyncio.gather(*live)
+
+    def _forget(self, ended: asyncio.Task[None], live: set[asyncio.Task[None]]) -> None:
+        """It lives no more. A failure of ours (a full disk, say) must end the load, not be lost in a task: that one stays."""
+        if ended.cancelled() or ended.exception() is None:
+            live.discard(ended)
+        else:
+            self.stop()
 
     async def _stopped_before(self, due: float) -> bool:
         """Wait until then; whether sending was stopped first. An overdue request is not waited for."""
@@ -143,4 +150,6 @@ class Load:
             status=reply.status,
             detail=reply.detail,
         )
-        self._file.write(record.to_line().encode())
+        line = record.to_line().encode()
+        if self._file.write(line) < len(line):
+            raise OSError(f"no room for a record in {self.records}")

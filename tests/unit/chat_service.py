@@ -8,6 +8,7 @@ What a request is answered is said by the last thing that was asked, so that a t
     cease N     N words, then an end without a reason
     fail N      N words, then an error event
     long        refused as too long while more than three messages come
+    unlucky N   as long; then the service fails N times, then five words
     endless     refused as too long
     later N     refused N times as not ready, then answered with five words
     unready     refused as not ready until `ready` is true
@@ -62,6 +63,8 @@ class StandIn:
         """Answers that are being given."""
         self.left = 0
         """Answers whose client went away."""
+        self.foreign: tuple[str, bytes] | None = None
+        """Content type and body of whatever is answered, as by somebody else's server."""
         self.ready = False
         self.rest = asyncio.Event()
         """Lets the second half of "halves" come."""
@@ -83,6 +86,8 @@ class StandIn:
             await runner.cleanup()
 
     async def _models(self, _: web.Request) -> web.Response:
+        if self.foreign:
+            return web.Response(content_type=self.foreign[0], body=self.foreign[1])
         entry = {"id": "mistral", "object": "model", "created": 1, "owned_by": "leeward"}
         return web.json_response({"object": "list", "data": [entry | ({"description": self.description} if self.description else {})]})
 
@@ -94,6 +99,8 @@ class StandIn:
         count = int(number) if number.isdigit() else 5
         if refusal := self._refusal(what, count, len(body["messages"])):
             return refusal
+        if self.foreign:
+            return web.Response(content_type=self.foreign[0], body=self.foreign[1])
         self.live += 1
         try:
             return await self._stream(request, what, count, body["max_tokens"])
@@ -109,8 +116,11 @@ class StandIn:
         if what == "later" and self._turned_away < count:
             self._turned_away += 1
             return _error(503, "the engine is starting", "not_ready", {"Retry-After": "0.2"})
-        if what == "endless" or (what == "long" and length > 3):
+        if what == "endless" or (what in ("long", "unlucky") and length > 3):
             return _error(400, "3000 tokens; 2048 are allowed", "context_length_exceeded")
+        if what == "unlucky" and self._turned_away < count:
+            self._turned_away += 1
+            return _error(*REFUSALS["crash"])
         return _error(*REFUSALS[what]) if what in REFUSALS else None
 
     async def _stream(self, request: web.Request, what: str, count: int, most: int) -> web.StreamResponse:
@@ -122,7 +132,7 @@ class StandIn:
             what, count = "break", 0
         if what == "script":
             await response.write(_chunk({"content": "before <img src=x onerror='window.run=1'><script>window.run=1</script> "}))
-        count = 1 if what == "hold" else 5 if what in ("later", "broken") else min(count, most)
+        count = 1 if what == "hold" else 5 if what in ("later", "broken", "unlucky") else min(count, most)
         for at in range(count):
             if what == "halves" and at == count // 2:
                 await self.rest.wait()

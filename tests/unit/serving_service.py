@@ -44,6 +44,8 @@ class Service:
         if self.short == "drop":
             assert request.transport
             request.transport.abort()
+        if self.short == "mojibake":
+            return web.Response(status=502, body=b"l\xe0-bas", content_type="text/html")
         if self.short == "nonsense":
             return web.Response(text="<html>")
         if self.short == "wrong":
@@ -67,7 +69,7 @@ class Service:
         for n in range(0, len(tokens), self.piece):
             if self.stream == "hold" and n == self.tokens_before:
                 await self.released.wait()
-            if self.stream in ("stall", "drop", "error", "end") and n == self.tokens_before:
+            if self.stream in ("stall", "drop", "error", "end", "flood") and n == self.tokens_before:
                 return await self._misbehave(request, response)
             await response.write(_chunk({"content": "é"}, token_ids=tokens[n : n + self.piece]))
         await response.write(_chunk({}, token_ids=[], finish_reason="length"))
@@ -87,6 +89,8 @@ class Service:
         if self.stream == "drop":
             assert request.transport
             request.transport.abort()
+        if self.stream == "flood":
+            await response.write(b"data: " + b"x" * 2**20)
         if self.stream == "error":
             await response.write(sse.encode({"error": {"message": "boom", "type": "server_error"}}).encode())
         return response

@@ -6,12 +6,22 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import openai
 import pytest
 from api_service import SETTINGS, WORDS, Service, StandIn, served, tokenizer, tokens_of
+from openai.types import completion_create_params as text_params
+from openai.types.chat import (
+    ChatCompletionAssistantMessageParam,
+    ChatCompletionContentPartTextParam,
+    ChatCompletionStreamOptionsParam,
+    ChatCompletionUserMessageParam,
+)
+from openai.types.chat import completion_create_params as chat_params
+from pydantic import BaseModel
 
+from serving.api.bodies import ChatBody, ChatMessage, CompletionBody, StreamOptions, TextPart
 from serving.engines.contract import DeadlineExceeded, GenerationFailed, NotReady, QueueFull, Sampling, Unfit
 from serving.tokenizer import Message
 
@@ -47,12 +57,25 @@ def test_a_chat_is_answered_with_text_reason_and_usage(client: openai.OpenAI, en
     assert (answer.choices[0].message.role, answer.choices[0].finish_reason) == ("assistant", "stop")
     assert answer.object == "chat.completion"
     assert answer.id.startswith("chatcmpl-")
-    assert answer._request_id == answer.id
+    assert answer._request_id is None, "Serve's proxy adds its own: of two the client would make one that is neither"
     prompt = tokenizer().chat([Message("system", "Be brief."), Message("user", "Hello?")])
     assert engine.requests[0].prompt == tuple(prompt)
     assert answer.usage
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (len(prompt), len(engine.tokens))
     assert answer.usage.total_tokens == len(prompt) + len(engine.tokens)
+
+
+@pytest.mark.parametrize(
+    ("known", "taken"),
+    [
+        (chat_params.CompletionCreateParamsStreaming, ChatBody), (text_params.CompletionCreateParamsStreaming, CompletionBody),
+        (ChatCompletionStreamOptionsParam, StreamOptions), (ChatCompletionContentPartTextParam, TextPart),
+        (ChatCompletionUserMessageParam, ChatMessage), (ChatCompletionAssistantMessageParam, ChatMessage),
+    ],
+    ids=lambda kind: kind.__name__,
+)  # fmt: skip
+def test_every_parameter_that_the_client_knows_is_known(known: Any, taken: type[BaseModel]) -> None:
+    assert set(get_type_hints(known)) <= set(taken.model_fields)
 
 
 @pytest.mark.parametrize("together", [1, 2, 1000])

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
-from api_service import LIMITS, SETTINGS, StandIn, served
+from api_service import LIMITS, SETTINGS, StandIn, served, tokenizer
 
+from serving.api.bodies import ChatBody, ChatMessage
 from serving.api.door import MOST_BYTES
+from serving.api.prompts import Prompts
 from serving.engines.contract import NotReady
 
 CHAT: Any = {"messages": [{"role": "user", "content": "Hello?"}]}
@@ -154,6 +157,15 @@ def test_half_a_character_is_no_text(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "param"),
+    [(b'{"prompt": "x", "\\ud800": 1}', "\\ud800"), (b'{"prompt": "x", "stream_options": {"\\ud800": 1}}', "stream_options.\\ud800")],
+)
+def test_half_a_character_in_a_name_is_told_as_it_was_written(client: httpx.Client, content: bytes, param: str) -> None:
+    error = refused(client.post("/v1/completions", content=content, headers={"content-type": "application/json"}))
+    assert error["param"] == param
+
+
+@pytest.mark.parametrize(
     ("path", "body", "param"),
     [
         ("/v1/completions", {"prompt": [5] * 151}, "prompt"),
@@ -163,6 +175,8 @@ def test_half_a_character_is_no_text(client: httpx.Client) -> None:
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "word " * 150}]}, "messages"),
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "word " * 100_000}]}, "messages"),
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "word " * 120}], "max_completion_tokens": 90}, "messages"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": ""}] * 200}, "messages"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": "text", "text": ""}] * 200}]}, "messages"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_both_numbers(client: httpx.Client, engine: StandIn, path: str, body: Any, param: str) -> None:
@@ -171,6 +185,20 @@ def test_what_does_not_fit_is_refused_with_both_numbers(client: httpx.Client, en
     assert sum(char.isdigit() for char in error["message"]) >= 5
     assert "word" not in error["message"]
     assert engine.requests == []
+
+
+@pytest.mark.parametrize(("turns", "apart"), [(3, False), (99, True)])
+def test_a_conversation_that_takes_long_to_encode_holds_up_no_stream(monkeypatch: pytest.MonkeyPatch, turns: int, apart: bool) -> None:
+    encode, threads = tokenizer().chat, list[threading.Thread]()
+
+    def chat(messages: Any) -> list[int]:
+        threads.append(threading.current_thread())
+        return encode(messages)
+
+    monkeypatch.setattr(tokenizer(), "chat", chat)
+    prompts = Prompts(StandIn(), tokenizer(), SETTINGS)
+    asyncio.run(prompts.of_chat(ChatBody(messages=[ChatMessage(role="user", content="")] * turns)))
+    assert (threads != [threading.main_thread()]) == apart
 
 
 def test_without_a_length_an_answer_takes_what_is_left(client: httpx.Client, engine: StandIn) -> None:
@@ -203,6 +231,13 @@ def test_another_model_is_not_found(client: httpx.Client, engine: StandIn) -> No
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'"x"', b"\xff", b"[" * 100_000, b'{"prompt": 1' + b"0" * 5000 + b"}"])
 def test_a_body_that_is_no_json_object_is_refused(client: httpx.Client, content: bytes) -> None:
     refused(client.post("/v1/completions", content=content, headers={"content-type": "application/json"}))
+
+
+def test_a_body_in_another_encoding_is_told_which_one_it_must_have(client: httpx.Client) -> None:
+    error = refused(
+        client.post("/v1/completions", content='{"prompt": "ä"}'.encode("latin-1"), headers={"content-type": "application/json"})
+    )
+    assert ("UTF-8" in error["message"], error["code"]) == (True, "invalid_value")
 
 
 def test_json_under_another_name_is_refused_with_the_right_one(client: httpx.Client) -> None:
@@ -256,6 +291,8 @@ def test_a_key_opens_by_either_header_and_probes_need_none(engine: StandIn) -> N
         assert client.get("/infer?sentence=a", headers={"x-api-key": KEY}).status_code == 200
         # As a proxy forwards it that keeps Authorization for itself.
         assert client.get("/v1/models", headers={"authorization": "Basic eA==", "x-api-key": KEY}).status_code == 200
+        # As OpenAI's client sends it, which insists on a key of its own.
+        assert client.get("/v1/models", headers={"authorization": "Bearer none", "x-api-key": KEY}).status_code == 200
         for path in ("/healthz", "/readyz", "/openapi.json"):
             assert client.get(path).status_code == 200
         wrong: list[dict[str, str]] = [{}, {"authorization": KEY}, {"authorization": f"Basic {KEY}"}, {"x-api-key": KEY + "x"}]

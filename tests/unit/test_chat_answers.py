@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 from chat_service import StandIn, words
-from openai import APIConnectionError
+from openai import APIConnectionError, APIError
 
 from serving.chat.conversation import Answer, Exchange
 from serving.chat.service import Address, Service, Wishes
@@ -123,6 +123,14 @@ def test_a_service_that_failed_is_asked_three_times() -> None:
     assert len(behind.requests) == 3
 
 
+def test_an_answer_that_fails_before_its_first_word_is_one_that_failed() -> None:
+    behind = StandIn(pace_s=0)
+    states = seen("fail 0", stand_in=behind)
+    assert [state.waiting for state in states[1:-1]] == ["Waiting for the service… (it failed)"] * 2
+    assert states[-1] == Answer(remarks=("The service failed: the engine failed",))
+    assert len(behind.requests) == 3
+
+
 def test_a_connection_that_breaks_before_the_first_word_is_tried_again() -> None:
     behind = StandIn(pace_s=0)
     states = seen("broken 2", stand_in=behind)
@@ -165,6 +173,12 @@ def test_the_oldest_turns_are_left_out_when_the_conversation_is_too_long() -> No
     assert [message["content"] for message in behind.requests[-1]["messages"]] == ["c", "3", "long"]
 
 
+def test_leaving_turns_out_takes_no_second_chance_away() -> None:
+    behind = StandIn(pace_s=0)
+    assert seen("unlucky 2", *BEFORE, *BEFORE, stand_in=behind)[-1].text == words(5)
+    assert len(behind.requests) == 5 + 3
+
+
 def test_a_single_message_that_is_too_long_is_told_in_words() -> None:
     last = seen("endless", *BEFORE)[-1]
     assert last == Answer(remarks=("The message is longer than the model can take, together with the longest answer.",))
@@ -188,6 +202,27 @@ def test_the_note_is_what_the_service_says_about_its_model() -> None:
     assert with_service(lambda service, _: service.note(), behind) == ""
     behind.description = "Its words are noise."
     assert with_service(lambda service, _: service.note(), behind) == "Its words are noise."
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        ("text/html", b"<html>"), ("application/json", b"[1]"), ("application/json", b"{}"), ("text/event-stream", b"data: {oops\n\n"),
+        ("text/event-stream", b"data: {}\n\n"), ("text/event-stream", b"data: [1]\n\n"), ("text/event-stream", b"data: \xff\n\n"),
+    ],
+)  # fmt: skip
+def test_what_is_not_the_services_api_is_no_answer_and_no_note(foreign: tuple[str, bytes]) -> None:
+    behind = StandIn()
+    behind.foreign = foreign
+    assert seen("hello", stand_in=behind)[-1] == Answer(remarks=("The service failed: what came is no answer",))
+    with pytest.raises(APIError):
+        with_service(lambda service, _: service.note(), behind)
+
+
+def test_an_answer_that_ends_before_its_first_word_is_asked_for_again() -> None:
+    behind = StandIn(pace_s=0)
+    assert seen("cease 0", stand_in=behind)[-1] == Answer(remarks=("The service failed: what came is no answer",))
+    assert len(behind.requests) == 3
 
 
 def test_without_a_service_there_is_no_note() -> None:

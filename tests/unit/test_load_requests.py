@@ -54,6 +54,11 @@ def test_a_status_other_than_200_is_refused_and_told(kind: Kind) -> None:
     assert "queue full" in reply.detail
 
 
+def test_a_refusal_in_no_known_characters_is_a_refusal_too() -> None:
+    reply = reply_to("short", "mojibake")
+    assert (reply.outcome(RIGHT), reply.detail) == ("refused", "HTTP 502: l\N{REPLACEMENT CHARACTER}-bas")
+
+
 def test_a_short_request_whose_connection_breaks_is_refused() -> None:
     assert reply_to("short", "drop").outcome(RIGHT) == "refused"
 
@@ -70,7 +75,7 @@ def test_a_service_that_is_not_there_refuses() -> None:
     assert reply.detail
 
 
-@pytest.mark.parametrize("behaviour", ["drop", "error", "end"])
+@pytest.mark.parametrize("behaviour", ["drop", "error", "end", "flood"])
 def test_a_stream_that_ends_after_some_tokens_without_done_is_cut(behaviour: str) -> None:
     reply = reply_to("stream", behaviour)
     assert (reply.outcome(RIGHT), tuple(reply.tokens)) == ("cut", RIGHT[:2])

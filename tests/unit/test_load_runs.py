@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
+from pathlib import Path, PosixPath
+from typing import Any
 
 import aiohttp
 import pytest
@@ -154,6 +156,46 @@ def test_a_load_ends_when_its_time_is_over(tmp_path: Path) -> None:
             return load
 
     assert asyncio.run(go()).state == "done"
+
+
+def test_a_request_without_a_record_ends_the_load_however_long_ago_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = Record.to_line
+    full = iter([OSError("no space left")])
+
+    def to_line(record: Record) -> str:
+        for error in full:
+            raise error
+        return written(record)
+
+    async def go() -> None:
+        async with running() as service, client() as session:
+            load = Load(Plan(service.url, short_per_s=100, short_tokens=2, streams=0), session, Clock(), tmp_path / "r")
+            monkeypatch.setattr(Record, "to_line", to_line)
+            await load.run(warm_up_s=60, max_duration_s=1)
+
+    with pytest.raises(OSError, match="no space left"):
+        asyncio.run(go())
+
+
+class Full(PosixPath):
+    """Where there is room for all of a line but its end, which the kernel does not call an error."""
+
+    def open(self, *_: Any, **__: Any) -> Any:
+        class File(io.FileIO):
+            def write(self, line: Any) -> int:
+                return super().write(line[:-1])
+
+        return File(self, "xb")
+
+
+def test_a_record_that_is_not_whole_in_the_file_ends_the_load(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with running() as service, client() as session:
+            load = Load(Plan(service.url, short_per_s=100, short_tokens=2, streams=0), session, Clock(), Full(tmp_path / "r"))
+            await load.run(warm_up_s=60, max_duration_s=0.2)
+
+    with pytest.raises(OSError, match="no room"):
+        asyncio.run(go())
 
 
 @pytest.mark.parametrize(("behaviour", "reason"), [("busy", "429"), ("differ", "different answers"), ("stall", "hung")])

@@ -9,7 +9,7 @@ import python310
 
 pytestmark = pytest.mark.timeout(2 * python310.WITHIN_S)  # packages may have to come first
 
-ABSENT = {"torch", "transformers", "transformers_neuronx", "libneuronxla", "ray", "aiohttp", "gradio", "boto3", "safetensors"}
+ABSENT = {"torch", "transformers", "transformers_neuronx", "libneuronxla", "ray", "grpc", "aiohttp", "gradio", "boto3", "safetensors"}
 """What serving/ also imports, and what is not put beside this Python: too large, or not for it."""
 
 IMPORTS = """

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
+from ray.exceptions import ActorUnavailableError
+from ray.serve.exceptions import BackPressureError
 
-from serving.engines.contract import DeadlineExceeded, Piece, Request, Sampling
+from serving.engines.contract import DeadlineExceeded, GenerationFailed, NotReady, Piece, Request, Sampling
 from serving.remote import RemoteEngine
 
 
@@ -16,21 +21,26 @@ class Handle:
     """A deployment's handle, as far as RemoteEngine uses it: one answer, whose pieces come when the test says so."""
 
     def __init__(self) -> None:
-        self.pieces: asyncio.Queue[Piece] = asyncio.Queue()
+        self.pieces: asyncio.Queue[Piece | Exception] = asyncio.Queue()
         self.cancelled = False
+        self.asked = 0
         self.generate = self
 
     def options(self, stream: bool) -> Handle:
         return self
 
     def remote(self, request: Request) -> Handle:
+        self.asked += 1
         return self
 
     def cancel(self) -> None:
         self.cancelled = True
 
     async def __anext__(self) -> Piece:
-        return await self.pieces.get()
+        piece = await self.pieces.get()
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
 
 
 def request(within_s: float = 60) -> Request:
@@ -76,5 +86,50 @@ def test_an_engine_that_gives_nothing_in_time_is_not_waited_for() -> None:
         with pytest.raises(DeadlineExceeded, match="1 tokens"):
             await read(handle, [], within_s=0.01)
         assert handle.cancelled
+
+    asyncio.run(test())
+
+
+LOSSES = [
+    ActorUnavailableError("gone", None),
+    # What ends a call that a server had accepted before it went.
+    AioRpcError(StatusCode.CANCELLED, Metadata(), Metadata(), "the server goes"),
+    AioRpcError(StatusCode.UNKNOWN, Metadata(), Metadata(), "stream removed"),
+]
+
+
+@pytest.mark.parametrize("error", [*LOSSES, BackPressureError(1, 1), RuntimeError("x")], ids=lambda error: type(error).__name__)
+def test_an_engine_that_cannot_say_what_it_takes_is_not_ready(error: Exception) -> None:
+    async def failing() -> None:
+        raise error
+
+    handle: Any = Handle()
+    handle.ready = SimpleNamespace(remote=failing)
+    with pytest.raises(NotReady, match="no engine answers"):
+        asyncio.run(RemoteEngine(handle).ready())
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_an_engine_that_is_lost_before_its_first_token_is_another_engines_request(loss: Exception) -> None:
+    async def test() -> None:
+        handle, got = Handle(), list[Piece]()
+        for piece in (loss, Piece((7,), "length"), StopAsyncIteration()):
+            handle.pieces.put_nowait(piece)
+        await read(handle, got)
+        assert got == [Piece((7,), "length")]
+        assert handle.asked == 2
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_an_engine_that_is_lost_later_is_told_with_what_was_given(loss: Exception) -> None:
+    async def test() -> None:
+        handle = Handle()
+        for piece in (Piece((7,), None), loss):
+            handle.pieces.put_nowait(piece)
+        with pytest.raises(GenerationFailed, match="the engine was lost after 1 tokens"):
+            await read(handle, [])
+        assert handle.asked == 1
 
     asyncio.run(test())

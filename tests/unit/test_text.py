@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import chain
+from typing import SupportsIndex
 
 import pytest
 from hypothesis import given
@@ -124,6 +125,21 @@ def test_no_more_is_held_back_than_may_become_a_stop_string(text: str, stops: li
             return
         held = fed[len(given_out) :]
         assert not held or any(stop.startswith(held) for stop in stops)
+
+
+def test_of_a_stop_string_no_more_is_looked_at_than_has_come() -> None:
+    looked_at = []
+
+    class Watched(str):
+        __slots__ = ()
+
+        def __getitem__(self, at: SupportsIndex | slice) -> str:
+            looked_at.append(at if isinstance(at, SupportsIndex) else "more than one")
+            return str(self)[at]
+
+    growing = GrowingText(LETTERS, [Watched("ab" * 100)])
+    assert "".join(pieces(growing, [*b"ababc"])) == "ababc"
+    assert set(looked_at) == {0, 1, 2, 3, 4}
 
 
 def test_nothing_comes_after_a_stop_string() -> None:
