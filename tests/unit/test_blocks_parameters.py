@@ -47,7 +47,12 @@ def test_all_defaults_are_valid() -> None:
         {"vpc_cidr": "172.20.16.0/20"},
         {"vpc_cidr": "172.32.0.0/16"},
         {"vpc_cidr": "100.128.0.0/16"},
+        {"vpc_cidr": "10.20.0.0/255.255.0.0"},
         {"public_access_cidrs": ["everybody"]},
+        {"public_access_cidrs": ["198.51.100.7"]},
+        {"public_access_cidrs": ["10.0.0.0/8"]},
+        {"public_access_cidrs": ["100.64.1.0/24"]},
+        {"public_access_cidrs": [f"198.51.100.{n}/32" for n in range(41)]},
         {"owner": "über"},
         {"ttl_hours": -1},
         {"tags": {"": "x"}},
@@ -102,6 +107,11 @@ def test_the_services_range_is_the_one_that_terraform_gives_the_cluster() -> Non
 @pytest.mark.parametrize("cidr", ["10.20.0.0/16", "172.16.0.0/16", "172.21.0.0/20", "192.168.0.0/16", "100.64.0.0/16", "100.127.240.0/20"])
 def test_every_private_range_beside_the_services_is_taken(cidr: str) -> None:
     assert Infrastructure(vpc_cidr=cidr)
+
+
+@pytest.mark.parametrize("cidrs", [[], ["0.0.0.0/0"], ["203.0.113.0/24", "198.51.100.7/32"]])
+def test_the_api_may_be_open_to_everybody_to_some_or_to_nobody(cidrs: list[str]) -> None:
+    assert Infrastructure.model_validate({"public_access_cidrs": cidrs}).terraform_variables()["public_access_cidrs"] == cidrs
 
 
 def test_core_nodes_may_be_of_every_type_that_computes_as_the_images_do() -> None:
