@@ -30,6 +30,39 @@ def test_options_become_parameters_and_the_users_own_come_last() -> None:
     assert chosen("--keep", "-p", "keep=false", "--param", 'drill="head-pod-forced"')[-2:] == ["keep=false", 'drill="head-pod-forced"']
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (["--deadline", "-5"], "minutes"),
+        (["--deadline", "0"], "minutes"),
+        (["--deadline", "nan"], "minutes"),
+        (["--deadline", "soon"], "minutes"),
+        (["--port", "0"], "no port"),
+        (["--port", "-1"], "no port"),
+        (["--port", "65536"], "no port"),
+        (["--param", "drill"], "KEY=JSON"),
+        (["--param", "dril=head-pod"], "infrastructure, service, drill"),
+        (["--param", "target=production"], "KEY=JSON"),
+        (["--param", "drill=head-pods"], "head-pod, head-pod-forced"),
+        (["--no-gcs-fault-tolerance", "--param", "infrastructure={}"], "enable_gcs_ha"),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, list) else None,
+)
+def test_what_the_run_would_not_take_is_refused_before_anything_is_set_up(
+    capsys: pytest.CaptureFixture[str], wrong: list[str], says: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        demo.arguments(wrong)
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_parameter_of_the_run_may_be_each_that_the_flow_has_but_the_target() -> None:
+    from flows.lifecycle import lifecycle
+
+    assert {*demo.PARAMETERS, "target"} == set(lifecycle.parameters.properties)
+
+
 def test_evidence_is_found_by_the_name_of_the_run_or_by_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "EVIDENCE", tmp_path)
     assert demo.evidence("name", "id") is None
