@@ -92,24 +92,26 @@ class Run:
         return folder_for(self.name, self.id)
 
 
-def site_of(target: str, infrastructure: Infrastructure, service: Service | None = None) -> Site:
+def site_of(target: str, infrastructure: Infrastructure, service: Service | None = None, load: Load | None = None) -> Site:
     """The site, once everything that can be refused has been looked at.
 
     Raises:
         NoSuchTarget: no such target is saved.
         BadParameters: the service needs more or larger nodes than there will be, or a Redis that is not made, or its replicas are
-            sized for more than they take.
+            sized for more than they take, or the load wants longer answers than they give.
     """
     site = Site(target=target, infrastructure=infrastructure)
     if service is None:
         return site
     engine = site.block.engine_of(service)
-    slots = engines.needs(engine).slots
+    slots, tokens = engines.needs(engine).slots, engines.needs(engine).tokens
     if service.scaling is not None and engines.ongoing_requests(service.scaling, engine) > slots:
         raise BadParameters(
             f"scaling.ongoing_requests is {service.scaling.ongoing_requests:g}, and the engine {engine} answers {slots} requests at once: "
             "all others would wait, and no replica come for them"
         )
+    if load is not None and (longest := max(load.short_tokens, load.stream_tokens)) > tokens:
+        raise BadParameters(f"the load asks for answers of {longest} tokens, and the engine {engine} gives {tokens} at most: ask for fewer")
     if not site.block.provisioned:
         return site
     nodes = infrastructure.inf2_nodes

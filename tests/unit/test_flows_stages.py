@@ -12,6 +12,7 @@ import pytest
 from blocks.errors import TimedOut
 from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
 from blocks.register import TargetData
+from drills.definition import Load
 from flows import stages
 from tasks import evidence, site
 from tasks._terraform_run import PROJECT
@@ -54,6 +55,13 @@ def test_a_replica_sized_for_more_than_its_slots_is_refused(engine: Any, slots: 
     assert stages.site_of("t", many, Service(engine=engine, scaling=Scaling(ongoing_requests=slots)))
     with pytest.raises(stages.BadParameters, match=f"answers {slots} requests at once"):
         stages.site_of("t", many, Service(engine=engine, scaling=Scaling(ongoing_requests=slots + 1)))
+
+
+@pytest.mark.parametrize(("engine", "tokens"), [("cpu", 256), ("neuron", 1024)])
+def test_a_load_that_asks_for_longer_answers_than_the_engine_gives_is_refused(engine: Any, tokens: int) -> None:
+    assert stages.site_of("t", Infrastructure(), Service(engine=engine), Load(short_tokens=tokens, stream_tokens=tokens))
+    with pytest.raises(stages.BadParameters, match=f"answers of {tokens + 1} tokens.* {tokens} at most"):
+        stages.site_of("t", Infrastructure(), Service(engine=engine), Load(stream_tokens=tokens + 1))
 
 
 def test_fault_tolerance_that_nothing_is_made_for_is_refused() -> None:
