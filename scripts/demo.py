@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGTERM
+from typing import Any
 
 from scripts import setup, stack
 from scripts.cloud import CloudError
@@ -26,7 +27,14 @@ from scripts.steps import END_S, StepFailed
 from scripts.tools import ToolMissing
 
 DEPLOYMENT = "lifecycle/main"
-PARAMETERS = ("infrastructure", "service", "drill", "timing", "load", "slos", "approved", "keep")
+MODELS = {
+    "infrastructure": '{"enable_gcs_ha": false}',
+    "service": '{"chat": false}',
+    "timing": '{"before_s": 60}',
+    "load": '{"streams": 20}',
+    "slos": '{"max_recovery_s": 60}',
+}
+PARAMETERS = (*MODELS, "drill", "approved", "keep")
 """Of it, those that are for the user to give; the target is the embedded cloud."""
 CATALOGUE = ROOT / "drills" / "catalogue"
 PROBLEMS = (StepFailed, CloudError, NotUp, ApiError, RunLost, ToolMissing, stack.NotOurs, stack.StillUp, OSError, subprocess.TimeoutExpired)
@@ -76,7 +84,16 @@ def _pair(word: str) -> str:
         raise argparse.ArgumentTypeError(f"{word!r} is not KEY=JSON with one of {', '.join(PARAMETERS)} as its KEY")
     if key == "drill" and value.strip('"') not in (known := sorted(path.stem for path in CATALOGUE.glob("*.yaml"))):
         raise argparse.ArgumentTypeError(f"there is no drill {value}; the catalogue has: {', '.join(known)}")
+    if key in MODELS and not _is_object(value):
+        raise argparse.ArgumentTypeError(f"{key} is a JSON object such as {MODELS[key]}, not {value}")
     return word
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def _port(word: str) -> int:
@@ -103,6 +120,12 @@ def parameters(options: argparse.Namespace) -> list[str]:
     return [part for one in (*chosen, *options.param) for part in ("-p", one)]
 
 
+def service(options: argparse.Namespace) -> dict[str, Any]:
+    """The parameter `service` that the user gave: the last one, as for the run."""
+    given = [one.partition("=")[2] for one in options.param if one.startswith("service=")]
+    return dict(json.loads(given[-1])) if given else {}
+
+
 @dataclass
 class Demo:
     """One run of the demo."""
@@ -124,7 +147,7 @@ class Demo:
     def _to_the_verdict(self) -> int:
         stack.make_ready(self.say, [self.options.port] if self.options.port else [])
         setup.prepare(self.say, setup.CLOUD_GROUPS)
-        kept = KeptUp.choose() if self.options.keep else None
+        kept = KeptUp.choose(service(self.options)) if self.options.keep else None
         services, endpoint = stack.bring_up(self.say, api_port=self.options.port, forwards=kept.forwards if kept else ())
         name = time.strftime("demo-%Y%m%d-%H%M%S")
         sight = self._watch(services, name)
