@@ -112,16 +112,30 @@ def site_of(target: str, infrastructure: Infrastructure, service: Service | None
         )
     if load is not None and (longest := max(load.short_tokens, load.stream_tokens)) > tokens:
         raise BadParameters(f"the load asks for answers of {longest} tokens, and the engine {engine} gives {tokens} at most: ask for fewer")
-    if not site.block.provisioned:
+    made = site.block.provisioned
+    if service.gcs_fault_tolerance and site.block.redis is None and not (made and infrastructure.enable_gcs_ha):
+        raise BadParameters(
+            "gcs_fault_tolerance of the service needs a Redis: "
+            + ("set enable_gcs_ha of the infrastructure" if made else "give the target one")
+        )
+    if not made:
         return site
     nodes = infrastructure.inf2_nodes
     if service.most_workers > nodes.count:
         raise BadParameters(f"{service.most_workers} workers need as many inf2 nodes, and inf2_nodes.count is {nodes.count}")
-    if service.gcs_fault_tolerance and not infrastructure.enable_gcs_ha:
-        raise BadParameters("gcs_fault_tolerance of the service needs enable_gcs_ha of the infrastructure")
     if reason := engines.misfit(nodes, engine):
         raise BadParameters(reason)
     return site
+
+
+def can_have_images(site: Site) -> None:
+    """There will be images for a service on this site.
+
+    Raises:
+        BadParameters: none is ready, and only a cluster that Terraform makes has a repository.
+    """
+    if not site.block.provisioned and not site.block.images.ready:
+        raise BadParameters(f"target {site.target!r} has no repository to push images to: save it again with image, a ready one")
 
 
 def drill_of(name: str, service: Service, timing: Timing | None, load: Load | None, slos: Slos | None) -> Drill:

@@ -70,6 +70,24 @@ def test_fault_tolerance_that_nothing_is_made_for_is_refused() -> None:
     assert stages.site_of("t", Infrastructure(enable_gcs_ha=False), Service())
 
 
+def test_a_cluster_that_is_there_already_must_bring_its_redis_and_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def saved(**data: Any) -> None:
+        monkeypatch.setattr(site, "load", lambda name: TargetData.model_validate({"cluster": "prod", "engine": "cpu", **data}).target())
+
+    redis = {"address": "redis.example", "auth_token": "t"}
+    saved()
+    with pytest.raises(stages.BadParameters, match="give the target one"):
+        stages.site_of("t", Infrastructure(), Service(gcs_fault_tolerance=True))
+    with pytest.raises(stages.BadParameters, match="save it again with image"):
+        stages.can_have_images(stages.site_of("t", Infrastructure(), Service()))
+    saved(redis=redis, image="r/x@sha256:1")
+    stages.can_have_images(stages.site_of("t", Infrastructure(), Service(gcs_fault_tolerance=True)))
+
+
+def test_a_cluster_that_terraform_makes_has_a_repository() -> None:
+    stages.can_have_images(stages.site_of("t", Infrastructure(), Service()))
+
+
 def test_an_unknown_drill_is_refused_with_the_known_ones() -> None:
     with pytest.raises(stages.BadParameters, match="head-pod, head-pod-forced"):
         stages.drill_of("flood", Service(), None, None, None)
