@@ -25,13 +25,27 @@ TAKEN_TAGS = (
 """Keys of AWS's, of ours and of Karpenter's tags."""
 
 
-def _network(text: str) -> str:
-    ipaddress.IPv4Network(text)
+def _network(text: str) -> ipaddress.IPv4Network:
+    network = ipaddress.IPv4Network(text)
+    if str(network) != text:  # a mask in dots, or none: Terraform takes neither
+        raise ValueError(f"written as {network}")
+    return network
+
+
+def _public(text: str) -> str:
+    if any(_network(text).subnet_of(private) for private in PRIVATE):
+        raise ValueError("a range of public addresses: EKS takes no private one here, and the VPC's own reach the API anyhow")
     return text
 
 
+def _two_or_three(zones: tuple[str, ...]) -> tuple[str, ...]:
+    if len(zones) == 1 or len(set(zones)) != len(zones):
+        raise ValueError("none, or two or three different zones")
+    return zones
+
+
 def _vpc(text: str) -> str:
-    network = ipaddress.IPv4Network(text)
+    network = _network(text)
     if not 16 <= network.prefixlen <= 20:
         raise ValueError("a range from /16 to /20")
     if not any(network.subnet_of(private) for private in PRIVATE):
@@ -55,7 +69,9 @@ def _tag_key(text: str) -> str:
     return text
 
 
-Cidr = Annotated[str, AfterValidator(_network)]
+PublicCidr = Annotated[str, AfterValidator(_public)]
+Zone = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9][a-z]$")]
+Principal = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:(role|user)/\S+$")]
 TagKey = Annotated[str, AfterValidator(_tag_key)]
 TagValue = Annotated[str, Field(pattern=TAG_PATTERN, max_length=256)]
 Inf2Type = Literal["inf2.xlarge", "inf2.8xlarge", "inf2.24xlarge", "inf2.48xlarge"]
@@ -127,8 +143,14 @@ class Infrastructure(Parameters):
     """Minor version, as EKS takes it."""
     vpc_cidr: Annotated[str, AfterValidator(_vpc)] = "10.20.0.0/16"
     """Address range of the VPC: private, from /16 to /20, beside 172.20.0.0/16, which is the cluster's for its services."""
-    public_access_cidrs: tuple[Cidr, ...] = ("0.0.0.0/0",)
-    """Who may reach the Kubernetes API from the internet; every request needs an IAM identity besides."""
+    availability_zones: Annotated[tuple[Zone, ...], Field(max_length=3), AfterValidator(_two_or_three)] = ()
+    """Two or three zones, such as us-west-2a. Empty: two among those that offer the inf2 type, chosen anew each time: name them where
+    the stack is to live for long, as AWS adds zones."""
+    admin_principal_arns: Annotated[tuple[Principal, ...], Field(max_length=20)] = ()
+    """IAM roles and users that administer the cluster, with kubectl for one, besides the pipeline's own."""
+    public_access_cidrs: Annotated[tuple[PublicCidr, ...], Field(max_length=40)] = ("0.0.0.0/0",)
+    """Who may reach the Kubernetes API from the internet, as ranges such as 203.0.113.0/24; every request needs an IAM identity
+    besides. Empty closes it to the internet: then the worker must be in the VPC."""
     core_nodes: CoreNodes = CoreNodes()
     """Nodes of everything but the model."""
     inf2_nodes: Inf2Nodes = Inf2Nodes()
@@ -146,7 +168,8 @@ class Infrastructure(Parameters):
 
     def terraform_variables(self) -> dict[str, Any]:
         """The variables of terraform/ besides name, region (the target's), enable_gcs_ha and the AUTH token."""
-        return self.model_dump(mode="json", exclude={"name", "enable_gcs_ha", "karpenter"})
+        variables = self.model_dump(mode="json", exclude={"name", "enable_gcs_ha", "karpenter"})
+        return {**variables, "az_count": len(self.availability_zones) or 2}
 
 
 KubernetesName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]

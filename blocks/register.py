@@ -12,18 +12,34 @@ import sys
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
+import httpx
+import yaml
+from kubernetes_asyncio.config import ConfigException
 from prefect.blocks.core import Block
+from prefect.settings import PREFECT_API_URL
 from prefect_aws import AwsCredentials  # type: ignore[import-untyped]  # no py.typed
 from prefect_aws.client_parameters import AwsClientParameters  # type: ignore[import-untyped]  # no py.typed
 from prefect_kubernetes import KubernetesClusterConfig  # type: ignore[import-untyped]  # no py.typed
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from blocks.parameters import Engine
-from blocks.target import DEFAULT_REGION, ExternalRedis, Images, Target
+from blocks.target import DEFAULT_REGION, ExternalRedis, Images, Target, reasons
 
 BLOCK_TYPES: tuple[type[Block], ...] = (AwsCredentials, KubernetesClusterConfig, Target)
+FOR_AWS = frozenset({"endpoint_url", "region", "access_key_id", "secret_access_key", "session_token", "profile", "role_arn"})
+
+
+def _given(value: Any) -> Any:
+    if not value:  # a variable that was not set: an empty api_key would open the service to everybody
+        raise ValueError("it is empty; leave the key out where there is nothing to give")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_given)]
+Secret = Annotated[SecretStr, AfterValidator(_given)]
 
 
 class TargetData(BaseModel):
@@ -31,19 +47,19 @@ class TargetData(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    endpoint_url: str | None = None
-    region: str = DEFAULT_REGION
-    access_key_id: str | None = None
-    secret_access_key: SecretStr | None = None
-    session_token: str | None = None
-    profile: str | None = None
+    endpoint_url: Text | None = None
+    region: Text = DEFAULT_REGION
+    access_key_id: Text | None = None
+    secret_access_key: Secret | None = None
+    session_token: Text | None = None
+    profile: Text | None = None
     role_arn: str = ""
     cluster: str = ""
     kubeconfig: Path | None = None
-    context: str | None = None
+    context: Text | None = None
     redis: ExternalRedis | None = None
     redis_ca_pem: str = ""
-    registry: str | None = None
+    registry: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+(:[0-9]+)?$")] | None = None
     """A registry that speaks plain HTTP."""
     engine: Engine = "neuron"
     base_image: str = ""
@@ -51,8 +67,27 @@ class TargetData(BaseModel):
     image: str = ""
     builder: Literal["auto", "buildah", "docker"] = "auto"
     auto_approve: bool = False
-    hf_token: SecretStr | None = None
-    api_key: SecretStr | None = None
+    hf_token: Secret | None = None
+    api_key: Secret | None = None
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _a_url(cls, url: str | None) -> str | None:
+        if url and not (urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname):
+            raise ValueError("a URL that begins with http:// or https://")
+        return url
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("access_key_id and secret_access_key go together: give both or neither")
+        if self.session_token and self.access_key_id is None:
+            raise ValueError("a session_token goes with its access_key_id and secret_access_key")
+        if self.context and self.kubeconfig is None:
+            raise ValueError("a context is one of a kubeconfig: give that file, too")
+        if self.kubeconfig is not None and (unused := sorted(FOR_AWS & self.model_fields_set)):
+            raise ValueError(f"a kubeconfig is used without AWS: leave out {', '.join(unused)}")
+        return self
 
     def target(self) -> Target:
         """The target that this describes.
@@ -69,7 +104,7 @@ class TargetData(BaseModel):
         )
         return Target(
             aws=None if self.kubeconfig else self._aws(),
-            kubeconfig=KubernetesClusterConfig.from_file(self.kubeconfig, self.context) if self.kubeconfig else None,
+            kubeconfig=kubeconfig(self.kubeconfig, self.context) if self.kubeconfig else None,
             role_arn=self.role_arn,
             cluster=self.cluster,
             redis=self.redis,
@@ -92,6 +127,20 @@ class TargetData(BaseModel):
         )
 
 
+def kubeconfig(path: Path, context: str | None) -> KubernetesClusterConfig:
+    """The cluster of a kubeconfig's context; None: its current one.
+
+    Raises:
+        ValueError: the file is not there or no kubeconfig, or has no such context.
+    """
+    if not path.expanduser().is_file():  # Prefect would go on, with an empty one
+        raise ValueError(f"kubeconfig: there is no file {path}")
+    try:
+        return KubernetesClusterConfig.from_file(path, context)
+    except (ConfigException, yaml.YAMLError, OSError) as error:
+        raise ValueError(f"kubeconfig: {path} cannot be read: {error}") from error
+
+
 def image_source(given: str) -> str:
     """The image a Containerfile can begin FROM: a path of an archive gets the transport that reads it, all else stays.
 
@@ -102,8 +151,11 @@ def image_source(given: str) -> str:
         return given
     if not Path(given).is_file():
         raise ValueError(f"base_image: there is no file {given}")
-    with tarfile.open(given) as archive:
-        names = set(archive.getnames())
+    try:
+        with tarfile.open(given) as archive:
+            names = set(archive.getnames())
+    except tarfile.TarError:
+        names = set()
     if "oci-layout" in names or "./oci-layout" in names:
         return f"oci-archive:{given}"
     if "manifest.json" in names:
@@ -130,7 +182,7 @@ def read(source: str) -> TargetData:
         text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
         return TargetData.model_validate(json.loads(text))
     except ValidationError as error:
-        raise ValueError("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))) from None
+        raise ValueError(reasons(error)) from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} at line {error.lineno}") from None
     except OSError as error:
@@ -138,7 +190,7 @@ def read(source: str) -> TargetData:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0: saved. 2: the input is wrong."""
+    """Exit code 0: saved. 1: no Prefect server answers. 2: the input is wrong."""
     parser = argparse.ArgumentParser(prog="python -m blocks.register", description="Save a target for the pipeline.")
     parser.add_argument("name", help="name of the target, as flows are given it")
     parser.add_argument(
@@ -150,8 +202,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data = read(given.source)
         target = register(given.name, data.model_copy(update={"auto_approve": True}) if given.auto_approve else data)
     except ValueError as error:
-        print(f"target {given.name!r} is not saved: {error}", file=sys.stderr)
+        why = reasons(error) if isinstance(error, ValidationError) else error
+        print(f"target {given.name!r} is not saved: {why}", file=sys.stderr)
         return 2
+    except httpx.TransportError as error:
+        where = PREFECT_API_URL.value()
+        print(
+            f"target {given.name!r} is not saved: no Prefect server answers at {where} ({error}); is PREFECT_API_URL right?",
+            file=sys.stderr,
+        )
+        return 1
     where = target.endpoint_url or (f"AWS {target.region}" if target.aws else "kubeconfig context")
     print(f"target {given.name!r} is saved: {where}")
     return 0

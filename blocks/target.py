@@ -6,23 +6,32 @@ there already; or any cluster by a kubeconfig context, without AWS.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
+import botocore.session
 from prefect.blocks.core import Block
 from prefect_aws import AwsCredentials  # type: ignore[import-untyped]  # no py.typed
 from prefect_kubernetes import KubernetesClusterConfig  # type: ignore[import-untyped]  # no py.typed
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from blocks.aws_session import AwsSession
 from blocks.errors import Permanent
 from blocks.parameters import Engine, Service
 
 DEFAULT_REGION = "us-west-2"
+ROLE = r"arn:aws[a-z-]*:iam::[0-9]{12}:role/\S+"
 
 
 class NoSuchTarget(Permanent):
-    """No target block of that name is saved."""
+    """No target block of that name is saved, or one that can be none: Prefect's UI saves whatever its form holds."""
+
+
+def reasons(error: ValidationError) -> str:
+    """What is wrong, by key and without the values, which may be secret."""
+    found = ((".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")) for e in error.errors(include_input=False))
+    return "; ".join(f"{key}: {text}" if key else text for key, text in found)
 
 
 class Images(BaseModel):
@@ -46,9 +55,14 @@ class Images(BaseModel):
 class ExternalRedis(BaseModel):
     """A Redis that Terraform did not make, with TLS and AUTH."""
 
-    address: str
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    address: Annotated[str, Field(min_length=1)]
+    """Host name or address, as the pods reach it; it must be one that its certificate is for."""
     port: Annotated[int, Field(ge=1, le=65535)] = 6379
+    """Where it speaks TLS."""
     auth_token: SecretStr
+    """Its password."""
 
 
 class Target(Block):
@@ -91,19 +105,44 @@ class Target(Block):
             raise ValueError("a target has a kubeconfig or the name of an EKS cluster, not both")
         return self
 
+    @model_validator(mode="after")
+    def _known_region(self) -> Self:
+        if self.aws is not None and self.region not in (known := _regions()):
+            raise ValueError(f"{self.region!r} is no region with EKS; those are {', '.join(known)}")
+        return self
+
+    @field_validator("role_arn")
+    @classmethod
+    def _role(cls, arn: str) -> str:
+        if arn and not re.fullmatch(ROLE, arn):
+            raise ValueError("an IAM role's ARN, such as arn:aws:iam::123456789012:role/leeward")
+        return arn
+
+    # Not a type of its own: Prefect finds what it must keep secret by the bare SecretStr.
+    @field_validator("hf_token", "api_key")
+    @classmethod
+    def _fits_a_header(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not re.fullmatch(r"[!-~]*", secret.get_secret_value()):
+            raise ValueError("ASCII without spaces and line breaks, because it is sent in a header")
+        return secret
+
     @classmethod
     def named(cls, name: str) -> Target:
         """The saved target of that name.
 
         Raises:
-            NoSuchTarget: there is none.
+            NoSuchTarget: there is none, or what is saved can be none.
         """
         try:
             found = cls.load(name)
         except ValueError:  # Prefect's way of saying so
             raise NoSuchTarget(
-                f"no leeward-target block is named {name!r}; save one: python -m blocks.register {name} --from FILE"
+                f"no leeward-target block is named {name!r}; save one: python -m blocks.register {name or 'NAME'} --from FILE"
             ) from None
+        except RuntimeError as error:  # and that it found one
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+            raise NoSuchTarget(f"the leeward-target block {name!r} cannot be used: {reasons(error.__cause__)}; save it again") from None
         assert isinstance(found, Target)
         return found
 
@@ -143,6 +182,12 @@ class Target(Block):
     def aws_environment(self) -> dict[str, str]:
         """The variables by which another program acts on this target's AWS. They hold secrets."""
         return self.session().environment()
+
+
+@lru_cache(maxsize=1)
+def _regions() -> list[str]:
+    asked = botocore.session.get_session()
+    return sorted(region for partition in asked.get_available_partitions() for region in asked.get_available_regions("eks", partition))
 
 
 @lru_cache(maxsize=4)

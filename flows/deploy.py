@@ -20,5 +20,6 @@ def deploy(target: str, infrastructure: Infrastructure = INFRASTRUCTURE, service
     """
     run = stages.Run.current()
     site = stages.site_of(target, infrastructure, service)
+    stages.can_have_images(site)
     with stages.bundled(site, service, run):
         stages.deploy(site, service, stages.outputs_of(site), run)

@@ -35,7 +35,7 @@ def drill(
     run = stages.Run.current()
     try:
         definition = stages.drill_of(drill, service, timing, load, slos)
-        site = stages.site_of(target, infrastructure, service)
+        site = stages.site_of(target, infrastructure, service, definition.load)
     except stages.REFUSALS as reason:
         return stages.refusal(reason)
     with stages.bundled(site, service, run):

@@ -9,6 +9,7 @@ import inspect
 from typing import Any
 
 from prefect.deployments import run_deployment
+from prefect.exceptions import ParameterTypeError
 from prefect.utilities.asyncutils import run_coro_as_sync
 
 SWEEP = "sweep/main"
@@ -30,7 +31,7 @@ def sweep_parameters(flow_run: Any) -> dict[str, Any]:
 
 def ask_for_sweep(flow: Any, flow_run: Any, state: Any) -> None:
     """A sweep of this run's drill is scheduled."""
-    if state.name in ENDED_IN_ORDER:
+    if state.name in ENDED_IN_ORDER or _refused(flow, flow_run.parameters):
         return
     asked = run_deployment(
         SWEEP,
@@ -43,3 +44,12 @@ def ask_for_sweep(flow: Any, flow_run: Any, state: Any) -> None:
     )
     if inspect.iscoroutine(asked):  # called from a loop, as a worker does
         run_coro_as_sync(asked)
+
+
+def _refused(flow: Any, parameters: dict[str, Any]) -> bool:
+    """Whether the flow takes no such parameters: then nothing began, and the sweep would refuse them as well."""
+    try:
+        flow.validate_parameters(parameters)
+    except ParameterTypeError:
+        return True
+    return False

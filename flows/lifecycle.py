@@ -42,7 +42,8 @@ def lifecycle(
     run = stages.Run.current()
     try:
         definition = stages.drill_of(drill, service, timing, load, slos)
-        site = stages.site_of(target, infrastructure, service)
+        site = stages.site_of(target, infrastructure, service, definition.load)
+        stages.can_have_images(site)
         with stages.bundled(site, service, run):
             planned = stages.plan(site, approved)
             building = stages.start_building(site, service)

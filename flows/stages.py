@@ -92,34 +92,50 @@ class Run:
         return folder_for(self.name, self.id)
 
 
-def site_of(target: str, infrastructure: Infrastructure, service: Service | None = None) -> Site:
+def site_of(target: str, infrastructure: Infrastructure, service: Service | None = None, load: Load | None = None) -> Site:
     """The site, once everything that can be refused has been looked at.
 
     Raises:
         NoSuchTarget: no such target is saved.
         BadParameters: the service needs more or larger nodes than there will be, or a Redis that is not made, or its replicas are
-            sized for more than they take.
+            sized for more than they take, or the load wants longer answers than they give.
     """
     site = Site(target=target, infrastructure=infrastructure)
     if service is None:
         return site
     engine = site.block.engine_of(service)
-    slots = engines.needs(engine).slots
+    slots, tokens = engines.needs(engine).slots, engines.needs(engine).tokens
     if service.scaling is not None and engines.ongoing_requests(service.scaling, engine) > slots:
         raise BadParameters(
             f"scaling.ongoing_requests is {service.scaling.ongoing_requests:g}, and the engine {engine} answers {slots} requests at once: "
             "all others would wait, and no replica come for them"
         )
-    if not site.block.provisioned:
+    if load is not None and (longest := max(load.short_tokens, load.stream_tokens)) > tokens:
+        raise BadParameters(f"the load asks for answers of {longest} tokens, and the engine {engine} gives {tokens} at most: ask for fewer")
+    made = site.block.provisioned
+    if service.gcs_fault_tolerance and site.block.redis is None and not (made and infrastructure.enable_gcs_ha):
+        raise BadParameters(
+            "gcs_fault_tolerance of the service needs a Redis: "
+            + ("set enable_gcs_ha of the infrastructure" if made else "give the target one")
+        )
+    if not made:
         return site
     nodes = infrastructure.inf2_nodes
     if service.most_workers > nodes.count:
         raise BadParameters(f"{service.most_workers} workers need as many inf2 nodes, and inf2_nodes.count is {nodes.count}")
-    if service.gcs_fault_tolerance and not infrastructure.enable_gcs_ha:
-        raise BadParameters("gcs_fault_tolerance of the service needs enable_gcs_ha of the infrastructure")
     if reason := engines.misfit(nodes, engine):
         raise BadParameters(reason)
     return site
+
+
+def can_have_images(site: Site) -> None:
+    """There will be images for a service on this site.
+
+    Raises:
+        BadParameters: none is ready, and only a cluster that Terraform makes has a repository.
+    """
+    if not site.block.provisioned and not site.block.images.ready:
+        raise BadParameters(f"target {site.target!r} has no repository to push images to: save it again with image, a ready one")
 
 
 def drill_of(name: str, service: Service, timing: Timing | None, load: Load | None, slos: Slos | None) -> Drill:

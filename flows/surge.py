@@ -42,7 +42,7 @@ def surge(
     """
     run = stages.Run.current()
     try:
-        site = stages.site_of(target, infrastructure, service)
+        site = stages.site_of(target, infrastructure, service, load)
         plan = surge_stages.plan_of(site, service, load, factor, surge_s, grow_within_s, shrink_within_s, fault)
     except stages.REFUSALS as reason:
         return stages.refusal(reason)

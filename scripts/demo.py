@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGTERM
+from typing import Any
 
 from scripts import setup, stack
 from scripts.cloud import CloudError
@@ -25,6 +27,16 @@ from scripts.steps import END_S, StepFailed
 from scripts.tools import ToolMissing
 
 DEPLOYMENT = "lifecycle/main"
+MODELS = {
+    "infrastructure": '{"enable_gcs_ha": false}',
+    "service": '{"chat": false}',
+    "timing": '{"before_s": 60}',
+    "load": '{"streams": 20}',
+    "slos": '{"max_recovery_s": 60}',
+}
+PARAMETERS = (*MODELS, "drill", "approved", "keep")
+"""Of it, those that are for the user to give; the target is the embedded cloud."""
+CATALOGUE = ROOT / "drills" / "catalogue"
 PROBLEMS = (StepFailed, CloudError, NotUp, ApiError, RunLost, ToolMissing, stack.NotOurs, stack.StillUp, OSError, subprocess.TimeoutExpired)
 """What can go wrong and says itself what to do; anything else is a bug and shows its traceback."""
 
@@ -45,13 +57,59 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         "--no-gcs-fault-tolerance", action="store_true", help="keep the state of Ray's head in its memory, to see the drill fail"
     )
     parser.add_argument(
-        "--param", "-p", action="append", default=[], metavar="KEY=JSON", help=f"a parameter of {DEPLOYMENT}, passed on as it is"
+        "--param",
+        "-p",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="KEY=JSON",
+        help=f"a parameter of {DEPLOYMENT}, passed on as it is",
     )
-    parser.add_argument("--port", type=int, help="loopback port of the Prefect UI (default: 4200, or a free one)")
+    parser.add_argument("--port", type=_port, help="loopback port of the Prefect UI (default: 4200, or a free one)")
     parser.add_argument(
-        "--deadline", type=float, default=60, metavar="MINUTES", help="give the run up after so long (default: %(default)s)"
+        "--deadline", type=_minutes, default=60, metavar="MINUTES", help="give the run up after so long (default: %(default)s)"
     )
-    return parser.parse_args(given)
+    options = parser.parse_args(given)
+    if options.no_gcs_fault_tolerance and any(one.startswith("infrastructure=") for one in options.param):
+        parser.error(
+            '--no-gcs-fault-tolerance is itself a parameter infrastructure: give that one alone, with "enable_gcs_ha": false in it'
+        )
+    return options
+
+
+def _pair(word: str) -> str:
+    """Set-up takes minutes, so what the run would not take is said before it."""
+    key, equals, value = word.partition("=")
+    if not equals or key not in PARAMETERS:
+        raise argparse.ArgumentTypeError(f"{word!r} is not KEY=JSON with one of {', '.join(PARAMETERS)} as its KEY")
+    if key == "drill" and value.strip('"') not in (known := sorted(path.stem for path in CATALOGUE.glob("*.yaml"))):
+        raise argparse.ArgumentTypeError(f"there is no drill {value}; the catalogue has: {', '.join(known)}")
+    if key in MODELS and not _is_object(value):
+        raise argparse.ArgumentTypeError(f"{key} is a JSON object such as {MODELS[key]}, not {value}")
+    return word
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def _port(word: str) -> int:
+    if not (word.isascii() and word.isdigit() and 0 < int(word) < 65536):
+        raise argparse.ArgumentTypeError(f"{word} is no port")
+    return int(word)
+
+
+def _minutes(word: str) -> float:
+    try:
+        number = float(word)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{word} is no number of minutes above 0")
+    return number
 
 
 def parameters(options: argparse.Namespace) -> list[str]:
@@ -60,6 +118,12 @@ def parameters(options: argparse.Namespace) -> list[str]:
     chosen += ["keep=true"] if options.keep else []
     chosen += ['infrastructure={"enable_gcs_ha": false}'] if options.no_gcs_fault_tolerance else []
     return [part for one in (*chosen, *options.param) for part in ("-p", one)]
+
+
+def service(options: argparse.Namespace) -> dict[str, Any]:
+    """The parameter `service` that the user gave: the last one, as for the run."""
+    given = [one.partition("=")[2] for one in options.param if one.startswith("service=")]
+    return dict(json.loads(given[-1])) if given else {}
 
 
 @dataclass
@@ -83,7 +147,7 @@ class Demo:
     def _to_the_verdict(self) -> int:
         stack.make_ready(self.say, [self.options.port] if self.options.port else [])
         setup.prepare(self.say, setup.CLOUD_GROUPS)
-        kept = KeptUp.choose() if self.options.keep else None
+        kept = KeptUp.choose(service(self.options)) if self.options.keep else None
         services, endpoint = stack.bring_up(self.say, api_port=self.options.port, forwards=kept.forwards if kept else ())
         name = time.strftime("demo-%Y%m%d-%H%M%S")
         sight = self._watch(services, name)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scripts.cloud import CloudError, Endpoint, built
 from scripts.forward import Forward
@@ -14,11 +16,13 @@ from scripts.places import PYTHON, ROOT, RUN
 from scripts.services import Services, free_port
 
 SERVICES = {
-    "Ray dashboard": (8265, "mistral-head-svc.mistral.svc.cluster.local"),
-    "Model": (8000, "mistral-serve-svc.mistral.svc.cluster.local"),
+    "Ray dashboard": (8265, "{name}-head-svc.{namespace}.svc.cluster.local"),
+    "Model": (8000, "{name}-serve-svc.{namespace}.svc.cluster.local"),
     "Chat": (7860, "chat.chat.svc.cluster.local"),
 }
 """Title → port and name in the cluster. The head's service has no address of its own: DNS gives the pod's."""
+DEPLOYED = {"name": "mistral", "namespace": "mistral", "chat": True}
+"""What blocks/parameters.py deploys where nothing else is said."""
 PATHS = {"Model": "/infer?sentence=Hello"}
 
 
@@ -27,16 +31,19 @@ class KeptUp:
     """The loopback ports that lead into the cluster."""
 
     ports: dict[str, int]
+    hosts: dict[str, str]
 
     @classmethod
-    def choose(cls) -> KeptUp:
-        """The usual port of each service where it is free, else another."""
-        return cls({title: free_port(port) for title, (port, _) in SERVICES.items()})
+    def choose(cls, service: Mapping[str, Any]) -> KeptUp:
+        """The usual port of each thing that is deployed where it is free, else another. `service`: the run's parameter."""
+        told = {**DEPLOYED, **service}
+        up = {title: port for title, (port, _) in SERVICES.items() if told["chat"] or title != "Chat"}
+        return cls({title: free_port(port) for title, port in up.items()}, {title: SERVICES[title][1].format(**told) for title in up})
 
     @property
     def forwards(self) -> list[Forward]:
         """What the forwarders carry."""
-        return [Forward(self.ports[title], host, port) for title, (port, host) in SERVICES.items()]
+        return [Forward(self.ports[title], host, SERVICES[title][0]) for title, host in self.hosts.items()]
 
     def tell(self, services: Services, endpoint: Endpoint) -> None:
         """Prints every address; kubeconfig and AWS configuration stand in the run folder (0600)."""

@@ -27,6 +27,8 @@ class Needs:
 
     slots: int
     """Requests that are computed at once."""
+    tokens: int
+    """Of the longest answer that is given."""
     cpus: float
     memory_gib: int
     disk_gib: int
@@ -39,10 +41,11 @@ def needs(engine: Engine) -> Needs:
     (group,) = fragment["spec"]["rayClusterConfig"]["workerGroupSpecs"]
     spec = group["template"]["spec"]
     (container,) = spec["containers"]
-    (slots,) = (int(item["value"]) for item in container["env"] if item["name"] == "LEEWARD_SLOTS")
+    told = {item["name"]: item.get("value", "") for item in container["env"]}
+    slots, tokens = int(told["LEEWARD_SLOTS"]), int(told["LEEWARD_MAX_TOKENS"])
     asked = container["resources"]["requests"]
     volumes = sum(_gib(volume["emptyDir"]["sizeLimit"]) for volume in spec.get("volumes", ()))
-    return Needs(slots, float(asked["cpu"]), _gib(asked["memory"]), volumes)
+    return Needs(slots, tokens, float(asked["cpu"]), _gib(asked["memory"]), volumes)
 
 
 def _gib(quantity: str) -> int:

@@ -50,6 +50,10 @@ resource "aws_vpc" "this" {
       error_message = "${var.region} has fewer open zones than az_count = ${var.az_count}: it has ${join(", ", local.zones_open)}."
     }
     precondition {
+      condition     = length(setsubtract(local.zones, local.zones_open)) == 0
+      error_message = "Not all of availability_zones (${join(", ", local.zones)}) are open zones of ${var.region}: those are ${join(", ", local.zones_open)}."
+    }
+    precondition {
       condition     = length(local.zones_of_nodes.inf2) > 0
       error_message = "None of the zones ${join(", ", local.zones)} offers ${join(" or ", local.inf2_types)}; ${var.region} has them in: ${join(", ", local.zones_inf2)}."
     }

@@ -256,6 +256,21 @@ run "more_zones_than_the_region_has" {
   expect_failures = [aws_vpc.this]
 }
 
+run "a_zone_that_the_region_has_not" {
+  command = plan
+
+  variables {
+    availability_zones = ["us-west-2b", "us-west-2x"]
+  }
+
+  override_data {
+    target = data.aws_availability_zones.open
+    values = { names = ["us-west-2b", "us-west-2d"] }
+  }
+
+  expect_failures = [aws_vpc.this]
+}
+
 run "a_region_without_inf2" {
   command = plan
 

@@ -47,7 +47,18 @@ def test_all_defaults_are_valid() -> None:
         {"vpc_cidr": "172.20.16.0/20"},
         {"vpc_cidr": "172.32.0.0/16"},
         {"vpc_cidr": "100.128.0.0/16"},
+        {"vpc_cidr": "10.20.0.0/255.255.0.0"},
+        {"availability_zones": ["us-west-2a"]},
+        {"availability_zones": ["us-west-2a", "us-west-2a"]},
+        {"availability_zones": ["us-west-2", "us-west-2b"]},
+        {"availability_zones": [f"us-west-2{letter}" for letter in "abcd"]},
+        {"admin_principal_arns": ["me"]},
+        {"admin_principal_arns": ["arn:aws:sts::123456789012:assumed-role/team/me"]},
         {"public_access_cidrs": ["everybody"]},
+        {"public_access_cidrs": ["198.51.100.7"]},
+        {"public_access_cidrs": ["10.0.0.0/8"]},
+        {"public_access_cidrs": ["100.64.1.0/24"]},
+        {"public_access_cidrs": [f"198.51.100.{n}/32" for n in range(41)]},
         {"owner": "über"},
         {"ttl_hours": -1},
         {"tags": {"": "x"}},
@@ -102,6 +113,22 @@ def test_the_services_range_is_the_one_that_terraform_gives_the_cluster() -> Non
 @pytest.mark.parametrize("cidr", ["10.20.0.0/16", "172.16.0.0/16", "172.21.0.0/20", "192.168.0.0/16", "100.64.0.0/16", "100.127.240.0/20"])
 def test_every_private_range_beside_the_services_is_taken(cidr: str) -> None:
     assert Infrastructure(vpc_cidr=cidr)
+
+
+@pytest.mark.parametrize("cidrs", [[], ["0.0.0.0/0"], ["203.0.113.0/24", "198.51.100.7/32"]])
+def test_the_api_may_be_open_to_everybody_to_some_or_to_nobody(cidrs: list[str]) -> None:
+    assert Infrastructure.model_validate({"public_access_cidrs": cidrs}).terraform_variables()["public_access_cidrs"] == cidrs
+
+
+@pytest.mark.parametrize(("zones", "count"), [([], 2), (["us-west-2a", "us-west-2c"], 2), (["us-west-2a", "us-west-2b", "us-west-2d"], 3)])
+def test_there_are_as_many_zones_as_are_named_else_two(zones: list[str], count: int) -> None:
+    given = Infrastructure.model_validate({"availability_zones": zones}).terraform_variables()
+    assert (given["availability_zones"], given["az_count"]) == (zones, count)
+
+
+def test_who_else_administers_the_cluster_is_told_to_terraform() -> None:
+    team = ["arn:aws:iam::123456789012:role/team", "arn:aws-cn:iam::123456789012:user/ops/me"]
+    assert Infrastructure.model_validate({"admin_principal_arns": team}).terraform_variables()["admin_principal_arns"] == team
 
 
 def test_core_nodes_may_be_of_every_type_that_computes_as_the_images_do() -> None:

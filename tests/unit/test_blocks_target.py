@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import ValidationError
 
+from blocks import register
 from blocks.addresses import is_private
 from blocks.parameters import Service
 from blocks.register import TargetData, image_source, main, read
-from blocks.target import Target
+from blocks.target import NoSuchTarget, Target
 
 CLOUD = {
     "endpoint_url": "http://10.213.0.2:4566",
@@ -128,6 +131,74 @@ def test_an_unknown_key_is_refused_by_name(tmp_path: Path, capsys: pytest.Captur
     said = capsys.readouterr().err
     assert "secret_acces_key" in said
     assert "very-secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"region": "us-west-9"}, "no region with EKS; those are .*us-west-2"),
+        ({"region": ""}, "region: it is empty"),
+        ({"role_arn": "leeward"}, "role_arn: .*arn:aws:iam::"),
+        ({"endpoint_url": "10.213.0.2:4566"}, "endpoint_url: .*http://"),
+        ({"registry": "http://10.213.0.3:5000"}, "registry: "),
+        ({"access_key_id": "AKIDEXAMPLE"}, "secret_access_key go together"),
+        ({"session_token": "very-secret"}, "goes with its access_key_id"),
+        ({"context": "here"}, "context .* kubeconfig"),
+        ({"kubeconfig": "/nowhere/config"}, "kubeconfig: there is no file /nowhere/config"),
+        ({"kubeconfig": "KUBECONFIG", "region": "us-west-2"}, "without AWS: leave out region"),
+        ({"kubeconfig": "KUBECONFIG", "cluster": "prod"}, "not both"),
+        ({"kubeconfig": "KUBECONFIG", "context": "there"}, "'there' not found"),
+        ({"kubeconfig": "TEXT"}, "kubeconfig: .* cannot be read"),
+        ({"base_image": "TEXT"}, "base_image: .* neither"),
+        ({"redis": {"address": "redis.example", "auth_token": "very-secret", "prot": 6380}}, r"redis\.prot: "),
+        ({"redis": {"address": "", "auth_token": "very-secret"}}, r"redis\.address: "),
+        ({"api_key": ""}, "api_key: it is empty"),
+        ({"api_key": "very-secret\n"}, "api_key: ASCII"),
+        ({"hf_token": "very secret"}, "hf_token: ASCII"),
+    ],
+    ids=str,
+)
+def test_what_can_be_no_target_is_refused_in_words_before_a_server_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: dict[str, Any], says: str
+) -> None:
+    for name, text in (("KUBECONFIG", json.dumps(KUBECONFIG)), ("TEXT", "[")):
+        (tmp_path / name).write_text(text)
+    here = {key: str(tmp_path / value) if value in ("KUBECONFIG", "TEXT") else value for key, value in wrong.items()}
+    (tmp_path / "target.json").write_text(json.dumps(here))
+    assert main(["somewhere", "--from", str(tmp_path / "target.json")]) == 2
+    said = capsys.readouterr().err
+    assert re.search(says, said)
+    assert "very" not in said
+    assert "pydantic" not in said
+
+
+def test_a_server_that_does_not_answer_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nobody(*_: Any, **__: Any) -> None:
+        raise httpx.ConnectError("Connection refused")
+
+    (tmp_path / "target.json").write_text("{}")
+    monkeypatch.setattr(register, "register", nobody)
+    assert main(["somewhere", "--from", str(tmp_path / "target.json")]) == 1
+    assert "PREFECT_API_URL" in capsys.readouterr().err
+
+
+def test_a_block_that_the_form_of_prefect_saved_and_that_is_no_target_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def saved(_: str) -> Target:
+        try:
+            return Target.model_validate({"api_key": "very secret"})
+        except ValidationError as error:
+            raise RuntimeError("Unable to load it") from error  # as Prefect does
+
+    monkeypatch.setattr(Target, "load", saved)
+    with pytest.raises(NoSuchTarget, match=r"'somewhere' cannot be used: .*save it again") as refused:
+        Target.named("somewhere")
+    assert "very secret" not in str(refused.value)
+
+
+def test_prefect_keeps_every_secret_of_a_target_secret() -> None:
+    assert {"aws.aws_secret_access_key", "redis.auth_token", "hf_token", "api_key"} <= set(Target.model_json_schema()["secret_fields"])
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]"])

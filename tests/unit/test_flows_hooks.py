@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flows import hooks
+from flows.lifecycle import lifecycle
 
 RUN = SimpleNamespace(id="1234", run_count=2, name="calm-otter", parameters={"target": "t", "service": {"name": "m"}, "keep": True})
 
@@ -35,7 +36,7 @@ def test_what_the_sweep_is_told_are_parameters_it_has() -> None:
 def test_a_bad_end_asks_and_does_not_wait(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(hooks, "run_deployment", lambda deployment, **options: asked.append({"name": deployment, **options}))
-    hooks.ask_for_sweep(None, RUN, state(name))
+    hooks.ask_for_sweep(lifecycle, RUN, state(name))
     (one,) = asked
     assert (one["name"], one["timeout"], one["as_subflow"]) == ("sweep/main", 0, False)
     assert one["idempotency_key"] == "sweep-1234-2"
@@ -44,14 +45,19 @@ def test_a_bad_end_asks_and_does_not_wait(monkeypatch: pytest.MonkeyPatch, name:
 @pytest.mark.parametrize("name", sorted(hooks.ENDED_IN_ORDER))
 def test_an_end_in_order_asks_for_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(hooks, "run_deployment", lambda *_, **__: pytest.fail("asked"))
-    hooks.ask_for_sweep(None, RUN, state(name))
+    hooks.ask_for_sweep(lifecycle, RUN, state(name))
+
+
+def test_a_run_whose_parameters_were_refused_asks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "run_deployment", lambda *_, **__: pytest.fail("asked"))
+    wrong = {"target": "t", "infrastructure": {"vpc_cidr": "172.20.0.0/16"}}
+    hooks.ask_for_sweep(lifecycle, SimpleNamespace(**{**vars(RUN), "parameters": wrong}), state("Failed"))
 
 
 def test_the_hook_is_a_plain_function_as_others_break_cancellation() -> None:
     import inspect
 
     from flows.drill import drill
-    from flows.lifecycle import lifecycle
     from flows.refresh import refresh
     from flows.surge import surge
 

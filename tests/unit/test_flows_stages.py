@@ -14,7 +14,7 @@ from prefect.states import Failed
 from blocks.errors import TimedOut
 from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
 from blocks.register import TargetData
-from drills.definition import Slos, Timing
+from drills.definition import Load, Slos, Timing
 from flows import stages
 from tasks import evidence, site
 from tasks._terraform_run import PROJECT
@@ -59,10 +59,35 @@ def test_a_replica_sized_for_more_than_its_slots_is_refused(engine: Any, slots: 
         stages.site_of("t", many, Service(engine=engine, scaling=Scaling(ongoing_requests=slots + 1)))
 
 
+@pytest.mark.parametrize(("engine", "tokens"), [("cpu", 256), ("neuron", 1024)])
+def test_a_load_that_asks_for_longer_answers_than_the_engine_gives_is_refused(engine: Any, tokens: int) -> None:
+    assert stages.site_of("t", Infrastructure(), Service(engine=engine), Load(short_tokens=tokens, stream_tokens=tokens))
+    with pytest.raises(stages.BadParameters, match=f"answers of {tokens + 1} tokens.* {tokens} at most"):
+        stages.site_of("t", Infrastructure(), Service(engine=engine), Load(stream_tokens=tokens + 1))
+
+
 def test_fault_tolerance_that_nothing_is_made_for_is_refused() -> None:
     with pytest.raises(stages.BadParameters, match="enable_gcs_ha"):
         stages.site_of("t", Infrastructure(enable_gcs_ha=False), Service(gcs_fault_tolerance=True))
     assert stages.site_of("t", Infrastructure(enable_gcs_ha=False), Service())
+
+
+def test_a_cluster_that_is_there_already_must_bring_its_redis_and_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def saved(**data: Any) -> None:
+        monkeypatch.setattr(site, "load", lambda name: TargetData.model_validate({"cluster": "prod", "engine": "cpu", **data}).target())
+
+    redis = {"address": "redis.example", "auth_token": "t"}
+    saved()
+    with pytest.raises(stages.BadParameters, match="give the target one"):
+        stages.site_of("t", Infrastructure(), Service(gcs_fault_tolerance=True))
+    with pytest.raises(stages.BadParameters, match="save it again with image"):
+        stages.can_have_images(stages.site_of("t", Infrastructure(), Service()))
+    saved(redis=redis, image="r/x@sha256:1")
+    stages.can_have_images(stages.site_of("t", Infrastructure(), Service(gcs_fault_tolerance=True)))
+
+
+def test_a_cluster_that_terraform_makes_has_a_repository() -> None:
+    stages.can_have_images(stages.site_of("t", Infrastructure(), Service()))
 
 
 def test_an_unknown_drill_is_refused_with_the_known_ones() -> None:

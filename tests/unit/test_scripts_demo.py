@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 from dataclasses import dataclass, field
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from blocks.parameters import SERVICE
 from scripts import checks, cloud, demo, services, setup, stack
 from scripts.interrupts import Interrupted, Interrupts
+from scripts.kept import DEPLOYED, KeptUp
 from scripts.say import Say
 from scripts.steps import StepFailed
 
@@ -28,6 +31,65 @@ def test_options_become_parameters_and_the_users_own_come_last() -> None:
     assert chosen("--keep") == ["target=embedded", "keep=true"]
     assert chosen("--no-gcs-fault-tolerance") == ["target=embedded", 'infrastructure={"enable_gcs_ha": false}']
     assert chosen("--keep", "-p", "keep=false", "--param", 'drill="head-pod-forced"')[-2:] == ["keep=false", 'drill="head-pod-forced"']
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (["--deadline", "-5"], "minutes"),
+        (["--deadline", "0"], "minutes"),
+        (["--deadline", "nan"], "minutes"),
+        (["--deadline", "soon"], "minutes"),
+        (["--port", "0"], "no port"),
+        (["--port", "-1"], "no port"),
+        (["--port", "65536"], "no port"),
+        (["--param", "drill"], "KEY=JSON"),
+        (["--param", 'load={"streams": 20'], "JSON object"),
+        (["--param", "service=chat"], "JSON object"),
+        (["--param", "dril=head-pod"], "infrastructure, service, "),
+        (["--param", "target=production"], "KEY=JSON"),
+        (["--param", "drill=head-pods"], "head-pod, head-pod-forced"),
+        (["--no-gcs-fault-tolerance", "--param", "infrastructure={}"], "enable_gcs_ha"),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, list) else None,
+)
+def test_what_the_run_would_not_take_is_refused_before_anything_is_set_up(
+    capsys: pytest.CaptureFixture[str], wrong: list[str], says: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        demo.arguments(wrong)
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_parameter_of_the_run_may_be_each_that_the_flow_has_but_the_target() -> None:
+    from flows.lifecycle import lifecycle
+
+    assert {*demo.PARAMETERS, "target"} == set(lifecycle.parameters.properties)
+
+
+def kept(*given: str) -> dict[str, str]:
+    return {
+        title: host.removesuffix(".svc.cluster.local") for title, host in KeptUp.choose(demo.service(demo.arguments(given))).hosts.items()
+    }
+
+
+def test_what_is_left_up_is_forwarded_by_the_names_that_it_was_deployed_with() -> None:
+    usual = {"Ray dashboard": "mistral-head-svc.mistral", "Model": "mistral-serve-svc.mistral", "Chat": "chat.chat"}
+    assert kept("--keep") == usual
+    assert kept("--keep", "-p", 'service={"name": "x"}', "-p", 'service={"namespace": "b", "chat": false}') == {
+        "Ray dashboard": "mistral-head-svc.b",
+        "Model": "mistral-serve-svc.b",
+    }
+    assert (DEPLOYED["name"], DEPLOYED["namespace"], DEPLOYED["chat"]) == (SERVICE.name, SERVICE.namespace, SERVICE.chat)
+
+
+def test_an_example_of_a_parameter_is_one() -> None:
+    from flows.lifecycle import lifecycle
+
+    for key, example in demo.MODELS.items():
+        assert demo.arguments(["-p", f"{key}={example}"]).param == [f"{key}={example}"]
+    lifecycle.validate_parameters({"target": "t", **{key: json.loads(example) for key, example in demo.MODELS.items()}})
 
 
 def test_evidence_is_found_by_the_name_of_the_run_or_by_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
