@@ -11,6 +11,7 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.fleets import Fleet
+from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.spot_requests import SpotFleetLaunchSpec
 from moto.ec2.responses.fleets import Fleets
 
@@ -59,7 +60,11 @@ def check(instance_type: str, zone: str) -> None:
 
 
 class ShortFleet(Fleet):
-    """A fleet that takes the first of its launch specifications for which there is capacity, and tells of those before it."""
+    """A fleet that takes the cheapest of its launch specifications for which there is capacity, and tells of those without.
+
+    It knows no prices, so the smallest type is the cheapest; of one type the specification that comes first. Their order says nothing:
+    Karpenter gives types that need different launch templates in any.
+    """
 
     def get_launch_spec_counts(self, weight_to_add: float) -> tuple[dict[SpotFleetLaunchSpec, int], float]:
         """How many of which; none when there is capacity for none of them."""
@@ -74,7 +79,7 @@ class ShortFleet(Fleet):
                 self.errors.append(_error(spec, zone, error) | {"Lifecycle": self._lifecycle})
         if not there:
             return {}, 0
-        self.launch_specs = there
+        self.launch_specs = sorted(there, key=lambda spec: _size(spec.instance_type))
         try:
             return super().get_launch_spec_counts(weight_to_add)
         finally:
@@ -83,6 +88,12 @@ class ShortFleet(Fleet):
     @property
     def _lifecycle(self) -> str:
         return str(self.target_capacity_specification.get("DefaultTargetCapacityType") or "on-demand")
+
+
+def _size(instance_type: str) -> tuple[int, int]:
+    """vCPUs and MiB; of a type that is none nothing: its launch will say so."""
+    known = INSTANCE_TYPES.get(instance_type)
+    return (known["VCpuInfo"]["DefaultVCpus"], known["MemoryInfo"]["SizeInMiB"]) if known else (0, 0)
 
 
 def _error(spec: SpotFleetLaunchSpec, zone: str, error: Insufficient) -> dict[str, Any]:

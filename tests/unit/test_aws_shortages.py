@@ -83,12 +83,13 @@ def test_a_shortage_holds_however_type_and_zone_are_given(aws: EmbeddedAws) -> N
     ("short", "expected"),
     [([], (SMALL, ONE)), ([(SMALL, ONE)], (SMALL, TWO)), ([(SMALL, ONE), (SMALL, TWO)], (LARGE, ONE))],
 )
-def test_a_fleet_takes_the_next_size_or_zone_and_tells_what_it_tried(
-    aws: EmbeddedAws, short: list[tuple[str, str]], expected: tuple[str, str]
+@pytest.mark.parametrize("wanted", [[(SMALL, ONE), (SMALL, TWO), (LARGE, ONE)], [(LARGE, ONE), (SMALL, ONE), (SMALL, TWO)]])
+def test_a_fleet_takes_the_cheapest_that_there_is_in_whatever_order_and_tells_of_what_there_is_not(
+    aws: EmbeddedAws, wanted: list[tuple[str, str]], short: list[tuple[str, str]], expected: tuple[str, str]
 ) -> None:
     for one in short:
         shortages.begin(*one)
-    made = fleet(aws, [(SMALL, ONE), (SMALL, TWO), (LARGE, ONE)])
+    made = fleet(aws, wanted)
     (instance,) = aws.instances()
     assert (instance["InstanceType"], instance["Placement"]["AvailabilityZone"]) == expected
     assert made["Instances"][0]["InstanceIds"] == [instance["InstanceId"]]

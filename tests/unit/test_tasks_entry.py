@@ -94,7 +94,7 @@ def test_who_takes_away_goes_on_without_a_cluster_that_stays_silent(
     monkeypatch.setattr(cleanup, "SILENT_FOR_S", 0.0)
     monkeypatch.setattr(journal, "FREE_WITHIN_S", 0.0)
     assert cleanup.remove_service.fn(SITE, Service(), "owner").startswith("skipped: c: waited 0 s for the cluster to answer")
-    assert "skipped, as the cluster goes: whether another run drills the service, and its removal" in caplog.text
+    assert "skipped, as the cluster goes: whether another run works on the service, and its removal" in caplog.text
     with pytest.raises(Unavailable):
         cleanup.sweep_drill.fn(SITE, Service(), "owner")
     block(monkeypatch, provisioned=False)
