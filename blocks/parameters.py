@@ -69,9 +69,11 @@ def _tag_key(text: str) -> str:
     return text
 
 
+IAM = r"arn:aws[a-z-]*:iam::[0-9]{12}:"
+"""What every ARN of an IAM principal begins with."""
 PublicCidr = Annotated[str, AfterValidator(_public)]
 Zone = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9][a-z]$")]
-Principal = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:(role|user)/\S+$")]
+Principal = Annotated[str, Field(pattern=rf"^{IAM}(role|user)/\S+$")]
 TagKey = Annotated[str, AfterValidator(_tag_key)]
 TagValue = Annotated[str, Field(pattern=TAG_PATTERN, max_length=256)]
 Inf2Type = Literal["inf2.xlarge", "inf2.8xlarge", "inf2.24xlarge", "inf2.48xlarge"]

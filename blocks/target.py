@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from blocks.aws_session import AwsSession
 from blocks.errors import Permanent
-from blocks.parameters import Engine, Service
+from blocks.parameters import IAM, Engine, Service
 
 DEFAULT_REGION = "us-west-2"
-ROLE = r"arn:aws[a-z-]*:iam::[0-9]{12}:role/\S+"
+ROLE = rf"{IAM}role/\S+"
 
 
 class NoSuchTarget(Permanent):

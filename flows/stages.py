@@ -104,14 +104,16 @@ def site_of(target: str, infrastructure: Infrastructure, service: Service | None
     if service is None:
         return site
     engine = site.block.engine_of(service)
-    slots, tokens = engines.needs(engine).slots, engines.needs(engine).tokens
-    if service.scaling is not None and engines.ongoing_requests(service.scaling, engine) > slots:
+    gives = engines.needs(engine)
+    if service.scaling is not None and engines.ongoing_requests(service.scaling, engine) > gives.slots:
         raise BadParameters(
-            f"scaling.ongoing_requests is {service.scaling.ongoing_requests:g}, and the engine {engine} answers {slots} requests at once: "
-            "all others would wait, and no replica come for them"
+            f"scaling.ongoing_requests is {service.scaling.ongoing_requests:g}, and the engine {engine} answers {gives.slots} "
+            "requests at once: all others would wait, and no replica come for them"
         )
-    if load is not None and (longest := max(load.short_tokens, load.stream_tokens)) > tokens:
-        raise BadParameters(f"the load asks for answers of {longest} tokens, and the engine {engine} gives {tokens} at most: ask for fewer")
+    if load is not None and (longest := max(load.short_tokens, load.stream_tokens)) > gives.tokens:
+        raise BadParameters(
+            f"the load asks for answers of {longest} tokens, and the engine {engine} gives {gives.tokens} at most: ask for fewer"
+        )
     made = site.block.provisioned
     if service.gcs_fault_tolerance and site.block.redis is None and not (made and infrastructure.enable_gcs_ha):
         raise BadParameters(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from blocks.parameters import Engine, Inf2Nodes, Inf2Type, Scaling
 from tasks import manifests
@@ -35,6 +36,7 @@ class Needs:
     """For what its volumes may hold."""
 
 
+@cache
 def needs(engine: Engine) -> Needs:
     """Of a worker with that engine."""
     (fragment,) = manifests.load(f"engine-{engine}", {"worker_image": ""})

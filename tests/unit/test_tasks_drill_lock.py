@@ -144,12 +144,17 @@ def test_a_deployment_has_the_service_for_itself_and_lets_a_drill_that_it_belong
     assert journal.read(api, Service()) == open_
 
 
-def test_of_two_runs_that_read_the_same_only_the_first_writes(pair: tuple[Server, Api]) -> None:
-    server, api = pair
+def overtaken(server: Server, api: Api) -> None:
+    """Run a has the lock and renewed it; whoever reads it now reads what was there before that."""
     lock(api, "a").take()
     stale = server.objects[PATH]
     lock(api, "a", NOW + timedelta(seconds=1)).take()
     server.answers["GET", PATH] = (200, json.dumps(stale).encode())
+
+
+def test_of_two_runs_that_read_the_same_only_the_first_writes(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    overtaken(server, api)
     late = lock(api, "b", NOW + timedelta(seconds=70)).take()
     assert isinstance(late, Pending)
     assert server.objects[PATH]["spec"]["holderIdentity"] == "a"
@@ -168,10 +173,7 @@ def test_a_drill_notices_that_its_lock_was_taken_over(pair: tuple[Server, Api]) 
 
 def test_a_renewal_that_another_one_of_the_same_run_overtook_is_no_loss(pair: tuple[Server, Api]) -> None:
     server, api = pair
-    lock(api, "a").take()
-    stale = server.objects[PATH]
-    lock(api, "a", NOW + timedelta(seconds=1)).take()
-    server.answers["GET", PATH] = (200, json.dumps(stale).encode())
+    overtaken(server, api)
     assert isinstance(lock(api, "a", NOW + timedelta(seconds=2)).take(), Pending)
     assert lock(api, "a", NOW + timedelta(seconds=2)).renew()
 
