@@ -147,11 +147,15 @@ def join(group: str, argv: Sequence[str]) -> list[str]:
 
 def remount() -> list[list[str]]:
     """Commands that show a node, in its own mount and cgroup namespace, its group as if it were the root."""
-    found = hierarchies()
-    if all(hierarchy.version == 2 for hierarchy in found):
-        return [["mount", "-t", "cgroup2", "cgroup2", str(ROOT)], ["sh", "-c", _HAND_OUT, "hand-out", str(ROOT)]]
+    handing_out = [["sh", "-c", _HAND_OUT, "hand-out", str(hierarchy.path)] for hierarchy in hierarchies() if hierarchy.version == 2]
+    return [*mounts(), *handing_out]
+
+
+def mounts() -> list[list[str]]:
+    """The commands of `remount` that mount. They change nothing outside the mount namespace that they run in."""
+    # The kernel refuses version 2 on the very mount point where it is already: a tmpfs lies between.
     commands = [["mount", "-t", "tmpfs", "-o", "mode=755,size=1m", "tmpfs", str(ROOT)]]
-    for hierarchy in found:
+    for hierarchy in hierarchies():
         commands.append(["mkdir", "-p", str(hierarchy.path)])
         if hierarchy.version == 2:
             commands.append(["mount", "-t", "cgroup2", "cgroup2", str(hierarchy.path)])

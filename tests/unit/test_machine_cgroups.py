@@ -1,4 +1,4 @@
-"""Control groups: which hierarchies a machine has, and how the cloud's tree is made in them. On a file tree, not the kernel's."""
+"""Control groups: which hierarchies a machine has, and how the cloud's tree is made in them. On files, save where the kernel judges."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from localcloud import cgroups
+from localcloud.box import Box, Service, keeping
 from localcloud.machine import MachineError
+from localcloud.processes import until
 
 MIXED = """proc /proc proc rw 0 0
 tmpfs /sys/fs/cgroup tmpfs rw,mode=755 0 0
@@ -129,9 +132,38 @@ def test_a_node_mounts_controllers_under_their_own_names_too(monkeypatch: pytest
     assert "mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd" in commands
 
 
-def test_a_node_of_a_unified_machine_hands_controllers_to_its_containers(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine(monkeypatch, *cgroups.parse(UNIFIED))
-    assert [command[0] for command in cgroups.remount()] == ["mount", "sh"]
+@pytest.fixture
+def real_v2(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A new group in the machine's own hierarchy of version 2, which is made to look like the only one."""
+    found = next((hierarchy for hierarchy in cgroups.hierarchies() if hierarchy.version == 2), None)
+    if os.geteuid() != 0 or found is None:
+        pytest.skip("needs root and a mounted cgroup2")
+    machine(monkeypatch, found)
+    monkeypatch.setattr(cgroups, "ROOT", found.path)
+    group = f"leeward-test-{os.getpid()}"
+    yield found.path / group
+    assert cgroups.kill(group) == set()
+    assert cgroups.remove(group) == []
+
+
+def test_a_node_of_a_unified_machine_sees_its_group_as_the_root_and_hands_out_all_it_has(real_v2: Path, tmp_path: Path) -> None:
+    root = cgroups.ROOT
+    script = f"cat /proc/self/cgroup; ls -d {root}/*/; cd {root}; tr '\\n' ' ' <cgroup.controllers; echo; cat cgroup.subtree_control"
+    look = Service("look", ("sh", "-c", script), str(tmp_path / "seen"))
+    log = tmp_path / "log"
+    box = Box("a node", keeping(tmp_path, [look], setup=cgroups.remount(), restart=False), log=log, group=real_v2.name)
+    until("the box ends", lambda: "it runs" if box.running else None, within=60)
+    assert log.read_text().endswith(" look ended with 0\n")
+    *_, where, folders, controllers, handed_out = (tmp_path / "seen").read_text().splitlines()
+    assert where == "0::/init"
+    assert folders == f"{root}/init/"
+    assert controllers.split() == handed_out.split()
+
+
+def test_a_node_hands_its_controllers_out_where_they_are_of_version_2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine(monkeypatch, unified(tmp_path, "memory"))
+    subprocess.run(cgroups.remount()[-1], check=True)
+    assert (tmp_path / "cgroup.subtree_control").read_text() == "+memory\n"
 
 
 def test_the_processes_of_a_group_are_those_of_all_below_it_that_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
