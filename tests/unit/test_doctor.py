@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from localcloud import cgroups as groups
 from localcloud import doctor
 from localcloud.checks import MISSING, OK, SETUP, WARNING, Check, addresses, cgroups, kernel, mounts, ports, system, tools
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and mounts need root")
 
 ROUTES = """\
 Iface	Destination	Gateway 	Flags	RefCnt	Use	Metric	Mask		MTU	Window	IRTT
@@ -95,9 +98,9 @@ def test_the_unified_hierarchy_counts_as_version_2() -> None:
     assert cgroups.is_v2(mounts.parse_mounts(V2))
 
 
-def test_a_unified_root_that_holds_processes_and_hands_nothing_out_is_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@needs_root
+def test_a_unified_root_that_holds_processes_and_hands_nothing_out_is_in_the_way(tmp_path: Path) -> None:
     """As in a container with a control group namespace of its own; the machine's true root has no cgroup.type."""
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
     files = {"cgroup.controllers": "cpuset cpu memory pids", "cgroup.subtree_control": "", "cgroup.procs": "1\n77\n"}
     for name, text in files.items():
         (tmp_path / name).write_text(text)
@@ -107,6 +110,16 @@ def test_a_unified_root_that_holds_processes_and_hands_nothing_out_is_in_the_way
     assert (found.status, f"mkdir {tmp_path}/init" in found.mend) == (MISSING, True)
     (tmp_path / "cgroup.subtree_control").write_text("cpu memory pids")
     assert cgroups.unified(tmp_path).status == OK
+
+
+@needs_root
+def test_control_groups_that_a_node_cannot_mount_are_missing_and_the_kernel_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Path("/proc/self/mountinfo").read_text()
+    assert cgroups.control_groups().status == OK
+    monkeypatch.setattr(groups, "hierarchies", lambda: (groups.Hierarchy(Path("/sys/fs/cgroup/odd"), "no-such-controller"),))
+    found = cgroups.control_groups()
+    assert (found.status, "/sys/fs/cgroup/odd" in found.detail) == (MISSING, True)
+    assert Path("/proc/self/mountinfo").read_text() == before
 
 
 def test_a_mount_point_with_a_space_is_read() -> None:
@@ -127,6 +140,37 @@ def test_lacking_capabilities_are_named() -> None:
     assert kernel.lacking_capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n") == []
     without_admin = 0x1FFFFFFFFFF & ~(1 << 21)
     assert kernel.lacking_capabilities(f"CapEff:\t{without_admin:016x}\n") == ["SYS_ADMIN"]
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("said", "detail"),
+    [
+        (
+            "mount: /m: unknown filesystem type 'overlay'.\n       dmesg(1) may have more information after failed mount system call.",
+            "mount: /m",
+        ),
+        ("RTNETLINK answers: Operation not supported\nand more", "RTNETLINK"),
+        ("dmesg(1) may have more information", "exit code 3"),
+        ("", "exit code 3"),
+    ],
+)
+def test_what_fails_is_told_in_its_own_words_and_not_in_those_about_dmesg(said: str, detail: str) -> None:
+    found = kernel.tried("x", ["sh", "-c", 'echo "$1" >&2; exit 3', "sh", said], "works")
+    assert found.status == MISSING
+    assert found.detail.startswith(detail)
+    assert "dmesg" not in found.detail
+
+
+@pytest.mark.parametrize("check", [kernel.links, kernel.iptables])
+def test_without_root_nothing_is_said_of_programs_that_a_users_path_does_not_show(
+    check: Callable[[], Check], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert (check().status, check().detail) == (WARNING, "cannot be tried without being root")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert check().status == SETUP
 
 
 @pytest.mark.parametrize(
