@@ -12,9 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from localcloud import build, debian, doctor
 from localcloud import cgroups as groups
-from localcloud import doctor
+from localcloud.cache import Cache
 from localcloud.checks import MISSING, OK, SETUP, WARNING, Check, addresses, cgroups, kernel, mounts, ports, system, tools
+from localcloud.command import BuildError
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and mounts need root")
 
@@ -173,22 +175,43 @@ def test_without_root_nothing_is_said_of_programs_that_a_users_path_does_not_sho
     assert check().status == SETUP
 
 
+BOOKWORM = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\nID=debian\n'
+UBUNTU = 'PRETTY_NAME="Ubuntu 24.04.1 LTS"\nVERSION_ID="24.04"\nVERSION_CODENAME=noble\nID=ubuntu\nID_LIKE=debian\n'
+
+
 @pytest.mark.parametrize(
     ("release", "machine", "status"),
     [
-        ({"ID": "debian", "VERSION_ID": "12"}, "x86_64", OK),
-        ({"ID": "debian", "VERSION_ID": "13"}, "x86_64", OK),
-        ({"ID": "debian"}, "x86_64", OK),  # testing has no number
-        ({"ID": "debian", "VERSION_ID": "11"}, "x86_64", MISSING),
-        ({"ID": "ubuntu", "ID_LIKE": "debian", "VERSION_ID": "26.04"}, "x86_64", WARNING),
-        ({"ID": "debian", "VERSION_ID": "13"}, "aarch64", WARNING),
-        ({"ID": "debian", "VERSION_ID": "13"}, "riscv64", MISSING),
-        ({"ID": "fedora", "VERSION_ID": "44"}, "x86_64", MISSING),
-        ({}, "x86_64", MISSING),
+        (BOOKWORM, "x86_64", OK),
+        ('ID=debian\nVERSION_ID="13"\n', "x86_64", OK),
+        ('PRETTY_NAME="Debian GNU/Linux forky/sid"\nVERSION_CODENAME=forky\nID=debian\n', "x86_64", OK),  # testing has no number
+        ('ID=debian\nVERSION_ID="11"\n', "x86_64", MISSING),
+        (UBUNTU, "x86_64", MISSING),
+        ('ID=raspbian\nID_LIKE=debian\nVERSION_ID="12"\n', "aarch64", MISSING),
+        (BOOKWORM, "aarch64", WARNING),
+        (BOOKWORM, "riscv64", MISSING),
+        ('ID=fedora\nVERSION_ID="44"\n', "x86_64", MISSING),
+        ("", "x86_64", MISSING),
     ],
 )
-def test_the_system_is_judged_by_its_release(release: dict[str, str], machine: str, status: str) -> None:
-    assert system.judge_system(release, machine).status == status
+def test_the_system_is_judged_by_its_release(release: str, machine: str, status: str, tmp_path: Path) -> None:
+    (tmp_path / "os-release").write_text(release)
+    found = system.judge_system(debian.os_release(tmp_path / "os-release"), machine)
+    assert (found.status, bool(found.mend)) == (status, status == MISSING)
+
+
+@pytest.mark.parametrize(("release", "reason"), [(UBUNTU, "Ubuntu 24.04.1 LTS: use Debian 12"), (BOOKWORM, "no Debian bookworm main")])
+def test_a_machine_whose_apt_has_nothing_of_debians_is_refused_before_anything_is_installed(
+    release: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "os-release").write_text(release)
+    read = debian.os_release
+    monkeypatch.setattr(debian, "os_release", lambda: read(tmp_path / "os-release"))
+    monkeypatch.setattr(debian, "query", lambda *argv: "Packages http://archive.ubuntu.com/ubuntu/ noble main\n")
+    found = tools.apt_packages()
+    assert (found.status, reason in found.detail) == (MISSING, True)
+    with pytest.raises(BuildError, match=reason):
+        build.plan(Cache(tmp_path))
 
 
 def test_memory_and_disk_are_judged_by_what_is_free() -> None:
