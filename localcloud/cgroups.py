@@ -79,8 +79,6 @@ def create(group: str) -> None:
             folder /= part
             folder.mkdir(exist_ok=True)
             _inherit_cpuset(folder)
-    for top in folders(TREE):
-        _weigh(top)
 
 
 def create_root(group: str) -> None:
@@ -125,11 +123,17 @@ def make_way(folder: Path) -> str:
     return f"move its processes into a group below: mkdir {folder}/init && xargs -rn1 <{folder}/cgroup.procs >{folder}/init/cgroup.procs"
 
 
-def _weigh(top: Path) -> None:
-    """The cloud weighs as much as ten processes outside: it stands for a dozen machines, and a group counts as one process."""
-    for name, weight in (("cpu.shares", 10 * 1024), ("cpu.weight", 10 * 100)):
-        if (top / name).exists():
-            (top / name).write_text(str(weight))
+def weigh(group: str = TREE) -> None:
+    """The group weighs as much as ten processes of whoever calls this, from outside it: the cloud stands for a dozen machines.
+
+    Where the caller lies in the root group, every process there counts for itself. Elsewhere, as in systemd's slices, all that
+    run in a group beside ours count as one: that one is taken for four, which is what a run of the pipeline keeps busy.
+    """
+    for top in folders(group):
+        for name, process in (("cpu.shares", 1024), ("cpu.weight", 100)):
+            if (top / name).exists():
+                counted = str(os.getpid()) in (top.parent / "cgroup.procs").read_text().split()
+                (top / name).write_text(str(process * 10 // (1 if counted else 4)))
 
 
 def _inherit_cpuset(folder: Path) -> None:

@@ -108,6 +108,58 @@ def test_a_new_cpuset_of_version_1_has_its_parents_processors(monkeypatch: pytes
     assert (group / "cpuset.cpus").read_text() == "0-1\n"
 
 
+@pytest.mark.parametrize(("name", "process"), [("cpu.shares", 1024), ("cpu.weight", 100)])
+def test_the_cloud_weighs_ten_processes_beside_them_and_less_beside_slices_that_count_as_one_process_each(
+    name: str, process: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine(monkeypatch, cgroups.Hierarchy(tmp_path, ""))
+    (tmp_path / "leeward").mkdir()
+    weight = tmp_path / "leeward" / name
+    weight.touch()
+    (tmp_path / "cgroup.procs").write_text(f"1\n{os.getpid()}\n")
+    cgroups.weigh()
+    assert weight.read_text() == str(10 * process)
+    (tmp_path / "cgroup.procs").write_text("1\n")
+    cgroups.weigh()
+    assert int(weight.read_text()) / process == 2.5
+
+
+@pytest.fixture
+def real_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A new group in the machine's hierarchy that has the cpu controller, which is made to look like the only one; another is beside it."""
+    found = [
+        hierarchy
+        for hierarchy in cgroups.hierarchies()
+        if (hierarchy.path / "cpu.shares").exists() or "cpu" in _words(hierarchy.path / "cgroup.controllers")
+    ]
+    if os.geteuid() != 0 or not found:
+        pytest.skip("needs root and the cpu controller")
+    machine(monkeypatch, found[0])
+    groups = [f"leeward-test-{os.getpid()}{suffix}" for suffix in ("", ".slice")]
+    for group in groups:
+        cgroups.create(group)
+    yield found[0].path / groups[0]
+    for group in groups:
+        assert cgroups.remove(group) == []
+
+
+def _words(file: Path) -> list[str]:
+    return file.read_text().split() if file.exists() else []
+
+
+def test_the_kernel_takes_the_weight_and_the_callers_own_group_decides_it(real_cpu: Path) -> None:
+    name, process = ("cpu.shares", 1024) if (real_cpu / "cpu.shares").exists() else ("cpu.weight", 100)
+
+    def weight_beside(group: str) -> float:
+        script = f"from localcloud import cgroups; cgroups.weigh({real_cpu.name!r})"
+        subprocess.run(cgroups.join(group, [sys.executable, "-c", script]), check=True)
+        return int((real_cpu / name).read_text()) / process
+
+    assert weight_beside(f"{real_cpu.name}.slice") == 2.5
+    if not (real_cpu.parent / "cgroup.type").exists():  # in a container with a namespace of its own the root may take no process
+        assert weight_beside(".") == 10
+
+
 def test_the_joining_command_enters_every_hierarchy_before_it_becomes_the_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     first, second = tmp_path / "cpu", tmp_path / "memory"
     for hierarchy in (first, second):
