@@ -45,15 +45,14 @@ class Hierarchy:
 
 
 def parse(mounts: str) -> tuple[Hierarchy, ...]:
-    """The hierarchies in the text of /proc/self/mounts, in its order."""
-    found = []
+    """The hierarchies in the text of /proc/self/mounts, in its order; each once, where it is mounted first."""
+    found: dict[str, Hierarchy] = {}
     for line in mounts.splitlines():
         _, path, kind, options, *_ = line.split()
-        if kind == "cgroup2":
-            found.append(Hierarchy(Path(path), ""))
-        elif kind == "cgroup":
-            found.append(Hierarchy(Path(path), _mount_options(options)))
-    return tuple(found)
+        if kind in ("cgroup", "cgroup2"):
+            hierarchy = Hierarchy(Path(path), _mount_options(options) if kind == "cgroup" else "")
+            found.setdefault(hierarchy.options, hierarchy)
+    return tuple(found.values())
 
 
 def _mount_options(options: str) -> str:
@@ -107,7 +106,7 @@ def enable_controllers(folder: Path) -> None:
                 switch.write_text(f"+{controller}")
             except OSError as error:
                 if controller in NEEDED:
-                    remedy = f"; {make_way(folder)}" if error.errno == errno.EBUSY else ""
+                    remedy = f"; move its processes into a group below: {make_way(folder)}" if error.errno == errno.EBUSY else ""
                     raise MachineError(f"cannot enable the {controller} controller below {folder} ({error.strerror}){remedy}") from error
 
 
@@ -119,8 +118,9 @@ def crowded(folder: Path) -> bool:
 
 
 def make_way(folder: Path) -> str:
-    """What to do about a crowded group."""
-    return f"move its processes into a group below: mkdir {folder}/init && xargs -rn1 <{folder}/cgroup.procs >{folder}/init/cgroup.procs"
+    """The command that makes a crowded group one that hands out controllers; processes that come later are then sent below by runc."""
+    moving = f"mkdir -p {folder}/init && xargs -rn1 <{folder}/cgroup.procs >{folder}/init/cgroup.procs"
+    return f"{moving}; echo {' '.join(f'+{name}' for name in NEEDED)} >{folder}/cgroup.subtree_control"
 
 
 def weigh(group: str = TREE) -> None:
@@ -151,8 +151,10 @@ def join(group: str, argv: Sequence[str]) -> list[str]:
 
 def remount() -> list[list[str]]:
     """Commands that show a node, in its own mount and cgroup namespace, its group as if it were the root."""
-    handing_out = [["sh", "-c", _HAND_OUT, "hand-out", str(hierarchy.path)] for hierarchy in hierarchies() if hierarchy.version == 2]
-    return [*mounts(), *handing_out]
+    found = hierarchies()
+    if any(hierarchy.version == 1 for hierarchy in found):
+        return mounts()
+    return [*mounts(), *(["sh", "-c", _HAND_OUT, "hand-out", str(hierarchy.path)] for hierarchy in found)]
 
 
 def mounts() -> list[list[str]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from localcloud.cgroups import crowded, make_way, mounts
-from localcloud.checks import MISSING, WARNING, Check
+from localcloud.checks import MISSING, OK, WARNING, Check
 from localcloud.checks.kernel import tried
 from localcloud.checks.mounts import Mount, parse_mounts
 
@@ -29,10 +29,16 @@ def control_groups() -> Check:
 
 def unified(root: Path) -> Check:
     """Looks at the root of version 2; what a new group will need of it is not tried, because that would change it for everybody."""
-    if crowded(root):
-        return Check("cgroups", MISSING, f"version 2, and processes in {root} itself keep controllers from groups below it", make_way(root))
     available = (root / "cgroup.controllers").read_text().split()
-    return _judge("version 2", [c for c in _V2 if c not in available], [str(root)])
+    found = _judge("version 2", [c for c in _V2 if c not in available], [str(root)])
+    if found.status == OK and crowded(root):
+        return Check(
+            "cgroups",
+            MISSING,
+            f"version 2, and processes in {root} itself keep controllers from groups below it",
+            f"move them below: {make_way(root)}",
+        )
+    return found
 
 
 def is_v2(found: Sequence[Mount]) -> bool:

@@ -19,6 +19,7 @@ _CAPABILITIES = {
     "SYS_CHROOT": 18, "SYS_PTRACE": 19, "SYS_ADMIN": 21, "MKNOD": 27, "SETFCAP": 31,
 }  # fmt: skip
 _PRIVILEGED = "in a container: start it privileged; on a machine: look at `dmesg` and the kernel's configuration"
+_IMAGES = "/var/lib/containers"
 _TIMEOUT = 30.0
 # What kube-proxy and the CNI plugins write, one rule for each kind of match and target.
 _RULES = """
@@ -61,13 +62,13 @@ def namespaces() -> Check:
 
 
 def overlay() -> Check:
-    """containerd's and buildah's layers are overlays, which cannot lie on another overlay."""
+    """containerd's and buildah's layers are overlays, which cannot lie on another overlay, as a container's own files do."""
     place = existing(paths.DATA_DIR)
     mount = mount_of(place.resolve(), parse_mounts(Path("/proc/self/mountinfo").read_text()))
     if mount and mount.type == "overlay":
-        return Check(
-            "overlayfs", MISSING, f"{place} is on an overlay itself", f"mount a volume (ext4, xfs) on {paths.DATA_DIR} and on the cache"
-        )
+        volumes = f"a volume (ext4, xfs) on {paths.DATA_DIR}, and one on {_IMAGES}, where buildah would copy images whole for every layer"
+        how = f"docker run -v leeward:{paths.DATA_DIR} -v leeward-images:{_IMAGES} …"
+        return Check("overlayfs", MISSING, f"{place} is on an overlay itself", f"mount {volumes}; for a container: {how}")
     if os.geteuid() != 0:
         return _untried("overlayfs")
     folder = Path(tempfile.mkdtemp(prefix=".leeward-doctor-", dir=place))

@@ -109,7 +109,7 @@ def test_a_unified_root_that_holds_processes_and_hands_nothing_out_is_in_the_way
     assert cgroups.unified(tmp_path).status == OK
     (tmp_path / "cgroup.type").write_text("domain\n")
     found = cgroups.unified(tmp_path)
-    assert (found.status, f"mkdir {tmp_path}/init" in found.mend) == (MISSING, True)
+    assert (found.status, f"mkdir -p {tmp_path}/init" in found.mend) == (MISSING, True)
     (tmp_path / "cgroup.subtree_control").write_text("cpu memory pids")
     assert cgroups.unified(tmp_path).status == OK
 

@@ -45,7 +45,7 @@ def test_a_mixed_machine_has_one_hierarchy_per_mount_with_the_options_to_mount_i
 
 
 def test_a_unified_machine_has_one_hierarchy() -> None:
-    assert cgroups.parse(UNIFIED) == (cgroups.Hierarchy(Path("/sys/fs/cgroup"), ""),)
+    assert cgroups.parse(UNIFIED + UNIFIED.replace("/sys", "/elsewhere")) == (cgroups.Hierarchy(Path("/sys/fs/cgroup"), ""),)
 
 
 def test_a_machine_without_control_groups_is_told_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +210,28 @@ def test_a_node_of_a_unified_machine_sees_its_group_as_the_root_and_hands_out_al
     assert where == "0::/init"
     assert folders == f"{root}/init/"
     assert controllers.split() == handed_out.split()
+
+
+def test_a_crowded_group_makes_way_by_the_command_that_is_told(real_v2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cgroups.create(real_v2.name)
+    there = (real_v2 / "cgroup.controllers").read_text().split()
+    if not there:
+        pytest.skip("no controller of version 2")
+    if not set(cgroups.NEEDED) <= set(there):
+        monkeypatch.setattr(cgroups, "NEEDED", there[:1])
+    sleeper = subprocess.Popen(cgroups.join(real_v2.name, ["sleep", "60"]))
+    try:
+        until("it is in the group", lambda: None if cgroups.processes(real_v2.name) else "it is not", within=60)
+        with pytest.raises(MachineError, match="busy") as refused:
+            cgroups.enable_controllers(real_v2)
+        assert cgroups.crowded(real_v2)
+        subprocess.run(["sh", "-c", str(refused.value).partition("below: ")[2]], check=True)
+        assert not cgroups.crowded(real_v2)
+        cgroups.enable_controllers(real_v2)
+        assert cgroups.processes(f"{real_v2.name}/init") == {sleeper.pid}
+    finally:
+        sleeper.kill()
+        sleeper.wait()
 
 
 def test_a_node_hands_its_controllers_out_where_they_are_of_version_2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
