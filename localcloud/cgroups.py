@@ -124,10 +124,11 @@ def make_way(folder: Path) -> str:
 
 
 def weigh(group: str = TREE) -> None:
-    """The group weighs as much as ten processes of whoever calls this, from outside it: the cloud stands for a dozen machines.
+    """The group weighs as much as ten processes outside it: the cloud stands for a dozen machines. Call it from outside the group.
 
-    Where the caller lies in the root group, every process there counts for itself. Elsewhere, as in systemd's slices, all that
-    run in a group beside ours count as one: that one is taken for four, which is what a run of the pipeline keeps busy.
+    In the root group every process counts for itself (or every session, where the kernel has sched_autogroup). If the caller is
+    in another group, as under systemd, all processes of that group together count as one process. The group is taken for
+    four: a run of the pipeline has about as many that are busy (Prefect's server, its worker, the flow, a build).
     """
     for top in folders(group):
         for name, process in (("cpu.shares", 1024), ("cpu.weight", 100)):
