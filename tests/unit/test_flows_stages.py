@@ -305,6 +305,17 @@ def test_the_evidence_is_kept_though_the_debug_bundle_used_up_its_time(monkeypat
     assert kept == [Path("/evidence/x")]
 
 
+@pytest.mark.parametrize(("verdict", "bundles"), [("passed", 0), ("failed", 1), ("void", 1), ("aborted", 1)])
+def test_every_verdict_but_passed_has_a_debug_bundle_which_is_kept_with_its_evidence(
+    monkeypatch: pytest.MonkeyPatch, verdict: str, bundles: int
+) -> None:
+    done: list[Any] = []
+    monkeypatch.setattr(stages, "collect_debug", lambda site, service, folder, return_state: done.append(("bundle", folder)))
+    monkeypatch.setattr(stages, "keep_evidence", lambda site, folder: done.append(("kept", folder)))
+    stages.keep(stages.site_of("t", Infrastructure()), Service(), result(verdict))
+    assert done == [*[("bundle", Path("/evidence/x"))] * bundles, ("kept", Path("/evidence/x"))]
+
+
 def result(verdict: Any) -> Result:
     return Result(verdict=verdict, headline="The head went.", folder=Path("/evidence/x"))
 
