@@ -18,8 +18,9 @@ __all__ = ["ALL", "COUNTS", "LATENCIES", "Slo", "counts", "evaluate", "missing_a
 COUNTS = ("failed-requests", "lost-streams", "wrong-answers")
 """Ids of the SLOs that count losses."""
 LATENCIES = ("p99-before", "p99-during", "p99-after", "token-gap")
-"""Ids of the SLOs that the records are the measure of, besides."""
+"""Ids of the other SLOs that are measured by the records."""
 ALL = (*COUNTS, *LATENCIES, "recovery", "workers", "redundancy")
+"""Ids of all SLOs."""
 
 
 class Slo(Value):
@@ -39,7 +40,7 @@ class Slo(Value):
 
     @property
     def standing(self) -> Literal["kept", "missed", "in doubt"]:
-        """What a reader may take it for."""
+        """Whether the promise counts as kept, as missed, or as neither."""
         return "in doubt" if self.doubted else "kept" if self.passed else "missed"
 
 

@@ -25,7 +25,7 @@ HOLE_S = 20.0
 RECORDED = (*COUNTS, *LATENCIES)
 """What is measured by the records."""
 PERCENTILES = ("p99-before", "p99-during", "p99-after")
-"""Those of a part of the requests say little about the whole, in both directions; a count or a maximum of a part is the least there was."""
+"""A percentile of a part of the requests says little about all of them; a count or a maximum of a part is the least there was."""
 
 
 class Doubt(Value):
@@ -70,7 +70,7 @@ def of_everything(drill: Drill, observation: Observation, records: Sequence[Reco
 
 
 def _unseen(drill: Drill, observation: Observation, recovered_at: float | None) -> list[Doubt]:
-    """Nobody looked when the service had to have recovered, as the runner or the API server was away."""
+    """The doubt about a recovery at which nobody looked in time, as the runner or the API server was away."""
     fault_at = observation.fault_at
     if fault_at is None or recovered_at is None:
         return []
@@ -123,7 +123,7 @@ def _fault(drill: Drill, observation: Observation, uncertain: tuple[str, ...]) -
 
 
 def _before(drill: Drill, before: PhaseSeen, uncertain: tuple[str, ...]) -> list[Doubt]:
-    """The service must have been well before the fault: else it is not the fault that made it slow, or lost those requests."""
+    """Doubts about a service that was not well before the fault: it was slow, or lost requests, for another reason."""
     lost = before.streams - before.outcomes["finished"]
     limit = drill.slos.p99_steady_ms
     doubts = []
@@ -142,7 +142,7 @@ def _before(drill: Drill, before: PhaseSeen, uncertain: tuple[str, ...]) -> list
 def _sent(
     drill: Drill, observation: Observation, records: Sequence[Record], load: LoadSeen | None, recovered_at: float | None
 ) -> list[Doubt]:
-    """What was not sent could not be lost, and what was sent late looks slow."""
+    """Doubts about the load: what was not sent could not be lost, and what was sent late looks slow."""
     short = [r for r in records if r.kind == "short"]
     doubts = [] if load is None else _too_few(drill, short, load.started, load.stopped, "in all", LATENCIES)
     fault_at = observation.fault_at
@@ -160,7 +160,7 @@ def _sent(
 
 
 def _too_few(drill: Drill, short: Sequence[Record], since: float, until: float, when: str, latencies: tuple[str, ...]) -> list[Doubt]:
-    """Too little was sent on time in that time. One request more or less is rounding, but none says nothing."""
+    """The doubt when too little was sent on time in that time. One request more or less is rounding, but none says nothing."""
     due = drill.load.short_per_s * (until - since)
     on_time = sum(since <= r.due < until and r.sent - r.due <= LATE_S for r in short)
     if on_time and on_time >= ON_TIME * due - 1:
@@ -171,7 +171,7 @@ def _too_few(drill: Drill, short: Sequence[Record], since: float, until: float, 
 
 
 def _no_streams(drill: Drill, records: Sequence[Record], fault_at: float) -> list[Doubt]:
-    """Too few streams were in mid-answer when the fault struck; half of those wanted is enough."""
+    """The doubt when too few streams were in mid-answer as the fault struck; half of those wanted is enough."""
     wanted = drill.load.streams
     alive = sum(r.kind == "stream" and r.sent <= fault_at <= r.end for r in records)
     if alive >= wanted / 2:

@@ -26,11 +26,12 @@ LOG_LINES = 2000
 TERRAFORM_LINES = 200
 RAY_FOLDER = "/tmp/ray"
 RAY_FILES = 40
-"""Of Serve, and as many of Ray, the newest first, of all sessions: a container that started again in its pod began another one."""
+"""At most so many files of Serve and as many of Ray, the newest of all sessions: a container that starts again begins another."""
 RAY_FILE_BYTES, RAY_POD_BYTES, RAY_BYTES = 512 << 10, 4 << 20, 32 << 20
-"""Of one file its end, of a pod, and in all. Serve writes a line or two for each request, so that the first is several minutes of load."""
+"""How much is taken of the end of one file, of one pod, and in all. Serve writes a line or two for each request: the first is some
+minutes of load."""
 RAY_WITHIN_S, RAY_POD_WITHIN_S = 60.0, 20.0
-"""For all pods, and for one: where the API server or a node is away, there are no logs."""
+"""How long all pods may take, and one: where the API server or a node is away, there are no logs."""
 TERRAFORM = Path(__file__).resolve().parent.parent / ".leeward" / "terraform"
 _KINDS = {
     "nodes": "/api/v1/nodes",
