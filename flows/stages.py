@@ -21,7 +21,7 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from blocks.errors import Permanent
+from blocks.errors import Permanent, PipelineError
 from blocks.parameters import Infrastructure, Service
 from blocks.target import NoSuchTarget
 from drills.definition import Drill, Load, Slos, Timing, UnknownDrill
@@ -251,8 +251,12 @@ def holding(site: Site, service: Service, run: Run, give_back: Task[[Site, Servi
 
 
 def drill(site: Site, service: Service, definition: Drill, run: Run) -> Result:
-    """The drill was done and judged; whatever happened, its load is gone and its lock free."""
+    """The drill was done and judged; whatever happened, its load is gone and its lock free.
+
+    An error after the fault is raised in the end, once what was measured until then is kept; but losses that are on record are a verdict.
+    """
     aborted = ""
+    stopped: PipelineError | None = None
     with tags("stage:drill"):
         journal = take_lock(site, service, run.id, definition.name, time.time())
         folder = raw_folder(run.folder, journal)
@@ -267,11 +271,21 @@ def drill(site: Site, service: Service, definition: Drill, run: Run) -> Result:
                     observe_recovery(site, service, journal, definition, folder, check)
                 except NotSteady as reason:
                     aborted = str(reason)
-                collect_records(site, service, journal, definition, folder)
+                except PipelineError as error:
+                    if journal.fault is None:
+                        raise
+                    aborted, stopped = f"{type(error).__name__}: {error}", error
+                if stopped is None:
+                    collect_records(site, service, journal, definition, folder)
+                else:
+                    collect_records(site, service, journal, definition, folder, return_state=True)
             finally:
                 # Whatever ended the drill must be told, not that this failed too; the sweep comes for what is left.
                 stop_load(site, journal, return_state=True)
-        return judge(site, service, journal, definition, run.folder, run.name, aborted)
+        result: Result = judge(site, service, journal, definition, run.folder, run.name, aborted)
+    if stopped is not None and result.verdict != "failed":
+        raise stopped
+    return result
 
 
 def break_it(site: Site, service: Service, definition: Drill, journal: Journal, folder: Path, check: Callable[[], None]) -> Journal:

@@ -167,9 +167,10 @@ def _show(found: Evidence, result: Result) -> None:
     create_markdown_artifact(
         key="verdict", markdown=f"# {found.verdict}\n\n{found.headline}\n\n{reasons}\n{files}", description=found.headline
     )
-    table = [{"promise": s.name, "limit": str(s.target), "seen": str(s.actual), "kept": "yes" if s.passed else "NO"} for s in found.slos]
+    kept = {"kept": "yes", "missed": "NO", "in doubt": "in doubt"}
+    table = [{"promise": s.name, "limit": s.target, "seen": s.actual, "kept": kept[s.standing], "doubt": s.doubted} for s in found.slos]
     if table:
-        create_table_artifact(key="slos", table=table, description=f"{sum(s.passed for s in found.slos)} of {len(table)} kept")
+        create_table_artifact(key="slos", table=table, description=f"{sum(s.standing == 'kept' for s in found.slos)} of {len(table)} kept")
     create_link_artifact(
         key="report", link=(result.folder / "report.html").as_uri(), link_text="report.html", description="The drill in one picture"
     )

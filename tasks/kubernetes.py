@@ -1,23 +1,27 @@
-"""The Kubernetes API: objects as plain dicts, server-side apply, the proxies into pods and services.
+"""The Kubernetes API: objects as plain dicts, server-side apply, the proxies into pods and services, commands in containers.
 
 Permanent
-└── Refused       the API server said no; `status` says how
+├── CommandFailed  a command in a container ended with another exit status than 0, or printed too much
+└── Refused        the API server said no; `status` says how
     ├── NotFound
-    └── Conflict  somebody else changed it, or a precondition did not hold
+    └── Conflict   somebody else changed it, or a precondition did not hold
 Transient
-└── Unavailable   no answer, or one that is worth asking for again
+└── Unavailable    no answer, or one that is worth asking for again
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import socket
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import urllib3
+import websocket
 
 from blocks.errors import Permanent, Transient
 
@@ -27,6 +31,11 @@ Object = dict[str, Any]
 FIELD_MANAGER = "leeward"
 TIMEOUT_S = 15.0
 """Of one request. The API server answers within milliseconds; what is slower than this is away."""
+MOST_BYTES = 4 << 20
+"""How much a command in a container may print; it is held in memory."""
+EXEC_PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]
+"""A message is one byte for the channel, then its data. The versions differ only in what a command that reads its input needs."""
+STDOUT, STDERR, STATUS = 1, 2, 3
 WORTH_ASKING_AGAIN = frozenset({401, 408, 429, 500, 502, 503, 504})
 """401: a new access entry takes a moment to be known everywhere."""
 
@@ -49,6 +58,14 @@ class NotFound(Refused):
 
 class Conflict(Refused):
     """Somebody else changed it, or a precondition did not hold."""
+
+
+class CommandFailed(Permanent):
+    """A command in a container ended with another exit status than 0, or printed too much (then without a status)."""
+
+    def __init__(self, message: str, status: int | None, stdout: bytes, stderr: bytes) -> None:
+        super().__init__(message)
+        self.status, self.stdout, self.stderr = status, stdout, stderr
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +101,7 @@ class Api:
             Unavailable: no answer within the time.
         """
         url = f"{self._settings.host}{path}" + (f"?{urlencode(query)}" if query else "")
-        sent = {**(headers or {}), "Content-Type": content_type, "User-Agent": FIELD_MANAGER, "Accept": "application/json, */*"}
-        for setting in self._settings.auth_settings().values():
-            sent[setting["key"]] = setting["value"]
+        sent = {**(headers or {}), "Content-Type": content_type, "Accept": "application/json, */*", **self._identity()}
         try:
             answer = self._pool.request(
                 method, url, body=None if body is None else json.dumps(body), headers=sent, timeout=timeout_s, retries=False
@@ -204,6 +219,62 @@ class Api:
             raise Unavailable(f"{kind} {namespace}/{name}:{port} /{path.lstrip('/')}: HTTP {status} {_text(data)}")
         return data
 
+    def exec(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        command: Sequence[str],
+        *,
+        timeout_s: float = TIMEOUT_S,
+        most_bytes: int = MOST_BYTES,
+    ) -> bytes:
+        """What a command prints to its standard output in a container of a pod. It gets no input.
+
+        The command stands in audit logs and process lists, so no secret may be in it.
+
+        Raises:
+            CommandFailed: it ended with another exit status than 0, or printed more than `most_bytes`.
+            NotFound, Refused: there is no such pod or container, or the caller may not.
+            Unavailable: it was not started, or had not ended within the time. It may be going on.
+        """
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/exec"
+        where = f"{command[0]} in {namespace}/{pod} ({container})"
+        deadline = time.monotonic() + timeout_s
+        query = {"container": container, "command": command, "stdin": "false", "stdout": "true", "stderr": "true", "tty": "false"}
+        connection = websocket.WebSocket(skip_utf8_validation=True)
+        try:
+            connection.connect(  # type: ignore[no-untyped-call]  # the package is half typed
+                f"{self._settings.host.replace('http', 'ws', 1)}{path}?{urlencode(query, doseq=True)}",
+                header=self._identity(),
+                subprotocols=EXEC_PROTOCOLS,
+                socket=self._connected(timeout_s),
+            )
+            channels = _received(connection, deadline, most_bytes)
+        except websocket.WebSocketBadStatusException as error:
+            raise _failure("GET", path, error.status_code, error.resp_body or b"") from error
+        except (websocket.WebSocketException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unavailable(f"{where}: no end of it within {timeout_s:g} s: {_short(error)}") from error
+        finally:
+            connection.shutdown()  # type: ignore[no-untyped-call]
+        return _printed(where, channels, most_bytes)
+
+    def _identity(self) -> dict[str, str]:
+        """Headers that say who asks."""
+        return {"User-Agent": FIELD_MANAGER, **{one["key"]: one["value"] for one in self._settings.auth_settings().values()}}
+
+    def _connected(self, timeout_s: float) -> socket.socket:
+        """A connection to the API server, made by urllib3: with the authority, client certificate and proxy of every other request."""
+        pool = self._pool.connection_from_url(self._settings.host)
+        connection: Any = pool._new_conn()
+        connection.timeout = timeout_s
+        if pool.proxy is not None:
+            pool._prepare_proxy(connection)
+        else:
+            connection.connect()
+        sock: socket.socket = connection.sock
+        return sock
+
     def _patch(self, path: str, thing: Object, *, force: bool) -> None:
         query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower()}
         self.call("PATCH", path, query=query, body=thing, content_type="application/apply-patch+yaml")
@@ -224,6 +295,36 @@ def conditions(thing: Object | None) -> dict[str, bool]:
     """Conditions by type, of whatever has some."""
     found = (thing or {}).get("status", {}).get("conditions") or ()
     return {c["type"]: c["status"] == "True" for c in found}
+
+
+def _received(connection: websocket.WebSocket, deadline: float, most_bytes: int) -> dict[int, bytearray]:
+    """What came on each channel until the command's end, or until there is more of it than wanted: then without a status."""
+    channels = {channel: bytearray() for channel in (STDOUT, STDERR, STATUS)}
+    while not channels[STATUS] and sum(map(len, channels.values())) <= most_bytes:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise websocket.WebSocketTimeoutException("the command goes on")
+        connection.settimeout(left_s)
+        opcode, frame = connection.recv_data_frame(control_frame=True)
+        if opcode == websocket.ABNF.OPCODE_CLOSE:
+            raise websocket.WebSocketConnectionClosedException("the connection was closed before the command's end")
+        if opcode in (websocket.ABNF.OPCODE_BINARY, websocket.ABNF.OPCODE_TEXT) and frame.data[:1] and frame.data[0] in channels:
+            channels[frame.data[0]] += frame.data[1:]
+    return channels
+
+
+def _printed(where: str, channels: Mapping[int, bytearray], most_bytes: int) -> bytes:
+    stdout, stderr = bytes(channels[STDOUT]), bytes(channels[STDERR])
+    if not channels[STATUS]:
+        raise CommandFailed(f"{where} printed more than {most_bytes:,} bytes", None, stdout, stderr)
+    ended: Object = json.loads(channels[STATUS])
+    if ended.get("status") == "Success":
+        return stdout
+    causes = (ended.get("details") or {}).get("causes") or ()
+    codes = [int(cause["message"]) for cause in causes if cause.get("reason") == "ExitCode"]
+    if not codes:
+        raise Unavailable(f"{where} could not be run: {ended.get('message', '')}")
+    raise CommandFailed(f"{where} ended with exit status {codes[0]}: {_text(stderr)}", codes[0], stdout, stderr)
 
 
 def _failure(method: str, path: str, status: int, data: bytes) -> Exception:

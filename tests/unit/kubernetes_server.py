@@ -1,5 +1,7 @@
 """A small HTTP server that keeps objects as the Kubernetes API does: paths, resourceVersions, preconditions, conflicts.
 
+Commands in containers are run by a function of the test, and told over the WebSocket protocol of the API server.
+
 It stands in for the API server where a test is about what we do with its answers.
 """
 
@@ -7,14 +9,18 @@ from __future__ import annotations
 
 import copy
 import json
+import ssl
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from kubernetes import client
+from websockets.frames import Frame, Opcode
+from websockets.utils import accept_key
 
 from tasks.kubernetes import Api
 
@@ -31,6 +37,17 @@ RESOURCES = {
     "/apis/rbac.authorization.k8s.io/v1": [("clusterroles", "ClusterRole", False), ("clusterrolebindings", "ClusterRoleBinding", False)],
 }
 
+Message = tuple[int, bytes]
+"""A channel of a command, and what comes on it."""
+SUCCESS: Message = (3, b'{"status": "Success"}')
+
+
+def exit_status(code: int) -> Message:
+    """The end of a command as the API server tells it."""
+    causes = [{"reason": "ExitCode", "message": str(code)}]
+    failure = {"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": causes}}
+    return SUCCESS if code == 0 else (3, json.dumps(failure).encode())
+
 
 class Server:
     """Objects by path, and how to answer specially."""
@@ -39,6 +56,8 @@ class Server:
         self.objects: dict[str, dict[str, Any]] = {}
         self.answers: dict[tuple[str, str], tuple[int, bytes]] = {}
         """Fixed answers by method and path."""
+        self.run: Callable[[str, str, list[str]], Iterable[Message]] = lambda pod, container, command: [SUCCESS]
+        """What a command in a container of a pod says. The connection is closed after the last message."""
         self.requests: list[tuple[str, str, dict[str, list[str]]]] = []
         self.bodies: list[Any] = []
         self.headers: list[dict[str, str]] = []
@@ -125,8 +144,8 @@ def _edited(thing: Any, operations: list[Any]) -> Any:
 
 
 @contextmanager
-def serving(books: Server | None = None) -> Iterator[tuple[Server, Api]]:
-    """A server, and our client of it."""
+def serving(books: Server | None = None, tls: Path | None = None, **settings_given: Any) -> Iterator[tuple[Server, Api]]:
+    """A server, and our client of it; with a certificate and its key in a file, by TLS."""
     books = books or Server()
 
     class Handler(BaseHTTPRequestHandler):
@@ -134,6 +153,8 @@ def serving(books: Server | None = None) -> Iterator[tuple[Server, Api]]:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
             books.headers.append({name.lower(): value for name, value in self.headers.items()})
+            if "Upgrade" in self.headers and ("GET", urlsplit(self.path).path) not in books.answers:
+                return self._command()
             status, answer = books.handle(self.command, self.path, body)
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
@@ -141,15 +162,35 @@ def serving(books: Server | None = None) -> Iterator[tuple[Server, Api]]:
             self.end_headers()
             self.wfile.write(data)
 
+        def _command(self) -> None:
+            parts = urlsplit(self.path)
+            books.requests.append(("EXEC", parts.path, parse_qs(parts.query)))
+            self.close_connection = True
+            self.send_response(101)
+            offered = self.headers["Sec-WebSocket-Protocol"].split(",")
+            accepted = {"Sec-WebSocket-Accept": accept_key(self.headers["Sec-WebSocket-Key"]), "Sec-WebSocket-Protocol": offered[0]}
+            for name, value in {"Upgrade": "websocket", "Connection": "Upgrade", **accepted}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            query = parse_qs(parts.query)
+            with suppress(OSError):  # the caller went away
+                for channel, data in books.run(parts.path.split("/")[-2], query["container"][0], query["command"]):
+                    self.wfile.write(Frame(Opcode.BINARY, bytes([channel]) + data).serialize(mask=False))
+                self.wfile.write(Frame(Opcode.CLOSE, b"").serialize(mask=False))
+
         do_HEAD = do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _any
 
         def log_message(self, *_: Any) -> None:
             pass
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tls)
+        httpd.socket = context.wrap_socket(httpd.socket, server_side=True)
     threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    books.url = f"http://127.0.0.1:{httpd.server_port}"
-    settings = client.Configuration(host=books.url)
+    books.url = f"{'https' if tls else 'http'}://127.0.0.1:{httpd.server_port}"
+    settings = client.Configuration(host=books.url, **settings_given)
     settings.no_proxy = "*"
     try:
         yield books, Api(client.ApiClient(settings))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 from kubernetes import client
-from kubernetes_server import Server, serving
+from kubernetes_server import SUCCESS, Message, Server, exit_status, serving
 
 from blocks.errors import Permanent, Transient
-from tasks.kubernetes import Api, Conflict, NotFound, Refused, Unavailable
+from localcloud.pki import Authority
+from tasks.kubernetes import Api, CommandFailed, Conflict, NotFound, Refused, Unavailable
 
 PAIR = tuple[Server, Api]
 
@@ -96,3 +99,106 @@ def test_a_proxied_answer_other_than_200_is_transient(pair: PAIR) -> None:
 def test_a_collection_of_an_unknown_kind_is_empty(pair: PAIR) -> None:
     pair[0].answers["GET", "/apis/ray.io/v1/rayservices"] = (404, b"404 page not found")
     assert pair[1].items("/apis/ray.io/v1/rayservices") == []
+
+
+EXEC = "/api/v1/namespaces/x/pods/head/exec"
+POD = ("x", "head", "ray-head")
+
+
+def test_a_command_runs_in_its_container_and_its_output_is_whole(pair: PAIR) -> None:
+    server, api = pair
+    asked = []
+
+    def run(pod: str, container: str, command: list[str]) -> Iterable[Message]:
+        asked.append((pod, container, command))
+        # Longer than a length of one byte and of two can say, in several messages, and no text.
+        return [(1, b"\xff" * 200), (2, b"a warning"), (1, b"b" * 70_000), (1, b""), SUCCESS]
+
+    server.run = run
+    command = ["sh", "-c", 'echo "$1" && ls', "sh", "a b&c=d"]
+    assert api.exec(*POD, command) == b"\xff" * 200 + b"b" * 70_000
+    assert asked == [("head", "ray-head", command)]
+    assert server.headers[-1]["sec-websocket-protocol"] == "v5.channel.k8s.io,v4.channel.k8s.io"
+
+
+def test_a_command_that_fails_says_its_status_and_what_it_complained_of(pair: PAIR) -> None:
+    server, api = pair
+    server.run = lambda *_: [(1, b"half"), (2, b"ls: no such file"), exit_status(2)]
+    with pytest.raises(CommandFailed, match=r"ls in x/head .ray-head. ended with exit status 2: ls: no such file") as error:
+        api.exec(*POD, ["ls", "/nowhere"])
+    assert (error.value.status, error.value.stdout, error.value.stderr) == (2, b"half", b"ls: no such file")
+    assert isinstance(error.value, Permanent)
+
+
+def test_a_command_that_was_never_started_may_be_tried_again(pair: PAIR) -> None:
+    pair[0].run = lambda *_: [(3, b'{"status": "Failure", "reason": "InternalError", "message": "container is not running"}')]
+    with pytest.raises(Unavailable, match="container is not running"):
+        pair[1].exec(*POD, ["ls"])
+
+
+@pytest.mark.parametrize(("status", "kind"), [(404, NotFound), (403, Refused), (400, Refused), (500, Unavailable)])
+def test_a_command_that_the_api_server_refuses_fails_as_any_request_does(pair: PAIR, status: int, kind: type[Exception]) -> None:
+    pair[0].answers["GET", EXEC] = (status, b'{"message": "pods head"}')
+    with pytest.raises(kind, match=f"HTTP {status} pods head"):
+        pair[1].exec(*POD, ["ls"])
+
+
+def test_a_command_that_does_not_end_is_waited_for_no_longer_than_said(pair: PAIR) -> None:
+    server, api = pair
+    over = threading.Event()
+
+    def run(*_: object) -> Iterator[Message]:
+        yield 1, b"still here"
+        over.wait(60)
+
+    server.run = run
+    try:
+        with pytest.raises(Unavailable, match=r"sleep in x/head .ray-head.: no end of it within 0.2 s"):
+            api.exec(*POD, ["sleep", "1000"], timeout_s=0.2)
+    finally:
+        over.set()
+
+
+def test_a_command_that_never_stops_printing_is_cut(pair: PAIR) -> None:
+    def run(*_: object) -> Iterator[Message]:
+        while True:
+            yield 1, b"y\n" * 1000
+
+    pair[0].run = run
+    with pytest.raises(CommandFailed, match="printed more than 10,000 bytes") as error:
+        pair[1].exec(*POD, ["yes"], most_bytes=10_000)
+    assert error.value.status is None
+    assert len(error.value.stdout) == 12_000
+
+
+def test_a_connection_that_breaks_before_the_commands_end_is_no_success(pair: PAIR) -> None:
+    pair[0].run = lambda *_: [(1, b"half")]
+    with pytest.raises(Unavailable, match="closed before the command's end"):
+        pair[1].exec(*POD, ["ls"])
+
+
+def test_nobody_there_to_run_a_command_is_transient() -> None:
+    with pytest.raises(Unavailable, match="ls in x/head"):
+        Api(client.ApiClient(client.Configuration(host="http://127.0.0.1:1"))).exec(*POD, ["ls"])
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_command_trusts_the_authority_that_requests_trust_and_says_who_asks(tmp_path: Path, ours: bool) -> None:
+    authority = Authority(tmp_path / "ca", "ca")
+    served = authority.server("server", "server", ["127.0.0.1"])
+    both = tmp_path / "both.pem"
+    both.write_bytes(served.certificate.read_bytes() + served.key.read_bytes())
+    trusted = authority if ours else Authority(tmp_path / "another", "ca")
+    given = {
+        "ca_cert_data": trusted.certificate.read_text(),
+        "api_key": {"authorization": "k8s"},
+        "api_key_prefix": {"authorization": "Bearer"},
+    }
+    with serving(tls=both, **given) as (server, api):
+        server.run = lambda *_: [(1, b"1000"), SUCCESS]
+        if not ours:
+            with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+                api.exec(*POD, ["id", "-u"])
+            return
+        assert api.exec(*POD, ["id", "-u"]) == b"1000"
+        assert server.headers[-1]["authorization"] == "Bearer k8s"
