@@ -20,6 +20,7 @@ from drills.evidence import BadEvidence, Evidence
 from drills.picture import PARTS, draw
 from drills.picture.marks import LEGEND, mark
 from drills.picture.style import DARK, LIGHT, RULES
+from drills.series import SeriesEvidence
 from serving.records import Record, read_lines
 
 __all__ = ["html", "main", "read_records"]
@@ -48,6 +49,11 @@ def html(evidence: Evidence, records: Iterable[Record]) -> str:
         events=evidence.events[:LONGEST],
         more_events=max(0, len(evidence.events) - LONGEST),
     )
+
+
+def series_html(series: SeriesEvidence) -> str:
+    """The page of a series."""
+    return series.headline
 
 
 def read_records(path: Path) -> list[Record]:
