@@ -287,7 +287,7 @@ def break_it(
     if whole:
         whole.say(0, f"fault 1 of {series.repeat}")  # of the flow run, not of the first task that has something to say
     early: Early | None = None
-    for number in range(max(1, len(journal.faults)), series.repeat + 1):
+    for number in range(journal.goes_on_with, series.repeat + 1):
         struck = series.drill(definition, number)
         steady, recovery = (whole and Part(whole, number, series.repeat, *share) for share in ((0, 0.2), (0.2, 1)))
         stop = series.stop_at_first_loss

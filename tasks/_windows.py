@@ -54,8 +54,9 @@ def windows(folder: Path, journal: Journal, drill: Drill, versions: Versions, ab
         since = times[n] - drill.timing.before_s if n else ALWAYS
         until, last = (times[n + 1], False) if n + 1 < len(times) else (NEVER, True)
         snapshots, events = _seen(pages[n : n + 2], since, until)
-        if last and journal.before and not any(s.t <= journal.before.t for s in snapshots):
-            snapshots = [journal.before, *snapshots]  # the notebook of another machine is not here, the journal is
+        before = journal.before if last and journal.before and (not times or journal.before.t <= times[n]) else None
+        if before and not any(s.t <= before.t for s in snapshots):
+            snapshots = [before, *snapshots]  # the notebook of another machine is not here, the journal is
         yield Window(
             Observation(
                 started=max(journal.started, since),

@@ -80,6 +80,13 @@ class Journal(BaseModel, frozen=True):
         """The last fault; None before the first."""
         return self.faults[-1] if self.faults else None
 
+    @property
+    def goes_on_with(self) -> int:
+        """The number of the fault that a run which comes back is at: the last one, to be done or watched, unless the steady state before
+        the next was seen already. The first is 1."""
+        calm = self.fault is not None and self.fault.done and self.before is not None and self.before.t > self.fault.at
+        return max(1, len(self.faults)) + calm
+
     def with_fault(self, number: int, fault: FaultNote) -> Journal:
         """The same, with this as the fault of that number; the first is 1."""
         return self.model_copy(update={"faults": (*self.faults[: number - 1], fault)})
