@@ -100,7 +100,7 @@ def _series_facts(series: SeriesEvidence) -> list[tuple[str, str, bool]]:
     return [
         (
             f"{lossy.lossy} of {lossy.of}",
-            f"faults lost anything; with 95 % confidence, fewer than {_share(lossy.upper)} do",
+            f"faults lost anything; with 95 % confidence fewer than {_share(lossy.upper)}",
             not lossy.lossy,
         ),
         (f"{lost:,}", f"of {series.requests.sent + series.streams.sent:,} requests and streams lost", not lost),

@@ -317,7 +317,7 @@ def _why(rows: Sequence[Row], plan: Plan, done: int, early: Early | None, doubts
     for verdict in ("failed", "void", "aborted"):
         those = [row for row in rows if row.verdict == verdict]
         for row in those[:MOST_TOLD]:
-            yield f"Fault {row.number} ({_grace(row)}, {verdict}): {' '.join(row.why) or row.headline}"
+            yield f"Fault {row.number} ({_grace(row)}, {verdict}): {row.why[0] if row.why else row.headline}"
         if len(those) > MOST_TOLD:
             yield f"{len(those) - MOST_TOLD} more faults {verdict}: {_numbers(those[MOST_TOLD:])}."
         if verdict == "failed" and early:

@@ -86,10 +86,18 @@ def _fault(row: Row, rows: Sequence[Row], high: float, top: float) -> str:
     """One fault: solid with the pod's own grace, hollow with none; red unless it passed."""
     size = 4.2 if len(rows) <= 60 else 2.6 if len(rows) <= 250 else 1.6
     bad = row.verdict != "passed"
-    class_ = ("hollow-bad" if bad else "hollow") if row.grace == "forced" else ("bad" if bad else "ok")
+    hollow = row.grace == "forced"
+    class_ = ("hollow-bad" if bad else "hollow") if hollow else ("bad" if bad else "ok")
     y = TOP + 6 if row.recovery_s is None else _y(row.recovery_s, high, top)
     took = "not recovered" if row.recovery_s is None else f"{row.recovery_s:.1f} s"
-    return element("circle", element("title", f"fault {row.number}: {took}, {row.verdict}"), cx=_x(row, rows), cy=y, r=size, class_=class_)
+    return element(
+        "circle",
+        element("title", f"fault {row.number}: {took}, {row.verdict}"),
+        cx=_x(row, rows),
+        cy=y,
+        r=size - 0.7 * hollow,
+        class_=class_,
+    )
 
 
 def _bars(rows: Sequence[Row], high: float, top: float) -> list[str]:
@@ -113,9 +121,9 @@ def _bars(rows: Sequence[Row], high: float, top: float) -> list[str]:
 def _marks(series: SeriesEvidence, high: float, top: float) -> list[str]:
     """The percentiles, across both."""
     drawn = []
-    for name, value in (("p50", series.recovery_s.p50), ("p95", series.recovery_s.p95)):
+    for name, value, beside in (("p50", series.recovery_s.p50, 11), ("p95", series.recovery_s.p95, -4)):
         if value is not None:
             y = _y(value, high, top)
             drawn.append(element("line", x1=LEFT, x2=RIGHT, y1=y, y2=y, class_="limit"))
-            drawn.append(text(f"{name} {value:.1f} s", (FAULTS + SHARES) / 2, y - 4, "limit-text", "middle"))
+            drawn.append(text(f"{name} {value:.1f} s", (FAULTS + SHARES) / 2, y + beside, "limit-text", "middle"))
     return drawn

@@ -207,12 +207,14 @@ class Cluster(Server):
             return 503, {"message": "no endpoints"}
         if path.endswith("/api/v0/actors"):
             return 200, {"result": True, "data": {"result": {"num_filtered": 2 * len(self.deletions), "result": []}}}
-        replicas = [{"node_ip": f"10.0.0.{n}", "state": "RUNNING"} for n in range(2)]
-        those = {
-            name: {"status": "HEALTHY", "replicas": [{**r, "actor_id": f"{name}{r['node_ip']}"} for r in replicas]}
+        told = {
+            name: {
+                "status": "HEALTHY",
+                "replicas": [{"node_ip": f"10.0.0.{n}", "state": "RUNNING", "actor_id": f"{name}{n}"} for n in (0, 1)],
+            }
             for name in ("api", "engine")
         }
-        return 200, {"applications": {"m": {"status": "RUNNING", "deployments": those}}, "ray_version": "2.60.0"}
+        return 200, {"applications": {"m": {"status": "RUNNING", "deployments": told}}, "ray_version": "2.60.0"}
 
     def _of_load(self, method: str, path: str, query: dict[str, list[str]]) -> tuple[int, Any] | None:
         if method == "POST" and path == JOBS:
