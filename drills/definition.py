@@ -42,7 +42,7 @@ class Fault(Value):
     the machine is gone. Default, since that is what happens most often; forced has a drill of its own."""
 
     proof: Literal["head-pod-replaced", "worker-pod-replaced", "reported"] = "head-pod-replaced"
-    """What must have changed for the fault to count as having happened; without it the drill is void. "reported" trusts
+    """What must have changed for the fault to count as having happened; without it no promise counts as kept. "reported" trusts
     the fault's own report, for faults that replace no pod."""
 
 
@@ -118,8 +118,8 @@ class Slos(Value):
 
     p99_steady_ms: Annotated[float, Field(gt=0, le=600_000)] = 2000
     """99th percentile of short requests before the fault and after recovery. 0.3 s are the model's own pace, and a request waits for
-    the step that is under way; 2 s allow for a busy machine. Slower than this *before* the fault makes the drill void: the fault did
-    not cause it."""
+    the step that is under way; 2 s allow for a busy machine. Slower than this *before* the fault puts the latencies in doubt: the fault
+    did not cause it."""
 
     p99_during_ms: Annotated[float, Field(gt=0, le=600_000)] = 5000
     """The same between fault and recovery. Where the new head shares two cores with the workers, 0.7 to 1.9 s were measured of a model

@@ -11,23 +11,25 @@ __all__ = ["series_xml", "xml"]
 
 
 def xml(evidence: Evidence) -> str:
-    """JUnit XML. A missed SLO is a failure; an aborted or void drill is an error, whatever its SLOs say."""
+    """JUnit XML. A missed SLO is a failure, one in doubt an error; an aborted or void drill is one error."""
     judged = evidence.verdict in ("passed", "failed")
     slos = evidence.slos if judged else ()
-    failures = sum(not slo.passed for slo in slos)
+    standings = [slo.standing for slo in slos]
     suite = Element(
         "testsuite",
         name=f"drill {evidence.drill}",
         tests=str(len(slos) if judged else 1),
-        failures=str(failures),
-        errors=str(int(not judged)),
+        failures=str(standings.count("missed")),
+        errors=str(standings.count("in doubt") if judged else 1),
         timestamp=evidence.started,
         time=f"{evidence.window.end - evidence.window.start:.3f}",
     )
     for slo in slos:
         case = SubElement(suite, "testcase", classname=f"drill.{evidence.drill}", name=slo.name, time="0")
-        if not slo.passed:
+        if slo.standing == "missed":
             SubElement(case, "failure", message=f"{slo.actual}; promised: {slo.target}").text = "\n".join(evidence.why)
+        elif slo.standing == "in doubt":
+            SubElement(case, "error", message=f"{slo.actual}; promised: {slo.target}; in doubt: {slo.doubted}")
     if not judged:
         case = SubElement(suite, "testcase", classname=f"drill.{evidence.drill}", name="a verdict was reached", time="0")
         SubElement(case, "error", message=f"{evidence.verdict}: {evidence.headline}").text = "\n".join(evidence.why)

@@ -76,9 +76,9 @@ def read_records(path: Path) -> list[Record]:
 
 
 def _facts(evidence: Evidence) -> list[tuple[str, str, bool]]:
-    """What a manager asks first: a number, what it counts, whether it is as promised."""
+    """What a manager asks first: a number, what it counts, whether it is as promised; what is in doubt is not shown as missed."""
     r, s = evidence.requests, evidence.streams
-    passed = {slo.id: slo.passed for slo in evidence.slos}
+    passed = {slo.id: slo.standing != "missed" for slo in evidence.slos}
     touched = sum(bool(w.touched) for w in evidence.workers if w.uid_before)
     there = sum(w.uid_before is not None for w in evidence.workers)
     recovery = "–" if evidence.recovery_s is None else f"{evidence.recovery_s:.1f} s"

@@ -171,7 +171,7 @@ def row_of(evidence: Evidence, own: Sequence[Record], folder: str) -> Row:
         verdict=evidence.verdict,
         headline=evidence.headline,
         why=evidence.why,
-        missed=tuple(slo.name for slo in evidence.slos if not slo.passed),
+        missed=tuple(slo.name for slo in evidence.slos if slo.standing == "missed"),
         folder=folder,
         fault_at=evidence.fault_at,
         recovery_s=evidence.recovery_s,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from drills._value import Value
 from drills.definition import Drill, Slos
@@ -12,7 +13,14 @@ from drills.traffic import Phase, PhaseSeen, count, longest_gap_s
 from drills.workers import WorkerProof
 from serving.records import Record
 
-__all__ = ["Slo", "evaluate", "missing_at_the_end"]
+__all__ = ["ALL", "COUNTS", "LATENCIES", "Slo", "counts", "evaluate", "missing_at_the_end"]
+
+COUNTS = ("failed-requests", "lost-streams", "wrong-answers")
+"""Ids of the SLOs that count losses."""
+LATENCIES = ("p99-before", "p99-during", "p99-after", "token-gap")
+"""Ids of the other SLOs that are measured by the records."""
+ALL = (*COUNTS, *LATENCIES, "recovery", "workers", "redundancy")
+"""Ids of all SLOs."""
 
 
 class Slo(Value):
@@ -27,6 +35,13 @@ class Slo(Value):
     limit: float | None = None
     value: float | None = None
     """None: not measured."""
+    doubted: str = ""
+    """Why `passed` is not to be trusted, whether it is true or false; empty: it is."""
+
+    @property
+    def standing(self) -> Literal["kept", "missed", "in doubt"]:
+        """Whether the promise counts as kept, as missed, or as neither."""
+        return "in doubt" if self.doubted else "kept" if self.passed else "missed"
 
 
 def evaluate(
@@ -40,7 +55,7 @@ def evaluate(
     """Every SLO of the drill with what was measured; records and recovery on the observer's clock."""
     limits = drill.slos
     return (
-        *_counts(limits, records),
+        *counts(limits, records),
         *(_p99(phases[name], limits.p99_during_ms if name == "during" else limits.p99_steady_ms) for name in phases),
         _gap(limits, [r for r in records if r.kind == "stream"]),
         _recovery(limits, observation, recovery_s),
@@ -58,7 +73,8 @@ def _at_most(n: int) -> str:
     return "none" if n == 0 else f"at most {n}"
 
 
-def _counts(limits: Slos, records: Sequence[Record]) -> list[Slo]:
+def counts(limits: Slos, records: Sequence[Record]) -> list[Slo]:
+    """The SLOs that count losses, over these records."""
     short = [r for r in records if r.kind == "short"]
     streams = [r for r in records if r.kind == "stream"]
     failed, lost = sum(not r.ok for r in short), sum(not r.ok for r in streams)

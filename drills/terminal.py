@@ -12,6 +12,7 @@ __all__ = ["summary"]
 
 WIDTH = 100
 SIGNS = {"passed": "✔ PASSED", "failed": "✘ FAILED", "aborted": "■ ABORTED", "void": "? VOID"}
+STANDINGS = {"kept": "✔", "missed": "✘", "in doubt": "?"}
 COLOURS = {"passed": "32", "failed": "31", "aborted": "33", "void": "33"}
 
 
@@ -30,7 +31,7 @@ def summary(evidence: Evidence | SeriesEvidence, paths: Paths | None = None, *, 
 
 def _promises(evidence: Evidence) -> list[str]:
     width = max((len(slo.name) for slo in evidence.slos), default=0)
-    return [f"  {'✔' if slo.passed else '✘'} {slo.name:<{width}}  {slo.actual}  (promised: {slo.target})" for slo in evidence.slos]
+    return [f"  {STANDINGS[slo.standing]} {slo.name:<{width}}  {slo.actual}  (promised: {slo.target})" for slo in evidence.slos]
 
 
 def _figures(series: SeriesEvidence) -> list[str]:

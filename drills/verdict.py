@@ -1,11 +1,11 @@
 """The verdict over a drill.
 
-    aborted  the steady state did not hold before the fault, or the drill was stopped: nothing can be said
-    void     the measurement itself is not to be trusted (drills.trust): nothing can be said
-    failed   at least one SLO was missed
+    failed   at least one SLO was missed, and nothing puts that in doubt (drills.trust)
+    aborted  the steady state did not hold before the fault, or the drill was stopped: no more can be said
+    void     at least one SLO is in doubt: it cannot be said that all were met
     passed   every SLO was met, and the measurement could have shown otherwise
 
-In that order: the first that applies is the verdict.
+In that order: the first that applies is the verdict. So a loss that is on record is never void.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from drills.steady_state import judge as judge_steady_state
 from drills.steady_state import recovered_at
 from drills.timeline import of as timeline_of
 from drills.traffic import PhaseSeen, on_observers_clock, phases_seen
-from drills.trust import doubts, unseen
+from drills.trust import Doubt, doubts, not_proven, of_everything
 from drills.why import headline, why
 from drills.workers import WorkerProof, prove
 from serving.records import Record
@@ -60,12 +60,21 @@ def judge(drill: Drill, observation: Observation, records: Iterable[Record]) -> 
     workers = prove(observation)
     events = timeline_of(observation, drill, recovered)
     slos = () if fault_at is None else evaluate(drill, observation, requests, phases, workers, recovery_s)
-    verdict, reasons = _verdict(drill, observation, requests, phases["before"], slos, recovered)
-    if verdict in ("failed", "void"):
-        reasons += why(drill, observation, requests, slos, workers, events)
+    stopped = _stopped(drill, observation)
+    found = [of_everything(drill, observation, requests, reason) for reason in stopped]
+    found += doubts(drill, observation, requests, phases["before"], recovered)
+    slos = tuple(_with_doubts(slo, found) for slo in slos)
+    verdict = _verdict(slos, bool(stopped))
+    told = why(drill, observation, requests, [slo for slo in slos if slo.standing == "missed"] or slos, workers, events)
+    reasons = {
+        "passed": [],
+        "failed": [*told, *(f"In doubt ({names}): {doubt.reason}." for doubt in found if (names := _touched(doubt, slos)))],
+        "aborted": [_sentence(reason) for reason in stopped],
+        "void": [*(_sentence(doubt.reason) for doubt in found), *told],
+    }[verdict]
     return Judgement(
         verdict=verdict,
-        headline=headline(verdict, drill, requests, recovery_s, reasons),
+        headline=headline(verdict, drill, requests, slos, recovery_s, reasons, proven=not not_proven(drill, observation)),
         why=tuple(reasons),
         slos=slos,
         recovered_at=recovered,
@@ -83,32 +92,30 @@ def _recovered(drill: Drill, observation: Observation) -> float | None:
     return recovered_at(before, [s for s in observation.snapshots if s.t > fault_at], drill)
 
 
-def _verdict(
-    drill: Drill,
-    observation: Observation,
-    records: Sequence[Record],
-    before: PhaseSeen,
-    slos: Sequence[Slo],
-    recovered: float | None,
-) -> tuple[Verdict, list[str]]:
-    stopped = _stopped(drill, observation)
+def _with_doubts(slo: Slo, found: Sequence[Doubt]) -> Slo:
+    return slo.model_copy(update={"doubted": "; ".join(doubt.reason for doubt in found if doubt.touches(slo))})
+
+
+def _touched(doubt: Doubt, slos: Sequence[Slo]) -> str:
+    return "; ".join(slo.name for slo in slos if doubt.touches(slo))
+
+
+def _verdict(slos: Sequence[Slo], stopped: bool) -> Verdict:
+    standing = {slo.standing for slo in slos}
+    if "missed" in standing:
+        return "failed"
     if stopped:
-        return "aborted", stopped
-    reasons = [_sentence(reason) for reason in doubts(drill, observation, records, before, recovered)]
-    if not reasons and [slo.id for slo in slos if not slo.passed] == ["recovery"] and (hole := unseen(drill, observation, recovered)):
-        reasons = [_sentence(hole)]
-    if reasons:
-        return "void", reasons
-    return ("passed" if slos and all(slo.passed for slo in slos) else "failed"), []
+        return "aborted"
+    return "passed" if standing == {"kept"} else "void"
 
 
 def _stopped(drill: Drill, observation: Observation) -> list[str]:
     """Why the drill counts as stopped: it was, or its steady state did not hold before the fault."""
     if observation.aborted:
-        return [_sentence(observation.aborted)]
+        return [observation.aborted]
     if observation.before is None:
-        return ["The steady state was not looked at before the fault."]
-    return [_sentence(f"before the fault: {reason}") for reason in judge_steady_state(observation.before, drill.steady_state)]
+        return ["the steady state was not looked at before the fault"]
+    return [f"before the fault: {reason}" for reason in judge_steady_state(observation.before, drill.steady_state)]
 
 
 def _sentence(text: str) -> str:

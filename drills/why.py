@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from drills.definition import Drill
 from drills.observation import Event, Observation
-from drills.slos import Slo
+from drills.slos import COUNTS, Slo
 from drills.traffic import count, lost_at
 from drills.workers import WorkerProof
 from serving.records import Record
@@ -17,8 +17,17 @@ MOST_OBJECTS = 3
 """Objects that one sentence names; the report lists them all."""
 
 
-def headline(verdict: str, drill: Drill, records: Sequence[Record], recovery_s: float | None, why: Sequence[str]) -> str:
-    """The verdict in one sentence that needs no explanation."""
+def headline(
+    verdict: str,
+    drill: Drill,
+    records: Sequence[Record],
+    slos: Sequence[Slo],
+    recovery_s: float | None,
+    why: Sequence[str],
+    *,
+    proven: bool,
+) -> str:
+    """The verdict in one sentence that needs no explanation. `proven`: it is known that the fault happened."""
     subject = drill.title
     if verdict == "aborted":
         return f"The drill “{subject}” was stopped, so nothing can be said. {why[0] if why else ''}".strip()
@@ -32,10 +41,13 @@ def headline(verdict: str, drill: Drill, records: Sequence[Record], recovery_s: 
     losses = f"{bad:,} of {_n(len(short), 'request')} and {cut:,} of {_n(len(streams), 'token stream')} were lost"
     if verdict == "passed":
         return f"{subject}: {losses}, which is within what was promised."
+    if not proven:
+        return f"Users noticed in the drill “{subject}”: {losses}. It is not known that its fault happened."
     if bad or cut:
         return f"{subject}, and users noticed: {losses}."
     back = "did not recover" if recovery_s is None else f"recovered after {recovery_s:.0f} s"
-    return f"{subject}: no request was lost, the service {back}, but not all that was promised held. {why[0] if why else ''}".strip()
+    loss = "no loss is on record" if any(slo.doubted and slo.id in COUNTS for slo in slos) else "no request was lost"
+    return f"{subject}: {loss}, the service {back}, but not all that was promised held. {why[0] if why else ''}".strip()
 
 
 def why(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Literal, ParamSpec, TypeVar
 from uuid import UUID
 
 from prefect import Task, get_run_logger, tags
@@ -22,7 +22,7 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from blocks.errors import Permanent
+from blocks.errors import Permanent, PipelineError
 from blocks.parameters import Infrastructure, Service
 from blocks.target import NoSuchTarget
 from drills.definition import Drill, Load, Series, Slos, Timing, UnknownDrill
@@ -257,7 +257,11 @@ def holding(site: Site, service: Service, run: Run, give_back: Task[[Site, Servi
 
 
 def drill(site: Site, service: Service, definition: Drill, run: Run, series: Series = ONCE) -> Result:
-    """The drill was done and judged, each fault of its series after the other; whatever happened, its load is gone and its lock free."""
+    """The drill was done and judged, each fault of its series after the other; whatever happened, its load is gone and its lock free.
+
+    An error after the first fault is raised in the end, once what was measured until then is kept; but losses that are on record are a
+    verdict.
+    """
     with tags("stage:drill"):
         journal = take_lock(site, service, run.id, definition.name, time.time())
         folder = raw_folder(run.folder, journal)
@@ -267,18 +271,36 @@ def drill(site: Site, service: Service, definition: Drill, run: Run, series: Ser
                 if journal.fault is None:
                     check_service(site, service)
                     start_load(site, service, journal, find_images(site, service).head, definition, series.repeat)
-                journal, early = break_it(site, service, definition, series, journal, folder, check)
-                collect_records(site, service, journal, definition, folder)
+                broken = break_it(site, service, definition, series, journal, folder, check)
+                if broken.error is None:
+                    collect_records(site, service, broken.journal, definition, folder)
+                else:
+                    collect_records(site, service, broken.journal, definition, folder, return_state=True)
             finally:
                 # Whatever ended the drill must be told, not that this failed too; the sweep comes for what is left.
                 stop_load(site, journal, return_state=True)
-        aborted = early.reason if early and journal.fault is None else ""
-        return judge(site, service, journal, definition, run.folder, run.name, aborted, series, early)
+        result: Result = judge(site, service, broken.journal, definition, run.folder, run.name, broken.aborted, series, broken.early)
+    if broken.error is not None and result.verdict != "failed":
+        raise broken.error
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """What became of the faults of a series."""
+
+    journal: Journal
+    early: Early | None = None
+    """Why it ended before its last fault."""
+    aborted: str = ""
+    """Why its last fault was not watched to the end, or not done when it was the first."""
+    error: PipelineError | None = None
+    """What ended it and is to be raised once all is judged."""
 
 
 def break_it(
     site: Site, service: Service, definition: Drill, series: Series, journal: Journal, folder: Path, check: Callable[[], None]
-) -> tuple[Journal, Early | None]:
+) -> Broken:
     """All faults of the series were done, each in a steady state and watched until the service had recovered; or why it ended before.
 
     A run that is tried again goes on from what its journal says.
@@ -286,29 +308,48 @@ def break_it(
     whole = Progress("series") if series.repeat > 1 else None
     if whole:
         whole.say(0, f"fault 1 of {series.repeat}")  # of the flow run, not of the first task that has something to say
-    early: Early | None = None
+    broken = Broken(journal)
     for number in range(journal.goes_on_with, series.repeat + 1):
-        struck = series.drill(definition, number)
-        steady, recovery = (whole and Part(whole, number, series.repeat, *share) for share in ((0, 0.2), (0.2, 1)))
-        stop = series.stop_at_first_loss
-        try:
-            journal = named(hold_steady, series, number)(site, service, journal, struck, folder, check, number, stop, steady)
-            journal = named(inject_fault, series, number)(site, service, struck, journal.owner, number)
-        except NotSteady as reason:
-            early = Early(reason=str(reason), by="service")
-            break
-        except (LoadFailed, NothingToBreak) as reason:
-            if number == 1:
-                raise
-            early = Early(reason=str(reason), by="measurement" if isinstance(reason, LoadFailed) else "service")
-            break
-        recovered = named(observe_recovery, series, number)(site, service, journal, struck, folder, check, recovery)
-        if recovered is None and number < series.repeat:
-            early = Early(reason=f"the service did not recover from fault {number}", by="service")
+        broken = _break_once(site, service, definition, series, broken.journal, folder, check, number, whole)
+        if broken.early:
             break
     if whole:
-        whole.say(100, f"{len(journal.faults)} of {series.repeat} faults done")
-    return journal, early
+        whole.say(100, f"{len(broken.journal.faults)} of {series.repeat} faults done")
+    return broken
+
+
+def _break_once(
+    site: Site,
+    service: Service,
+    definition: Drill,
+    series: Series,
+    journal: Journal,
+    folder: Path,
+    check: Callable[[], None],
+    number: int,
+    whole: Progress | None,
+) -> Broken:
+    """The fault of that number was done, in a steady state, and watched until the service had recovered."""
+    struck, stop = series.drill(definition, number), series.stop_at_first_loss
+    steady, recovery = (whole and Part(whole, number, series.repeat, *share) for share in ((0, 0.2), (0.2, 1)))
+    try:
+        journal = named(hold_steady, series, number)(site, service, journal, struck, folder, check, number, stop, steady)
+        journal = named(inject_fault, series, number)(site, service, struck, journal.owner, number)
+        recovered = named(observe_recovery, series, number)(site, service, journal, struck, folder, check, recovery)
+    except NotSteady as reason:
+        return Broken(journal, Early(reason=str(reason), by="service"), "" if journal.fault else str(reason))
+    except PipelineError as error:
+        if journal.fault is None:
+            raise
+        watched = len(journal.faults) < number
+        by: Literal["service", "measurement"] = "service" if isinstance(error, NothingToBreak) else "measurement"
+        # A head or a load that is gone is a result, and no error of the pipeline's.
+        result = watched and isinstance(error, NothingToBreak | LoadFailed)
+        told = str(error) if result else f"{type(error).__name__}: {error}"
+        return Broken(journal, Early(reason=told, by=by), "" if watched else told, None if result else error)
+    if recovered is None and number < series.repeat:
+        return Broken(journal, Early(reason=f"the service did not recover from fault {number}", by="service"))
+    return Broken(journal)
 
 
 def named(task: Task[P, R], series: Series, number: int) -> Task[P, R]:

@@ -80,11 +80,10 @@ class Box:
         """Whether process 1 is alive."""
         return self._process.poll() is None
 
-    def check(self, log: Path | None = None) -> None:
-        """Raises MachineError, with the last lines of the log, when the box is dead."""
+    def check(self) -> None:
+        """Raises MachineError, with the last lines of the box's log, when the box is dead."""
         if not self.running:
-            log = log or self.log
-            raise MachineError(f"{self.name} ended with {self._process.returncode}. Last lines of {log}:\n{tail(log)}")
+            raise MachineError(f"{self.name} ended with {self._process.returncode}. Last lines of {self.log}:\n{tail(self.log)}")
 
     def first_process(self) -> int | None:
         """The pid, seen from here, of the box's process 1; None while or when there is none."""

@@ -45,15 +45,14 @@ class Hierarchy:
 
 
 def parse(mounts: str) -> tuple[Hierarchy, ...]:
-    """The hierarchies in the text of /proc/self/mounts, in its order."""
-    found = []
+    """The hierarchies in the text of /proc/self/mounts, in its order; each once, where it is mounted first."""
+    found: dict[str, Hierarchy] = {}
     for line in mounts.splitlines():
         _, path, kind, options, *_ = line.split()
-        if kind == "cgroup2":
-            found.append(Hierarchy(Path(path), ""))
-        elif kind == "cgroup":
-            found.append(Hierarchy(Path(path), _mount_options(options)))
-    return tuple(found)
+        if kind in ("cgroup", "cgroup2"):
+            hierarchy = Hierarchy(Path(path), _mount_options(options) if kind == "cgroup" else "")
+            found.setdefault(hierarchy.options, hierarchy)
+    return tuple(found.values())
 
 
 def _mount_options(options: str) -> str:
@@ -79,8 +78,6 @@ def create(group: str) -> None:
             folder /= part
             folder.mkdir(exist_ok=True)
             _inherit_cpuset(folder)
-    for top in folders(TREE):
-        _weigh(top)
 
 
 def create_root(group: str) -> None:
@@ -109,7 +106,7 @@ def enable_controllers(folder: Path) -> None:
                 switch.write_text(f"+{controller}")
             except OSError as error:
                 if controller in NEEDED:
-                    remedy = f"; {make_way(folder)}" if error.errno == errno.EBUSY else ""
+                    remedy = f"; move its processes into a group below: {make_way(folder)}" if error.errno == errno.EBUSY else ""
                     raise MachineError(f"cannot enable the {controller} controller below {folder} ({error.strerror}){remedy}") from error
 
 
@@ -121,15 +118,23 @@ def crowded(folder: Path) -> bool:
 
 
 def make_way(folder: Path) -> str:
-    """What to do about a crowded group."""
-    return f"move its processes into a group below: mkdir {folder}/init && xargs -rn1 <{folder}/cgroup.procs >{folder}/init/cgroup.procs"
+    """The command that makes a crowded group one that hands out controllers; processes that come later are then sent below by runc."""
+    moving = f"mkdir -p {folder}/init && xargs -rn1 <{folder}/cgroup.procs >{folder}/init/cgroup.procs"
+    return f"{moving}; echo {' '.join(f'+{name}' for name in NEEDED)} >{folder}/cgroup.subtree_control"
 
 
-def _weigh(top: Path) -> None:
-    """The cloud weighs as much as ten processes outside: it stands for a dozen machines, and a group counts as one process."""
-    for name, weight in (("cpu.shares", 10 * 1024), ("cpu.weight", 10 * 100)):
-        if (top / name).exists():
-            (top / name).write_text(str(weight))
+def weigh(group: str = TREE) -> None:
+    """The group weighs as much as ten processes outside it: the cloud stands for a dozen machines. Call it from outside the group.
+
+    In the root group every process counts for itself (or every session, where the kernel has sched_autogroup). If the caller is
+    in another group, as under systemd, all processes of that group together count as one process. The group is taken for
+    four: a run of the pipeline has about as many that are busy (Prefect's server, its worker, the flow, a build).
+    """
+    for top in folders(group):
+        for name, process in (("cpu.shares", 1024), ("cpu.weight", 100)):
+            if (top / name).exists():
+                counted = str(os.getpid()) in (top.parent / "cgroup.procs").read_text().split()
+                (top / name).write_text(str(process * 10 // (1 if counted else 4)))
 
 
 def _inherit_cpuset(folder: Path) -> None:
@@ -148,10 +153,16 @@ def join(group: str, argv: Sequence[str]) -> list[str]:
 def remount() -> list[list[str]]:
     """Commands that show a node, in its own mount and cgroup namespace, its group as if it were the root."""
     found = hierarchies()
-    if all(hierarchy.version == 2 for hierarchy in found):
-        return [["mount", "-t", "cgroup2", "cgroup2", str(ROOT)], ["sh", "-c", _HAND_OUT, "hand-out", str(ROOT)]]
+    if any(hierarchy.version == 1 for hierarchy in found):
+        return mounts()
+    return [*mounts(), *(["sh", "-c", _HAND_OUT, "hand-out", str(hierarchy.path)] for hierarchy in found)]
+
+
+def mounts() -> list[list[str]]:
+    """The commands of `remount` that mount. They change nothing outside the mount namespace that they run in."""
+    # The kernel refuses version 2 on the very mount point where it is already: a tmpfs lies between.
     commands = [["mount", "-t", "tmpfs", "-o", "mode=755,size=1m", "tmpfs", str(ROOT)]]
-    for hierarchy in found:
+    for hierarchy in hierarchies():
         commands.append(["mkdir", "-p", str(hierarchy.path)])
         if hierarchy.version == 2:
             commands.append(["mount", "-t", "cgroup2", "cgroup2", str(hierarchy.path)])

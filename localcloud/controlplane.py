@@ -75,7 +75,7 @@ class Cluster:
         box = self._run("api", self._service("etcd", self._etcd()), self._service("kube-apiserver", self._api_server()))
 
         def missing() -> str | None:
-            box.check(self.logs / "kube-apiserver.log")
+            box.check()
             return self.api.ready()
 
         until("the API server is ready", missing, within=READY_WITHIN)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from localcloud.command import BuildError
 
+OLDEST = 12
 _SUITES = ("stable", "oldstable", "testing")
 """What a release may be called in apt's sources instead of by its code name."""
 _KEPT_OPTIONS = (
@@ -37,13 +38,26 @@ def os_release(path: Path = Path("/etc/os-release")) -> dict[str, str]:
     return {name: value.strip().strip("\"'") for name, value in pairs}
 
 
+def refusal(release: Mapping[str, str]) -> str | None:
+    """What to use instead of the system with these fields of os-release; None for a Debian that is new enough."""
+    if release.get("ID") != "debian":
+        return (
+            f"use Debian {OLDEST} or newer itself: its packages are needed under their names and in their versions, "
+            "and from its mirrors, as this machine's apt has them, the base of the service's image is made"
+        )
+    version = release.get("VERSION_ID", "")  # testing has none
+    if version.isdigit() and int(version) < OLDEST:
+        return f"use Debian {OLDEST} or newer: its containerd and buildah are too old"
+    return None
+
+
 def query(*argv: str) -> str:
     """Output of a quick question to one of the apt and dpkg programs, in plain English."""
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
     try:
         out = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60, env=environment)
     except FileNotFoundError as error:
-        raise BuildError(f"{argv[0]} is not there: Leeward's embedded cloud needs Debian 12 or newer") from error
+        raise BuildError(f"{argv[0]} is not there: Leeward's embedded cloud needs Debian {OLDEST} or newer") from error
     if out.returncode != 0 and out.stderr.strip():
         raise BuildError(f"{' '.join(argv)} failed: {out.stderr.strip()}")
     return out.stdout
@@ -53,12 +67,15 @@ def mirrors() -> Mirrors:
     """The mirrors that this machine's apt is set to.
 
     Raises:
-        BuildError: its sources have none of Debian's own packages.
+        BuildError: it is not Debian, or its sources have none of Debian's own packages.
     """
+    release = os_release()
+    if reason := refusal(release):
+        raise BuildError(f"{release.get('PRETTY_NAME', 'unknown system')}: {reason}")
     # From the sources alone: the answer is the same before and after the first `apt-get update`, and comes in no time.
     options = ("--no-release-info", "-o", "Dir::State::lists=/nonexistent")
     targets = query("apt-get", "indextargets", *options, "--format", "$(CREATED_BY) $(REPO_URI) $(RELEASE) $(COMPONENT)")
-    return parse_mirrors(targets, os_release().get("VERSION_CODENAME", ""))
+    return parse_mirrors(targets, release.get("VERSION_CODENAME", ""))
 
 
 def parse_mirrors(targets: str, codename: str) -> Mirrors:

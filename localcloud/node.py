@@ -92,9 +92,11 @@ class Node:
         box = self._box
 
         def missing() -> str | None:
-            box.check(Path(self._log_of("containerd")))
+            box.check()  # its services are started again whenever they end: it dies of its set-up, and its own log says why
             pid = box.first_process()
-            return None if pid and containerd.socket_seen_from_outside(pid).exists() else "no socket yet"
+            if pid and containerd.socket_seen_from_outside(pid).exists():
+                return None
+            return f"no socket yet; containerd's last lines:\n{tail(Path(self._log_of('containerd')), 4)}"
 
         until(f"containerd of node {self.spec.name} answers", missing, within=120.0)
         containerd.import_images(containerd.socket_seen_from_outside(box.first_process() or 0), images)

@@ -37,6 +37,15 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def set_up(argv: list[str]) -> bool:
+    """Whether the command ended with 0; if not, the box's log ends with what it said."""
+    done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
+    if done.returncode:
+        print(f"{time.strftime('%H:%M:%S')} set-up failed: `{' '.join(argv)}` ended with {done.returncode}:", flush=True)
+    print(done.stderr, end="", flush=True)
+    return done.returncode == 0
+
+
 def wait_for(path: str) -> None:
     """The file is there, or has not come in time: the service then starts all the same, and says itself what it lacks."""
     deadline = time.monotonic() + WAIT_FOR_AT_MOST
@@ -74,8 +83,8 @@ def main() -> int:
         specification = json.load(file)
     raise_file_limit()
     keep_private(specification.get("fds", []))
-    for argv in specification.get("setup", []):
-        subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
+    if not all(set_up(argv) for argv in specification.get("setup", [])):
+        return 1
     return serve(specification["services"], specification["restart"])
 
 

@@ -1,8 +1,8 @@
 """TCP from loopback into the cluster: `python3 -m scripts.forward 8000=mistral-serve-svc.mistral.svc.cluster.local:8000 …`.
 
 The cloud's addresses are routed on the host, but a browser on another machine reaches only what a tunnel
-to this machine's loopback reaches. Names are asked of the cluster's own DNS at every connection, so a head
-that came back at another address is found.
+to this machine's loopback reaches. Names are asked of the cluster's own DNS at every connection, so a service
+that was deployed again at another address is found.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ SERVICES = {
     "Model": (8000, "{name}-serve-svc.{namespace}.svc.cluster.local"),
     "Chat": (7860, "chat.chat.svc.cluster.local"),
 }
-"""Title → port and name in the cluster. The head's service has no address of its own: DNS gives the pod's."""
+"""Title → port and name in the cluster. A name, because a service that is deployed again has another address."""
 DEPLOYED = {"name": "mistral", "namespace": "mistral", "chat": True}
 """What blocks/parameters.py deploys where nothing else is said."""
 PATHS = {"Model": "/infer?sentence=Hello"}

@@ -40,7 +40,8 @@ class Window:
 
 
 def windows(folder: Path, journal: Journal, drill: Drill, versions: Versions, aborted: str = "") -> Iterator[Window]:
-    """One window for each fault that was done, in order; one without a fault where none was."""
+    """One window for each fault that was done, in order; one without a fault where none was. `aborted`: why the last was not watched to
+    its end."""
     times = [fault.at for fault in journal.faults if fault.done]
     pages = [Notebook(folder, page) for page in range(len(times) + 1)]
     offsets = _offsets(pages)
@@ -66,7 +67,7 @@ def windows(folder: Path, journal: Journal, drill: Drill, versions: Versions, ab
                 events=tuple(events),
                 load=load if len(times) < 2 else _load(load, since + offsets[n + 1], calm + own, following, last=last),
                 clock_offset_s=offsets[min(n + 1, len(times))],
-                aborted=aborted,
+                aborted=aborted if last else "",
                 versions=versions,
                 vitals=Vitals.model_validate(pages[min(n + 1, len(times))].last(VITALS, {})),
             ),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 from prefect import get_run_logger
 
+from blocks.errors import PipelineError
 from blocks.parameters import Service
 from drills.redact import clean
+from tasks import _rayservice_seen as seen
 from tasks import addons, chat, journal
 from tasks.kubernetes import Api, Object
 from tasks.observation import kubernetes_events
@@ -20,6 +24,14 @@ from tasks.step import step
 
 LOG_LINES = 2000
 TERRAFORM_LINES = 200
+RAY_FOLDER = "/tmp/ray"
+RAY_FILES = 40
+"""At most so many files of Serve and as many of Ray, the newest of all sessions: a container that starts again begins another."""
+RAY_FILE_BYTES, RAY_POD_BYTES, RAY_BYTES = 512 << 10, 4 << 20, 32 << 20
+"""How much is taken of the end of one file, of one pod, and in all. Serve writes a line or two for each request: the first is some
+minutes of load."""
+RAY_WITHIN_S, RAY_POD_WITHIN_S = 60.0, 20.0
+"""How long all pods may take, and one: where the API server or a node is away, there are no logs."""
 TERRAFORM = Path(__file__).resolve().parent.parent / ".leeward" / "terraform"
 _KINDS = {
     "nodes": "/api/v1/nodes",
@@ -32,6 +44,53 @@ _KINDS = {
     "deployments": "/apis/apps/v1/namespaces/{namespace}/deployments",
 }
 """What is written down of every namespace. Secrets are not among them, and are not to be."""
+
+_NEWEST_TAILS = r"""
+cd "$1" || exit 0
+newest() { find . -type f "$@" -printf '%T@ %p\n' | sort -rn | cut -d' ' -f2- | head -n "$files"; }
+files=$2
+{
+    newest -path '*/logs/serve/*'
+    newest -path '*/logs/*' \( -name 'python-core-*' -o -name 'raylet*' -o -name 'gcs_server*' -o -name 'dashboard*' \)
+} | xargs -r tail -v -c "$3" | head -c "$4"
+"""
+"""Prints the ends of Serve's logs (controller, proxies, replicas) and then of Ray's, each after a line of `tail` with its name."""
+_FILE = re.compile(rb"(?:\A|\n)==> \./(\S+) <==\n")
+
+
+def of_ray(api: Api, namespace: str, folder: Path, within_s: float = RAY_WITHIN_S) -> None:
+    """What Serve and Ray wrote into files of their own, in all living pods of Ray clusters, lies in the folder, one folder a pod.
+
+    It is gone with the pod, the head's first: so heads come before workers.
+    """
+    pods = [p for p in api.items(f"/api/v1/namespaces/{namespace}/pods") if seen.CLUSTER in p["metadata"].get("labels", {})]
+    alive = [p for p in pods if p.get("status", {}).get("phase") == "Running"]
+    until, left = time.monotonic() + within_s, RAY_BYTES
+    for pod in sorted(alive, key=lambda p: p["metadata"]["labels"].get(seen.NODE_TYPE, "")):
+        here, left_s = folder / namespace / "ray" / pod["metadata"]["name"], until - time.monotonic()
+        if left <= 0 or left_s <= 0:
+            _write(here / "left-out.txt", f"the logs of other pods were {RAY_BYTES:,} bytes, or took {within_s:g} s")
+            continue
+        try:
+            left -= _of_ray_in(api, pod, here, min(left, RAY_POD_BYTES), min(left_s, RAY_POD_WITHIN_S))
+        except (PipelineError, OSError) as error:  # one pod must not hide the others
+            _write(here / "no-logs.txt", str(error))
+
+
+def _of_ray_in(api: Api, pod: Object, folder: Path, most_bytes: int, within_s: float) -> int:
+    """The pod's logs lie in the folder; returns how many bytes they were."""
+    name, namespace, container = pod["metadata"]["name"], pod["metadata"]["namespace"], pod["spec"]["containers"][0]["name"]
+    command = ["sh", "-c", _NEWEST_TAILS, "sh", RAY_FOLDER, *map(str, (RAY_FILES, RAY_FILE_BYTES, most_bytes))]
+    data = api.exec(namespace, name, container, command, timeout_s=within_s, most_bytes=2 * RAY_POD_BYTES)
+    _, *parts = _FILE.split(data)
+    for file, text in zip(parts[::2], parts[1::2], strict=True):
+        _write(_inside(folder, file.decode(errors="replace")), text.decode(errors="replace"))
+    return len(data)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The place in the folder for what a pod calls by that name; never outside of it."""
+    return folder.joinpath(*(part for part in PurePosixPath(name).parts if part not in ("/", "..")))
 
 
 def of_cluster(api: Api, namespaces: Iterable[str], folder: Path) -> None:
@@ -88,9 +147,10 @@ def best_effort(what: str, collect: Callable[[], None]) -> None:
 
 @step("collect debug bundle", deadline_s=180, retries=0)
 def collect_debug(site: Site, service: Service, folder: Path) -> Path:
-    """What could be had of pods, events, logs and Terraform lies in `debug/` of the folder."""
+    """What could be had of pods, events, logs (of the containers, of Serve and of Ray) and Terraform lies in `debug/` of the folder."""
     bundle = folder / "debug"
     namespaces = ("kube-system", addons.NAMESPACE, service.namespace, journal.NAMESPACE, chat.NAMESPACE)
     best_effort("Terraform's last lines", lambda: of_terraform(bundle))
+    best_effort("what Serve and Ray wrote in their pods", lambda: of_ray(site.api(), service.namespace, bundle))
     best_effort("the cluster's objects and logs", lambda: of_cluster(site.api(), namespaces, bundle))
     return bundle

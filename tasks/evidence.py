@@ -174,9 +174,10 @@ def keep_evidence(site: Site, folder: Path) -> str:
 
 def _show(found: Evidence, result: Result) -> None:
     _show_verdict(found, result, ("report.html", "evidence.json", "junit.xml", "records.jsonl"))
-    table = [{"promise": s.name, "limit": str(s.target), "seen": str(s.actual), "kept": "yes" if s.passed else "NO"} for s in found.slos]
+    kept = {"kept": "yes", "missed": "NO", "in doubt": "in doubt"}
+    table = [{"promise": s.name, "limit": s.target, "seen": s.actual, "kept": kept[s.standing], "doubt": s.doubted} for s in found.slos]
     if table:
-        create_table_artifact(key="slos", table=table, description=f"{sum(s.passed for s in found.slos)} of {len(table)} kept")
+        create_table_artifact(key="slos", table=table, description=f"{sum(s.standing == 'kept' for s in found.slos)} of {len(table)} kept")
     _show_page(result, "The drill in one picture")
 
 

@@ -32,9 +32,9 @@ FIELD_MANAGER = "leeward"
 TIMEOUT_S = 15.0
 """Of one request. The API server answers within milliseconds; what is slower than this is away."""
 MOST_BYTES = 4 << 20
-"""Of what a command in a container may print; it is held in memory."""
+"""How much a command in a container may print; it is held in memory."""
 EXEC_PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]
-"""One byte for the channel, then its data. They differ in what only a command that reads its input needs."""
+"""A message is one byte for the channel, then its data. The versions differ only in what a command that reads its input needs."""
 STDOUT, STDERR, STATUS = 1, 2, 3
 WORTH_ASKING_AGAIN = frozenset({401, 408, 429, 500, 502, 503, 504})
 """401: a new access entry takes a moment to be known everywhere."""

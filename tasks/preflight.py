@@ -93,6 +93,15 @@ def _in_order(group: Object, graces: list[float]) -> bool:
     return longest_answer <= min(graces, default=0) <= max(graces, default=0) <= drain <= pod
 
 
+def _lasting_address(spec: Object) -> bool:
+    """Whether KubeRay gives the head's Service a cluster IP. The operator's ENABLE_RAY_HEAD_CLUSTER_IP_SERVICE does so too, unseen here."""
+    head = _head(spec)
+    service = (head.get("headService") or {}).get("spec")
+    if service is not None:
+        return service.get("clusterIP") != "None"
+    return head.get("serviceType") in ("NodePort", "LoadBalancer")
+
+
 def _one_ray(spec: Object) -> bool:
     """Whether the cluster's version is the one that every image of ours is locked to."""
     lists = [path.read_text(encoding="utf-8") for path in LOCKED.glob("requirements-*.txt")]
@@ -147,6 +156,12 @@ RULES = (
     ),
     Rule("workers have time to drain", "SIGTERM cuts streams that still run", "ray#64181", _drains),
     Rule(
+        "the head's address stays",
+        "behind KubeRay's headless Service workers look for a new head at the old one's address, and answer nobody meanwhile",
+        "measured",
+        _lasting_address,
+    ),
+    Rule(
         "no name for the head service",
         "today's operator refuses it",
         "kuberay#2433",
@@ -157,6 +172,12 @@ RULES = (
         "the operator ignores them",
         "kuberay rayservice_types.go",
         lambda s: not {"serviceUnhealthySecondThreshold", "deploymentUnhealthySecondThreshold"} & set(s),
+    ),
+    Rule(
+        "replicas have time to be taken over",
+        "a new Serve controller kills a replica that it has not taken over within this time, although it answers",
+        "ray deployment_state.py",
+        lambda s: int(_environment(_head(s)).get("RAY_SERVE_SLOW_STARTUP_WARNING_S", "30")) > 2 * HEAD_PATIENCE_S,
     ),
     Rule("one Ray in all images", "Ray refuses to connect different versions", "ray check_version_info", _one_ray),
 )

@@ -1,7 +1,7 @@
 """The verdict over a surge.
 
     aborted  the service was not at rest before the surge: nothing can be said
-    void     the measurement itself is not to be trusted: nothing can be said
+    void     the measurement itself is not to be trusted, and no loss is on record: nothing can be said
     failed   the service did not grow, did not shrink again, or did not answer every request
     passed   it did all three
 
@@ -20,7 +20,7 @@ from pydantic import Field
 from drills._value import Seconds, Value
 from drills.definition import Load
 from drills.observation import LoadSeen, WorkerSeen
-from drills.slos import Slo
+from drills.slos import COUNTS, Slo
 from drills.steady_state import LATE_S
 from drills.surge.sample import Sample, surplus
 from drills.traffic import count, nearest_rank, on_observers_clock
@@ -325,14 +325,25 @@ def _none_lost(id_: str, name: str, records: Sequence[Record], kind: str) -> Slo
 def _verdict(plan: Plan, seen: Seen, records: Sequence[Record], found: Judgement) -> tuple[Verdict, list[str]]:
     if seen.aborted or seen.before is None or seen.surge_at is None:
         return "aborted", [_sentence(seen.aborted or "there was no surge")]
-    if reasons := _doubts(plan, seen, records, found.grown_at):
-        return "void", [_sentence(reason) for reason in reasons]
-    why = [f"{promise.name}: {promise.actual}, promised was {promise.target}." for promise in found.promises if not promise.passed]
+    if doubts := _doubts(plan, seen, records, found.grown_at):
+        lost = _lost_for_certain(seen, found.promises)
+        return ("failed" if lost else "void"), [*_missed(lost), *map(_sentence, doubts)]
+    why = _missed(found.promises)
     if found.grown_at is None:
         why.insert(0, _why_not_grown(plan, found.phases))
     if found.workers_back_at is None or (plan.nodes_follow and found.nodes_back_at is None):
         why.extend(f"At the end there were {more}." for more in surplus(seen.samples[-1], seen.before) if more)
     return ("failed" if why else "passed"), why
+
+
+def _missed(promises: Sequence[Slo]) -> list[str]:
+    return [f"{promise.name}: {promise.actual}, promised was {promise.target}." for promise in promises if not promise.passed]
+
+
+def _lost_for_certain(seen: Seen, promises: Sequence[Slo]) -> list[Slo]:
+    """The promises that losses on record are enough to miss; none where the records may be another load's."""
+    foreign = any(load.seen is not None and load.records > load.seen.sent for load in seen.loads)
+    return [promise for promise in promises if promise.id in COUNTS and not promise.passed and not foreign]
 
 
 def _doubts(plan: Plan, seen: Seen, records: Sequence[Record], grown_at: float | None) -> list[str]:

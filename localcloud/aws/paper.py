@@ -112,4 +112,4 @@ class PaperMachine:
 
     def inventory(self) -> dict[str, list[str]]:
         """What is remembered."""
-        return {"nodes": list(self.nodes), "redis": list(self.redis), "control planes": list(self.planes)}
+        return {"nodes": list(self.nodes), "redis": list(self.redis), "control-planes": list(self.planes)}

@@ -19,6 +19,7 @@ _CAPABILITIES = {
     "SYS_CHROOT": 18, "SYS_PTRACE": 19, "SYS_ADMIN": 21, "MKNOD": 27, "SETFCAP": 31,
 }  # fmt: skip
 _PRIVILEGED = "in a container: start it privileged; on a machine: look at `dmesg` and the kernel's configuration"
+_IMAGES = "/var/lib/containers"
 _TIMEOUT = 30.0
 # What kube-proxy and the CNI plugins write, one rule for each kind of match and target.
 _RULES = """
@@ -61,13 +62,13 @@ def namespaces() -> Check:
 
 
 def overlay() -> Check:
-    """containerd's and buildah's layers are overlays, which cannot lie on another overlay."""
+    """containerd's and buildah's layers are overlays, which cannot lie on another overlay, as a container's own files do."""
     place = existing(paths.DATA_DIR)
     mount = mount_of(place.resolve(), parse_mounts(Path("/proc/self/mountinfo").read_text()))
     if mount and mount.type == "overlay":
-        return Check(
-            "overlayfs", MISSING, f"{place} is on an overlay itself", f"mount a volume (ext4, xfs) on {paths.DATA_DIR} and on the cache"
-        )
+        volumes = f"a volume (ext4, xfs) on {paths.DATA_DIR}, and one on {_IMAGES}, where buildah would copy images whole for every layer"
+        how = f"docker run -v leeward:{paths.DATA_DIR} -v leeward-images:{_IMAGES} …"
+        return Check("overlayfs", MISSING, f"{place} is on an overlay itself", f"mount {volumes}; for a container: {how}")
     if os.geteuid() != 0:
         return _untried("overlayfs")
     folder = Path(tempfile.mkdtemp(prefix=".leeward-doctor-", dir=place))
@@ -83,32 +84,30 @@ def overlay() -> Check:
 
 def links() -> Check:
     """Nodes hang on a bridge by veths."""
-    if not shutil.which("ip"):
-        return Check("veth and bridge", SETUP, "not tried: iproute2 will be installed")
-    return tried("veth and bridge", ["unshare", "--net", "sh", "-c", _LINKS], "both work")
+    return tried("veth and bridge", ["unshare", "--net", "sh", "-c", _LINKS], "both work", program="ip", package="iproute2")
 
 
 def iptables() -> Check:
     """kube-proxy writes its rules with it."""
-    if not shutil.which("iptables"):
-        return Check("iptables", SETUP, "not tried: it will be installed")
-    return tried("iptables", ["unshare", "--net", "sh", "-c", _RULES], "NAT, connection tracking and kube-proxy's matches work")
+    works = "NAT, connection tracking and kube-proxy's matches work"
+    return tried("iptables", ["unshare", "--net", "sh", "-c", _RULES], works, program="iptables", package="iptables")
 
 
-def tried(name: str, command: Sequence[str], works: str) -> Check:
-    """The answer of a command that ends with 0 where the feature is there."""
-    if os.geteuid() != 0:
+def tried(name: str, command: Sequence[str], works: str, *, program: str = "unshare", package: str = "util-linux") -> Check:
+    """The answer of a command that ends with 0 where the feature is there, and that needs a program of that package."""
+    if os.geteuid() != 0:  # and a user's PATH has no /usr/sbin: the program may be installed and not be found
         return _untried(name)
+    if not shutil.which(program):
+        return Check(name, SETUP, f"not tried: the package {package} will be installed")
     try:
         out = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_TIMEOUT)
-    except FileNotFoundError:
-        return Check(name, SETUP, f"not tried: {command[0]} will be installed")
     except subprocess.TimeoutExpired:
         return Check(name, MISSING, f"`{command[0]} …` hung for {_TIMEOUT:.0f} s", _PRIVILEGED)
     if out.returncode == 0:
         return Check(name, OK, works)
-    said = out.stderr.strip().splitlines()
-    return Check(name, MISSING, said[-1] if said else f"exit code {out.returncode}", _PRIVILEGED)
+    # The reason comes first: mount(8) ends with "dmesg(1) may have more information", and may also begin with it.
+    said = [line.strip() for line in out.stderr.splitlines() if line.strip() and "dmesg" not in line]
+    return Check(name, MISSING, said[0] if said else f"exit code {out.returncode}", _PRIVILEGED)
 
 
 def _untried(name: str) -> Check:

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from localcloud import packages, paths, settings, toolchain
+from localcloud import debian, packages, paths, settings, toolchain
 from localcloud.cache import Cache
 from localcloud.checks import MISSING, OK, SETUP, WARNING, Check
 from localcloud.command import BuildError
@@ -25,6 +25,10 @@ def apt_packages() -> Check:
     """Those that the cloud runs on."""
     if not shutil.which("apt-get"):
         return Check("packages", MISSING, "apt-get is not there", "use Debian")
+    try:
+        debian.mirrors()
+    except BuildError as error:
+        return Check("packages", MISSING, str(error))
     absent = packages.missing()
     if not absent:
         return Check("packages", OK, f"all {len(packages.PACKAGES)} Debian packages are installed")

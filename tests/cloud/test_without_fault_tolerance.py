@@ -36,7 +36,10 @@ def test_losses_begin_only_after_the_fault(unprotected: Run) -> None:
 def test_the_evidence_is_kept_with_a_debug_bundle(unprotected: Run) -> None:
     assert (unprotected.folder / "report.html").exists()
     assert list(ET.parse(unprotected.folder / "junit.xml").getroot().iter("failure"))
-    assert [path for path in (unprotected.folder / "debug").rglob("*") if path.is_file()]
+    bundle = unprotected.folder / "debug"
+    assert list(bundle.rglob("rayservices.yaml"))
+    for log in ("serve/controller_*.log", "serve/proxy_*.log", "serve/replica_*.log", "python-core-worker-*.log", "raylet.out"):
+        assert [path for path in bundle.rglob(f"ray/*/session_*/logs/{log}") if path.stat().st_size], log
 
 
 def test_it_was_cleaned_up(unprotected: Run) -> None:

@@ -52,7 +52,7 @@ def test_a_cluster_is_in_the_books_and_on_the_machine(aws: EmbeddedAws) -> None:
     aws.nodegroup(size=1)
     left = aws.get("leftovers")
     assert left[f"eks/{HERE}"] == {"clusters": ["demo"]}
-    assert left["machine"] == {"control planes": ["demo"], "nodes": list(aws.machine.nodes)}
+    assert left["machine"] == {"control-planes": ["demo"], "nodes": list(aws.machine.nodes)}
     eks = aws.client("eks")
     eks.delete_nodegroup(clusterName="demo", nodegroupName="inf2")
     eventually(lambda: eks.list_nodegroups(clusterName="demo")["nodegroups"], lambda names: names == [])

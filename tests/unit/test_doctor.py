@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from localcloud import doctor
+from localcloud import build, debian, doctor
+from localcloud import cgroups as groups
+from localcloud.cache import Cache
 from localcloud.checks import MISSING, OK, SETUP, WARNING, Check, addresses, cgroups, kernel, mounts, ports, system, tools
+from localcloud.command import BuildError
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and mounts need root")
 
 ROUTES = """\
 Iface	Destination	Gateway 	Flags	RefCnt	Use	Metric	Mask		MTU	Window	IRTT
@@ -95,18 +100,28 @@ def test_the_unified_hierarchy_counts_as_version_2() -> None:
     assert cgroups.is_v2(mounts.parse_mounts(V2))
 
 
-def test_a_unified_root_that_holds_processes_and_hands_nothing_out_is_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@needs_root
+def test_a_unified_root_that_holds_processes_and_hands_nothing_out_is_in_the_way(tmp_path: Path) -> None:
     """As in a container with a control group namespace of its own; the machine's true root has no cgroup.type."""
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
     files = {"cgroup.controllers": "cpuset cpu memory pids", "cgroup.subtree_control": "", "cgroup.procs": "1\n77\n"}
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert cgroups.unified(tmp_path).status == OK
     (tmp_path / "cgroup.type").write_text("domain\n")
     found = cgroups.unified(tmp_path)
-    assert (found.status, f"mkdir {tmp_path}/init" in found.mend) == (MISSING, True)
+    assert (found.status, f"mkdir -p {tmp_path}/init" in found.mend) == (MISSING, True)
     (tmp_path / "cgroup.subtree_control").write_text("cpu memory pids")
     assert cgroups.unified(tmp_path).status == OK
+
+
+@needs_root
+def test_control_groups_that_a_node_cannot_mount_are_missing_and_the_kernel_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Path("/proc/self/mountinfo").read_text()
+    assert cgroups.control_groups().status == OK
+    monkeypatch.setattr(groups, "hierarchies", lambda: (groups.Hierarchy(Path("/sys/fs/cgroup/odd"), "no-such-controller"),))
+    found = cgroups.control_groups()
+    assert (found.status, "/sys/fs/cgroup/odd" in found.detail) == (MISSING, True)
+    assert Path("/proc/self/mountinfo").read_text() == before
 
 
 def test_a_mount_point_with_a_space_is_read() -> None:
@@ -129,22 +144,74 @@ def test_lacking_capabilities_are_named() -> None:
     assert kernel.lacking_capabilities(f"CapEff:\t{without_admin:016x}\n") == ["SYS_ADMIN"]
 
 
+@needs_root
+@pytest.mark.parametrize(
+    ("said", "detail"),
+    [
+        (
+            "mount: /m: unknown filesystem type 'overlay'.\n       dmesg(1) may have more information after failed mount system call.",
+            "mount: /m",
+        ),
+        ("RTNETLINK answers: Operation not supported\nand more", "RTNETLINK"),
+        ("dmesg(1) may have more information", "exit code 3"),
+        ("", "exit code 3"),
+    ],
+)
+def test_what_fails_is_told_in_its_own_words_and_not_in_those_about_dmesg(said: str, detail: str) -> None:
+    found = kernel.tried("x", ["sh", "-c", 'echo "$1" >&2; exit 3', "sh", said], "works")
+    assert found.status == MISSING
+    assert found.detail.startswith(detail)
+    assert "dmesg" not in found.detail
+
+
+@pytest.mark.parametrize("check", [kernel.links, kernel.iptables])
+def test_without_root_nothing_is_said_of_programs_that_a_users_path_does_not_show(
+    check: Callable[[], Check], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert (check().status, check().detail) == (WARNING, "cannot be tried without being root")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert check().status == SETUP
+
+
+BOOKWORM = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\nID=debian\n'
+UBUNTU = 'PRETTY_NAME="Ubuntu 24.04.1 LTS"\nVERSION_ID="24.04"\nVERSION_CODENAME=noble\nID=ubuntu\nID_LIKE=debian\n'
+
+
 @pytest.mark.parametrize(
     ("release", "machine", "status"),
     [
-        ({"ID": "debian", "VERSION_ID": "12"}, "x86_64", OK),
-        ({"ID": "debian", "VERSION_ID": "13"}, "x86_64", OK),
-        ({"ID": "debian"}, "x86_64", OK),  # testing has no number
-        ({"ID": "debian", "VERSION_ID": "11"}, "x86_64", MISSING),
-        ({"ID": "ubuntu", "ID_LIKE": "debian", "VERSION_ID": "26.04"}, "x86_64", WARNING),
-        ({"ID": "debian", "VERSION_ID": "13"}, "aarch64", WARNING),
-        ({"ID": "debian", "VERSION_ID": "13"}, "riscv64", MISSING),
-        ({"ID": "fedora", "VERSION_ID": "44"}, "x86_64", MISSING),
-        ({}, "x86_64", MISSING),
+        (BOOKWORM, "x86_64", OK),
+        ('ID=debian\nVERSION_ID="13"\n', "x86_64", OK),
+        ('PRETTY_NAME="Debian GNU/Linux forky/sid"\nVERSION_CODENAME=forky\nID=debian\n', "x86_64", OK),  # testing has no number
+        ('ID=debian\nVERSION_ID="11"\n', "x86_64", MISSING),
+        (UBUNTU, "x86_64", MISSING),
+        ('ID=raspbian\nID_LIKE=debian\nVERSION_ID="12"\n', "aarch64", MISSING),
+        (BOOKWORM, "aarch64", WARNING),
+        (BOOKWORM, "riscv64", MISSING),
+        ('ID=fedora\nVERSION_ID="44"\n', "x86_64", MISSING),
+        ("", "x86_64", MISSING),
     ],
 )
-def test_the_system_is_judged_by_its_release(release: dict[str, str], machine: str, status: str) -> None:
-    assert system.judge_system(release, machine).status == status
+def test_the_system_is_judged_by_its_release(release: str, machine: str, status: str, tmp_path: Path) -> None:
+    (tmp_path / "os-release").write_text(release)
+    found = system.judge_system(debian.os_release(tmp_path / "os-release"), machine)
+    assert (found.status, bool(found.mend)) == (status, status == MISSING)
+
+
+@pytest.mark.parametrize(("release", "reason"), [(UBUNTU, "Ubuntu 24.04.1 LTS: use Debian 12"), (BOOKWORM, "no Debian bookworm main")])
+def test_a_machine_whose_apt_has_nothing_of_debians_is_refused_before_anything_is_installed(
+    release: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "os-release").write_text(release)
+    read = debian.os_release
+    monkeypatch.setattr(debian, "os_release", lambda: read(tmp_path / "os-release"))
+    monkeypatch.setattr(debian, "query", lambda *argv: "Packages http://archive.ubuntu.com/ubuntu/ noble main\n")
+    found = tools.apt_packages()
+    assert (found.status, reason in found.detail) == (MISSING, True)
+    with pytest.raises(BuildError, match=reason):
+        build.plan(Cache(tmp_path))
 
 
 def test_memory_and_disk_are_judged_by_what_is_free() -> None:

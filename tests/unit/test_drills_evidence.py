@@ -8,9 +8,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from drill_runs import LOSES, SURVIVES, World, observation, records
+from drill_runs import LOSES, SURVIVES, T0, World, observation, records
 
-from drills import archive, evidence, junit, terminal
+from drills import archive, evidence, junit, report, terminal
 from drills.evidence import BadEvidence, Evidence
 from drills.observation import Event, Observation
 from drills.redact import HIDDEN, clean
@@ -93,6 +93,43 @@ def test_junit_has_a_case_for_each_slo() -> None:
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("10", "4", "0")
     failed = [case.get("name") for case in suite if case.find("failure") is not None]
     assert failed == ["Failed requests", "Lost streams", "Longest silence in a stream", "Workers touched"]
+
+
+def in_part_doubtful() -> Evidence:
+    """One request is lost after the fault, and the service was too slow before it."""
+    slow = [replace(r, end=r.end + 4) if r.kind == "short" and r.end < T0 - 5 else r for r in records(SURVIVES)]
+    late = next(r for r in slow if r.kind == "short" and r.due > T0 + 5)
+    those, seen = [replace(r, outcome="refused") if r is late else r for r in slow], observation(SURVIVES)
+    return evidence.of(SURVIVES.drill, seen, those, judge(SURVIVES.drill, seen, those), target="embedded")
+
+
+def test_junit_tells_what_is_in_doubt_from_what_was_missed() -> None:
+    suite = ElementTree.fromstring(junit.xml(in_part_doubtful()))
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("10", "1", "1")
+    assert [case.get("name") for case in suite if case.find("failure") is not None] == ["Failed requests"]
+    (doubted,) = (case for case in suite if case.find("error") is not None)
+    assert doubted.get("name") == "Latency, p99, before the fault"
+    assert "in doubt: the service was too slow before the fault" in doubted[0].attrib["message"]
+
+
+def test_the_terminal_and_the_report_tell_what_is_in_doubt_from_what_was_missed() -> None:
+    told = terminal.summary(found := in_part_doubtful())
+    assert "✘ Failed requests" in told
+    assert "? Latency, p99, before the fault" in told
+    rows = report.html(found, records(SURVIVES)).split("<tr")
+    (doubted,) = (row for row in rows if "? in doubt" in row)
+    assert "Latency, p99, before the fault" in doubted
+    assert "the service was too slow before the fault: p99 4," in doubted
+    assert "missed" not in doubted
+
+
+def test_evidence_from_before_there_were_doubts_can_be_read(tmp_path: Path) -> None:
+    older = json.loads(made(LOSES).to_json())
+    for slo in older["slos"]:
+        del slo["doubted"]
+    file = tmp_path / "evidence.json"
+    file.write_text(json.dumps(older), encoding="utf-8")
+    assert Evidence.load(file) == made(LOSES)
 
 
 def test_junit_of_a_drill_without_a_verdict_is_an_error_and_never_green() -> None:

@@ -127,6 +127,23 @@ def test_a_measurement_with_holes_is_void() -> None:
     assert judge(PLAN, whole.model_copy(update={"samples": ()}), records(GROWS)).verdict == "void"
 
 
+def test_a_loss_on_record_fails_it_whatever_is_wrong_with_the_measurement_unless_the_record_is_another_loads() -> None:
+    unlucky = replace(GROWS, lost=((100.0, "cut"),))
+    whole = seen(unlucky)
+    base, more = whole.loads
+    fewer, others = (more.model_copy(update={"records": more.records + by}) for by in (-1, 1))
+    for changes, verdict, words in (
+        ({"loads": (base, fewer)}, "failed", "records of them"),
+        ({"loads": (base,)}, "failed", "1 loads were there instead of 2"),
+        ({"samples": ()}, "failed", "not looked at"),
+        ({"loads": (base, others)}, "void", "records of them"),
+    ):
+        found = judge(PLAN, whole.model_copy(update=changes), records(unlucky))
+        assert found.verdict == verdict
+        assert words in found.why[-1]
+        assert found.why[0].startswith("Failed requests: 1 of" if verdict == "failed" else "The load")
+
+
 def test_a_load_with_a_hole_in_it_is_void() -> None:
     those = [replace(r, sent=r.sent + 2) if 5 < r.due - T0 < 15 else r for r in records(GROWS)]
     found = judge(PLAN, seen(GROWS), those)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from drills.definition import Drill, Load, Slos, Timing
 from drills.observation import LoadSeen, Observation, ReplicaSeen
+from drills.slos import ALL, COUNTS, LATENCIES
 from drills.verdict import Judgement, judge
 from drills.workers import prove
 from serving.records import Record
@@ -228,11 +229,14 @@ def test_a_load_too_thin_to_show_anything_while_the_head_was_away_is_no_reason_t
     assert "Only 0 of 1 short requests due between the fault and recovery" in found.why[0]
 
 
-def test_records_of_another_load_are_not_taken_for_this_ones() -> None:
-    others = [replace(r, id=r.id + 10_000) for r in RECORDS[:30]]
+@pytest.mark.parametrize("of_requests_that_are_there", [False, True])
+def test_records_of_another_load_are_not_taken_for_this_ones(of_requests_that_are_there: bool) -> None:
+    shift = 0 if of_requests_that_are_there else 10_000
+    others = [replace(r, id=r.id + shift, outcome="refused") for r in RECORDS[300:330]]
     found = verdict([*RECORDS, *others])
     assert found.verdict == "void"
     assert "some are another load's" in found.why[0]
+    assert in_doubt(found) == {*COUNTS, *LATENCIES}
 
 
 def unseen(since: float, until: float) -> Observation:
@@ -256,6 +260,158 @@ def test_who_lost_requests_fails_whether_or_not_its_recovery_was_seen() -> None:
     late = next(n for n, r in enumerate(RECORDS) if r.due > T0 + 5)
     bad = [replace(r, outcome="refused") if n == late else r for n, r in enumerate(RECORDS)]
     assert verdict(bad, unseen(5, 45), hasty).verdict == "failed"
+
+
+def in_doubt(judgement: Judgement) -> set[str]:
+    return {slo.id for slo in judgement.slos if slo.standing == "in doubt"}
+
+
+def late(n: int) -> Record:
+    """A request that was due long after the fault."""
+    return next(r for r in RECORDS if r.kind == "short" and r.due > T0 + 5 + n)
+
+
+def test_losses_after_the_fault_are_no_less_true_when_the_service_was_slow_before_it() -> None:
+    lost = {late(n).id for n in range(2)} | {r.id for r in [r for r in RECORDS if r.kind == "stream" and r.due > T0 + 5][:7]}
+    slow = [replace(r, end=r.end + 2) if r.kind == "short" and r.due < T0 - 5 else r for r in RECORDS]
+    found = verdict([replace(r, outcome="cut") if r.id in lost else r for r in slow])
+    assert found.verdict == "failed"
+    assert "users noticed: 2 of 800 requests and 7 of 136 token streams were lost" in found.headline
+    assert in_doubt(found) == {"p99-before"}
+    assert found.why[-1].startswith("In doubt (Latency, p99, before the fault): the service was too slow before the fault: p99 2,0")
+
+
+Kit = tuple[list[Record], Observation]
+
+
+def sending(kit: Kit, those: list[Record], **load: float) -> Kit:
+    """The same, of a load that sent these and no others."""
+    seen = kit[1]
+    told = seen.load and seen.load.model_copy(update={"sent": len(those), **load})
+    return those, seen.model_copy(update={"load": told})
+
+
+def changed(kit: Kit, change: Callable[[Record], Record]) -> Kit:
+    return [change(r) for r in kit[0]], kit[1]
+
+
+def looking(kit: Kit, **changes: object) -> Kit:
+    return kit[0], kit[1].model_copy(update=changes)
+
+
+HASTY = DRILL.model_copy(update={"slos": Slos(max_recovery_s=20), "timing": Timing(after_s=10)})
+BREAKS: dict[str, Callable[[Kit], Kit]] = {
+    "records are missing": lambda kit: (kit[0][::2], kit[1]),
+    "the load could not be asked": lambda kit: looking(kit, load=None),
+    "records are there twice": lambda kit: ([*kit[0], *kit[0][-9:]], kit[1]),
+    "requests failed before the fault": lambda kit: changed(kit, lambda r: replace(r, outcome="refused") if r.end < T0 - 15 else r),
+    "the service was slow before the fault": lambda kit: changed(kit, lambda r: replace(r, end=r.end + 4) if r.end < T0 - 5 else r),
+    "the load was late": lambda kit: changed(kit, lambda r: replace(r, sent=r.sent + 2) if r.id % 10 == 0 else r),
+    "the load stalled": lambda kit: sending(kit, [r for r in kit[0] if not T0 + 3 < r.due < T0 + 8]),
+    "the load began after the fault": lambda kit: sending(kit, [r for r in kit[0] if r.due > T0], started=T0),
+    "the load ended too early": lambda kit: sending(kit, [r for r in kit[0] if r.due < T0 + 10], stopped=T0 + 10),
+    "no stream was alive at the fault": lambda kit: sending(kit, [r for r in kit[0] if r.kind == "short" or not r.sent <= T0 <= r.end]),
+    "the fault struck nothing": lambda kit: looking(
+        kit, snapshots=tuple(s.model_copy(update={"head": SEEN.snapshots[0].head}) for s in kit[1].snapshots)
+    ),
+    "nobody looked after the fault": lambda kit: looking(kit, snapshots=tuple(s for s in kit[1].snapshots if s.t < T0)),
+    "nobody looked when it recovered": lambda kit: looking(kit, snapshots=tuple(s for s in kit[1].snapshots if not 5 < s.t - T0 < 45)),
+    "it was stopped after the fault": lambda kit: looking(kit, aborted="another run took over"),
+    "it was not steady before the fault": lambda kit: looking(
+        kit, snapshots=tuple(s.model_copy(update={"endpoints": ()}) if s.t < T0 else s for s in kit[1].snapshots)
+    ),
+}
+"""What can be wrong with a measurement, each done to the one in which nothing is."""
+
+
+def broken(names: Iterable[str]) -> Kit:
+    kit: Kit = (RECORDS, SEEN)
+    for name in names:
+        kit = BREAKS[name](kit)
+    return kit
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_loss_after_the_fault_fails_the_drill_whatever_is_wrong_with_the_measurement(data: st.DataObject) -> None:
+    those, seen = broken(data.draw(st.sets(st.sampled_from(sorted(BREAKS)))))
+    later = [r.id for r in those if r.end > T0]
+    lost = data.draw(st.sets(st.sampled_from(later), min_size=1, max_size=5))
+    outcome = data.draw(st.sampled_from(["cut", "hung", "refused", "wrong"]))
+    found = verdict([replace(r, outcome=outcome) if r.id in lost else r for r in those], seen, HASTY)
+    assert found.verdict == "failed", found.why
+    assert {slo.id for slo in found.slos if slo.standing == "missed"} & set(COUNTS)
+    assert "users noticed" in found.headline.lower()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sets(st.sampled_from(sorted(BREAKS)), min_size=1))
+def test_a_drill_without_a_loss_after_the_fault_neither_passes_nor_fails_when_anything_is_wrong_with_its_measurement(
+    names: set[str],
+) -> None:
+    found = verdict(*broken(names), HASTY)
+    assert found.verdict == ("aborted" if names & {"it was stopped after the fault", "it was not steady before the fault"} else "void")
+    assert found.why
+    assert in_doubt(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "doubted"),
+    [
+        ("the load could not be asked", {*COUNTS, *LATENCIES}),
+        ("records are there twice", {*COUNTS, *LATENCIES}),
+        ("requests failed before the fault", {*COUNTS}),
+        ("the service was slow before the fault", {"p99-before"}),
+        ("the load was late", {*COUNTS, *LATENCIES}),
+        ("the load ended too early", {*COUNTS, "p99-during", "p99-after", "token-gap"}),
+        ("no stream was alive at the fault", {"lost-streams", "wrong-answers", "token-gap"}),
+        ("the fault struck nothing", set(ALL)),
+        ("nobody looked after the fault", set(ALL)),
+        ("nobody looked when it recovered", {"recovery"}),
+    ],
+)
+def test_a_doubt_touches_what_it_makes_uncertain_and_nothing_else(name: str, doubted: set[str]) -> None:
+    assert in_doubt(verdict(*broken([name]), HASTY)) == doubted
+
+
+def test_what_is_missed_for_another_reason_than_records_fails_without_any() -> None:
+    touched = tuple(
+        s.model_copy(update={"workers": tuple(w.model_copy(update={"restarts": 1}) for w in s.workers)}) if s.t > T0 else s
+        for s in SEEN.snapshots
+    )
+    found = verdict([], seen_with(snapshots=touched))
+    assert found.verdict == "failed"
+    assert in_doubt(found) == {*COUNTS, *LATENCIES}
+    assert "no loss is on record" in found.headline
+
+
+def test_records_that_are_there_twice_do_not_make_one_loss_two() -> None:
+    lenient = DRILL.model_copy(update={"slos": Slos(max_failed_requests=1)})
+    bad = [replace(r, outcome="refused") if r.id == late(0).id else r for r in RECORDS]
+    twice = [*bad, *(r for r in bad if not r.ok)]
+    assert verdict(twice, drill=lenient).verdict == "void"
+    assert verdict(twice).verdict == "failed"
+
+
+def test_requests_that_failed_before_the_fault_are_not_laid_to_its_charge() -> None:
+    lenient = DRILL.model_copy(update={"slos": Slos(max_failed_requests=2)})
+    before = {r.id for r in RECORDS if r.kind == "short" and r.end < T0 - 15}
+
+    def losing(*after: Record) -> Judgement:
+        lost = before | {r.id for r in after}
+        return verdict([replace(r, outcome="refused") if r.id in lost else r for r in RECORDS], drill=lenient)
+
+    assert losing(late(0), late(1)).verdict == "void"
+    assert losing(late(0), late(1), late(2)).verdict == "failed"
+
+
+def test_losses_in_a_drill_whose_fault_did_not_happen_are_told_and_not_laid_to_its_charge() -> None:
+    those, seen = broken(["the fault struck nothing"])
+    found = verdict([replace(r, outcome="refused") if r.id == late(0).id else r for r in those], seen)
+    assert found.verdict == "failed"
+    assert found.headline.startswith("Users noticed in the drill")
+    assert "It is not known that its fault happened" in found.headline
+    assert any("the head pod has the same UID as before" in told for told in found.why)
 
 
 def test_a_clock_that_is_off_changes_nothing() -> None:

@@ -20,7 +20,7 @@ from tasks import evidence, site
 from tasks._terraform_run import PROJECT
 from tasks.evidence import Result
 from tasks.images import ImageRefs
-from tasks.journal import FaultNote, InUse, Journal
+from tasks.journal import FaultNote, InUse, Journal, LockLost
 from tasks.terraform import Change, PlanSummary
 
 
@@ -221,7 +221,7 @@ def test_the_chat_is_deployed_or_removed(monkeypatch: pytest.MonkeyPatch) -> Non
 class Drilling:
     """The tasks of the drill stage, writing down what was called."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, journal: Journal) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, journal: Journal, **others: Any) -> None:
         self.called: list[str] = []
         answers: dict[str, Any] = {
             "take_lock": journal,
@@ -236,7 +236,7 @@ class Drilling:
             "release_lock": None,
             "judge": result("passed"),
         }
-        for name, answer in answers.items():
+        for name, answer in (answers | others).items():
             monkeypatch.setattr(stages, name, self._step(name, answer))
         monkeypatch.setattr(stages, "keeping", lambda *_: nullcontext(lambda: None))
         monkeypatch.setattr(stages.Run, "folder", tmp_path)
@@ -244,9 +244,32 @@ class Drilling:
     def _step(self, name: str, answer: Any) -> Any:
         def step(*_: Any, **__: Any) -> Any:
             self.called.append(name)
+            if isinstance(answer, Exception):
+                raise answer
             return answer
 
         return step
+
+
+@pytest.mark.parametrize("verdict", ["failed", "aborted"])
+def test_what_was_lost_before_an_error_ended_the_drill_is_a_verdict_and_else_the_error_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verdict: str
+) -> None:
+    broken = Journal(owner="a", drill="head-pod", started=1.0, faults=(FaultNote(pod="head", uid="u", at=2.0, done=True),))
+    lost = LockLost("another run took over the drill lock")
+    steps = Drilling(monkeypatch, tmp_path, broken, observe_recovery=lost, judge=result(verdict))
+    site, definition = stages.site_of("t", Infrastructure()), stages.drill_of("head-pod", Service(), None, None, None)
+    with pytest.raises(LockLost) if verdict == "aborted" else nullcontext():
+        assert stages.drill(site, Service(), definition, stages.Run("a", "calm-otter")).verdict == "failed"
+    assert steps.called[-4:] == ["collect_records", "stop_load", "release_lock", "judge"]
+
+
+def test_an_error_before_the_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    steps = Drilling(monkeypatch, tmp_path, Journal(owner="a", drill="head-pod", started=1.0), hold_steady=LockLost("lost"))
+    site, definition = stages.site_of("t", Infrastructure()), stages.drill_of("head-pod", Service(), None, None, None)
+    with pytest.raises(LockLost):
+        stages.drill(site, Service(), definition, stages.Run("a", "calm-otter"))
+    assert steps.called[-2:] == ["stop_load", "release_lock"]
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -280,6 +303,17 @@ def test_the_evidence_is_kept_though_the_debug_bundle_used_up_its_time(monkeypat
     monkeypatch.setattr(stages, "keep_evidence", lambda site, folder: kept.append(folder))
     stages.keep(stages.site_of("t", Infrastructure()), Service(), result("failed"))
     assert kept == [Path("/evidence/x")]
+
+
+@pytest.mark.parametrize(("verdict", "bundles"), [("passed", 0), ("failed", 1), ("void", 1), ("aborted", 1)])
+def test_every_verdict_but_passed_has_a_debug_bundle_which_is_kept_with_its_evidence(
+    monkeypatch: pytest.MonkeyPatch, verdict: str, bundles: int
+) -> None:
+    done: list[Any] = []
+    monkeypatch.setattr(stages, "collect_debug", lambda site, service, folder, return_state: done.append(("bundle", folder)))
+    monkeypatch.setattr(stages, "keep_evidence", lambda site, folder: done.append(("kept", folder)))
+    stages.keep(stages.site_of("t", Infrastructure()), Service(), result(verdict))
+    assert done == [*[("bundle", Path("/evidence/x"))] * bundles, ("kept", Path("/evidence/x"))]
 
 
 def result(verdict: Any) -> Result:

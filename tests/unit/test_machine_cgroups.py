@@ -1,4 +1,4 @@
-"""Control groups: which hierarchies a machine has, and how the cloud's tree is made in them. On a file tree, not the kernel's."""
+"""Control groups: which hierarchies a machine has, and how the cloud's tree is made in them. On files, save where the kernel judges."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from localcloud import cgroups
+from localcloud.box import Box, Service, keeping
 from localcloud.machine import MachineError
+from localcloud.processes import until
 
 MIXED = """proc /proc proc rw 0 0
 tmpfs /sys/fs/cgroup tmpfs rw,mode=755 0 0
@@ -42,7 +45,7 @@ def test_a_mixed_machine_has_one_hierarchy_per_mount_with_the_options_to_mount_i
 
 
 def test_a_unified_machine_has_one_hierarchy() -> None:
-    assert cgroups.parse(UNIFIED) == (cgroups.Hierarchy(Path("/sys/fs/cgroup"), ""),)
+    assert cgroups.parse(UNIFIED + UNIFIED.replace("/sys", "/elsewhere")) == (cgroups.Hierarchy(Path("/sys/fs/cgroup"), ""),)
 
 
 def test_a_machine_without_control_groups_is_told_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,6 +108,58 @@ def test_a_new_cpuset_of_version_1_has_its_parents_processors(monkeypatch: pytes
     assert (group / "cpuset.cpus").read_text() == "0-1\n"
 
 
+@pytest.mark.parametrize(("name", "process"), [("cpu.shares", 1024), ("cpu.weight", 100)])
+def test_the_cloud_weighs_ten_processes_beside_them_and_less_beside_slices_that_count_as_one_process_each(
+    name: str, process: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine(monkeypatch, cgroups.Hierarchy(tmp_path, ""))
+    (tmp_path / "leeward").mkdir()
+    weight = tmp_path / "leeward" / name
+    weight.touch()
+    (tmp_path / "cgroup.procs").write_text(f"1\n{os.getpid()}\n")
+    cgroups.weigh()
+    assert weight.read_text() == str(10 * process)
+    (tmp_path / "cgroup.procs").write_text("1\n")
+    cgroups.weigh()
+    assert int(weight.read_text()) / process == 2.5
+
+
+@pytest.fixture
+def real_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A new group in the machine's hierarchy that has the cpu controller, which is made to look like the only one; another is beside it."""
+    found = [
+        hierarchy
+        for hierarchy in cgroups.hierarchies()
+        if (hierarchy.path / "cpu.shares").exists() or "cpu" in _words(hierarchy.path / "cgroup.controllers")
+    ]
+    if os.geteuid() != 0 or not found:
+        pytest.skip("needs root and the cpu controller")
+    machine(monkeypatch, found[0])
+    groups = [f"leeward-test-{os.getpid()}{suffix}" for suffix in ("", ".slice")]
+    for group in groups:
+        cgroups.create(group)
+    yield found[0].path / groups[0]
+    for group in groups:
+        assert cgroups.remove(group) == []
+
+
+def _words(file: Path) -> list[str]:
+    return file.read_text().split() if file.exists() else []
+
+
+def test_the_kernel_takes_the_weight_and_the_callers_own_group_decides_it(real_cpu: Path) -> None:
+    name, process = ("cpu.shares", 1024) if (real_cpu / "cpu.shares").exists() else ("cpu.weight", 100)
+
+    def weight_beside(group: str) -> float:
+        script = f"from localcloud import cgroups; cgroups.weigh({real_cpu.name!r})"
+        subprocess.run(cgroups.join(group, [sys.executable, "-c", script]), check=True)
+        return int((real_cpu / name).read_text()) / process
+
+    assert weight_beside(f"{real_cpu.name}.slice") == 2.5
+    if not (real_cpu.parent / "cgroup.type").exists():  # in a container with a namespace of its own the root may take no process
+        assert weight_beside(".") == 10
+
+
 def test_the_joining_command_enters_every_hierarchy_before_it_becomes_the_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     first, second = tmp_path / "cpu", tmp_path / "memory"
     for hierarchy in (first, second):
@@ -129,9 +184,60 @@ def test_a_node_mounts_controllers_under_their_own_names_too(monkeypatch: pytest
     assert "mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd" in commands
 
 
-def test_a_node_of_a_unified_machine_hands_controllers_to_its_containers(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine(monkeypatch, *cgroups.parse(UNIFIED))
-    assert [command[0] for command in cgroups.remount()] == ["mount", "sh"]
+@pytest.fixture
+def real_v2(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A new group in the machine's own hierarchy of version 2, which is made to look like the only one."""
+    found = next((hierarchy for hierarchy in cgroups.hierarchies() if hierarchy.version == 2), None)
+    if os.geteuid() != 0 or found is None:
+        pytest.skip("needs root and a mounted cgroup2")
+    machine(monkeypatch, found)
+    monkeypatch.setattr(cgroups, "ROOT", found.path)
+    group = f"leeward-test-{os.getpid()}"
+    yield found.path / group
+    assert cgroups.kill(group) == set()
+    assert cgroups.remove(group) == []
+
+
+def test_a_node_of_a_unified_machine_sees_its_group_as_the_root_and_hands_out_all_it_has(real_v2: Path, tmp_path: Path) -> None:
+    root = cgroups.ROOT
+    script = f"cat /proc/self/cgroup; ls -d {root}/*/; cd {root}; tr '\\n' ' ' <cgroup.controllers; echo; cat cgroup.subtree_control"
+    look = Service("look", ("sh", "-c", script), str(tmp_path / "seen"))
+    log = tmp_path / "log"
+    box = Box("a node", keeping(tmp_path, [look], setup=cgroups.remount(), restart=False), log=log, group=real_v2.name)
+    until("the box ends", lambda: "it runs" if box.running else None, within=60)
+    assert log.read_text().endswith(" look ended with 0\n")
+    *_, where, folders, controllers, handed_out = (tmp_path / "seen").read_text().splitlines()
+    assert where == "0::/init"
+    assert folders == f"{root}/init/"
+    assert controllers.split() == handed_out.split()
+
+
+def test_a_crowded_group_makes_way_by_the_command_that_is_told(real_v2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cgroups.create(real_v2.name)
+    there = (real_v2 / "cgroup.controllers").read_text().split()
+    if not there:
+        pytest.skip("no controller of version 2")
+    if not set(cgroups.NEEDED) <= set(there):
+        monkeypatch.setattr(cgroups, "NEEDED", there[:1])
+    sleeper = subprocess.Popen(cgroups.join(real_v2.name, ["sleep", "60"]))
+    try:
+        until("it is in the group", lambda: None if cgroups.processes(real_v2.name) else "it is not", within=60)
+        with pytest.raises(MachineError, match="busy") as refused:
+            cgroups.enable_controllers(real_v2)
+        assert cgroups.crowded(real_v2)
+        subprocess.run(["sh", "-c", str(refused.value).partition("below: ")[2]], check=True)
+        assert not cgroups.crowded(real_v2)
+        cgroups.enable_controllers(real_v2)
+        assert cgroups.processes(f"{real_v2.name}/init") == {sleeper.pid}
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+
+
+def test_a_node_hands_its_controllers_out_where_they_are_of_version_2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine(monkeypatch, unified(tmp_path, "memory"))
+    subprocess.run(cgroups.remount()[-1], check=True)
+    assert (tmp_path / "cgroup.subtree_control").read_text() == "+memory\n"
 
 
 def test_the_processes_of_a_group_are_those_of_all_below_it_that_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

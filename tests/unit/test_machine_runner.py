@@ -1,4 +1,4 @@
-"""Process 1 of a box, run here as an ordinary process."""
+"""Process 1 of a box, run here as an ordinary process, and what is said of a box that is dead."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from localcloud.box import RUNNER
+from localcloud.box import RUNNER, Box, Service, keeping
+from localcloud.machine import MachineError, NodeSpec
+from localcloud.node import Node
 
 
 def start(tmp_path: Path, *, restart: bool, setup: list[list[str]] | None = None, fds: tuple[int, ...] = (), **services: str) -> Any:
@@ -61,10 +64,26 @@ def test_output_is_appended_to_the_services_own_log_that_only_root_reads(tmp_pat
     assert (tmp_path / "talk.log").read_text() == "before\nout\nerr\n"
 
 
-def test_a_mount_that_fails_starts_nothing(tmp_path: Path) -> None:
-    box = start(tmp_path, restart=False, setup=[["false"]], never=f"touch {tmp_path}/started")
-    assert box.wait(60) != 0
+def test_a_mount_that_fails_starts_nothing_and_the_log_has_its_words(tmp_path: Path) -> None:
+    setup = [["sh", "-c", "echo a warning >&2"], ["sh", "-c", "echo the reason >&2; exit 32"]]
+    box = start(tmp_path, restart=False, setup=setup, never=f"touch {tmp_path}/started")
+    said, _ = box.communicate(timeout=60)
+    assert box.returncode == 1
     assert not (tmp_path / "started").exists()
+    first, failed, reason = said.splitlines()
+    assert (first, reason) == ("a warning", "the reason")
+    assert failed.endswith("set-up failed: `sh -c echo the reason >&2; exit 32` ended with 32:")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
+def test_a_node_that_died_of_its_set_up_is_told_with_the_reason(tmp_path: Path) -> None:
+    containerd = Service("containerd", ("sleep", "60"), str(tmp_path / "containerd.log"))
+    setup = [["mount", "--bind", str(tmp_path), str(tmp_path / "absent")]]
+    spec = NodeSpec("i-1", "n1", "inf2.xlarge", "us-west-2a", "us-west-2")
+    node = Node(spec, 0, SimpleNamespace(logs=tmp_path), tmp_path)  # type: ignore[arg-type]
+    node._box = Box("node n1", keeping(tmp_path, [containerd], setup=setup), log=tmp_path / "log")
+    with pytest.raises(MachineError, match=f"node n1 ended with 1(.|\n)*{tmp_path}/absent: .*mount point does not exist"):
+        node._import([])
 
 
 def test_a_service_waits_for_the_file_it_needs(tmp_path: Path) -> None:

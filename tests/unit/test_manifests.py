@@ -340,9 +340,15 @@ def test_the_disruption_budget_counts_workers_in_whole_numbers() -> None:
     assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
 
 
+def test_the_heads_service_has_an_address_of_its_own_and_opens_no_port_of_a_node() -> None:
+    service = head(ray_service())["headService"]["spec"]
+    assert service == {"type": "ClusterIP", "publishNotReadyAddresses": True}
+    assert "serviceType" not in head(ray_service())
+
+
 def test_nothing_is_set_that_kuberay_refuses_or_ignores() -> None:
     service = ray_service()
-    assert "headService" not in head(service)
+    assert "metadata" not in head(service)["headService"]
     assert not {"serviceUnhealthySecondThreshold", "deploymentUnhealthySecondThreshold"} & service["spec"].keys()
     assert "ray.io/ft-enabled" not in service["metadata"].get("annotations", {})
     assert not {"RAY_REDIS_ADDRESS", "REDIS_PASSWORD"} & env(head(service)).keys()

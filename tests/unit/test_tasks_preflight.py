@@ -54,9 +54,9 @@ def worker(spec: dict[str, Any]) -> dict[str, Any]:
     return dict(spec["rayClusterConfig"])["workerGroupSpecs"][0]  # type: ignore[no-any-return]
 
 
-def without_variable(name: str) -> Change:
+def without_variable(name: str, group: Callable[[dict[str, Any]], dict[str, Any]] = worker) -> Change:
     def changed(spec: dict[str, Any]) -> None:
-        (container,) = worker(spec)["template"]["spec"]["containers"]
+        (container,) = group(spec)["template"]["spec"]["containers"]
         container["env"] = [item for item in container["env"] if item["name"] != name]
 
     return changed
@@ -72,9 +72,11 @@ BREAKS: dict[str, Change] = {
     "workers outlast the head": without_variable("RAY_gcs_rpc_server_reconnect_timeout_s"),
     "max_ongoing_requests is set": serve(lambda d: d.pop("max_ongoing_requests")),
     "workers have time to drain": lambda s: worker(s)["template"]["spec"].update(terminationGracePeriodSeconds=5),
-    "no name for the head service": lambda s: head(s).update(headService={"metadata": {"name": "x"}}),
+    "no name for the head service": lambda s: head(s)["headService"].update(metadata={"name": "x"}),
+    "the head's address stays": lambda s: head(s).pop("headService"),
     "deprecated thresholds are not relied on": lambda s: s.update(serviceUnhealthySecondThreshold=300),
     "what waits is bounded": serve(lambda d: d.pop("max_queued_requests")),
+    "replicas have time to be taken over": without_variable("RAY_SERVE_SLOW_STARTUP_WARNING_S", head),
     "one Ray in all images": lambda s: s["rayClusterConfig"].update(rayVersion="2.59.0"),
 }
 
