@@ -1,4 +1,4 @@
-"""The folder that a drill leaves behind: evidence, records, JUnit and report."""
+"""The folder that a drill leaves behind: evidence, records, JUnit and report; and what lies above those of a series."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from pathlib import Path
 from drills import junit, report
 from drills.evidence import Evidence
 from drills.redact import clean
+from drills.series import SeriesEvidence
 from serving.records import Record
 
-__all__ = ["Paths", "write"]
+__all__ = ["SERIES_PAGE", "Paths", "write", "write_series"]
+
+SERIES_PAGE = "series.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +38,11 @@ def write(folder: Path, evidence: Evidence, records: Sequence[Record]) -> Paths:
     paths.junit.write_text(junit.xml(evidence), encoding="utf-8")
     paths.report.write_text(report.html(evidence, cleaned), encoding="utf-8")
     return paths
+
+
+def write_series(folder: Path, series: SeriesEvidence) -> None:
+    """The files of the series lie in the folder; those of its faults are written by `write`, each into a folder in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "series.json").write_text(series.to_json(), encoding="utf-8")
+    (folder / "junit.xml").write_text(junit.series_xml(series), encoding="utf-8")
+    (folder / SERIES_PAGE).write_text(report.series_html(series), encoding="utf-8")

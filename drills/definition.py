@@ -15,11 +15,15 @@ from pydantic import Field
 
 from drills._value import Value
 
-__all__ = ["Drill", "Fault", "Load", "Slos", "SteadyState", "Timing", "UnknownDrill", "catalogue"]
+__all__ = ["Drill", "Fault", "Graces", "Load", "Repeat", "Series", "Slos", "SteadyState", "Timing", "UnknownDrill", "catalogue"]
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 
 Kebab = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
+Repeat = Annotated[int, Field(ge=1, le=1000)]
+"""How often the fault of a drill is done."""
+Graces = Literal["own", "in-turn"]
+"""own: every fault with the grace that the drill has. in-turn: every second one with the other, the first with the drill's own."""
 
 
 class UnknownDrill(ValueError):
@@ -172,6 +176,13 @@ class Drill(Value):
         drill = cls.from_yaml(path.read_text(encoding="utf-8"))
         return drill.model_copy(update={key: value for key, value in given.items() if value is not None})
 
+    def other_grace(self) -> Self:
+        """The same drill with the other grace: the one of the catalogue that differs in nothing else of its fault, where there is one,
+        gives its name and words."""
+        fault = self.fault.model_copy(update={"grace": "forced" if self.fault.grace == "default" else "default"})
+        named = next((drill for drill in map(type(self).named, catalogue()) if drill.fault == fault), self)
+        return self.model_copy(update={"name": named.name, "title": named.title, "description": named.description, "fault": fault})
+
     @classmethod
     def from_yaml(cls, text: str) -> Self:
         """The drill that a file of the catalogue describes.
@@ -180,6 +191,19 @@ class Drill(Value):
             pydantic.ValidationError: a field is unknown, missing or out of bounds.
         """
         return cls.model_validate(yaml.safe_load(text))
+
+
+class Series(Value):
+    """How often the fault of a drill is done, one after the other under one load."""
+
+    repeat: Repeat = 1
+    graces: Graces = "own"
+    stop_at_first_loss: bool = False
+    """Whether no further fault is done once a request was lost."""
+
+    def drill(self, drill: Drill, number: int) -> Drill:
+        """The drill as its fault of that number has it; the first is 1."""
+        return drill.other_grace() if self.graces == "in-turn" and number % 2 == 0 else drill
 
 
 @cache

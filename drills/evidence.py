@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from drills._value import Seconds, Value
 from drills.definition import Drill, Fault
-from drills.observation import EventKind, Observation, Versions
+from drills.observation import EventKind, Observation, Versions, Vitals
 from drills.pods import PodSpan, spans
 from drills.redact import clean
 from drills.slos import Slo
@@ -87,6 +87,10 @@ class Evidence(Value):
     title: str
     target: str
     run: str
+    number: int = 1
+    """Which fault of its series it is."""
+    of: int = 1
+    """How many faults the series was to have."""
     started: str
     """ISO 8601, UTC."""
     fault_at: Seconds | None
@@ -97,6 +101,7 @@ class Evidence(Value):
     streams: Streams
     latency_ms: dict[Phase, Percentiles]
     workers: tuple[WorkerProof, ...]
+    vitals: Vitals = Vitals()
     gcs_storage: bool | None
     events: tuple[EventSeen, ...]
     versions: Versions
@@ -139,9 +144,12 @@ def of(
     *,
     target: str,
     run: str = "",
+    number: int = 1,
+    total: int = 1,
     config: dict[str, Any] | None = None,
 ) -> Evidence:
-    """The evidence of a judged drill. `target`: the name people know the cluster by; `run`: the name of the run."""
+    """The evidence of a judged drill. `target`: the name people know the cluster by; `run`: the name of the run; `number`, `total`: which
+    fault of how many."""
     those = list(records)
     zero = observation.fault_at if observation.fault_at is not None else _whole(observation.started)
     last = max((r.end - observation.clock_offset_s for r in those), default=observation.ended)
@@ -154,6 +162,8 @@ def of(
         title=drill.title,
         target=target,
         run=run,
+        number=number,
+        of=total,
         started=datetime.fromtimestamp(_whole(observation.started), UTC).isoformat(),
         fault_at=observation.fault_at,
         recovery_s=_round(judgement.recovery_s),
@@ -163,6 +173,7 @@ def of(
         streams=_streams(those),
         latency_ms={p.name: Percentiles(p50=_round(p.p50_ms), p99=_round(p.p99_ms)) for p in judgement.phases},
         workers=judgement.workers,
+        vitals=observation.vitals,
         gcs_storage=observation.before.gcs_storage if observation.before else None,
         events=_events(judgement, zero),
         versions=observation.versions,

@@ -1,12 +1,13 @@
-"""The verdict for a CI system: one JUnit test case an SLO."""
+"""The verdict for a CI system: one JUnit test case a promise, or of a series one a fault."""
 
 from __future__ import annotations
 
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from drills.evidence import Evidence
+from drills.series import SeriesEvidence
 
-__all__ = ["xml"]
+__all__ = ["series_xml", "xml"]
 
 
 def xml(evidence: Evidence) -> str:
@@ -32,6 +33,23 @@ def xml(evidence: Evidence) -> str:
     if not judged:
         case = SubElement(suite, "testcase", classname=f"drill.{evidence.drill}", name="a verdict was reached", time="0")
         SubElement(case, "error", message=f"{evidence.verdict}: {evidence.headline}").text = "\n".join(evidence.why)
+    return _written(suite)
+
+
+def series_xml(series: SeriesEvidence) -> str:
+    """JUnit XML with one case for each fault, and one for the series: it has doubts and an early end of its own."""
+    suite = Element("testsuite", name=f"series {series.drill}", timestamp=series.started)
+    cases = [(f"fault {row.number}", row.verdict, row.headline, row.why) for row in series.faults]
+    for name, verdict, headline, why in (*cases, ("the series", series.verdict, series.headline, series.why)):
+        case = SubElement(suite, "testcase", classname=f"series.{series.drill}", name=name, time="0")
+        if verdict != "passed":
+            SubElement(case, "failure" if verdict == "failed" else "error", message=f"{verdict}: {headline}").text = "\n".join(why)
+    for attribute, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error")):
+        suite.set(attribute, str(sum(1 for _ in suite.iter(tag))))
+    return _written(suite)
+
+
+def _written(suite: Element) -> str:
     indent(suite)
     return f'<?xml version="1.0" encoding="utf-8"?>\n{_legal(tostring(suite, encoding="unicode"))}\n'
 

@@ -25,6 +25,7 @@ __all__ = [
     "ReplicaSeen",
     "Snapshot",
     "Versions",
+    "Vitals",
     "WorkerSeen",
 ]
 
@@ -178,6 +179,17 @@ class LoadSeen(Value):
     """Where it ran; the fault must not touch it."""
 
 
+class Vitals(Value):
+    """What could grow from one fault to the next, once the service has recovered; None where it was not seen."""
+
+    head_memory_bytes: int | None = None
+    """That the head pod works with."""
+    redis_entries: int | None = None
+    """Fields of all hashes that the Ray cluster has in Redis."""
+    dead_actors: int | None = None
+    """That the GCS still lists."""
+
+
 class Observation(Value):
     """Everything that was seen in one drill besides the records."""
 
@@ -198,6 +210,7 @@ class Observation(Value):
     aborted: str = ""
     """Why the drill was stopped before its end; empty when it was not."""
     versions: Versions = Versions()
+    vitals: Vitals = Vitals()
 
     @property
     def before(self) -> Snapshot | None:

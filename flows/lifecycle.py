@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas import State
 
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
-from drills.definition import Load, Slos, Timing
+from drills.definition import Graces, Load, Repeat, Series, Slos, Timing
 from flows import stages
 from flows.hooks import ask_for_sweep
 
@@ -17,6 +17,9 @@ def lifecycle(
     infrastructure: Infrastructure = INFRASTRUCTURE,
     service: Service = SERVICE,
     drill: str = "head-pod",
+    repeat: Repeat = 1,
+    graces: Graces = "own",
+    stop_at_first_loss: bool = False,
     timing: Timing | None = None,
     load: Load | None = None,
     slos: Slos | None = None,
@@ -33,6 +36,9 @@ def lifecycle(
         infrastructure: What Terraform makes.
         service: What is deployed.
         drill: Name of a drill in the catalogue, such as head-pod or head-pod-forced.
+        repeat: How often the fault is done, one after the other under one load, each once the service is steady again.
+        graces: The grace of each fault: "own", that of the drill; "in-turn", that of the drill and the other in turn.
+        stop_at_first_loss: Whether no further fault is done once a request was lost.
         timing: Other durations than the drill's own.
         load: Another load than the drill's own.
         slos: Other promises than the drill's own.
@@ -41,6 +47,7 @@ def lifecycle(
     """
     run = stages.Run.current()
     try:
+        series = Series(repeat=repeat, graces=graces, stop_at_first_loss=stop_at_first_loss)
         definition = stages.drill_of(drill, service, timing, load, slos)
         site = stages.site_of(target, infrastructure, service, definition.load)
         stages.can_have_images(site)
@@ -50,7 +57,7 @@ def lifecycle(
             outputs = stages.apply(site, planned)
             stages.verify(site, service, outputs)
             stages.deploy(site, service, outputs, run, building)
-            result = stages.drill(site, service, definition, run)
+            result = stages.drill(site, service, definition, run, series)
             stages.keep(site, service, result)
             if not keep:
                 stages.cleanup(site, service, run)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, ParamSpec, TypeVar
 from uuid import UUID
 
 from prefect import Task, get_run_logger, tags
@@ -24,15 +25,16 @@ from prefect.states import Completed, Failed
 from blocks.errors import Permanent, PipelineError
 from blocks.parameters import Infrastructure, Service
 from blocks.target import NoSuchTarget
-from drills.definition import Drill, Load, Slos, Timing, UnknownDrill
+from drills.definition import Drill, Load, Series, Slos, Timing, UnknownDrill
+from drills.series import Early
 from tasks import engines
 from tasks.addons import install_kuberay
 from tasks.chat import deploy_chat, remove_chat
 from tasks.checks import check_cluster, check_quotas
 from tasks.cleanup import audit, remove_service, sweep_drill
 from tasks.debug import collect_debug
-from tasks.evidence import Result, folder_for, judge, keep_evidence, raw_folder
-from tasks.faults import inject_fault, known
+from tasks.evidence import ONCE, Result, folder_for, judge, keep_evidence, raw_folder
+from tasks.faults import NothingToBreak, inject_fault, known
 from tasks.fleet import size_service
 from tasks.images import ImageRefs, build_images, publish_images
 from tasks.journal import Journal, hold_lock, keeping, let_go_of_lock, release_lock, take_lock
@@ -40,6 +42,7 @@ from tasks.karpenter import install_karpenter, remove_karpenter_nodes
 from tasks.neuron import install_device_plugin
 from tasks.observation import NotSteady, collect_records, hold_steady, observe_recovery
 from tasks.preflight import preflight
+from tasks.progress import Part, Progress
 from tasks.rayservice import apply_service, check_service, find_images, wait_for_service
 from tasks.refresh import OldNode, Replaced, Which, add_worker, find_old_nodes, remove_node, retire_worker, settle_workers, show_refresh
 from tasks.site import Site
@@ -52,7 +55,10 @@ from tasks.terraform import (
     infrastructure_outputs,
     plan_infrastructure,
 )
-from tasks.traffic import start_load, stop_load
+from tasks.traffic import LoadFailed, start_load, stop_load
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class NotApproved(Permanent):
@@ -250,48 +256,105 @@ def holding(site: Site, service: Service, run: Run, give_back: Task[[Site, Servi
         give_back(site, service, run.id, return_state=True)
 
 
-def drill(site: Site, service: Service, definition: Drill, run: Run) -> Result:
-    """The drill was done and judged; whatever happened, its load is gone and its lock free.
+def drill(site: Site, service: Service, definition: Drill, run: Run, series: Series = ONCE) -> Result:
+    """The drill was done and judged, each fault of its series after the other; whatever happened, its load is gone and its lock free.
 
-    An error after the fault is raised in the end, once what was measured until then is kept; but losses that are on record are a verdict.
+    An error after the first fault is raised in the end, once what was measured until then is kept; but losses that are on record are a
+    verdict.
     """
-    aborted = ""
-    stopped: PipelineError | None = None
     with tags("stage:drill"):
         journal = take_lock(site, service, run.id, definition.name, time.time())
         folder = raw_folder(run.folder, journal)
         with holding(site, service, run, release_lock) as check:
             try:
-                # Once the fault is in, there is a verdict: neither the service nor its load has to be well for that.
+                # Once a fault is in, there is a verdict: neither the service nor its load has to be well for that.
                 if journal.fault is None:
                     check_service(site, service)
-                    start_load(site, service, journal, find_images(site, service).head, definition)
-                try:
-                    journal = break_it(site, service, definition, journal, folder, check)
-                    observe_recovery(site, service, journal, definition, folder, check)
-                except NotSteady as reason:
-                    aborted = str(reason)
-                except PipelineError as error:
-                    if journal.fault is None:
-                        raise
-                    aborted, stopped = f"{type(error).__name__}: {error}", error
-                if stopped is None:
-                    collect_records(site, service, journal, definition, folder)
+                    start_load(site, service, journal, find_images(site, service).head, definition, series.repeat)
+                broken = break_it(site, service, definition, series, journal, folder, check)
+                if broken.error is None:
+                    collect_records(site, service, broken.journal, definition, folder)
                 else:
-                    collect_records(site, service, journal, definition, folder, return_state=True)
+                    collect_records(site, service, broken.journal, definition, folder, return_state=True)
             finally:
                 # Whatever ended the drill must be told, not that this failed too; the sweep comes for what is left.
                 stop_load(site, journal, return_state=True)
-        result: Result = judge(site, service, journal, definition, run.folder, run.name, aborted)
-    if stopped is not None and result.verdict != "failed":
-        raise stopped
+        result: Result = judge(site, service, broken.journal, definition, run.folder, run.name, broken.aborted, series, broken.early)
+    if broken.error is not None and result.verdict != "failed":
+        raise broken.error
     return result
 
 
-def break_it(site: Site, service: Service, definition: Drill, journal: Journal, folder: Path, check: Callable[[], None]) -> Journal:
-    """The fault is in, after a steady state; a run that is tried again goes on from what its journal says."""
-    hold_steady(site, service, journal, definition, folder, check)
-    return inject_fault(site, service, definition, journal.owner)
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """What became of the faults of a series."""
+
+    journal: Journal
+    early: Early | None = None
+    """Why it ended before its last fault."""
+    aborted: str = ""
+    """Why its last fault was not watched to the end, or not done when it was the first."""
+    error: PipelineError | None = None
+    """What ended it and is to be raised once all is judged."""
+
+
+def break_it(
+    site: Site, service: Service, definition: Drill, series: Series, journal: Journal, folder: Path, check: Callable[[], None]
+) -> Broken:
+    """All faults of the series were done, each in a steady state and watched until the service had recovered; or why it ended before.
+
+    A run that is tried again goes on from what its journal says.
+    """
+    whole = Progress("series") if series.repeat > 1 else None
+    if whole:
+        whole.say(0, f"fault 1 of {series.repeat}")  # of the flow run, not of the first task that has something to say
+    broken = Broken(journal)
+    for number in range(journal.goes_on_with, series.repeat + 1):
+        broken = _break_once(site, service, definition, series, broken.journal, folder, check, number, whole)
+        if broken.early:
+            break
+    if whole:
+        whole.say(100, f"{len(broken.journal.faults)} of {series.repeat} faults done")
+    return broken
+
+
+def _break_once(
+    site: Site,
+    service: Service,
+    definition: Drill,
+    series: Series,
+    journal: Journal,
+    folder: Path,
+    check: Callable[[], None],
+    number: int,
+    whole: Progress | None,
+) -> Broken:
+    """The fault of that number was done, in a steady state, and watched until the service had recovered."""
+    struck, stop = series.drill(definition, number), series.stop_at_first_loss
+    steady, recovery = (whole and Part(whole, number, series.repeat, *share) for share in ((0, 0.2), (0.2, 1)))
+    try:
+        journal = named(hold_steady, series, number)(site, service, journal, struck, folder, check, number, stop, steady)
+        journal = named(inject_fault, series, number)(site, service, struck, journal.owner, number)
+        recovered = named(observe_recovery, series, number)(site, service, journal, struck, folder, check, recovery)
+    except NotSteady as reason:
+        return Broken(journal, Early(reason=str(reason), by="service"), "" if journal.fault else str(reason))
+    except PipelineError as error:
+        if journal.fault is None:
+            raise
+        watched = len(journal.faults) < number
+        by: Literal["service", "measurement"] = "service" if isinstance(error, NothingToBreak) else "measurement"
+        # A head or a load that is gone is a result, and no error of the pipeline's.
+        result = watched and isinstance(error, NothingToBreak | LoadFailed)
+        told = str(error) if result else f"{type(error).__name__}: {error}"
+        return Broken(journal, Early(reason=told, by=by), "" if watched else told, None if result else error)
+    if recovered is None and number < series.repeat:
+        return Broken(journal, Early(reason=f"the service did not recover from fault {number}", by="service"))
+    return Broken(journal)
+
+
+def named(task: Task[P, R], series: Series, number: int) -> Task[P, R]:
+    """The task; in a series its runs are named by the number of the fault, too."""
+    return task.with_options(task_run_name=f"{task.name} {number} of {series.repeat}") if series.repeat > 1 else task
 
 
 def sweep(site: Site, service: Service, owner: str) -> list[str]:
@@ -336,7 +399,7 @@ def ending(result: Result) -> State[Result]:
     """The state of a run by its drill's verdict."""
     if result.passed:
         return Completed(message=result.headline, data=result)
-    return Failed(name="VerdictFailed", message=f"{result.verdict}: {result.headline} See {result.folder}/report.html")
+    return Failed(name="VerdictFailed", message=f"{result.verdict}: {result.headline} See {result.folder / result.page}")
 
 
 @contextmanager

@@ -34,8 +34,9 @@ MODELS = {
     "load": '{"streams": 20}',
     "slos": '{"max_recovery_s": 60}',
 }
-PARAMETERS = (*MODELS, "drill", "approved", "keep")
+PARAMETERS = (*MODELS, "drill", "repeat", "graces", "stop_at_first_loss", "approved", "keep")
 """Of it, those that are for the user to give; the target is the embedded cloud."""
+MOST_FAULTS = 1000
 CATALOGUE = ROOT / "drills" / "catalogue"
 PROBLEMS = (StepFailed, CloudError, NotUp, ApiError, RunLost, ToolMissing, stack.NotOurs, stack.StillUp, OSError, subprocess.TimeoutExpired)
 """What can go wrong and says itself what to do; anything else is a bug and shows its traceback."""
@@ -84,6 +85,8 @@ def _pair(word: str) -> str:
         raise argparse.ArgumentTypeError(f"{word!r} is not KEY=JSON with one of {', '.join(PARAMETERS)} as its KEY")
     if key == "drill" and value.strip('"') not in (known := sorted(path.stem for path in CATALOGUE.glob("*.yaml"))):
         raise argparse.ArgumentTypeError(f"there is no drill {value}; the catalogue has: {', '.join(known)}")
+    if key == "repeat" and not (value.isascii() and value.isdigit() and 0 < int(value) <= MOST_FAULTS):
+        raise argparse.ArgumentTypeError(f"repeat is a whole number from 1 to {MOST_FAULTS:,}, not {value}")
     if key in MODELS and not _is_object(value):
         raise argparse.ArgumentTypeError(f"{key} is a JSON object such as {MODELS[key]}, not {value}")
     return word
@@ -176,7 +179,7 @@ class Demo:
             return False
         print()
         subprocess.run([str(PYTHON), "-m", "scripts.summary", str(found)], cwd=ROOT, timeout=60, check=False)
-        print(f"\nreport    {found.with_name('report.html')}\nevidence  {found}\n", flush=True)
+        print(f"\nreport    {report(found)}\nevidence  {found}\n", flush=True)
         verdict = json.loads(found.read_text())["verdict"]
         if verdict == "passed" and sight.state != "COMPLETED":
             self.say("error", f"the drill passed, but the run ended as {sight.label}. {sight.message}".strip())
@@ -198,9 +201,14 @@ class Demo:
 
 
 def evidence(name: str, identity: str) -> Path | None:
-    """The evidence.json of a flow run, by its name or its id; None when there is none."""
-    places = (EVIDENCE / folder / "evidence.json" for folder in (name, identity))
+    """The evidence.json of a flow run, or of a series its series.json, by its name or its id; None when there is none."""
+    places = (EVIDENCE / folder / file for folder in (name, identity) for file in ("evidence.json", "series.json"))
     return next((place for place in places if place.exists()), None)
+
+
+def report(evidence: Path) -> Path:
+    """The page beside the evidence."""
+    return evidence.with_name("series.html" if evidence.name == "series.json" else "report.html")
 
 
 def down(say: Say) -> int:

@@ -18,6 +18,8 @@ from scripts.processes import Process
 from scripts.say import Say, duration
 
 STAGE_TAG = "stage:"
+RUN = "run"
+"""In place of a task's id where something is the progress of the whole flow run."""
 PROGRESS_EVERY_S = 5.0
 """Between two progress lines of one task."""
 QUIET_S = 20.0
@@ -56,7 +58,7 @@ class Sight:
     message: str = ""
     tasks: Mapping[str, Task] = field(default_factory=dict)
     progress: Mapping[str, str] = field(default_factory=dict)
-    """Task run id → the text of its progress artifact."""
+    """Task run id → the text of its progress artifact; RUN → that of the flow run's own."""
 
     @property
     def running(self) -> list[Task]:
@@ -69,9 +71,9 @@ def look(api: Api, flow_run: str) -> Sight:
     run = api.flow_run(flow_run)
     tasks = {one["id"]: _task(one) for one in api.task_runs(flow_run)}
     progress = {
-        one["task_run_id"]: f"{float(one['data'] or 0):.0f} % {one['description'] or ''}".strip()
+        one["task_run_id"] or RUN: f"{float(one['data'] or 0):.0f} % {one['description'] or ''}".strip()
         for one in api.artifacts(flow_run)
-        if one["type"] == "progress" and one["task_run_id"]
+        if one["type"] == "progress"
     }
     return Sight(run["state_type"], run["state_name"], (run.get("state") or {}).get("message") or "", tasks, progress)
 
@@ -134,7 +136,8 @@ class Progress:
 
     def _progress(self, now: Sight) -> Iterator[tuple[str, str]]:
         for key, text in now.progress.items():
-            task, (at, last) = now.tasks.get(key), self._said.get(key, (-1e9, ""))
+            task = next(iter(now.running), None) if key == RUN else now.tasks.get(key)
+            at, last = self._said.get(key, (-1e9, ""))
             if task and task.state == "RUNNING" and text != last and self._clock() - at >= PROGRESS_EVERY_S:
                 self._said[key] = (self._clock(), text)
                 yield task.stage, f"  {text}"

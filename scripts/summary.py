@@ -1,4 +1,4 @@
-"""Prints the short verdict of one drill: `python -m scripts.summary evidence.json`. Needs the locked environment."""
+"""Prints the short verdict of a drill or of a series: `python -m scripts.summary evidence.json`. Needs the locked environment."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import sys
 from pathlib import Path
 
 from drills.evidence import Evidence
+from drills.series import SeriesEvidence
 from drills.terminal import summary
 
 
 def main(path: Path) -> int:
     """The summary is on standard output; exit code 0 only when the verdict is "passed"."""
-    evidence = Evidence.load(path)
-    print(summary(evidence, colour=sys.stdout.isatty()), end="")
-    return 0 if evidence.verdict == "passed" else 1
+    found = SeriesEvidence.load(path) if path.name == "series.json" else Evidence.load(path)
+    print(summary(found, colour=sys.stdout.isatty()), end="")
+    return 0 if found.verdict == "passed" else 1
 
 
 if __name__ == "__main__":

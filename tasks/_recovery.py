@@ -19,6 +19,8 @@ class Steadiness:
     since: float | None = None
     reasons: list[str] = field(default_factory=list)
     """Why it does not hold now."""
+    lost_at: float = float("-inf")
+    """When the last request ended that was lost: no steady state reaches back beyond that."""
     _known: Snapshot | None = None
 
     def see(self, snapshot: Snapshot) -> bool:
@@ -29,8 +31,8 @@ class Steadiness:
         self.reasons = steady_state.judge(self._known, self.drill.steady_state)
         if self.reasons:
             self.since = None
-        elif self.since is None or hole:
-            self.since = snapshot.t
+        elif self.since is None or self.since <= self.lost_at or hole:
+            self.since = snapshot.t if snapshot.t > self.lost_at else None
         return self.since is not None and snapshot.t - self.since >= self.drill.timing.before_s and not snapshot.blind
 
     def progress(self, now: float) -> Pending:

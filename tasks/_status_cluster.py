@@ -69,6 +69,7 @@ def _journal(api: Api, service: Service) -> list[Line]:
     if found is None or found.state != "open":
         return []
     fault = f"pod {found.fault.pod} {'was' if found.fault.done else 'is about to be'} deleted" if found.fault else "nothing broken yet"
+    fault += f" (fault {len(found.faults)} of a series)" if len(found.faults) > 1 else ""
     began = _clock(datetime.fromtimestamp(found.started, UTC))
     return [Line("drill journal", found.drill, f"open, of run {found.owner} since {began}; {fault}")]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,24 @@ from blocks.errors import PipelineError
 from blocks.parameters import Service
 from drills import archive, verdict
 from drills import evidence as evidences
-from drills.definition import Drill
+from drills import series as serieses
+from drills.definition import Drill, Series
 from drills.evidence import Evidence
-from drills.observation import Observation, Versions
-from drills.verdict import Judgement
+from drills.observation import Versions
+from drills.series import Early, Row, SeriesEvidence
 from tasks import _rayservice_seen as seen
-from tasks import traffic
+from tasks._windows import load_of, windows
 from tasks.aws import ensure_state_bucket, upload_folder
 from tasks.journal import Journal
 from tasks.kubernetes import Api
 from tasks.notebook import Notebook
 from tasks.observer import Observer
+from tasks.progress import Progress
 from tasks.site import Site
 from tasks.step import step
 
 EVIDENCE = Path(__file__).resolve().parent.parent / ".leeward" / "evidence"
+ONCE = Series()
 LONGEST = 50
 """Characters of a run's name in its folder's: of up to four bytes, and a folder's may have 255 of those."""
 
@@ -41,6 +43,8 @@ class Result(BaseModel, frozen=True):
     verdict: verdict.Verdict
     headline: str
     folder: Path
+    page: str = "report.html"
+    """Name of the file in it that a person reads."""
 
     @property
     def passed(self) -> bool:
@@ -66,24 +70,6 @@ def folder_for(name: str, run: str, root: Path = EVIDENCE) -> Path:
 def raw_folder(folder: Path, journal: Journal) -> Path:
     """Where one attempt of a drill keeps what it sees."""
     return folder / "raw" / f"attempt-{journal.attempt}"
-
-
-def observation(notebook: Notebook, journal: Journal, versions: Versions, aborted: str = "") -> Observation:
-    """All that was seen, as drills takes it."""
-    snapshots, load, now = notebook.snapshots(), notebook.load(), time.time()
-    if journal.before is not None and not any(s.t <= journal.before.t for s in snapshots):
-        snapshots.insert(0, journal.before)  # the notebook of another machine is not here, the journal is
-    return Observation(
-        started=journal.started,
-        ended=snapshots[-1].t if snapshots else now,
-        fault_at=journal.fault.at if journal.fault and journal.fault.done else None,
-        snapshots=tuple(snapshots),
-        events=tuple(dict.fromkeys(notebook.events())),  # a try that came back noted them again
-        load=traffic.seen(load) if load else None,
-        clock_offset_s=notebook.number("clock_offset"),
-        aborted=aborted,
-        versions=versions,
-    )
 
 
 def versions(api: Api, service: Service) -> Versions:
@@ -126,28 +112,53 @@ def config_of(site: Site, service: Service) -> dict[str, Any]:
     return {"service": service.model_dump(mode="json"), "infrastructure": site.infrastructure.model_dump(mode="json")}
 
 
-def write(folder: Path, found: Evidence, judgement: Judgement, notebook: Notebook) -> Result:
-    """The evidence lies in the folder."""
-    archive.write(folder, found, traffic.records_in(notebook.records))
-    notebook.records.unlink(missing_ok=True)  # records.jsonl has them now
-    return Result(verdict=judgement.verdict, headline=judgement.headline, folder=folder)
+@step("judge", deadline_s=7200)
+def judge(
+    site: Site,
+    service: Service,
+    journal: Journal,
+    drill: Drill,
+    folder: Path,
+    run_name: str,
+    aborted: str = "",
+    series: Series = ONCE,
+    early: Early | None = None,
+) -> Result:
+    """The verdict, with its evidence written and shown: of a single fault in the folder itself, of several each in a folder of its own.
 
-
-@step("judge", deadline_s=300)
-def judge(site: Site, service: Service, journal: Journal, drill: Drill, folder: Path, run_name: str, aborted: str = "") -> Result:
-    """The verdict, with its evidence written and shown."""
-    api, notebook = site.api(), Notebook(raw_folder(folder, journal))
-    observed = observation(notebook, journal, versions(api, service), aborted)
-    records = traffic.records_in(notebook.records)
-    judgement = verdict.judge(drill, observed, records)
-    found = evidences.of(drill, observed, records, judgement, target=site.target, run=run_name, config=config_of(site, service))
-    result = write(folder, found, judgement, notebook)
-    _show(found, result)
+    Args:
+        aborted: why the drill was stopped before any fault; empty when it was not.
+        early: why the series ended before its last fault.
+    """
+    api, raw, progress = site.api(), raw_folder(folder, journal), Progress("judging")
+    about: dict[str, Any] = {"target": site.target, "run": run_name, "config": config_of(site, service)}
+    rows: list[Row] = []
+    first: Evidence | None = None
+    for number, window in enumerate(windows(raw, journal, drill, versions(api, service), aborted), 1):
+        struck = series.drill(drill, number)
+        judgement = verdict.judge(struck, window.observation, window.records)
+        found = evidences.of(struck, window.observation, window.records, judgement, number=number, total=series.repeat, **about)
+        place = folder / f"fault-{number:03}" if series.repeat > 1 else folder
+        archive.write(place, found, window.records)
+        rows.append(serieses.row_of(found, window.own, place.name))
+        first = first or found
+        progress.say(99 * number / max(1, len(journal.faults)), f"fault {number}: {found.verdict}")
+    assert first is not None, "there is a window even where there was no fault"
+    if series.repeat == 1:
+        result = Result(verdict=first.verdict, headline=first.headline, folder=folder)
+        _show(first, result)
+    else:
+        whole = serieses.of(first, rows, drill, series, load_of(Notebook(raw, len(journal.faults))), early)
+        archive.write_series(folder, whole)
+        result = Result(verdict=whole.verdict, headline=whole.headline, folder=folder, page=archive.SERIES_PAGE)
+        _show_series(whole, result)
+    Notebook(raw).records.unlink(missing_ok=True)  # records.jsonl has them now
+    progress.say(100, f"verdict {result.verdict}")
     get_run_logger().info("verdict %s: %s", result.verdict, result.headline)
     return result
 
 
-@step("keep evidence", deadline_s=300)
+@step("keep evidence", deadline_s=1800)
 def keep_evidence(site: Site, folder: Path) -> str:
     """The evidence is in the stack's bucket, where it outlives the cluster; returns its address, empty without AWS."""
     block = site.block
@@ -162,15 +173,40 @@ def keep_evidence(site: Site, folder: Path) -> str:
 
 
 def _show(found: Evidence, result: Result) -> None:
-    reasons = "".join(f"- {reason}\n" for reason in found.why)
-    files = "".join(f"- `{result.folder / name}`\n" for name in ("report.html", "evidence.json", "junit.xml", "records.jsonl"))
-    create_markdown_artifact(
-        key="verdict", markdown=f"# {found.verdict}\n\n{found.headline}\n\n{reasons}\n{files}", description=found.headline
-    )
+    _show_verdict(found, result, ("report.html", "evidence.json", "junit.xml", "records.jsonl"))
     kept = {"kept": "yes", "missed": "NO", "in doubt": "in doubt"}
     table = [{"promise": s.name, "limit": s.target, "seen": s.actual, "kept": kept[s.standing], "doubt": s.doubted} for s in found.slos]
     if table:
         create_table_artifact(key="slos", table=table, description=f"{sum(s.standing == 'kept' for s in found.slos)} of {len(table)} kept")
-    create_link_artifact(
-        key="report", link=(result.folder / "report.html").as_uri(), link_text="report.html", description="The drill in one picture"
+    _show_page(result, "The drill in one picture")
+
+
+def _show_series(whole: SeriesEvidence, result: Result) -> None:
+    _show_verdict(whole, result, (archive.SERIES_PAGE, "series.json", "junit.xml"))
+    table = [
+        {
+            "fault": row.number,
+            "grace": row.grace,
+            "verdict": row.verdict,
+            "recovery s": row.recovery_s,
+            "requests lost": row.requests.lost,
+            "streams lost": row.streams.lost,
+            "longest silence s": row.longest_silence_s,
+            "workers touched": row.workers_touched,
+        }
+        for row in whole.faults
+    ]
+    create_table_artifact(key="faults", table=table, description=f"{whole.lossy.lossy} of {whole.lossy.of} with anything lost")
+    _show_page(result, "The series on one page")
+
+
+def _show_verdict(found: Evidence | SeriesEvidence, result: Result, names: tuple[str, ...]) -> None:
+    reasons = "".join(f"- {reason}\n" for reason in found.why)
+    files = "".join(f"- `{result.folder / name}`\n" for name in names)
+    create_markdown_artifact(
+        key="verdict", markdown=f"# {found.verdict}\n\n{found.headline}\n\n{reasons}\n{files}", description=found.headline
     )
+
+
+def _show_page(result: Result, what: str) -> None:
+    create_link_artifact(key="report", link=(result.folder / result.page).as_uri(), link_text=result.page, description=what)

@@ -65,21 +65,21 @@ def known(fault: Fault) -> None:
         raise UnknownFault(f"there is no fault {fault.kind!r}; there are: {', '.join(FAULTS)}")
 
 
-def inject(api: Api, service: Service, fault: Fault, journal: Journal) -> Journal:
-    """The fault is in, exactly once, and the journal in the cluster says so."""
+def inject(api: Api, service: Service, fault: Fault, journal: Journal, number: int = 1) -> Journal:
+    """The fault of that number is in, exactly once, and the journal in the cluster says so."""
     known(fault)
     find, strike = FAULTS[fault.kind]
-    if journal.fault is None:
-        journal = journals.write(api, service, journal.model_copy(update={"fault": find(api, service)}))
-    assert journal.fault is not None
-    if not journal.fault.done:
-        journal = journals.write(api, service, journal.model_copy(update={"fault": strike(api, service, fault, journal.fault)}))
+    if len(journal.faults) < number:
+        journal = journals.write(api, service, journal.with_fault(number, find(api, service)))
+    planned = journal.faults[number - 1]
+    if not planned.done:
+        journal = journals.write(api, service, journal.with_fault(number, strike(api, service, fault, planned)))
     return journal
 
 
 @step("inject fault", deadline_s=60)
-def inject_fault(site: Site, service: Service, drill: Drill, owner: str) -> Journal:
-    """The drill's fault is in. A retry finds in the journal what was planned, and finishes that.
+def inject_fault(site: Site, service: Service, drill: Drill, owner: str, number: int = 1) -> Journal:
+    """The drill's fault of that number is in. A retry finds in the journal what was planned, and finishes that.
 
     Raises:
         LockLost: another run has the service now; nothing was touched.
@@ -90,7 +90,6 @@ def inject_fault(site: Site, service: Service, drill: Drill, owner: str) -> Jour
         raise LockLost("another run took over the drill lock before the fault, so this one breaks nothing; look at that run instead")
     journal = journals.read(api, service)
     assert journal is not None, "the lock is taken first, with a journal"
-    journal = inject(api, service, drill.fault, journal)
-    assert journal.fault is not None
-    get_run_logger().info("%s: pod %s (%s)", drill.title, journal.fault.pod, drill.fault.grace)
+    journal = inject(api, service, drill.fault, journal, number)
+    get_run_logger().info("%s: pod %s (%s)", drill.title, journal.faults[number - 1].pod, drill.fault.grace)
     return journal

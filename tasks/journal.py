@@ -71,8 +71,25 @@ class Journal(BaseModel, frozen=True):
     state: Literal["open", "closed"] = "open"
     """closed: nothing of it is left in the cluster."""
     before: Snapshot | None = None
-    """The steady state that was seen before the fault."""
-    fault: FaultNote | None = None
+    """The steady state that was seen before the last fault, or before the one that comes next."""
+    faults: tuple[FaultNote, ...] = ()
+    """In order; only the last one may not be done yet. A thousand of them take an eighth of what a ConfigMap may hold."""
+
+    @property
+    def fault(self) -> FaultNote | None:
+        """The last fault; None before the first."""
+        return self.faults[-1] if self.faults else None
+
+    @property
+    def goes_on_with(self) -> int:
+        """The number of the fault that a run which comes back is at: the last one, to be done or watched, unless the steady state before
+        the next was seen already. The first is 1."""
+        calm = self.fault is not None and self.fault.done and self.before is not None and self.before.t > self.fault.at
+        return max(1, len(self.faults)) + calm
+
+    def with_fault(self, number: int, fault: FaultNote) -> Journal:
+        """The same, with this as the fault of that number; the first is 1."""
+        return self.model_copy(update={"faults": (*self.faults[: number - 1], fault)})
 
     @property
     def attempt(self) -> str:
@@ -243,7 +260,7 @@ def take_lock(site: Site, service: Service, owner: str, drill: str, now: float, 
     earlier = read(api, service)
     journal = earlier.follow(owner, drill, now, go_on=go_on) if earlier else Journal(owner=owner, drill=drill, started=now)
     if journal is earlier:
-        get_run_logger().info("going on with the drill that this run began%s", ": its fault is in" if journal.fault else "")
+        get_run_logger().info("going on with the drill that this run began: faults so far: %d", len(journal.faults))
     else:
         if earlier and earlier.state == "open":
             get_run_logger().warning("run %s left a drill behind: its load is removed", earlier.owner)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,26 @@ from typing import Any
 from drills.observation import Event, Snapshot
 from tasks.traffic import LoadStatus
 
+PIECE = 2**16
+"""Bytes that are looked at at once."""
+
 
 class Notebook:
-    """The raw material of one drill attempt: snapshots, events, the load's last words, and its records beside."""
+    """The raw material of one drill attempt from one fault to the next: snapshots, events, figures. The records of all of the attempt lie
+    beside.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    A page a fault, so that a long series is never read whole: page 0 has what was seen before the first fault.
+    """
+
+    def __init__(self, folder: Path, page: int = 0) -> None:
+        self.folder, self.page = folder, page
         folder.mkdir(parents=True, exist_ok=True)
         for file in (self._seen, self.records):
             _cut_half_line(file)
 
     @property
     def _seen(self) -> Path:
-        return self.folder / "seen.jsonl"
+        return self.folder / f"seen-{self.page:03}.jsonl"
 
     @property
     def records(self) -> Path:
@@ -48,11 +56,12 @@ class Notebook:
 
     def load(self) -> LoadStatus | None:
         """What the load said last when it had ended; None when it did not come to that."""
-        return next((LoadStatus.model_validate(value) for value in reversed(list(self._all("load")))), None)
+        told = self.last("load")
+        return None if told is None else LoadStatus.model_validate(told)
 
-    def number(self, kind: str, default: float = 0.0) -> float:
-        """The last number noted under that name."""
-        return next((float(value) for value in reversed(list(self._all(kind)))), default)
+    def last(self, kind: str, default: Any = None) -> Any:
+        """What was noted last under that name."""
+        return next(reversed(list(self._all(kind))), default)
 
     def _all(self, kind: str) -> Iterator[Any]:
         if not self._seen.exists():
@@ -66,6 +75,15 @@ class Notebook:
 
 def _cut_half_line(file: Path) -> None:
     """The file ends with a whole line: the last one of a runner that died may be half, and nothing can be written on behind it."""
-    if file.exists():
-        with file.open("rb+") as lines:
-            lines.truncate(lines.read().rfind(b"\n") + 1)
+    if not file.exists():
+        return
+    with file.open("rb+") as lines:
+        end = lines.seek(0, os.SEEK_END)
+        whole = 0
+        # From its end: the records of a long series are hundreds of megabytes.
+        for since in range(max(0, end - PIECE), -PIECE, -PIECE):
+            lines.seek(max(0, since))
+            if (found := lines.read(PIECE).rfind(b"\n")) >= 0:
+                whole = max(0, since) + found + 1
+                break
+        lines.truncate(whole)

@@ -97,11 +97,11 @@ class Observer:
         Raises:
             Unavailable: it does not answer.
         """
-        return self._ask_head("/api/serve/applications/")
+        return self.ask_head("/api/serve/applications/")
 
     def ray_version(self) -> str:
         """As the dashboard says; empty when it does not."""
-        return str((_or_none(lambda: self._ask_head("/api/version")) or {}).get("ray_version", ""))
+        return str((_or_none(lambda: self.ask_head("/api/version")) or {}).get("ray_version", ""))
 
     def answer(self) -> Answer:
         """One real request through the serve service."""
@@ -115,7 +115,12 @@ class Observer:
             return Answer(ok=False, detail=str(error))
         return Answer(ok=True) if _is_answer(data) else Answer(ok=False, detail=f"no answer of one text: {data[:80]!r}")
 
-    def _ask_head(self, path: str) -> Object:
+    def ask_head(self, path: str) -> Object:
+        """The JSON that Ray's dashboard answers.
+
+        Raises:
+            Unavailable, Refused: it does not, or not with JSON.
+        """
         data = self.api.proxy("GET", self.service.namespace, "services", f"{self.service.name}-head-svc", 8265, path, ASK_RAY_S)
         try:
             found: Any = json.loads(data)

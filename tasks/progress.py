@@ -52,3 +52,16 @@ class Progress:
             self.look(seen)
 
         return on_look
+
+
+class Part(Progress):
+    """What one fault of a series adds to the progress of the whole, from one share of its time to another."""
+
+    def __init__(self, whole: Progress, number: int, of: int, since: float, until: float) -> None:
+        self._whole, self._words = whole, f"fault {number} of {of}"
+        self._since, self._until = (100 * (number - 1 + share) / of for share in (since, until))
+
+    def say(self, percent: float | None, text: str) -> None:
+        """The whole shows this."""
+        share = None if percent is None else self._since + (self._until - self._since) * percent / 100
+        self._whole.say(share, f"{self._words}: {text}")

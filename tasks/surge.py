@@ -218,8 +218,8 @@ def _end(load: traffic.Load, plan: Plan, file: Path, on_look: Callable[[Pending]
     try:
         status, offset = traffic.ended(load, file, plan.load.patience_s, on_look)
     except Permanent as error:
-        return LoadTold(name=load.name, records=len(traffic.records_in(file)), trouble=str(error)[:500])
-    return LoadTold(name=load.name, seen=traffic.seen(status), clock_offset_s=offset, records=len(traffic.records_in(file)))
+        return LoadTold(name=load.name, records=len(list(traffic.records_in(file))), trouble=str(error)[:500])
+    return LoadTold(name=load.name, seen=traffic.seen(status), clock_offset_s=offset, records=len(list(traffic.records_in(file))))
 
 
 def records_of(folder: Path, name: str) -> Path:
@@ -322,7 +322,7 @@ def judge_surge(site: Site, service: Service, plan: Plan, seen: Seen, raw: Path,
         seen: All but the samples, which are read from `raw`, as are the records.
     """
     whole = seen.model_copy(update={"samples": tuple(read(raw / archive.SAMPLES))})
-    records = merged((traffic.records_in(records_of(raw, load.name)), load.clock_offset_s) for load in seen.loads)
+    records = merged((list(traffic.records_in(records_of(raw, load.name))), load.clock_offset_s) for load in seen.loads)
     judgement = judge(plan, whole, records)
     found = archive.Evidence(
         target=site.target,

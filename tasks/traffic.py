@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -147,9 +148,10 @@ class Load:
         return data.decode(errors="replace").strip()[-500:] if status == 200 else "nothing that can be read"
 
 
-def duration(drill: Drill) -> float:
-    """Seconds of load that a drill takes at most."""
-    return drill.timing.before_s + drill.timing.observe_timeout_s + drill.timing.after_s
+def duration(drill: Drill, faults: int = 1) -> float:
+    """Seconds of load that a drill with so many faults takes at most, without what comes between its phases."""
+    one = drill.timing.before_s + drill.timing.observe_timeout_s + drill.timing.after_s
+    return faults * one + (faults - 1) * SLACK_S
 
 
 def job_values(name: str, service: Service, image: str, load: Traffic, lasts_s: float) -> dict[str, object]:
@@ -177,12 +179,25 @@ def job_values(name: str, service: Service, image: str, load: Traffic, lasts_s: 
     }
 
 
-def records_in(file: Path) -> list[Record]:
-    """The records read so far."""
-    if not file.exists():
-        return []
-    with file.open(encoding="utf-8") as lines:
-        return list(read_lines(lines))
+def records_in(file: Path, offset: int = 0) -> Iterator[Record]:
+    """The records read so far, from that byte on. One after the other: those of a long series would fill the memory."""
+    if file.exists():
+        with file.open("rb") as data:
+            data.seek(offset)
+            yield from read_lines(io.TextIOWrapper(data, encoding="utf-8"))
+
+
+class Unread:
+    """The records of a file that grows, each given once."""
+
+    def __init__(self, file: Path, offset: int = 0) -> None:
+        self._file, self._offset = file, offset
+
+    def records(self) -> list[Record]:
+        """Those that came since the last time, or since the offset."""
+        found = list(records_in(self._file, self._offset))
+        self._offset = self._file.stat().st_size if self._file.exists() else self._offset
+        return found
 
 
 def clock_offset(load: Load, tries: int = 5) -> float:
@@ -229,12 +244,12 @@ def seen(status: LoadStatus) -> LoadSeen | None:
 
 
 @step("start load", deadline_s=900)
-def start_load(site: Site, service: Service, journal: Journal, image: str, drill: Drill) -> str:
-    """The load sends at its full rate; returns the name of its node."""
+def start_load(site: Site, service: Service, journal: Journal, image: str, drill: Drill, faults: int = 1) -> str:
+    """The load sends at its full rate, for as long as so many faults may take; returns the name of its node."""
     api, progress = site.api(), Progress("load")
     load = Load(api, journal.load_name)
     _api_key.put(api, NAMESPACE, site.block.api_key)
-    load.start(service, image, drill.load, duration(drill))
+    load.start(service, image, drill.load, duration(drill, faults))
     Until("the load to send", load.look, RUNNING_WITHIN_S, 1.0, progress.look).wait()
     progress.say(100, f"{drill.load.short_per_s:g} requests/s and {drill.load.streams} live streams")
     return load.status().node

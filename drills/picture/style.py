@@ -29,6 +29,9 @@ RULES = """
 .lw .mark-bad{stroke:var(--bad);stroke-width:1;stroke-dasharray:2 3}
 .lw .mark-fault{stroke:var(--ink);stroke-width:2}
 .lw .ok{fill:var(--ok)}
+.lw .ok-soft{fill:var(--ok-soft)}
+.lw .hollow{stroke:var(--ok);fill:var(--bg);stroke-width:1.8}
+.lw .hollow-bad{stroke:var(--bad);fill:var(--bg);stroke-width:1.8}
 .lw .ok-line{stroke:var(--ok);fill:none}
 .lw .gap-line{stroke:var(--ok-soft);fill:none}
 .lw .dot{stroke:var(--ok);fill:none;stroke-linecap:round;opacity:.6}

@@ -4,7 +4,7 @@ Tests run in the order of what they need, whatever files they stand in:
 
     cloud         an empty cloud: nothing provisioned
     protected     after `lifecycle/main` with everything left up: the service is there to be looked at
-    cleaned       after a second lifecycle on the same infrastructure, the head killed without grace, with its clean-up
+    cleaned       after a second lifecycle on the same infrastructure, the head killed three times, without grace first, with its clean-up
     unprotected   after a third lifecycle, without GCS fault tolerance; its verdict is "failed", and it cleaned up, too
     scaled        (long) with a service that follows the load, and after its nodes were replaced under it; it cleans up after itself
     mortal        (long) nothing is there: runs may die on it, one after the other, each on what the one before left
@@ -100,8 +100,9 @@ def protected(world: World) -> Run:
 
 @pytest.fixture(scope="session")
 def cleaned(world: World, protected: Run) -> Run:
-    """The second lifecycle, on the infrastructure of the first: the head killed without grace, then all cleaned up."""
-    return world.run("lifecycle/main", drill="head-pod-forced")
+    """The second lifecycle, on the infrastructure of the first: a series of three faults, without grace, with it, and without, then all
+    cleaned up."""
+    return world.run("lifecycle/main", drill="head-pod-forced", repeat=3, graces="in-turn")
 
 
 @pytest.fixture(scope="session")

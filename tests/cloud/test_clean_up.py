@@ -12,7 +12,6 @@ from world import Run, World
 def test_the_second_lifecycle_found_everything_in_place_and_passed(cleaned: Run) -> None:
     assert cleaned.state == "COMPLETED", cleaned.sight.message
     assert cleaned.evidence["verdict"] == "passed", cleaned.evidence["why"]
-    assert cleaned.evidence["fault"]["grace"] == "forced"
     assert cleaned.stage("cleanup")
 
 

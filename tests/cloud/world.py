@@ -59,8 +59,10 @@ class Run:
 
     @cached_property
     def evidence(self) -> dict[str, Any]:
-        """Its evidence.json."""
-        return dict(json.loads((self.folder / "evidence.json").read_text()))
+        """Its evidence.json, or of a series its series.json."""
+        found = evidence(self.name, self.identity)
+        assert found, f"{self.name} left no evidence"
+        return dict(json.loads(found.read_text()))
 
     def stage(self, name: str) -> list[str]:
         """Names of the tasks of a stage that ran to their end."""
@@ -88,11 +90,11 @@ class World:
     say: Say
     runs: list[Run] = field(default_factory=list)
 
-    def run(self, deployment: str, **parameters: object) -> Run:
+    def run(self, deployment: str, within_s: float = WITHIN_S, **parameters: object) -> Run:
         """The deployment has run to its end with target=embedded, started as a user would."""
         before = LOG.stat().st_size
         name, identity = self.start(deployment, **parameters)
-        sight = follow(self.services.api, identity, self.services.process, self.say, WITHIN_S)
+        sight = follow(self.services.api, identity, self.services.process, self.say, within_s)
         log = LOG.read_bytes()[before:].decode(errors="replace")
         run = Run(name, identity, sight, log)
         self.runs.append(run)

@@ -255,7 +255,7 @@ class Drilling:
 def test_what_was_lost_before_an_error_ended_the_drill_is_a_verdict_and_else_the_error_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verdict: str
 ) -> None:
-    broken = Journal(owner="a", drill="head-pod", started=1.0, fault=FaultNote(pod="head", uid="u", at=2.0, done=True))
+    broken = Journal(owner="a", drill="head-pod", started=1.0, faults=(FaultNote(pod="head", uid="u", at=2.0, done=True),))
     lost = LockLost("another run took over the drill lock")
     steps = Drilling(monkeypatch, tmp_path, broken, observe_recovery=lost, judge=result(verdict))
     site, definition = stages.site_of("t", Infrastructure()), stages.drill_of("head-pod", Service(), None, None, None)
@@ -276,8 +276,8 @@ def test_an_error_before_the_fault_is_told_at_once(monkeypatch: pytest.MonkeyPat
 def test_a_run_that_comes_back_after_its_fault_judges_it_whatever_became_of_service_and_load(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, broken: bool
 ) -> None:
-    fault = FaultNote(pod="head", uid="u", at=2.0, done=True) if broken else None
-    steps = Drilling(monkeypatch, tmp_path, Journal(owner="a", drill="head-pod", started=1.0, fault=fault))
+    faults = (FaultNote(pod="head", uid="u", at=2.0, done=True),) if broken else ()
+    steps = Drilling(monkeypatch, tmp_path, Journal(owner="a", drill="head-pod", started=1.0, faults=faults))
     site, definition = stages.site_of("t", Infrastructure()), stages.drill_of("head-pod", Service(), None, None, None)
     assert stages.drill(site, Service(), definition, stages.Run("a", "calm-otter")).passed
     assert ({"check_service", "find_images", "start_load"} <= set(steps.called)) is not broken

@@ -211,7 +211,7 @@ OPEN = Journal(owner="12345678-aaaa", drill="head-pod", started=1.0)
 
 
 def test_a_run_that_is_tried_again_goes_on_with_its_open_journal() -> None:
-    with_fault = OPEN.model_copy(update={"fault": FaultNote(pod="head", uid="u", at=2.0, done=True)})
+    with_fault = OPEN.model_copy(update={"faults": (FaultNote(pod="head", uid="u", at=2.0, done=True),)})
     assert with_fault.follow("12345678-aaaa", "head-pod", 9.0) is with_fault
 
 

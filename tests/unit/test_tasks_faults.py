@@ -39,8 +39,8 @@ def pair() -> Iterator[tuple[Server, Api]]:
         yield server, api
 
 
-def begun(api: Api, fault: FaultNote | None = None) -> Journal:
-    return journal.write(api, SERVICE, Journal(owner="run", drill="head-pod", started=1.0, fault=fault))
+def begun(api: Api, *faults: FaultNote) -> Journal:
+    return journal.write(api, SERVICE, Journal(owner="run", drill="head-pod", started=1.0, faults=faults))
 
 
 def deletions(server: Server) -> int:

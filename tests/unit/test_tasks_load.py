@@ -18,7 +18,8 @@ from drills.definition import Drill
 from drills.observation import Versions
 from serving.load import routes
 from serving.records import Record
-from tasks import evidence, observation, traffic
+from tasks import observation, traffic
+from tasks._windows import windows
 from tasks.journal import Journal
 from tasks.kubernetes import Api, Unavailable
 from tasks.notebook import Notebook
@@ -197,5 +198,6 @@ def test_a_load_that_is_gone_and_events_that_are_refused_leave_what_was_read_to_
     assert observation.collect_records.fn(site, Service(), journal, Drill.named("head-pod"), tmp_path) == 1
     (event,) = notebook.events()
     notebook.add("event", event.model_dump())
-    found = evidence.observation(notebook, journal, Versions())
+    (window,) = windows(tmp_path, journal, Drill.named("head-pod"), Versions())
+    found = window.observation
     assert (found.events, found.load) == ((event,), None), "a try that came back noted it again"

@@ -278,11 +278,11 @@ def test_a_pod_that_is_ready_or_has_ended_well_is_no_trouble() -> None:
 
 def test_the_notebook_gives_back_what_was_written_and_goes_on_behind_a_half_line(tmp_path: Path) -> None:
     notebook = Notebook(tmp_path / "raw")
-    assert (notebook.snapshots(), notebook.load(), notebook.number("clock_offset")) == ([], None, 0.0)
+    assert (notebook.snapshots(), notebook.load(), notebook.last("clock_offset", 0.0)) == ([], None, 0.0)
     notebook.snapshot(Snapshot(t=1.0))
     notebook.add("clock_offset", 0.25)
     notebook.add("event", Event(t=1.5, what="x").model_dump())
-    with (tmp_path / "raw" / "seen.jsonl").open("a") as file:
+    with (tmp_path / "raw" / "seen-000.jsonl").open("a") as file:
         file.write('{"snapshot": {"t"')
     notebook.records.write_bytes(b"{}\n{")
     notebook = Notebook(tmp_path / "raw")
@@ -290,7 +290,7 @@ def test_the_notebook_gives_back_what_was_written_and_goes_on_behind_a_half_line
     assert [s.t for s in notebook.snapshots()] == [1.0]
     notebook.snapshot(Snapshot(t=2.0))
     assert [s.t for s in notebook.snapshots()] == [1.0, 2.0]
-    assert notebook.number("clock_offset") == 0.25
+    assert notebook.last("clock_offset") == 0.25
     assert [e.what for e in notebook.events()] == ["x"]
 
 

@@ -83,7 +83,7 @@ def test_a_drill_is_named_by_its_lock_its_journal_and_its_load(pair: tuple[Serve
     server, api = pair
     note = FaultNote(pod="head-1", uid="u", at=2.0, done=True)
     put(server, f"/apis/batch/v1/namespaces/{journal.NAMESPACE}/jobs", "load-12345678-1", {"active": 1})
-    journal.write(api, Service(), Journal(owner=OWNER, drill="head-pod", started=0.0, fault=note))
+    journal.write(api, Service(), Journal(owner=OWNER, drill="head-pod", started=0.0, faults=(note,)))
     assert Lock(api, Service(), OWNER).take() is True
     load, lock, head = seen(api)
     assert load == "load load-12345678-1: 1 active"

@@ -1,0 +1,372 @@
+"""The evidence of a series: the same fault done again and again under one load. What its faults have in common, and whether anything grows.
+
+Made from the evidence of each fault, which lies beside it in a folder of its own. The same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from itertools import combinations
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError
+
+from drills._value import Seconds, Value
+from drills.definition import Drill
+from drills.definition import Series as Plan
+from drills.evidence import BadEvidence, Evidence
+from drills.observation import LoadSeen, Versions, Vitals
+from drills.traffic import longest_gap_s, nearest_rank
+from drills.verdict import Verdict
+from serving.records import Record
+
+__all__ = ["Bound", "Early", "Row", "SeriesEvidence", "Spread", "Trend", "bound", "of", "row_of", "trend"]
+
+CONFIDENCE = 0.95
+"""Of the upper bound."""
+BY_CHANCE = 0.01
+"""Something counts as growing when chance alone would show so steady a rise less often than this."""
+FEWEST = 8
+"""Of fewer values than this nothing is said: three rise by chance in one series of six."""
+MOST_TOLD = 5
+"""Faults that the reasons name; the table lists them all."""
+
+
+class Lost(Value):
+    """Requests of one kind that were sent, and how many of them were not answered in full."""
+
+    sent: int
+    lost: int
+
+
+class Row(Value):
+    """One fault of the series, as the table shows it."""
+
+    number: int
+    grace: Literal["default", "forced"]
+    verdict: Verdict
+    headline: str
+    why: tuple[str, ...]
+    missed: tuple[str, ...]
+    """Names of the promises that were not kept."""
+    folder: str
+    """Where its own evidence lies, beside this."""
+    fault_at: Seconds | None
+    recovery_s: float | None
+    longest_silence_s: float | None
+    """Of one stream."""
+    requests: Lost
+    """Short requests that belong to this fault alone, so that those of all faults can be added up."""
+    streams: Lost
+    """The same of the token streams."""
+    p99_before_ms: float | None
+    p99_during_ms: float | None
+    workers_touched: int
+    vitals: Vitals
+
+    @property
+    def lossy(self) -> bool:
+        """Whether anything was lost."""
+        return bool(self.requests.lost or self.streams.lost)
+
+
+class Bound(Value):
+    """How many faults lost anything, and below what share of all such faults it is with a confidence of 95 %."""
+
+    lossy: int
+    of: int
+    upper: float
+    """Clopper–Pearson, one-sided; 1 when there were no faults."""
+
+
+class Spread(Value):
+    """Nearest-rank percentiles over the faults; None when nothing was measured."""
+
+    p50: float | None
+    p95: float | None
+    worst: float | None
+
+
+class Trend(Value):
+    """How something went from fault to fault."""
+
+    name: str
+    unit: str
+    values: int
+    """Faults for which it is known."""
+    first: float | None
+    last: float | None
+    slope: float | None
+    """Rise from one fault to the next: the median over all pairs of faults (Theil–Sen). None of fewer than two values."""
+    chance: float | None
+    """How often chance alone would show a rise as steady (Mann–Kendall, one-sided). None of too few values to say."""
+    grows: bool | None
+    """Whether it rises, and more steadily than by chance; None when that cannot be said."""
+
+
+class Early(Value):
+    """Why a series ended before its last fault."""
+
+    reason: str
+    by: Literal["service", "measurement"]
+    """The service did not come back to where the next fault could begin; or it could not be measured any more."""
+
+
+class SeriesEvidence(Value):
+    """Everything about a series that is not in the evidence of its faults."""
+
+    format: Literal["leeward.series/1"] = "leeward.series/1"
+    verdict: Verdict
+    headline: str
+    why: tuple[str, ...]
+    drill: str
+    title: str
+    target: str
+    run: str
+    started: str
+    """ISO 8601, UTC."""
+    plan: Plan
+    done: int
+    """Faults that were done; fewer than planned when it ended early."""
+    early: Early | None
+    requests: Lost
+    streams: Lost
+    lossy: Bound
+    recovery_s: Spread
+    longest_silence_s: Spread
+    growth: tuple[Trend, ...]
+    faults: tuple[Row, ...]
+    versions: Versions
+    definition: Drill
+    config: dict[str, Any] = Field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The evidence as JSON, with a final newline."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The evidence in that file.
+
+        Raises:
+            BadEvidence: it is not there or not the evidence of a series; the message says why.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValidationError, UnicodeDecodeError) as error:
+            raise BadEvidence(f"{path} is not the evidence of a series: {error}") from error
+
+
+def row_of(evidence: Evidence, own: Sequence[Record], folder: str) -> Row:
+    """The row of a fault; `own`: the requests that belong to it alone."""
+    streams = [r for r in own if r.kind == "stream"]
+    return Row(
+        number=evidence.number,
+        grace=evidence.fault.grace,
+        verdict=evidence.verdict,
+        headline=evidence.headline,
+        why=evidence.why,
+        missed=tuple(slo.name for slo in evidence.slos if slo.standing == "missed"),
+        folder=folder,
+        fault_at=evidence.fault_at,
+        recovery_s=evidence.recovery_s,
+        longest_silence_s=_round(max(map(longest_gap_s, streams), default=None)),
+        requests=_lost([r for r in own if r.kind == "short"]),
+        streams=_lost(streams),
+        p99_before_ms=evidence.latency_ms["before"].p99,
+        p99_during_ms=evidence.latency_ms["during"].p99,
+        workers_touched=sum(bool(w.touched) for w in evidence.workers if w.uid_before),
+        vitals=evidence.vitals,
+    )
+
+
+def of(first: Evidence, rows: Sequence[Row], drill: Drill, plan: Plan, load: LoadSeen | None, early: Early | None) -> SeriesEvidence:
+    """The evidence of a series.
+
+    Args:
+        first: of its first fault; the series has its target, run, versions and configuration from there.
+        drill: as its first fault had it.
+        load: what the load said of itself at its end; None when it could not be asked.
+    """
+    done = [row for row in rows if row.fault_at is not None]
+    requests, streams = _sum(row.requests for row in rows), _sum(row.streams for row in rows)
+    recovery = _spread(row.recovery_s for row in done)
+    doubts = _doubts(load, requests.sent + streams.sent)
+    verdict = _verdict(rows, done, early, doubts)
+    return SeriesEvidence(
+        verdict=verdict,
+        headline=_headline(verdict, drill, plan, rows, done, requests, streams, recovery),
+        why=tuple(_why(rows, plan, len(done), early, doubts)) if verdict != "passed" else (),
+        drill=drill.name,
+        title=drill.title,
+        target=first.target,
+        run=first.run,
+        started=first.started,
+        plan=plan,
+        done=len(done),
+        early=early,
+        requests=requests,
+        streams=streams,
+        lossy=bound(sum(row.lossy for row in done), len(done)),
+        recovery_s=recovery,
+        longest_silence_s=_spread(row.longest_silence_s for row in done),
+        growth=tuple(trend(name, unit, [(row.number, ask(row)) for row in done]) for name, unit, ask in GROWTH),
+        faults=tuple(rows),
+        versions=first.versions,
+        definition=drill,
+        config=first.config,
+    )
+
+
+GROWTH: tuple[tuple[str, str, Callable[[Row], float | None]], ...] = (
+    ("Recovery", "s", lambda row: row.recovery_s),
+    ("Memory of the new head", "MiB", lambda row: _mebi(row.vitals.head_memory_bytes)),
+    ("The cluster's entries in Redis", "", lambda row: row.vitals.redis_entries),
+    ("Dead actors in the GCS", "", lambda row: row.vitals.dead_actors),
+)
+"""What is looked at for growth."""
+
+
+def bound(lossy: int, of: int) -> Bound:
+    """The share of faults that lose something is below `upper`, with a confidence of 95 %: were it higher, so few of so many would be seen
+    in one series of twenty, or more rarely."""
+    low, high = 0.0, 1.0
+    while lossy < of and high - low > 1e-9:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _at_most(lossy, of, middle) > 1 - CONFIDENCE else (low, middle)
+    return Bound(lossy=lossy, of=of, upper=round(high, 6))
+
+
+def _at_most(k: int, n: int, p: float) -> float:
+    """How probable k or fewer of n are, each with a probability of p, which is between 0 and 1."""
+    logs = (
+        math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * math.log(p) + (n - i) * math.log1p(-p) for i in range(k + 1)
+    )
+    return sum(map(math.exp, logs))
+
+
+def trend(name: str, unit: str, values: Sequence[tuple[int, float | None]]) -> Trend:
+    """How a value went from fault to fault, by the faults' numbers. Ranks and medians: one odd value in a series is no growth."""
+    known = [(number, value) for number, value in values if value is not None]
+    slopes = [(later - earlier) / (j - i) for (i, earlier), (j, later) in combinations(known, 2)]
+    slope = median(slopes) if slopes else None
+    chance = _chance([value for _, value in known]) if len(known) >= FEWEST else None
+    return Trend(
+        name=name,
+        unit=unit,
+        values=len(known),
+        first=_round(known[0][1] if known else None),
+        last=_round(known[-1][1] if known else None),
+        slope=_round(slope),
+        chance=None if chance is None else round(chance, 6),
+        grows=None if chance is None or slope is None else chance < BY_CHANCE and slope > 0,
+    )
+
+
+def _chance(values: Sequence[float]) -> float:
+    """How often values in random order would rise as steadily as these: Mann–Kendall, by the normal distribution, ties allowed for."""
+    n = len(values)
+    rises = sum((later > earlier) - (later < earlier) for earlier, later in combinations(values, 2))
+    tied = sum(t * (t - 1) * (2 * t + 5) for t in Counter(values).values())
+    deviation = math.sqrt((n * (n - 1) * (2 * n + 5) - tied) / 18)
+    if deviation == 0:
+        return 1.0
+    return 0.5 * math.erfc((rises - (rises > 0) + (rises < 0)) / deviation / math.sqrt(2))
+
+
+def _verdict(rows: Sequence[Row], done: Sequence[Row], early: Early | None, doubts: Sequence[str]) -> Verdict:
+    if not done:
+        return rows[0].verdict
+    if any(row.verdict == "failed" for row in rows) or (early and early.by == "service"):
+        return "failed"
+    return "void" if early or doubts or any(row.verdict != "passed" for row in rows) else "passed"
+
+
+def _headline(
+    verdict: Verdict, drill: Drill, plan: Plan, rows: Sequence[Row], done: Sequence[Row], requests: Lost, streams: Lost, recovery: Spread
+) -> str:
+    """The verdict in one sentence that needs no explanation."""
+    if not done:
+        return rows[0].headline
+    times = f"{len(done)} times" if len(done) == plan.repeat else f"{len(done)} of {plan.repeat} times"
+    subject, lossy = f"{drill.title} {times}", [row for row in done if row.lossy]
+    losses = f"{requests.lost:,} of {requests.sent:,} requests and {streams.lost:,} of {streams.sent:,} token streams were lost"
+    speed = "" if recovery.p50 is None else f"; recovery p50 {recovery.p50:.0f} s, worst {recovery.worst:.0f} s"
+    if verdict == "void":
+        unclear = [row for row in rows if row.verdict != "passed"]
+        what = f"the measurement of {_numbers(unclear)} cannot be trusted" if unclear else "the series is not complete"
+        return f"{subject}: {losses if lossy else 'nothing was lost'}, but {what}, so the series has no verdict."
+    if verdict == "passed":
+        answered = f"all {requests.sent:,} requests and all {streams.sent:,} token streams were answered in full"
+        said = f"{losses}, which is within what was promised" if lossy else f"and nobody noticed: {answered}"
+        return f"{subject}{': ' if lossy else ', '}{said}{speed}."
+    if lossy:
+        return f"{subject}, and users noticed {_times(len(lossy))}, at {_numbers(lossy)}: {losses}{speed}."
+    bad = [row for row in rows if row.verdict == "failed"]
+    said = f"not all that was promised held at {_numbers(bad)}" if bad else "the service did not come back to its steady state"
+    return f"{subject}: no request was lost, but {said}{speed}."
+
+
+def _why(rows: Sequence[Row], plan: Plan, done: int, early: Early | None, doubts: Sequence[str]) -> Iterable[str]:
+    """Why the verdict is not "passed", most important first."""
+    for verdict in ("failed", "void", "aborted"):
+        those = [row for row in rows if row.verdict == verdict]
+        for row in those[:MOST_TOLD]:
+            yield f"Fault {row.number} ({_grace(row)}, {verdict}): {row.why[0] if row.why else row.headline}"
+        if len(those) > MOST_TOLD:
+            yield f"{len(those) - MOST_TOLD} more faults {verdict}: {_numbers(those[MOST_TOLD:])}."
+        if verdict == "failed" and early:
+            yield f"The series ended after {done} of {plan.repeat} faults: {early.reason}."
+    yield from doubts
+
+
+def _doubts(load: LoadSeen | None, records: int) -> list[str]:
+    """Why the records of the series are not to be trusted. A request belongs to one fault; that none is missing is seen only in all."""
+    if load is None or load.sent == records:
+        return []
+    return [
+        f"{load.sent - records} of {load.sent} records are missing, and nobody knows at which fault."
+        if records < load.sent
+        else f"There are {records} records, and {load.sent} requests were sent: some are there twice, or another load's."
+    ]
+
+
+def _numbers(rows: Sequence[Row]) -> str:
+    """Faults by their numbers."""
+    told = ", ".join(str(row.number) for row in rows[:10])
+    return f"fault{'' if len(rows) == 1 else 's'} {told}" + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
+
+
+def _times(n: int) -> str:
+    return {1: "once", 2: "twice"}.get(n, f"{n} times")
+
+
+def _grace(row: Row) -> str:
+    return "no grace" if row.grace == "forced" else "its own grace"
+
+
+def _lost(records: Sequence[Record]) -> Lost:
+    return Lost(sent=len(records), lost=sum(not r.ok for r in records))
+
+
+def _sum(those: Iterable[Lost]) -> Lost:
+    found = list(those)
+    return Lost(sent=sum(one.sent for one in found), lost=sum(one.lost for one in found))
+
+
+def _spread(values: Iterable[float | None]) -> Spread:
+    known = [value for value in values if value is not None]
+    return Spread(p50=nearest_rank(known, 50), p95=nearest_rank(known, 95), worst=max(known, default=None))
+
+
+def _mebi(size: int | None) -> float | None:
+    return None if size is None else size / 2**20
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

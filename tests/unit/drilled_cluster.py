@@ -1,0 +1,341 @@
+"""A cluster to be drilled, in memory and on a clock of its own: an hour of drills passes in a second.
+
+It answers what the pipeline asks of the API server. Its head dies when it is deleted and comes back after a while; its load sends, and
+writes down how every request ended.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from heapq import merge
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+from kubernetes_server import Server
+
+from blocks.parameters import Infrastructure, Service
+from blocks.register import TargetData
+from drills.definition import Drill, Series, Timing
+from drills.definition import Load as Traffic
+from flows import stages
+from serving.records import Record
+from tasks import _windows as windows
+from tasks import evidence, faults, journal, observation, observer, site, traffic, vitals
+from tasks.evidence import Result
+from tasks.kubernetes import Api
+
+NAMESPACE = "/api/v1/namespaces/mistral"
+LOADS = "/api/v1/namespaces/leeward-load/pods"
+JOBS = "/apis/batch/v1/namespaces/leeward-load/jobs"
+WORKERS = ("w1", "w2")
+AHEAD_S = 5.0
+"""The load's clock is so much ahead of ours."""
+
+
+class Clock:
+    """Stands in for the module `time`: it goes on by sleeping alone."""
+
+    def __init__(self) -> None:
+        self.now = 1_790_000_000.0
+
+    def time(self) -> float:
+        """Now."""
+        self.now += 0.001  # so that no two moments are the same
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """It is later."""
+        self.now += seconds
+
+
+class Killed(BaseException):
+    """The runner is gone, at once."""
+
+
+@dataclass
+class Deletion:
+    """A pod that was deleted."""
+
+    uid: str
+    forced: bool
+    at: float
+
+
+@dataclass
+class Load:
+    """The load: two short requests a second, each of 0.2 s, and a stream of 3 s every second."""
+
+    clock: Clock
+    lost: Callable[[float], bool]
+    """Whether a request that ends then, on our clock, is lost."""
+    started: float = 0.0
+    stopped: float | None = None
+    text: bytes = b""
+
+    def __post_init__(self) -> None:
+        # In the order in which they end: two short ones and a stream a second, numbered as they are due.
+        short = ((self.started + n / 2 + 0.2, 3 * (n // 2) + 2 * (n % 2), "short", self.started + n / 2) for n in count())
+        streams = ((self.started + n + 3.0, 3 * n + 1, "stream", self.started + n) for n in count())
+        self._coming = merge(short, streams)
+        self._next = next(self._coming)
+
+    def read(self) -> bytes:
+        """All records until now."""
+        found = []
+        while self._next[0] <= self.clock.now:
+            end, number, kind, due = self._next
+            if self.stopped is None or due < self.stopped:
+                found.append(self._line(number, kind, due, end))
+            self._next = next(self._coming)
+        self.text += b"".join(found)
+        return self.text
+
+    @property
+    def sent(self) -> int:
+        """Requests that were due."""
+        passed = (self.clock.now if self.stopped is None else self.stopped) - self.started
+        return math.ceil(2 * passed) + math.ceil(passed)
+
+    def _line(self, number: int, kind: Any, due: float, end: float) -> bytes:
+        outcome: Any = "cut" if self.lost(end) else "finished"
+        moments = tuple(due + AHEAD_S + n * (end - due) / 4 for n in range(1, 5))
+        there = (due + AHEAD_S, due + AHEAD_S)
+        return Record(number, kind, *there, moments[0], moments, 4, end + AHEAD_S, outcome, 200).to_line().encode()
+
+
+@dataclass
+class Cluster(Server):
+    """A RayService of two workers on a clock."""
+
+    clock: Clock = field(default_factory=Clock)
+    recovers: Callable[[int], float] = lambda number: 12.0
+    """Seconds until the head is ready again, after the deletion of that number."""
+    lost: Callable[[float], bool] = lambda end: False
+    load_dies: Callable[[], bool] = lambda: False
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.deletions: list[Deletion] = []
+        self.load: Load | None = None
+
+    @property
+    def began(self) -> float:
+        """When the last head was deleted; long ago when none was."""
+        return self.deletions[-1].at if self.deletions else 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether the head is."""
+        return not self.deletions or self.clock.now - self.began >= self.recovers(len(self.deletions))
+
+    def handle(self, method: str, url: str, body: Any) -> tuple[int, Any]:
+        """Status and answer."""
+        parts = urlsplit(url)
+        found = self._moving(method, parts.path, parse_qs(parts.query), body)
+        return found if found is not None else super().handle(method, url, body)
+
+    def _moving(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any] | None:
+        """What is different from moment to moment; None for all else."""
+        if path.startswith(f"{NAMESPACE}/pods"):
+            return self._pods(method, path, body)
+        if path == "/apis/ray.io/v1/namespaces/mistral/rayservices/mistral":
+            conditions = [{"type": "Ready", "status": str(self.ready)}]
+            status = {"conditions": conditions, "activeServiceStatus": {"rayClusterName": "mistral-1"}, "observedGeneration": 1}
+            return 200, {"metadata": {"name": "mistral", "generation": 1}, "status": status}
+        if "endpointslices" in path:
+            endpoints = [{"conditions": {"ready": True}, "addresses": ["x"], "targetRef": {"name": name}} for name in WORKERS]
+            return 200, {"items": [{"metadata": {"name": "s"}, "endpoints": endpoints}]}
+        if "mistral-head-svc:8265" in path:
+            return self._ray(path)
+        if "mistral-serve-svc:8000" in path:
+            return 200, ["a text"]
+        if path.endswith("/stats/summary"):
+            return 200, {"pods": [{"podRef": {"uid": self.head_uid}, "memory": {"workingSetBytes": (300 + len(self.deletions)) << 20}}]}
+        return self._of_load(method, path, query)
+
+    @property
+    def head_uid(self) -> str:
+        """Of the head that is there or comes."""
+        return f"head-{len(self.deletions)}"
+
+    def _pods(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        there = [self._pod(name, "worker", True) for name in WORKERS]
+        if not self.deletions or self.clock.now - self.began >= 2:
+            there.append(self._pod(self.head_uid, "head", self.ready))
+        name = path.removeprefix(f"{NAMESPACE}/pods").strip("/")
+        if not name:
+            return 200, {"items": there}
+        found = next((pod for pod in there if pod["metadata"]["name"] == name), None)
+        if found is None:
+            return 404, {"message": "not found"}
+        if method == "DELETE":
+            assert body["preconditions"] == {"uid": found["metadata"]["uid"]}
+            self.deletions.append(Deletion(name, body.get("gracePeriodSeconds") == 0, self.clock.now))
+        return 200, found
+
+    def _pod(self, name: str, role: str, ready: bool) -> Any:
+        return {
+            "metadata": {
+                "name": name,
+                "namespace": "mistral",
+                "uid": name,
+                "labels": {"ray.io/cluster": "mistral-1", "ray.io/node-type": role},
+                "creationTimestamp": "2026-11-23T12:00:00Z",
+            },
+            "spec": {
+                "nodeName": f"node-{name}",
+                "containers": [{"name": "ray", "image": "i", "env": [{"name": "RAY_REDIS_ADDRESS"}] if role == "head" else []}],
+            },
+            "status": {
+                "phase": "Running",
+                "podIP": f"10.0.0.{WORKERS.index(name) if name in WORKERS else 9}",
+                "conditions": [{"type": "Ready", "status": str(ready)}],
+                "containerStatuses": [{"name": "ray", "restartCount": 0, "ready": ready, "state": {"running": {}}}],
+            },
+        }
+
+    def _ray(self, path: str) -> tuple[int, Any]:
+        if not self.ready:
+            return 503, {"message": "no endpoints"}
+        if path.endswith("/api/v0/actors"):
+            return 200, {"result": True, "data": {"result": {"num_filtered": 2 * len(self.deletions), "result": []}}}
+        told = {
+            name: {
+                "status": "HEALTHY",
+                "replicas": [{"node_ip": f"10.0.0.{n}", "state": "RUNNING", "actor_id": f"{name}{n}"} for n in (0, 1)],
+            }
+            for name in ("api", "engine")
+        }
+        return 200, {"applications": {"m": {"status": "RUNNING", "deployments": told}}, "ray_version": "2.60.0"}
+
+    def _of_load(self, method: str, path: str, query: dict[str, list[str]]) -> tuple[int, Any] | None:
+        if method == "POST" and path == JOBS:
+            self.load = Load(self.clock, lambda end: self.lost(end), self.clock.now)
+            return None
+        if method == "DELETE" and path.startswith(JOBS):
+            self.load = None
+            return None
+        if not path.startswith(LOADS):
+            return None
+        if self.load_dies():
+            self.load = None
+        if path == LOADS:
+            metadata = {"name": "load-0", "creationTimestamp": "2026-11-23T12:00:00Z"}
+            status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+            return 200, {"items": [{"metadata": metadata, "status": status}] if self.load else []}
+        if self.load is None:
+            return 404, {"message": "not found"}
+        if path.endswith("/stop"):
+            if self.load.stopped is None:
+                self.load.stopped = self.clock.now
+                self.clock.sleep(4)  # its last requests end
+            return 200, {}
+        text = self.load.read()
+        if path.endswith("/records"):
+            data = text[int(query["offset"][0]) :][: 1 << 20]
+            return 200, data[: data.rfind(b"\n") + 1]
+        stopped = self.load.stopped
+        told = {"now": self.clock.time() + AHEAD_S, "sent": self.load.sent, "started": self.load.started + AHEAD_S, "node": "core-1"}
+        return 200, {**told, "state": "done" if stopped else "running", "stopped": stopped and stopped + AHEAD_S}
+
+
+def fails_after(cluster: Cluster, fault: int, seconds: float) -> Callable[[float], bool]:
+    """One request is lost: the first that ends so many seconds after that fault."""
+    lost: list[float] = []
+
+    def fails(end: float) -> bool:
+        if lost or len(cluster.deletions) < fault or end < cluster.deletions[fault - 1].at + seconds:
+            return False
+        lost.append(end)
+        return True
+
+    return fails
+
+
+class Runner(Api):
+    """The pipeline's way to the cluster, without a connection between. After so many requests its process is gone."""
+
+    def __init__(self, cluster: Cluster, lives: int | None = None) -> None:
+        self.cluster, self.lives, self.asked, self.asked_at_release = cluster, lives, 0, 0
+        self._resources = {}
+
+    def raw(self, method: str, path: str, *, query: Any = None, body: Any = None, **_: Any) -> tuple[int, bytes]:
+        """Status and body."""
+        self.asked += 1
+        if self.lives is not None and self.asked > self.lives:
+            raise Killed
+        if method == "DELETE" and path.startswith(JOBS):
+            self.asked_at_release = self.asked
+        status, answer = self.cluster.handle(method, f"{path}?{urlencode(query)}" if query else path, body)
+        return status, answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+
+    def exec(self, namespace: str, pod: str, container: str, command: Sequence[str], **_: Any) -> bytes:
+        """The entries in Redis; nothing else is run."""
+        assert list(command) == ["python3", "-m", "serving.gcs_size"]
+        return b"%d\n" % (1000 + len(self.cluster.deletions))
+
+
+class Plain:
+    """A task as a plain function."""
+
+    def __init__(self, task: Any) -> None:
+        self.name, self._task = task.name, task
+
+    def __call__(self, *arguments: Any, return_state: bool = False, **named: Any) -> Any:
+        return self._task.fn(*arguments, **named)
+
+    def with_options(self, **_: Any) -> Plain:
+        """The same."""
+        return self
+
+
+TIMING = Timing(before_s=10, after_s=15, observe_timeout_s=150, poll_s=2)
+TRAFFIC = Traffic(short_per_s=2, streams=3)
+TASKS = ("take_lock", "release_lock", "check_service", "start_load", "find_images", "hold_steady", "inject_fault", "observe_recovery")
+MORE = ("collect_records", "stop_load", "judge")
+
+
+@dataclass
+class Bench:
+    """A cluster, and whoever drills it."""
+
+    cluster: Cluster
+    folder: Path
+    patch: pytest.MonkeyPatch
+    runner: Runner = field(init=False)
+
+    def drill(self, series: Series, lives: int | None = None, drill: Drill | None = None) -> Result:
+        """The flow's stage, by a new process that lives for so many requests."""
+        self.runner = Runner(self.cluster, lives)
+        self.patch.setattr(site.Site, "api", lambda _: self.runner)
+        definition = drill or stages.drill_of("head-pod", Service(), TIMING, TRAFFIC, None)
+        where = site.Site(target="t", infrastructure=Infrastructure())
+        return stages.drill(where, Service(), definition, stages.Run("12345678-run", "calm-otter"), series)
+
+
+@contextmanager
+def bench(cluster: Cluster, folder: Path) -> Iterator[Bench]:
+    """The drill's tasks work on that cluster, on its clock, without Prefect."""
+    target = TargetData(access_key_id="a", secret_access_key="b").target()  # type: ignore[arg-type]  # validated
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(site, "load", lambda name: target)
+        patch.setattr(stages, "keeping", lambda *_: nullcontext(lambda: None))
+        patch.setattr(stages.Run, "folder", folder)
+        for module in (stages, observation, faults, traffic, observer, windows):
+            patch.setattr(module, "time", cluster.clock)
+        for module in (observation, faults, journal, evidence):
+            patch.setattr(module, "get_run_logger", lambda: logging.getLogger("drill"))
+        for name in (*TASKS, *MORE):
+            patch.setattr(stages, name, Plain(getattr(stages, name)))
+        for name in ("create_markdown_artifact", "create_table_artifact", "create_link_artifact"):
+            patch.setattr(evidence, name, lambda **_: None)
+        patch.setattr(vitals, "EXEC_S", 1.0)
+        yield Bench(cluster, folder, patch)

@@ -1,0 +1,216 @@
+"""A series of faults from its first request to its page, on a cluster in memory: what is done, in which order, and what becomes of it
+when the runner dies."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drilled_cluster import TIMING, Bench, Cluster, Killed, bench, fails_after
+
+from blocks.parameters import Service
+from drills.definition import Series
+from drills.evidence import Evidence
+from drills.report import read_records
+from tasks import journal
+from tasks.journal import FaultNote, Journal
+
+THREE = Series(repeat=3)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Bench]:
+    with bench(Cluster(), tmp_path) as found:
+        yield found
+
+
+def told(bench: Bench) -> Any:
+    """What series.json says."""
+    return json.loads((bench.folder / "series.json").read_text())
+
+
+def evidence(bench: Bench, number: int) -> Evidence:
+    """That of one fault."""
+    return Evidence.load(bench.folder / f"fault-{number:03}" / "evidence.json")
+
+
+def struck(bench: Bench) -> list[str]:
+    """The heads that were deleted."""
+    return [deletion.uid for deletion in bench.cluster.deletions]
+
+
+def test_a_single_fault_leaves_its_evidence_where_it_always_did(here: Bench) -> None:
+    result = here.drill(Series())
+    assert (result.passed, result.page) == (True, "report.html")
+    assert {path.name for path in here.folder.iterdir()} == {"evidence.json", "records.jsonl", "report.html", "junit.xml", "raw"}
+    found = Evidence.load(here.folder / "evidence.json")
+    assert (found.number, found.of) == (1, 1)
+    assert found.headline == result.headline
+    assert found.vitals.dead_actors == 2
+
+
+def test_each_of_several_faults_is_done_once_and_has_a_folder_of_its_own(here: Bench) -> None:
+    result = here.drill(THREE)
+    assert result.passed, result.headline
+    assert result.headline.startswith("Head pod deleted 3 times, and nobody noticed: all 205 requests and all 103 token streams")
+    assert struck(here) == ["head-0", "head-1", "head-2"]
+    assert {path.name for path in here.folder.iterdir()} == {
+        *(f"fault-00{n}" for n in (1, 2, 3)),
+        "series.json",
+        "series.html",
+        "junit.xml",
+        "raw",
+    }
+    for number in (1, 2, 3):
+        folder = here.folder / f"fault-{number:03}"
+        assert {path.name for path in folder.iterdir()} == {"evidence.json", "records.jsonl", "report.html", "junit.xml"}
+        assert (evidence(here, number).number, evidence(here, number).of) == (number, 3)
+    assert [row["folder"] for row in told(here)["faults"]] == ["fault-001", "fault-002", "fault-003"]
+
+
+def test_it_is_one_load_and_every_request_of_it_is_counted_once(here: Bench) -> None:
+    here.drill(THREE)
+    jobs = [path for method, path, _ in here.cluster.requests if method == "POST" and path.endswith("/jobs")]
+    assert len(jobs) == 1
+    ids = [{r.id for r in read_records(here.folder / f"fault-{n:03}" / "records.jsonl")} for n in (1, 2, 3)]
+    assert ids[0] & ids[1], "the calm between two faults is the after of the one and the before of the other"
+    found = told(here)
+    assert found["requests"]["sent"] + found["streams"]["sent"] == len(ids[0] | ids[1] | ids[2])
+
+
+def test_calm_after_one_fault_and_before_the_next_is_waited_for_once(here: Bench) -> None:
+    here.drill(THREE)
+    first, second, third = (deletion.at for deletion in here.cluster.deletions)
+    recovery = evidence(here, 1).recovery_s
+    assert recovery is not None
+    longest = recovery + max(TIMING.before_s, TIMING.after_s) + 3 * TIMING.poll_s
+    assert recovery + TIMING.after_s <= second - first <= longest
+    assert third - second <= longest
+
+
+def test_graces_in_turn_begin_with_the_drills_own(here: Bench) -> None:
+    assert here.drill(Series(repeat=4, graces="in-turn")).passed
+    assert [deletion.forced for deletion in here.cluster.deletions] == [False, True, False, True]
+    assert [evidence(here, n).drill for n in (1, 2)] == ["head-pod", "head-pod-forced"]
+    assert [row["grace"] for row in told(here)["faults"]] == ["default", "forced", "default", "forced"]
+
+
+def test_a_loss_belongs_to_the_fault_before_it_and_no_other_fault_comes_before_all_is_calm(here: Bench) -> None:
+    here.cluster.lost = fails_after(here.cluster, fault=1, seconds=25)
+    result = here.drill(THREE)
+    assert result.verdict == "failed"
+    lost = [(row["verdict"], row["requests"]["lost"] + row["streams"]["lost"]) for row in told(here)["faults"]]
+    assert lost == [("failed", 1), ("passed", 0), ("passed", 0)]
+    assert told(here)["lossy"] == {"lossy": 1, "of": 3, "upper": pytest.approx(0.8646, abs=1e-4)}
+    first, second, _ = (deletion.at for deletion in here.cluster.deletions)
+    assert second - first >= 25 + TIMING.before_s, "the calm begins anew with the loss"
+    assert "users noticed once, at fault 1: " in result.headline
+
+
+def test_it_may_stop_at_the_first_loss(here: Bench) -> None:
+    here.cluster.lost = fails_after(here.cluster, fault=2, seconds=3)
+    result = here.drill(Series(repeat=5, stop_at_first_loss=True))
+    assert result.verdict == "failed"
+    assert len(struck(here)) == 2
+    assert (told(here)["done"], len(told(here)["faults"])) == (2, 2)
+    assert "after fault 2, and the series was to stop at the first loss" in " ".join(told(here)["why"])
+
+
+def test_a_service_that_does_not_recover_ends_the_series_and_what_was_done_is_judged(here: Bench) -> None:
+    here.cluster.recovers = lambda number: 12.0 if number < 2 else 1e6
+    result = here.drill(Series(repeat=5))
+    assert result.verdict == "failed"
+    assert struck(here) == ["head-0", "head-1"]
+    assert [row["verdict"] for row in told(here)["faults"]] == ["passed", "failed"]
+    assert "The series ended after 2 of 5 faults: the service did not recover from fault 2" in " ".join(told(here)["why"])
+
+
+def test_a_steady_state_that_does_not_come_back_ends_it_too(here: Bench) -> None:
+    here.cluster.lost = lambda end: len(here.cluster.deletions) == 2 and end % 7 < 1
+    result = here.drill(Series(repeat=5))
+    assert result.verdict == "failed"
+    assert struck(here) == ["head-0", "head-1"]
+    assert "The series ended after 2 of 5 faults: the steady state did not hold" in " ".join(told(here)["why"])
+
+
+def test_a_series_that_never_was_in_its_steady_state_broke_nothing(here: Bench) -> None:
+    here.cluster.lost = lambda end: True
+    result = here.drill(THREE)
+    assert (result.verdict, struck(here)) == ("aborted", [])
+    assert "requests failed before the fault" in result.headline
+    assert told(here)["lossy"]["of"] == 0
+
+
+def test_a_load_that_dies_on_the_way_ends_it_without_a_verdict(here: Bench) -> None:
+    here.cluster.load_dies = lambda: len(here.cluster.deletions) == 2
+    result = here.drill(Series(repeat=5))
+    assert result.verdict == "void"
+    assert [row["verdict"] for row in told(here)["faults"]] == ["passed", "void"]
+    assert "The series ended after 2 of 5 faults: the load" in " ".join(told(here)["why"])
+
+
+def asked_in(series: Series, folder: Path) -> int:
+    """Requests of a whole drill, up to when its lock is given back."""
+    with bench(Cluster(), folder / "whole") as whole:
+        whole.drill(series)
+        return whole.runner.asked_at_release
+
+
+@pytest.mark.parametrize("away_s", [0.0, 25.0])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_runner_that_dies_at_any_moment_leaves_a_series_that_is_finished_and_no_fault_done_twice(
+    tmp_path: Path, away_s: float, elsewhere: bool
+) -> None:
+    """`elsewhere`: whoever goes on has not what was seen before."""
+    series = Series(repeat=3, graces="in-turn")
+    for lives in range(1, asked_in(series, tmp_path), 23):
+        with bench(Cluster(), tmp_path / str(lives)) as here:
+            with pytest.raises(Killed):
+                here.drill(series, lives)
+            here.cluster.clock.sleep(away_s)
+            if elsewhere:
+                shutil.rmtree(here.folder, ignore_errors=True)
+            result = here.drill(series)
+            assert struck(here) == ["head-0", "head-1", "head-2"], lives
+            assert [deletion.forced for deletion in here.cluster.deletions] == [False, True, False]
+            assert told(here)["done"] == 3
+            assert told(here)["requests"]["lost"] == 0
+            assert result.passed or elsewhere, (lives, told(here)["why"])
+            assert result.verdict in ("passed", "void"), (lives, told(here)["why"])
+
+
+def test_the_journal_of_the_longest_series_fits_into_a_config_map(here: Bench) -> None:
+    assert here.drill(Series()).passed
+    done = journal.read(here.runner, Service())
+    assert done is not None
+    assert done.before is not None
+    note = FaultNote(
+        pod="mistral-x7k2p-head-9qx4z-which-is-long", uid="12345678-1234-1234-1234-123456789012", at=1790000000.1234567, done=True
+    )
+    longest = Journal(owner=done.owner, drill=done.drill, started=done.started, before=done.before, faults=(note,) * 1000)
+    assert len(longest.model_dump_json()) < 2**20 / 4
+
+
+def test_looks_and_records_of_earlier_faults_are_not_read_again_at_every_fault(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A series of a thousand faults would else read a hundred gigabytes."""
+    from tasks import traffic
+
+    handed_out: list[int] = []
+    read = traffic.Unread.records
+
+    def counted(unread: traffic.Unread) -> list[Any]:
+        found = read(unread)
+        handed_out.append(len(found))
+        return found
+
+    monkeypatch.setattr(traffic.Unread, "records", counted)
+    here.drill(Series(repeat=12))
+    all_of_them = told(here)["requests"]["sent"] + told(here)["streams"]["sent"]
+    assert sum(handed_out) <= 1.2 * all_of_them
+    looks = [sum(1 for _ in page.open()) for page in sorted((here.folder / "raw").rglob("seen-*.jsonl"))]
+    assert len(looks) == 13
+    assert max(looks[1:]) < 2 * min(looks[1:])
