@@ -37,10 +37,14 @@ def _fault(observation: Observation, drill: Drill) -> Event:
 
 
 def _filled(snapshots: tuple[Snapshot, ...]) -> Iterator[Snapshot]:
-    """The snapshots, each with what could not be asked as last known: else a change during the outage would be lost."""
+    """The snapshots, each with what could not be asked as last known: else a change during the outage would be lost.
+
+    A controller that has just come back lists no replica at all for a moment: that counts as not asked.
+    """
     known: Snapshot | None = None
     for snapshot in snapshots:
-        known = snapshot if known is None else snapshot.filled_from(known)
+        told = snapshot if snapshot.replicas else snapshot.model_copy(update={"replicas": None})
+        known = told if known is None else told.filled_from(known)
         yield known
 
 
@@ -87,9 +91,9 @@ def _worker(before: WorkerSeen, now: WorkerSeen, t: float) -> Iterator[Event]:
 
 
 def _replicas(earlier: Snapshot, now: Snapshot, pod: str) -> Iterator[Event]:
-    old, new = _actors(earlier, pod), _actors(now, pod)
-    if old is None or new is None:
+    if not earlier.replicas or not now.replicas:
         return
+    old, new = _actors(earlier, pod), _actors(now, pod)
     lost = [name for name in old if not old[name] & new.get(name, set())]
     won = [name for name in new if not new[name] & old.get(name, set())]
     if lost:
@@ -99,13 +103,11 @@ def _replicas(earlier: Snapshot, now: Snapshot, pod: str) -> Iterator[Event]:
         yield Event(t=now.t, what="new replica", subject=pod, detail=f"{' and '.join(won)} was loaded again")
 
 
-def _actors(snapshot: Snapshot, pod: str) -> dict[str, set[str]] | None:
+def _actors(snapshot: Snapshot, pod: str) -> dict[str, set[str]]:
     """The replicas' actors on a pod, by deployment, in whatever state: a controller that comes back lists the very same ones as
     RECOVERING."""
-    if snapshot.replicas is None:
-        return None
     found: dict[str, set[str]] = {}
-    for replica in snapshot.replicas:
+    for replica in snapshot.replicas or ():
         if replica.pod == pod:
             found.setdefault(replica.deployment, set()).add(replica.actor_id)
     return found

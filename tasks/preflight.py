@@ -98,7 +98,7 @@ def _lasting_address(spec: Object) -> bool:
     head = _head(spec)
     service = (head.get("headService") or {}).get("spec")
     if service is not None:
-        return service.get("clusterIP") != "None"
+        return bool(service.get("clusterIP") != "None")
     return head.get("serviceType") in ("NodePort", "LoadBalancer")
 
 

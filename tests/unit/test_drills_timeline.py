@@ -47,6 +47,15 @@ def test_a_controller_that_finds_its_replicas_again_has_not_lost_them() -> None:
     assert changes(finding, before) == []
 
 
+def test_a_controller_that_lists_no_replica_yet_has_neither_lost_nor_started_one() -> None:
+    before = snapshot(SURVIVES, -3)
+    silent = before.model_copy(update={"t": before.t + 1, "replicas": ()})
+    again = before.model_copy(update={"t": before.t + 2})
+    assert [*changes(before, silent), *changes(silent, again)] == []
+    seen = observation(SURVIVES).model_copy(update={"snapshots": (before, silent, again)})
+    assert not {"replica lost", "new replica"} & {e.what for e in of(seen, SURVIVES.drill)}
+
+
 def test_a_replica_that_is_lost_beside_one_that_stays_is_told_by_its_deployment() -> None:
     before = snapshot(SURVIVES, -3)
     lost = next(r for r in before.replicas or () if r.deployment == "engine")
