@@ -4,6 +4,7 @@ Tests run in the order of what they need, whatever files they stand in:
 
     cloud         an empty cloud: nothing provisioned
     protected     after `lifecycle/main` with everything left up: the service is there to be looked at
+    outdated      (long) with the shape that the service once had, in which not every head's loss goes unnoticed
     cleaned       after a second lifecycle on the same infrastructure, the head killed three times, without grace first, with its clean-up
     unprotected   after a third lifecycle, without GCS fault tolerance; its verdict is "failed", and it cleaned up, too
     scaled        (long) with a service that follows the load, and after its nodes were replaced under it; it cleans up after itself
@@ -23,6 +24,7 @@ import sys
 from collections.abc import Iterator
 
 import boto3
+import old_shape
 import pytest
 from botocore.config import Config
 from world import ELASTIC, SCALED, Run, World
@@ -31,7 +33,7 @@ from scripts import stack
 from scripts.processes import Busy, Process, only_one
 from scripts.say import Say
 
-STAGES = ("cloud", "protected", "cleaned", "unprotected", "scaled", "mortal", "killed", "gone")
+STAGES = ("cloud", "protected", "outdated", "cleaned", "unprotected", "scaled", "mortal", "killed", "gone")
 """Fixtures, in the order in which the world goes through them."""
 
 
@@ -96,6 +98,13 @@ def cloud(world: World) -> World:
 def protected(world: World) -> Run:
     """The first lifecycle: all defaults, everything left up."""
     return world.run("lifecycle/main", keep=True)
+
+
+@pytest.fixture(scope="session")
+def outdated(world: World, protected: Run) -> World:
+    """The service in the shape that it once had. The next deployment brings it to today's."""
+    world.replace_service(old_shape.overlay)
+    return world
 
 
 @pytest.fixture(scope="session")

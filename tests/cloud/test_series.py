@@ -5,10 +5,20 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Any
 
+import old_shape
 import pytest
-from world import Run, World
+from kubernetes import config
+from world import WITHIN_S, Run, World
+
+from blocks.parameters import SERVICE
+from drills.definition import Drill
+from tasks.journal import remove_load
+from tasks.kubernetes import Api
+from tasks.traffic import Load, ended, records_in
+from tasks.waiting import Until
 
 
 def evidence_of(run: Run, number: int) -> dict[str, Any]:
@@ -65,10 +75,37 @@ def test_prefect_shows_one_verdict_for_the_series_and_tells_its_task_runs_apart(
 
 
 @pytest.mark.long
-def test_twenty_heads_die_and_nobody_notices(protected: Run, world: World) -> None:
-    run = world.run("drill/main", within_s=2 * 3600, repeat=20, graces="in-turn")
-    assert run.state == "COMPLETED", (run.sight.message, run.evidence["why"])
-    assert (run.evidence["done"], run.evidence["lossy"]["lossy"]) == (20, 0)
-    assert [fault["grace"] for fault in run.evidence["faults"]] == ["default", "forced"] * 10
-    assert run.evidence["requests"]["lost"] == run.evidence["streams"]["lost"] == 0
-    assert sum(fault["workers_touched"] for fault in run.evidence["faults"]) == 0
+def test_in_the_shape_that_the_service_once_had_a_series_loses_something(outdated: World) -> None:
+    run = outdated.run("drill/main", within_s=2 * 3600, repeat=20, stop_at_first_loss=True)
+    assert run.sight.label == "VerdictFailed", run.sight.message
+    assert run.evidence["lossy"]["lossy"] > 0, run.evidence["why"]
+    assert run.evidence["faults"][0]["grace"] == "default"
+
+
+@pytest.mark.long
+def test_a_deployment_brings_the_old_shape_over_and_nobody_notices(outdated: World, tmp_path: Path) -> None:
+    assert head_addresses(outdated) == ["None"]
+    api = Api(config.new_client_from_config(str(outdated.kubeconfig)))
+    traffic = Drill.named("head-pod").load
+    load = Load(api, "load-while-the-shape-changes")
+    (head,) = outdated.objects("pods", "-l", "ray.io/node-type=head")["items"]
+    load.start(SERVICE, head["spec"]["containers"][0]["image"], traffic, WITHIN_S)
+    try:
+        Until("the load to send", load.look, WITHIN_S, 1.0).wait()
+        run = outdated.run("deploy/main")
+        ended(load, tmp_path / "records.jsonl", traffic.patience_s, lambda _: None)
+    finally:
+        remove_load(api, load.name)
+    assert run.state == "COMPLETED", run.sight.message
+    records = list(records_in(tmp_path / "records.jsonl"))
+    assert len(records) > 500
+    assert [record for record in records if not record.ok] == []
+    assert "None" not in head_addresses(outdated)
+    left = [pod["metadata"]["name"] for pod in outdated.objects("pods")["items"] if old_shape.NAME in json.dumps(pod["spec"])]
+    assert left == [], "nothing of the old shape is in the pods that serve now"
+
+
+def head_addresses(world: World) -> list[str]:
+    """Cluster addresses of the Services behind which the Ray clusters' heads are looked for; "None": headless."""
+    services = world.objects("services", "-l", "ray.io/node-type=head,ray.io/cluster")["items"]
+    return [service["spec"]["clusterIP"] for service in services]

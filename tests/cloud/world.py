@@ -7,6 +7,7 @@ import json
 import re
 import secrets
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
@@ -158,6 +159,30 @@ class World:
         program = RUN / "kubectl"
         command = [str(program if program.exists() else link_kubectl()), f"--kubeconfig={config or self.kubeconfig}", *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    def objects(self, *arguments: str) -> dict[str, Any]:
+        """What `kubectl get` finds, in the service's namespace."""
+        said = self.kubectl("-n", "mistral", "get", *arguments, "-o", "json")
+        assert said.returncode == 0, said.stderr
+        return dict(json.loads(said.stdout))
+
+    def replace_service(self, overlay: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> None:
+        """The objects that `overlay` makes of the living RayService are in the cluster, and a Ray cluster of that shape serves."""
+        for thing in overlay(self.objects("rayservice", "mistral")):
+            with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+                json.dump(thing, file)
+                file.flush()
+                # What is there is replaced: applied, it would keep the fields that the pipeline has set and the overlay has not.
+                said = self.kubectl("replace" if thing["kind"] == "RayService" else "apply", "-f", file.name)
+            assert said.returncode == 0, said.stderr
+
+        def served() -> bool:
+            found = self.objects("rayservice", "mistral")
+            conditions = {c["type"]: c["status"] for c in found["status"].get("conditions", ())}
+            seen = found["status"].get("observedGeneration") == found["metadata"]["generation"]
+            return seen and conditions.get("Ready") == "True" and conditions.get("UpgradeInProgress") == "False"
+
+        self.until("the service has taken up the new shape", served)
 
     def python(self, module: str, *arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
         """A program of the locked environment has ended."""
