@@ -86,6 +86,25 @@ def _who(replica: Any) -> tuple[int, str]:
     return os.getpid(), ray.get_runtime_context().get_node_id()
 
 
+def found_without_the_gcs(replica: Replica) -> str:
+    """Name of the class that the replica takes for that of a new head's proxy, while it cannot ask the GCS."""
+    handle = ray.get_actor(replica.name, namespace="serve")
+    return str(ray.get(handle.__ray_call__.remote(_proxy_class), timeout=WITHIN_S))
+
+
+def _proxy_class(_: Any) -> str:
+    from unittest.mock import patch
+
+    from ray._private.worker import global_worker
+    from ray._raylet import PythonFunctionDescriptor
+
+    # The last part is another one for every process that exports the class, so no cache has it.
+    descriptor = PythonFunctionDescriptor("ray.serve._private.proxy", "__init__", "ProxyActor", os.urandom(16).hex())
+    manager = global_worker.function_actor_manager
+    with patch.object(manager, "_load_actor_class_from_gcs", side_effect=AssertionError("the GCS was asked")):
+        return str(manager.load_actor_class(global_worker.current_job_id, descriptor).__name__)
+
+
 def here() -> str:
     """The node that has the way in."""
     return str(ray.get_runtime_context().get_node_id())

@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 from asking import URL, Stream, client, ids, stream, whole
-from deployed import KEY, deploy
+from deployed import KEY, deploy, found_without_the_gcs, replicas
 
 from serving.make_model import DESCRIPTION
 
@@ -47,6 +47,11 @@ def test_an_answer_through_serve_is_what_the_engine_alone_gives(alone: Alone) ->
     answer, streamed = asyncio.run(go())
     assert ids(answer) == streamed.tokens == alone("The sea", 40)
     assert (streamed.done, streamed.finish, streamed.error) == (True, "length", None)
+
+
+@pytest.mark.parametrize("deployment", ["api", "engine"])
+def test_a_replica_knows_the_proxy_of_a_new_head_without_asking_the_gcs(deployment: str) -> None:
+    assert [found_without_the_gcs(replica) for replica in replicas(deployment)] == ["ProxyActor"]
 
 
 def test_older_clients_get_a_list_with_the_text() -> None:
