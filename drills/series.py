@@ -21,6 +21,7 @@ from drills.definition import Drill
 from drills.definition import Series as Plan
 from drills.evidence import BadEvidence, Evidence
 from drills.observation import LoadSeen, Versions, Vitals
+from drills.redact import clean
 from drills.traffic import longest_gap_s, nearest_rank
 from drills.verdict import Verdict
 from serving.records import Record
@@ -198,7 +199,7 @@ def of(first: Evidence, rows: Sequence[Row], drill: Drill, plan: Plan, load: Loa
     recovery = _spread(row.recovery_s for row in done)
     doubts = _doubts(load, requests.sent + streams.sent)
     verdict = _verdict(rows, done, early, doubts)
-    return SeriesEvidence(
+    series = SeriesEvidence(
         verdict=verdict,
         headline=_headline(verdict, drill, plan, rows, done, requests, streams, recovery),
         why=tuple(_why(rows, plan, len(done), early, doubts)) if verdict != "passed" else (),
@@ -221,6 +222,8 @@ def of(first: Evidence, rows: Sequence[Row], drill: Drill, plan: Plan, load: Loa
         definition=drill,
         config=first.config,
     )
+    # As that of a single fault: why it ended early quotes whatever error ended it.
+    return SeriesEvidence.model_validate(clean(series.model_dump()))
 
 
 GROWTH: tuple[tuple[str, str, Callable[[Row], float | None]], ...] = (

@@ -146,6 +146,13 @@ def test_a_series_that_ended_early_never_passes_and_says_why(by: str, verdict: s
     assert "The series ended after 7 of 20 faults: it ended." in found.why
 
 
+def test_no_secret_of_the_error_that_ended_a_series_is_in_its_evidence() -> None:
+    reason = "Unavailable: GET https://admin:geheim@cluster: no answer"
+    found = made(rows(3), repeat=20, early=Early(reason=reason, by="measurement"))
+    assert "geheim" not in found.to_json() + report.series_html(found) + junit.series_xml(found)
+    assert found.early == Early(reason="Unavailable: GET https://***@cluster: no answer", by="measurement")
+
+
 @pytest.mark.parametrize(
     ("missing", "words"), [(3, "3 of 4683 records are missing"), (-3, "There are 4680 records, and 4677 requests were sent")]
 )
