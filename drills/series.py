@@ -302,8 +302,9 @@ def _headline(
     speed = "" if recovery.p50 is None else f"; recovery p50 {recovery.p50:.0f} s, worst {recovery.worst:.0f} s"
     if verdict == "void":
         unclear = [row for row in rows if row.verdict != "passed"]
-        what = f"the measurement of {_numbers(unclear)} cannot be trusted" if unclear else "the series is not complete"
-        return f"{subject}: {losses if lossy else 'nothing was lost'}, but {what}, so the series has no verdict."
+        whole = "its records cannot be trusted" if len(done) == plan.repeat else "the series is not complete"
+        what = f"the measurement of {_numbers(unclear)} cannot be trusted" if unclear else whole
+        return f"{subject}: {losses if lossy else 'no loss is on record'}, but {what}, so the series has no verdict."
     if verdict == "passed":
         answered = f"all {requests.sent:,} requests and all {streams.sent:,} token streams were answered in full"
         said = f"{losses}, which is within what was promised" if lossy else f"and nobody noticed: {answered}"
@@ -312,7 +313,7 @@ def _headline(
         return f"{subject}, and users noticed {_times(len(lossy))}, at {_numbers(lossy)}: {losses}{speed}."
     bad = [row for row in rows if row.verdict == "failed"]
     said = f"not all that was promised held at {_numbers(bad)}" if bad else "the service did not come back to its steady state"
-    return f"{subject}: no request was lost, but {said}{speed}."
+    return f"{subject}: no loss is on record, but {said}{speed}."
 
 
 def _why(rows: Sequence[Row], plan: Plan, done: int, early: Early | None, doubts: Sequence[str]) -> Iterable[str]:

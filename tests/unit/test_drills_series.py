@@ -159,6 +159,7 @@ def test_no_secret_of_the_error_that_ended_a_series_is_in_its_evidence() -> None
 def test_records_that_are_missing_or_too_many_are_seen_over_all(missing: int, words: str) -> None:
     found = made(rows(5), missing=missing)
     assert found.verdict == "void"
+    assert "5 times: no loss is on record, but its records cannot be trusted" in found.headline
     assert words in " ".join(found.why)
 
 
