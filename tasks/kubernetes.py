@@ -317,7 +317,10 @@ def _printed(where: str, channels: Mapping[int, bytearray], most_bytes: int) -> 
     stdout, stderr = bytes(channels[STDOUT]), bytes(channels[STDERR])
     if not channels[STATUS]:
         raise CommandFailed(f"{where} printed more than {most_bytes:,} bytes", None, stdout, stderr)
-    ended: Object = json.loads(channels[STATUS])
+    try:
+        ended: Object = json.loads(channels[STATUS])
+    except ValueError as error:
+        raise Unavailable(f"{where} did not say how it ended: {_text(bytes(channels[STATUS]))}") from error
     if ended.get("status") == "Success":
         return stdout
     causes = (ended.get("details") or {}).get("causes") or ()

@@ -38,7 +38,7 @@ VITALS = "vitals"
 
 
 class NotSteady(Permanent):
-    """The steady state does not hold before the fault: nothing is broken, the drill is aborted."""
+    """The steady state does not hold before a fault, which is therefore not done: a drill is aborted, a series ends."""
 
 
 def looks(observer: Observer, notebook: Notebook, every_s: float, clock: Callable[[], float] = time.time) -> Iterator[Snapshot]:

@@ -136,6 +136,12 @@ def test_a_command_that_was_never_started_may_be_tried_again(pair: PAIR) -> None
         pair[1].exec(*POD, ["ls"])
 
 
+def test_half_a_status_of_a_command_is_no_success(pair: PAIR) -> None:
+    pair[0].run = lambda *_: [(1, b"all of it"), (3, b'{"status": "Succ')]
+    with pytest.raises(Unavailable, match=r"ls in x/head .ray-head. did not say how it ended"):
+        pair[1].exec(*POD, ["ls"])
+
+
 @pytest.mark.parametrize(("status", "kind"), [(404, NotFound), (403, Refused), (400, Refused), (500, Unavailable)])
 def test_a_command_that_the_api_server_refuses_fails_as_any_request_does(pair: PAIR, status: int, kind: type[Exception]) -> None:
     pair[0].answers["GET", EXEC] = (status, b'{"message": "pods head"}')
