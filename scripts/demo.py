@@ -37,6 +37,7 @@ MODELS = {
 PARAMETERS = (*MODELS, "drill", "repeat", "graces", "stop_at_first_loss", "approved", "keep")
 """Of it, those that are for the user to give; the target is the embedded cloud."""
 MOST_FAULTS = 1000
+GRACES = ("own", "in-turn")
 CATALOGUE = ROOT / "drills" / "catalogue"
 PROBLEMS = (StepFailed, CloudError, NotUp, ApiError, RunLost, ToolMissing, stack.NotOurs, stack.StillUp, OSError, subprocess.TimeoutExpired)
 """What can go wrong and says itself what to do; anything else is a bug and shows its traceback."""
@@ -87,6 +88,8 @@ def _pair(word: str) -> str:
         raise argparse.ArgumentTypeError(f"there is no drill {value}; the catalogue has: {', '.join(known)}")
     if key == "repeat" and not (value.isascii() and value.isdigit() and 0 < int(value) <= MOST_FAULTS):
         raise argparse.ArgumentTypeError(f"repeat is a whole number from 1 to {MOST_FAULTS:,}, not {value}")
+    if key == "graces" and value.strip('"') not in GRACES:
+        raise argparse.ArgumentTypeError(f"graces is {' or '.join(GRACES)}, not {value}")
     if key in MODELS and not _is_object(value):
         raise argparse.ArgumentTypeError(f"{key} is a JSON object such as {MODELS[key]}, not {value}")
     return word

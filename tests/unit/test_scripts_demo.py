@@ -49,6 +49,9 @@ def test_options_become_parameters_and_the_users_own_come_last() -> None:
         (["--param", "dril=head-pod"], "infrastructure, service, "),
         (["--param", "target=production"], "KEY=JSON"),
         (["--param", "drill=head-pods"], "head-pod, head-pod-forced"),
+        (["--param", "repeat=0"], "from 1 to 1,000"),
+        (["--param", "repeat=1001"], "from 1 to 1,000"),
+        (["--param", "graces=in_turn"], "own or in-turn"),
         (["--no-gcs-fault-tolerance", "--param", "infrastructure={}"], "enable_gcs_ha"),
     ],
     ids=lambda part: " ".join(part) if isinstance(part, list) else None,
@@ -89,6 +92,8 @@ def test_an_example_of_a_parameter_is_one() -> None:
 
     for key, example in demo.MODELS.items():
         assert demo.arguments(["-p", f"{key}={example}"]).param == [f"{key}={example}"]
+    for grace in demo.GRACES:
+        lifecycle.validate_parameters({"target": "t", "graces": grace, "repeat": demo.MOST_FAULTS})
     lifecycle.validate_parameters({"target": "t", **{key: json.loads(example) for key, example in demo.MODELS.items()}})
 
 
