@@ -183,11 +183,11 @@ class Vitals(Value):
     """What could grow from one fault to the next, once the service has recovered; None where it was not seen."""
 
     head_memory_bytes: int | None = None
-    """That the head pod works with."""
+    """Memory that the head pod works with."""
     redis_entries: int | None = None
     """Fields of all hashes that the Ray cluster has in Redis."""
     dead_actors: int | None = None
-    """That the GCS still lists."""
+    """Actors that ended and that the GCS still lists."""
 
 
 class Observation(Value):

@@ -29,11 +29,11 @@ from serving.records import Record
 __all__ = ["Bound", "Early", "Row", "SeriesEvidence", "Spread", "Trend", "bound", "of", "row_of", "trend"]
 
 CONFIDENCE = 0.95
-"""Of the upper bound."""
+"""How certain it is that the share of faults that lose something is below the upper bound."""
 BY_CHANCE = 0.01
 """Something counts as growing when chance alone would show so steady a rise less often than this."""
 FEWEST = 8
-"""Of fewer values than this nothing is said: three rise by chance in one series of six."""
+"""Whether fewer values than this grow is not said: three rise by chance in one series of six."""
 MOST_TOLD = 5
 """Faults that the reasons name; the table lists them all."""
 
@@ -60,11 +60,11 @@ class Row(Value):
     fault_at: Seconds | None
     recovery_s: float | None
     longest_silence_s: float | None
-    """Of one stream."""
+    """The longest silence that one of its streams had."""
     requests: Lost
     """Short requests that belong to this fault alone, so that those of all faults can be added up."""
     streams: Lost
-    """The same of the token streams."""
+    """Token streams that belong to this fault alone."""
     p99_before_ms: float | None
     p99_during_ms: float | None
     workers_touched: int

@@ -19,7 +19,7 @@ from scripts.say import Say, duration
 
 STAGE_TAG = "stage:"
 RUN = "run"
-"""In place of a task's id where something is the progress of the whole flow run."""
+"""Stands for a task's id where the progress is that of the whole flow run."""
 PROGRESS_EVERY_S = 5.0
 """Between two progress lines of one task."""
 QUIET_S = 20.0

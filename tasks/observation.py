@@ -70,11 +70,11 @@ class Ended:
         self._unread = traffic.Unread(notebook.records, notebook.last(RECORDS_FROM, 0))
         self._offset = float(notebook.last(CLOCK_OFFSET, 0.0))
         self.lately: list[Record] = []
-        """Those of the last `keep_s` seconds."""
+        """The requests that ended in the last `keep_s` seconds."""
         self.lost = 0
         self.first_lost: Record | None = None
         self.lost_at = float("-inf")
-        """When the last one ended that was lost."""
+        """When the last request ended that was lost."""
 
     def read_on(self) -> None:
         """What the load has written down until now is read."""

@@ -194,7 +194,7 @@ class Unread:
         self._file, self._offset = file, offset
 
     def records(self) -> list[Record]:
-        """Those that came since the last time, or since the offset."""
+        """The records that came since the last call, or since the offset."""
         found = list(records_in(self._file, self._offset))
         self._offset = self._file.stat().st_size if self._file.exists() else self._offset
         return found

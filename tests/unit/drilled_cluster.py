@@ -163,7 +163,7 @@ class Cluster(Server):
 
     @property
     def head_uid(self) -> str:
-        """Of the head that is there or comes."""
+        """UID of the head that is there or comes."""
         return f"head-{len(self.deletions)}"
 
     def _pods(self, method: str, path: str, body: Any) -> tuple[int, Any]:

@@ -6,7 +6,9 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -344,6 +346,13 @@ def test_the_heads_service_has_an_address_of_its_own_and_opens_no_port_of_a_node
     service = head(ray_service())["headService"]["spec"]
     assert service == {"type": "ClusterIP", "publishNotReadyAddresses": True}
     assert "serviceType" not in head(ray_service())
+
+
+def test_what_ray_start_calls_is_there_and_starts_no_client_server_in_a_head() -> None:
+    module, _, name = env(head(ray_service()))["RAY_START_HOOK"].rpartition(".")
+    parameters = SimpleNamespace(ray_client_server_port=10001)
+    getattr(import_module(module), name)(parameters, True)
+    assert parameters.ray_client_server_port is None
 
 
 def test_nothing_is_set_that_kuberay_refuses_or_ignores() -> None:
