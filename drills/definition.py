@@ -77,7 +77,7 @@ class Timing(Value):
     """Load after recovery. 30 s, since losses were seen to begin 9 s after the fault and must have time to show late."""
 
     observe_timeout_s: Annotated[float, Field(ge=30, le=3600)] = 300
-    """How long recovery is waited for; at least as long as it may take (max_recovery_s). A head takes 12 to 40 s; a worker that loads a
+    """How long recovery is waited for; at least as long as it may take (max_recovery_s). A head takes 9 to 14 s; a worker that loads a
     model again takes minutes."""
 
     poll_s: Annotated[float, Field(ge=0.2, le=30)] = 1
@@ -129,7 +129,8 @@ class Slos(Value):
     """Longest silence of one stream, before its first token or between two. Five seconds look like a crash to a reader."""
 
     max_recovery_s: Annotated[float, Field(gt=0, le=3600)] = 120
-    """From the fault until the steady state holds again, redundancy included. 12 to 40 s were measured; three times that is a failure."""
+    """From the fault until the steady state holds again, redundancy included. 9 to 14 s were measured on two busy cores. Two minutes are
+    what it may take on a much slower machine; compare a series with an earlier one to see it grow."""
 
     max_workers_touched: Annotated[int, Field(ge=0, le=1000)] = 0
     """Workers that were replaced, restarted or got a new replica. None: a worker that loads its model again is away for minutes."""
