@@ -48,7 +48,7 @@ for tap in outside machine; do ip link set $tap master $BRIDGE; done
 ip address add $OURS dev $BRIDGE
 ip link set $BRIDGE up
 mount -t tmpfs -o size=$MEMORY,nr_inodes=1000 tmpfs /dev/shm
-TMPDIR=/dev/shm nice -n 10 "$KERNEL" mem=$MEMORY ncpus=$CPUS seccomp=on uml_dir=/dev/shm/ ubd0="$DISK" root=/dev/ubda rw \
+TMPDIR=/dev/shm "$KERNEL" mem=$MEMORY ncpus=$CPUS seccomp=on uml_dir=/dev/shm/ ubd0="$DISK" root=/dev/ubda rw \
   vec0:transport=tap,ifname=machine,depth=128,mac=52:54:00:12:34:56 con0=null,fd:1 con=null
 echo "the machine ended with $?"
 """
@@ -68,8 +68,8 @@ class Machine:
         options = ("-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null", "-oLogLevel=ERROR", "-oConnectTimeout=5")
         return ["nsenter", f"--net=/proc/{self.process.pid}/ns/net", "ssh", *options, "-oServerAliveInterval=30", f"root@{disk.ADDRESS}"]
 
-    def run(self, command: Sequence[str], *, within_s: float, show: bool = True) -> None:
-        """The command ended with 0 in the project's folder; `show`: its lines stand among ours.
+    def run(self, command: Sequence[str], *, within_s: float) -> None:
+        """The command ended with 0 in the project's folder; its lines stand among ours.
 
         Raises:
             BuildError: it did not; the text has its last lines.
@@ -78,9 +78,9 @@ class Machine:
         log.unlink(missing_ok=True)
 
         def follow(line: str) -> str:
-            if show and line.strip():
+            if line.strip():
                 self.say(line.rstrip())
-            return line.strip()[:100]
+            return "still running"
 
         inside = f"cd {disk.PROJECT} && exec {shlex.join(command)}"
         run([*self.login, inside], what=shlex.join(command)[:60], log=log, say=self.say, deadline=within_s, follow=follow)

@@ -34,6 +34,8 @@ def set_up(machine: Machine) -> Machine:
     """The machine with all that the tests need; nearly everything comes from the host's caches."""
     machine.run(["python3", "-m", "scripts.tools", "environment", "localcloud", "serving", "dev"], within_s=1200)
     machine.run([PYTHON, "-m", "localcloud", "build"], within_s=3600)
+    # The first import compiles some thousand modules, for which the tests would not wait on so slow a machine.
+    machine.run([PYTHON, "-c", "import prefect.server.api.server"], within_s=600)
     return machine
 
 
