@@ -24,7 +24,10 @@ INIT = "init"
 ROOT = Path("/sys/fs/cgroup")
 NEEDED = ("cpu", "memory", "pids")
 """Controllers without which no node can be."""
-_CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "misc")
+_CONTROLLERS = ("memory", "io", "hugetlb", "misc", "cpuset", "cpu", "pids")
+"""The last three a group may hand out to threads even while it holds processes; with the others first it is refused whole."""
+_CROWDED = (errno.EBUSY, errno.EOPNOTSUPP)
+"""What the kernel says of a group that holds processes: the second if it hands out to threads already."""
 _NOT_CONTROLLERS = {"rw", "ro", "relatime", "noatime", "nosuid", "nodev", "noexec", "xattr", "clone_children", "none"}
 _JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@"'
 _HAND_OUT = 'for c in $(cat "$1/cgroup.controllers"); do echo "+$c" > "$1/cgroup.subtree_control" || :; done'
@@ -106,7 +109,7 @@ def enable_controllers(folder: Path) -> None:
                 switch.write_text(f"+{controller}")
             except OSError as error:
                 if controller in NEEDED:
-                    remedy = f"; move its processes into a group below: {make_way(folder)}" if error.errno == errno.EBUSY else ""
+                    remedy = f"; move its processes into a group below: {make_way(folder)}" if error.errno in _CROWDED else ""
                     raise MachineError(f"cannot enable the {controller} controller below {folder} ({error.strerror}){remedy}") from error
 
 

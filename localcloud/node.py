@@ -18,8 +18,8 @@ from localcloud.gateway import proxy_command
 from localcloud.machine import MachineError, NodeSpec
 from localcloud.processes import tail, until
 
-READY_WITHIN = 120.0
-"""Seconds. It takes under 8 on an idle machine; four at once on a busy one take more."""
+READY_WITHIN = 300.0
+"""Seconds. It takes under 8 on an idle machine; four at once on one busy processor take minutes."""
 
 
 class Node:

@@ -30,13 +30,15 @@ def arguments(given: Sequence[str] | None = None) -> tuple[argparse.Namespace, l
         allow_abbrev=False,
     )
     parser.add_argument("--unit", action="store_true", help="only what needs no cloud: ruff, mypy, unit tests (ten minutes)")
-    parser.add_argument("--all", action="store_true", help="the long matrices too: kills at every stage, ./demo itself")
+    parser.add_argument(
+        "--all", action="store_true", help="the long ones too: kills at every stage, ./demo itself, a machine with cgroup v2 alone"
+    )
     return parser.parse_known_args(given)
 
 
 def pytest_command(options: argparse.Namespace, more: Sequence[str]) -> list[str]:
     """The one pytest of this run. Unit tests come first, so that what is quick to fail fails first."""
-    folders = ["tests/unit"] if options.unit else ["tests/unit", "tests/cloud"]
+    folders = ["tests/unit", *([] if options.unit else ["tests/cloud"]), *(["tests/machines"] if options.all and not options.unit else [])]
     marks = [] if options.all else ["-m", "not long"]
     return [str(PYTHON), "-m", "pytest", *marks, *(more or ()), *([] if _names_tests(more) else folders)]
 

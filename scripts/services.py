@@ -38,7 +38,7 @@ WORKER = "prefect worker"
 """Started again when it ends: what it was doing is in the server's books."""
 RECORD = RUN / "services.json"
 LOG = LOGS / "services.log"
-START_S = 120.0
+START_S = 300.0
 """The server's first start makes its database: 10 s on an idle machine."""
 
 

@@ -29,7 +29,7 @@ NODE_GROUPS: dict[str, dict[str, Any]] = {
 }
 ADDONS = ("coredns", "eks-pod-identity-agent")
 _APPLETS = ("cat", "httpd", "id", "nslookup", "sh", "sleep", "true", "wget")
-_FAST = {"Delay": 1, "MaxAttempts": 120}
+_FAST = {"Delay": 1, "MaxAttempts": 600}
 
 
 @contextlib.contextmanager

@@ -18,9 +18,7 @@ A lifecycle whose flow run goes wrong fails every test that needs it, with the r
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import sys
 from collections.abc import Iterator
 
 import boto3
@@ -32,6 +30,7 @@ from world import ELASTIC, SCALED, Run, World
 from scripts import stack
 from scripts.processes import Busy, Process, only_one
 from scripts.say import Say
+from tests.terminal import Terminal
 
 STAGES = ("cloud", "protected", "outdated", "cleaned", "unprotected", "scaled", "mortal", "killed", "gone")
 """Fixtures, in the order in which the world goes through them."""
@@ -61,25 +60,10 @@ def alone() -> Iterator[None]:
         yield
 
 
-class _Terminal(io.StringIO):
-    """The terminal itself, past pytest's capturing: what takes minutes must show that it goes on."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        super().__init__()
-        self._capture = config.pluginmanager.getplugin("capturemanager")
-
-    def write(self, text: str) -> int:
-        """`text` is on the terminal."""
-        with self._capture.global_and_fixture_disabled():
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        return len(text)
-
-
 @pytest.fixture(scope="session")
 def world(alone: None, pytestconfig: pytest.Config) -> Iterator[World]:
     """Cloud, Prefect server and worker; what they leave behind is looked at by the tests that need `gone`."""
-    say = Say(_Terminal(pytestconfig))
+    say = Say(Terminal(pytestconfig))
     stack.clear(say)
     try:
         yield World(*stack.bring_up(say), say)

@@ -69,7 +69,7 @@ def test_controllers_are_handed_down_to_a_new_group(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Path, "write_text", record)
     cgroups.create("leeward/cloud")
-    assert switched == [(Path("."), "+cpu"), (Path("."), "+memory"), (Path("."), "+pids"), (Path("leeward"), "+memory")]
+    assert switched == [(Path("."), "+memory"), (Path("."), "+cpu"), (Path("."), "+pids"), (Path("leeward"), "+memory")]
     assert (tmp_path / "leeward" / "cloud").is_dir()
 
 
