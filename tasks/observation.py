@@ -20,7 +20,7 @@ from tasks import journal as journals
 from tasks import traffic, vitals
 from tasks._recovery import Recovery, Steadiness
 from tasks.journal import Journal
-from tasks.kubernetes import Api
+from tasks.kubernetes import Api, Refused, Unavailable
 from tasks.notebook import Notebook
 from tasks.observer import Observer
 from tasks.progress import Progress
@@ -75,10 +75,22 @@ class Ended:
         self.first_lost: Record | None = None
         self.lost_at = float("-inf")
         """When the last request ended that was lost."""
+        self._answered = time.time()
 
-    def read_on(self) -> None:
-        """What the load has written down until now is read."""
-        self._load.read_on(self._notebook.records)
+    def read_on(self) -> bool:
+        """Reads what the load has written down until now; False when it cannot be had now, so that nobody knows whether anything was lost.
+
+        Raises:
+            LoadFailed: the load is gone.
+            Unavailable, Refused: its records could not be had for longer than API_AWAY_S.
+        """
+        try:
+            self._load.read_on(self._notebook.records)
+        except (Unavailable, Refused):
+            if time.time() - self._answered > API_AWAY_S:
+                raise
+            return False
+        self._answered = time.time()
         found = [r for r in on_observers_clock(self._unread.records(), self._offset) if r.end >= self._since]
         lost = [r for r in found if not r.ok]
         self.lost += len(lost)
@@ -87,6 +99,7 @@ class Ended:
         both = self.lately + found
         latest = max((r.end for r in both), default=0.0)
         self.lately = [r for r in both if r.end >= latest - self._keep_s]
+        return True
 
 
 def watch_before(
@@ -115,7 +128,7 @@ def watch_before(
         steadiness.see(snapshot)
     for snapshot in looks(observer, notebook, drill.timing.poll_s):
         check()
-        ended.read_on()
+        all_read = ended.read_on()
         if no_loss and (first := ended.first_lost):
             raise NotSteady(
                 f"{ended.lost} requests failed {no_loss} (first: {first.kind} {first.outcome} {first.detail})".replace(" )", ")")
@@ -123,7 +136,8 @@ def watch_before(
         steadiness.lost_at = ended.lost_at
         held, reasons = steadiness.see(snapshot), steadiness.reasons
         if held:
-            reasons = steady_state.judge_traffic(ended.lately, drill.load)
+            unread = [] if all_read else ["the load's records could not be read"]
+            reasons = unread or steady_state.judge_traffic(ended.lately, drill.load)
             if not reasons:
                 break
         if snapshot.t - began > STEADY_WITHIN_S + drill.timing.before_s:

@@ -120,6 +120,8 @@ class Cluster(Server):
     """Seconds until the head is ready again, after the deletion of that number."""
     lost: Callable[[float], bool] = lambda end: False
     load_dies: Callable[[], bool] = lambda: False
+    records_away: Callable[[], bool] = lambda: False
+    """Whether the API server has no answer now when it is asked for the load's records."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -240,6 +242,8 @@ class Cluster(Server):
             return 200, {}
         text = self.load.read()
         if path.endswith("/records"):
+            if self.records_away():
+                return 503, {"message": "no answer"}
             data = text[int(query["offset"][0]) :][: 1 << 20]
             return 200, data[: data.rfind(b"\n") + 1]
         stopped = self.load.stopped

@@ -18,6 +18,7 @@ from drills.evidence import Evidence
 from drills.report import read_records
 from tasks import journal
 from tasks.journal import FaultNote, Journal
+from tasks.kubernetes import Unavailable
 
 THREE = Series(repeat=3)
 
@@ -151,6 +152,22 @@ def test_a_load_that_dies_on_the_way_ends_it_without_a_verdict(here: Bench) -> N
     assert result.verdict == "void"
     assert [row["verdict"] for row in told(here)["faults"]] == ["passed", "void"]
     assert "The series ended after 2 of 5 faults: the load" in " ".join(told(here)["why"])
+
+
+def test_records_that_cannot_be_read_for_a_moment_prolong_the_calm_and_do_not_end_the_series(here: Bench) -> None:
+    here.cluster.records_away = lambda: len(here.cluster.deletions) == 1 and 20 < here.cluster.clock.now - here.cluster.began < 60
+    assert here.drill(THREE).passed
+    first, second, third = (deletion.at for deletion in here.cluster.deletions)
+    assert second - first >= 60, "no calm is proven that nobody read of"
+    assert third - second < 60
+
+
+def test_records_that_cannot_be_read_for_longer_end_the_series(here: Bench) -> None:
+    here.cluster.records_away = lambda: len(here.cluster.deletions) == 2 and here.cluster.clock.now - here.cluster.began > 20
+    with pytest.raises(Unavailable):
+        here.drill(THREE)
+    assert struck(here) == ["head-0", "head-1"]
+    assert "The series ended after 2 of 3 faults: Unavailable" in " ".join(told(here)["why"])
 
 
 def asked_in(series: Series, folder: Path) -> int:
