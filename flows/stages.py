@@ -40,7 +40,7 @@ from tasks.images import ImageRefs, build_images, publish_images
 from tasks.journal import Journal, hold_lock, keeping, let_go_of_lock, release_lock, take_lock
 from tasks.karpenter import install_karpenter, remove_karpenter_nodes
 from tasks.neuron import install_device_plugin
-from tasks.observation import NotSteady, collect_records, hold_steady, observe_recovery
+from tasks.observation import NotSteady, StoppedAtLoss, collect_records, hold_steady, observe_recovery
 from tasks.preflight import preflight
 from tasks.progress import Part, Progress
 from tasks.rayservice import apply_service, check_service, find_images, wait_for_service
@@ -337,7 +337,8 @@ def _break_once(
         journal = named(inject_fault, series, number)(site, service, struck, journal.owner, number)
         recovered = named(observe_recovery, series, number)(site, service, journal, struck, folder, check, recovery)
     except NotSteady as reason:
-        return Broken(journal, Early(reason=str(reason), by="service"), "" if journal.fault else str(reason))
+        ended_by: Literal["service", "request"] = "request" if isinstance(reason, StoppedAtLoss) else "service"
+        return Broken(journal, Early(reason=str(reason), by=ended_by), "" if journal.fault else str(reason))
     except PipelineError as error:
         if journal.fault is None:
             raise

@@ -41,6 +41,10 @@ class NotSteady(Permanent):
     """The steady state does not hold before a fault, which is therefore not done: a drill is aborted, a series ends."""
 
 
+class StoppedAtLoss(NotSteady):
+    """A request was lost, and the series was to stop then: it ends because that was asked for."""
+
+
 def looks(observer: Observer, notebook: Notebook, every_s: float, clock: Callable[[], float] = time.time) -> Iterator[Snapshot]:
     """A snapshot every so many seconds, each written down; without end.
 
@@ -111,12 +115,14 @@ def watch_before(
     progress: Progress,
     *,
     no_loss: str = "",
+    stop: bool = False,
 ) -> Snapshot:
     """The steady state held under load for the whole of `before_s`, what the notebook has of it included, and no request was lost
     meanwhile; returns the last snapshot. `check` is asked at every look and may end it by an error.
 
     Args:
         no_loss: where any loss at all ends it: the words that say when none may be. Empty: after a loss the time begins anew.
+        stop: whether that end was asked for, and says nothing of the service.
 
     Raises:
         NotSteady: it did not; says why.
@@ -130,9 +136,8 @@ def watch_before(
         check()
         all_read = ended.read_on()
         if no_loss and (first := ended.first_lost):
-            raise NotSteady(
-                f"{ended.lost} requests failed {no_loss} (first: {first.kind} {first.outcome} {first.detail})".replace(" )", ")")
-            )
+            what = f"{ended.lost} requests failed {no_loss} (first: {first.kind} {first.outcome} {first.detail})".replace(" )", ")")
+            raise StoppedAtLoss(what) if stop else NotSteady(what)
         steadiness.lost_at = ended.lost_at
         held, reasons = steadiness.see(snapshot), steadiness.reasons
         if held:
@@ -230,13 +235,13 @@ def hold_steady(
         return journal
     api, notebook, progress = site.api(), Notebook(folder, number - 1), progress or Progress("steady-state")
     load, earlier = traffic.Load(api, journal.load_name), journal.fault
-    no_loss = "before the fault" if earlier is None else ""
-    if earlier is not None and stop_at_first_loss:
+    no_loss, stop = "before the fault" if earlier is None else "", earlier is not None and stop_at_first_loss
+    if stop:
         no_loss = f"after fault {number - 1}, and the series was to stop at the first loss"
     _note_offset(load, notebook)
     ended = Ended(load, notebook, earlier.at if earlier else float("-inf"), drill.timing.before_s)
     with Observer(api, service) as observer:
-        before = watch_before(observer, ended, notebook, drill, check, progress, no_loss=no_loss)
+        before = watch_before(observer, ended, notebook, drill, check, progress, no_loss=no_loss, stop=stop)
     progress.say(100, f"steady for {drill.timing.before_s:.0f} s under load")
     return journals.write(api, service, journal.model_copy(update={"before": before}))
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drilled_cluster import TIMING, Bench, Cluster, Killed, bench, fails_after
+from drilled_cluster import TIMING, TRAFFIC, Bench, Cluster, Killed, bench, fails_after
 
 from blocks.parameters import Service
-from drills.definition import Series
+from drills.definition import Series, Slos
 from drills.evidence import Evidence
 from drills.report import read_records
+from flows import stages
 from tasks import journal
 from tasks.journal import FaultNote, Journal
 from tasks.kubernetes import Unavailable
@@ -119,6 +120,16 @@ def test_it_may_stop_at_the_first_loss(here: Bench) -> None:
     assert len(struck(here)) == 2
     assert (told(here)["done"], len(told(here)["faults"])) == (2, 2)
     assert "after fault 2, and the series was to stop at the first loss" in " ".join(told(here)["why"])
+
+
+def test_a_series_that_stops_at_a_loss_within_the_promise_is_not_failed_by_the_stop(here: Bench) -> None:
+    here.cluster.lost = fails_after(here.cluster, fault=2, seconds=3)
+    promised = Slos(max_failed_requests=5, max_lost_streams=5)
+    drill = stages.drill_of("head-pod", Service(), TIMING, TRAFFIC, promised)
+    result = here.drill(Series(repeat=5, stop_at_first_loss=True), drill=drill)
+    assert (result.verdict, len(struck(here))) == ("passed", 2), told(here)["why"]
+    assert "ended after 2 of 5 faults, as it was to stop at the first loss" in result.headline
+    assert told(here)["early"]["by"] == "request"
 
 
 def test_a_service_that_does_not_recover_ends_the_series_and_what_was_done_is_judged(here: Bench) -> None:
