@@ -268,7 +268,7 @@ class Runner(Api):
     """The pipeline's way to the cluster, without a connection between. After so many requests its process is gone."""
 
     def __init__(self, cluster: Cluster, lives: int | None = None) -> None:
-        self.cluster, self.lives, self.asked, self.asked_at_release = cluster, lives, 0, 0
+        self.cluster, self.lives, self.asked, self.asked_at_stop = cluster, lives, 0, 0
         self._resources = {}
 
     def raw(self, method: str, path: str, *, query: Any = None, body: Any = None, **_: Any) -> tuple[int, bytes]:
@@ -277,7 +277,7 @@ class Runner(Api):
         if self.lives is not None and self.asked > self.lives:
             raise Killed
         if method == "DELETE" and path.startswith(JOBS):
-            self.asked_at_release = self.asked
+            self.asked_at_stop = self.asked
         status, answer = self.cluster.handle(method, f"{path}?{urlencode(query)}" if query else path, body)
         return status, answer if isinstance(answer, bytes) else json.dumps(answer).encode()
 

@@ -17,6 +17,7 @@ from drills.definition import Series, Slos
 from drills.evidence import Evidence
 from drills.report import read_records
 from flows import stages
+from tasks import evidence as evidence_task
 from tasks import journal
 from tasks.journal import FaultNote, Journal
 from tasks.kubernetes import Unavailable
@@ -182,10 +183,10 @@ def test_records_that_cannot_be_read_for_longer_end_the_series(here: Bench) -> N
 
 
 def asked_in(series: Series, folder: Path) -> int:
-    """Requests of a whole drill, up to when its lock is given back."""
+    """Requests of a whole drill, up to when its load is stopped."""
     with bench(Cluster(), folder / "whole") as whole:
         whole.drill(series)
-        return whole.runner.asked_at_release
+        return whole.runner.asked_at_stop
 
 
 @pytest.mark.parametrize("away_s", [0.0, 25.0])
@@ -209,6 +210,28 @@ def test_a_runner_that_dies_at_any_moment_leaves_a_series_that_is_finished_and_n
             assert told(here)["requests"]["lost"] == 0
             assert result.passed or elsewhere, (lives, told(here)["why"])
             assert result.verdict in ("passed", "void"), (lives, told(here)["why"])
+
+
+@pytest.mark.parametrize("ends_early", [False, True])
+@pytest.mark.parametrize("before", ["judge", "windows", "write_series", "_show_series", "release_lock"])
+def test_a_runner_that_dies_when_the_load_has_ended_has_only_to_judge(here: Bench, before: str, ends_early: bool) -> None:
+    here.cluster.recovers = lambda number: 12.0 if number < 2 or not ends_early else 1e6
+    series = Series(repeat=3 if ends_early else 2)
+    where: Any = {"judge": stages, "release_lock": stages, "write_series": evidence_task.archive}.get(before, evidence_task)
+
+    def dies(*_: Any, **__: Any) -> None:
+        here.runner.lives = 0
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(where, before, dies)
+        with pytest.raises(Killed):
+            here.drill(series)
+    here.cluster.clock.sleep(600)
+    result = here.drill(series)
+    assert (result.verdict, struck(here)) == ("failed" if ends_early else "passed", ["head-0", "head-1"])
+    assert [row["verdict"] for row in told(here)["faults"]] == ["passed", "failed" if ends_early else "passed"]
+    assert (told(here)["early"] or {"by": None})["by"] == ("service" if ends_early else None)
 
 
 def test_the_journal_of_the_longest_series_fits_into_a_config_map(here: Bench) -> None:
