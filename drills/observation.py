@@ -205,6 +205,8 @@ class Observation(Value):
     """What Kubernetes and the tasks reported. What the snapshots show is added by `timeline.of` and need not be here."""
     load: LoadSeen | None = None
     """None when the load generator could not be asked at the end."""
+    outliving_streams: int = 0
+    """Streams that were alive at the fault and at the next one of its series, to which their records belong."""
     clock_offset_s: Seconds = 0.0
     """The load's clock minus the observer's."""
     aborted: str = ""

@@ -114,8 +114,14 @@ class Early(Value):
     """Why a series ended before its last fault."""
 
     reason: str
-    by: Literal["service", "measurement"]
-    """The service did not come back to where the next fault could begin; or it could not be measured any more."""
+    by: Literal["service", "measurement", "request"]
+    """The service did not come back to where the next fault could begin; it could not be measured any more; or the series was asked to
+    stop, and is judged by the faults that were done."""
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether faults are missing that the series was to have."""
+        return self.by != "request"
 
 
 class SeriesEvidence(Value):
@@ -199,9 +205,11 @@ def of(first: Evidence, rows: Sequence[Row], drill: Drill, plan: Plan, load: Loa
     recovery = _spread(row.recovery_s for row in done)
     doubts = _doubts(load, requests.sent + streams.sent)
     verdict = _verdict(rows, done, early, doubts)
+    asked = early is not None and not early.incomplete
     series = SeriesEvidence(
         verdict=verdict,
-        headline=_headline(verdict, drill, plan, rows, done, requests, streams, recovery),
+        headline=_headline(verdict, drill, plan, rows, done, requests, streams, recovery)
+        + (f" It ended after {len(done)} of {plan.repeat} faults, as it was to stop at the first loss." if asked else ""),
         why=tuple(_why(rows, plan, len(done), early, doubts)) if verdict != "passed" else (),
         drill=drill.name,
         title=drill.title,
@@ -287,7 +295,7 @@ def _verdict(rows: Sequence[Row], done: Sequence[Row], early: Early | None, doub
         return rows[0].verdict
     if any(row.verdict == "failed" for row in rows) or (early and early.by == "service"):
         return "failed"
-    return "void" if early or doubts or any(row.verdict != "passed" for row in rows) else "passed"
+    return "void" if (early and early.incomplete) or doubts or any(row.verdict != "passed" for row in rows) else "passed"
 
 
 def _headline(

@@ -151,7 +151,7 @@ def _sent(
     stopped = observation.ended if load is None else load.stopped
     until = recovered_at if recovered_at is not None else min(observation.ended, stopped)
     doubts += _too_few(drill, short, fault_at, max(until, fault_at + 1), "between the fault and recovery", ("p99-during", "token-gap"))
-    doubts += _no_streams(drill, records, fault_at)
+    doubts += _no_streams(drill, records, fault_at, observation.outliving_streams)
     if recovered_at is not None:
         # The load goes on for `after_s`; one that ended by itself before does not show what came late.
         until = max(stopped, recovered_at + drill.timing.after_s)
@@ -170,10 +170,10 @@ def _too_few(drill: Drill, short: Sequence[Record], since: float, until: float, 
     return [Doubt(reason=reason, kept=(*COUNTS, *latencies), missed=latencies)]
 
 
-def _no_streams(drill: Drill, records: Sequence[Record], fault_at: float) -> list[Doubt]:
+def _no_streams(drill: Drill, records: Sequence[Record], fault_at: float, outliving: int) -> list[Doubt]:
     """The doubt when too few streams were in mid-answer as the fault struck; half of those wanted is enough."""
     wanted = drill.load.streams
-    alive = sum(r.kind == "stream" and r.sent <= fault_at <= r.end for r in records)
+    alive = outliving + sum(r.kind == "stream" and r.sent <= fault_at <= r.end for r in records)
     if alive >= wanted / 2:
         return []
     reason = f"only {alive} of {wanted} streams were alive when the fault struck"

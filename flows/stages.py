@@ -40,7 +40,8 @@ from tasks.images import ImageRefs, build_images, publish_images
 from tasks.journal import Journal, hold_lock, keeping, let_go_of_lock, release_lock, take_lock
 from tasks.karpenter import install_karpenter, remove_karpenter_nodes
 from tasks.neuron import install_device_plugin
-from tasks.observation import NotSteady, collect_records, hold_steady, observe_recovery
+from tasks.notebook import Notebook
+from tasks.observation import NotSteady, StoppedAtLoss, collect_records, hold_steady, observe_recovery
 from tasks.preflight import preflight
 from tasks.progress import Part, Progress
 from tasks.rayservice import apply_service, check_service, find_images, wait_for_service
@@ -71,6 +72,8 @@ class BadParameters(Permanent):
 
 KARPENTERS_NODES = "aws_iam_role.karpenter_node[0]"
 """What no node of Karpenter's can do without, in terraform/karpenter.tf."""
+BROKEN = "broken"
+"""Under this name the first page of an attempt's notebook has what became of its faults."""
 REFUSALS = (NotApproved, BadParameters, NoSuchTarget)
 """Nothing was touched, and nothing is to be swept; hooks know them by name."""
 
@@ -260,29 +263,39 @@ def drill(site: Site, service: Service, definition: Drill, run: Run, series: Ser
     """The drill was done and judged, each fault of its series after the other; whatever happened, its load is gone and its lock free.
 
     An error after the first fault is raised in the end, once what was measured until then is kept; but losses that are on record are a
-    verdict.
+    verdict. The journal stays open until all is judged: a run that dies meanwhile and comes back goes on with that.
     """
     with tags("stage:drill"):
         journal = take_lock(site, service, run.id, definition.name, time.time())
         folder = raw_folder(run.folder, journal)
         with holding(site, service, run, release_lock) as check:
             try:
-                # Once a fault is in, there is a verdict: neither the service nor its load has to be well for that.
-                if journal.fault is None:
-                    check_service(site, service)
-                    start_load(site, service, journal, find_images(site, service).head, definition, series.repeat)
-                broken = break_it(site, service, definition, series, journal, folder, check)
-                if broken.error is None:
-                    collect_records(site, service, broken.journal, definition, folder)
-                else:
-                    collect_records(site, service, broken.journal, definition, folder, return_state=True)
+                broken = Broken.noted(folder) or measure(site, service, definition, series, journal, folder, check)
             finally:
                 # Whatever ended the drill must be told, not that this failed too; the sweep comes for what is left.
                 stop_load(site, journal, return_state=True)
-        result: Result = judge(site, service, broken.journal, definition, run.folder, run.name, broken.aborted, series, broken.early)
-    if broken.error is not None and result.verdict != "failed":
-        raise broken.error
+            result: Result = judge(site, service, broken.journal, definition, run.folder, run.name, broken.aborted, series, broken.early)
+        if broken.error is not None and result.verdict != "failed":
+            keep_evidence(site, result.folder, return_state=True)
+            raise broken.error
     return result
+
+
+def measure(
+    site: Site, service: Service, definition: Drill, series: Series, journal: Journal, folder: Path, check: Callable[[], None]
+) -> Broken:
+    """The faults were done under load and every request is on record; what became of them is noted for a run that has only to judge."""
+    # Once a fault is in, there is a verdict: neither the service nor its load has to be well for that.
+    if journal.fault is None:
+        check_service(site, service)
+        start_load(site, service, journal, find_images(site, service).head, definition, series.repeat)
+    broken = break_it(site, service, definition, series, journal, folder, check)
+    if broken.error is None:
+        collect_records(site, service, broken.journal, definition, folder)
+    else:
+        collect_records(site, service, broken.journal, definition, folder, return_state=True)
+    broken.note(folder)
+    return broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +309,21 @@ class Broken:
     """Why its last fault was not watched to the end, or not done when it was the first."""
     error: PipelineError | None = None
     """What ended it and is to be raised once all is judged."""
+
+    def note(self, folder: Path) -> None:
+        """All faults are done and the load may end: a run that comes back finds this in the attempt's notebook."""
+        early, error = self.early and self.early.model_dump(), f"{type(self.error).__name__}: {self.error}" if self.error else ""
+        told = {"journal": self.journal.model_dump(mode="json"), "early": early, "aborted": self.aborted, "error": error}
+        Notebook(folder).add(BROKEN, told)
+
+    @classmethod
+    def noted(cls, folder: Path) -> Broken | None:
+        """What was noted there; None while faults are still to be done or watched."""
+        told = Notebook(folder).last(BROKEN)
+        if told is None:
+            return None
+        early, error = told["early"] and Early.model_validate(told["early"]), told["error"] and Permanent(told["error"])
+        return cls(Journal.model_validate(told["journal"]), early, told["aborted"], error or None)
 
 
 def break_it(
@@ -337,7 +365,8 @@ def _break_once(
         journal = named(inject_fault, series, number)(site, service, struck, journal.owner, number)
         recovered = named(observe_recovery, series, number)(site, service, journal, struck, folder, check, recovery)
     except NotSteady as reason:
-        return Broken(journal, Early(reason=str(reason), by="service"), "" if journal.fault else str(reason))
+        ended_by: Literal["service", "request"] = "request" if isinstance(reason, StoppedAtLoss) else "service"
+        return Broken(journal, Early(reason=str(reason), by=ended_by), "" if journal.fault else str(reason))
     except PipelineError as error:
         if journal.fault is None:
             raise

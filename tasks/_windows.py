@@ -66,6 +66,7 @@ def windows(folder: Path, journal: Journal, drill: Drill, versions: Versions, ab
                 snapshots=tuple(snapshots),
                 events=tuple(events),
                 load=load if len(times) < 2 else _load(load, since + offsets[n + 1], calm + own, following, last=last),
+                outliving_streams=0 if last else sum(r.kind == "stream" and r.sent <= bounds[n] for r in following),
                 clock_offset_s=offsets[min(n + 1, len(times))],
                 aborted=aborted if last else "",
                 versions=versions,

@@ -33,6 +33,8 @@ from tasks.step import step
 
 EVIDENCE = Path(__file__).resolve().parent.parent / ".leeward" / "evidence"
 ONCE = Series()
+RESULT = "result"
+"""Under this name the first page of an attempt's notebook has how its drill ended, once all evidence is written."""
 LONGEST = 50
 """Characters of a run's name in its folder's: of up to four bytes, and a folder's may have 255 of those."""
 
@@ -131,6 +133,8 @@ def judge(
         early: why the series ended before its last fault.
     """
     api, raw, progress = site.api(), raw_folder(folder, journal), Progress("judging")
+    if (told := Notebook(raw).last(RESULT)) is not None:  # a run that died when all was written, and came back
+        return Result.model_validate(told)
     about: dict[str, Any] = {"target": site.target, "run": run_name, "config": config_of(site, service)}
     rows: list[Row] = []
     first: Evidence | None = None
@@ -152,7 +156,8 @@ def judge(
         archive.write_series(folder, whole)
         result = Result(verdict=whole.verdict, headline=whole.headline, folder=folder, page=archive.SERIES_PAGE)
         _show_series(whole, result)
-    Notebook(raw).records.unlink(missing_ok=True)  # records.jsonl has them now
+    Notebook(raw).add(RESULT, result.model_dump(mode="json"))
+    Notebook(raw).records.unlink(missing_ok=True)  # records.jsonl has them now, and nobody will judge them again
     progress.say(100, f"verdict {result.verdict}")
     get_run_logger().info("verdict %s: %s", result.verdict, result.headline)
     return result

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from prefect import get_run_logger
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
 from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Service
@@ -74,6 +74,14 @@ class Journal(BaseModel, frozen=True):
     """The steady state that was seen before the last fault, or before the one that comes next."""
     faults: tuple[FaultNote, ...] = ()
     """In order; only the last one may not be done yet. A thousand of them take an eighth of what a ConfigMap may hold."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_fault(cls, found: Any) -> Any:
+        """A journal written before there were series has one `fault`: a run that goes on with it must not do that again."""
+        if isinstance(found, dict) and found.get("fault") and "faults" not in found:
+            return {**found, "faults": [found["fault"]]}
+        return found
 
     @property
     def fault(self) -> FaultNote | None:

@@ -254,7 +254,9 @@ class Api:
         except websocket.WebSocketBadStatusException as error:
             raise _failure("GET", path, error.status_code, error.resp_body or b"") from error
         except (websocket.WebSocketException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unavailable(f"{where}: no end of it within {timeout_s:g} s: {_short(error)}") from error
+            over = time.monotonic() >= deadline
+            what = f"no end of it within {timeout_s:g} s" if over else "the connection to it failed or broke, and it may be tried again"
+            raise Unavailable(f"{where}: {what}: {_short(error)}") from error
         finally:
             connection.shutdown()  # type: ignore[no-untyped-call]
         return _printed(where, channels, most_bytes)

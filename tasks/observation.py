@@ -20,7 +20,7 @@ from tasks import journal as journals
 from tasks import traffic, vitals
 from tasks._recovery import Recovery, Steadiness
 from tasks.journal import Journal
-from tasks.kubernetes import Api
+from tasks.kubernetes import Api, Refused, Unavailable
 from tasks.notebook import Notebook
 from tasks.observer import Observer
 from tasks.progress import Progress
@@ -39,6 +39,10 @@ VITALS = "vitals"
 
 class NotSteady(Permanent):
     """The steady state does not hold before a fault, which is therefore not done: a drill is aborted, a series ends."""
+
+
+class StoppedAtLoss(NotSteady):
+    """A request was lost, and the series was to stop then: it ends because that was asked for."""
 
 
 def looks(observer: Observer, notebook: Notebook, every_s: float, clock: Callable[[], float] = time.time) -> Iterator[Snapshot]:
@@ -75,10 +79,22 @@ class Ended:
         self.first_lost: Record | None = None
         self.lost_at = float("-inf")
         """When the last request ended that was lost."""
+        self._answered = time.time()
 
-    def read_on(self) -> None:
-        """What the load has written down until now is read."""
-        self._load.read_on(self._notebook.records)
+    def read_on(self) -> bool:
+        """Reads what the load has written down until now; False when it cannot be had now, so that nobody knows whether anything was lost.
+
+        Raises:
+            LoadFailed: the load is gone.
+            Unavailable, Refused: its records could not be had for longer than API_AWAY_S.
+        """
+        try:
+            self._load.read_on(self._notebook.records)
+        except (Unavailable, Refused):
+            if time.time() - self._answered > API_AWAY_S:
+                raise
+            return False
+        self._answered = time.time()
         found = [r for r in on_observers_clock(self._unread.records(), self._offset) if r.end >= self._since]
         lost = [r for r in found if not r.ok]
         self.lost += len(lost)
@@ -87,6 +103,7 @@ class Ended:
         both = self.lately + found
         latest = max((r.end for r in both), default=0.0)
         self.lately = [r for r in both if r.end >= latest - self._keep_s]
+        return True
 
 
 def watch_before(
@@ -98,12 +115,14 @@ def watch_before(
     progress: Progress,
     *,
     no_loss: str = "",
+    stop: bool = False,
 ) -> Snapshot:
     """The steady state held under load for the whole of `before_s`, what the notebook has of it included, and no request was lost
     meanwhile; returns the last snapshot. `check` is asked at every look and may end it by an error.
 
     Args:
         no_loss: where any loss at all ends it: the words that say when none may be. Empty: after a loss the time begins anew.
+        stop: whether that end was asked for, and says nothing of the service.
 
     Raises:
         NotSteady: it did not; says why.
@@ -115,15 +134,15 @@ def watch_before(
         steadiness.see(snapshot)
     for snapshot in looks(observer, notebook, drill.timing.poll_s):
         check()
-        ended.read_on()
+        all_read = ended.read_on()
         if no_loss and (first := ended.first_lost):
-            raise NotSteady(
-                f"{ended.lost} requests failed {no_loss} (first: {first.kind} {first.outcome} {first.detail})".replace(" )", ")")
-            )
+            what = f"{ended.lost} requests failed {no_loss} (first: {first.kind} {first.outcome} {first.detail})".replace(" )", ")")
+            raise StoppedAtLoss(what) if stop else NotSteady(what)
         steadiness.lost_at = ended.lost_at
         held, reasons = steadiness.see(snapshot), steadiness.reasons
         if held:
-            reasons = steady_state.judge_traffic(ended.lately, drill.load)
+            unread = [] if all_read else ["the load's records could not be read"]
+            reasons = unread or steady_state.judge_traffic(ended.lately, drill.load)
             if not reasons:
                 break
         if snapshot.t - began > STEADY_WITHIN_S + drill.timing.before_s:
@@ -216,13 +235,13 @@ def hold_steady(
         return journal
     api, notebook, progress = site.api(), Notebook(folder, number - 1), progress or Progress("steady-state")
     load, earlier = traffic.Load(api, journal.load_name), journal.fault
-    no_loss = "before the fault" if earlier is None else ""
-    if earlier is not None and stop_at_first_loss:
+    no_loss, stop = "before the fault" if earlier is None else "", earlier is not None and stop_at_first_loss
+    if stop:
         no_loss = f"after fault {number - 1}, and the series was to stop at the first loss"
     _note_offset(load, notebook)
     ended = Ended(load, notebook, earlier.at if earlier else float("-inf"), drill.timing.before_s)
     with Observer(api, service) as observer:
-        before = watch_before(observer, ended, notebook, drill, check, progress, no_loss=no_loss)
+        before = watch_before(observer, ended, notebook, drill, check, progress, no_loss=no_loss, stop=stop)
     progress.say(100, f"steady for {drill.timing.before_s:.0f} s under load")
     return journals.write(api, service, journal.model_copy(update={"before": before}))
 

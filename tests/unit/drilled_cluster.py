@@ -120,6 +120,8 @@ class Cluster(Server):
     """Seconds until the head is ready again, after the deletion of that number."""
     lost: Callable[[float], bool] = lambda end: False
     load_dies: Callable[[], bool] = lambda: False
+    records_away: Callable[[], bool] = lambda: False
+    """Whether the API server has no answer now when it is asked for the load's records."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -240,6 +242,8 @@ class Cluster(Server):
             return 200, {}
         text = self.load.read()
         if path.endswith("/records"):
+            if self.records_away():
+                return 503, {"message": "no answer"}
             data = text[int(query["offset"][0]) :][: 1 << 20]
             return 200, data[: data.rfind(b"\n") + 1]
         stopped = self.load.stopped
@@ -264,7 +268,7 @@ class Runner(Api):
     """The pipeline's way to the cluster, without a connection between. After so many requests its process is gone."""
 
     def __init__(self, cluster: Cluster, lives: int | None = None) -> None:
-        self.cluster, self.lives, self.asked, self.asked_at_release = cluster, lives, 0, 0
+        self.cluster, self.lives, self.asked, self.asked_at_stop = cluster, lives, 0, 0
         self._resources = {}
 
     def raw(self, method: str, path: str, *, query: Any = None, body: Any = None, **_: Any) -> tuple[int, bytes]:
@@ -273,7 +277,7 @@ class Runner(Api):
         if self.lives is not None and self.asked > self.lives:
             raise Killed
         if method == "DELETE" and path.startswith(JOBS):
-            self.asked_at_release = self.asked
+            self.asked_at_stop = self.asked
         status, answer = self.cluster.handle(method, f"{path}?{urlencode(query)}" if query else path, body)
         return status, answer if isinstance(answer, bytes) else json.dumps(answer).encode()
 

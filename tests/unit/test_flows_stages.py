@@ -235,6 +235,7 @@ class Drilling:
             "stop_load": None,
             "release_lock": None,
             "judge": result("passed"),
+            "keep_evidence": "s3://bucket/evidence/x/",
         }
         for name, answer in (answers | others).items():
             monkeypatch.setattr(stages, name, self._step(name, answer))
@@ -261,7 +262,8 @@ def test_what_was_lost_before_an_error_ended_the_drill_is_a_verdict_and_else_the
     site, definition = stages.site_of("t", Infrastructure()), stages.drill_of("head-pod", Service(), None, None, None)
     with pytest.raises(LockLost) if verdict == "aborted" else nullcontext():
         assert stages.drill(site, Service(), definition, stages.Run("a", "calm-otter")).verdict == "failed"
-    assert steps.called[-4:] == ["collect_records", "stop_load", "release_lock", "judge"]
+    kept = ["keep_evidence"] if verdict == "aborted" else []  # the flow keeps what has a verdict
+    assert [*steps.called[-4 - len(kept) :]] == ["collect_records", "stop_load", "judge", "release_lock", *kept]
 
 
 def test_an_error_before_the_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -203,6 +203,17 @@ def test_a_dead_head_makes_room_for_the_next_one_soon() -> None:
     assert max(keys.values()) <= 30
 
 
+def test_a_head_that_is_deleted_ends_at_once_and_the_next_one_shares_its_first_seconds_with_nothing_needless() -> None:
+    group = head(ray_service())
+    (container,) = pod(group)["containers"]
+    assert container["lifecycle"]["preStop"] == {"exec": {"command": ["sh", "-c", "kill -KILL -1"]}}
+    assert pod(group)["terminationGracePeriodSeconds"] == 2, "the least that a kubelet gives a pod with a hook"
+    assert env(group)["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "0", "a head has nothing to drain"
+    assert env(group)["RAY_worker_niceness"] == "0", "recovery waits for Serve's controller, which is an actor on the head"
+    assert group["rayStartParams"]["no-monitor"] == "true"
+    assert group["rayStartParams"]["include-log-monitor"] == "0", "KubeRay leaves out a flag that is false"
+
+
 def test_a_worker_outlasts_the_head_and_its_restart() -> None:
     service = ray_service()
     name, default_s, restart_s = "RAY_gcs_rpc_server_reconnect_timeout_s", 60.0, 120.0

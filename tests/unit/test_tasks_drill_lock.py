@@ -207,6 +207,14 @@ def test_the_lock_is_renewed_as_long_as_it_is_kept(pair: tuple[Server, Api]) -> 
         Until("a renewal", renewed, 60, 0.01).wait()
 
 
+def test_a_journal_of_the_time_before_series_keeps_its_fault_so_that_no_second_head_is_deleted() -> None:
+    old = {"owner": "a", "drill": "head-pod", "started": 1.0, "before": None, "fault": {"pod": "h", "uid": "u", "at": 2.0, "done": True}}
+    found = Journal.model_validate_json(json.dumps(old))
+    assert found.faults == (FaultNote(pod="h", uid="u", at=2.0, done=True),)
+    assert Journal.model_validate_json(json.dumps(old | {"fault": None})).faults == ()
+    assert Journal.model_validate_json(found.model_dump_json()) == found
+
+
 OPEN = Journal(owner="12345678-aaaa", drill="head-pod", started=1.0)
 
 

@@ -15,12 +15,15 @@ from kubernetes_server import Server, serving
 from blocks.errors import TimedOut
 from blocks.parameters import Infrastructure, Service
 from drills.definition import Drill
+from drills.definition import Load as Traffic
 from drills.observation import Versions
+from drills.traffic import on_observers_clock, seen
+from drills.trust import doubts
 from serving.load import routes
-from serving.records import Record
+from serving.records import Kind, Record
 from tasks import observation, traffic
 from tasks._windows import windows
-from tasks.journal import Journal
+from tasks.journal import FaultNote, Journal
 from tasks.kubernetes import Api, Unavailable
 from tasks.notebook import Notebook
 from tasks.site import Site
@@ -182,6 +185,23 @@ def test_the_last_requests_may_take_as_long_as_the_longest_stream_before(
     status, offset = traffic.ended(Load(api, "load-1"), tmp_path / "r", 10, lambda _: None)
     assert (status.sent, offset < 0) == (3, True)
     assert waits["the load's last requests to end"] == traffic.DRAIN_S + 10 + 400
+
+
+def test_a_stream_that_lives_through_two_faults_is_counted_as_alive_at_both_and_as_a_record_at_the_later_one(tmp_path: Path) -> None:
+    notes = tuple(FaultNote(pod="head", uid="u", at=at, done=True) for at in (100.0, 140.0))
+    journal = Journal(owner="run", drill="head-pod", started=1.0, faults=notes)
+    drill = Drill.named("head-pod", load=Traffic(streams=2))
+    ends: list[tuple[Kind, float, float]] = [("short", 99, 99.5), ("short", 120, 120.5), ("stream", 90, 150), ("stream", 101, 151)]
+    found = [Record(n, kind, sent, sent, end, (end,), 1, end, "finished", 200) for n, (kind, sent, end) in enumerate(ends, 1)]
+    Notebook(tmp_path).records.write_text("".join(record.to_line() for record in found))
+    first, second = windows(tmp_path, journal, drill, Versions())
+    assert [r.id for r in first.own] == [1, 2]
+    assert [r.id for r in second.own] == [3, 4]
+    assert (first.observation.outliving_streams, second.observation.outliving_streams) == (1, 0)
+    for window in (first, second):
+        requests = on_observers_clock(window.records, window.observation.clock_offset_s)
+        those = doubts(drill, window.observation, requests, seen("before", requests), None)
+        assert not [doubt.reason for doubt in those if "were alive when the fault struck" in doubt.reason]
 
 
 def test_a_load_that_is_gone_and_events_that_are_refused_leave_what_was_read_to_be_judged(

@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drilled_cluster import TIMING, Bench, Cluster, Killed, bench, fails_after
+from drilled_cluster import TIMING, TRAFFIC, Bench, Cluster, Killed, bench, fails_after
 
 from blocks.parameters import Service
-from drills.definition import Series
+from drills.definition import Series, Slos
 from drills.evidence import Evidence
 from drills.report import read_records
+from flows import stages
+from tasks import evidence as evidence_task
 from tasks import journal
 from tasks.journal import FaultNote, Journal
+from tasks.kubernetes import Unavailable
 
 THREE = Series(repeat=3)
 
@@ -120,6 +123,16 @@ def test_it_may_stop_at_the_first_loss(here: Bench) -> None:
     assert "after fault 2, and the series was to stop at the first loss" in " ".join(told(here)["why"])
 
 
+def test_a_series_that_stops_at_a_loss_within_the_promise_is_not_failed_by_the_stop(here: Bench) -> None:
+    here.cluster.lost = fails_after(here.cluster, fault=2, seconds=3)
+    promised = Slos(max_failed_requests=5, max_lost_streams=5)
+    drill = stages.drill_of("head-pod", Service(), TIMING, TRAFFIC, promised)
+    result = here.drill(Series(repeat=5, stop_at_first_loss=True), drill=drill)
+    assert (result.verdict, len(struck(here))) == ("passed", 2), told(here)["why"]
+    assert "ended after 2 of 5 faults, as it was to stop at the first loss" in result.headline
+    assert told(here)["early"]["by"] == "request"
+
+
 def test_a_service_that_does_not_recover_ends_the_series_and_what_was_done_is_judged(here: Bench) -> None:
     here.cluster.recovers = lambda number: 12.0 if number < 2 else 1e6
     result = here.drill(Series(repeat=5))
@@ -153,11 +166,27 @@ def test_a_load_that_dies_on_the_way_ends_it_without_a_verdict(here: Bench) -> N
     assert "The series ended after 2 of 5 faults: the load" in " ".join(told(here)["why"])
 
 
+def test_records_that_cannot_be_read_for_a_moment_prolong_the_calm_and_do_not_end_the_series(here: Bench) -> None:
+    here.cluster.records_away = lambda: len(here.cluster.deletions) == 1 and 20 < here.cluster.clock.now - here.cluster.began < 60
+    assert here.drill(THREE).passed
+    first, second, third = (deletion.at for deletion in here.cluster.deletions)
+    assert second - first >= 60, "no calm is proven that nobody read of"
+    assert third - second < 60
+
+
+def test_records_that_cannot_be_read_for_longer_end_the_series(here: Bench) -> None:
+    here.cluster.records_away = lambda: len(here.cluster.deletions) == 2 and here.cluster.clock.now - here.cluster.began > 20
+    with pytest.raises(Unavailable):
+        here.drill(THREE)
+    assert struck(here) == ["head-0", "head-1"]
+    assert "The series ended after 2 of 3 faults: Unavailable" in " ".join(told(here)["why"])
+
+
 def asked_in(series: Series, folder: Path) -> int:
-    """Requests of a whole drill, up to when its lock is given back."""
+    """Requests of a whole drill, up to when its load is stopped."""
     with bench(Cluster(), folder / "whole") as whole:
         whole.drill(series)
-        return whole.runner.asked_at_release
+        return whole.runner.asked_at_stop
 
 
 @pytest.mark.parametrize("away_s", [0.0, 25.0])
@@ -181,6 +210,28 @@ def test_a_runner_that_dies_at_any_moment_leaves_a_series_that_is_finished_and_n
             assert told(here)["requests"]["lost"] == 0
             assert result.passed or elsewhere, (lives, told(here)["why"])
             assert result.verdict in ("passed", "void"), (lives, told(here)["why"])
+
+
+@pytest.mark.parametrize("ends_early", [False, True])
+@pytest.mark.parametrize("before", ["judge", "windows", "write_series", "_show_series", "release_lock"])
+def test_a_runner_that_dies_when_the_load_has_ended_has_only_to_judge(here: Bench, before: str, ends_early: bool) -> None:
+    here.cluster.recovers = lambda number: 12.0 if number < 2 or not ends_early else 1e6
+    series = Series(repeat=3 if ends_early else 2)
+    where: Any = {"judge": stages, "release_lock": stages, "write_series": evidence_task.archive}.get(before, evidence_task)
+
+    def dies(*_: Any, **__: Any) -> None:
+        here.runner.lives = 0
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(where, before, dies)
+        with pytest.raises(Killed):
+            here.drill(series)
+    here.cluster.clock.sleep(600)
+    result = here.drill(series)
+    assert (result.verdict, struck(here)) == ("failed" if ends_early else "passed", ["head-0", "head-1"])
+    assert [row["verdict"] for row in told(here)["faults"]] == ["passed", "failed" if ends_early else "passed"]
+    assert (told(here)["early"] or {"by": None})["by"] == ("service" if ends_early else None)
 
 
 def test_the_journal_of_the_longest_series_fits_into_a_config_map(here: Bench) -> None:
