@@ -315,6 +315,8 @@ class Bench:
     folder: Path
     patch: pytest.MonkeyPatch
     runner: Runner = field(init=False)
+    kept: list[Path] = field(default_factory=list)
+    """The folders whose evidence went to the bucket."""
 
     def drill(self, series: Series, lives: int | None = None, drill: Drill | None = None) -> Result:
         """The flow's stage, by a new process that lives for so many requests."""
@@ -342,4 +344,6 @@ def bench(cluster: Cluster, folder: Path) -> Iterator[Bench]:
         for name in ("create_markdown_artifact", "create_table_artifact", "create_link_artifact"):
             patch.setattr(evidence, name, lambda **_: None)
         patch.setattr(vitals, "EXEC_S", 1.0)
-        yield Bench(cluster, folder, patch)
+        here = Bench(cluster, folder, patch)
+        patch.setattr(stages, "keep_evidence", lambda _, folder, **__: here.kept.append(folder))
+        yield here

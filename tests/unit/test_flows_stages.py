@@ -284,7 +284,7 @@ def test_a_run_that_comes_back_after_its_fault_judges_it_whatever_became_of_serv
     assert stages.drill(site, Service(), definition, stages.Run("a", "calm-otter")).passed
     assert ({"check_service", "find_images", "start_load"} <= set(steps.called)) is not broken
     assert not broken or not {"check_service", "find_images", "start_load"} & set(steps.called)
-    assert steps.called[-4:] == ["collect_records", "stop_load", "release_lock", "judge"]
+    assert steps.called[-4:] == ["collect_records", "stop_load", "judge", "release_lock"]
 
 
 def test_a_recovery_that_is_not_waited_for_as_long_as_it_may_take_is_refused() -> None:

@@ -4,6 +4,7 @@ when the runner dies."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,8 @@ def test_a_single_fault_leaves_its_evidence_where_it_always_did(here: Bench) -> 
 def test_each_of_several_faults_is_done_once_and_has_a_folder_of_its_own(here: Bench) -> None:
     result = here.drill(THREE)
     assert result.passed, result.headline
-    assert result.headline.startswith("Head pod deleted 3 times, and nobody noticed: all 205 requests and all 103 token streams")
+    # How many requests there are hangs by a few on how the threads that look take turns.
+    assert re.match(r"Head pod deleted 3 times, and nobody noticed: all 2\d\d requests and all 1\d\d token streams", result.headline)
     assert struck(here) == ["head-0", "head-1", "head-2"]
     assert {path.name for path in here.folder.iterdir()} == {
         *(f"fault-00{n}" for n in (1, 2, 3)),
@@ -179,6 +181,7 @@ def test_records_that_cannot_be_read_for_longer_end_the_series(here: Bench) -> N
     with pytest.raises(Unavailable):
         here.drill(THREE)
     assert struck(here) == ["head-0", "head-1"]
+    assert here.kept == [here.folder]
     assert "The series ended after 2 of 3 faults: Unavailable" in " ".join(told(here)["why"])
 
 
