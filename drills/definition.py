@@ -1,6 +1,6 @@
 """What a drill is: a fault, the steady state it starts from and returns to, the load, the timing, the SLOs.
 
-A drill is one YAML file in catalogue/. A new drill is a new file there, plus one function in tasks/faults.py
+A drill is one YAML file in catalogue/. A new drill is a new file there, plus one function in tasks/drill/faults.py
 when its fault is of a new kind; nothing here has to change. Nothing here touches an outside system.
 """
 
@@ -34,7 +34,7 @@ class Fault(Value):
     """What is broken on purpose, and how one can tell afterwards that it really happened."""
 
     kind: Kebab = "delete-head-pod"
-    """Name of the function in tasks/faults.py that does it. Free text, so that a new fault needs no change here;
+    """Name of the function in tasks/drill/faults.py that does it. Free text, so that a new fault needs no change here;
     an unknown kind is refused before anything is touched."""
 
     grace: Literal["default", "forced"] = "default"

@@ -7,7 +7,7 @@ from prefect.client.schemas import State
 
 from blocks.parameters import INFRASTRUCTURE, Infrastructure
 from flows import stages
-from tasks.terraform import Outputs
+from tasks.terraform.infrastructure import Outputs
 
 
 @flow(name="provision")

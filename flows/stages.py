@@ -27,27 +27,38 @@ from blocks.parameters import Infrastructure, Service
 from blocks.target import NoSuchTarget
 from drills.definition import Drill, Load, Series, Slos, Timing, UnknownDrill
 from drills.series import Early
-from tasks import engines
-from tasks.addons import install_kuberay
-from tasks.chat import deploy_chat, remove_chat
-from tasks.checks import check_cluster, check_quotas
 from tasks.cleanup import audit, remove_service, sweep_drill
+from tasks.cluster.checks import check_cluster, check_quotas
+from tasks.cluster.karpenter import install_karpenter, remove_karpenter_nodes
+from tasks.cluster.kuberay import install_kuberay
+from tasks.cluster.neuron import install_device_plugin
 from tasks.debug import collect_debug
-from tasks.evidence import ONCE, Result, folder_for, judge, keep_evidence, raw_folder
-from tasks.faults import NothingToBreak, inject_fault, known
-from tasks.fleet import size_service
-from tasks.images import ImageRefs, build_images, publish_images
-from tasks.journal import Journal, hold_lock, keeping, let_go_of_lock, release_lock, take_lock
-from tasks.karpenter import install_karpenter, remove_karpenter_nodes
-from tasks.neuron import install_device_plugin
-from tasks.notebook import Notebook
-from tasks.observation import NotSteady, StoppedAtLoss, collect_records, hold_steady, observe_recovery
-from tasks.preflight import preflight
-from tasks.progress import Part, Progress
-from tasks.rayservice import apply_service, check_service, find_images, wait_for_service
-from tasks.refresh import OldNode, Replaced, Which, add_worker, find_old_nodes, remove_node, retire_worker, settle_workers, show_refresh
-from tasks.site import Site
-from tasks.terraform import (
+from tasks.drill.evidence import ONCE, Result, folder_for, judge, keep_evidence, raw_folder
+from tasks.drill.faults import NothingToBreak, inject_fault, known
+from tasks.drill.journal import Journal, hold_lock, keeping, let_go_of_lock, release_lock, take_lock
+from tasks.drill.load_job import LoadFailed, start_load, stop_load
+from tasks.drill.raw_evidence import Notebook
+from tasks.drill.watch import NotSteady, StoppedAtLoss, collect_records, hold_steady, observe_recovery
+from tasks.images.publish import ImageRefs, build_images, publish_images
+from tasks.service import engines
+from tasks.service.chat import deploy_chat, remove_chat
+from tasks.service.preflight import preflight
+from tasks.service.rayservice import apply_service, check_service, find_images, wait_for_service
+from tasks.service.refresh import (
+    OldNode,
+    Replaced,
+    Which,
+    add_worker,
+    find_old_nodes,
+    remove_node,
+    retire_worker,
+    settle_workers,
+    show_refresh,
+)
+from tasks.service.sizing import size_service
+from tasks.support.progress import Part, Progress
+from tasks.support.site import Site
+from tasks.terraform.infrastructure import (
     Change,
     Outputs,
     PlanSummary,
@@ -56,7 +67,6 @@ from tasks.terraform import (
     infrastructure_outputs,
     plan_infrastructure,
 )
-from tasks.traffic import LoadFailed, start_load, stop_load
 
 P = ParamSpec("P")
 R = TypeVar("R")

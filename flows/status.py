@@ -5,8 +5,8 @@ from __future__ import annotations
 from prefect import flow, tags
 
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
-from tasks.site import Site
-from tasks.status import Line, look_around
+from tasks.status.tables import Line, look_around
+from tasks.support.site import Site
 
 
 @flow(name="status")

@@ -15,14 +15,10 @@ from drills.definition import Load
 from drills.surge import archive
 from drills.surge.judgement import Fault, Plan, Seen, sized
 from flows.stages import BadParameters, Run, holding
-from tasks import engines
-from tasks.evidence import Result, raw_folder
-from tasks.journal import release_lock, take_lock
-from tasks.observation import NotSteady
-from tasks.rayservice import check_service, find_images
-from tasks.sampling import Sampler, sampled
-from tasks.site import Site
-from tasks.surge import (
+from tasks.drill.evidence import Result, raw_folder
+from tasks.drill.journal import release_lock, take_lock
+from tasks.drill.sampling import Sampler, sampled
+from tasks.drill.surge import (
     delete_head,
     end_loads,
     hold_surge,
@@ -34,6 +30,10 @@ from tasks.surge import (
     wait_for_growth,
     wait_for_shrinking,
 )
+from tasks.drill.watch import NotSteady
+from tasks.service import engines
+from tasks.service.rayservice import check_service, find_images
+from tasks.support.site import Site
 
 NAME = "surge"
 """Of the drill in the journal."""

@@ -14,8 +14,8 @@ from blocks.errors import PipelineError
 from blocks.register import image_source
 from blocks.target import Images
 from scripts.cloud import CloudError, built
-from tasks._builder import Builder, Recipe
-from tasks.images import recipes
+from tasks.images.builder import Builder, Recipe
+from tasks.images.publish import recipes
 
 
 def base() -> str:

@@ -21,7 +21,7 @@ from scripts import image
 from scripts.cloud import CloudError
 from scripts.places import ROOT
 from scripts.processes import contained
-from tasks._builder import Recipe
+from tasks.images.builder import Recipe
 
 SOURCE = "/src"
 """Where the project is inside."""

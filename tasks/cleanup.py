@@ -7,15 +7,17 @@ from prefect import get_run_logger
 from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Service
 from blocks.target import NoSuchTarget
-from tasks import _api_key, _ours, chat, journal, rayservice
-from tasks._entry import SILENT_FOR_S, NoWayIn, Silent, enter
-from tasks.aws import leftovers
-from tasks.journal import Lock
-from tasks.kubernetes import Api
-from tasks.progress import Progress
-from tasks.site import Site, forget
-from tasks.step import step
-from tasks.waiting import Pending, Until
+from tasks.aws.account import leftovers
+from tasks.cluster.access import SILENT_FOR_S, NoWayIn, Silent, enter
+from tasks.drill import journal
+from tasks.drill.journal import Lock
+from tasks.kubernetes import ownership
+from tasks.kubernetes.api import Api
+from tasks.service import api_key, chat, rayservice
+from tasks.support.progress import Progress
+from tasks.support.site import Site, forget
+from tasks.support.step import step
+from tasks.support.waiting import Pending, Until
 
 SERVICE_GONE_WITHIN_S = 180.0
 NAMESPACES_GONE_WITHIN_S = 300.0
@@ -53,14 +55,14 @@ def remove_namespaces(api: Api, service: Service, progress: Progress) -> list[st
         journal.NAMESPACE: journal.drilled(api),
     }
     if not needed[journal.NAMESPACE]:
-        _api_key.remove(api, journal.NAMESPACE)
-    made = [name for name in needed if _ours.made_namespace(api, name)]
+        api_key.remove(api, journal.NAMESPACE)
+    made = [name for name in needed if ownership.made_namespace(api, name)]
     going = [name for name in made if not needed[name]]
     for name in going:
-        api.delete(f"{_ours.NAMESPACES}/{name}")
+        api.delete(f"{ownership.NAMESPACES}/{name}")
 
     def probe() -> bool | Pending:
-        left = [name for name in going if api.find(f"{_ours.NAMESPACES}/{name}")]
+        left = [name for name in going if api.find(f"{ownership.NAMESPACES}/{name}")]
         return Pending(f"still there: {', '.join(left)}") if left else True
 
     Until("namespaces to go", probe, NAMESPACES_GONE_WITHIN_S, 2.0, progress.look).wait()

@@ -15,12 +15,15 @@ from prefect import get_run_logger
 from blocks.errors import PipelineError
 from blocks.parameters import Service
 from drills.redact import clean
-from tasks import _rayservice_seen as seen
-from tasks import addons, chat, journal
-from tasks.kubernetes import Api, Object
-from tasks.observation import kubernetes_events
-from tasks.site import Site
-from tasks.step import step
+from tasks.cluster import kuberay
+from tasks.drill import journal
+from tasks.drill.watch import kubernetes_events
+from tasks.kubernetes.api import Api, Object
+from tasks.service import chat
+from tasks.service import snapshot as seen
+from tasks.support.paths import TERRAFORM_RUNS
+from tasks.support.site import Site
+from tasks.support.step import step
 
 LOG_LINES = 2000
 TERRAFORM_LINES = 200
@@ -32,7 +35,6 @@ RAY_FILE_BYTES, RAY_POD_BYTES, RAY_BYTES = 512 << 10, 4 << 20, 32 << 20
 minutes of load."""
 RAY_WITHIN_S, RAY_POD_WITHIN_S = 60.0, 20.0
 """How long all pods may take, and one: where the API server or a node is away, there are no logs."""
-TERRAFORM = Path(__file__).resolve().parent.parent / ".leeward" / "terraform"
 _KINDS = {
     "nodes": "/api/v1/nodes",
     "rayservices": "/apis/ray.io/v1/namespaces/{namespace}/rayservices",
@@ -117,7 +119,7 @@ def _logs(api: Api, pod: Object, folder: Path) -> None:
             _write(folder / name, data.decode(errors="replace") if code == 200 else f"no log: HTTP {code}")
 
 
-def of_terraform(folder: Path, home: Path = TERRAFORM) -> None:
+def of_terraform(folder: Path, home: Path = TERRAFORM_RUNS) -> None:
     """The last lines that Terraform printed lie in the folder; of `output` none, as it prints secrets."""
     for log in sorted(home.glob("*/*.log")):
         if log.name != "output.log":
@@ -149,7 +151,7 @@ def best_effort(what: str, collect: Callable[[], None]) -> None:
 def collect_debug(site: Site, service: Service, folder: Path) -> Path:
     """What could be had of pods, events, logs (of the containers, of Serve and of Ray) and Terraform lies in `debug/` of the folder."""
     bundle = folder / "debug"
-    namespaces = ("kube-system", addons.NAMESPACE, service.namespace, journal.NAMESPACE, chat.NAMESPACE)
+    namespaces = ("kube-system", kuberay.NAMESPACE, service.namespace, journal.NAMESPACE, chat.NAMESPACE)
     best_effort("Terraform's last lines", lambda: of_terraform(bundle))
     best_effort("what Serve and Ray wrote in their pods", lambda: of_ray(site.api(), service.namespace, bundle))
     best_effort("the cluster's objects and logs", lambda: of_cluster(site.api(), namespaces, bundle))

@@ -15,7 +15,7 @@
 #   log group                     /aws/eks/NAME/cluster                       44   512
 #   AUTH token's secret *         leeward/NAME/redis-auth                     46   512
 #
-# * made outside Terraform, by tasks/aws.py. The prefix keeps a name clear of what services reserve ("sg-" of
+# * made outside Terraform, by tasks/aws/account.py. The prefix keeps a name clear of what services reserve ("sg-" of
 # security groups, "sthree-" of buckets) and lets an IAM policy say "leeward-*". Roles live in no region, hence
 # theirs in the name.
 locals {

@@ -16,7 +16,7 @@ from typing import Any
 from kubernetes import client
 
 from localcloud import paths, settings
-from tasks.kubernetes import Api
+from tasks.kubernetes.api import Api
 
 Aws = Callable[[str], Any]
 NAME = "bare"

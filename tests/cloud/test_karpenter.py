@@ -15,10 +15,11 @@ from world import World
 
 from blocks.parameters import Inf2Nodes, Infrastructure
 from localcloud import settings
-from tasks import _karpenter_orphans, karpenter, manifests, neuron
-from tasks.kubernetes import Api, Refused
-from tasks.terraform import Provisioning
-from tasks.waiting import Pending, Until
+from tasks.cluster import karpenter, karpenter_orphans, neuron
+from tasks.kubernetes import manifests
+from tasks.kubernetes.api import Api, Refused
+from tasks.support.waiting import Pending, Until
+from tasks.terraform.infrastructure import Provisioning
 
 QUEUE = "bare-karpenter"
 FIRST, SECOND = "inf2.8xlarge", "inf2.24xlarge"
@@ -46,7 +47,7 @@ def api(cloud: World, aws: Aws) -> Iterator[Api]:
             yield found
         finally:
             karpenter.remove_nodes(found, lambda seen: None)
-            assert not _karpenter_orphans.remove(_Session(aws), name, lambda seen: None)
+            assert not karpenter_orphans.remove(_Session(aws), name, lambda seen: None)
 
 
 class _Session:
@@ -195,11 +196,11 @@ def test_orphans_of_a_karpenter_that_is_gone_are_removed(api: Api, aws: Aws, wor
     node = worker("orphan")
     kubectl("-n", "kube-system", "scale", "deployment/karpenter", "--replicas=0")
     kubectl("-n", "kube-system", "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=karpenter", "--timeout=90s")
-    done = _karpenter_orphans.remove(_Session(aws), bare_cluster.NAME, lambda seen: None)
+    done = karpenter_orphans.remove(_Session(aws), bare_cluster.NAME, lambda seen: None)
     instance = node["spec"]["providerID"].rpartition("/")[2]
     assert f"terminated {instance}" in done
     assert any(said.startswith("deleted lt-") for said in done)
-    assert not _karpenter_orphans.remove(_Session(aws), bare_cluster.NAME, lambda seen: None)
+    assert not karpenter_orphans.remove(_Session(aws), bare_cluster.NAME, lambda seen: None)
     kubectl("-n", "kube-system", "scale", "deployment/karpenter", "--replicas=2")
     kubectl("-n", "kube-system", "rollout", "status", "deployment/karpenter", "--timeout=120s")
     _no_nodes(api)

@@ -18,7 +18,7 @@ import pytest
 from bare_cluster import Aws, kubectl
 
 from localcloud import cgroups, paths, settings
-from tasks import neuron
+from tasks.cluster import neuron
 
 pytestmark = pytest.mark.usefixtures("cluster")
 PATIENCE = "90s"

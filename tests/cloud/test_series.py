@@ -15,10 +15,10 @@ from world import WITHIN_S, Run, World
 
 from blocks.parameters import SERVICE
 from drills.definition import Drill
-from tasks.journal import remove_load
-from tasks.kubernetes import Api
-from tasks.traffic import Load, ended, records_in
-from tasks.waiting import Until
+from tasks.drill.journal import remove_load
+from tasks.drill.load_job import Load, ended, records_in
+from tasks.kubernetes.api import Api
+from tasks.support.waiting import Until
 
 
 def evidence_of(run: Run, number: int) -> dict[str, Any]:

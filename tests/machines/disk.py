@@ -22,7 +22,7 @@ from localcloud.paths import artifacts_dir
 from localcloud.progress import Say
 from scripts import tools
 from scripts.places import LOGS, ROOT, cache_dir
-from tasks._terraform_mirror import mirror
+from tasks.terraform.mirror import mirror
 
 PACKAGES = (
     *packages.PACKAGES,

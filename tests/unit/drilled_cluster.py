@@ -27,10 +27,11 @@ from drills.definition import Drill, Series, Timing
 from drills.definition import Load as Traffic
 from flows import stages
 from serving.records import Record
-from tasks import _windows as windows
-from tasks import evidence, faults, journal, observation, observer, site, traffic, vitals
-from tasks.evidence import Result
-from tasks.kubernetes import Api
+from tasks.drill import evidence, faults, journal, load_job, vitals, watch, windows
+from tasks.drill.evidence import Result
+from tasks.kubernetes.api import Api
+from tasks.service import observer
+from tasks.support import site
 
 NAMESPACE = "/api/v1/namespaces/mistral"
 LOADS = "/api/v1/namespaces/leeward-load/pods"
@@ -335,9 +336,9 @@ def bench(cluster: Cluster, folder: Path) -> Iterator[Bench]:
         patch.setattr(site, "load", lambda name: target)
         patch.setattr(stages, "keeping", lambda *_: nullcontext(lambda: None))
         patch.setattr(stages.Run, "folder", folder)
-        for module in (stages, observation, faults, traffic, observer, windows):
+        for module in (stages, watch, faults, load_job, observer, windows):
             patch.setattr(module, "time", cluster.clock)
-        for module in (observation, faults, journal, evidence):
+        for module in (watch, faults, journal, evidence):
             patch.setattr(module, "get_run_logger", lambda: logging.getLogger("drill"))
         for name in (*TASKS, *MORE):
             patch.setattr(stages, name, Plain(getattr(stages, name)))

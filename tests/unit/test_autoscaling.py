@@ -14,9 +14,9 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
 from blocks.parameters import Engine, Scaling, Service
-from tasks import preflight, rayservice
-from tasks.images import ImageRefs
-from tasks.redis import Redis
+from tasks.cluster.redis import Redis
+from tasks.images.publish import ImageRefs
+from tasks.service import preflight, rayservice
 
 Object = dict[str, Any]
 FIXED = Service()

@@ -15,7 +15,7 @@ from botocore.stub import Stubber
 from embedded_aws import EmbeddedAws
 
 from blocks.parameters import NAME_MAX
-from tasks import aws as kept
+from tasks.aws import account as kept
 
 _numbers = itertools.count()
 

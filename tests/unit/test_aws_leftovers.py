@@ -6,7 +6,7 @@ import json
 
 from embedded_aws import EmbeddedAws
 
-from tasks.aws import leftovers, redis_auth_token
+from tasks.aws.account import leftovers, redis_auth_token
 
 
 def _found(aws: EmbeddedAws, name: str = "mistral") -> list[str]:

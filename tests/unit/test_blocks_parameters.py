@@ -93,9 +93,9 @@ def test_the_longest_name_fits_and_one_more_letter_does_not() -> None:
 
 
 def test_the_rule_for_names_is_the_same_here_in_the_tasks_and_in_terraform() -> None:
-    from tasks import aws
+    from tasks.aws import account
 
-    assert (aws.NAME_PATTERN, aws.NAME_MAX) == (NAME_PATTERN, NAME_MAX)
+    assert (account.NAME_PATTERN, account.NAME_MAX) == (NAME_PATTERN, NAME_MAX)
     text = TERRAFORM.read_text()
     assert f'regex("{NAME_PATTERN}", var.name)) && length(var.name) <= {NAME_MAX}' in text
 

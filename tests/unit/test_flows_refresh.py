@@ -10,8 +10,8 @@ import pytest
 
 from blocks.parameters import Infrastructure, Service
 from flows import stages
-from tasks.refresh import OldNode
-from tasks.site import Site
+from tasks.service.refresh import OldNode
+from tasks.support.site import Site
 
 SITE = Site(target="t", infrastructure=Infrastructure())
 RUN = stages.Run("id-1", "calm-otter")

@@ -16,12 +16,13 @@ from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
 from blocks.register import TargetData
 from drills.definition import Load, Slos, Timing
 from flows import stages
-from tasks import evidence, site
-from tasks._terraform_run import PROJECT
-from tasks.evidence import Result
-from tasks.images import ImageRefs
-from tasks.journal import FaultNote, InUse, Journal, LockLost
-from tasks.terraform import Change, PlanSummary
+from tasks.drill import evidence
+from tasks.drill.evidence import Result
+from tasks.drill.journal import FaultNote, InUse, Journal, LockLost
+from tasks.images.publish import ImageRefs
+from tasks.support import site
+from tasks.support.paths import ROOT
+from tasks.terraform.infrastructure import Change, PlanSummary
 
 
 @pytest.fixture(autouse=True)
@@ -137,7 +138,7 @@ def test_a_managed_group_instead_of_a_karpenter_that_is_there_is_refused_though_
 
 def test_the_role_of_karpenters_nodes_is_called_so_in_terraform() -> None:
     kind, name = stages.KARPENTERS_NODES.removesuffix("[0]").split(".")
-    assert f'resource "{kind}" "{name}" {{\n  count = ' in (PROJECT / "terraform" / "karpenter.tf").read_text()
+    assert f'resource "{kind}" "{name}" {{\n  count = ' in (ROOT / "terraform" / "karpenter.tf").read_text()
 
 
 def test_the_device_plugin_is_there_before_a_node_can_come(monkeypatch: pytest.MonkeyPatch) -> None:

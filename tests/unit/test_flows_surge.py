@@ -17,11 +17,11 @@ from drills.definition import Load
 from drills.surge.judgement import LoadTold, Plan, Seen
 from flows import stages, surge_stages
 from flows.surge import surge
-from tasks import site
-from tasks.evidence import Result
-from tasks.images import ImageRefs
-from tasks.observation import NotSteady
-from tasks.site import Site
+from tasks.drill.evidence import Result
+from tasks.drill.watch import NotSteady
+from tasks.images.publish import ImageRefs
+from tasks.support import site
+from tasks.support.site import Site
 
 INFRASTRUCTURE = Infrastructure(inf2_nodes=Inf2Nodes(count=4))
 SERVICE = Service(scaling=Scaling(max_workers=4, ongoing_requests=8))
@@ -113,7 +113,7 @@ class Steps:
         self.called: list[str] = []
         self.seen: list[Seen] = []
         self._failing: Any = failing
-        from tasks.journal import Journal
+        from tasks.drill.journal import Journal
 
         answers: dict[str, Any] = {
             "take_lock": Journal(owner="12345678-a", drill="surge", started=1.0),

@@ -21,8 +21,9 @@ from localcloud import settings as embedded
 from serving.engines import profiles
 from serving.engines.neuron_settings import NeuronSettings
 from serving.settings import Settings
-from tasks import _ours, chat, manifests
-from tasks.images import NEURON_HEAD_BASE, recipes
+from tasks.images.publish import NEURON_HEAD_BASE, recipes
+from tasks.kubernetes import manifests, ownership
+from tasks.service import chat
 
 Object = dict[str, Any]
 IMAGES = Path(__file__).parents[2] / "serving" / "images"
@@ -181,11 +182,11 @@ def test_namespaces_enforce_the_restricted_policy() -> None:
 
 def test_what_cleanup_asks_for_is_there_to_be_asked_for() -> None:
     (namespace,) = documents("namespace")
-    assert _ours.MADE_BY in namespace["metadata"]["annotations"]
+    assert ownership.MADE_BY in namespace["metadata"]["annotations"]
     (job,), (deployment, *_) = documents("load-job"), documents("chat")
-    assert _ours.belongs(job, Service())
-    assert _ours.belongs(deployment, Service())
-    assert all(map(_ours.labelled, (*documents("chat"), *documents("redis"), *documents("api-key"), *documents("disruption"))))
+    assert ownership.belongs(job, Service())
+    assert ownership.belongs(deployment, Service())
+    assert all(map(ownership.labelled, (*documents("chat"), *documents("redis"), *documents("api-key"), *documents("disruption"))))
 
 
 def test_the_head_takes_no_work_and_no_traffic() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from localcloud.pki import Authority
 from serving.gcs_size import Connection, RedisError, entries
-from tasks.waiting import Pending, Until
+from tasks.support.waiting import Pending, Until
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "sesame-open-12"

@@ -9,10 +9,14 @@ import pytest
 from kubernetes_server import Server, serving
 
 from blocks.parameters import OWN_NAMESPACES, Service
-from tasks import _api_key, _ours, addons, chat, cleanup, journal, manifests, rayservice
-from tasks.journal import Journal, Lock
-from tasks.kubernetes import Api
-from tasks.progress import Progress
+from tasks import cleanup
+from tasks.cluster import kuberay
+from tasks.drill import journal
+from tasks.drill.journal import Journal, Lock
+from tasks.kubernetes import manifests, ownership
+from tasks.kubernetes.api import Api
+from tasks.service import api_key, chat, rayservice
+from tasks.support.progress import Progress
 
 MINE, OTHER = Service(namespace="ml", name="mistral"), Service(namespace="ml", name="other")
 ELSEWHERE = Service(namespace="lab", name="other")
@@ -20,7 +24,7 @@ JOBS = f"/apis/batch/v1/namespaces/{journal.NAMESPACE}/jobs"
 RAY = "/apis/ray.io/v1/namespaces/ml"
 INSIDE = "/api/v1/namespaces/ml"
 PDB = "/apis/policy/v1/namespaces/ml/poddisruptionbudgets/workers"
-OURS = {_ours.PART_OF: "leeward"}
+OURS = {ownership.PART_OF: "leeward"}
 
 
 class Cluster(Server):
@@ -76,8 +80,8 @@ def beside(server: Server) -> list[str]:
 
 
 def run_chat(api: Api, service: Service) -> None:
-    _ours.ensure_namespace(api, chat.NAMESPACE)
-    values = {"namespace": chat.NAMESPACE, "service": _ours.key(service), "chat_image": "i", "service_url": service.url}
+    ownership.ensure_namespace(api, chat.NAMESPACE)
+    values = {"namespace": chat.NAMESPACE, "service": ownership.key(service), "chat_image": "i", "service_url": service.url}
     api.apply_all(manifests.load("chat", values))
 
 
@@ -88,13 +92,13 @@ def clean(api: Api, service: Service = MINE) -> list[str]:
 
 
 def namespaces(server: Server) -> set[str]:
-    return {path.rpartition("/")[2] for path in server.objects if path.rpartition("/")[0] == _ours.NAMESPACES}
+    return {path.rpartition("/")[2] for path in server.objects if path.rpartition("/")[0] == ownership.NAMESPACES}
 
 
 def test_what_we_made_goes_whole(cluster: tuple[Cluster, Api]) -> None:
     server, api = cluster
     for name in ("ml", journal.NAMESPACE):
-        _ours.ensure_namespace(api, name)
+        ownership.ensure_namespace(api, name)
     run_chat(api, MINE)
     run_service(server, "mistral", "w1")
     journal.write(api, MINE, Journal(owner="a", drill="head-pod", started=1.0))
@@ -106,8 +110,8 @@ def test_what_we_made_goes_whole(cluster: tuple[Cluster, Api]) -> None:
 def test_namespaces_that_were_there_before_stay_with_all_that_is_not_the_services(cluster: tuple[Cluster, Api]) -> None:
     server, api = cluster
     for name in ("ml", chat.NAMESPACE, journal.NAMESPACE):
-        put(server, f"{_ours.NAMESPACES}/{name}")
-        _ours.ensure_namespace(api, name)
+        put(server, f"{ownership.NAMESPACES}/{name}")
+        ownership.ensure_namespace(api, name)
     theirs = [f"{INSIDE}/secrets/password", chat.DEPLOYMENT, f"/api/v1/namespaces/{chat.NAMESPACE}/secrets/api-key"]
     for path in theirs:
         put(server, path)
@@ -121,9 +125,9 @@ def test_namespaces_that_were_there_before_stay_with_all_that_is_not_the_service
 
 def test_a_namespace_that_was_there_gets_no_pod_security_of_ours(cluster: tuple[Cluster, Api]) -> None:
     server, api = cluster
-    put(server, f"{_ours.NAMESPACES}/ml", {"theirs": "1"})
-    _ours.ensure_namespace(api, "ml")
-    assert server.objects[f"{_ours.NAMESPACES}/ml"]["metadata"]["labels"] == {"theirs": "1"}
+    put(server, f"{ownership.NAMESPACES}/ml", {"theirs": "1"})
+    ownership.ensure_namespace(api, "ml")
+    assert server.objects[f"{ownership.NAMESPACES}/ml"]["metadata"]["labels"] == {"theirs": "1"}
 
 
 def test_pods_of_other_ray_clusters_are_not_touched_nor_waited_for(cluster: tuple[Cluster, Api]) -> None:
@@ -138,13 +142,13 @@ def test_pods_of_other_ray_clusters_are_not_touched_nor_waited_for(cluster: tupl
 def test_another_service_keeps_its_drill_its_chat_and_the_namespace_they_share(cluster: tuple[Cluster, Api]) -> None:
     server, api = cluster
     for name in ("ml", journal.NAMESPACE):
-        _ours.ensure_namespace(api, name)
+        ownership.ensure_namespace(api, name)
     run_chat(api, ELSEWHERE)
     run_service(server, "mistral", "w1")
     run_service(server, "other", "w2")
     shared = beside(server)
     for service, name in ((MINE, "load-1-1"), (ELSEWHERE, "load-2-1")):
-        put(server, f"{JOBS}/{name}", OURS, **{_ours.SERVICE: _ours.key(service)})
+        put(server, f"{JOBS}/{name}", OURS, **{ownership.SERVICE: ownership.key(service)})
         journal.write(api, service, Journal(owner="a", drill="head-pod", started=1.0))
     Lock(api, ELSEWHERE, "b").take()
     assert clean(api) == ["ml, with other in it", "chat, with chat in it", "leeward-load, with lab.other in it"]
@@ -160,7 +164,7 @@ def test_another_service_keeps_its_drill_its_chat_and_the_namespace_they_share(c
 def test_a_chat_that_is_not_wanted_any_more_goes_with_its_key(cluster: tuple[Cluster, Api]) -> None:
     server, api = cluster
     run_chat(api, MINE)
-    put(server, _api_key._path(chat.NAMESPACE), OURS)
+    put(server, api_key._path(chat.NAMESPACE), OURS)
     assert chat.remove(api, MINE)
     assert namespaces(server) == {chat.NAMESPACE}
     assert len(server.objects) == 1
@@ -170,15 +174,15 @@ def test_a_chat_that_is_not_wanted_any_more_goes_with_its_key(cluster: tuple[Clu
 def test_a_key_of_somebody_elses_is_not_taken_away_where_there_is_none_of_ours(cluster: tuple[Cluster, Api]) -> None:
     server, api = cluster
     put(server, f"{INSIDE}/secrets/api-key")
-    _api_key.put(api, "ml", None)
+    api_key.put(api, "ml", None)
     assert f"{INSIDE}/secrets/api-key" in server.objects
     put(server, f"{INSIDE}/secrets/api-key", OURS)
-    _api_key.put(api, "ml", None)
+    api_key.put(api, "ml", None)
     assert server.objects == {}
 
 
 def test_a_service_is_not_put_where_another_ones_end_would_meet_it() -> None:
-    assert {chat.NAMESPACE, journal.NAMESPACE, addons.NAMESPACE} == OWN_NAMESPACES
+    assert {chat.NAMESPACE, journal.NAMESPACE, kuberay.NAMESPACE} == OWN_NAMESPACES
     for name in OWN_NAMESPACES:
         with pytest.raises(ValueError, match="another namespace than"):
             Service(namespace=name)

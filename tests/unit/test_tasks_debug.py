@@ -12,7 +12,7 @@ import pytest
 from kubernetes_server import Message, Server, exit_status, serving
 
 from tasks import debug
-from tasks.kubernetes import Api
+from tasks.kubernetes.api import Api
 
 PAIR = tuple[Server, Api]
 

@@ -12,18 +12,19 @@ import pytest
 from kubernetes_server import Server, serving
 
 from blocks.parameters import Service
-from tasks import _lease, journal
-from tasks.evidence import raw_folder
-from tasks.journal import FaultNote, InUse, Journal, Lock, LockLost, kept
-from tasks.kubernetes import Api, Object
-from tasks.waiting import Pending, Until
+from tasks.drill import journal
+from tasks.drill.evidence import raw_folder
+from tasks.drill.journal import FaultNote, InUse, Journal, Lock, LockLost, kept
+from tasks.kubernetes import leases
+from tasks.kubernetes.api import Api, Object
+from tasks.support.waiting import Pending, Until
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 PATH = "/apis/coordination.k8s.io/v1/namespaces/leeward-load/leases/drill-mistral.mistral"
 
 
-def claim(lease: Object | None, owner: str, after_s: float = 0) -> Object | _lease.HeldBy:
-    return _lease.claim(lease, owner, NOW + timedelta(seconds=after_s), name="l", namespace="n")
+def claim(lease: Object | None, owner: str, after_s: float = 0) -> Object | leases.HeldBy:
+    return leases.claim(lease, owner, NOW + timedelta(seconds=after_s), name="l", namespace="n")
 
 
 def held(owner: str = "a") -> Object:
@@ -34,31 +35,31 @@ def held(owner: str = "a") -> Object:
 
 def test_a_lease_that_nobody_made_is_taken() -> None:
     assert held()["spec"]["holderIdentity"] == "a"
-    assert _lease.holder(held(), NOW) == "a"
+    assert leases.holder(held(), NOW) == "a"
 
 
 def test_another_one_is_told_who_holds_it_and_for_how_long() -> None:
-    assert claim(held(), "b", after_s=20) == _lease.HeldBy("a", 40.0)
+    assert claim(held(), "b", after_s=20) == leases.HeldBy("a", 40.0)
 
 
 def test_the_holder_renews_and_stays_since_when_it_acquired() -> None:
     renewed = claim(held(), "a", after_s=30)
     assert isinstance(renewed, dict)
     assert renewed["spec"]["acquireTime"] == held()["spec"]["acquireTime"]
-    assert isinstance(claim(renewed, "b", after_s=80), _lease.HeldBy)
+    assert isinstance(claim(renewed, "b", after_s=80), leases.HeldBy)
 
 
 def test_a_lease_whose_holder_died_is_taken_over_and_counted() -> None:
-    assert _lease.holder(held(), NOW + timedelta(seconds=60)) == ""
+    assert leases.holder(held(), NOW + timedelta(seconds=60)) == ""
     taken = claim(held(), "b", after_s=60)
     assert isinstance(taken, dict)
     assert (taken["spec"]["holderIdentity"], taken["spec"]["leaseTransitions"]) == ("b", 1)
 
 
 def test_a_released_lease_is_free_at_once_and_only_its_holder_releases_it() -> None:
-    assert _lease.released(held(), "b") is None
-    assert _lease.released(None, "a") is None
-    free = _lease.released(held(), "a")
+    assert leases.released(held(), "b") is None
+    assert leases.released(None, "a") is None
+    free = leases.released(held(), "a")
     assert isinstance(claim(free, "b"), dict)
 
 
@@ -70,7 +71,7 @@ def test_what_is_written_carries_the_version_that_was_read() -> None:
 
 
 def test_renewals_come_often_enough_to_miss_some() -> None:
-    assert _lease.RENEW_EVERY_S * 3 <= _lease.DURATION_S
+    assert leases.RENEW_EVERY_S * 3 <= leases.DURATION_S
 
 
 @pytest.fixture

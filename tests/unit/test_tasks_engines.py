@@ -9,7 +9,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 
 from blocks.parameters import Engine, Inf2Nodes, Scaling
 from serving.engines import profiles
-from tasks import engines
+from tasks.service import engines
 
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 

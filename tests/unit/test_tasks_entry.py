@@ -12,11 +12,13 @@ from kubernetes_server import Server, serving
 
 from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.parameters import Infrastructure, Service
-from tasks import _entry, cleanup, journal
-from tasks._entry import ANYTHING, NoWayIn, enter
-from tasks.kubernetes import Api, Unavailable
-from tasks.site import Site
-from tasks.waiting import Pending
+from tasks import cleanup
+from tasks.cluster import access
+from tasks.cluster.access import ANYTHING, NoWayIn, enter
+from tasks.drill import journal
+from tasks.kubernetes.api import Api, Unavailable
+from tasks.support.site import Site
+from tasks.support.waiting import Pending
 
 SITE = Site(target="t", infrastructure=Infrastructure())
 
@@ -120,5 +122,5 @@ def test_a_silence_that_ends_is_waited_for(pair: tuple[Server, Api], monkeypatch
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cleanup, "get_run_logger", lambda: logging.getLogger("test"))
-    monkeypatch.setattr(_entry, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(access, "LOOK_EVERY_S", 0.01)
     monkeypatch.setattr(cleanup, "enter", partial(enter, within_s=0))

@@ -10,11 +10,11 @@ from kubernetes_server import Server, serving
 
 from blocks.parameters import Infrastructure, Service
 from drills.definition import Drill, Fault
-from tasks import faults, journal
-from tasks.faults import NothingToBreak, UnknownFault
-from tasks.journal import FaultNote, Journal, Lock, LockLost
-from tasks.kubernetes import Api
-from tasks.site import Site
+from tasks.drill import faults, journal
+from tasks.drill.faults import NothingToBreak, UnknownFault
+from tasks.drill.journal import FaultNote, Journal, Lock, LockLost
+from tasks.kubernetes.api import Api
+from tasks.support.site import Site
 
 PODS = "/api/v1/namespaces/mistral/pods"
 SERVICE = Service()

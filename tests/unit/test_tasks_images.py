@@ -19,10 +19,11 @@ from blocks.errors import Permanent, Transient
 from blocks.parameters import Infrastructure, Service
 from blocks.register import TargetData
 from blocks.target import Images, Target
-from tasks import _builder, _commands, site
-from tasks._builder import Recipe, content_key
-from tasks._registry import Repository
-from tasks.images import NEURON_HEAD_BASE, ImageRefs, NoRepository, build_images, publish_images, recipes
+from tasks.images import builder
+from tasks.images.builder import Recipe, content_key
+from tasks.images.publish import NEURON_HEAD_BASE, ImageRefs, NoRepository, build_images, publish_images, recipes
+from tasks.images.registry import Repository
+from tasks.support import commands, site
 
 
 def context(folder: Path) -> Path:
@@ -75,8 +76,8 @@ def test_an_engine_decides_which_images_head_and_workers_have_and_the_chat_is_th
     assert recipes("cpu", images, chat=False).keys() == {"head", "worker"}
 
 
-@pytest.mark.parametrize("kind", get_args(_builder.Kind))
-def test_every_image_is_a_target_of_its_containerfile_and_takes_its_base_from_there(kind: _builder.Kind) -> None:
+@pytest.mark.parametrize("kind", get_args(builder.Kind))
+def test_every_image_is_a_target_of_its_containerfile_and_takes_its_base_from_there(kind: builder.Kind) -> None:
     recipe = Recipe(kind, "here")
     text = recipe.file.read_text(encoding="utf-8")
     assert re.search(rf"^FROM \S+ AS {kind}$", text, re.MULTILINE)
@@ -87,15 +88,15 @@ def test_every_image_is_a_target_of_its_containerfile_and_takes_its_base_from_th
     assert Recipe(kind).arguments == []
 
 
-@pytest.mark.parametrize("kind", get_args(_builder.Kind))
-def test_every_image_ends_as_a_numeric_user_that_is_not_root(kind: _builder.Kind) -> None:
+@pytest.mark.parametrize("kind", get_args(builder.Kind))
+def test_every_image_ends_as_a_numeric_user_that_is_not_root(kind: builder.Kind) -> None:
     stage = re.split(r"^FROM ", Recipe(kind).file.read_text(encoding="utf-8"), flags=re.MULTILINE)
     (mine,) = [text for text in stage if re.match(rf"\S+ AS {kind}\n", text)]
     assert re.findall(r"^USER (\S+)$", mine, re.MULTILINE)[-1] == "10001:10001"
 
 
 def test_code_does_not_change_the_image_that_code_is_tested_in() -> None:
-    assert Recipe("bench").key == content_key("", _builder.CONTEXT / "images")
+    assert Recipe("bench").key == content_key("", builder.CONTEXT / "images")
     assert Recipe("cpu").key == content_key("")
     assert Recipe("cpu").tag != Recipe("head").tag
 
@@ -155,7 +156,7 @@ def test_the_login_is_in_a_private_file_and_not_in_the_text_of_the_repository(tm
 def test_a_build_gets_the_package_index_as_a_secret_file_that_is_gone_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "https://user:it's@index")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    with _builder._secrets() as secrets:
+    with builder._secrets() as secrets:
         path = Path(secrets[0].split("src=")[1])
         text = path.read_text()
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -167,26 +168,26 @@ def test_a_build_gets_the_package_index_as_a_secret_file_that_is_gone_afterwards
 def test_the_steps_of_a_build_are_its_progress() -> None:
     told: list[tuple[int, int, str]] = []
     for line in ("STEP 3/11: RUN apt", "[1/2] STEP 2/5: COPY x", "#7 [serving 2/6] RUN y", "noise"):
-        _builder._tell(line, lambda *step: told.append(step))
+        builder._tell(line, lambda *step: told.append(step))
     assert told == [(3, 11, "RUN apt"), (2, 5, "COPY x"), (2, 6, "RUN y")]
 
 
 def test_a_program_that_fails_says_its_last_lines() -> None:
-    with pytest.raises(_commands.CommandFailed, match=r"exit code 3[\s\S]*the reason"):
-        _commands.run(["sh", "-c", "echo the reason >&2; exit 3"], within_s=60)
+    with pytest.raises(commands.CommandFailed, match=r"exit code 3[\s\S]*the reason"):
+        commands.run(["sh", "-c", "echo the reason >&2; exit 3"], within_s=60)
 
 
 def test_a_program_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pid = tmp_path / "pid"
     late = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * (pid.exists() and bool(pid.read_text())))
-    monkeypatch.setattr(_commands, "time", late)
-    with pytest.raises(_commands.CommandFailed, match="deadline"):
-        _commands.run(["sh", "-c", f"echo $$ > {pid}; exec sleep 600"], within_s=60)
+    monkeypatch.setattr(commands, "time", late)
+    with pytest.raises(commands.CommandFailed, match="deadline"):
+        commands.run(["sh", "-c", f"echo $$ > {pid}; exec sleep 600"], within_s=60)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
 
 
 def test_what_a_program_prints_is_told_line_by_line() -> None:
     lines: list[str] = []
-    assert _commands.run(["printf", "one\\ntwo\\n"], within_s=60, on_line=lines.append) == "one\ntwo\n"
+    assert commands.run(["printf", "one\\ntwo\\n"], within_s=60, on_line=lines.append) == "one\ntwo\n"
     assert lines == ["one", "two"]

@@ -13,11 +13,12 @@ from kubernetes_server import Server, serving
 
 from blocks.errors import TimedOut
 from blocks.parameters import Inf2Nodes, Infrastructure, Karpenter
-from tasks import _gomodule, _karpenter_orphans, karpenter, manifests
-from tasks._commands import CommandFailed
-from tasks.kubernetes import Api
-from tasks.terraform import Provisioning
-from tasks.waiting import Pending
+from tasks.cluster import karpenter, karpenter_orphans
+from tasks.kubernetes import gomodule, manifests
+from tasks.kubernetes.api import Api
+from tasks.support.commands import CommandFailed
+from tasks.support.waiting import Pending
+from tasks.terraform.infrastructure import Provisioning
 
 MADE = Provisioning("queue", "profile", {"core": ("subnet-1", "subnet-2"), "inf2": ("subnet-2",)}, "sg-1", {"leeward:name": "demo"})
 READY = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
@@ -154,12 +155,12 @@ def test_orphans_are_those_of_this_cluster_alone(aws: EmbeddedAws) -> None:
     ours = launch(aws, "ours", {"eks:eks-cluster-name": "demo", "karpenter.sh/nodepool": "inf2"})
     other = launch(aws, "other", {"eks:eks-cluster-name": "another", "karpenter.sh/nodepool": "inf2"})
     by_hand = launch(aws, "by-hand", {"karpenter.sh/nodepool": "inf2"})
-    done = _karpenter_orphans.remove(aws, "demo", lambda seen: None)
+    done = karpenter_orphans.remove(aws, "demo", lambda seen: None)
     assert done[0] == f"terminated {ours}"
     assert len(done) == 2
     assert done[1].startswith("deleted lt-")
     assert {i["InstanceId"] for i in aws.instances()} == {other, by_hand}
-    assert _karpenter_orphans.remove(aws, "demo", lambda seen: None) == []
+    assert karpenter_orphans.remove(aws, "demo", lambda seen: None) == []
 
 
 def test_a_karpenter_that_nobody_reaches_has_no_rights_any_more(aws: EmbeddedAws) -> None:
@@ -167,10 +168,10 @@ def test_a_karpenter_that_nobody_reaches_has_no_rights_any_more(aws: EmbeddedAws
     rights = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ec2:RunInstances", "Resource": "*"}]}
     for name in ("launch", "end"):
         iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(rights))
-    _karpenter_orphans.disarm(aws, role)
+    karpenter_orphans.disarm(aws, role)
     assert iam.list_role_policies(RoleName=role)["PolicyNames"] == []
-    _karpenter_orphans.disarm(aws, role)
-    _karpenter_orphans.disarm(aws, karpenter.role_name("demo", "us-west-2"))  # there is none
+    karpenter_orphans.disarm(aws, role)
+    karpenter_orphans.disarm(aws, karpenter.role_name("demo", "us-west-2"))  # there is none
 
 
 def test_karpenters_role_has_the_name_that_terraform_gives_it() -> None:
@@ -203,13 +204,13 @@ class Ec2:
 
 
 def test_what_karpenter_launches_meanwhile_is_ended_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_karpenter_orphans, "LOOK_EVERY_S", 0.01)
-    assert _karpenter_orphans.remove(Ec2(), "demo", lambda seen: None) == ["terminated i-1, i-2"]
+    monkeypatch.setattr(karpenter_orphans, "LOOK_EVERY_S", 0.01)
+    assert karpenter_orphans.remove(Ec2(), "demo", lambda seen: None) == ["terminated i-1, i-2"]
 
 
 def test_the_module_is_the_one_that_is_compiled_for_the_embedded_cloud() -> None:
     pinned = [
-        _gomodule.pinned(karpenter.MODULE, (folder / "karpenter" / "go.mod").read_text())
+        gomodule.pinned(karpenter.MODULE, (folder / "karpenter" / "go.mod").read_text())
         for folder in (manifests.MANIFESTS, manifests.MANIFESTS.parent / "localcloud" / "binaries")
     ]
     assert pinned[0] == pinned[1]
@@ -217,4 +218,4 @@ def test_the_module_is_the_one_that_is_compiled_for_the_embedded_cloud() -> None
 
 def test_a_module_that_is_not_pinned_is_said_so() -> None:
     with pytest.raises(CommandFailed, match="nobody/knows"):
-        _gomodule.pinned("nobody/knows", "module x\n\nrequire other v1.0.0\n")
+        gomodule.pinned("nobody/knows", "module x\n\nrequire other v1.0.0\n")

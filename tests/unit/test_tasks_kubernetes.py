@@ -12,7 +12,7 @@ from kubernetes_server import SUCCESS, Message, Server, exit_status, serving
 
 from blocks.errors import Permanent, Transient
 from localcloud.pki import Authority
-from tasks.kubernetes import Api, CommandFailed, Conflict, NotFound, Refused, Unavailable
+from tasks.kubernetes.api import Api, CommandFailed, Conflict, NotFound, Refused, Unavailable
 
 PAIR = tuple[Server, Api]
 

@@ -21,14 +21,14 @@ from drills.traffic import on_observers_clock, seen
 from drills.trust import doubts
 from serving.load import routes
 from serving.records import Kind, Record
-from tasks import observation, traffic
-from tasks._windows import windows
-from tasks.journal import FaultNote, Journal
-from tasks.kubernetes import Api, Unavailable
-from tasks.notebook import Notebook
-from tasks.site import Site
-from tasks.traffic import Load, LoadFailed
-from tasks.waiting import Pending, Until
+from tasks.drill import load_job, watch
+from tasks.drill.journal import FaultNote, Journal
+from tasks.drill.load_job import Load, LoadFailed
+from tasks.drill.raw_evidence import Notebook
+from tasks.drill.windows import windows
+from tasks.kubernetes.api import Api, Unavailable
+from tasks.support.site import Site
+from tasks.support.waiting import Pending, Until
 
 PODS = "/api/v1/namespaces/leeward-load/pods"
 PROXY = f"{PODS}/load-1-abc:8080/proxy"
@@ -86,20 +86,20 @@ def test_records_are_appended_where_the_last_reading_ended(pair: tuple[LoadServe
     server.text = line(1) + line(2) + line(3)
     load.read_on(file)
     assert load.read_on(file) == 0
-    assert [r.id for r in traffic.records_in(file)] == [1, 2, 3]
+    assert [r.id for r in load_job.records_in(file)] == [1, 2, 3]
 
 
 def test_more_than_one_piece_is_read_to_the_end(pair: tuple[LoadServer, Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server, api = pair
     server.text, server.piece = b"".join(line(n) for n in range(50)), 1000
-    monkeypatch.setattr(traffic, "PIECE", 500)
+    monkeypatch.setattr(load_job, "PIECE", 500)
     Load(api, "load-1").read_on(tmp_path / "r")
-    assert [r.id for r in traffic.records_in(tmp_path / "r")] == list(range(50))
+    assert [r.id for r in load_job.records_in(tmp_path / "r")] == list(range(50))
 
 
 def test_a_busy_load_is_read_up_to_now_and_not_for_ever(pair: tuple[LoadServer, Api], tmp_path: Path) -> None:
     server, api = pair
-    assert 2 * traffic.PIECE <= routes.PIECE
+    assert 2 * load_job.PIECE <= routes.PIECE
     server.text = server.grows = line(1)
     Load(api, "load-1").read_on(tmp_path / "r")
     assert sum(path.endswith("/records") for _, path, _ in server.requests) <= 2
@@ -142,12 +142,12 @@ def test_a_load_that_is_gone_is_said_to_be_gone_and_one_that_is_silent_is_asked_
 def test_the_loads_clock_is_compared_with_ours(pair: tuple[LoadServer, Api]) -> None:
     import time
 
-    assert traffic.clock_offset(Load(pair[1], "load-1")) == pytest.approx(1000.0 - time.time(), abs=5)
+    assert load_job.clock_offset(Load(pair[1], "load-1")) == pytest.approx(1000.0 - time.time(), abs=5)
 
 
 def test_a_load_that_never_sent_is_no_load() -> None:
-    status = traffic.LoadStatus(now=1, state="done", sent=0, started=None, stopped=None)
-    assert traffic.seen(status) is None
+    status = load_job.LoadStatus(now=1, state="done", sent=0, started=None, stopped=None)
+    assert load_job.seen(status) is None
     assert json.loads(status.model_dump_json())["sent"] == 0
 
 
@@ -156,9 +156,9 @@ def test_a_load_whose_node_is_gone_is_not_waited_for_without_end(
 ) -> None:
     _, api = pair
     monkeypatch.setattr(LoadServer, "handle", unreachable)
-    monkeypatch.setattr(traffic, "SILENT_FOR_S", 0.0)
+    monkeypatch.setattr(load_job, "SILENT_FOR_S", 0.0)
     with pytest.raises(TimedOut, match="load-1 to answer"):
-        traffic.ended(Load(api, "load-1"), tmp_path / "r", 10, lambda _: None)
+        load_job.ended(Load(api, "load-1"), tmp_path / "r", 10, lambda _: None)
 
 
 def unreachable(server: LoadServer, method: str, url: str, body: object) -> tuple[int, object]:
@@ -181,10 +181,10 @@ def test_the_last_requests_may_take_as_long_as_the_longest_stream_before(
         waits[what] = within
         return Until(what, probe, within, *more)
 
-    monkeypatch.setattr(traffic, "Until", until)
-    status, offset = traffic.ended(Load(api, "load-1"), tmp_path / "r", 10, lambda _: None)
+    monkeypatch.setattr(load_job, "Until", until)
+    status, offset = load_job.ended(Load(api, "load-1"), tmp_path / "r", 10, lambda _: None)
     assert (status.sent, offset < 0) == (3, True)
-    assert waits["the load's last requests to end"] == traffic.DRAIN_S + 10 + 400
+    assert waits["the load's last requests to end"] == load_job.DRAIN_S + 10 + 400
 
 
 def test_a_stream_that_lives_through_two_faults_is_counted_as_alive_at_both_and_as_a_record_at_the_later_one(tmp_path: Path) -> None:
@@ -211,11 +211,11 @@ def test_a_load_that_is_gone_and_events_that_are_refused_leave_what_was_read_to_
     server.objects.clear()
     server.answers["GET", "/api/v1/namespaces/mistral/events"] = (403, b"{}")
     monkeypatch.setattr(Site, "api", lambda self: api)
-    monkeypatch.setattr(observation, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(watch, "get_run_logger", lambda: logging.getLogger("test"))
     site, journal = Site(target="t", infrastructure=Infrastructure()), Journal(owner="run", drill="head-pod", started=1.0)
     notebook = Notebook(tmp_path)
     notebook.records.write_bytes(line(1))
-    assert observation.collect_records.fn(site, Service(), journal, Drill.named("head-pod"), tmp_path) == 1
+    assert watch.collect_records.fn(site, Service(), journal, Drill.named("head-pod"), tmp_path) == 1
     (event,) = notebook.events()
     notebook.add("event", event.model_dump())
     (window,) = windows(tmp_path, journal, Drill.named("head-pod"), Versions())

@@ -11,10 +11,12 @@ from pydantic import SecretStr
 
 from blocks.parameters import Engine, Service
 from drills.definition import Drill
-from tasks import manifests, rayservice, traffic
-from tasks.images import ImageRefs
-from tasks.manifests import BadManifest
-from tasks.redis import Redis
+from tasks.cluster.redis import Redis
+from tasks.drill import load_job
+from tasks.images.publish import ImageRefs
+from tasks.kubernetes import manifests
+from tasks.kubernetes.manifests import BadManifest
+from tasks.service import rayservice
 
 REDIS = Redis("10.213.0.20", 6379, SecretStr("very-secret-token"), "-----BEGIN CERTIFICATE-----")
 
@@ -130,7 +132,7 @@ def test_the_size_of_the_service_reaches_workers_and_budget() -> None:
 
 def test_the_load_is_told_all_that_the_drill_says_and_outlives_it() -> None:
     drill = Drill.named("head-pod")
-    (job,) = manifests.load("load-job", traffic.job_values("load-1", Service(), "i", drill.load, traffic.duration(drill)))
+    (job,) = manifests.load("load-job", load_job.job_values("load-1", Service(), "i", drill.load, load_job.duration(drill)))
     (container,) = job["spec"]["template"]["spec"]["containers"]
     given = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
     assert given["--short-per-s"] == "10"
@@ -144,7 +146,7 @@ def test_the_load_generator_knows_every_flag_it_is_given() -> None:
     from serving.load.__main__ import parser
 
     drill = Drill.named("head-pod")
-    values = traffic.job_values("load-1", Service(), "i", drill.load, traffic.duration(drill))
+    values = load_job.job_values("load-1", Service(), "i", drill.load, load_job.duration(drill))
     arguments = values["load_args"]
     assert isinstance(arguments, list)
     assert parser().parse_args(arguments).streams == 8

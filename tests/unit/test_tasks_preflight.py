@@ -11,10 +11,10 @@ import yaml
 from pydantic import SecretStr
 
 from blocks.parameters import Engine, Service
-from tasks import rayservice
-from tasks.images import ImageRefs
-from tasks.preflight import RULES, findings
-from tasks.redis import Redis
+from tasks.cluster.redis import Redis
+from tasks.images.publish import ImageRefs
+from tasks.service import rayservice
+from tasks.service.preflight import RULES, findings
 
 Change = Callable[[dict[str, Any]], object]
 

@@ -9,10 +9,10 @@ import pytest
 
 from drills.definition import Drill, Timing
 from drills.observation import Answer, DeploymentSeen, HeadSeen, ReplicaSeen, Snapshot, WorkerSeen
-from tasks._recovery import Recovery, Steadiness
-from tasks.kubernetes import Refused, Unavailable
-from tasks.notebook import Notebook
-from tasks.observation import looks
+from tasks.drill.raw_evidence import Notebook
+from tasks.drill.recovery import Recovery, Steadiness
+from tasks.drill.watch import looks
+from tasks.kubernetes.api import Refused, Unavailable
 
 DRILL = Drill.named("head-pod", timing=Timing(before_s=10, after_s=10, observe_timeout_s=60))
 

@@ -13,12 +13,12 @@ from kubernetes_server import Server, serving
 
 from blocks.errors import TimedOut
 from blocks.parameters import Scaling, Service
-from tasks import _fleet, fleet, rayservice, refresh
-from tasks._fleet import NotAsDeployed
-from tasks.images import ImageRefs
-from tasks.kubernetes import Api
-from tasks.refresh import NoRoom, NotReplaceable, OldNode, Which
-from tasks.waiting import Pending
+from tasks.images.publish import ImageRefs
+from tasks.kubernetes.api import Api
+from tasks.service import rayservice, refresh, sizing, worker_group
+from tasks.service.refresh import NoRoom, NotReplaceable, OldNode, Which
+from tasks.service.worker_group import NotAsDeployed
+from tasks.support.waiting import Pending
 
 NAMESPACE = "/api/v1/namespaces/mistral"
 RAY = "/apis/ray.io/v1/namespaces/mistral"
@@ -337,13 +337,13 @@ def test_a_worker_that_a_dead_run_left_beyond_the_number_goes_by_its_name() -> N
 def test_with_scaling_the_least_number_is_raised_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(SCALED)
     sizes: list[tuple[int, int, int]] = []
-    resize = _fleet.resize
+    resize = worker_group.resize
 
-    def seen(api: Api, service: Service, fleet: _fleet.Fleet, size: _fleet.Size) -> None:
-        resize(api, service, fleet, size)
+    def seen(api: Api, service: Service, fleet: worker_group.Fleet, size: worker_group.Size) -> None:
+        resize(api, service, sizing, size)
         sizes.append(world.size)
 
-    monkeypatch.setattr(_fleet, "resize", seen)
+    monkeypatch.setattr(worker_group, "resize", seen)
     world.drift(next(iter(world.nodes)))
     with running(world) as api:
         run(api, "drifted", service=SCALED)
@@ -414,26 +414,26 @@ def test_the_serve_configuration_comes_back_as_it_is_deployed_to_the_letter() ->
     for service in (SERVICE, SCALED):
         (rendered,) = [t for t in rayservice.render(service, "cpu", IMAGES, None) if t["kind"] == "RayService"]
         text = rendered["spec"]["serveConfigV2"]
-        more = _fleet.with_replicas(text, 3, 4)
+        more = worker_group.with_replicas(text, 3, 4)
         assert more != text
-        assert _fleet.with_replicas(more, 2, service.most_workers) == text
+        assert worker_group.with_replicas(more, 2, service.most_workers) == text
 
 
 def test_a_deploy_with_another_number_of_workers_reaches_the_cluster_that_runs() -> None:
     world = World()
     with running(world) as api:
-        assert not fleet.fit(api, SERVICE)
-        assert fleet.fit(api, SERVICE.model_copy(update={"workers": 3}))
+        assert not sizing.fit(api, SERVICE)
+        assert sizing.fit(api, SERVICE.model_copy(update={"workers": 3}))
         assert (world.size, len(world.workers)) == ((3, 3, 3), 3)
         oldest = list(world.workers)[:2]
-        assert fleet.fit(api, SERVICE)
+        assert sizing.fit(api, SERVICE)
         assert (world.size, list(world.workers)) == ((2, 2, 2), oldest)
 
 
 def test_a_deploy_leaves_the_number_of_workers_to_the_load_within_its_limits() -> None:
     world = World(SCALED)
     with running(world) as api:
-        assert fleet.fit(api, SCALED.model_copy(update={"scaling": Scaling(max_workers=4)}))
+        assert sizing.fit(api, SCALED.model_copy(update={"scaling": Scaling(max_workers=4)}))
         assert world.size == (2, 2, 4)
 
 
@@ -441,4 +441,4 @@ def test_a_service_that_does_not_run_yet_needs_no_change_of_its_size() -> None:
     world = World()
     del world.objects[f"{RAY}/rayservices/mistral"]
     with running(world) as api:
-        assert not fleet.fit(api, SERVICE)
+        assert not sizing.fit(api, SERVICE)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from blocks.errors import BACKOFF_S, Permanent, TimedOut, Transient, worth_retrying
-from tasks.kubernetes import Unavailable
-from tasks.step import step
+from tasks.kubernetes.api import Unavailable
+from tasks.support.step import step
 
 
 class Ended:
@@ -47,10 +47,10 @@ def _tasks() -> dict[str, Any]:
     from prefect import Task
 
     from flows import stages
-    from tasks import terraform
+    from tasks.terraform import infrastructure
 
     ours = {name: thing for name, thing in vars(stages).items() if isinstance(thing, Task)}
-    return {name: thing for name, thing in ours.items() if thing.fn.__module__ != terraform.__name__}
+    return {name: thing for name, thing in ours.items() if thing.fn.__module__ != infrastructure.__name__}
 
 
 SUBMITTED = {"build_images", "install_kuberay", "deploy_chat"}

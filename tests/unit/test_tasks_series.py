@@ -18,10 +18,10 @@ from drills.definition import Series, Slos
 from drills.evidence import Evidence
 from drills.report import read_records
 from flows import stages
-from tasks import evidence as evidence_task
-from tasks import journal
-from tasks.journal import FaultNote, Journal
-from tasks.kubernetes import Unavailable
+from tasks.drill import evidence as evidence_task
+from tasks.drill import journal
+from tasks.drill.journal import FaultNote, Journal
+from tasks.kubernetes.api import Unavailable
 
 THREE = Series(repeat=3)
 
@@ -251,17 +251,17 @@ def test_the_journal_of_the_longest_series_fits_into_a_config_map(here: Bench) -
 
 def test_looks_and_records_of_earlier_faults_are_not_read_again_at_every_fault(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A series of a thousand faults would else read a hundred gigabytes."""
-    from tasks import traffic
+    from tasks.drill import load_job
 
     handed_out: list[int] = []
-    read = traffic.Unread.records
+    read = load_job.Unread.records
 
-    def counted(unread: traffic.Unread) -> list[Any]:
+    def counted(unread: load_job.Unread) -> list[Any]:
         found = read(unread)
         handed_out.append(len(found))
         return found
 
-    monkeypatch.setattr(traffic.Unread, "records", counted)
+    monkeypatch.setattr(load_job.Unread, "records", counted)
     here.drill(Series(repeat=12))
     all_of_them = told(here)["requests"]["sent"] + told(here)["streams"]["sent"]
     assert sum(handed_out) <= 1.2 * all_of_them

@@ -14,14 +14,16 @@ from pydantic import SecretStr
 
 from blocks.parameters import Infrastructure, Service
 from drills.observation import Answer, Event, Snapshot, Versions
-from tasks import _api_key, _pods, evidence, rayservice
-from tasks import _rayservice_seen as seen
-from tasks.images import ImageRefs
-from tasks.kubernetes import Api, Object
-from tasks.notebook import Notebook
-from tasks.observer import Observer
-from tasks.site import Site
-from tasks.waiting import Pending
+from tasks.drill import evidence
+from tasks.drill.raw_evidence import Notebook
+from tasks.images.publish import ImageRefs
+from tasks.kubernetes import pod_problems
+from tasks.kubernetes.api import Api, Object
+from tasks.service import api_key, rayservice
+from tasks.service import snapshot as seen
+from tasks.service.observer import Observer
+from tasks.support.site import Site
+from tasks.support.waiting import Pending
 
 PODS = "/api/v1/namespaces/mistral/pods"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/mistral/endpointslices"
@@ -177,7 +179,7 @@ def asked_with(server: Server) -> dict[str, str]:
 
 def test_the_request_carries_the_key_that_the_workers_ask_for(pair: tuple[Server, Api]) -> None:
     server, api = pair
-    _api_key.put(api, "mistral", SecretStr("sesame"))
+    api_key.put(api, "mistral", SecretStr("sesame"))
     stored = server.objects["/api/v1/namespaces/mistral/secrets/api-key"]
     assert stored["stringData"] == {"key": "sesame"}
     stored["data"] = {"key": base64.b64encode(b"sesame").decode()}  # as the API server keeps it
@@ -188,8 +190,8 @@ def test_the_request_carries_the_key_that_the_workers_ask_for(pair: tuple[Server
 
 def test_without_a_key_none_is_carried_and_an_earlier_one_is_taken_away(pair: tuple[Server, Api]) -> None:
     server, api = pair
-    _api_key.put(api, "mistral", SecretStr("sesame"))
-    _api_key.put(api, "mistral", None)
+    api_key.put(api, "mistral", SecretStr("sesame"))
+    api_key.put(api, "mistral", None)
     assert "/api/v1/namespaces/mistral/secrets/api-key" not in server.objects
     assert (look(api).answer or Answer(ok=False)).ok
     assert "x-api-key" not in asked_with(server)
@@ -268,12 +270,12 @@ def test_an_application_that_is_not_running_is_what_is_told_of_several() -> None
 def test_a_pod_in_trouble_says_what_a_person_can_act_on(change: Object, said: str) -> None:
     broken = pod("w1", "worker", "1", ready=False)
     broken["status"] = {**broken["status"], "phase": "Pending", "conditions": [], **change}
-    assert said in _pods.trouble(broken)
+    assert said in pod_problems.trouble(broken)
 
 
 def test_a_pod_that_is_ready_or_has_ended_well_is_no_trouble() -> None:
-    assert _pods.trouble(pod("w1", "worker", "1")) == ""
-    assert _pods.trouble({"metadata": {"name": "job"}, "status": {"phase": "Succeeded"}}) == ""
+    assert pod_problems.trouble(pod("w1", "worker", "1")) == ""
+    assert pod_problems.trouble({"metadata": {"name": "job"}, "status": {"phase": "Succeeded"}}) == ""
 
 
 def test_the_notebook_gives_back_what_was_written_and_goes_on_behind_a_half_line(tmp_path: Path) -> None:

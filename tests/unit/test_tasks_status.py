@@ -16,13 +16,14 @@ from kubernetes_server import Server, serving
 
 from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.parameters import Infrastructure, Service
-from tasks import journal, status
-from tasks._status_aws import questions as of_aws
-from tasks._status_cluster import questions as of_cluster
-from tasks._status_questions import Asked, Line, NoAnswer, Question, ask
-from tasks.aws import SERVICES, ensure_state_bucket, redis_auth_token
-from tasks.journal import FaultNote, Journal, Lock
-from tasks.kubernetes import Api, Unavailable
+from tasks.aws.account import SERVICES, ensure_state_bucket, redis_auth_token
+from tasks.drill import journal
+from tasks.drill.journal import FaultNote, Journal, Lock
+from tasks.kubernetes.api import Api, Unavailable
+from tasks.status import tables
+from tasks.status.aws import questions as of_aws
+from tasks.status.cluster import questions as of_cluster
+from tasks.status.questions import Asked, Line, NoAnswer, Question, ask
 
 READY = {"conditions": [{"type": "Ready", "status": "True"}]}
 NOT_READY = {"phase": "Pending", "conditions": [{"type": "Ready", "status": "False"}]}
@@ -45,11 +46,11 @@ def pair() -> Iterator[tuple[Server, Api]]:
 
 def put(server: Server, collection: str, name: str, status: dict[str, Any] | None = None, **more: Any) -> None:
     labels = more.pop("labels", {})
-    server.objects[f"{collection}/{name}"] = {"metadata": {"name": name, "labels": labels}, "status": status or {}, **more}
+    server.objects[f"{collection}/{name}"] = {"metadata": {"name": name, "labels": labels}, "status": tables or {}, **more}
 
 
 def pod(server: Server, name: str, kind: str, status: dict[str, Any], node: str = "") -> None:
-    put(server, "/api/v1/namespaces/mistral/pods", name, status, labels={"ray.io/node-type": kind}, spec={"nodeName": node})
+    put(server, "/api/v1/namespaces/mistral/pods", name, tables, labels={"ray.io/node-type": kind}, spec={"nodeName": node})
 
 
 def seen(api: Api) -> list[str]:
@@ -204,7 +205,7 @@ class Place:
 
 
 def looked(stack: str, aws: Any, cluster: Api | Exception) -> list[str]:
-    return [str(line) for line in status.look(Place(stack, aws, cluster), Service())]  # type: ignore[arg-type]  # a double
+    return [str(line) for line in tables.look(Place(stack, aws, cluster), Service())]  # type: ignore[arg-type]  # a double
 
 
 def test_a_stack_of_which_nothing_is_there_says_so(aws: EmbeddedAws, stack: str) -> None:

@@ -19,16 +19,17 @@ from blocks.parameters import Infrastructure, Service
 from drills.surge import archive
 from drills.surge.judgement import judge
 from drills.surge.sample import Sample, read
-from tasks import cleanup, journal, surge
-from tasks.faults import NothingToBreak
-from tasks.journal import Journal, Lock, LockLost
-from tasks.kubernetes import Api
-from tasks.observation import NotSteady
-from tasks.observer import Observer
-from tasks.progress import Progress
-from tasks.sampling import NoSample, Sampler, look, sampling
-from tasks.site import Site
-from tasks.waiting import Pending
+from tasks import cleanup
+from tasks.drill import journal, surge
+from tasks.drill.faults import NothingToBreak
+from tasks.drill.journal import Journal, Lock, LockLost
+from tasks.drill.sampling import NoSample, Sampler, look, sampling
+from tasks.drill.watch import NotSteady
+from tasks.kubernetes.api import Api
+from tasks.service.observer import Observer
+from tasks.support.progress import Progress
+from tasks.support.site import Site
+from tasks.support.waiting import Pending
 
 JOBS = "/apis/batch/v1/namespaces/leeward-load/jobs"
 LOAD_PODS = "/api/v1/namespaces/leeward-load/pods"

@@ -10,9 +10,9 @@ from kubernetes_server import Server, serving
 
 from blocks.parameters import Service
 from drills.observation import Vitals
-from tasks import vitals
-from tasks.kubernetes import Api
-from tasks.observer import Observer
+from tasks.drill import vitals
+from tasks.kubernetes.api import Api
+from tasks.service.observer import Observer
 
 PODS = "/api/v1/namespaces/mistral/pods"
 SUMMARY = "/api/v1/nodes/core-1/proxy/stats/summary"

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from blocks.parameters import NAME_MAX, NAME_PATTERN, Infrastructure
-from tasks._terraform_mirror import cli_config
-from tasks._terraform_run import PROJECT
+from tasks.support.paths import ROOT
+from tasks.terraform.mirror import cli_config
 
-_FOLDER = PROJECT / "terraform"
+_FOLDER = ROOT / "terraform"
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tasks._terraform_errors import PlanOutdated, StateLocked, TerraformFailed, TerraformUnsettled, failure
-from tasks._terraform_events import Change, PlanSummary, Progress, Tracker
+from tasks.terraform.errors import PlanOutdated, StateLocked, TerraformFailed, TerraformUnsettled, failure
+from tasks.terraform.events import Change, PlanSummary, Progress, Tracker
 
 
 def _planned(address: str, action: str) -> dict[str, Any]:

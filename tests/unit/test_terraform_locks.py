@@ -16,9 +16,9 @@ import pytest
 from embedded_aws import EmbeddedAws
 from terraform_runs import KEY, locks
 
-from tasks import terraform
-from tasks._terraform_lock import HeldLock, Records, Runner
-from tasks.terraform import Progress, Workspace
+from tasks.terraform import infrastructure
+from tasks.terraform.infrastructure import Progress, Workspace
+from tasks.terraform.lock import HeldLock, Records, Runner
 
 pytest_plugins = ["terraform_runs"]
 
@@ -43,16 +43,16 @@ def _kill_once_working(workspace: Workspace) -> None:
         if "terraform_data.slow" in progress.current and runner.alive():  # what it said before it died is read all the same
             os.killpg(runner.pid, signal.SIGKILL)
 
-    terraform.plan(workspace, {"seconds": 60})
-    with pytest.raises(terraform.TerraformUnsettled, match="ended with -9"):
-        terraform.apply(workspace, on_progress=kill)
+    infrastructure.plan(workspace, {"seconds": 60})
+    with pytest.raises(infrastructure.TerraformUnsettled, match="ended with -9"):
+        infrastructure.apply(workspace, on_progress=kill)
 
 
 def test_the_lock_of_a_killed_run_of_ours_is_removed(workspace: Workspace, aws: EmbeddedAws) -> None:
     _kill_once_working(workspace)
     assert locks(aws, workspace) == [f"{KEY}.tflock"]
     notes: list[str] = []
-    terraform.plan(workspace, {}, on_progress=lambda progress: notes.append(progress.note))
+    infrastructure.plan(workspace, {}, on_progress=lambda progress: notes.append(progress.note))
     assert any("removing the lock of a killed run" in note for note in notes)
     assert locks(aws, workspace) == []
     assert workspace.records.all() == []
@@ -65,11 +65,11 @@ def test_a_lock_of_somebody_else_stays_and_the_error_names_it(workspace: Workspa
         **{"Who": "somebody@elsewhere", "Created": created.strftime("%Y-%m-%dT%H:%M:%S.000Z")},
     }
     aws.client("s3").put_object(Bucket=workspace.backend["bucket"], Key=f"{KEY}.tflock", Body=json.dumps(lock).encode())
-    with pytest.raises(terraform.StateLocked, match=r"somebody@elsewhere \(plan, since 36\d\d s, lock 11111111-") as refused:
-        terraform.plan(workspace, {})
+    with pytest.raises(infrastructure.StateLocked, match=r"somebody@elsewhere \(plan, since 36\d\d s, lock 11111111-") as refused:
+        infrastructure.plan(workspace, {})
     assert "terraform force-unlock 11111111-2222-3333-4444-555555555555" in str(refused.value)
     assert locks(aws, workspace) == [f"{KEY}.tflock"]
-    terraform.force_unlock(workspace, lock["ID"])
+    infrastructure.force_unlock(workspace, lock["ID"])
     assert locks(aws, workspace) == []
 
 
@@ -78,8 +78,8 @@ def test_a_lock_taken_by_somebody_else_after_our_run_was_killed_stays(workspace:
     stored = aws.client("s3").get_object(Bucket=workspace.backend["bucket"], Key=f"{KEY}.tflock")["Body"].read()
     theirs = {**json.loads(stored), "ID": "11111111-2222-3333-4444-555555555555", "Who": "somebody@elsewhere"}
     aws.client("s3").put_object(Bucket=workspace.backend["bucket"], Key=f"{KEY}.tflock", Body=json.dumps(theirs).encode())
-    with pytest.raises(terraform.StateLocked, match="somebody@elsewhere"):
-        terraform.plan(workspace, {})
+    with pytest.raises(infrastructure.StateLocked, match="somebody@elsewhere"):
+        infrastructure.plan(workspace, {})
     assert locks(aws, workspace) == [f"{KEY}.tflock"]
 
 
@@ -92,14 +92,14 @@ apply(Workspace(**{**json.loads(sys.argv[1]), **{name: Path(json.loads(sys.argv[
 
 
 def test_terraform_outlives_who_started_it_and_the_next_run_waits_for_it(workspace: Workspace, aws: EmbeddedAws) -> None:
-    terraform.plan(workspace, {"seconds": 4, "word": "survived"})
+    infrastructure.plan(workspace, {"seconds": 4, "word": "survived"})
     told = json.dumps({**asdict(workspace), "home": str(workspace.home), "configuration": str(workspace.configuration)})
     starter = subprocess.Popen([sys.executable, "-c", _APPLY, told])
     _until(lambda: "terraform_data.slow: Creating" in _text(workspace.home / "apply.log"))
     starter.kill()
     starter.wait()
     notes: list[str] = []
-    following = terraform.plan(workspace, {"seconds": 4, "word": "survived"}, on_progress=lambda progress: notes.append(progress.note))
+    following = infrastructure.plan(workspace, {"seconds": 4, "word": "survived"}, on_progress=lambda progress: notes.append(progress.note))
     assert any("of an earlier run to end" in note for note in notes)
     assert following.empty
     assert locks(aws, workspace) == []
@@ -109,8 +109,8 @@ def test_an_earlier_run_that_does_not_end_is_named_when_the_time_is_up(workspace
     sleeper = subprocess.Popen(["sleep", "30"])
     try:
         workspace.records.add(Runner.of(sleeper.pid))
-        with pytest.raises(terraform.StateLocked, match=rf"pid {sleeper.pid}\) of an earlier run still works here"):
-            terraform.plan(workspace, {}, deadline_s=0.5)
+        with pytest.raises(infrastructure.StateLocked, match=rf"pid {sleeper.pid}\) of an earlier run still works here"):
+            infrastructure.plan(workspace, {}, deadline_s=0.5)
     finally:
         sleeper.kill()
         sleeper.wait()

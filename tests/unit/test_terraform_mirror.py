@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks._terraform_mirror import cli_config, mirror
+from tasks.terraform.mirror import cli_config, mirror
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks._terraform_lock import Records, Runner
-from tasks.terraform_runs import living, stop
+from tasks.terraform.lock import Records, Runner
+from tasks.terraform.orphans import living, stop
 
 
 @pytest.fixture

@@ -8,68 +8,68 @@ import pytest
 from embedded_aws import EmbeddedAws
 from terraform_runs import Overheard, locks
 
-from tasks import terraform
-from tasks.terraform import Progress, Workspace
+from tasks.terraform import infrastructure
+from tasks.terraform.infrastructure import Progress, Workspace
 
 pytest_plugins = ["terraform_runs"]
 
 
 def test_a_plan_is_told_and_applied_and_the_next_one_is_empty(workspace: Workspace) -> None:
-    assert str(terraform.plan(workspace, {"word": "hello"})) == "2 to add, 0 to change, 0 to destroy"
-    terraform.apply(workspace)
-    assert terraform.output(workspace) == {"word": "hello"}
-    assert terraform.plan(workspace, {"word": "hello"}).empty
+    assert str(infrastructure.plan(workspace, {"word": "hello"})) == "2 to add, 0 to change, 0 to destroy"
+    infrastructure.apply(workspace)
+    assert infrastructure.output(workspace) == {"word": "hello"}
+    assert infrastructure.plan(workspace, {"word": "hello"}).empty
 
 
 def test_destroy_counts_what_went_and_leaves_no_outputs(workspace: Workspace) -> None:
-    terraform.plan(workspace, {})
-    terraform.apply(workspace)
-    assert terraform.destroy(workspace, {}) == 2
-    assert terraform.output(workspace) == {}
-    assert terraform.destroy(workspace, {}) == 0
+    infrastructure.plan(workspace, {})
+    infrastructure.apply(workspace)
+    assert infrastructure.destroy(workspace, {}) == 2
+    assert infrastructure.output(workspace) == {}
+    assert infrastructure.destroy(workspace, {}) == 0
 
 
 def test_progress_goes_from_nothing_to_all_and_names_what_is_being_made(workspace: Workspace) -> None:
     seen: list[Progress] = []
-    terraform.plan(workspace, {"seconds": 1})
-    terraform.apply(workspace, on_progress=seen.append)
+    infrastructure.plan(workspace, {"seconds": 1})
+    infrastructure.apply(workspace, on_progress=seen.append)
     assert [(step.done, step.planned) for step in seen][-1] == (2, 2)
     assert any("terraform_data.slow" in step.current for step in seen)
     assert seen[-1].current == ()
 
 
 def test_a_saved_plan_is_applied_once(workspace: Workspace) -> None:
-    terraform.plan(workspace, {})
-    terraform.apply(workspace)
-    with pytest.raises(terraform.TerraformFailed, match="no saved plan"):
-        terraform.apply(workspace)
+    infrastructure.plan(workspace, {})
+    infrastructure.apply(workspace)
+    with pytest.raises(infrastructure.TerraformFailed, match="no saved plan"):
+        infrastructure.apply(workspace)
 
 
 def test_a_plan_for_an_older_state_is_outdated(workspace: Workspace) -> None:
-    terraform.plan(workspace, {"word": "one"})
+    infrastructure.plan(workspace, {"word": "one"})
     older = workspace.plan_file.read_bytes()
-    terraform.apply(workspace)
+    infrastructure.apply(workspace)
     workspace.plan_file.write_bytes(older)
-    with pytest.raises(terraform.PlanOutdated, match="new plan"):
-        terraform.apply(workspace)
+    with pytest.raises(infrastructure.PlanOutdated, match="new plan"):
+        infrastructure.apply(workspace)
 
 
 def test_a_refusal_says_what_terraform_said(workspace: Workspace) -> None:
-    with pytest.raises(terraform.TerraformFailed, match=r"terraform plan ended with 1: .*Time runs forward"):
-        terraform.plan(workspace, {"seconds": -1})
+    with pytest.raises(infrastructure.TerraformFailed, match=r"terraform plan ended with 1: .*Time runs forward"):
+        infrastructure.plan(workspace, {"seconds": -1})
 
 
 def test_without_a_terraform_it_says_what_to_do(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(terraform.TerraformMissing, match=r"Terraform 1\.11 or newer on the PATH"):
-        terraform.plan(workspace, {})
+    with pytest.raises(infrastructure.TerraformMissing, match=r"Terraform 1\.11 or newer on the PATH"):
+        infrastructure.plan(workspace, {})
 
 
 def test_a_secret_is_in_no_file_that_stays_and_on_no_command_line(workspace: Workspace, overheard: Overheard) -> None:
     secret = "correct-horse-battery-staple"
-    terraform.plan(workspace, {"secret": secret})
-    terraform.apply(workspace)
-    terraform.output(workspace)
+    infrastructure.plan(workspace, {"secret": secret})
+    infrastructure.apply(workspace)
+    infrastructure.output(workspace)
     kept = [path for path in workspace.home.rglob("*") if path.is_file()]
     assert kept
     assert [path for path in kept if secret.encode() in path.read_bytes()] == []
@@ -79,7 +79,7 @@ def test_a_secret_is_in_no_file_that_stays_and_on_no_command_line(workspace: Wor
 
 
 def test_only_we_can_read_the_saved_plan_and_what_terraform_printed(workspace: Workspace) -> None:
-    terraform.plan(workspace, {})
+    infrastructure.plan(workspace, {})
     assert stat.S_IMODE(workspace.home.stat().st_mode) == 0o700
     assert {stat.S_IMODE((workspace.home / name).stat().st_mode) for name in ("saved.tfplan", "plan.log", "plan.log.err")} == {0o600}
 
@@ -89,7 +89,7 @@ def test_terraform_sees_no_more_of_our_environment_than_it_needs(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setenv("AWS_PROFILE", "somebody-elses")
-    terraform.plan(workspace, {})
+    infrastructure.plan(workspace, {})
     assert f"AWS_ENDPOINT_URL={workspace.environment['AWS_ENDPOINT_URL']}\n" in overheard.environment
     assert "hf_secret" not in overheard.environment
     assert "AWS_PROFILE" not in overheard.environment
@@ -98,14 +98,14 @@ def test_terraform_sees_no_more_of_our_environment_than_it_needs(
 def test_the_endpoint_is_asked_past_any_proxy(workspace: Workspace, overheard: Overheard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", "example.org")
-    terraform.plan(workspace, {})
+    infrastructure.plan(workspace, {})
     assert "NO_PROXY=example.org,127.0.0.1\n" in overheard.environment
 
 
 def test_a_deadline_stops_terraform_and_frees_the_lock(workspace: Workspace, aws: EmbeddedAws) -> None:
-    terraform.plan(workspace, {"seconds": 60})
-    with pytest.raises(terraform.TerraformTimedOut, match=r"terraform apply was stopped after 3 s; it said last: "):
-        terraform.apply(workspace, deadline_s=3)
+    infrastructure.plan(workspace, {"seconds": 60})
+    with pytest.raises(infrastructure.TerraformTimedOut, match=r"terraform apply was stopped after 3 s; it said last: "):
+        infrastructure.apply(workspace, deadline_s=3)
     assert locks(aws, workspace) == []
     assert workspace.records.all() == []
 
@@ -119,10 +119,10 @@ def test_a_cancelled_run_stops_terraform_which_keeps_what_it_made(workspace: Wor
         if progress.done and "terraform_data.slow" in progress.current:
             raise _Cancelled
 
-    terraform.plan(workspace, {"seconds": 60})
+    infrastructure.plan(workspace, {"seconds": 60})
     with pytest.raises(_Cancelled):
-        terraform.apply(workspace, on_progress=cancel)
+        infrastructure.apply(workspace, on_progress=cancel)
     assert locks(aws, workspace) == []
-    again = terraform.plan(workspace, {"seconds": 0})
+    again = infrastructure.plan(workspace, {"seconds": 0})
     assert [change.address for change in again.changes if change.action == "create"] == []
-    terraform.apply(workspace)
+    infrastructure.apply(workspace)

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tasks import terraform
-from tasks.terraform import Change, NotProvisioned, Outputs, PlanExceeded, PlanSummary, Provisioning, RedisEndpoint, Workspace
+from tasks.terraform import infrastructure
+from tasks.terraform.infrastructure import (
+    Change,
+    NotProvisioned,
+    Outputs,
+    PlanExceeded,
+    PlanSummary,
+    Provisioning,
+    RedisEndpoint,
+    Workspace,
+)
 
 pytest_plugins = ["terraform_runs"]
 
@@ -49,26 +58,26 @@ def test_a_state_without_outputs_is_no_infrastructure() -> None:
 
 
 def test_what_is_left_of_an_approved_plan_may_be_applied(workspace: Workspace) -> None:
-    approved = terraform.plan(workspace, {})
+    approved = infrastructure.plan(workspace, {})
     workspace.plan_file.unlink()
-    terraform._plan_the_rest(workspace, {}, approved)
-    terraform.apply(workspace)
-    assert terraform.output(workspace) == {"word": "first"}
+    infrastructure._plan_the_rest(workspace, {}, approved)
+    infrastructure.apply(workspace)
+    assert infrastructure.output(workspace) == {"word": "first"}
 
 
 def test_what_was_never_approved_is_not_done(workspace: Workspace) -> None:
     approved = PlanSummary((Change("terraform_data.quick", "create"),))
     with pytest.raises(PlanExceeded, match=r"would touch terraform_data\.slow as well"):
-        terraform._plan_the_rest(workspace, {}, approved)
+        infrastructure._plan_the_rest(workspace, {}, approved)
     assert not workspace.plan_file.exists()
 
 
 def test_the_plans_table_names_every_change() -> None:
-    table = terraform._table(PlanSummary((Change("aws_vpc.this", "create"), Change("aws_eks_cluster.this", "update"))))
+    table = infrastructure._table(PlanSummary((Change("aws_vpc.this", "create"), Change("aws_eks_cluster.this", "update"))))
     assert table.startswith("## Terraform plan: 1 to add, 1 to change, 0 to destroy\n")
     assert "| create | `aws_vpc.this` |\n| update | `aws_eks_cluster.this` |\n" in table
-    assert "already so" in terraform._table(PlanSummary(()))
+    assert "already so" in infrastructure._table(PlanSummary(()))
 
 
 def test_every_name_that_is_promised_is_there() -> None:
-    assert [name for name in terraform.__all__ if not hasattr(terraform, name)] == []
+    assert [name for name in infrastructure.__all__ if not hasattr(infrastructure, name)] == []

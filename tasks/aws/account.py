@@ -1,0 +1,243 @@
+"""What the pipeline itself keeps in AWS, outside Terraform: the bucket of state and evidence, and Redis's password.
+
+Every function takes something that makes boto3 clients: a `boto3.Session`, or a target that adds its endpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from botocore.exceptions import ClientError
+from pydantic import SecretStr
+
+from blocks.errors import Permanent, Transient
+from blocks.parameters import NAME_MAX, NAME_PATTERN
+from tasks.aws.leftovers import SERVICES, Leftover, leftovers
+from tasks.terraform.lock import HeldLock
+
+__all__ = [
+    "SERVICES",
+    "STATE_KEY",
+    "BucketTaken",
+    "Caller",
+    "Clients",
+    "Leftover",
+    "NameRefused",
+    "SecretDisappearing",
+    "bucket_exists",
+    "caller_identity",
+    "delete_cluster_logs",
+    "delete_redis_auth_token",
+    "ensure_state_bucket",
+    "leftovers",
+    "redis_auth_token",
+    "state_bucket",
+    "state_lock",
+    "upload_folder",
+]
+
+STATE_KEY = "terraform.tfstate"
+"""Of Terraform's state in its bucket; the lock lies beside it."""
+_AUTH_TOKEN_BYTES = 32
+
+
+class Clients(Protocol):
+    """Makes boto3 clients that know their region, credentials and endpoint."""
+
+    def client(self, service_name: str, /) -> Any:
+        """A client of the service."""
+
+
+class NameRefused(Permanent):
+    """The name does not fit what AWS takes."""
+
+
+class BucketTaken(Permanent):
+    """The bucket's name belongs to somebody else."""
+
+
+class SecretDisappearing(Transient):
+    """A secret of this name is being deleted; the name is free in a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who AWS says we are."""
+
+    account: str
+    arn: str
+    region: str
+
+
+def caller_identity(session: Clients) -> Caller:
+    """The account and principal of the credentials, and the region they are used in."""
+    sts = session.client("sts")
+    identity = sts.get_caller_identity()
+    return Caller(identity["Account"], identity["Arn"], sts.meta.region_name)
+
+
+def state_bucket(session: Clients, name: str) -> str:
+    """The bucket of `name` in this account and region, whether it exists or not.
+
+    Raises:
+        NameRefused: no such bucket can exist.
+    """
+    if not re.fullmatch(NAME_PATTERN, name) or len(name) > NAME_MAX:
+        raise NameRefused(f"{name!r} cannot be a stack's name: it must match {NAME_PATTERN} and have at most {NAME_MAX} characters")
+    caller = caller_identity(session)
+    return f"leeward-{name}-{caller.account}-{caller.region}"
+
+
+def bucket_exists(session: Clients, bucket: str) -> bool:
+    """Whether the bucket exists and is ours.
+
+    Raises:
+        BucketTaken: it exists and we may not see it.
+    """
+    try:
+        session.client("s3").head_bucket(Bucket=bucket)
+    except ClientError as refused:
+        status = refused.response["ResponseMetadata"]["HTTPStatusCode"]
+        if status == 404:
+            return False
+        if status in (301, 403):
+            raise BucketTaken(
+                f"bucket {bucket} exists but is closed to us ({refused}); choose another name, or allow s3:* on it"
+            ) from refused
+        raise
+    return True
+
+
+def state_lock(session: Clients, bucket: str) -> HeldLock | None:
+    """Terraform's lock on the state; None: nobody holds it.
+
+    Raises:
+        ValueError: what lies there is no lock.
+    """
+    s3 = session.client("s3")
+    try:
+        stored = s3.get_object(Bucket=bucket, Key=f"{STATE_KEY}.tflock")["Body"].read()
+    except s3.exceptions.NoSuchKey:
+        return None
+    return HeldLock.from_stored(stored.decode(errors="replace"))
+
+
+def ensure_state_bucket(session: Clients, name: str) -> str:
+    """The bucket of `name` exists: private, encrypted, versioned, TLS only where there is TLS. It is kept when the stack is destroyed."""
+    bucket = state_bucket(session, name)
+    s3 = session.client("s3")
+    if not bucket_exists(session, bucket):
+        region = s3.meta.region_name
+        place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        with suppress(s3.exceptions.BucketAlreadyOwnedByYou):  # somebody else of ours was quicker
+            s3.create_bucket(Bucket=bucket, **place)
+    _protect(s3, bucket)
+    return bucket
+
+
+def _protect(s3: Any, bucket: str) -> None:
+    """Every protection is on; each call sets it whole, so repeating mends what was changed."""
+    s3.put_public_access_block(
+        Bucket=bucket,
+        PublicAccessBlockConfiguration={
+            "BlockPublicAcls": True,
+            "IgnorePublicAcls": True,
+            "BlockPublicPolicy": True,
+            "RestrictPublicBuckets": True,
+        },
+    )
+    s3.put_bucket_encryption(
+        Bucket=bucket,
+        ServerSideEncryptionConfiguration={"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]},
+    )
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    if s3.meta.endpoint_url.startswith("https:"):  # where there is no TLS, it would lock us out ourselves
+        s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(_tls_only(bucket, s3.meta.partition)))
+
+
+def _tls_only(bucket: str, partition: str) -> dict[str, Any]:
+    arn = f"arn:{partition}:s3:::{bucket}"
+    statement = {
+        "Sid": "TlsOnly",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [arn, f"{arn}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def redis_auth_token(session: Clients, name: str) -> SecretStr:
+    """Redis's password of `name`: made at the first call, the same at every later one.
+
+    Raises:
+        SecretDisappearing: an earlier one of this name is still being deleted.
+    """
+    manager = session.client("secretsmanager")
+    secret = _secret_name(name)
+    try:
+        return SecretStr(manager.get_secret_value(SecretId=secret)["SecretString"])
+    except manager.exceptions.ResourceNotFoundException:
+        pass
+    except manager.exceptions.InvalidRequestException as deleting:
+        raise SecretDisappearing(f"secret {secret} is being deleted; try again in a minute") from deleting
+    try:
+        # Letters and digits only: ElastiCache takes few signs in a token.
+        token = secrets.token_hex(_AUTH_TOKEN_BYTES)
+        manager.create_secret(
+            Name=secret,
+            SecretString=token,
+            Description=f"AUTH token of the Redis of {name}",
+            Tags=[{"Key": "leeward:name", "Value": name}],
+        )
+    except manager.exceptions.ResourceExistsException:
+        token = manager.get_secret_value(SecretId=secret)["SecretString"]
+    except manager.exceptions.InvalidRequestException as deleting:
+        raise SecretDisappearing(f"secret {secret} is being deleted; try again in a minute") from deleting
+    return SecretStr(token)
+
+
+def delete_redis_auth_token(session: Clients, name: str) -> None:
+    """The password is gone for good; the name is free."""
+    manager = session.client("secretsmanager")
+    with suppress(manager.exceptions.ResourceNotFoundException):
+        manager.delete_secret(SecretId=_secret_name(name), ForceDeleteWithoutRecovery=True)
+
+
+def _secret_name(name: str) -> str:
+    return f"leeward/{name}/redis-auth"
+
+
+def delete_cluster_logs(session: Clients, name: str) -> None:
+    """The control plane's log group is gone: EKS makes it anew when a cluster's last lines come after Terraform deleted it."""
+    logs = session.client("logs")
+    with suppress(logs.exceptions.ResourceNotFoundException):
+        logs.delete_log_group(logGroupName=f"/aws/eks/{name}/cluster")
+
+
+def upload_folder(session: Clients, bucket: str, prefix: str, folder: Path) -> tuple[str, ...]:
+    """Every file under `folder` is in the bucket under `prefix`, with its path; returns their s3:// addresses."""
+    s3 = session.client("s3")
+    addresses = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        key = f"{prefix.strip('/')}/{path.relative_to(folder).as_posix()}"
+        s3.upload_file(str(path), bucket, key, ExtraArgs={"ContentType": _content_type(path)})
+        addresses.append(f"s3://{bucket}/{key}")
+    return tuple(addresses)
+
+
+def _content_type(path: Path) -> str:
+    types = {
+        ".html": "text/html; charset=utf-8",
+        ".json": "application/json",
+        ".xml": "application/xml",
+        ".jsonl": "text/plain; charset=utf-8",
+    }
+    return types.get(path.suffix, "text/plain; charset=utf-8" if path.suffix in (".txt", ".log") else "application/octet-stream")

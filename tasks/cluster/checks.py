@@ -1,0 +1,211 @@
+"""What must be so between provisioning and deploying: one list of checks, shown as a table, each with how to mend it.
+
+The checks are plain functions that answer with a `Check`; only what cannot be asked raises, and is asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from botocore.exceptions import BotoCoreError, ClientError
+from prefect import get_run_logger
+from prefect.artifacts import create_table_artifact
+
+from blocks.errors import Permanent, PipelineError
+from blocks.parameters import Infrastructure, Service
+from blocks.target import Target
+from tasks.cluster import karpenter, neuron
+from tasks.cluster.redis import Redis, ping, redis_of
+from tasks.images import registry
+from tasks.kubernetes import node_labels
+from tasks.kubernetes.api import Api, Object
+from tasks.support.progress import Progress
+from tasks.support.site import Site
+from tasks.support.step import step
+from tasks.support.waiting import Pending, Until
+from tasks.terraform.infrastructure import Outputs
+
+NODES_WITHIN_S = 600.0
+"""A node group is made before its nodes are Ready; an AMI takes a minute or two to start."""
+DNS_WITHIN_S = 300.0
+KARPENTER_WITHIN_S = 180.0
+INF_QUOTA = ("ec2", "L-1945791B")
+"""Running On-Demand Inf instances, in vCPUs."""
+
+Result = Literal["ok", "bad", "not checked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    result: Result
+    detail: str
+
+
+class NotReady(Permanent):
+    """At least one check is bad."""
+
+
+def pools(nodes: Iterable[Object]) -> dict[str, list[Object]]:
+    """Ready nodes by their pool label; those without one under ""."""
+    found: dict[str, list[Object]] = {}
+    for node in nodes:
+        if node_labels.ready(node):
+            found.setdefault(node_labels.pool(node), []).append(node)
+    return found
+
+
+def nodes_missing(nodes: list[Object], wanted: dict[str, int]) -> str:
+    """What is missing of the wanted number of Ready nodes in each pool, and of their Neuron chips; empty: nothing."""
+    ready = pools(nodes)
+    missing = [f"{len(ready.get(pool, []))} of {n} {pool} nodes Ready" for pool, n in wanted.items() if len(ready.get(pool, [])) < n]
+    bare = neuron.without_chip(ready.get(node_labels.INF2, []))
+    return "; ".join([*missing, *(f"{name} offers no {neuron.CHIP}" for name in bare)])
+
+
+def wanted_nodes(infrastructure: Infrastructure, service: Service, *, provisioned: bool, on_demand: bool) -> dict[str, int]:
+    """How many nodes each pool must have: all that were made, or all that are needed; none that come when they are needed."""
+    core, inf2 = (infrastructure.core_nodes.count, infrastructure.inf2_nodes.count) if provisioned else (1, service.workers)
+    return {"core": core} if on_demand else {"core": core, node_labels.INF2: inf2}
+
+
+def check_nodes(api: Api, wanted: dict[str, int], within_s: float, on_look: Callable[[Pending], None]) -> Check:
+    """The nodes are there, Ready, labelled, and the inf2 ones offer their chips."""
+
+    def probe() -> list[Object] | Pending:
+        nodes = api.items(node_labels.NODES)
+        missing = nodes_missing(nodes, wanted)
+        if neuron.CHIP in missing:
+            missing = "; ".join([missing, *neuron.troubles(api)])
+        return Pending(missing, 100 * sum(map(len, pools(nodes).values())) / max(1, sum(wanted.values()))) if missing else nodes
+
+    try:
+        nodes = Until("the nodes", probe, within_s, 2.0, on_look).wait()
+    except Permanent as error:
+        return Check(
+            "nodes", "bad", f"{error}; look at the node groups in EKS, at `kubectl describe node`, and at `kubectl -n kube-system get pods`"
+        )
+    return Check("nodes", "ok", ", ".join(f"{len(found)} {pool or 'other'}" for pool, found in sorted(pools(nodes).items())))
+
+
+def check_karpenter(api: Api, within_s: float, on_look: Callable[[Pending], None]) -> Check:
+    """Karpenter runs, and may launch nodes."""
+
+    def probe() -> list[str] | Pending:
+        found = karpenter.available(api)
+        return found if isinstance(found, Pending) else karpenter.pools_ready(api)
+
+    try:
+        return Check("Karpenter", "ok", f"launches nodes for {', '.join(Until('Karpenter', probe, within_s, 2.0, on_look).wait())}")
+    except Permanent as error:
+        return Check("Karpenter", "bad", f"{error}; look at `kubectl -n kube-system logs deployment/karpenter`")
+
+
+def check_dns(api: Api, within_s: float, on_look: Callable[[Pending], None]) -> Check:
+    """The cluster's DNS has ready endpoints."""
+
+    def probe() -> int | Pending:
+        slices = api.items(
+            "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices", labelSelector="kubernetes.io/service-name=kube-dns"
+        )
+        ready = sum(bool(e.get("conditions", {}).get("ready")) for s in slices for e in s.get("endpoints") or ())
+        return ready or Pending("no DNS pod is ready")
+
+    try:
+        return Check("DNS", "ok", f"{Until('DNS', probe, within_s, 2.0, on_look).wait()} endpoints")
+    except Permanent as error:
+        return Check("DNS", "bad", f"{error}; look at `kubectl -n kube-system get pods`")
+
+
+def check_redis(redis: Redis | None, service: Service) -> Check:
+    """Redis answers to TLS and AUTH, where it can be reached from here."""
+    if redis is None:
+        return Check("Redis", "bad" if service.gcs_fault_tolerance else "not checked", "there is none: no GCS fault tolerance")
+    try:
+        reached = ping(redis)
+    except PipelineError as error:
+        return Check("Redis", "bad", str(error))
+    return (
+        Check("Redis", "ok", "TLS and AUTH")
+        if reached
+        else Check("Redis", "not checked", f"{redis.address} is not reachable from here; the head will tell")
+    )
+
+
+def check_registry(target: Target, repository_url: str | None) -> Check:
+    """The registry answers, and takes our login."""
+    if target.images.ready or not repository_url:
+        return Check("registry", "not checked", "the target brings a ready image")
+    try:
+        repository = registry.Repository.of(repository_url, target.images.plain_http, registry.ecr_login(target.session()))
+        repository.digest("leeward-check")
+    except PipelineError as error:
+        return Check("registry", "bad", str(error))
+    return Check("registry", "ok", repository.host)
+
+
+def check_quota(target: Target, infrastructure: Infrastructure) -> Check:
+    """The account's quota has room for the inf2 nodes. Not checked where the quota cannot be read."""
+    if target.aws is None or not target.provisioned:
+        return Check("inf2 quota", "not checked", "nothing is provisioned")
+    wanted, (service, code) = infrastructure.inf2_nodes, INF_QUOTA
+    try:
+        types = target.client("ec2").describe_instance_types(InstanceTypes=[wanted.instance_type])["InstanceTypes"]
+        quota = target.client("service-quotas").get_service_quota(ServiceCode=service, QuotaCode=code)["Quota"]["Value"]
+        needed = types[0]["VCpuInfo"]["DefaultVCpus"] * wanted.count
+    except ClientError as error:
+        return Check("inf2 quota", "not checked", f"Service Quotas answers {error.response['Error']['Code']} for {service}/{code}")
+    except (BotoCoreError, KeyError, IndexError) as error:
+        return Check("inf2 quota", "not checked", f"Service Quotas could not be asked: {type(error).__name__}")
+    if needed > quota:
+        return Check(
+            "inf2 quota", "bad", f"{needed} vCPUs are needed, the quota is {quota:.0f}: ask for more in Service Quotas ({service}/{code})"
+        )
+    return Check("inf2 quota", "ok", f"{needed} of {quota:.0f} vCPUs")
+
+
+def _shown(key: str, checks: list[Check]) -> None:
+    create_table_artifact(key=key, table=[{"check": c.name, "result": c.result, "detail": c.detail} for c in checks])
+    for c in checks:
+        get_run_logger().info("%s: %s (%s)", c.name, c.result, c.detail)
+    bad = [c for c in checks if c.result == "bad"]
+    if bad:
+        raise NotReady("; ".join(f"{c.name}: {c.detail}" for c in bad))
+
+
+@step("check quotas", deadline_s=120)
+def check_quotas(site: Site) -> None:
+    """The account has room for what shall be made.
+
+    Raises:
+        NotReady: it has not.
+    """
+    _shown("quotas", [check_quota(site.block, site.infrastructure)])
+
+
+@step("check cluster", deadline_s=1200)
+def check_cluster(site: Site, service: Service, outputs: Outputs | None) -> str:
+    """The cluster can take the service; returns its Kubernetes version.
+
+    Raises:
+        NotReady: it cannot; says all that is wrong.
+    """
+    api, target, progress = site.api(), site.block, Progress("verify")
+    version = str(api.get("/version")["gitVersion"])
+    on_demand = bool(api.items(karpenter.POOLS, labelSelector=karpenter.OURS))
+    wanted = wanted_nodes(site.infrastructure, service, provisioned=target.provisioned, on_demand=on_demand)
+    checks = [
+        Check("Kubernetes", "ok", version),
+        check_nodes(api, wanted, NODES_WITHIN_S, progress.look),
+        *([check_karpenter(api, KARPENTER_WITHIN_S, progress.look)] if on_demand else []),
+        check_dns(api, DNS_WITHIN_S, progress.look),
+        check_redis(redis_of(site, outputs), service),
+        check_registry(target, outputs.serving_repository_url if outputs else None),
+    ]
+    progress.say(100, f"{sum(c.result == 'ok' for c in checks)} of {len(checks)} checks are ok")
+    _shown("checks", checks)
+    return version

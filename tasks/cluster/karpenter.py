@@ -1,0 +1,230 @@
+"""Karpenter: the nodes that come when a pod needs them, and that all go before their cluster does.
+
+Controller, rights and CRDs are upstream's chart and CRDs, from the pinned Go module; what it may launch is ours
+(manifests/node-pools.yaml).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from shutil import which
+from typing import Any
+
+import yaml
+from prefect import get_run_logger
+
+from blocks.errors import Permanent, TimedOut
+from blocks.parameters import Infrastructure
+from tasks.cluster import karpenter_orphans
+from tasks.cluster.access import SILENT_FOR_S, NoWayIn, Silent, enter
+from tasks.kubernetes import gomodule, manifests, pod_problems
+from tasks.kubernetes.api import Api, Object
+from tasks.support.commands import run
+from tasks.support.progress import Progress
+from tasks.support.site import Site
+from tasks.support.step import step
+from tasks.support.waiting import Pending, Until
+from tasks.terraform.infrastructure import Outputs, Provisioning
+
+MODULE = "github.com/aws/karpenter-provider-aws"
+CRDS = "pkg/apis/crds/*.yaml"
+NAMESPACE = "kube-system"
+NAME = "karpenter"
+"""Of the Helm release, the Deployment and the service account that Terraform gives its role."""
+AVAILABLE_WITHIN_S = 300.0
+POOLS_READY_WITHIN_S = 120.0
+"""Karpenter asks AWS for AMIs, subnets and security groups, and tries a launch without doing it."""
+NODES_GONE_WITHIN_S = 420.0
+"""A node is drained, and its instance takes a minute or two to end."""
+CLASSES_GONE_WITHIN_S = 60.0
+RENDER_WITHIN_S = 60.0
+CLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
+POOLS = "/apis/karpenter.sh/v1/nodepools"
+CLASSES = "/apis/karpenter.k8s.aws/v1/ec2nodeclasses"
+OURS = "app.kubernetes.io/part-of=leeward"
+STEPS = ("Launched", "Registered", "Initialized")
+"""Conditions of a NodeClaim, in the order in which they come true."""
+OUT_OF_STOCK = "InsufficientCapacityError"
+"""Reason of Karpenter's event about a NodeClaim that could not be launched."""
+
+
+class NoHelm(Permanent):
+    """There is no Helm to render the chart with."""
+
+
+def chart(module: gomodule.Module, kubernetes: str, cluster: str, queue: str) -> list[Object]:
+    """What upstream's chart makes with our values, for that version of Kubernetes.
+
+    Raises:
+        NoHelm: `helm` is not on the PATH.
+        CommandFailed: it refuses the values.
+    """
+    if not which("helm"):
+        raise NoHelm("there is no `helm` on the PATH, and Karpenter comes as a Helm chart: install Helm 3 (https://helm.sh)")
+    (values,) = manifests.load("karpenter/values", {"cluster": cluster, "queue": queue, "version": module.version.removeprefix("v")})
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
+        yaml.safe_dump(values, file)
+        file.flush()
+        folder = str(module.folder / "charts" / "karpenter")
+        options = ["--namespace", NAMESPACE, "--values", file.name, "--kube-version", kubernetes]
+        said = run(["helm", "template", NAME, folder, *options], within_s=RENDER_WITHIN_S)
+    return [thing for thing in yaml.safe_load_all(said) if thing]
+
+
+def node_pools(infrastructure: Infrastructure, made: Provisioning) -> list[Object]:
+    """What Karpenter may launch."""
+    inf2, core = infrastructure.inf2_nodes, infrastructure.core_nodes
+    values: dict[str, Any] = {
+        "ami_alias": infrastructure.karpenter.ami_alias,
+        "instance_profile": made.instance_profile,
+        "inf2_subnets": [{"id": subnet} for subnet in made.subnet_ids["inf2"]],
+        "core_subnets": [{"id": subnet} for subnet in made.subnet_ids["core"]],
+        "security_groups": [{"id": made.security_group_id}],
+        "tags": dict(made.tags),
+        "inf2_types": [inf2.instance_type, *inf2.fallback_types],
+        "inf2_disk": f"{inf2.disk_gib}Gi",
+        "inf2_most": 2 * inf2.count,
+        "inf2_idle": f"{infrastructure.karpenter.empty_for_s}s",
+        "core_types": [core.instance_type],
+        "core_disk": f"{core.disk_gib}Gi",
+        "core_most": core.count,
+    }
+    return manifests.load("node-pools", values)
+
+
+def install(api: Api, cluster: str, queue: str, on_look: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S) -> str:
+    """A controller runs; returns its version.
+
+    Raises:
+        NoGo, NoHelm, CommandFailed: upstream's part of it cannot be had.
+        TimedOut: it is not available in time.
+    """
+    module = gomodule.fetch(MODULE, "karpenter")
+    on_look(Pending(f"Karpenter {module.version}: definitions", 10))
+    api.apply_all(module.objects(CRDS))
+    api.apply_all(chart(module, str(api.get("/version")["gitVersion"]), cluster, queue))
+    Until(f"Karpenter {module.version}", lambda: available(api), within_s, on_look=on_look).wait()
+    return module.version
+
+
+def offer(api: Api, infrastructure: Infrastructure, made: Provisioning, on_look: Callable[[Pending], None]) -> list[str]:
+    """Karpenter may launch nodes of our pools; returns their names.
+
+    Raises:
+        TimedOut: it cannot; says why not.
+    """
+    things = node_pools(infrastructure, made)
+    # The API server asks for a moment's patience with kinds that it has only just learnt.
+    Until("the API server to take node pools", lambda: api.apply_all(things), POOLS_READY_WITHIN_S, 1.0, on_look).wait()
+    return Until("Karpenter's node pools", lambda: pools_ready(api), POOLS_READY_WITHIN_S, 1.0, on_look).wait()
+
+
+def available(api: Api) -> str | Pending:
+    """The controller's Deployment is rolled out and its CRDs are served."""
+    if not pod_problems.rolled_out(api.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{NAME}")):
+        pods = api.items(f"/api/v1/namespaces/{NAMESPACE}/pods", labelSelector=f"app.kubernetes.io/name={NAME}")
+        return Pending(f"controller not available: {'; '.join(pod_problems.troubles(pods)) or 'its pods are starting'}", 50)
+    served = {r["name"] for r in (api.find("/apis/karpenter.sh/v1") or {"resources": []})["resources"]}
+    return "available" if {"nodepools", "nodeclaims"} <= served else Pending("the API server does not serve NodePools yet", 60)
+
+
+def pools_ready(api: Api) -> list[str] | Pending:
+    """Names of our NodePools once Karpenter can launch nodes of every one; else what is wrong with which."""
+    pools = api.items(POOLS, labelSelector=OURS)
+    wrong = [f"{kind} {thing['metadata']['name']}: {why}" for kind, thing in _things(api, pools) if (why := _not_ready(thing))]
+    return Pending("; ".join(wrong) or "there are none", 80) if wrong or not pools else sorted(p["metadata"]["name"] for p in pools)
+
+
+def _things(api: Api, pools: list[Object]) -> list[tuple[str, Object]]:
+    """The classes first: they say why."""
+    return [*(("EC2NodeClass", thing) for thing in api.items(CLASSES)), *(("NodePool", thing) for thing in pools)]
+
+
+def _not_ready(thing: Object) -> str:
+    """Every condition that does not hold; empty: Ready, in the form that it has now."""
+    conditions = {c["type"]: c for c in thing.get("status", {}).get("conditions") or ()}
+    ready = conditions.get("Ready", {})
+    if ready.get("status") == "True" and ready.get("observedGeneration", 0) >= thing["metadata"].get("generation", 0):
+        return ""
+    bad = [f"{kind} {c.get('reason', '')} {c.get('message', '')}".strip() for kind, c in conditions.items() if c["status"] != "True"]
+    return ", ".join(bad) or "Karpenter has not looked at it yet, or not since it was changed"
+
+
+def out_of_stock(api: Api) -> list[str]:
+    """What AWS had no capacity for whenever Karpenter asked in the last hour, in AWS's words, the newest last."""
+    events = api.items("/api/v1/events", fieldSelector=f"reason={OUT_OF_STOCK}")
+    events.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
+    return list(dict.fromkeys(" ".join(e.get("message", "").partition(" event: ")[2].split()) for e in events))
+
+
+def held_up(api: Api) -> list[str]:
+    """What each node that Karpenter wants still waits for, in its words: a launch that AWS refuses, a chip that the node does not offer."""
+    found = []
+    for claim in api.items(CLAIMS):
+        conditions = {c["type"]: c for c in claim.get("status", {}).get("conditions") or ()}
+        late = next((c for step in STEPS if (c := conditions.get(step)) and c["status"] != "True"), None)
+        if late:
+            words = " ".join(f"not {late['type']}: {late.get('reason', '')} {late.get('message', '')}".split())
+            found.append(f"NodeClaim {claim['metadata']['name']} {words[:300]}")
+    return found
+
+
+def remove_nodes(api: Api, on_look: Callable[[Pending], None]) -> None:
+    """No node of Karpenter is left, nor what it made for them; nothing happens where Karpenter never was.
+
+    Raises:
+        TimedOut: some are.
+    """
+    for pool in api.items(POOLS):
+        api.delete(f"{POOLS}/{pool['metadata']['name']}")
+    for claim in api.items(CLAIMS):
+        api.delete(f"{CLAIMS}/{claim['metadata']['name']}")
+    Until("Karpenter's nodes to go", lambda: _gone(api, CLAIMS, "nodes"), NODES_GONE_WITHIN_S, 2.0, on_look).wait()
+    for node_class in api.items(CLASSES):
+        api.delete(f"{CLASSES}/{node_class['metadata']['name']}")
+    Until("Karpenter's launch templates to go", lambda: _gone(api, CLASSES, "classes"), CLASSES_GONE_WITHIN_S, 2.0, on_look).wait()
+
+
+def role_name(stack: str, region: str) -> str:
+    """Of Karpenter's role, as terraform/names.tf makes it."""
+    return f"leeward-{stack}-{region}-karpenter"
+
+
+def _gone(api: Api, collection: str, what: str) -> bool | Pending:
+    left = api.items(collection)
+    return Pending(f"{what} still there: {', '.join(thing['metadata']['name'] for thing in left)}") if left else True
+
+
+@step("install Karpenter", deadline_s=900)
+def install_karpenter(site: Site, outputs: Outputs | None) -> str:
+    """Karpenter runs and may launch nodes; returns its version. Empty: the nodes are somebody else's, or a managed group's."""
+    if outputs is None or outputs.karpenter is None:
+        return ""
+    api, progress, made = site.api(), Progress("karpenter"), outputs.karpenter
+    version = install(api, outputs.cluster_name, made.queue_name, progress.look)
+    names = offer(api, site.infrastructure, made, progress.look)
+    progress.say(100, f"Karpenter {version} launches nodes for {', '.join(names)}")
+    return version
+
+
+@step("remove nodes", deadline_s=900)
+def remove_karpenter_nodes(site: Site) -> str:
+    """No instance and no launch template of Karpenter is left, whether it still works or not; returns what was done."""
+    progress, session, alone = Progress("remove-nodes"), site.block.session(), True
+    try:
+        remove_nodes(enter(site, progress.look, silent_for_s=SILENT_FOR_S), progress.look)
+        said, alone = "Karpenter removed its nodes", False
+    except NoWayIn as error:
+        if isinstance(error, Silent):
+            get_run_logger().warning("Karpenter is out of reach: its rights are taken away, and AWS is told to end its nodes. %s", error)
+        said = f"no cluster to ask: {error}"
+    except TimedOut as error:
+        # Karpenter may be gone, or stuck; what it launched must go before the network that it is in.
+        get_run_logger().warning("Karpenter did not remove its nodes, so AWS is told to: %s", error)
+        said = "removed without Karpenter"
+    if alone:
+        karpenter_orphans.disarm(session, role_name(site.infrastructure.name, session.region))
+    done = karpenter_orphans.remove(session, site.infrastructure.name, progress.look)
+    progress.say(100, "no node of Karpenter is left")
+    return "; ".join([said, *done])

@@ -1,0 +1,72 @@
+"""What Karpenter made in AWS and did not take away, because it or its cluster was gone first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from tasks.kubernetes.node_labels import NODEPOOL
+from tasks.support.waiting import Pending, Until
+
+ENDED_WITHIN_S = 300.0
+LOOK_EVERY_S = 3.0
+_CLUSTER = "tag:eks:eks-cluster-name"
+"""Karpenter puts it on everything that it makes."""
+_ALIVE = ["pending", "running", "stopping", "stopped", "shutting-down"]
+
+
+def disarm(session: Any, role: str) -> None:
+    """A Karpenter that still works, out of our reach, launches no more nodes: its role has no rights. Terraform makes them anew."""
+    iam = session.client("iam")
+    try:
+        for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+            iam.delete_role_policy(RoleName=role, PolicyName=policy)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchEntity":
+            raise
+
+
+def remove(session: Any, cluster: str, on_look: Callable[[Pending], None]) -> list[str]:
+    """No instance and no launch template of that cluster's Karpenter is left; returns what had to be removed.
+
+    Raises:
+        TimedOut: an instance does not end.
+    """
+    ec2 = session.client("ec2")
+    ended: list[str] = []
+
+    def probe() -> bool | Pending:
+        # At every look: a Karpenter that still works may have had another one on its way.
+        if running := _instances(ec2, cluster, _ALIVE[:-1]):
+            ec2.terminate_instances(InstanceIds=running)
+            ended.extend(running)
+        left = _instances(ec2, cluster, _ALIVE)
+        return Pending(f"ending: {', '.join(left)}") if left else True
+
+    Until("instances to end", probe, ENDED_WITHIN_S, LOOK_EVERY_S, on_look).wait()
+    done = [f"terminated {', '.join(dict.fromkeys(ended))}"] if ended else []
+    for template in _templates(ec2, cluster):
+        try:
+            ec2.delete_launch_template(LaunchTemplateId=template)
+        except ClientError as error:
+            if "NotFound" not in error.response["Error"]["Code"]:
+                raise
+        done.append(f"deleted {template}")
+    return done
+
+
+def _instances(ec2: Any, cluster: str, states: list[str]) -> list[str]:
+    filters = [
+        {"Name": _CLUSTER, "Values": [cluster]},
+        {"Name": "tag-key", "Values": [NODEPOOL]},
+        {"Name": "instance-state-name", "Values": states},
+    ]
+    pages = ec2.get_paginator("describe_instances").paginate(Filters=filters)
+    return [i["InstanceId"] for page in pages for reservation in page["Reservations"] for i in reservation["Instances"]]
+
+
+def _templates(ec2: Any, cluster: str) -> list[str]:
+    pages = ec2.get_paginator("describe_launch_templates").paginate(Filters=[{"Name": _CLUSTER, "Values": [cluster]}])
+    return [template["LaunchTemplateId"] for page in pages for template in page["LaunchTemplates"]]

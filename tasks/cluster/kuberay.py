@@ -1,0 +1,65 @@
+"""The KubeRay operator: upstream's CRDs and rights, from the pinned Go module, and our Deployment of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tasks.kubernetes import gomodule, manifests, ownership, pod_problems
+from tasks.kubernetes.api import Api
+from tasks.support.progress import Progress
+from tasks.support.site import Site
+from tasks.support.step import step
+from tasks.support.waiting import Pending, Until
+
+MODULE = "github.com/ray-project/kuberay/ray-operator"
+UPSTREAM = ("config/crd/bases/ray.io_*.yaml", "config/rbac/role.yaml")
+"""The CRDs, and the ClusterRole that the operator needs."""
+NAMESPACE = "kuberay-system"
+IMAGE = "quay.io/kuberay/operator"
+AVAILABLE_WITHIN_S = 300.0
+"""An image of 50 MB has to come, and one process to start."""
+
+
+def foreign_operator(api: Api) -> str:
+    """Where somebody else's KubeRay operator runs; empty: nowhere."""
+    found = api.items("/apis/apps/v1/deployments", labelSelector="app.kubernetes.io/name=kuberay-operator")
+    others = [d for d in found if d["metadata"]["namespace"] != NAMESPACE]
+    return "/".join((others[0]["metadata"]["namespace"], others[0]["metadata"]["name"])) if others else ""
+
+
+def install(api: Api, on_look: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S) -> str:
+    """An operator runs and has taken up its work; returns its version.
+
+    Raises:
+        NoGo, CommandFailed: upstream's part of it cannot be had.
+        TimedOut: it is not available in time.
+    """
+    found = gomodule.fetch(MODULE, "kuberay")
+    version = found.version
+    on_look(Pending(f"KubeRay {version}: definitions", 10))
+    api.apply_all(found.objects(*UPSTREAM))
+    ownership.ensure_namespace(api, NAMESPACE)
+    api.apply_all(manifests.load("kuberay-operator", {"namespace": NAMESPACE, "operator_image": f"{IMAGE}:{version}"}))
+    Until(f"KubeRay operator {version}", lambda: available(api), within_s, on_look=on_look).wait()
+    return version
+
+
+def available(api: Api) -> str | Pending:
+    """The operator's Deployment is rolled out and its CRDs are served."""
+    if not pod_problems.rolled_out(api.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/kuberay-operator")):
+        why = "; ".join(pod_problems.troubles(api.items(f"/api/v1/namespaces/{NAMESPACE}/pods"))) or "its pod is starting"
+        return Pending(f"operator not available: {why}", 50)
+    served = {r["name"] for r in (api.find("/apis/ray.io/v1") or {"resources": []})["resources"]}
+    return "available" if {"rayservices", "rayclusters"} <= served else Pending("the API server does not serve RayServices yet", 80)
+
+
+@step("install KubeRay", deadline_s=None)
+def install_kuberay(site: Site) -> str:
+    """The KubeRay operator is available; returns its version. One that somebody else runs is left as it is."""
+    api = site.api()
+    if not site.block.provisioned and (where := foreign_operator(api)):
+        return f"as installed in {where}"
+    progress = Progress("kuberay")
+    version = install(api, progress.look)
+    progress.say(100, f"KubeRay {version} is available")
+    return version

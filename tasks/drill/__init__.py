@@ -1,0 +1,1 @@
+"""A drill's lock and journal, load, fault, observation and evidence; and surges, which share them."""

@@ -1,0 +1,87 @@
+"""How steady a service is before a fault, and how far it has recovered after one, look by look. Pure: no clock, no cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from drills import steady_state, timeline
+from drills.definition import Drill
+from drills.observation import Snapshot
+from drills.trust import HOLE_S
+from tasks.support.waiting import Pending
+
+
+@dataclass
+class Steadiness:
+    """Since when the steady state has held."""
+
+    drill: Drill
+    since: float | None = None
+    reasons: list[str] = field(default_factory=list)
+    """Why it does not hold now."""
+    lost_at: float = float("-inf")
+    """When the last request ended that was lost: no steady state reaches back beyond that."""
+    _known: Snapshot | None = None
+
+    def see(self, snapshot: Snapshot) -> bool:
+        """Takes a look; True when the steady state has held for as long as it must."""
+        hole = self._known is not None and snapshot.t - self._known.t > HOLE_S + self.drill.timing.poll_s
+        # One look at which Ray is slow to answer does not mean that it is unwell.
+        self._known = snapshot.filled_from(self._known) if self._known else snapshot
+        self.reasons = steady_state.judge(self._known, self.drill.steady_state)
+        if self.reasons:
+            self.since = None
+        elif self.since is None or self.since <= self.lost_at or hole:
+            self.since = snapshot.t if snapshot.t > self.lost_at else None
+        return self.since is not None and snapshot.t - self.since >= self.drill.timing.before_s and not snapshot.blind
+
+    def progress(self, now: float) -> Pending:
+        """How far it is."""
+        held, wanted = now - (now if self.since is None else self.since), self.drill.timing.before_s
+        return Pending("; ".join(self.reasons) or f"steady for {held:.0f} of {wanted:.0f} s under load", 99 * min(1.0, held / wanted))
+
+
+@dataclass
+class Recovery:
+    """What the looks after a fault amount to."""
+
+    drill: Drill
+    before: Snapshot
+    fault_at: float
+    later: list[Snapshot] = field(default_factory=list)
+    """All looks after the fault, those of a runner that died among them."""
+    recovered: float | None = None
+
+    def see(self, snapshot: Snapshot) -> list[str]:
+        """Takes a look; what is new, in words."""
+        previous, was = (self.later[-1] if self.later else self.before), self.recovered
+        self.later.append(snapshot)
+        self.recovered = steady_state.recovered_at(self.before, self.later, self.drill)
+        news = [f"{snapshot.t - self.fault_at:+.0f} s: {e.what} {e.subject}".strip() for e in timeline.changes(previous, snapshot)]
+        if self.recovered is not None and was is None:
+            news.append(f"{self.recovered - self.fault_at:+.0f} s: recovered")
+        return news
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing more to wait for: recovered and watched for long enough, or out of time and not just about to be."""
+        now, timing = self.later[-1].t, self.drill.timing
+        if self.recovered is not None:
+            return now - self.recovered >= timing.after_s
+        if now - self.fault_at <= timing.observe_timeout_s:
+            return False
+        since, until = steady_state.well(self.before, self.later, self.drill)
+        return since is None or until < now
+
+    def progress(self) -> Pending:
+        """How far it is: nine tenths for the recovery, the rest for watching on."""
+        now, timing = self.later[-1], self.drill.timing
+        if self.recovered is None:
+            passed = now.t - self.fault_at
+            reasons = steady_state.not_recovered(self.before, now.filled_from(self.before), self.drill)
+            silent = "Ray's Serve API does not answer yet" if now.app_status is None else "must hold a little longer"
+            why = "; ".join(reasons) or silent
+            return Pending(f"{passed:.0f} s after the fault: {why}", 90 * min(1.0, passed / timing.observe_timeout_s))
+        passed = now.t - self.recovered
+        text = f"recovered after {self.recovered - self.fault_at:.0f} s; watching on for {max(0.0, timing.after_s - passed):.0f} s"
+        return Pending(text, 90 + 9 * min(1.0, passed / timing.after_s))

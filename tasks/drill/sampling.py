@@ -1,0 +1,107 @@
+"""Looks at what scales, once a second and in the background, for as long as somebody wants it; every look is a line on disk."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from blocks.errors import Transient
+from blocks.parameters import Service
+from drills.surge.sample import Sample
+from tasks.cluster.karpenter import CLAIMS
+from tasks.kubernetes import node_labels
+from tasks.kubernetes.api import Api
+from tasks.service.observer import Observer
+from tasks.support.site import Site
+
+EVERY_S = 1.0
+STALE_S = 20.0
+"""Looks take longer while the head is away, and fail while the API server is; what is older than this says nothing of now."""
+PAUSE_S = 5.0
+"""For which the end waits for a look that is under way."""
+ENGINE = "engine"
+log = logging.getLogger(__name__)
+
+
+class NoSample(Transient):
+    """The service could not be looked at for a while."""
+
+
+def look(observer: Observer) -> Sample:
+    """What there is now.
+
+    Raises:
+        Unavailable: the API server does not answer.
+    """
+    snapshot = observer.look(ask=False)
+    nodes = node_labels.inf2(observer.api)
+    claims = [c for c in observer.api.items(CLAIMS) if node_labels.nodepool(c) == node_labels.INF2]
+    return Sample(
+        t=snapshot.t,
+        engines=None if snapshot.replicas is None else len(snapshot.running().get(ENGINE, ())),
+        head=snapshot.head,
+        workers=snapshot.workers,
+        endpoints=snapshot.endpoints,
+        nodes=tuple(sorted(n["metadata"]["name"] for n in nodes if node_labels.ready(n))),
+        claims=tuple(sorted(c["metadata"]["name"] for c in claims)),
+    )
+
+
+class Sampler:
+    """The looks so far. Its thread is `sampling`'s."""
+
+    def __init__(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._file, self._lock = file, threading.Lock()
+        self._last: Sample | None = None
+
+    def add(self, sample: Sample) -> None:
+        """One more look."""
+        with self._lock, self._file.open("a", encoding="utf-8") as file:
+            file.write(f"{sample.model_dump_json()}\n")
+            self._last = sample
+
+    def now(self) -> Sample:
+        """The latest look.
+
+        Raises:
+            NoSample: it is too old to say anything of now.
+        """
+        with self._lock:
+            last = self._last
+        if last is None or time.time() - last.t > STALE_S:
+            raise NoSample("the service could not be looked at for a while: the API server does not answer, or is slow")
+        return last
+
+
+@contextmanager
+def sampling(api: Api, service: Service, file: Path, every_s: float = EVERY_S) -> Iterator[Sampler]:
+    """Looks are taken until the end of the block. A look that fails is left out, and said in the log."""
+    done, sampler = threading.Event(), Sampler(file)
+
+    def run() -> None:
+        with Observer(api, service) as observer:
+            while not done.is_set():
+                begun = time.monotonic()
+                try:
+                    sampler.add(look(observer))
+                except Exception as error:  # the API server may be away for a moment; whoever waits says so when it is for longer
+                    log.warning("the service could not be looked at: %s", error)
+                done.wait(max(0.05, every_s - (time.monotonic() - begun)))
+
+    thread = threading.Thread(target=run, name="sampler", daemon=True)
+    thread.start()
+    try:
+        yield sampler
+    finally:
+        done.set()
+        thread.join(timeout=PAUSE_S)
+
+
+def sampled(site: Site, service: Service, file: Path) -> AbstractContextManager[Sampler]:
+    """`sampling` of a service on a site."""
+    return sampling(site.api(), service, file)

@@ -1,0 +1,390 @@
+"""The steps of a surge: loads that come and go, and waiting for a service that scales to grow and to shrink."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from prefect import get_run_logger
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from blocks.errors import Permanent, PipelineError, TimedOut
+from blocks.parameters import Service
+from drills.definition import Fault
+from drills.surge import archive
+from drills.surge.judgement import Judgement, LoadTold, Plan, Seen, judge, merged
+from drills.surge.sample import Sample, missing, read, surplus
+from tasks.drill import evidence, load_job
+from tasks.drill.evidence import Result
+from tasks.drill.faults import NothingToBreak, delete_pod
+from tasks.drill.journal import NAMESPACE, FaultNote, remove_loads
+from tasks.drill.sampling import NoSample, Sampler
+from tasks.drill.watch import NotSteady
+from tasks.kubernetes.api import Api
+from tasks.service import api_key
+from tasks.support.progress import Progress
+from tasks.support.site import Site
+from tasks.support.step import step
+from tasks.support.waiting import Pending, Until
+
+LOOK_EVERY_S = 1.0
+CALM_WITHIN_S = 900.0
+"""Beyond the time it must hold: an earlier load's workers and nodes take as long to go as the surge's will."""
+HOLD_S = 5.0
+"""For which workers and nodes must be as before to count as back: longer than an endpoint takes to flicker."""
+BETWEEN_S = 900.0
+"""Of base load for what lies between the phases: loads that start and drain, a slow machine."""
+METRICS_PORT = 8080
+"""Where Ray's agent on every node tells its metrics; KubeRay sets it."""
+METRICS_S = 5.0
+TELL_WITHIN_S = 30.0
+"""Ray's workers tell their agent what they counted every ten seconds."""
+ENGINE = "ray_leeward_slots"
+"""What every engine tells from its start."""
+FINISHED = re.compile(r'^ray_leeward_requests_total\{[^}]*outcome="finished"[^}]*\} ([0-9.e+]+)', re.MULTILINE)
+LONGEST_S = 7400
+"""A little more than the longest wait that a surge may be given."""
+
+Check = Callable[[], None]
+"""Raises when the lock is not ours any more."""
+
+
+def longest(plan: Plan, *, base: bool) -> float:
+    """Seconds for which a load is needed at most: the base load for all of it, one of the surge until that ends."""
+    surge = plan.grow_within_s + plan.surge_s
+    return plan.steady_s + CALM_WITHIN_S + surge + plan.shrink_within_s + BETWEEN_S if base else surge + BETWEEN_S
+
+
+def start(api: Api, service: Service, image: str, plan: Plan, names: Sequence[str], lasts_s: float, progress: Progress) -> float:
+    """All these loads send; returns when the first one began, on our clock.
+
+    Raises:
+        TimedOut, LoadFailed: one of them does not.
+    """
+    loads = [load_job.Load(api, name) for name in names]
+    for load in loads:
+        load.start(service, image, plan.load, lasts_s)
+    for load in loads:
+        Until(f"the load {load.name} to send", load.look, load_job.RUNNING_WITHIN_S, LOOK_EVERY_S, progress.look).wait()
+    return min(_began(load) for load in loads)
+
+
+def _began(load: load_job.Load) -> float:
+    offset, status = load_job.clock_offset(load), load.status()
+    return time.time() if status.started is None else status.started - offset
+
+
+def calm(sampler: Sampler, plan: Plan, check: Check, progress: Progress, within_s: float = CALM_WITHIN_S) -> Sample:
+    """The service was at rest under its base load for `steady_s`; returns the last look.
+
+    Raises:
+        NotSteady: it was not; says why.
+    """
+    since: list[float] = []
+
+    def probe() -> Sample | Pending:
+        now = sampler.now()
+        reasons = missing(now, plan.workers, plan.workers if plan.nodes_follow else None)
+        if reasons:
+            since.clear()
+            return Pending("; ".join(reasons), 10)
+        since.append(now.t)
+        held = now.t - since[0]
+        return now if held >= plan.steady_s else Pending(f"at rest for {held:.0f} of {plan.steady_s:.0f} s", 20 + 79 * held / plan.steady_s)
+
+    try:
+        return Until("the service at rest", probe, within_s + plan.steady_s, LOOK_EVERY_S, progress.checked(check)).wait()
+    except TimedOut as error:
+        raise NotSteady(f"the service was not at rest under the base load: {error}") from error
+
+
+def strike(
+    api: Api, service: Service, sampler: Sampler, plan: Plan, before: Sample, until: float, check: Check, progress: Progress
+) -> float | None:
+    """The head that was there before is deleted, as soon as a worker is on its way; returns when. None: no worker was seen on its way.
+
+    Asked again it deletes no other head.
+
+    Raises:
+        NothingToBreak: there was no head before.
+    """
+    if before.head is None:
+        raise NothingToBreak(f"{service.namespace}/{service.name} had no head pod to delete")
+
+    def probe() -> bool | Pending:
+        now = sampler.now()
+        if any(not worker.ready for worker in now.newcomers(before)):
+            return True
+        return False if now.shows_more_than(before) else Pending("no worker is on its way yet")
+
+    try:
+        found = Until("a worker on its way", probe, until - time.time(), LOOK_EVERY_S / 2, progress.checked(check)).wait()
+    except TimedOut:
+        return None
+    if not found:
+        return None
+    planned = FaultNote(pod=before.head.pod, uid=before.head.uid, at=time.time())
+    return delete_pod(api, service, Fault(grace="forced" if plan.fault == "head-pod-forced" else "default"), planned).at
+
+
+def grown(sampler: Sampler, before: Sample, until: float, check: Check, progress: Progress) -> Sample | None:
+    """The look at which more workers answered than before; None: they did not by then."""
+
+    def probe() -> Sample | Pending:
+        now = sampler.now()
+        return now if now.shows_more_than(before) else Pending(_told(now), 50)
+
+    try:
+        return Until("more workers to answer", probe, until - time.time(), LOOK_EVERY_S, progress.checked(check)).wait()
+    except TimedOut as error:
+        progress.say(100, str(error))
+        return None
+
+
+def shrunk(sampler: Sampler, before: Sample, until: float, check: Check, progress: Progress) -> Sample | None:
+    """The look at which workers and nodes had been as before for HOLD_S; None: they were not by then."""
+    since: list[float] = []
+
+    def probe() -> Sample | Pending:
+        now = sampler.now()
+        more = [text for text in surplus(now, before) if text] or (["Ray cannot be asked"] if now.engines is None else [])
+        if more:
+            since.clear()
+            return Pending("; ".join(more), 50)
+        since.append(now.t)
+        return now if now.t - since[0] >= HOLD_S else Pending("as before", 99)
+
+    try:
+        return Until("workers and nodes as before", probe, until - time.time(), LOOK_EVERY_S, progress.checked(check)).wait()
+    except TimedOut as error:
+        progress.say(100, str(error))
+        return None
+
+
+def hold(sampler: Sampler, grown: Sample, until: float, plan: Plan, check: Check, progress: Progress) -> Sample:
+    """That moment has come; returns the last look, at worst that of the growth."""
+    latest = grown
+    while (left := until - time.time()) > 0:
+        check()
+        with contextlib.suppress(NoSample):
+            latest = sampler.now()
+        progress.say(100 * (1 - left / plan.surge_s), f"the surge goes on for {left:.0f} s")
+        time.sleep(min(LOOK_EVERY_S, left))
+    return latest
+
+
+def answered(
+    api: Api, service: Service, pods: Collection[str], on_look: Callable[[Pending], None], within_s: float = TELL_WITHIN_S
+) -> dict[str, int]:
+    """How many requests the engine in each of these pods says it has finished, once each has finished one or by then. An engine that
+    finished none says 0; pods that say nothing of an engine are left out."""
+
+    def probe() -> dict[str, int] | Pending:
+        found = _told_by_engines(api, service, pods)
+        idle = [pod for pod in pods if not found.get(pod)]
+        return Pending(f"no requests yet of {', '.join(idle)}", 99) if idle else found
+
+    try:
+        return Until("new engines to say what they answered", probe, within_s, LOOK_EVERY_S, on_look).wait()
+    except TimedOut:
+        return _told_by_engines(api, service, pods)
+
+
+def _told_by_engines(api: Api, service: Service, pods: Collection[str]) -> dict[str, int]:
+    found = {}
+    for pod in pods:
+        try:
+            text = api.proxy("GET", service.namespace, "pods", pod, METRICS_PORT, "/metrics", METRICS_S).decode(errors="replace")
+        except PipelineError:
+            continue
+        if ENGINE in text:
+            found[pod] = round(sum(map(float, FINISHED.findall(text))))  # Ray tells no counter that was never counted
+    return found
+
+
+def end(api: Api, plan: Plan, names: Sequence[str], folder: Path, on_look: Callable[[Pending], None]) -> list[LoadTold]:
+    """These loads have ended, their live requests first, and their records are in the folder. What cannot be read is said."""
+    for name in names:
+        try:
+            load_job.Load(api, name).stop()
+        except PipelineError as error:
+            get_run_logger().warning("the load %s could not be stopped: %s", name, error)
+    return [_end(load_job.Load(api, name), plan, records_of(folder, name), on_look) for name in names]
+
+
+def _end(load: load_job.Load, plan: Plan, file: Path, on_look: Callable[[Pending], None]) -> LoadTold:
+    try:
+        status, offset = load_job.ended(load, file, plan.load.patience_s, on_look)
+    except Permanent as error:
+        return LoadTold(name=load.name, records=len(list(load_job.records_in(file))), trouble=str(error)[:500])
+    return LoadTold(name=load.name, seen=load_job.seen(status), clock_offset_s=offset, records=len(list(load_job.records_in(file))))
+
+
+def records_of(folder: Path, name: str) -> Path:
+    """Where the records of that load are read to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.jsonl"
+
+
+def _told(now: Sample) -> str:
+    engines = "?" if now.engines is None else now.engines
+    return (
+        f"{len(now.answering)} workers answer, {len(now.workers)} there; {engines} engines; {len(now.nodes)} of {now.launched} nodes Ready"
+    )
+
+
+@step("start loads", deadline_s=1500)
+def start_loads(site: Site, service: Service, image: str, plan: Plan, names: Sequence[str], lasts_s: float) -> float:
+    """All these loads send; returns when the first one began."""
+    api, progress = site.api(), Progress("surge-load")
+    api_key.put(api, NAMESPACE, site.block.api_key)
+    began = start(api, service, image, plan, names, lasts_s, progress)
+    load = plan.load
+    progress.say(100, f"{len(names)} × {load.short_per_s:g} requests/s and {load.streams} live streams")
+    return began
+
+
+@step("service at rest", deadline_s=2900)
+def wait_for_calm(sampler: Sampler, plan: Plan, check: Check) -> Sample:
+    """The service was at rest under its base load; returns how it was.
+
+    Raises:
+        NotSteady: it was not.
+    """
+    progress = Progress("surge-calm")
+    before = calm(sampler, plan, check, progress)
+    progress.say(100, f"at rest for {plan.steady_s:.0f} s under load: {_told(before)}")
+    return before
+
+
+@step("delete head in mid growth", deadline_s=LONGEST_S)
+def delete_head(site: Site, service: Service, sampler: Sampler, plan: Plan, before: Sample, until: float, check: Check) -> float | None:
+    """The head is deleted while a worker is on its way; returns when, None when there was no such moment."""
+    at = strike(site.api(), service, sampler, plan, before, until, check, Progress("surge-fault"))
+    get_run_logger().info("no worker was seen on its way, so the head was left alone" if at is None else "the head was deleted")
+    return at
+
+
+@step("wait for growth", deadline_s=LONGEST_S)
+def wait_for_growth(sampler: Sampler, before: Sample, until: float, check: Check) -> Sample | None:
+    """The look at which more workers answered than before; None: they did not by then."""
+    progress = Progress("surge-growth")
+    found = grown(sampler, before, until, check, progress)
+    if found:
+        progress.say(100, _told(found))
+    return found
+
+
+@step("hold surge", deadline_s=LONGEST_S)
+def hold_surge(
+    site: Site, service: Service, sampler: Sampler, plan: Plan, before: Sample, grown: Sample, until: float, check: Check
+) -> dict[str, int]:
+    """The surge went on until then, whichever try this is; returns how many requests new workers answered, by pod, as far as they say."""
+    progress = Progress("surge-hold")
+    latest = hold(sampler, grown, until, plan, check, progress)
+    found = answered(site.api(), service, [worker.pod for worker in latest.newcomers(before)], progress.checked(check))
+    progress.say(100, "; ".join(f"{pod} answered {n} requests" for pod, n in found.items()) or "no new worker says what it answered")
+    return found
+
+
+@step("end loads", deadline_s=3000)
+def end_loads(site: Site, plan: Plan, names: Sequence[str], folder: Path) -> list[LoadTold]:
+    """These loads have ended in order, and what they recorded lies in the folder."""
+    progress = Progress("surge-records")
+    told = end(site.api(), plan, names, folder, progress.look)
+    progress.say(100, f"{sum(load.records for load in told)} records of {len(told)} loads")
+    return told
+
+
+@step("wait for shrinking", deadline_s=LONGEST_S)
+def wait_for_shrinking(sampler: Sampler, before: Sample, until: float, check: Check) -> bool:
+    """Whether workers and nodes were as before by then."""
+    progress = Progress("surge-shrinking")
+    found = shrunk(sampler, before, until, check, progress)
+    if found:
+        progress.say(100, _told(found))
+    return found is not None
+
+
+@step("remove loads", deadline_s=60, retries=2)
+def remove_run_loads(site: Site, owner: str) -> list[str]:
+    """No load of the run is left, whatever it was doing; returns the names of those there were."""
+    return remove_loads(site.api(), owner)
+
+
+@step("judge surge", deadline_s=300)
+def judge_surge(site: Site, service: Service, plan: Plan, seen: Seen, raw: Path, folder: Path, run_name: str) -> Result:
+    """The verdict, with its evidence written and shown.
+
+    Args:
+        seen: All but the samples, which are read from `raw`, as are the records.
+    """
+    whole = seen.model_copy(update={"samples": tuple(read(raw / archive.SAMPLES))})
+    records = merged((list(load_job.records_in(records_of(raw, load.name))), load.clock_offset_s) for load in seen.loads)
+    judgement = judge(plan, whole, records)
+    found = archive.Evidence(
+        target=site.target,
+        run=run_name,
+        judgement=judgement,
+        plan=plan,
+        seen=whole,
+        versions=evidence.versions(site.api(), service),
+        config=evidence.config_of(site, service),
+    )
+    picture = archive.write(folder, found, records)
+    for file in (raw / archive.SAMPLES, *(records_of(raw, load.name) for load in seen.loads)):
+        file.unlink(missing_ok=True)  # the files beside the evidence have it all
+    _show(found, picture)
+    get_run_logger().info("verdict %s: %s", judgement.verdict, judgement.headline)
+    return Result(verdict=judgement.verdict, headline=judgement.headline, folder=folder)
+
+
+def _show(found: archive.Evidence, picture: Path) -> None:
+    judgement = found.judgement
+    create_markdown_artifact(key="surge-verdict", markdown=described(judgement, picture), description=judgement.headline)
+    rows = [{"promise": p.name, "limit": p.target, "seen": p.actual, "kept": "yes" if p.passed else "NO"} for p in judgement.promises]
+    if rows:
+        create_table_artifact(key="surge", table=rows, description=f"{sum(p.passed for p in judgement.promises)} of {len(rows)} kept")
+
+
+def described(judgement: Judgement, picture: Path) -> str:
+    """The verdict for people, as Markdown, with where the picture and its sources lie."""
+    newcomers = [
+        (
+            f"`{n.pod}`",
+            n.node + (" (new)" if n.new_node else ""),
+            f"{n.after_s:.0f} s",
+            "not known" if n.answered is None else str(n.answered),
+        )
+        for n in judgement.newcomers
+    ]
+    phases = [
+        (
+            p.name,
+            f"{p.seconds:.0f} s",
+            str(p.requests),
+            str(p.failed),
+            f"{p.under_way:.1f}",
+            "–" if p.p99_ms is None else f"{p.p99_ms:.0f} ms",
+        )
+        for p in judgement.phases
+    ]
+    return "\n".join(
+        [
+            f"# {judgement.verdict}\n\n{judgement.headline}\n",
+            *(f"- {reason}" for reason in judgement.why),
+            _table(("new worker", "on", "answers after", "requests that it finished"), newcomers),
+            _table(("phase", "lasted", "requests", "failed", "under way", "p99 of short ones, not judged"), phases),
+            *(f"- `{picture.parent / name}`" for name in (archive.PICTURE, archive.EVIDENCE, archive.SAMPLES, archive.RECORDS)),
+        ]
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

@@ -1,0 +1,1 @@
+"""The container images of the service: built, pushed and found by digest."""

@@ -1,0 +1,199 @@
+"""buildah or docker: builds the images of serving/images, and pushes them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from blocks.errors import Permanent
+from tasks.images.registry import Repository
+from tasks.support.commands import CommandFailed, run
+from tasks.support.paths import ROOT
+
+CONTEXT = ROOT / "serving"
+BUILD_WITHIN_S = 1800.0
+PUSH_WITHIN_S = 1800.0
+
+Kind = Literal["head", "cpu", "neuron", "chat", "bench"]
+"""Targets of the Containerfiles."""
+OnStep = Callable[[int, int, str], None]
+"""Told step, steps and what the step says."""
+
+_STEP = re.compile(r"^(?:\[\d/\d\] )?STEP (\d+)/(\d+): (.*)|^#\d+ \[[^]]*?(\d+)/(\d+)\] (.*)")
+_PASSED_TO_BUILD = re.compile(r"^(PIP|UV)_\w*(INDEX|HOST|URL)\w*$|^(HTTPS?|NO)_PROXY$", re.IGNORECASE)
+_CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
+
+
+class NoBuilder(Permanent):
+    """There is nothing to build images with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One image to build."""
+
+    kind: Kind
+    base: str = ""
+    """What it is built from; empty: as its Containerfile says."""
+
+    @property
+    def file(self) -> Path:
+        """Its Containerfile. Those that share nothing with the others have their own."""
+        return CONTEXT / "images" / (f"{self.kind}.Containerfile" if self.kind in ("chat", "neuron") else "Containerfile")
+
+    @property
+    def arguments(self) -> list[str]:
+        """What the build is told of the base."""
+        return [f"--build-arg={'NEURON_BASE' if self.kind == 'neuron' else 'BASE'}={self.base}"] if self.base else []
+
+    @property
+    def key(self) -> str:
+        """Names its content."""
+        # No code is in the image that code is tested in.
+        return content_key(self.base, CONTEXT / "images" if self.kind == "bench" else CONTEXT)
+
+    @property
+    def tag(self) -> str:
+        """Its name in a repository that has all kinds."""
+        return f"{self.kind}-{self.key}"
+
+    @property
+    def local(self) -> str:
+        """Its name in the builder's own store."""
+        return f"localhost/leeward/{self.kind}:{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """A program that builds and pushes images."""
+
+    program: Literal["buildah", "docker"]
+
+    @classmethod
+    def found(cls, wanted: str = "auto") -> Builder:
+        """The wanted one, or the first that works.
+
+        Raises:
+            NoBuilder: none does.
+        """
+        for program in ("buildah", "docker"):
+            if wanted in ("auto", program) and _works(program):
+                return cls(program)
+        what = "buildah or docker" if wanted == "auto" else wanted
+        raise NoBuilder(f"no {what} that works on this machine; install buildah, or give the target a ready image")
+
+    def has(self, local: str) -> bool:
+        """Whether the image is in the local store."""
+        argv = ["buildah", "inspect", "--type", "image", "--format", "{{.FromImageID}}", local]
+        if self.program == "docker":
+            argv = ["docker", "image", "inspect", "--format", "{{.Id}}", local]
+        return subprocess.run(argv, capture_output=True, timeout=60, check=False).returncode == 0
+
+    def build(self, recipe: Recipe, local: str, on_step: OnStep) -> None:
+        """The image is in the local store under that name.
+
+        Raises:
+            CommandFailed: the build failed; says at what.
+        """
+        with _secrets() as secrets:
+            argv = [self.program, "build", *self._isolation(), "--target", recipe.kind, "-t", local, "-f", str(recipe.file)]
+            argv += [*(f"--secret={secret}" for secret in secrets), *recipe.arguments]
+            run([*argv, str(CONTEXT)], within_s=BUILD_WITHIN_S, environment=self._environment(), on_line=lambda line: _tell(line, on_step))
+
+    def push(self, local: str, repository: Repository, tag: str, on_line: Callable[[str], None]) -> None:
+        """The image is in the repository under the tag.
+
+        Raises:
+            CommandFailed: it was refused; says by what.
+        """
+        with tempfile.TemporaryDirectory(prefix="leeward-") as folder:
+            login = repository.write_login(Path(folder))
+            remote = f"{repository.host}/{repository.name}:{tag}"
+            if self.program == "docker":
+                run(["docker", "tag", local, remote], within_s=60)
+                run(["docker", "--config", folder, "push", remote], within_s=PUSH_WITHIN_S, on_line=on_line)
+                return
+            # A registry without TLS is a neighbour: compressing takes longer than sending.
+            near = ["--tls-verify=false", "--disable-compression"] if repository.plain_http else []
+            argv = ["buildah", "push", f"--authfile={login}", *near, local, f"docker://{remote}"]
+            run(argv, within_s=PUSH_WITHIN_S, environment=self._environment(), on_line=on_line)
+
+    def _isolation(self) -> list[str]:
+        # chroot: works without the privileges that a container in a container lacks.
+        return ["--isolation=chroot", "--network=host", "--layers"] if self.program == "buildah" else []
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
+
+
+def content_key(base: str, context: Path = CONTEXT) -> str:
+    """Names an image by all that goes into it: the files of the context, and the base it begins from."""
+    digest = hashlib.sha256(f"base {_base_identity(base)}\n".encode())
+    for path in sorted(p for p in context.rglob("*") if p.is_file() and _counts(p)):
+        digest.update(f"{path.relative_to(context).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()[:20]
+
+
+def _counts(path: Path) -> bool:
+    return "__pycache__" not in path.parts and path.suffix not in (".md", ".pyc", ".in")
+
+
+def _base_identity(base: str) -> str:
+    transport, _, where = base.partition(":/")
+    if not where:
+        return base
+    path = Path(f"/{where}")
+    return f"{transport} {_digest(path, path.stat().st_mtime_ns)}"
+
+
+@lru_cache(maxsize=8)
+def _digest(archive: Path, changed: int) -> str:
+    with archive.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _secrets() -> Iterator[list[str]]:
+    """What the build may need to reach package indexes, as build secrets: never in the image, its history or an argv."""
+    with tempfile.TemporaryDirectory(prefix="leeward-") as folder:
+        passed = {name: value for name, value in os.environ.items() if _PASSED_TO_BUILD.match(name)}
+        file = Path(folder, "build-env")
+        file.touch(mode=0o600)
+        file.write_text("".join(f"export {name}='{_quoted(value)}'\n" for name, value in passed.items()), encoding="utf-8")
+        ca = next((os.environ[name] for name in _CA_VARIABLES if Path(os.environ.get(name, "")).is_file()), None)
+        yield [f"id=build-env,src={file}", *([f"id=ca,src={ca}"] if ca else [])]
+
+
+def _quoted(value: str) -> str:
+    return value.replace("'", "'\\''")
+
+
+def _works(program: str) -> bool:
+    # docker is often there without its daemon.
+    asks = {"buildah": ["buildah", "version"], "docker": ["docker", "info", "--format", "{{.ServerVersion}}"]}
+    if not shutil.which(program):
+        return False
+    try:
+        return subprocess.run(asks[program], capture_output=True, timeout=20, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def _tell(line: str, on_step: OnStep) -> None:
+    found = _STEP.match(line)
+    if found:
+        step, steps, what = (found[1], found[2], found[3]) if found[1] else (found[4], found[5], found[6])
+        on_step(int(step), int(steps), what)
+
+
+__all__ = ["Builder", "CommandFailed", "Kind", "NoBuilder", "Recipe", "content_key"]

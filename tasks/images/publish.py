@@ -1,0 +1,97 @@
+"""The images of the service: built when their content changed, pushed when the registry does not have them, used by digest.
+
+An engine has a workers' image of its own and, because Ray connects only to its own Python, the head's image on a base that fits.
+"""
+
+from __future__ import annotations
+
+from prefect.artifacts import create_table_artifact
+from pydantic import BaseModel
+
+from blocks.errors import Permanent
+from blocks.parameters import Engine, Service
+from blocks.target import Images
+from tasks.images.builder import Builder, Recipe
+from tasks.images.registry import Repository, ecr_login
+from tasks.support.progress import Progress
+from tasks.support.site import Site
+from tasks.support.step import step
+
+NEURON_HEAD_BASE = "docker.io/library/python:3.10.12-slim-bookworm"
+"""The Python of AWS's Neuron image to its last digit, which Ray compares."""
+
+
+class ImageRefs(BaseModel, frozen=True):
+    """References that nodes can pull, by digest where we pushed them."""
+
+    head: str
+    """Of the Ray head and of the load."""
+    worker: str
+    chat: str | None = None
+    """None: there is to be no chat, or the target's ready image has none."""
+
+
+class NoRepository(Permanent):
+    """There is no image, and nowhere to push one to."""
+
+
+def recipes(engine: Engine, images: Images, *, chat: bool = True) -> dict[str, Recipe]:
+    """What is to be built for a service, by the fields of `ImageRefs`."""
+    heads = {"cpu": images.base, "neuron": NEURON_HEAD_BASE}
+    workers = {"cpu": Recipe("cpu", images.base), "neuron": Recipe("neuron", images.neuron_base)}
+    found = {"head": Recipe("head", heads[engine]), "worker": workers[engine]}
+    return {**found, "chat": Recipe("chat", images.base)} if chat else found
+
+
+def build(builder: Builder, recipe: Recipe, progress: Progress) -> str:
+    """The image is in the builder's store; returns its name there. Nothing is done when it was."""
+    local, kind = recipe.local, recipe.kind
+    if not builder.has(local):
+        progress.say(0, f"building the {kind} image with {builder.program}")
+        builder.build(recipe, local, lambda n, of, what: progress.say(90 * (n - 1) / of, f"{kind} image, step {n} of {of}: {what}"))
+    return local
+
+
+def publish(builder: Builder, recipe: Recipe, repository: Repository, progress: Progress) -> str:
+    """The image is in the repository; returns its reference by digest. Nothing is done when it was."""
+    tag = recipe.tag
+    found = repository.digest(tag)
+    if found is None:
+        local = build(builder, recipe, progress)
+        progress.say(90, f"pushing the {recipe.kind} image to {repository.host}")
+        builder.push(local, repository, tag, lambda line: progress.say(None, f"{recipe.kind} image: {line}"))
+        found = repository.digest(tag)
+    if found is None:
+        raise Permanent(f"{repository!r} does not have {tag} although it was pushed; is something else cleaning that repository up?")
+    return repository.reference(found)
+
+
+@step("build images", deadline_s=None, retries=1)
+def build_images(site: Site, service: Service) -> list[str]:
+    """The images are in the local store; returns their names there. Worth doing while something else is waited for."""
+    target = site.block
+    if target.images.ready:
+        return []
+    builder, progress = Builder.found(target.images.builder), Progress("image-build")
+    wanted = recipes(target.engine_of(service), target.images, chat=service.chat)
+    built = [build(builder, recipe, progress) for recipe in wanted.values()]
+    progress.say(100, f"images are built: {', '.join(built)}")
+    return built
+
+
+@step("publish images", deadline_s=3700, retries=2)
+def publish_images(site: Site, service: Service, repository_url: str | None) -> ImageRefs:
+    """The cluster can pull the images; returns their references."""
+    target = site.block
+    images = target.images
+    if images.ready:
+        return ImageRefs(head=images.ready, worker=images.ready)
+    if not repository_url:
+        raise NoRepository(f"target {site.target!r} has no repository of its own: give it a ready image")
+    repository = Repository.of(repository_url, images.plain_http, ecr_login(target.session()))
+    builder, progress = Builder.found(images.builder), Progress("image-push")
+    wanted = recipes(target.engine_of(service), images, chat=service.chat)
+    found = {role: publish(builder, recipe, repository, progress) for role, recipe in wanted.items()}
+    progress.say(100, "images are in the registry")
+    create_table_artifact(key="images", table=[{"image": role, "reference": ref} for role, ref in found.items()])
+    return ImageRefs(**found)

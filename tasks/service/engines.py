@@ -1,0 +1,75 @@
+"""What a worker of an engine takes at once and asks of its node, as manifests/engine-NAME.yaml says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from blocks.parameters import Engine, Inf2Nodes, Inf2Type, Scaling
+from tasks.kubernetes import manifests
+
+SIZES: Mapping[Inf2Type, tuple[int, int]] = {
+    "inf2.xlarge": (4, 16),
+    "inf2.8xlarge": (32, 128),
+    "inf2.24xlarge": (96, 384),
+    "inf2.48xlarge": (192, 768),
+}
+"""vCPUs and GiB of memory."""
+IMAGE_GIB = 20
+"""Of the largest image, Neuron's."""
+SIZED_FOR = 0.75
+"""Of its slots, what a replica is sized for: the next one is on its way before requests wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What one worker takes and needs."""
+
+    slots: int
+    """Requests that are computed at once."""
+    tokens: int
+    """Of the longest answer that is given."""
+    cpus: float
+    memory_gib: int
+    disk_gib: int
+    """For what its volumes may hold."""
+
+
+@cache
+def needs(engine: Engine) -> Needs:
+    """Of a worker with that engine."""
+    (fragment,) = manifests.load(f"engine-{engine}", {"worker_image": ""})
+    (group,) = fragment["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    spec = group["template"]["spec"]
+    (container,) = spec["containers"]
+    told = {item["name"]: item.get("value", "") for item in container["env"]}
+    slots, tokens = int(told["LEEWARD_SLOTS"]), int(told["LEEWARD_MAX_TOKENS"])
+    asked = container["resources"]["requests"]
+    volumes = sum(_gib(volume["emptyDir"]["sizeLimit"]) for volume in spec.get("volumes", ()))
+    return Needs(slots, tokens, float(asked["cpu"]), _gib(asked["memory"]), volumes)
+
+
+def _gib(quantity: str) -> int:
+    return int(quantity.removesuffix("Gi"))
+
+
+def ongoing_requests(scaling: Scaling, engine: Engine) -> float:
+    """How many a replica is sized for."""
+    return SIZED_FOR * needs(engine).slots if scaling.ongoing_requests is None else scaling.ongoing_requests
+
+
+def misfit(nodes: Inf2Nodes, engine: Engine) -> str:
+    """Why no worker with that engine finds a place on some of the nodes; empty: every one does."""
+    wanted = needs(engine)
+    for kind in (nodes.instance_type, *nodes.fallback_types):
+        cpus, memory = SIZES[kind]
+        if cpus < wanted.cpus or memory < wanted.memory_gib:
+            return (
+                f"{kind} has {cpus} vCPUs and {memory} GiB, and a worker with the engine {engine} asks for {wanted.cpus:g} and "
+                f"{wanted.memory_gib}: name larger types in inf2_nodes.instance_type and fallback_types"
+            )
+    disk = IMAGE_GIB + wanted.disk_gib
+    if nodes.disk_gib < disk:
+        return f"inf2_nodes.disk_gib is {nodes.disk_gib}, and image and model of the engine {engine} may take {disk}"
+    return ""

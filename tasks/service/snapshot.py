@@ -1,0 +1,101 @@
+"""What the objects of a RayService and the answers of Ray say, as the frozen values of drills.observation. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from drills.observation import DeploymentSeen, HeadSeen, ReplicaSeen, WorkerSeen
+from tasks.kubernetes import pod_problems
+from tasks.kubernetes.api import Object, conditions
+
+CLUSTER = "ray.io/cluster"
+"""Label of KubeRay's pods: name of their RayCluster."""
+NODE_TYPE = "ray.io/node-type"
+"""Label of KubeRay's pods: head or worker. Its Redis clean-up has the cluster's other labels, but not this."""
+
+
+def active_cluster(ray_service: Object | None) -> str:
+    """Name of the RayCluster that serves; while the first is being made, of that one; empty when there is none."""
+    status = (ray_service or {}).get("status", {})
+    found = [(status.get(key) or {}).get("rayClusterName", "") for key in ("activeServiceStatus", "pendingServiceStatus")]
+    return next((name for name in found if name), "")
+
+
+def settled(ray_service: Object) -> bool:
+    """Whether the operator has seen the newest specification and is not changing over to another cluster."""
+    seen = ray_service.get("status", {}).get("observedGeneration", 0) >= ray_service["metadata"]["generation"]
+    return seen and not conditions(ray_service).get("UpgradeInProgress", False)
+
+
+def pods_of(pods: Iterable[Object], cluster: str, node_type: str) -> list[Object]:
+    """The cluster's pods of a type, oldest first."""
+    mine = [
+        p for p in pods if p["metadata"].get("labels", {}).get(CLUSTER) == cluster and p["metadata"]["labels"].get(NODE_TYPE) == node_type
+    ]
+    return sorted(mine, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
+
+
+def head(pods: Iterable[Object], cluster: str) -> HeadSeen | None:
+    """The head pod that is not being deleted, else the one that is."""
+    found = sorted(pods_of(pods, cluster, "head"), key=lambda p: "deletionTimestamp" in p["metadata"])
+    if not found:
+        return None
+    pod = found[0]
+    return HeadSeen(**_common(pod), running=pod_problems.running(pod), ready=pod_problems.ready(pod))
+
+
+def workers(pods: Iterable[Object], cluster: str) -> tuple[WorkerSeen, ...]:
+    """All worker pods."""
+    return tuple(WorkerSeen(**_common(pod), ready=pod_problems.ready(pod)) for pod in pods_of(pods, cluster, "worker"))
+
+
+def endpoints(slices: Iterable[Object]) -> tuple[str, ...]:
+    """Names of the pods that are ready behind a service."""
+    found = (e for s in slices for e in s.get("endpoints") or () if e.get("conditions", {}).get("ready"))
+    return tuple(sorted({(e.get("targetRef") or {}).get("name") or e["addresses"][0] for e in found}))
+
+
+def gcs_storage(pods: Iterable[Object], cluster: str) -> bool | None:
+    """Whether the head keeps its state in Redis, by the head pod's own environment; None when there is no head pod."""
+    found = pods_of(pods, cluster, "head")
+    if not found:
+        return None
+    names = {e["name"] for c in found[-1]["spec"]["containers"] for e in c.get("env") or ()}
+    return "RAY_REDIS_ADDRESS" in names
+
+
+def app_status(serve: Object) -> str:
+    """Of the applications: RUNNING when all are, else what the first other one is; NOT_STARTED when there is none."""
+    statuses = [str(a["status"]) for a in serve.get("applications", {}).values()]
+    return next((s for s in statuses if s != "RUNNING"), "RUNNING") if statuses else "NOT_STARTED"
+
+
+def deployments(serve: Object) -> tuple[DeploymentSeen, ...]:
+    """The deployments of all applications."""
+    return tuple(DeploymentSeen(name=d["name"], status=str(d["status"])) for d in _deployments(serve))
+
+
+def replicas(serve: Object, pods: Sequence[Object]) -> tuple[ReplicaSeen, ...]:
+    """The replicas of all deployments, each with the pod that has its address."""
+    by_address = {p["status"]["podIP"]: p for p in pods if p.get("status", {}).get("podIP")}
+    return tuple(_replica(r, d["name"], by_address.get(r.get("node_ip", ""))) for d in _deployments(serve) for r in d.get("replicas") or ())
+
+
+def _replica(replica: Object, deployment: str, pod: Object | None) -> ReplicaSeen:
+    return ReplicaSeen(
+        actor_id=str(replica.get("actor_id") or replica.get("replica_id") or ""),
+        deployment=deployment,
+        state=str(replica.get("state", "")),
+        pod=pod["metadata"]["name"] if pod else None,
+        node=pod["spec"].get("nodeName") if pod else replica.get("node_id"),
+    )
+
+
+def _deployments(serve: Object) -> Iterable[Object]:
+    return ({**d, "name": name} for a in serve.get("applications", {}).values() for name, d in (a.get("deployments") or {}).items())
+
+
+def _common(pod: Object) -> dict[str, Any]:
+    metadata = pod["metadata"]
+    return {"pod": metadata["name"], "uid": metadata["uid"], "restarts": pod_problems.restarts(pod), "node": pod["spec"].get("nodeName")}

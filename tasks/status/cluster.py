@@ -1,0 +1,102 @@
+"""What a cluster is asked of a stack: its service, what a drill has there, and its nodes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime
+
+from blocks.parameters import Service
+from tasks.cluster.karpenter import CLAIMS
+from tasks.drill import journal
+from tasks.drill.journal import Lock
+from tasks.kubernetes import node_labels, pod_problems
+from tasks.kubernetes.api import Api, Object, conditions
+from tasks.service import snapshot as seen
+from tasks.status.questions import Line, Question
+
+
+def questions(api: Api, service: Service) -> list[Question]:
+    """Of a service and of its cluster."""
+    name = f"{service.namespace}/{service.name}"
+    return [
+        Question("RayService", name, lambda: _ray_service(api, service)),
+        Question("pod", service.namespace, lambda: _ray_pods(api, service)),
+        Question("load", journal.NAMESPACE, lambda: _loads(api)),
+        Question("drill lock", name, lambda: _lock(api, service)),
+        Question("drill journal", name, lambda: _journal(api, service)),
+        Question("nodes", "of all pools", lambda: _by_pool(api)),
+        Question("NodeClaim", "of Karpenter", lambda: _claims(api)),
+    ]
+
+
+def _ray_service(api: Api, service: Service) -> list[Line]:
+    found = api.find(f"/apis/ray.io/v1/namespaces/{service.namespace}/rayservices/{service.name}")
+    if found is None:
+        return []
+    holds = conditions(found)
+    words = ["ready" if holds.get("Ready") else "not ready", *(kind for kind, true in holds.items() if true and kind != "Ready")]
+    return [Line("RayService", f"{service.namespace}/{service.name}", ", ".join([*words, *_ending(found)]))]
+
+
+def _ray_pods(api: Api, service: Service) -> list[Line]:
+    pods = api.items(f"/api/v1/namespaces/{service.namespace}/pods", labelSelector=seen.NODE_TYPE)
+    lines = [Line(f"{pod['metadata']['labels'][seen.NODE_TYPE]} pod", pod["metadata"]["name"], _pod(pod)) for pod in pods]
+    return sorted(lines, key=lambda line: (line.kind, line.name))
+
+
+def _pod(pod: Object) -> str:
+    where = f" on {pod['spec']['nodeName']}" if pod.get("spec", {}).get("nodeName") else ""
+    return (pod_problems.trouble(pod) or ("ready" if pod_problems.ready(pod) else "has ended")) + where
+
+
+def _loads(api: Api) -> list[Line]:
+    jobs = api.items(f"/apis/batch/v1/namespaces/{journal.NAMESPACE}/jobs")
+    return [Line("load", job["metadata"]["name"], ", ".join([_job(job), *_ending(job)])) for job in jobs]
+
+
+def _job(job: Object) -> str:
+    status = job.get("status", {})
+    return next((f"{status[key]} {key}" for key in ("active", "failed", "succeeded") if status.get(key)), "not begun")
+
+
+def _lock(api: Api, service: Service) -> list[Line]:
+    holder, since = Lock(api, service, "").held()
+    when = f" since {_clock(since)}" if since else ""
+    return [Line("drill lock", f"{service.namespace}/{service.name}", f"held by run {holder}{when}")] if holder else []
+
+
+def _journal(api: Api, service: Service) -> list[Line]:
+    found = journal.read(api, service)
+    if found is None or found.state != "open":
+        return []
+    fault = f"pod {found.fault.pod} {'was' if found.fault.done else 'is about to be'} deleted" if found.fault else "nothing broken yet"
+    fault += f" (fault {len(found.faults)} of a series)" if len(found.faults) > 1 else ""
+    began = _clock(datetime.fromtimestamp(found.started, UTC))
+    return [Line("drill journal", found.drill, f"open, of run {found.owner} since {began}; {fault}")]
+
+
+def _by_pool(api: Api) -> list[Line]:
+    pools: dict[str, list[Object]] = defaultdict(list)
+    for node in api.items(node_labels.NODES):
+        pools[node_labels.pool(node) or "no pool"].append(node)
+    counts = ((pool, len(nodes), sum(map(node_labels.ready, nodes))) for pool, nodes in sorted(pools.items()))
+    return [Line("nodes", pool, f"{all_of_it}, of which {ready} ready") for pool, all_of_it, ready in counts]
+
+
+def _claims(api: Api) -> list[Line]:
+    return [Line("NodeClaim", claim["metadata"]["name"], ", ".join([_claim(claim), *_ending(claim)])) for claim in api.items(CLAIMS)]
+
+
+def _claim(claim: Object) -> str:
+    node = claim.get("status", {}).get("nodeName")
+    holds = conditions(claim)
+    how = "ready" if holds.get("Ready") else f"not ready, {next((f'not {kind}' for kind, true in holds.items() if not true), '')}"
+    return how.rstrip(", ") + (f", node {node}" if node else "")
+
+
+def _ending(thing: Object) -> list[str]:
+    return ["being deleted"] if "deletionTimestamp" in thing["metadata"] else []
+
+
+def _clock(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,221 @@
+"""Terraform's commands on one target: init, plan, apply, destroy, output. Knows nothing of Prefect.
+
+A `Workspace` says which configuration, which state and which private folder; every function runs one command to
+its end, within a deadline, and tells how far it is. The state's lock of a run that was killed is removed when that
+run is certainly ours and dead; another's lock is never touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from python_terraform import IsFlagged, Terraform
+
+from tasks.support.paths import ROOT
+from tasks.terraform.errors import Event, StateLocked, TerraformFailed, failure
+from tasks.terraform.events import OnProgress, PlanSummary, Progress, Tracker, ignore
+from tasks.terraform.lock import LOCK_KEPT, Records, Watch
+from tasks.terraform.mirror import cli_config
+from tasks.terraform.process import Invocation, follow, private_file
+
+_PASSED_ON = (
+    *("PATH", "HOME", "TMPDIR", "LANG", "USER", "TF_CLI_CONFIG_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR", "AWS_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+)
+"""All that Terraform gets of our own environment: it has other people's secrets in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """One target of Terraform."""
+
+    home: Path
+    """Private folder of this target: Terraform's data, the saved plan, what the last runs printed. No state."""
+    backend: Mapping[str, str]
+    """Settings of the backend, e.g. bucket, key, region; no credentials."""
+    environment: Mapping[str, str] = field(repr=False)
+    """AWS_* variables: who calls, and where."""
+    configuration: Path = ROOT / "terraform"
+
+    @property
+    def plan_file(self) -> Path:
+        """The saved plan. It holds every variable in clear: mode 0600, and gone once it is applied."""
+        return self.home / "saved.tfplan"
+
+    @property
+    def records(self) -> Records:
+        """Runs of this target that have not ended in order."""
+        return Records(self.home / "runs")
+
+
+def init(workspace: Workspace, *, deadline_s: float = 600, on_progress: OnProgress = ignore) -> None:
+    """The provider is installed as the lock file has it, and the backend is the workspace's."""
+    with tempfile.TemporaryDirectory(prefix="leeward-") as private:
+        settings = _settings(
+            Path(private, "backend.tfvars"), "".join(f"{key} = {json.dumps(value)}\n" for key, value in workspace.backend.items())
+        )
+        _run(workspace, "init", deadline_s, on_progress, reconfigure=IsFlagged, lockfile="readonly", backend_config=str(settings))
+
+
+def plan(workspace: Workspace, variables: Mapping[str, Any], *, deadline_s: float = 600, on_progress: OnProgress = ignore) -> PlanSummary:
+    """A plan is saved for `apply`; what it would do comes back."""
+    with tempfile.TemporaryDirectory(prefix="leeward-") as private:
+        events = _locking(
+            workspace, "plan", deadline_s, on_progress, out=str(workspace.plan_file), var_file=str(_variables(Path(private), variables))
+        )
+    return PlanSummary.from_events(events)
+
+
+def apply(workspace: Workspace, *, deadline_s: float = 3600, on_progress: OnProgress = ignore) -> None:
+    """What the saved plan says is so, and the plan is gone.
+
+    Raises:
+        PlanOutdated: the state is no longer the one that was planned on.
+    """
+    if not workspace.plan_file.exists():
+        raise TerraformFailed(f"there is no saved plan in {workspace.home}: make one first")
+    _locking(workspace, "apply", deadline_s, on_progress, str(workspace.plan_file))
+    workspace.plan_file.unlink()
+
+
+def destroy(workspace: Workspace, variables: Mapping[str, Any], *, deadline_s: float = 3600, on_progress: OnProgress = ignore) -> int:
+    """Nothing in the state exists any more; returns how many resources were destroyed."""
+    with tempfile.TemporaryDirectory(prefix="leeward-") as private:
+        path = _variables(Path(private), variables)
+        events = _locking(workspace, "destroy", deadline_s, on_progress, auto_approve=IsFlagged, var_file=str(path))
+    workspace.plan_file.unlink(missing_ok=True)
+    return sum(event["type"] == "apply_complete" and event["hook"]["action"] == "delete" for event in events)
+
+
+def output(workspace: Workspace, *, deadline_s: float = 120) -> dict[str, Any]:
+    """The values of the outputs, sensitive ones in clear; empty when nothing was applied."""
+    _run(workspace, "output", deadline_s, ignore)
+    printed = workspace.home / "output.log"
+    values = json.loads(printed.read_text())
+    printed.unlink()
+    return {name: output["value"] for name, output in values.items()}
+
+
+def force_unlock(workspace: Workspace, lock_id: str, *, deadline_s: float = 120) -> None:
+    """The state's lock with this id is gone. Only for a lock whose holder is certainly dead."""
+    _run(workspace, "force-unlock", deadline_s, ignore, lock_id, force=IsFlagged)
+
+
+def _locking(
+    workspace: Workspace, command: str, deadline_s: float, on_progress: OnProgress, *arguments: str, **options: Any
+) -> list[Event]:
+    """Runs a command that takes the state's lock, past what an earlier run of ours has left."""
+    until = time.monotonic() + deadline_s
+    _await_earlier_run(workspace, until, on_progress)
+    try:
+        return _recorded(workspace, command, until - time.monotonic(), on_progress, arguments, options)
+    except StateLocked as refused:
+        if refused.lock is None or not any(runner.left(refused.lock) for runner in workspace.records.all()):
+            raise
+        on_progress(Progress(0, 0, (), 0, f"removing the lock of a killed run: {refused.lock.described()}"))
+        force_unlock(workspace, refused.lock.id)
+        return _recorded(workspace, command, until - time.monotonic(), on_progress, arguments, options)
+
+
+def _recorded(
+    workspace: Workspace, command: str, deadline_s: float, on_progress: OnProgress, arguments: Sequence[str], options: Mapping[str, Any]
+) -> list[Event]:
+    """Runs it, written down for as long as it may hold the lock."""
+    watch = Watch(workspace.records)
+    try:
+        events = _run(workspace, command, deadline_s, on_progress, *arguments, watch=watch, **options)
+    finally:
+        watch.close(unreleased=LOCK_KEPT in _printed(workspace, command))
+    workspace.records.forget_dead()
+    return events
+
+
+def _printed(workspace: Workspace, command: str) -> str:
+    path = workspace.home / f"{command}.log"
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
+def _await_earlier_run(workspace: Workspace, until: float, on_progress: OnProgress) -> None:
+    """Returns when no earlier terraform of this target runs: one outlives the death of what started it.
+
+    Raises:
+        StateLocked: it still runs when the time is up.
+    """
+    began, told = time.monotonic(), 0.0
+    while living := [runner.pid for runner in workspace.records.all() if runner.alive()]:
+        now = time.monotonic()
+        if now > until:
+            raise StateLocked(
+                f"terraform (pid {living[0]}) of an earlier run still works here after {now - began:.0f} s; wait for it or stop it"
+            )
+        if now - told > 5:
+            on_progress(Progress(0, 0, (), now - began, f"waiting for terraform (pid {living[0]}) of an earlier run to end"))
+            told = now
+        time.sleep(0.2)
+
+
+def _run(
+    workspace: Workspace,
+    command: str,
+    deadline_s: float,
+    on_progress: OnProgress,
+    *arguments: str,
+    watch: Watch | None = None,
+    **options: Any,
+) -> list[Event]:
+    """Runs one command; returns its events, or raises what its end stands for."""
+    workspace.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    workspace.home.chmod(0o700)
+    call = Invocation(
+        _arguments(workspace, command, arguments, options),
+        workspace.configuration,
+        _environment(workspace),
+        workspace.home / f"{command}.log",
+    )
+    track = Tracker(on_progress)
+    returncode = follow(call, track, deadline_s, watch)
+    if returncode != 0:
+        raise failure(command, returncode, track.events, call.errors.read_text(errors="replace"))
+    return track.events
+
+
+def _arguments(workspace: Workspace, command: str, arguments: Sequence[str], options: Mapping[str, Any]) -> list[str]:
+    """The command line. python-terraform writes it; running is ours, as its own way neither streams nor stops."""
+    common: dict[str, Any] = {"no_color": IsFlagged} if command == "force-unlock" else {"json": IsFlagged}
+    if command in ("init", "plan", "apply", "destroy"):
+        common["input"] = False
+    builder = Terraform(working_dir=str(workspace.configuration))
+    return [str(part) for part in builder.generate_cmd_string(command, *arguments, **common, **options)]
+
+
+def _environment(workspace: Workspace) -> dict[str, str]:
+    """What Terraform sees: little of ours, the caller's AWS, and settings that make it quiet and private."""
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment |= workspace.environment
+    environment |= {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "TF_DATA_DIR": str(workspace.home / "data")}
+    config = cli_config(workspace.home)
+    if config is not None:
+        environment["TF_CLI_CONFIG_FILE"] = str(config)
+    endpoint = urlsplit(environment.get("AWS_ENDPOINT_URL", "")).hostname
+    if endpoint:
+        environment["NO_PROXY"] = ",".join(filter(None, (environment.get("NO_PROXY") or environment.get("no_proxy"), endpoint)))
+        environment.pop("no_proxy", None)
+    return environment
+
+
+def _variables(folder: Path, variables: Mapping[str, Any]) -> Path:
+    return _settings(folder / "variables.tfvars.json", json.dumps(dict(variables)))
+
+
+def _settings(path: Path, text: str) -> Path:
+    with private_file(path) as file:
+        file.write(text.encode())
+    return path

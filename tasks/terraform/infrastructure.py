@@ -1,0 +1,287 @@
+"""Terraform: the AWS side of a stack is planned, made, read and destroyed.
+
+The plain functions (`init`, `plan`, `apply`, `destroy`, `output` on a `Workspace`) know nothing of Prefect; the tasks
+at the end of the file add a target, its state bucket and Redis's password to them, and show progress.
+Call the tasks directly, not by submit(): only then a cancelled run stops Terraform gracefully.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+
+from blocks.errors import Permanent, worth_retrying
+from tasks.aws.account import (
+    STATE_KEY,
+    bucket_exists,
+    caller_identity,
+    delete_cluster_logs,
+    delete_redis_auth_token,
+    ensure_state_bucket,
+    redis_auth_token,
+    state_bucket,
+)
+from tasks.support.paths import TERRAFORM_RUNS
+from tasks.terraform.commands import Workspace, apply, destroy, force_unlock, init, output, plan
+from tasks.terraform.errors import (
+    PlanExceeded,
+    PlanOutdated,
+    StateLocked,
+    TerraformFailed,
+    TerraformMissing,
+    TerraformTimedOut,
+    TerraformUnsettled,
+)
+from tasks.terraform.events import Change, OnProgress, PlanSummary, Progress
+
+__all__ = [
+    "Change",
+    "Infrastructure",
+    "NotProvisioned",
+    "OnProgress",
+    "Outputs",
+    "PlanExceeded",
+    "PlanOutdated",
+    "PlanSummary",
+    "Progress",
+    "Provisioning",
+    "RedisEndpoint",
+    "StateLocked",
+    "Target",
+    "TerraformFailed",
+    "TerraformMissing",
+    "TerraformTimedOut",
+    "TerraformUnsettled",
+    "Workspace",
+    "apply",
+    "apply_infrastructure",
+    "destroy",
+    "destroy_infrastructure",
+    "force_unlock",
+    "infrastructure_outputs",
+    "init",
+    "output",
+    "plan",
+    "plan_infrastructure",
+]
+
+
+class NotProvisioned(Permanent):
+    """There is no infrastructure under this name."""
+
+
+class Target(Protocol):
+    """Where it happens: an AWS account, or what answers like one."""
+
+    def aws_environment(self) -> dict[str, str]:
+        """The AWS_* variables of the caller, good for an hour at least."""
+
+    def client(self, service_name: str, /) -> Any:
+        """A boto3 client; its region is where everything is made."""
+
+
+class Infrastructure(Protocol):
+    """What is wanted."""
+
+    @property
+    def name(self) -> str:
+        """Name of the stack and its cluster."""
+
+    @property
+    def enable_gcs_ha(self) -> bool:
+        """Whether there is a Redis."""
+
+    def terraform_variables(self) -> Mapping[str, Any]:
+        """The other variables of terraform/variables.tf, without secrets; one left out has its default."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedisEndpoint:
+    """Where Redis's primary answers."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioning:
+    """What Karpenter is told: its queue, and what the nodes that it launches are to have."""
+
+    queue_name: str
+    instance_profile: str
+    subnet_ids: Mapping[str, tuple[str, ...]]
+    """By pool: those of every zone for core, those of zones with inf2 for inf2."""
+    security_group_id: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the later stages need of the infrastructure."""
+
+    region: str
+    cluster_name: str
+    cluster_endpoint: str
+    cluster_ca: str
+    """PEM in base64, as EKS gives it."""
+    serving_repository_url: str
+    redis: RedisEndpoint | None
+    node_groups: Mapping[str, str]
+    karpenter: Provisioning | None = None
+    """None: the nodes are managed groups' alone."""
+
+    @classmethod
+    def from_terraform(cls, values: Mapping[str, Any]) -> Outputs:
+        """The outputs of terraform/outputs.tf.
+
+        Raises:
+            NotProvisioned: there are none, or not all.
+        """
+        try:
+            found = values.get("redis")  # Terraform leaves out an output that is null
+            redis = RedisEndpoint(found["address"], int(found["port"])) if found else None
+            told = values.get("karpenter")
+            subnets = {"subnet_ids": {pool: tuple(ids) for pool, ids in told["subnet_ids"].items()}} if told else {}
+            karpenter = Provisioning(**{**told, **subnets}) if told else None
+            names = ("region", "cluster_name", "cluster_endpoint", "cluster_ca", "serving_repository_url", "node_groups")
+            return cls(redis=redis, karpenter=karpenter, **{name: values[name] for name in names})
+        except KeyError as missing:
+            raise NotProvisioned(
+                f"Terraform's state has no output {missing}: the infrastructure is not there, or not whole; run provision"
+            ) from missing
+
+
+# Terraform is idempotent, so whatever may pass is tried again; nothing is taken from a cache, the world may have changed.
+_OPTIONS: dict[str, Any] = {
+    "tags": ["aws", "terraform"],
+    "retries": 3,
+    "retry_delay_seconds": [5, 20, 60],
+    "retry_condition_fn": worth_retrying,
+    "cache_policy": NO_CACHE,
+}
+
+
+@task(name="plan infrastructure", **_OPTIONS)
+def plan_infrastructure(target: Target, infrastructure: Infrastructure) -> PlanSummary:
+    """Terraform's plan is saved for `apply_infrastructure` and shown as an artifact."""
+    workspace = _ready(target, infrastructure)
+    planned = plan(workspace, _variables(target, infrastructure), on_progress=_log)
+    create_markdown_artifact(key=f"terraform-plan-{infrastructure.name}", markdown=_table(planned), description=f"Terraform: {planned}")
+    get_run_logger().info("Terraform plans %s", planned)
+    return planned
+
+
+@task(name="apply infrastructure", **_OPTIONS)
+def apply_infrastructure(target: Target, infrastructure: Infrastructure, approved: PlanSummary) -> Outputs:
+    """The approved plan is the world; a retry goes on where the last attempt ended, and never beyond what was approved."""
+    workspace = _ready(target, infrastructure)
+    with _shown(f"terraform-apply-{infrastructure.name}", "Terraform apply") as progress:
+        if not workspace.plan_file.exists():
+            _plan_the_rest(workspace, _variables(target, infrastructure), approved)
+        try:
+            apply(workspace, on_progress=progress)
+        finally:
+            workspace.plan_file.unlink(missing_ok=True)  # applied, or made for a state that is no more
+    return Outputs.from_terraform(output(workspace))
+
+
+@task(name="read infrastructure", **_OPTIONS)
+def infrastructure_outputs(target: Target, infrastructure: Infrastructure) -> Outputs:
+    """What the state says of an infrastructure made earlier."""
+    if not bucket_exists(target, state_bucket(target, infrastructure.name)):
+        raise NotProvisioned(f"there is no infrastructure named {infrastructure.name}: run provision")
+    return Outputs.from_terraform(output(_ready(target, infrastructure)))
+
+
+@task(name="destroy infrastructure", **_OPTIONS)
+def destroy_infrastructure(target: Target, infrastructure: Infrastructure) -> int:
+    """Nothing that Terraform made exists, nor Redis's password; returns how many resources went. The state's bucket stays."""
+    if not bucket_exists(target, state_bucket(target, infrastructure.name)):
+        return 0
+    workspace = _ready(target, infrastructure)
+    with _shown(f"terraform-destroy-{infrastructure.name}", "Terraform destroy") as progress:
+        # What is in the state goes, whatever the variables say: a sweep needs to know the name alone.
+        variables = {"name": infrastructure.name, "region": caller_identity(target).region, "enable_gcs_ha": False}
+        destroyed = destroy(workspace, variables, on_progress=progress)
+    delete_redis_auth_token(target, infrastructure.name)
+    delete_cluster_logs(target, infrastructure.name)
+    return destroyed
+
+
+def _ready(target: Target, infrastructure: Infrastructure) -> Workspace:
+    """The stack's workspace, initialised on its bucket."""
+    bucket = ensure_state_bucket(target, infrastructure.name)
+    workspace = Workspace(
+        home=TERRAFORM_RUNS / bucket,
+        backend={"bucket": bucket, "key": STATE_KEY, "region": caller_identity(target).region},
+        environment=target.aws_environment(),
+    )
+    init(workspace)
+    return workspace
+
+
+def _variables(target: Target, infrastructure: Infrastructure) -> dict[str, Any]:
+    """All variables, Redis's password among them: for a private file only."""
+    variables = {
+        **infrastructure.terraform_variables(),
+        "name": infrastructure.name,
+        "region": caller_identity(target).region,
+        "enable_gcs_ha": infrastructure.enable_gcs_ha,
+    }
+    if infrastructure.enable_gcs_ha:
+        variables["redis_auth_token"] = redis_auth_token(target, infrastructure.name).get_secret_value()
+    return variables
+
+
+def _plan_the_rest(workspace: Workspace, variables: Mapping[str, Any], approved: PlanSummary) -> None:
+    """What is left of the approved plan is planned.
+
+    Raises:
+        PlanExceeded: Terraform would now touch what was not in the approved plan.
+    """
+    beyond = plan(workspace, variables).beyond(approved)
+    if beyond:
+        workspace.plan_file.unlink(missing_ok=True)
+        raise PlanExceeded(
+            f"the world has changed since the plan was approved: Terraform would touch {', '.join(beyond)} as well. Run provision again"
+        )
+
+
+def _log(progress: Progress) -> None:
+    if progress.note:
+        get_run_logger().info("%s", progress.note.strip())
+
+
+@contextmanager
+def _shown(key: str, title: str) -> Iterator[OnProgress]:
+    """Progress goes to the log and, once a second at most, to a progress artifact."""
+    artifact = create_progress_artifact(progress=0, key=key, description=f"{title}: starting")
+    if not isinstance(artifact, UUID):
+        raise TypeError("call this from synchronous code: in an async flow the artifact would never be made")
+    last = 0.0
+
+    def show(progress: Progress) -> None:
+        nonlocal last
+        _log(progress)
+        if time.monotonic() - last >= 1:
+            last = time.monotonic()
+            update_progress_artifact(artifact, progress=progress.percent, description=f"{title}: {progress}")
+
+    yield show
+    update_progress_artifact(artifact, progress=100, description=f"{title}: done")
+
+
+def _table(planned: PlanSummary) -> str:
+    """The plan as Markdown."""
+    rows = "".join(f"| {change.action} | `{change.address}` |\n" for change in planned.changes)
+    return f"## Terraform plan: {planned}\n\n" + (
+        f"| action | resource |\n|---|---|\n{rows}" if rows else "No changes: everything is already so.\n"
+    )
