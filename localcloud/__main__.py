@@ -35,23 +35,23 @@ def _parser() -> argparse.ArgumentParser:
 def _elsewhere(command: str, rest: list[str]) -> int | None:
     """The exit code of a command that has a command line of its own; None when it is none of those."""
     if command == "doctor":
-        from localcloud import doctor
+        from localcloud.doctor import doctor
 
         return doctor.main(rest)
     if command == "build":
-        from localcloud import build
+        from localcloud.build import artifacts
 
-        return build.main(rest)
+        return artifacts.main(rest)
     if command == "supervise":  # not for people: `up` starts it inside the cloud's namespaces
-        from localcloud import supervisor
+        from localcloud.host import supervisor
 
         return supervisor.main(rest)
     return None
 
 
 def _cloud(given: argparse.Namespace) -> int:
-    from localcloud import lifecycle
-    from localcloud.machine import MachineError
+    from localcloud.host import lifecycle
+    from localcloud.machine.interface import MachineError
 
     actions: dict[str, Callable[[], int]] = {
         "up": lifecycle.up,

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 PACKAGE_DIR = Path(__file__).resolve().parent
-BINARIES_DIR = PACKAGE_DIR / "binaries"
+GO_DIR = PACKAGE_DIR / "build" / "go"
 """Sources of what is compiled: one Go module per folder."""
 
 DATA_DIR = Path("/var/lib/leeward")

@@ -58,7 +58,7 @@ def running() -> bool:
 
 def built(artifact: str) -> Path:
     """Where an artefact of `localcloud build` is; raises CloudError when it is not built."""
-    code = f"from localcloud.build import artifacts; print(artifacts().{artifact})"
+    code = f"from localcloud.build.artifacts import artifacts; print(artifacts().{artifact})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
         raise CloudError(f"no {artifact}: {done.stderr.strip().splitlines()[-1]}")

@@ -10,8 +10,8 @@ import argparse
 import logging
 
 from localcloud import settings
-from localcloud.aws import credentials
-from localcloud.aws.paper import PaperMachine
+from localcloud.aws.auth import first_user
+from localcloud.aws.fake_machine import PaperMachine
 from localcloud.aws.server import Endpoint
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.0, metavar="SECONDS", help="how long the paper machine takes for a call")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    first = credentials.bootstrap()
+    first = first_user.create()
     endpoint = Endpoint(PaperMachine(delay=arguments.delay), arguments.host, arguments.port)
     print(f"export AWS_ENDPOINT_URL={endpoint.url} AWS_EC2_METADATA_DISABLED=true")
     print(f"export AWS_REGION={settings.REGION} AWS_DEFAULT_REGION={settings.REGION}")

@@ -16,8 +16,8 @@ from moto.ecr import urls as ecr_urls
 from moto.ecr.models import ECRBackend, Repository
 from moto.ecr.responses import ECRResponse
 
-from localcloud.aws import seam
-from localcloud.aws.credentials import random_secret
+from localcloud.aws import current_machine
+from localcloud.aws.auth.credentials import random_secret
 
 
 class Ecr(ECRResponse):
@@ -28,7 +28,7 @@ class Ecr(ECRResponse):
         token = {
             "authorizationToken": b64encode(f"AWS:{random_secret(32)}".encode()).decode(),
             "expiresAt": utcnow() + timedelta(hours=12),
-            "proxyEndpoint": f"http://{seam.machine().registry()}",
+            "proxyEndpoint": f"http://{current_machine.machine().registry()}",
         }
         return ActionResult({"authorizationData": [token]})
 
@@ -43,7 +43,7 @@ class EcrBackend(ECRBackend):
     def create_repository(self, repository_name: str, *args: Any, **kwargs: Any) -> Repository:
         """A new repository."""
         repository = super().create_repository(repository_name, *args, **kwargs)
-        repository.uri = f"{seam.machine().registry()}/{repository_name}"
+        repository.uri = f"{current_machine.machine().registry()}/{repository_name}"
         return repository
 
 

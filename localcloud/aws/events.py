@@ -11,7 +11,7 @@ from moto.ec2.models.instances import Instance
 from moto.events.models import events_backends
 
 from localcloud import settings
-from localcloud.aws import credentials
+from localcloud.aws.auth import credentials
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,10 @@ def install() -> None:
         os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
         # Else moto looks the account up on every request, in every partition, and opens IAM books for each.
         os.environ["MOTO_ACCOUNT_ID"] = settings.ACCOUNT
-        from localcloud.aws import ec2, ecr, eks, elasticache, iam, sqs, ssm, sts
+        from localcloud.aws import ecr, iam, sqs, ssm, sts
+        from localcloud.aws.ec2 import ec2
+        from localcloud.aws.eks import eks
+        from localcloud.aws.elasticache import elasticache
 
         for service in (ec2, ecr, eks, elasticache, iam, sqs, ssm, sts):
             service.install()

@@ -11,8 +11,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from localcloud import identity
-from localcloud.aws import interruptions, inventory, shortages
+from localcloud.aws import audit
+from localcloud.aws.ec2 import interruptions, shortages
+from localcloud.aws.eks import token_review
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -28,12 +29,12 @@ def answer(environ: WSGIEnvironment, start_response: StartResponse, hosts: froze
         case ("GET", "health"):
             return _json(start_response, {"ok": True})
         case ("GET", "inventory"):
-            return _json(start_response, inventory.everything())
+            return _json(start_response, audit.everything())
         case ("POST", "baseline"):
-            inventory.remember()
+            audit.remember()
             return _json(start_response, {"ok": True})
         case ("GET", "leftovers"):
-            return _json(start_response, inventory.leftovers())
+            return _json(start_response, audit.leftovers())
         case ("GET", "shortages"):
             return _json(start_response, shortages.all())
         case ("PUT" | "DELETE" as method, path) if path.startswith("shortages/") and path.count("/") == 2:
@@ -62,7 +63,7 @@ def _review(environ: WSGIEnvironment, start_response: StartResponse, cluster: st
         token = str(asked["spec"]["token"])
     except (ValueError, KeyError, TypeError):
         return _json(start_response, {"error": "the body is not a TokenReview"}, HTTPStatus.BAD_REQUEST)
-    return _json(start_response, identity.review(token, cluster, hosts))
+    return _json(start_response, token_review.review(token, cluster, hosts))
 
 
 def _json(start_response: StartResponse, value: Any, status: HTTPStatus = HTTPStatus.OK) -> Iterable[bytes]:

@@ -9,8 +9,9 @@ from typing import Any
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from localcloud.aws import gateway, install, inventory, seam
-from localcloud.machine import Machine
+from localcloud.aws import audit, current_machine, install
+from localcloud.aws.auth import middleware
+from localcloud.machine.interface import Machine
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +36,11 @@ class Endpoint:
     def __init__(self, machine: Machine, host: str, port: int) -> None:
         """Port 0 takes a free one; OSError when the port is taken."""
         install.install()
-        seam.use(machine)
-        inventory.remember()
+        current_machine.use(machine)
+        audit.remember()
         self._server: BaseWSGIServer = make_server(host, port, self._answer, threaded=True, request_handler=_QuietHandler)
         self.host, self.port = host, self._server.port
-        self._application = gateway.application(frozenset({f"{host}:{self.port}"}))
+        self._application = middleware.application(frozenset({f"{host}:{self.port}"}))
 
     @property
     def url(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moto.sqs.models import Queue
 
-from localcloud.aws import books
+from localcloud.aws import moto_lock
 
 _wait = Queue.wait_for_messages
 
@@ -16,5 +16,5 @@ def install() -> None:
 
 def _wait_without_the_books(queue: Queue, timeout: int) -> None:
     """Only ever called while ReceiveMessage is answered, and so with the books in hand. Up to a second at a time; moto then looks again."""
-    with books.given_back():
+    with moto_lock.given_back():
         _wait(queue, timeout)

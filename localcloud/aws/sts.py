@@ -16,9 +16,9 @@ from moto.sts import urls as sts_urls
 from moto.sts.responses import TokenResponse
 
 from localcloud import settings
-from localcloud.aws import credentials, refusals
-from localcloud.aws.credentials import Credential
-from localcloud.aws.signatures import ALGORITHM, Claim
+from localcloud.aws.auth import credentials, errors
+from localcloud.aws.auth.credentials import Credential
+from localcloud.aws.auth.signatures import ALGORITHM, Claim
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -33,7 +33,7 @@ class Sts(TokenResponse):
         if caller is None or not trusts(role_arn, caller):
             who = caller.arn if caller else "unknown"
             refusal = f"User: {who} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"
-            return 403, {"status": 403}, refusals.body("sts", "AccessDenied", refusal)[1].decode()
+            return 403, {"status": 403}, errors.body("sts", "AccessDenied", refusal)[1].decode()
         return super().assume_role()
 
     def get_session_token(self) -> ActionResult:

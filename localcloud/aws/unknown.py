@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 
-from localcloud.aws import refusals
+from localcloud.aws.auth import errors
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -58,7 +58,7 @@ def answer(app: DomainDispatcherApplication, service: str, environ: WSGIEnvironm
     except Exception as error:
         log.exception("%s failed inside the embedded AWS", asked)
         # 400 and not 500: an SDK retries 500s for minutes, and the same request would fail the same way.
-        return refusals.respond(start_response, service, 400, "InternalFailure", f"{asked}: {type(error).__name__}: {error}")
+        return errors.respond(start_response, service, 400, "InternalFailure", f"{asked}: {type(error).__name__}: {error}")
     if service != "s3" and started.is_moto_without_route():  # moto's S3 has every route, and answers a HEAD like that
         return _unsupported(start_response, service, f"the embedded cloud does not do this: {asked}")
     start_response(started.status, started.headers)
@@ -67,5 +67,5 @@ def answer(app: DomainDispatcherApplication, service: str, environ: WSGIEnvironm
 
 def _unsupported(start_response: StartResponse, service: str, message: str) -> Iterable[bytes]:
     log.warning("not supported: %s", message)
-    json_protocol = refusals.is_json(service)
-    return refusals.respond(start_response, service, 400, "UnknownOperationException" if json_protocol else "InvalidAction", message)
+    json_protocol = errors.is_json(service)
+    return errors.respond(start_response, service, 400, "UnknownOperationException" if json_protocol else "InvalidAction", message)

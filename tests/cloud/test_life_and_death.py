@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import cgroups, leftovers, paths, settings, state
+from localcloud import paths, settings
+from localcloud.host import leftovers, state
+from localcloud.machine import cgroups
 
 LOCALCLOUD = [sys.executable, "-m", "localcloud"]
 pytestmark = pytest.mark.usefixtures("no_cloud")

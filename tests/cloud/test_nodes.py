@@ -17,7 +17,8 @@ import bare_cluster
 import pytest
 from bare_cluster import Aws, kubectl
 
-from localcloud import cgroups, paths, settings
+from localcloud import paths, settings
+from localcloud.machine import cgroups
 from tasks.cluster import neuron
 
 pytestmark = pytest.mark.usefixtures("cluster")

@@ -14,8 +14,9 @@ from typing import Any
 import bare_cluster
 import pytest
 
-from localcloud import cgroups, settings
-from localcloud.resp import Connection, RedisError
+from localcloud import settings
+from localcloud.machine import cgroups
+from localcloud.machine.redis.protocol import Connection, RedisError
 
 GROUP = "leeward-test"
 

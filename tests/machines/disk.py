@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from localcloud import baseimage, debian, packages, toolchain
-from localcloud.cache import Cache, Recipe, Workspace
-from localcloud.command import BuildError, run
+from localcloud.build import baseimage, debian, packages, toolchain
+from localcloud.build.cache import Cache, Recipe, Workspace
+from localcloud.build.command import BuildError, run
 from localcloud.paths import artifacts_dir
 from localcloud.progress import Say
 from scripts import tools

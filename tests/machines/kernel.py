@@ -12,10 +12,10 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from localcloud import debian
-from localcloud.baseimage import KEYRING
-from localcloud.cache import Recipe, Workspace
-from localcloud.command import BuildError, run
+from localcloud.build import debian
+from localcloud.build.baseimage import KEYRING
+from localcloud.build.cache import Recipe, Workspace
+from localcloud.build.command import BuildError, run
 from localcloud.progress import Say
 from scripts.places import LOGS
 

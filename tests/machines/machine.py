@@ -21,9 +21,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcloud import debian, packages
-from localcloud.cache import Cache, CacheError
-from localcloud.command import BuildError, run, tail
+from localcloud.build import debian, packages
+from localcloud.build.cache import Cache, CacheError
+from localcloud.build.command import BuildError, run, tail
 from localcloud.progress import Reporter, Say, seconds
 from scripts.places import LOGS, cache_dir
 from scripts.processes import Process, kill_whole

@@ -20,8 +20,10 @@ from botocore.signers import RequestSigner
 from moto.core.base_backend import BackendDict
 
 from localcloud import settings
-from localcloud.aws import credentials, inventory, seam, shortages
-from localcloud.aws.paper import PaperMachine
+from localcloud.aws import audit, current_machine
+from localcloud.aws.auth import first_user
+from localcloud.aws.ec2 import shortages
+from localcloud.aws.fake_machine import PaperMachine
 from localcloud.aws.server import Endpoint
 
 # Retries would only make a refusal slow.
@@ -42,7 +44,7 @@ class EmbeddedAws:
     """An endpoint and clients of it. `fresh` empties its books."""
 
     def __init__(self) -> None:
-        self.first = credentials.bootstrap()
+        self.first = first_user.create()
         self.machine = PaperMachine()
         self.endpoint = Endpoint(self.machine, "127.0.0.1", 0)
         self.endpoint.start()
@@ -55,8 +57,8 @@ class EmbeddedAws:
             if books.service_name not in ("iam", "sts"):  # opening IAM's books takes half a second
                 books.clear()
         self.machine = PaperMachine()
-        seam.use(self.machine)
-        inventory.remember()
+        current_machine.use(self.machine)
+        audit.remember()
         shortages.end_all()
 
     def client(self, service: str, session: boto3.Session | None = None) -> Any:

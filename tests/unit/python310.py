@@ -16,9 +16,10 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from localcloud import paths, toolchain
-from localcloud.cache import Cache, Recipe, Workspace
-from localcloud.command import BuildError
+from localcloud import paths
+from localcloud.build import toolchain
+from localcloud.build.cache import Cache, Recipe, Workspace
+from localcloud.build.command import BuildError
 from localcloud.progress import Say
 from scripts import tools
 

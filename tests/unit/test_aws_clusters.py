@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from embedded_aws import EmbeddedAws, eventually, held
 
 from localcloud import settings
-from localcloud.aws import eks_access, eks_addons, eks_clusters, eks_records
+from localcloud.aws.eks import access, addons, clusters, models
 
 
 def test_a_cluster_is_creating_until_the_machine_has_its_control_plane(aws: EmbeddedAws) -> None:
@@ -64,7 +64,7 @@ def test_a_deleted_cluster_takes_its_control_plane_and_its_security_group_along(
 
 
 def test_others_are_answered_while_a_deletion_is_waited_for(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eks_clusters, "_ANSWER_WITHIN", 600)
+    monkeypatch.setattr(clusters, "_ANSWER_WITHIN", 600)
     aws.cluster()
     eks, ec2 = aws.client("eks"), aws.client("ec2")
     with ThreadPoolExecutor(1) as elsewhere:
@@ -236,7 +236,7 @@ def with_an_addon_that_cannot_run(aws: EmbeddedAws) -> Any:
 
 
 def test_an_addon_that_could_not_run_recovers_once_it_can(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eks_addons, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(addons, "_AGAIN_S", 0.01)
     eks = with_an_addon_that_cannot_run(aws)
     describe = lambda: eks.describe_addon(clusterName="demo", addonName="coredns")["addon"]  # noqa: E731
     aws.machine.failures.clear()
@@ -255,10 +255,10 @@ def test_an_update_of_an_addon_that_could_not_run_tries_it_again(aws: EmbeddedAw
 
 def test_a_policy_that_is_added_while_the_api_server_asks_disturbs_nobody(aws: EmbeddedAws) -> None:
     aws.cluster(accessConfig={"authenticationMode": "API", "bootstrapClusterCreatorAdminPermissions": True})
-    cluster = eks_records.find("demo")
+    cluster = models.find("demo")
     assert cluster is not None
     policies = cluster.access_entries[settings.USER_ARN]["policies"]
-    (arn, association), late = next(iter(policies.items())), eks_access.POLICY_ARN + "AmazonEKSViewPolicy"
+    (arn, association), late = next(iter(policies.items())), access.POLICY_ARN + "AmazonEKSViewPolicy"
 
     class Slow(dict[str, Any]):
         """An association in whose reading another one is added."""
@@ -268,6 +268,6 @@ def test_a_policy_that_is_added_while_the_api_server_asks_disturbs_nobody(aws: E
             return super().__getitem__(key)
 
     policies[arn] = Slow(association)
-    subject = eks_access.subject(cluster, settings.USER_ARN, None)
+    subject = access.subject(cluster, settings.USER_ARN, None)
     assert subject is not None
-    assert subject.groups == (eks_access.group_of(eks_access.CLUSTER_ADMIN, None),)
+    assert subject.groups == (access.group_of(access.CLUSTER_ADMIN, None),)

@@ -9,7 +9,7 @@ import pytest
 from embedded_aws import EmbeddedAws, eventually, held
 
 from localcloud import settings
-from localcloud.aws import bootstrap
+from localcloud.aws.ec2 import node_config
 
 CONFIG = """\
 apiVersion: node.eks.aws/v1alpha1
@@ -57,14 +57,14 @@ def among_scripts(cluster: str = "demo") -> str:
 
 @pytest.mark.parametrize("text", [alone(), among_scripts()])
 def test_user_data_tells_cluster_labels_and_taints(text: str) -> None:
-    assert bootstrap.parse(encoded(text)) == bootstrap.Bootstrap("demo", LABELS, TAINTS)
+    assert node_config.parse(encoded(text)) == node_config.Bootstrap("demo", LABELS, TAINTS)
 
 
 @pytest.mark.parametrize(
     "user_data", [None, "", "not base64!", encoded("#!/bin/sh\necho hello"), base64.b64encode(b"\x1f\x8b\xff").decode()]
 )
 def test_other_user_data_tells_nothing(user_data: str | None) -> None:
-    assert bootstrap.parse(user_data) is None
+    assert node_config.parse(user_data) is None
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_other_user_data_tells_nothing(user_data: str | None) -> None:
     ],
 )
 def test_a_node_config_that_cannot_be_understood_is_refused(text: str) -> None:
-    with pytest.raises(bootstrap.NotReadable):
-        bootstrap.parse(encoded(text))
+    with pytest.raises(node_config.NotReadable):
+        node_config.parse(encoded(text))
 
 
 class Launch:

@@ -14,7 +14,7 @@ import pytest
 from embedded_aws import EmbeddedAws, eventually
 
 from localcloud import settings
-from localcloud.aws import interruptions
+from localcloud.aws.ec2 import interruptions
 
 STATE, SPOT = "EC2 Instance State-change Notification", "EC2 Spot Instance Interruption Warning"
 

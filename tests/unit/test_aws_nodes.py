@@ -11,7 +11,8 @@ from embedded_aws import EmbeddedAws, eventually, held
 from moto.ec2.models.instances import Instance
 
 from localcloud import settings
-from localcloud.aws import books, ec2, instances
+from localcloud.aws import moto_lock
+from localcloud.aws.ec2 import ec2, instances
 
 CORE_TEMPLATE = {
     "MetadataOptions": {"HttpTokens": "required"},
@@ -123,7 +124,7 @@ def test_work_in_the_background_has_the_books_in_hand_while_it_changes_them(aws:
         return terminate(instance)
 
     aws.cluster()
-    monkeypatch.setattr(books, "ONE_AT_A_TIME", hands)
+    monkeypatch.setattr(moto_lock, "ONE_AT_A_TIME", hands)
     monkeypatch.setattr(ec2.Ec2Backend, "run_instances", watched_launch)
     monkeypatch.setattr(Instance, "terminate", watched_end)
     aws.nodegroup()

@@ -17,9 +17,9 @@ from botocore.exceptions import ClientError, CredentialRetrievalError
 from embedded_aws import EmbeddedAws, session_of
 
 from localcloud import settings
-from localcloud.aws import eks_auth
-from localcloud.machine import PodToken
-from localcloud.podidentity import ADDON, Agent
+from localcloud.aws.eks import pod_credentials
+from localcloud.aws.eks.pod_identity_listeners import ADDON, Agent
+from localcloud.machine.interface import PodToken
 
 POD = PodToken("chat", "reader", "reader-7d9f-abcde", "0f0e")
 SERVICE = {"Service": "pods.eks.amazonaws.com"}
@@ -165,7 +165,7 @@ def test_a_service_account_without_an_association_has_no_role(cluster: EmbeddedA
 
 def test_an_association_that_was_deleted_gives_nothing_any_more(cluster: EmbeddedAws, role: Callable[..., str]) -> None:
     association = associate(cluster, role())
-    eks_auth.assume_role_for_pod_identity("demo", token(cluster))
+    pod_credentials.assume_role_for_pod_identity("demo", token(cluster))
     cluster.client("eks").delete_pod_identity_association(clusterName="demo", associationId=association["associationId"])
     assert refusal(cluster, token(cluster))[0] == "ResourceNotFoundException"
 
@@ -196,7 +196,7 @@ def test_a_role_that_was_deleted_is_denied(cluster: EmbeddedAws) -> None:
 def test_a_target_role_is_reached_through_the_associated_one(cluster: EmbeddedAws, role: Callable[..., str]) -> None:
     first = role()
     association = associate(cluster, first, targetRoleArn=role({"AWS": first}, "sts:AssumeRole"))
-    arn = eks_auth.assume_role_for_pod_identity("demo", token(cluster))["assumedRoleUser"]["arn"]
+    arn = pod_credentials.assume_role_for_pod_identity("demo", token(cluster))["assumedRoleUser"]["arn"]
     assert "assumed-role/pod-role-1/" in arn
     update = {"clusterName": "demo", "associationId": association["associationId"], "targetRoleArn": role()}
     cluster.client("eks").update_pod_identity_association(**update)

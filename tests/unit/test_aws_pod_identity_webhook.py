@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 from embedded_aws import EmbeddedAws
 
-from localcloud import podtokens, podwebhook, settings
-from localcloud.machine import PodToken
-from localcloud.pki import Authority
-from localcloud.podidentity import Webhook
+from localcloud import settings
+from localcloud.aws.eks.pod_identity_listeners import Webhook
+from localcloud.machine.cluster import pod_tokens, pod_webhook
+from localcloud.machine.interface import PodToken
+from localcloud.machine.pki import Authority
 
 TOKEN_FILE = "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount/eks-pod-identity-token"
 ADDED = {
@@ -45,7 +46,7 @@ def a_review(pod: dict[str, Any], namespace: str = "chat") -> dict[str, Any]:
 def patched(pod: dict[str, Any]) -> dict[str, Any]:
     """The pod after the webhook's patch, as far as this patch uses JSON Patch."""
     result = copy.deepcopy(pod)
-    for operation in podwebhook.patch(pod):
+    for operation in pod_webhook.patch(pod):
         *way, last = operation["path"].split("/")[1:]
         place: Any = result
         for step in way:
@@ -137,13 +138,13 @@ def test_what_a_container_has_of_its_own_stays(own: dict[str, str], absent: set[
 
 
 def test_a_pod_that_was_changed_before_needs_no_more() -> None:
-    assert podwebhook.patch(patched(a_pod())) == []
+    assert pod_webhook.patch(patched(a_pod())) == []
 
 
 def test_a_container_that_came_later_is_the_only_one_that_is_changed() -> None:
     pod = patched(a_pod())
     pod["spec"]["containers"].append({"name": "sidecar"})
-    assert [operation["path"] for operation in podwebhook.patch(pod)] == ["/spec/containers/1"]
+    assert [operation["path"] for operation in pod_webhook.patch(pod)] == ["/spec/containers/1"]
 
 
 def test_containers_that_the_pod_says_to_skip_are_skipped() -> None:
@@ -166,7 +167,7 @@ def test_the_webhook_changes_pods_with_an_association_and_no_others(aws: Embedde
 
     changed = answer(a_pod())
     assert (changed["uid"], changed["allowed"], changed["patchType"]) == ("u-1", True, "JSONPatch")
-    assert json.loads(base64.b64decode(changed["patch"])) == podwebhook.patch(a_pod())
+    assert json.loads(base64.b64decode(changed["patch"])) == pod_webhook.patch(a_pod())
     unchanged = {"uid": "u-1", "allowed": True}
     assert answer(a_pod(), "other") == unchanged
     assert answer(a_pod(serviceAccountName="writer")) == unchanged
@@ -191,7 +192,7 @@ def test_a_client_that_does_not_trust_the_webhook_does_not_end_it(aws: EmbeddedA
 
 
 def test_the_configuration_names_the_cluster_and_never_stops_a_pod() -> None:
-    (webhook,) = podwebhook.configuration("demo", "PEM")["webhooks"]
+    (webhook,) = pod_webhook.configuration("demo", "PEM")["webhooks"]
     assert webhook["clientConfig"] == {"url": "https://10.213.0.2:4567/pod-identity/demo", "caBundle": base64.b64encode(b"PEM").decode()}
     assert (webhook["failurePolicy"], webhook["reinvocationPolicy"]) == ("Ignore", "IfNeeded")
 
@@ -204,7 +205,7 @@ AUDIENCES = ["pods.eks.amazonaws.com"]
 
 
 def test_a_token_review_names_the_pod() -> None:
-    assert podtokens.read({"authenticated": True, "audiences": AUDIENCES, "user": USER}) == PodToken("chat", "reader", "p", "u")
+    assert pod_tokens.read({"authenticated": True, "audiences": AUDIENCES, "user": USER}) == PodToken("chat", "reader", "p", "u")
 
 
 @pytest.mark.parametrize(
@@ -220,4 +221,4 @@ def test_a_token_review_names_the_pod() -> None:
     ids=str,
 )
 def test_a_token_that_is_not_valid_here_or_of_no_pod_is_nobodys(status: dict[str, Any]) -> None:
-    assert podtokens.read(status) is None
+    assert pod_tokens.read(status) is None

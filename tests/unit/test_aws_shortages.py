@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from embedded_aws import EmbeddedAws
 
 from localcloud import settings
-from localcloud.aws import shortages
+from localcloud.aws.ec2 import shortages
 
 ONE, TWO = settings.AVAILABILITY_ZONES[:2]
 SMALL, LARGE = "inf2.8xlarge", "inf2.24xlarge"

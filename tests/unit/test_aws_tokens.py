@@ -11,7 +11,8 @@ import boto3
 import pytest
 from embedded_aws import EmbeddedAws, as_token, eks_token, session_of
 
-from localcloud import identity, settings
+from localcloud import settings
+from localcloud.aws.eks import token_review
 
 POLICIES = "arn:aws:eks::aws:cluster-access-policy/"
 CLUSTER, NAMESPACED = {"type": "cluster"}, {"type": "namespace", "namespaces": ["chat", "mistral"]}
@@ -117,7 +118,7 @@ def test_a_cluster_that_is_not_there_lets_nobody_in(aws: EmbeddedAws, role: str)
 def test_a_token_lives_for_fifteen_minutes(aws: EmbeddedAws, role: str) -> None:
     token, hosts = _token(aws, aws.assume(role)), frozenset({aws.endpoint.url.removeprefix("http://")})
     for minutes, let_in in ((14, True), (16, False), (-20, False)):
-        review = identity.review(token, "demo", hosts, datetime.now(UTC) + timedelta(minutes=minutes))
+        review = token_review.review(token, "demo", hosts, datetime.now(UTC) + timedelta(minutes=minutes))
         assert review["status"]["authenticated"] is let_in, minutes
 
 

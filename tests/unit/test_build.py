@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import baseimage, binaries, build, debian, packages, paths, progress, settings, toolchain
-from localcloud.binaries import GoProgress
-from localcloud.cache import Cache, Recipe, Workspace
-from localcloud.command import BuildError
-from localcloud.debian import Mirrors
+from localcloud import paths, progress, settings
+from localcloud.build import artifacts, baseimage, binaries, debian, packages, toolchain
+from localcloud.build.binaries import GoProgress
+from localcloud.build.cache import Cache, Recipe, Workspace
+from localcloud.build.command import BuildError
+from localcloud.build.debian import Mirrors
+from localcloud.build.toolchain import Go
 from localcloud.progress import Reporter, Say, seconds
-from localcloud.toolchain import Go
 
 MIRRORS = Mirrors("http://mirror.example/debian", "http://mirror.example/security")
 
@@ -103,23 +104,23 @@ def test_asking_for_what_is_not_built_names_it_and_the_command(monkeypatch: pyte
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(debian, "mirrors", lambda: MIRRORS)
     with pytest.raises(BuildError, match=r"kubernetes, .*base-image\. Run: python -m localcloud build"):
-        build.artifacts()
+        artifacts.artifacts()
 
 
 def test_what_is_built_is_found_by_the_present_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(debian, "mirrors", lambda: MIRRORS)
     cache = Cache(tmp_path / "leeward" / "artifacts")
-    planned = build.plan(cache)
+    planned = artifacts.plan(cache)
     recipes = (*planned.binaries, *planned.images, planned.base_image)
     for recipe in recipes:
         cache.path(recipe).mkdir(parents=True)
-    found = build.artifacts()
+    found = artifacts.artifacts()
     assert found.kubernetes == cache.path(recipes[0]) / "kubernetes"
     assert len(found.images) == 5
     monkeypatch.setattr(debian, "mirrors", lambda: Mirrors("http://other.example/debian", MIRRORS.security))
     with pytest.raises(BuildError, match="not built for the present sources: base-image"):
-        build.artifacts()
+        artifacts.artifacts()
 
 
 def test_a_failing_lane_is_told_in_one_line_and_by_the_exit_code(
@@ -131,13 +132,13 @@ def test_a_failing_lane_is_told_in_one_line_and_by_the_exit_code(
     def fine(work: Workspace, say: Say) -> None:
         (work.out / "image.tar").touch()
 
-    plan = build.Plan(None, (Recipe("bad", (), fail),), (), Recipe("base-image", (), fine))
+    plan = artifacts.Plan(None, (Recipe("bad", (), fail),), (), Recipe("base-image", (), fine))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(build, "plan", lambda cache: plan)
+    monkeypatch.setattr(artifacts, "plan", lambda cache: plan)
     monkeypatch.setattr(packages, "install", lambda say: False)
-    monkeypatch.setattr(build, "stop_all", lambda say: None)
+    monkeypatch.setattr(artifacts, "stop_all", lambda say: None)
     monkeypatch.setattr(signal, "signal", lambda *args: None)
-    assert build.main([]) == 1
+    assert artifacts.main([]) == 1
     assert "error: no space left" in capsys.readouterr().err
 
 

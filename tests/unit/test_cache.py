@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import cache
-from localcloud.cache import KEEP_UNUSED_DAYS, Cache, Recipe, Workspace, digest
+from localcloud.build import cache
+from localcloud.build.cache import KEEP_UNUSED_DAYS, Cache, Recipe, Workspace, digest
 from localcloud.progress import Say
 
 _FORK = multiprocessing.get_context("fork")

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from localcloud import command
-from localcloud.command import BuildError, run
+from localcloud.build import command
+from localcloud.build.command import BuildError, run
 from localcloud.progress import Pace
 
 
@@ -89,7 +89,7 @@ def test_at_the_deadline_the_program_and_its_children_are_stopped(tmp_path: Path
 
 def test_a_killed_build_takes_its_program_along(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from localcloud.command import run\n"
+        "from pathlib import Path; from localcloud.build.command import run\n"
         f"run(['sh', '-c', 'echo $$ > {tmp_path}/pid; exec sleep 600'], what='it', log=Path('{tmp_path}/log'), say=print, deadline=600)"
     )
     build = subprocess.Popen([sys.executable, "-c", code])

@@ -12,11 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from localcloud import build, debian, doctor
-from localcloud import cgroups as groups
-from localcloud.cache import Cache
-from localcloud.checks import MISSING, OK, SETUP, WARNING, Check, addresses, cgroups, kernel, mounts, ports, system, tools
-from localcloud.command import BuildError
+from localcloud.build import artifacts, debian
+from localcloud.build.cache import Cache
+from localcloud.build.command import BuildError
+from localcloud.doctor import addresses, cgroups, doctor, kernel, mounts, ports, system, tools
+from localcloud.doctor.check import MISSING, OK, SETUP, WARNING, Check
+from localcloud.machine import cgroups as groups
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and mounts need root")
 
@@ -211,7 +212,7 @@ def test_a_machine_whose_apt_has_nothing_of_debians_is_refused_before_anything_i
     found = tools.apt_packages()
     assert (found.status, reason in found.detail) == (MISSING, True)
     with pytest.raises(BuildError, match=reason):
-        build.plan(Cache(tmp_path))
+        artifacts.plan(Cache(tmp_path))
 
 
 def test_memory_and_disk_are_judged_by_what_is_free() -> None:

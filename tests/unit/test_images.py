@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from localcloud import settings
-from localcloud.cache import Cache, Recipe
-from localcloud.images import ARCHIVE, IMAGES, Image, file_capability, recipe, write_archive
+from localcloud.build.cache import Cache, Recipe
+from localcloud.build.images import ARCHIVE, IMAGES, Image, file_capability, recipe, write_archive
 
 
 def make(image: Image, tmp_path: Path) -> Path:

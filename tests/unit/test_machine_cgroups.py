@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import cgroups
-from localcloud.box import Box, Service, keeping
-from localcloud.machine import MachineError
-from localcloud.processes import until
+from localcloud.machine import cgroups
+from localcloud.machine.box import Box, Service, keeping
+from localcloud.machine.interface import MachineError
+from localcloud.machine.processes import until
 
 MIXED = """proc /proc proc rw 0 0
 tmpfs /sys/fs/cgroup tmpfs rw,mode=755 0 0

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import cgroups, leftovers, lifecycle, paths, settings, state
+from localcloud import paths, settings
 from localcloud.__main__ import main
+from localcloud.host import leftovers, lifecycle, state
+from localcloud.machine import cgroups
 
 ROUTES = """\
 Iface	Destination	Gateway 	Flags	RefCnt	Use	Metric	Mask		MTU	Window	IRTT

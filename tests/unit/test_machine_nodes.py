@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import tomllib
 
-from localcloud import containerd, controlplane, kubeconfig, network, nodefs, settings
-from localcloud.kubelet import taint
-from localcloud.machine import MachineError
-from localcloud.pki import Pair
+from localcloud import settings
+from localcloud.machine import filesystem, network
+from localcloud.machine.cluster import controlplane, kubeconfig
+from localcloud.machine.interface import MachineError
+from localcloud.machine.nodes import containerd
+from localcloud.machine.nodes.kubelet import taint
+from localcloud.machine.pki import Pair
 
 
 def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, major: int) -> dict[str, object]:
@@ -109,15 +112,15 @@ def test_a_kubeconfig_is_private_and_names_files_not_keys(tmp_path: Path) -> Non
 
 
 def test_kubelet_is_shown_the_kernel_it_wants_in_files(tmp_path: Path) -> None:
-    commands = nodefs.kernel_files(tmp_path)
+    commands = filesystem.kernel_files(tmp_path)
     shown = {command[-1]: Path(command[2]).read_text().strip() for command in commands}
     assert shown["/proc/sys/vm/overcommit_memory"] == "1"
-    assert len(shown) == len(nodefs.KERNEL)
+    assert len(shown) == len(filesystem.KERNEL)
 
 
 @pytest.mark.parametrize(("chips", "cores", "told"), [(0, 0, {}), (1, 2, {"neuron0": "2"}), (2, 16, {"neuron0": "8", "neuron1": "8"})])
 def test_the_device_plugin_is_told_of_each_chip_and_its_cores(tmp_path: Path, chips: int, cores: int, told: dict[str, str]) -> None:
-    commands = nodefs.chip_files(tmp_path, chips, cores)
+    commands = filesystem.chip_files(tmp_path, chips, cores)
     shown = Path(commands[-1][2])
     assert {file.name: file.read_text().strip() for file in shown.iterdir()} == told
-    assert commands[-1][-1] == nodefs.CHIPS
+    assert commands[-1][-1] == filesystem.CHIPS

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from localcloud.pki import Authority, Pair, signing_key
+from localcloud.machine.pki import Authority, Pair, signing_key
 
 
 def read(pair: Pair) -> x509.Certificate:

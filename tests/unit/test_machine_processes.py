@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.locks import Locks
-from localcloud.machine import MachineError
-from localcloud.processes import run, tail, until
+from localcloud.machine.interface import MachineError
+from localcloud.machine.locks import Locks
+from localcloud.machine.processes import run, tail, until
 
 
 def test_a_command_returns_what_it_wrote() -> None:

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localcloud import network, settings
-from localcloud.machine import MachineError
-from localcloud.redis import Group, Member, quoted, server_parameters
-from localcloud.redisgroups import allocate
-from localcloud.resp import RedisError, decode, encode, info
+from localcloud import settings
+from localcloud.machine import network
+from localcloud.machine.interface import MachineError
+from localcloud.machine.redis.group import Group, Member, quoted, server_parameters
+from localcloud.machine.redis.groups import allocate
+from localcloud.machine.redis.protocol import RedisError, decode, encode, info
 
 
 def test_a_command_goes_over_the_line_as_counted_strings() -> None:
@@ -180,7 +181,7 @@ def test_a_reader_that_died_and_cannot_be_replaced_leaves_its_address_to_one_tha
 
 
 def test_replicas_that_are_not_in_sync_yet_do_not_take_the_promotion_back(gcs: PaperGroup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("localcloud.redis.IN_SYNC_WITHIN", 0.0)
+    monkeypatch.setattr("localcloud.machine.redis.group.IN_SYNC_WITHIN", 0.0)
     gcs.members[0].link = "down"
     assert gcs.group.fail_over() == 2
     assert gcs.group.primary is gcs.members[2]

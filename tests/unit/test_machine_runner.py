@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from localcloud.box import RUNNER, Box, Service, keeping
-from localcloud.machine import MachineError, NodeSpec
-from localcloud.node import Node
+from localcloud.machine.box import RUNNER, Box, Service, keeping
+from localcloud.machine.interface import MachineError, NodeSpec
+from localcloud.machine.nodes.node import Node
 
 
 def start(tmp_path: Path, *, restart: bool, setup: list[list[str]] | None = None, fds: tuple[int, ...] = (), **services: str) -> Any:

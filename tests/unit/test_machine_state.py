@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import addons, guardian, lifecycle, paths, state, supervisor
+from localcloud import paths
 from localcloud.__main__ import main
-from localcloud.access import Binding
-from localcloud.aws import eks_addons
-from localcloud.local import LocalMachine
-from localcloud.machine import MachineError
+from localcloud.aws.eks import addons as eks_addons
+from localcloud.host import guardian, lifecycle, state, supervisor
+from localcloud.machine.cluster import addons
+from localcloud.machine.cluster.access import Binding
+from localcloud.machine.interface import MachineError
+from localcloud.machine.local import LocalMachine
 
 
 @pytest.fixture

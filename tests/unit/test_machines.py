@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localcloud.command import BuildError
+from localcloud.build.command import BuildError
 from tests.machines import disk, kernel
 
 

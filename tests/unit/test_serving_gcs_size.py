@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.pki import Authority
+from localcloud.machine.pki import Authority
 from serving.gcs_size import Connection, RedisError, entries
 from tasks.support.waiting import Pending, Until
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import nodefs, paths, settings
+from localcloud import paths, settings
+from localcloud.machine import filesystem
 
 
 @pytest.mark.parametrize(
@@ -23,18 +24,18 @@ from localcloud import nodefs, paths, settings
     ],
 )
 def test_a_version_is_the_one_that_its_go_module_pins(module: str, dependency: str, version: str) -> None:
-    text = (paths.BINARIES_DIR / module / "go.mod").read_text()
+    text = (paths.GO_DIR / module / "go.mod").read_text()
     assert re.findall(rf"^\s*(?:require )?{re.escape(dependency)} v(\S+)", text, re.MULTILINE) == [version]
 
 
 def test_the_newest_go_that_a_module_asks_for_is_the_least_that_we_take() -> None:
-    asked = [re.search(r"^go (\d+(?:\.\d+)+)$", file.read_text(), re.MULTILINE) for file in paths.BINARIES_DIR.glob("*/go.mod")]
+    asked = [re.search(r"^go (\d+(?:\.\d+)+)$", file.read_text(), re.MULTILINE) for file in paths.GO_DIR.glob("*/go.mod")]
     assert max(tuple(map(int, found[1].split("."))) for found in asked if found) == settings.GO_MINIMUM
 
 
 def test_the_device_plugin_looks_for_chips_where_nodes_show_them() -> None:
-    text = (paths.BINARIES_DIR / "neuron-device-plugin" / "main.go").read_text()
-    assert f'"{nodefs.CHIPS}/neuron*"' in text
+    text = (paths.GO_DIR / "neuron-device-plugin" / "main.go").read_text()
+    assert f'"{filesystem.CHIPS}/neuron*"' in text
 
 
 def test_every_address_is_in_its_network_and_has_one_use() -> None:

@@ -11,7 +11,7 @@ from kubernetes import client
 from kubernetes_server import SUCCESS, Message, Server, exit_status, serving
 
 from blocks.errors import Permanent, Transient
-from localcloud.pki import Authority
+from localcloud.machine.pki import Authority
 from tasks.kubernetes.api import Api, CommandFailed, Conflict, NotFound, Refused, Unavailable
 
 PAIR = tuple[Server, Api]

@@ -1,0 +1,54 @@
+"""The first principals of the embedded AWS: user `leeward`, which may assume role `leeward-pipeline`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from moto.iam.models import IAMBackend
+
+from localcloud import settings
+from localcloud.aws import install
+from localcloud.aws.auth import credentials
+
+
+@dataclass(frozen=True)
+class FirstUser:
+    """What the first client of the embedded AWS needs."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    role_arn: str
+
+
+def create() -> FirstUser:
+    """Install the embedded services, and create user and role where they are missing.
+
+    The user gets one access key with a new secret; older keys are deleted. Call once, before the first client connects.
+    """
+    install.install()
+    backend = credentials.iam()
+    _ensure_user(backend)
+    for old in list(backend.get_user(settings.USER).access_keys):
+        backend.delete_access_key(old.access_key_id, settings.USER)
+    key = backend.create_access_key(settings.USER)
+    key.secret_access_key = credentials.random_secret(40)
+    return FirstUser(key.access_key_id, key.secret_access_key, _ensure_role(backend))
+
+
+def _ensure_user(backend: IAMBackend) -> None:
+    if settings.USER not in backend.users:
+        backend.create_user(settings.REGION, settings.USER)
+
+
+def _ensure_role(backend: IAMBackend) -> str:
+    for role in backend.get_roles():
+        if role.name == settings.ROLE:
+            return role.arn
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": settings.USER_ARN}}],
+    }
+    role = backend.create_role(settings.ROLE, json.dumps(trust), "/", None, "Acts for the pipeline", [], "43200")
+    backend.attach_role_policy(f"arn:{credentials.PARTITION}:iam::aws:policy/AdministratorAccess", settings.ROLE)
+    return role.arn

@@ -1,0 +1,194 @@
+"""EC2: what moto 5.2.5 gets wrong and Terraform trips over, and instances that are nodes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from moto.ec2 import models as ec2_models
+from moto.ec2 import urls as ec2_urls
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models import fleets
+from moto.ec2.models.amis import Ami
+from moto.ec2.models.fleets import Fleet
+from moto.ec2.models.instances import Instance, InstanceState, Reservation
+from moto.ec2.models.launch_templates import LaunchTemplate
+from moto.ec2.models.nat_gateways import NatGateway
+from moto.ec2.models.security_groups import SecurityGroupRule
+from moto.ec2.models.vpcs import VPC
+
+from localcloud import settings
+from localcloud.aws import events, ssm
+from localcloud.aws.ec2 import instances, self_managed, shortages
+
+_EKS_ACCOUNT = "602401143452"
+"""Owner of the EKS-optimised AMIs."""
+
+
+class Ec2Backend(ec2_models.EC2Backend):
+    """Moto's EC2 without the leaks."""
+
+    @property
+    def _url_module(self) -> Any:
+        return ec2_urls
+
+    def _load_amis(self) -> None:
+        """Moto's, and those that nodes are launched from: Karpenter asks EC2 about the ids that SSM tells."""
+        super()._load_amis()
+        for image in ssm.IMAGES:
+            self.amis[image.id] = Ami(
+                self,
+                image.id,
+                name=image.name,
+                description=f"EKS-optimized Kubernetes node, {image.kind} (embedded)",
+                owner_id=_EKS_ACCOUNT,
+                owner_alias="amazon",
+                public=True,
+                virtualization_type="hvm",
+                architecture=image.arch,
+                creation_date=datetime.strptime(image.date, "%Y%m%d"),
+                root_device_type="ebs",
+                root_device_name="/dev/xvda",
+                region_name=self.region_name,
+            )
+
+    def create_launch_template(
+        self, name: str, description: str, template_data: dict[str, Any], tag_spec: dict[str, Any]
+    ) -> LaunchTemplate:
+        """Moto puts the request's own tags into the template's data as well, where Terraform sees drift."""
+        template = super().create_launch_template(name, description, template_data, tag_spec)
+        data = template.versions[0].data
+        specs = [spec for spec in data.pop("TagSpecifications", []) if spec.get("ResourceType") != "launch-template"]
+        if specs:
+            data["TagSpecifications"] = specs
+        return template
+
+    def delete_nat_gateway(self, nat_gateway_id: str) -> NatGateway:
+        """Moto leaves the gateway's network interface for ever."""
+        gateway = super().delete_nat_gateway(nat_gateway_id)
+        self.enis.pop(gateway._eni.id, None)
+        return gateway
+
+    def delete_vpc(self, vpc_id: str) -> VPC:
+        """Moto leaves the VPC's default network ACL for ever."""
+        vpc = super().delete_vpc(vpc_id)
+        for acl_id in [i for i, acl in self.network_acls.items() if acl.vpc_id == vpc_id]:
+            self.network_acls.pop(acl_id)
+        return vpc
+
+    def run_instances(self, *args: Any, **kwargs: Any) -> Reservation:
+        """As on AWS, the primary network interface goes with its instance; moto's default is that it stays.
+
+        Moto's fleets do not say in which region they are. Insufficient when there is no capacity; nothing is launched then.
+        """
+        shortages.check(self._type_of(kwargs), self._zone_of(kwargs))
+        reservation = super().run_instances(*args, **{"region_name": self.region_name} | kwargs)
+        for instance in reservation.instances:
+            instance.nics[0].delete_on_termination = True
+            events.state_changed(instance, "pending", "running")
+            self_managed.on_launched(instance)
+        return reservation
+
+    def _type_of(self, launch: dict[str, Any]) -> str:
+        """The instance type that moto will find: the request's, else the launch template's, else a default."""
+        template = self._get_template_from_args(launch["launch_template"]).data if launch.get("launch_template") else {}
+        found: str = (launch.get("is_instance_type_default") and template.get("InstanceType")) or launch["instance_type"]
+        return found
+
+    def _zone_of(self, launch: dict[str, Any]) -> str:
+        """The zone that moto will find: that of the subnet, or of the first interface with one, the one asked for, else a default."""
+        interfaces = (nic["SubnetId"] for nic in launch.get("nics") or () if "SubnetId" in nic)
+        subnet_id = launch.get("subnet_id") or next(interfaces, None)
+        return self.get_subnet(subnet_id).availability_zone if subnet_id else launch.get("placement") or f"{self.region_name}a"
+
+    def create_fleet(self, *args: Any, **kwargs: Any) -> Fleet:
+        """Moto forgets what the launch template says of security groups: whoever compares the two sees drift."""
+        fleet = super().create_fleet(*args, **kwargs)
+        launched = [(each["instance"], each["launch_spec"]) for each in fleet.on_demand_instances]
+        launched += [(request.instance, request.launch_spec) for request in fleet.spot_requests]
+        for instance, spec in launched:
+            self._apply_template(instance, spec.launch_template_spec)
+        self._close_fleets()
+        return fleet
+
+    def _apply_template(self, instance: Instance, template: dict[str, str]) -> None:
+        data = self._get_template_from_args(template).data
+        interface: dict[str, Any] = next(iter(data.get("NetworkInterfaces") or ()), {})
+        groups = data.get("SecurityGroupIds") or interface.get("Groups")
+        if groups:
+            self.modify_instance_security_groups(instance.id, groups)
+            instance.nics[0]._group_set = list(instance.security_groups)
+        instance.add_tags({"aws:ec2launchtemplate:id": template["LaunchTemplateId"], "aws:ec2launchtemplate:version": template["Version"]})
+
+    def start_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
+        """The instances run, and EventBridge is told."""
+        started = super().start_instances(instance_ids)
+        for instance, before in started:
+            if before.name == "stopped":
+                events.state_changed(instance, "pending", "running")
+        return started
+
+    def stop_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
+        """The instances do not run, and EventBridge is told. Refused for nodes: the machine can end one, and not hold it."""
+        if nodes := [instance_id for instance_id in instance_ids if instances.is_node(instance_id)]:
+            raise EC2ClientError("UnsupportedOperation", f"A node of a cluster cannot be stopped here, only terminated: {', '.join(nodes)}")
+        stopped = super().stop_instances(instance_ids)
+        for instance, before in stopped:
+            if before.name == "running":
+                events.state_changed(instance, "stopping", "stopped")
+        return stopped
+
+    def terminate_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
+        """Instances that are nodes leave their cluster; they show shutting-down until they have.
+
+        As on AWS it is no error that some have ended, and what launched them in fleets ends with them. In moto it is and does not.
+        """
+        wanted = self.get_multi_instances_by_id(instance_ids)
+        ended = [(instance, instance._state) for instance in wanted if instance.state in ("shutting-down", "terminated")]
+        alive = [instance.id for instance in wanted if instance.state not in ("shutting-down", "terminated")]
+        terminated = super().terminate_instances(alive) if alive or not wanted else []
+        for instance, _ in terminated:
+            instances.on_terminated(instance)
+            for request in self.spot_instance_requests.values():
+                if request.instance is instance:
+                    request.state = "closed"
+        self._close_fleets()
+        return terminated + ended
+
+    def _close_fleets(self) -> None:
+        """An instant fleet is no more than its instances."""
+        for fleet in self.fleets.values():
+            if fleet.fleet_type == "instant" and not (fleet.on_demand_instances or fleet.spot_requests):
+                fleet.state = "deleted"
+
+
+def backend(region: str = settings.REGION) -> Ec2Backend:
+    """The region's EC2 books."""
+    books = ec2_models.ec2_backends[settings.ACCOUNT][region]
+    assert isinstance(books, Ec2Backend)
+    return books
+
+
+def install() -> None:
+    """EC2's books are these; rules, launch templates and instances answer as on AWS."""
+    ec2_models.ec2_backends.backend = Ec2Backend
+    setattr(fleets, "Fleet", shortages.ShortFleet)  # noqa: B010  # moto's backend makes the class that its module names
+    shortages.install()
+    # Properties of moto's classes, which its own functions instantiate: there is nothing to subclass.
+    setattr(SecurityGroupRule, "description", property(_rule_description, _set_rule_description))  # noqa: B010
+    setattr(LaunchTemplate, "tags", property(LaunchTemplate.get_tags, _ignore))  # noqa: B010
+    setattr(Instance, "private_dns_name", property(instances.private_dns_name))  # noqa: B010
+
+
+def _ignore(template: LaunchTemplate, value: object) -> None:
+    """Moto copies a launch template's tags when it makes it, and shows the copy for ever."""
+
+
+def _rule_description(rule: SecurityGroupRule) -> str | None:
+    """Moto drops the description of a rule whose source is a group."""
+    given: str | None = vars(rule).get("_description")
+    return given or rule.ip_range.get("Description") or rule.source_group.get("Description")
+
+
+def _set_rule_description(rule: SecurityGroupRule, value: str | None) -> None:
+    vars(rule)["_description"] = value

@@ -1,0 +1,142 @@
+"""EKS Auth: a pod's service account token against credentials of the role that its association names.
+
+On EKS the agents of the nodes call it for their pods. The agent here does so without HTTP; the API is there all the same.
+The session has no tags: nothing here would read them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from moto.sts.models import AssumedRole
+
+from localcloud import settings
+from localcloud.aws import current_machine, moto_lock, sts
+from localcloud.aws.auth import credentials, errors
+from localcloud.aws.auth.signatures import Refused
+from localcloud.aws.eks import models, pod_identity
+from localcloud.aws.eks.models import EksCluster, Shape
+from localcloud.machine.interface import MachineError, PodToken
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+SERVICE = "eks-auth"
+"""The name that requests are signed for."""
+_PATH = re.compile(r"/clusters/([^/]+)/assume-role-for-pod-identity")
+_TRUST = ("sts:AssumeRole", "sts:TagSession")
+_LIFE = 6 * 3600
+_CHAINED_LIFE = 3600
+"""Seconds; AWS gives a role that was reached through another one an hour."""
+_NAME_PART = 11
+"""Characters of cluster and pod each: with a UUID a session name's 64 are full."""
+
+
+def assume_role_for_pod_identity(cluster_name: str, token: str) -> Shape:
+    """The answer of AssumeRoleForPodIdentity, `expiration` with time zone. `Refused`, with EKS Auth's codes, when there is none."""
+    cluster = models.find(cluster_name)
+    if cluster is None:
+        raise Refused("ResourceNotFoundException", f"No cluster found for name: {cluster_name}.", 404)
+    pod = _pod(cluster, token)
+    association = pod_identity.find(cluster, pod.namespace, pod.service_account)
+    if association is None:
+        account = f"service account {pod.service_account} of namespace {pod.namespace}"
+        raise Refused("ResourceNotFoundException", f"No pod identity association for {account} in cluster {cluster.name}.", 404)
+    with moto_lock.ONE_AT_A_TIME:
+        session = _session(association, f"eks-{cluster.name[:_NAME_PART]}-{pod.pod_name[:_NAME_PART]}-{uuid4()}")
+        return _answer(association, session)
+
+
+def _pod(cluster: EksCluster, token: str) -> PodToken:
+    """Whose the token is. What is wrong with it can be read in it; whether it is right, the API server alone knows."""
+    claims = _claims(token)
+    if settings.POD_IDENTITY_SERVICE not in _listed(claims.get("aud")):
+        raise Refused("InvalidTokenException", f"The token's audience is not {settings.POD_IDENTITY_SERVICE}.", 400)
+    expires = claims.get("exp")
+    if isinstance(expires, int | float) and expires <= datetime.now(UTC).timestamp():
+        raise Refused("ExpiredTokenException", "The token has expired.", 400)
+    try:
+        pod = current_machine.machine().review_pod_token(cluster.name, token)
+    except MachineError as error:
+        raise Refused("InternalServerException", str(error), 500) from error
+    if pod is None:
+        raise Refused("InvalidTokenException", f"The token is not one that cluster {cluster.name} issued for a pod that is there.", 400)
+    return pod
+
+
+def _claims(token: str) -> dict[str, Any]:
+    try:
+        _, payload, _ = token.split(".")
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except ValueError:
+        claims = None
+    if not isinstance(claims, dict):
+        raise Refused("InvalidTokenException", "The token is not a JSON Web Token.", 400)
+    return claims
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _session(association: Shape, name: str) -> AssumedRole:
+    """A session of the associated role, or of the target role that the associated one may assume."""
+    if not sts.trusts_service(association["roleArn"], settings.POD_IDENTITY_SERVICE, _TRUST):
+        raise _denied(association["roleArn"], f"it must allow {' and '.join(_TRUST)} to {settings.POD_IDENTITY_SERVICE}")
+    session = sts.session(association["roleArn"], name, _LIFE)
+    target = association["targetRoleArn"]
+    if not target:
+        return session
+    first = credentials.lookup(session.access_key_id)
+    if first is None or not sts.trusts(target, first):
+        raise _denied(target, f"it must allow sts:AssumeRole to {association['roleArn']}")
+    return sts.session(target, name, _CHAINED_LIFE)
+
+
+def _denied(role_arn: str, remedy: str) -> Refused:
+    return Refused(
+        "AccessDeniedException", f"EKS may not assume the role {role_arn}: there is none, or its trust policy says no; {remedy}.", 400
+    )
+
+
+def _answer(association: Shape, session: AssumedRole) -> Shape:
+    return {
+        "subject": {key: association[key] for key in ("namespace", "serviceAccount")},
+        "audience": settings.POD_IDENTITY_SERVICE,
+        "podIdentityAssociation": {key: association[key] for key in ("associationArn", "associationId")},
+        "assumedRoleUser": {"arn": session.arn, "assumeRoleId": session.user_id},
+        "credentials": {
+            "accessKeyId": session.access_key_id,
+            "secretAccessKey": session.secret_access_key,
+            "sessionToken": session.session_token,
+            "expiration": session.expiration.replace(tzinfo=UTC),
+        },
+    }
+
+
+def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """The API; the request's signature was checked before."""
+    path = _PATH.fullmatch(environ.get("PATH_INFO", ""))
+    try:
+        if path is None or environ["REQUEST_METHOD"] != "POST":
+            raise Refused(
+                "UnknownOperationException", "the embedded cloud does AssumeRoleForPodIdentity of EKS Auth, and nothing else", 400
+            )
+        body = json.dumps(assume_role_for_pod_identity(path[1], _token(environ)), default=datetime.timestamp).encode()
+    except Refused as refused:
+        return errors.respond(start_response, SERVICE, refused.status, refused.code, refused.message)
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def _token(environ: WSGIEnvironment) -> str:
+    try:
+        return str(json.loads(environ["wsgi.input"].read())["token"])
+    except (ValueError, KeyError, TypeError):
+        raise Refused("InvalidParameterException", "The body must be a JSON object with a token.", 400) from None

@@ -1,0 +1,86 @@
+"""EKS pod identity associations: which service account has which role. `eks_auth` hands the credentials out."""
+
+from __future__ import annotations
+
+from moto.core.responses import ActionResult
+from moto.core.utils import utcnow
+
+from localcloud.aws.auth.credentials import random_secret
+from localcloud.aws.eks.base import EksBase
+from localcloud.aws.eks.models import EksCluster, Shape, arn, in_use
+
+ADDON_NAMESPACE = "kube-system"
+
+
+class PodIdentities(EksBase):
+    """Pod identity associations."""
+
+    def create_pod_identity_association(self) -> ActionResult:
+        """A new association; a service account has at most one."""
+        return ActionResult({"association": _new(self._cluster(), self._json())})
+
+    def describe_pod_identity_association(self) -> ActionResult:
+        """The association."""
+        return ActionResult({"association": self._association()[1]})
+
+    def update_pod_identity_association(self) -> ActionResult:
+        """The association has the role given."""
+        _, association = self._association()
+        wanted = self._json()
+        keys = ("roleArn", "disableSessionTags", "targetRoleArn")
+        association.update({key: wanted[key] for key in keys if key in wanted}, modifiedAt=utcnow())
+        return ActionResult({"association": association})
+
+    def delete_pod_identity_association(self) -> ActionResult:
+        """The association is gone."""
+        cluster, association = self._association()
+        cluster.pod_identities.pop(association["associationId"], None)
+        return ActionResult({"association": association})
+
+    def list_pod_identity_associations(self) -> ActionResult:
+        """Associations, all or of a namespace and service account."""
+        found = list(self._cluster().pod_identities.values())
+        for key in ("namespace", "serviceAccount"):
+            wanted = self._query(key)
+            found = [a for a in found if not wanted or a[key] == wanted[0]]
+        return ActionResult({"associations": found})
+
+    def _association(self) -> tuple[EksCluster, Shape]:
+        cluster = self._cluster()
+        return cluster, self._part(cluster.pod_identities, self._path("associationId"), "Association")
+
+
+def find(cluster: EksCluster, namespace: str, service_account: str) -> Shape | None:
+    """The service account's association."""
+    account = (namespace, service_account)
+    return next((a for a in list(cluster.pod_identities.values()) if (a["namespace"], a["serviceAccount"]) == account), None)
+
+
+def set_for_addon(cluster: EksCluster, addon: Shape, wanted: list[Shape]) -> None:
+    """The add-on has these associations and no others."""
+    for old in addon.get("podIdentityAssociations") or []:
+        cluster.pod_identities.pop(old.rpartition("/")[2], None)
+    made = [_new(cluster, {"namespace": ADDON_NAMESPACE} | each, addon["addonArn"]) for each in wanted]
+    addon["podIdentityAssociations"] = [association["associationArn"] for association in made]
+
+
+def _new(cluster: EksCluster, wanted: Shape, owner: str | None = None) -> Shape:
+    if other := find(cluster, wanted["namespace"], wanted["serviceAccount"]):
+        raise in_use(f"Association already exists: {other['associationId']}", cluster.name)
+    now, association_id = utcnow(), f"a-{random_secret(17).lower()}"
+    association = {
+        "clusterName": cluster.name,
+        "namespace": wanted["namespace"],
+        "serviceAccount": wanted["serviceAccount"],
+        "roleArn": wanted["roleArn"],
+        "associationId": association_id,
+        "associationArn": arn("podidentityassociation", cluster.name, association_id),
+        "tags": wanted.get("tags") or {},
+        "createdAt": now,
+        "modifiedAt": now,
+        "ownerArn": owner,
+        "disableSessionTags": wanted.get("disableSessionTags", False),
+        "targetRoleArn": wanted.get("targetRoleArn"),
+    }
+    cluster.pod_identities[association_id] = association
+    return association

@@ -1,0 +1,1 @@
+"""ElastiCache: replication groups of real Redis servers, with parameter and subnet groups."""

@@ -1,0 +1,1 @@
+"""Everything that is compiled, downloaded or installed before the embedded cloud can start."""

@@ -1,0 +1,90 @@
+"""The base of the serving image: a small Debian made from packages, for machines that reach a mirror but no image registry.
+
+It stands for docker.io/library/debian:trixie-slim and has its name inside the archive.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from localcloud import paths, settings
+from localcloud.build import debian
+from localcloud.build.cache import Recipe, Workspace, digest
+from localcloud.build.command import run
+from localcloud.build.debian import Mirrors
+from localcloud.build.images import ARCHIVE, write_archive
+from localcloud.progress import Say
+
+NAME = "base-image"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+"""The same path on the machine and in the image."""
+_DEADLINE = 900.0
+_LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*")
+"""As the slim images of Debian do; dpkg goes on leaving it out of what is installed later."""
+_KEPT = "/usr/share/doc/*/copyright"
+_APT_CONFIG = (
+    'Apt::AutoRemove::SuggestsImportant "false";',
+    'Acquire::Languages "none";',
+    'Dir::Cache::pkgcache "";',  # 87 MB that the next apt-get update makes again
+    'Dir::Cache::srcpkgcache "";',
+)
+
+
+def recipe() -> Recipe:
+    """How to make it: depends on the machine's mirror, because the image goes on using it."""
+    mirrors = debian.mirrors()
+    here = Path(__file__)
+    inputs = {
+        "sources": "\n".join(sources(mirrors)),
+        "name": settings.BASE_IMAGE,
+        "machine": platform.machine(),
+        "maker": digest([here, here.with_name("images.py")], here.parent),
+    }
+    return Recipe(NAME, tuple(inputs.items()), lambda work, say: _make(mirrors, work, say))
+
+
+def sources(mirrors: Mirrors) -> list[str]:
+    """The image's lines of sources.list."""
+    suite, signed = settings.DEBIAN_SUITE, f"[signed-by={KEYRING}]"
+    lines = [f"deb {signed} {mirrors.main} {suite} main", f"deb {signed} {mirrors.main} {suite}-updates main"]
+    return lines + ([f"deb {signed} {mirrors.security} {suite}-security main"] if mirrors.security else [])
+
+
+def _make(mirrors: Mirrors, work: Workspace, say: Say) -> None:
+    log = paths.build_logs_dir() / f"{NAME}.log"
+    log.unlink(missing_ok=True)
+    layer = work.scratch / "layer.tar"
+    stays, goes = work.scratch / "90small", work.scratch / "machine.conf"
+    stays.write_text("\n".join(_APT_CONFIG) + "\n")
+    goes.write_text("\n".join([*_APT_CONFIG, *(f"{name} {quoted(value)};" for name, value in debian.options().items())]) + "\n")
+    command = arguments(mirrors, layer, stays, goes)
+    environment = {**os.environ, "TMPDIR": str(work.scratch), "LC_ALL": "C"}
+    run(command, what="making the base image", log=log, say=say, deadline=_DEADLINE, follow=_status, env=environment)
+    config = {"Cmd": ["bash"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
+    write_archive(work.out / ARCHIVE, settings.BASE_IMAGE, layer, config)
+
+
+def arguments(mirrors: Mirrors, layer: Path, stays: Path, goes: Path) -> list[str]:
+    """The command that writes the image's only layer.
+
+    `stays` is apt's configuration in the image, `goes` the one while it is made: this machine's proxy, which may hold
+    a password, is in a file (not among the arguments, which everybody may read) and not in the image.
+    """
+    command = ["mmdebstrap", "--variant=minbase", "--format=tar", f"--keyring={KEYRING}", f"--aptopt={goes}"]
+    command += [f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT] + [f"--dpkgopt=path-include={_KEPT}"]
+    if any(mirror and mirror.startswith("https:") for mirror in (mirrors.main, mirrors.security)):
+        command.append("--include=ca-certificates")
+    command.append('--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"')
+    command.append(f"--customize-hook=upload {stays} /etc/apt/apt.conf.d/{stays.name}")
+    return [*command, settings.DEBIAN_SUITE, str(layer), *sources(mirrors)]
+
+
+def quoted(value: str) -> str:
+    """A value as apt.conf takes it, whatever stands in it."""
+    return '"' + value.replace('"', "%22") + '"'
+
+
+def _status(line: str) -> str:
+    return line.removeprefix("I: ").strip()[:70]

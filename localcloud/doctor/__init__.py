@@ -1,0 +1,1 @@
+"""Checks whether this machine can carry the embedded cloud. Standard library only."""

@@ -1,0 +1,76 @@
+"""Control groups: version 1 or 2, with the controllers that kubelet and runc ask for, writable."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from localcloud.doctor.check import MISSING, OK, WARNING, Check
+from localcloud.doctor.kernel import tried
+from localcloud.doctor.mounts import Mount, parse_mounts
+from localcloud.machine.cgroups import crowded, make_way, mounts
+
+ROOT = "/sys/fs/cgroup"
+_V1 = ("cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids")
+_V2 = ("cpu", "cpuset", "memory", "pids")
+_REMOUNT = "in a container: start it privileged; on a machine: mount them (systemd does) and look for cgroup_disable= in /proc/cmdline"
+
+
+def control_groups() -> Check:
+    """Looks at what is mounted, and tries to make a group in each hierarchy and to mount them as a node does."""
+    found = parse_mounts(Path("/proc/self/mountinfo").read_text())
+    if is_v2(found):
+        return unified(Path(ROOT))
+    hierarchies = v1_hierarchies(found)
+    return _judge("version 1", [c for c in _V1 if c not in hierarchies], sorted({hierarchies[c] for c in _V1 if c in hierarchies}))
+
+
+def unified(root: Path) -> Check:
+    """Looks at the root of version 2; what a new group will need of it is not tried, because that would change it for everybody."""
+    available = (root / "cgroup.controllers").read_text().split()
+    found = _judge("version 2", [c for c in _V2 if c not in available], [str(root)])
+    if found.status == OK and crowded(root):
+        return Check(
+            "cgroups",
+            MISSING,
+            f"version 2, and processes in {root} itself keep controllers from groups below it",
+            f"move them below: {make_way(root)}",
+        )
+    return found
+
+
+def is_v2(found: Sequence[Mount]) -> bool:
+    """Whether the unified hierarchy is the one in use (in a hybrid one it is mounted elsewhere, without controllers)."""
+    return any(mount.type == "cgroup2" and mount.point == ROOT for mount in found)
+
+
+def v1_hierarchies(found: Sequence[Mount]) -> dict[str, str]:
+    """Where each controller of version 1 is mounted."""
+    return {name: mount.point for mount in found if mount.type == "cgroup" for name in _V1 if name in mount.options}
+
+
+def _judge(version: str, lacking: Sequence[str], folders: Sequence[str]) -> Check:
+    if not folders:
+        return Check("cgroups", MISSING, "none are mounted", _REMOUNT)
+    if lacking:
+        return Check("cgroups", MISSING, f"{version} without {', '.join(lacking)}", _REMOUNT)
+    if os.geteuid() != 0:
+        return Check("cgroups", WARNING, f"{version}; cannot be tried without being root")
+    if refused := _refusing(folders):
+        return Check("cgroups", MISSING, f"{version}, but no group can be made in {', '.join(refused)}", _REMOUNT)
+    mounting = "\n".join(["set -e", *map(shlex.join, mounts())])
+    return tried("cgroups", ["unshare", "--mount", "--cgroup", "sh", "-c", mounting], f"{version}, writable, and a node can mount its own")
+
+
+def _refusing(folders: Iterable[str]) -> list[str]:
+    refused = []
+    for folder in folders:
+        group = Path(folder, f"leeward-doctor-{os.getpid()}")
+        try:
+            group.mkdir()
+            group.rmdir()
+        except OSError:
+            refused.append(folder)
+    return refused

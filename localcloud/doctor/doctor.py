@@ -1,0 +1,110 @@
+"""`python -m localcloud doctor`: one list of what this machine has, what setup will put there, and what only the user can mend.
+
+Standard library only, and nothing of Leeward but what is so too: it runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from functools import partial
+
+from localcloud.doctor import addresses, cgroups, kernel, ports, system, tools
+from localcloud.doctor.check import MISSING, OK, SETUP, WARNING, Check
+
+_CHECKS: tuple[tuple[str, Callable[[], Check | list[Check]]], ...] = (
+    ("root", system.user),
+    ("system", system.operating_system),
+    ("python", system.python),
+    ("cores", system.cores),
+    ("memory", system.memory),
+    ("disk", system.disk),
+    ("capabilities", kernel.capabilities),
+    ("namespaces", kernel.namespaces),
+    ("overlayfs", kernel.overlay),
+    ("veth and bridge", kernel.links),
+    ("iptables", kernel.iptables),
+    ("cgroups", cgroups.control_groups),
+    ("addresses", addresses.addresses),
+    ("packages", tools.apt_packages),
+    ("uv", tools.installer),
+    ("go", tools.go),
+    ("terraform", tools.terraform),
+    ("aws provider", tools.provider),
+    ("proxy", tools.proxy),
+    ("certificates", tools.certificates),
+)
+_MARKS = {OK: "ok", SETUP: "setup", WARNING: "warning", MISSING: "MISSING"}
+
+
+def examine(loopback_ports: Iterable[int] = ()) -> list[Check]:
+    """Every check, none of which raises: one that could not be made is a warning."""
+    found: list[Check] = []
+    for name, check in _CHECKS:
+        found += _answers(name, check)
+    for number in loopback_ports:
+        found += _answers(f"port {number}", partial(ports.port, number))
+    return found
+
+
+def _answers(name: str, check: Callable[[], Check | list[Check]]) -> list[Check]:
+    try:
+        answer = check()
+    except Exception as error:  # the list must be whole, whatever the machine is like
+        return [Check(name, WARNING, f"could not be checked: {type(error).__name__}: {error}")]
+    return answer if isinstance(answer, list) else [answer]
+
+
+def text(checks: Sequence[Check]) -> str:
+    """The list for people, with a last line that sums it up."""
+    lines = []
+    for check in checks:
+        lines.append(f"{_MARKS[check.status]:<8} {check.name:<16} {check.detail}")
+        if check.mend:
+            lines.append(f"{'':<25} → {check.mend}")
+    return "\n".join([*lines, "", _summary(checks)])
+
+
+def _summary(checks: Sequence[Check]) -> str:
+    if missing := [check.name for check in checks if check.status == MISSING]:
+        return f"This machine cannot run it yet: mend {', '.join(missing)}, as said above, and run the doctor again."
+    if coming := sum(check.status == SETUP for check in checks):
+        return f"This machine can run it; setup will see to {coming} thing{'s' if coming > 1 else ''}."
+    return "This machine can run it."
+
+
+def _port(word: str) -> int:
+    number = int(word)
+    if not 0 < number < 65536:
+        raise argparse.ArgumentTypeError(f"{word} is no port")
+    return number
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `doctor`."""
+    result = argparse.ArgumentParser(
+        prog="python -m localcloud doctor",
+        description="Check whether this machine can run the embedded cloud. Changes nothing. "
+        "Exit code 1 when something is missing that setup cannot mend.",
+    )
+    result.add_argument("--json", action="store_true", help='print {"ok": …, "checks": [{name, status, detail, mend}]} instead of text')
+    result.add_argument(
+        "--port", type=_port, action="append", default=[], metavar="N", help="also check that 127.0.0.1:N is free; may be repeated"
+    )
+    return result
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command; returns its exit code."""
+    arguments = parser().parse_args(argv)
+    checks = examine(arguments.port)
+    good = all(check.status != MISSING for check in checks)
+    print(json.dumps({"ok": good, "checks": [asdict(check) for check in checks]}, indent=2) if arguments.json else text(checks))
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

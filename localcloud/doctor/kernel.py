@@ -1,0 +1,114 @@
+"""What the kernel, and whatever contains this machine, lets us do: tried for real, in namespaces that vanish."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from localcloud import paths
+from localcloud.doctor.check import MISSING, OK, SETUP, WARNING, Check
+from localcloud.doctor.mounts import mount_of, parse_mounts
+from localcloud.doctor.system import existing
+
+_CAPABILITIES = {
+    "CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "KILL": 5, "SETGID": 6, "SETUID": 7, "NET_ADMIN": 12, "NET_RAW": 13,
+    "SYS_CHROOT": 18, "SYS_PTRACE": 19, "SYS_ADMIN": 21, "MKNOD": 27, "SETFCAP": 31,
+}  # fmt: skip
+_PRIVILEGED = "in a container: start it privileged; on a machine: look at `dmesg` and the kernel's configuration"
+_IMAGES = "/var/lib/containers"
+_TIMEOUT = 30.0
+# What kube-proxy and the CNI plugins write, one rule for each kind of match and target.
+_RULES = """
+set -e
+iptables -w -N LW
+iptables -w -A LW -m comment --comment x -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+iptables -w -A LW -m mark --mark 0x4000/0x4000 -j ACCEPT
+iptables -w -t nat -N LW
+iptables -w -t nat -A LW -m addrtype --dst-type LOCAL -j RETURN
+iptables -w -t nat -A LW -m statistic --mode random --probability 0.5 -p tcp -j DNAT --to-destination 10.0.0.1:80
+iptables -w -t nat -A LW -j MARK --or-mark 0x4000
+iptables -w -t nat -A POSTROUTING -j MASQUERADE --random-fully
+"""
+_LINKS = "ip link add lwb type bridge && ip link add lw1 type veth peer name lw2 && ip link set lw1 master lwb"
+
+
+def capabilities() -> Check:
+    """Root in a container may lack some."""
+    if os.geteuid() != 0:
+        return _untried("capabilities")
+    lacking = lacking_capabilities(Path("/proc/self/status").read_text())
+    if not lacking:
+        return Check("capabilities", OK, "all that are needed")
+    return Check("capabilities", MISSING, f"without {', '.join(lacking)}", _PRIVILEGED)
+
+
+def lacking_capabilities(status: str) -> list[str]:
+    """Names of the needed capabilities that CapEff of /proc/self/status does not have."""
+    effective = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)
+    return [name for name, number in _CAPABILITIES.items() if not effective >> number & 1]
+
+
+def namespaces() -> Check:
+    """The cloud lives in namespaces of its own."""
+    return tried(
+        "namespaces",
+        ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "true"],
+        "mount, network and process namespaces work",
+    )
+
+
+def overlay() -> Check:
+    """containerd's and buildah's layers are overlays, which cannot lie on another overlay, as a container's own files do."""
+    place = existing(paths.DATA_DIR)
+    mount = mount_of(place.resolve(), parse_mounts(Path("/proc/self/mountinfo").read_text()))
+    if mount and mount.type == "overlay":
+        volumes = f"a volume (ext4, xfs) on {paths.DATA_DIR}, and one on {_IMAGES}, where buildah would copy images whole for every layer"
+        how = f"docker run -v leeward:{paths.DATA_DIR} -v leeward-images:{_IMAGES} …"
+        return Check("overlayfs", MISSING, f"{place} is on an overlay itself", f"mount {volumes}; for a container: {how}")
+    if os.geteuid() != 0:
+        return _untried("overlayfs")
+    folder = Path(tempfile.mkdtemp(prefix=".leeward-doctor-", dir=place))
+    try:
+        for name in ("lower", "upper", "work", "merged"):
+            (folder / name).mkdir()
+        layers = f"lowerdir={folder}/lower,upperdir={folder}/upper,workdir={folder}/work"
+        mounting = ["mount", "-t", "overlay", "overlay", "-o", layers, str(folder / "merged")]
+        return tried("overlayfs", ["unshare", "--mount", "--propagation", "private", *mounting], f"overlays work on {place}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def links() -> Check:
+    """Nodes hang on a bridge by veths."""
+    return tried("veth and bridge", ["unshare", "--net", "sh", "-c", _LINKS], "both work", program="ip", package="iproute2")
+
+
+def iptables() -> Check:
+    """kube-proxy writes its rules with it."""
+    works = "NAT, connection tracking and kube-proxy's matches work"
+    return tried("iptables", ["unshare", "--net", "sh", "-c", _RULES], works, program="iptables", package="iptables")
+
+
+def tried(name: str, command: Sequence[str], works: str, *, program: str = "unshare", package: str = "util-linux") -> Check:
+    """The answer of a command that ends with 0 where the feature is there, and that needs a program of that package."""
+    if os.geteuid() != 0:  # and a user's PATH has no /usr/sbin: the program may be installed and not be found
+        return _untried(name)
+    if not shutil.which(program):
+        return Check(name, SETUP, f"not tried: the package {package} will be installed")
+    try:
+        out = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return Check(name, MISSING, f"`{command[0]} …` hung for {_TIMEOUT:.0f} s", _PRIVILEGED)
+    if out.returncode == 0:
+        return Check(name, OK, works)
+    # The reason comes first: mount(8) ends with "dmesg(1) may have more information", and may also begin with it.
+    said = [line.strip() for line in out.stderr.splitlines() if line.strip() and "dmesg" not in line]
+    return Check(name, MISSING, said[0] if said else f"exit code {out.returncode}", _PRIVILEGED)
+
+
+def _untried(name: str) -> Check:
+    return Check(name, WARNING, "cannot be tried without being root")

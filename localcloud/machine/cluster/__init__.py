@@ -1,0 +1,1 @@
+"""A Kubernetes cluster's control plane, and what the cloud itself applies to a cluster."""

@@ -1,0 +1,63 @@
+"""EKS access policies in a cluster: Kubernetes groups bound to ClusterRoles, everywhere or in one namespace."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from localcloud.machine.cluster.kubeapi import KubeApi
+
+_RBAC = "rbac.authorization.k8s.io"
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A group that has a ClusterRole, in one namespace or, when that is None, everywhere."""
+
+    group: str
+    role: str
+    namespace: str | None
+
+    @property
+    def path(self) -> str:
+        """Of the object in the API."""
+        kind = f"namespaces/{self.namespace}/rolebindings" if self.namespace else "clusterrolebindings"
+        return f"/apis/{_RBAC}/v1/{kind}/{self.group}"
+
+    def manifest(self) -> dict[str, Any]:
+        """The object."""
+        metadata = {"name": self.group} | ({"namespace": self.namespace} if self.namespace else {})
+        return {
+            "apiVersion": f"{_RBAC}/v1",
+            "kind": "RoleBinding" if self.namespace else "ClusterRoleBinding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": self.role},
+            "subjects": [{"apiGroup": _RBAC, "kind": "Group", "name": self.group}],
+        }
+
+
+class Access:
+    """The bindings of one cluster, those included whose namespace is not there yet."""
+
+    def __init__(self, api: KubeApi) -> None:
+        self._api = api
+        self._guard = threading.Lock()
+        self._waiting: set[Binding] = set()
+
+    def bind(self, binding: Binding) -> None:
+        """The binding holds, or will at the next `tend` after its namespace is there."""
+        with self._guard:
+            self._waiting.add(binding)
+            self._try(binding)
+
+    def tend(self) -> None:
+        """What waited for a namespace that is there now holds."""
+        with self._guard:
+            for binding in list(self._waiting):
+                self._try(binding)
+
+    def _try(self, binding: Binding) -> None:
+        if binding.namespace is None or self._api.get(f"/api/v1/namespaces/{binding.namespace}") is not None:
+            self._api.apply(binding.path, binding.manifest())
+            self._waiting.discard(binding)

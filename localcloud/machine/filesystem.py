@@ -1,0 +1,74 @@
+"""What a box sees of the machine's files: everything, but of the file system at / only the cloud's own folders can be written.
+
+Kubelet, containerd and the CNI plugins write to fixed places (/var/lib/kubelet, /var/lib/cni, /var/log/pods, ...),
+and so do pods by hostPath. Each node has those places for itself, below its folder, and what they write elsewhere is
+refused: nothing of a node is left on the machine after it. Other file systems (/home or /srv on a partition of its own)
+are as they are: a pod that is given such a place by hostPath writes to the machine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from localcloud import paths
+from localcloud.machine import cgroups
+
+_STATE = ("kubelet", "containerd", "cni")
+"""Below /var/lib, as on a real node."""
+CHIPS = "/run/neuron"
+"""Where build/go/neuron-device-plugin looks. AWS's looks at its driver's files in /sys, which here is one for all nodes."""
+KERNEL = {
+    "vm/overcommit_memory": "1",
+    "vm/panic_on_oom": "0",
+    "kernel/panic": "10",
+    "kernel/panic_on_oops": "1",
+    "kernel/keys/root_maxkeys": "1000000",
+    "kernel/keys/root_maxbytes": "25000000",
+}
+"""What kubelet would set for the whole machine if it did not find it so. It is shown files that say so."""
+
+
+def read_only() -> list[list[str]]:
+    """The mounts of a box that writes to the cloud's folder only; it has no pods that could be given another."""
+    data = str(paths.DATA_DIR)
+    return [["mount", "--bind", data, data], ["mount", "-o", "remount,bind,ro", "/"]]
+
+
+def commands(folder: Path) -> list[list[str]]:
+    """The mounts that a node's box does first; the places themselves are made below `folder`."""
+    for name in (*_STATE, "log", "tmp"):
+        (folder / name).mkdir()
+    data = str(paths.DATA_DIR)
+    state = f"/run/lib/{paths.DATA_DIR.name}"
+    return [
+        ["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"],
+        ["mkdir", "-p", "/run/netns", "/run/containerd", state, *(f"/run/lib/{name}" for name in _STATE)],
+        ["mount", "--bind", data, state],
+        *(["mount", "--bind", str(folder / name), f"/run/lib/{name}"] for name in _STATE),
+        ["mount", "--rbind", "/run/lib", str(paths.DATA_DIR.parent)],
+        ["mount", "--bind", f"{folder}/log", "/var/log"],
+        ["mount", "--bind", f"{folder}/tmp", "/tmp"],
+        ["mount", "-o", "remount,bind,ro", "/"],
+        *cgroups.remount(),
+        *kernel_files(folder),
+    ]
+
+
+def kernel_files(folder: Path) -> list[list[str]]:
+    """Commands that let kubelet find the kernel as it wants it, without changing the machine's kernel."""
+    commands = []
+    for key, value in KERNEL.items():
+        shown = folder / "kernel" / key
+        shown.parent.mkdir(parents=True, exist_ok=True)
+        shown.write_text(f"{value}\n")
+        commands.append(["mount", "--bind", str(shown), f"/proc/sys/{key}"])
+    return commands
+
+
+def chip_files(folder: Path, chips: int, cores: int) -> list[list[str]]:
+    """Commands that tell the node's device plug-in of its Neuron chips: below CHIPS a file for each, with how many cores it has."""
+    shown = folder / "neuron"
+    shown.mkdir()
+    for number in range(chips):
+        (shown / f"neuron{number}").write_text(f"{cores // chips}\n")
+    return [["mkdir", CHIPS], ["mount", "--bind", str(shown), CHIPS]]

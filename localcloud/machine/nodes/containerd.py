@@ -1,0 +1,138 @@
+"""containerd as a node has it: its configuration, in the format of the version that the machine has, and its images."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from localcloud import settings
+from localcloud.machine.interface import MachineError
+from localcloud.machine.processes import run
+
+CNI_PLUGINS = ("/usr/lib/cni", "/opt/cni/bin")
+"""Debian's folder, and the one of the plugins' own releases."""
+SOCKET = "/run/containerd/containerd.sock"
+"""As a node has it, in a /run of its own."""
+_IMPORT_WITHIN = 120.0
+_COMMON = f"""root = "/var/lib/containerd"
+state = "/run/containerd"
+disabled_plugins = ["io.containerd.internal.v1.opt"]
+[grpc]
+  address = "{SOCKET}"
+"""
+_CAP_SYS_RESOURCE = 24
+
+
+@functools.cache
+def major_version() -> int:
+    """1 or 2: the configuration's format depends on it."""
+    said = run(["containerd", "--version"])
+    match = re.search(r"\s[v]?(\d+)\.\d+", said)
+    if match is None:
+        raise MachineError(f"cannot tell containerd's version from: {said.strip()}")
+    return int(match[1])
+
+
+def may_lower_oom_score() -> bool:
+    """Whether this process has CAP_SYS_RESOURCE. Without it runc dies when it is to protect a container from the OOM killer."""
+    status = Path("/proc/self/status").read_text()
+    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> _CAP_SYS_RESOURCE & 1)
+
+
+def plugins_folder() -> str:
+    """Where the CNI plugins are; MachineError when they are nowhere."""
+    for folder in CNI_PLUGINS:
+        if Path(folder, "ptp").exists():
+            return folder
+    raise MachineError(f"no CNI plugin `ptp` in {' or '.join(CNI_PLUGINS)}: apt install containernetworking-plugins")
+
+
+def write_config(folder: Path, pod_network: str) -> Path:
+    """Configuration of containerd, of the registry and of the pods' network, in the node's folder."""
+    hosts = folder / "registries" / settings.REGISTRY
+    hosts.mkdir(parents=True)
+    (hosts / "hosts.toml").write_text(_hosts())
+    network = folder / "network"
+    network.mkdir()
+    (network / "10-ptp.conflist").write_text(_pod_network(pod_network))
+    text = _config_v2 if major_version() == 1 else _config_v3
+    config = folder / "containerd.toml"
+    config.write_text(text(folder, not may_lower_oom_score()))
+    return config
+
+
+def _config_v2(folder: Path, restrict_oom: bool) -> str:
+    """The format of containerd 1.x."""
+    return f"""version = 2
+{_COMMON}
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{settings.PAUSE_IMAGE}"
+  restrict_oom_score_adj = {str(restrict_oom).lower()}
+  enable_unprivileged_ports = true
+  enable_unprivileged_icmp = true
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{folder}/registries"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{plugins_folder()}"
+    conf_dir = "{folder}/network"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    default_runtime_name = "runc"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+"""
+
+
+def _config_v3(folder: Path, restrict_oom: bool) -> str:
+    """The format of containerd 2.x, which split images from the runtime."""
+    return f"""version = 3
+{_COMMON}
+[plugins."io.containerd.cri.v1.images"]
+  [plugins."io.containerd.cri.v1.images".pinned_images]
+    sandbox = "{settings.PAUSE_IMAGE}"
+  [plugins."io.containerd.cri.v1.images".registry]
+    config_path = "{folder}/registries"
+[plugins."io.containerd.cri.v1.runtime"]
+  restrict_oom_score_adj = {str(restrict_oom).lower()}
+  enable_unprivileged_ports = true
+  enable_unprivileged_icmp = true
+  [plugins."io.containerd.cri.v1.runtime".cni]
+    bin_dir = "{plugins_folder()}"
+    conf_dir = "{folder}/network"
+  [plugins."io.containerd.cri.v1.runtime".containerd]
+    default_runtime_name = "runc"
+    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+"""
+
+
+def _hosts() -> str:
+    url = f"http://{settings.REGISTRY}"
+    return f'server = "{url}"\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n'
+
+
+def _pod_network(network: str) -> str:
+    """Routed point-to-point links: pods have real addresses, and no bridge filtering is needed of the kernel."""
+    return f"""{{"cniVersion": "0.4.0", "name": "pods", "plugins": [
+ {{"type": "ptp", "ipMasq": false, "mtu": 1500, "ipam": {{"type": "host-local", "dataDir": "/var/lib/cni/networks",
+   "ranges": [[{{"subnet": "{network}"}}]], "routes": [{{"dst": "0.0.0.0/0"}}]}}}},
+ {{"type": "portmap", "capabilities": {{"portMappings": true}}}}]}}
+"""
+
+
+def import_images(socket: Path, images: Sequence[Path]) -> None:
+    """The archives' images are in this containerd, for Kubernetes to find."""
+
+    def one(image: Path) -> None:
+        run(["ctr", "--address", str(socket), "--namespace", "k8s.io", "images", "import", str(image)], within=_IMPORT_WITHIN)
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(one, images))
+
+
+def socket_seen_from_outside(pid: int) -> Path:
+    """The socket of the containerd whose box has this process."""
+    return Path(f"/proc/{pid}/root{SOCKET}")

@@ -1,0 +1,1 @@
+"""Replication groups: Redis servers, their failover, and the addresses that follow primary and replica."""
