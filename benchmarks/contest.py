@@ -25,7 +25,7 @@ from typing import NamedTuple
 from benchmarks.contestants import BareEngine, Contestant, OneAtATime, Ours, Setting, TransformersServe, Work
 from benchmarks.figures import STREAMED, Cell, Row, Spent
 from benchmarks.prompts import Prompts
-from scripts.say import Say
+from scripts.support.say import Say
 from serving.tokenizer import Tokenizer
 
 ANSWER_TOKENS = 64

@@ -29,7 +29,7 @@ from benchmarks.contest import POSITIONS, SLOTS, make_model
 from benchmarks.contestants import Setting, free_port, of_the_service
 from benchmarks.prompts import Prompts
 from benchmarks.watched import Watched
-from scripts.say import Say
+from scripts.support.say import Say
 from serving.app import Api
 from serving.tokenizer import Tokenizer
 

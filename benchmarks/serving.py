@@ -22,11 +22,11 @@ sys.path[:1] = [str(ROOT)]
 from benchmarks.figures import Cell, Row, Spent, spent_table, table  # noqa: E402  # found by the line above
 from benchmarks.picture import draw  # noqa: E402
 from scripts import setup, stack  # noqa: E402
-from scripts.interrupts import Interrupted, Interrupts  # noqa: E402
-from scripts.places import PYTHON  # noqa: E402
-from scripts.processes import Busy, only_one  # noqa: E402
-from scripts.say import Say  # noqa: E402
 from scripts.steps import StepFailed  # noqa: E402
+from scripts.support.interrupts import Interrupted, Interrupts  # noqa: E402
+from scripts.support.places import PYTHON  # noqa: E402
+from scripts.support.processes import Busy, only_one  # noqa: E402
+from scripts.support.say import Say  # noqa: E402
 from scripts.tools import ToolMissing  # noqa: E402
 
 PROMPTS = {"short": 16, "long": 512}

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from benchmarks.timed import Step, Timed
 from serving.engines import profiles
-from serving.engines.observer import Observer
+from serving.engines.callbacks import Observer
 from serving.replica import Replica
 from serving.settings import Settings
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import Field
 
-from drills._value import Value
+from drills.value import Value
 
 __all__ = ["Drill", "Fault", "Graces", "Load", "Repeat", "Series", "Slos", "SteadyState", "Timing", "UnknownDrill", "catalogue"]
 

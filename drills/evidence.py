@@ -14,15 +14,15 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
-from drills._value import Seconds, Value
 from drills.definition import Drill, Fault
-from drills.observation import EventKind, Observation, Versions, Vitals
+from drills.judge.slos import Slo
+from drills.judge.traffic import Phase, PhaseSeen, count
+from drills.judge.verdict import Judgement, Verdict
+from drills.judge.workers import WorkerProof
+from drills.observed import EventKind, Observation, Versions, Vitals
 from drills.pods import PodSpan, spans
 from drills.redact import clean
-from drills.slos import Slo
-from drills.traffic import Phase, PhaseSeen, count
-from drills.verdict import Judgement, Verdict
-from drills.workers import WorkerProof
+from drills.value import Seconds, Value
 from serving.records import Record
 
 __all__ = ["BadEvidence", "EventSeen", "Evidence", "of"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from drills._value import Seconds, Value
-from drills.observation import HeadSeen, Snapshot, WorkerSeen
+from drills.observed import HeadSeen, Snapshot, WorkerSeen
+from drills.value import Seconds, Value
 
 __all__ = ["PodSpan", "spans"]
 

@@ -16,14 +16,14 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
-from drills._value import Seconds, Value
 from drills.definition import Drill
 from drills.definition import Series as Plan
 from drills.evidence import BadEvidence, Evidence
-from drills.observation import LoadSeen, Versions, Vitals
+from drills.judge.traffic import longest_gap_s, nearest_rank
+from drills.judge.verdict import Verdict
+from drills.observed import LoadSeen, Versions, Vitals
 from drills.redact import clean
-from drills.traffic import longest_gap_s, nearest_rank
-from drills.verdict import Verdict
+from drills.value import Seconds, Value
 from serving.records import Record
 
 __all__ = ["Bound", "Early", "Row", "SeriesEvidence", "Spread", "Trend", "bound", "of", "row_of", "trend"]

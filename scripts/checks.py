@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from scripts import setup, stack
 from scripts.cloud import CloudError
-from scripts.interrupts import Interrupted, Interrupts
-from scripts.places import PYTHON, ROOT, VENV
-from scripts.processes import Busy, only_one
-from scripts.say import Say
 from scripts.steps import StepFailed
+from scripts.support.interrupts import Interrupted, Interrupts
+from scripts.support.places import PYTHON, ROOT, VENV
+from scripts.support.processes import Busy, only_one
+from scripts.support.say import Say
 from scripts.tools import ToolMissing
 
 TYPED = ("flows", "tasks", "blocks", "drills", "localcloud", "scripts")

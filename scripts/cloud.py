@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.places import LOGS, PYTHON, ROOT
-from scripts.say import Say
 from scripts.steps import Step, run
+from scripts.support.places import LOGS, PYTHON, ROOT
+from scripts.support.say import Say
 
 
 class CloudError(RuntimeError):

@@ -15,15 +15,15 @@ from typing import Any
 
 from scripts import setup, stack
 from scripts.cloud import CloudError
-from scripts.follow import RunLost, Sight, follow
-from scripts.interrupts import Interrupted, Interrupts
 from scripts.kept import KeptUp
-from scripts.places import EVIDENCE, PYTHON, ROOT
-from scripts.prefect_api import ApiError, NotUp
-from scripts.processes import Busy, only_one
-from scripts.say import Say, duration
-from scripts.services import LOG, Services
+from scripts.services.follow import RunLost, Sight, follow
+from scripts.services.prefect_api import ApiError, NotUp
+from scripts.services.services import LOG, Services
 from scripts.steps import END_S, StepFailed
+from scripts.support.interrupts import Interrupted, Interrupts
+from scripts.support.places import EVIDENCE, PYTHON, ROOT
+from scripts.support.processes import Busy, only_one
+from scripts.support.say import Say, duration
 from scripts.tools import ToolMissing
 
 DEPLOYMENT = "lifecycle/main"

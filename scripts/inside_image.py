@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from blocks.errors import PipelineError
 from scripts import image
 from scripts.cloud import CloudError
-from scripts.places import ROOT
-from scripts.processes import contained
+from scripts.support.places import ROOT
+from scripts.support.processes import contained
 from tasks.images.builder import Recipe
 
 SOURCE = "/src"

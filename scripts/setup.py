@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import steps
-from scripts.places import LOGS, PYTHON, ROOT
-from scripts.say import Say
 from scripts.steps import Step, StepFailed
+from scripts.support.places import LOGS, PYTHON, ROOT
+from scripts.support.say import Say
 from scripts.tools import terraform
 
 CLOUD_GROUPS = ("localcloud",)

@@ -9,13 +9,14 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts import cloud, services, setup, steps
+from scripts import cloud, setup, steps
 from scripts.cloud import CloudError, Endpoint
-from scripts.forward import Forward
-from scripts.places import LOGS, PYTHON, ROOT, RUN, cache_dir, private_folder
-from scripts.say import Say
-from scripts.services import Services
+from scripts.services import services
+from scripts.services.forward import Forward
+from scripts.services.services import Services
 from scripts.steps import StepFailed
+from scripts.support.places import LOGS, PYTHON, ROOT, RUN, cache_dir, private_folder
+from scripts.support.say import Say
 
 LOCK = Path(os.environ.get("LEEWARD_LOCK") or cache_dir() / "demo.lock")
 """Held by the one demo or test run of the machine's user. A test of the demo itself, which runs inside a test run, names another."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGTERM
 
-from scripts.places import ROOT
-from scripts.processes import Process, children, contained, kill_whole
-from scripts.say import Say, duration
+from scripts.support.places import ROOT
+from scripts.support.processes import Process, children, contained, kill_whole
+from scripts.support.say import Say, duration
 
 QUIET_S = 15.0
 """After so long without a line of its own, a running step is mentioned with the last line of its log."""

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from drills.evidence import Evidence
+from drills.report.terminal import summary
 from drills.series import SeriesEvidence
-from drills.terminal import summary
 
 
 def main(path: Path) -> int:

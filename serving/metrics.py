@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from ray.serve.metrics import Counter, Gauge, Histogram
 
-from serving.engines.observer import Observer, Outcome, Stats
+from serving.engines.callbacks import Observer, Outcome, Stats
 
 WAITS_S = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100]
 GAPS_S = [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10]

@@ -10,7 +10,7 @@ from serving.engines.contract import Limits, NotReady, Piece, Request
 from serving.settings import Settings
 
 if TYPE_CHECKING:
-    from serving.engines.observer import Observer
+    from serving.engines.callbacks import Observer
     from serving.engines.profiles import Profile
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drills.evidence import BadEvidence
-from drills.picture.surge import draw
+from drills.report.picture.surge import draw
 from drills.surge.archive import load
 
 

@@ -9,15 +9,15 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from drills._value import Value
 from drills.evidence import BadEvidence
-from drills.observation import Versions
-from drills.picture.surge import Course, draw
+from drills.observed import Versions
 from drills.redact import clean
-from drills.report import read_records
+from drills.report.picture.surge import Course, draw
+from drills.report.render import read_records
 from drills.surge.judgement import Judgement, Plan, Seen
 from drills.surge.sample import Sample
 from drills.surge.sample import read as read_samples
+from drills.value import Value
 from serving.records import Record
 
 __all__ = ["EVIDENCE", "PICTURE", "RECORDS", "SAMPLES", "Evidence", "course", "load", "write"]

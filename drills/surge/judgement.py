@@ -17,15 +17,15 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from drills._value import Seconds, Value
 from drills.definition import Load
-from drills.observation import LoadSeen, WorkerSeen
-from drills.slos import COUNTS, Slo
-from drills.steady_state import LATE_S
+from drills.judge.slos import COUNTS, Slo
+from drills.judge.steady_state import LATE_S
+from drills.judge.traffic import count, nearest_rank, on_observers_clock
+from drills.judge.trust import ON_TIME
+from drills.judge.verdict import Verdict
+from drills.observed import LoadSeen, WorkerSeen
 from drills.surge.sample import Sample, surplus
-from drills.traffic import count, nearest_rank, on_observers_clock
-from drills.trust import ON_TIME
-from drills.verdict import Verdict
+from drills.value import Seconds, Value
 from serving.records import Record
 
 __all__ = ["FAULTS", "Judgement", "LoadTold", "Newcomer", "PhaseSeen", "Plan", "Seen", "judge", "merged", "sized"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from drills._value import Seconds, Value
-from drills.observation import HeadSeen, Snapshot, WorkerSeen
+from drills.observed import HeadSeen, Snapshot, WorkerSeen
+from drills.value import Seconds, Value
 
 __all__ = ["Sample", "missing", "read", "surplus"]
 

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from serving.api import problems
 from serving.api.answering import StreamedAnswer, Wanted, WholeAnswer
 from serving.api.bodies import Body, ChatBody, CompletionBody
-from serving.api.door import OPEN, Door
+from serving.api.middleware import OPEN, Door
 from serving.api.problems import Problem
 from serving.api.prompts import Prompts
 from serving.api.shapes import ChatCompletion, Completion, Model, Models, Status, responses

@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import closing
 
 from serving.engines.answers import Answer, longest_prompt
+from serving.engines.callbacks import Observer, Stats
 from serving.engines.contract import Limits, NotReady, Piece, Request, Sampling, StepEngine
-from serving.engines.observer import Observer, Stats
 from serving.engines.readers import Reader
 from serving.engines.sampling import Sampler
 from serving.engines.scheduler import Event, Scheduler

@@ -17,8 +17,8 @@ from serving.settings import Settings
 
 if TYPE_CHECKING:
     from serving.engines.batching import BatchingEngine
+    from serving.engines.callbacks import Observer
     from serving.engines.contract import StepEngine
-    from serving.engines.observer import Observer
 
 ABANDONED = 70
 """Exit code of a process that gave its devices back by dying."""
@@ -82,7 +82,7 @@ class Profile:
 _PROFILES = (
     Profile(
         name="cpu",
-        factory="serving.engines.cpu:build",
+        factory="serving.engines.cpu.engine:build",
         packages=("torch", "safetensors"),
         slots=16,
         positions=2048,
@@ -94,7 +94,7 @@ _PROFILES = (
     # Those of AWS's inference image of Neuron SDK 2.25, the last that has them, and boto3 for the compiled artifacts.
     Profile(
         name="neuron",
-        factory="serving.engines.neuron:build",
+        factory="serving.engines.neuron.engine:build",
         packages=(
             "torch-neuronx==2.7.0.2.9.9357",
             "neuronx-cc==2.20.9961.0",

@@ -17,8 +17,8 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple, get_args
 
 from serving.engines.answers import Answer, Line
+from serving.engines.callbacks import Observer, Outcome, Stats
 from serving.engines.contract import DeadlineExceeded, EngineError, GenerationFailed, Logits, NotReady, Piece, Request, StepEngine
-from serving.engines.observer import Observer, Outcome, Stats
 from serving.engines.sampling import NotFinite
 
 BROKEN_AFTER = 3

@@ -13,12 +13,13 @@ from pydantic import BaseModel
 
 from blocks.errors import PipelineError
 from blocks.parameters import Service
-from drills import archive, verdict
 from drills import evidence as evidences
 from drills import series as serieses
 from drills.definition import Drill, Series
 from drills.evidence import Evidence
-from drills.observation import Versions
+from drills.judge import verdict
+from drills.observed import Versions
+from drills.report import archive
 from drills.series import Early, Row, SeriesEvidence
 from tasks.aws.account import ensure_state_bucket, upload_folder
 from tasks.drill.journal import Journal

@@ -19,7 +19,7 @@ from pydantic import BaseModel, model_validator
 
 from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Service
-from drills.observation import Snapshot
+from drills.observed import Snapshot
 from tasks.kubernetes import leases, ownership
 from tasks.kubernetes.api import Api, Conflict, Object
 from tasks.support.progress import Progress

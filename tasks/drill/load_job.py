@@ -14,7 +14,7 @@ from blocks.errors import Permanent, Transient
 from blocks.parameters import Service
 from drills.definition import Drill
 from drills.definition import Load as Traffic
-from drills.observation import LoadSeen
+from drills.observed import LoadSeen
 from serving.records import Record, read_lines
 from tasks.drill.journal import NAMESPACE, Journal, remove_load
 from tasks.kubernetes import manifests, ownership, pod_problems

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from drills.observation import Event, Snapshot
+from drills.observed import Event, Snapshot
 from tasks.drill.load_job import LoadStatus
 
 PIECE = 2**16

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from drills import steady_state, timeline
 from drills.definition import Drill
-from drills.observation import Snapshot
-from drills.trust import HOLE_S
+from drills.judge import steady_state, timeline
+from drills.judge.trust import HOLE_S
+from drills.observed import Snapshot
 from tasks.support.waiting import Pending
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 from urllib.parse import urlencode
 
 from blocks.errors import PipelineError
-from drills.observation import Vitals
+from drills.observed import Vitals
 from tasks.kubernetes.api import Object
 from tasks.service import snapshot as rays
 from tasks.service.observer import Observer

@@ -11,10 +11,10 @@ from prefect import get_run_logger
 
 from blocks.errors import Permanent, PipelineError
 from blocks.parameters import Service
-from drills import steady_state
 from drills.definition import Drill
-from drills.observation import Event, Snapshot
-from drills.traffic import on_observers_clock
+from drills.judge import steady_state
+from drills.judge.traffic import on_observers_clock
+from drills.observed import Event, Snapshot
 from serving.records import Record
 from tasks.drill import journal as journals
 from tasks.drill import load_job, vitals

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drills.definition import Drill
-from drills.observation import Event, LoadSeen, Observation, Snapshot, Versions, Vitals
+from drills.observed import Event, LoadSeen, Observation, Snapshot, Versions, Vitals
 from serving.records import Record
 from tasks.drill import load_job
 from tasks.drill.journal import Journal

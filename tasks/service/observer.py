@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from blocks.errors import PipelineError
 from blocks.parameters import Service
-from drills.observation import Answer, Snapshot
+from drills.observed import Answer, Snapshot
 from tasks.kubernetes.api import Api, Object, Refused, conditions
 from tasks.service import api_key
 from tasks.service import snapshot as seen

@@ -12,9 +12,9 @@ from pydantic import SecretStr
 
 from blocks.errors import Permanent, PipelineError, TimedOut, Transient
 from blocks.parameters import Engine, Service
-from drills import steady_state
 from drills.definition import SteadyState
-from drills.observation import Snapshot
+from drills.judge import steady_state
+from drills.observed import Snapshot
 from tasks.cluster import karpenter, neuron
 from tasks.cluster.redis import Redis, redis_of
 from tasks.images.publish import ImageRefs

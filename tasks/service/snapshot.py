@@ -1,11 +1,11 @@
-"""What the objects of a RayService and the answers of Ray say, as the frozen values of drills.observation. Pure functions."""
+"""What the objects of a RayService and the answers of Ray say, as the frozen values of drills.observed. Pure functions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from drills.observation import DeploymentSeen, HeadSeen, ReplicaSeen, WorkerSeen
+from drills.observed import DeploymentSeen, HeadSeen, ReplicaSeen, WorkerSeen
 from tasks.kubernetes import pod_problems
 from tasks.kubernetes.api import Object, conditions
 

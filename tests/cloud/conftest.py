@@ -28,8 +28,8 @@ from botocore.config import Config
 from world import ELASTIC, SCALED, Run, World
 
 from scripts import stack
-from scripts.processes import Busy, Process, only_one
-from scripts.say import Say
+from scripts.support.processes import Busy, Process, only_one
+from scripts.support.say import Say
 from tests.terminal import Terminal
 
 STAGES = ("cloud", "protected", "outdated", "cleaned", "unprotected", "scaled", "mortal", "killed", "gone")

@@ -10,7 +10,7 @@ from signal import SIGINT, SIGKILL
 from world import World, processes_of
 
 from scripts import stack
-from scripts.processes import Process, children
+from scripts.support.processes import Process, children
 
 
 @dataclass(frozen=True)

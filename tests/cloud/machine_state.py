@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.places import PREFECT_HOME, ROOT, RUN, TEMPORARY, cache_dir
+from scripts.support.places import PREFECT_HOME, ROOT, RUN, TEMPORARY, cache_dir
 
 NETWORKS = ("10.213.", "10.214.", "172.20.")
 FOLDERS = (Path("/var/lib/leeward"), Path("/run/leeward/environment.json"), RUN, PREFECT_HOME, TEMPORARY)
@@ -29,7 +29,12 @@ def _processes() -> Iterator[str]:
         except OSError:
             continue
         ours = program.startswith(str(cache_dir())) or folder.startswith("/var/lib/leeward")
-        if ours or ("prefect" in command and str(ROOT) in command) or "localcloud supervise" in command or "scripts.inside" in command:
+        if (
+            ours
+            or ("prefect" in command and str(ROOT) in command)
+            or "localcloud supervise" in command
+            or "scripts.services.inside" in command
+        ):
             yield f"process {entry.name}: {command[:120]}"
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from world import Run, World
 
-from scripts.browser import browser
-from scripts.conversation import Person, person
-from scripts.forward import Forward, listen
-from scripts.services import free_port
+from scripts.browser.browser import browser
+from scripts.browser.conversation import Person, person
+from scripts.services.forward import Forward, listen
+from scripts.services.services import free_port
 
 HEAD = ("--namespace", "mistral", "--selector", "leeward.dev/component=head")
 READY = 'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}'

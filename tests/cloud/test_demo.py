@@ -15,8 +15,8 @@ import pytest
 from machine_state import remains
 from world import World
 
-from scripts.places import ROOT
-from scripts.processes import Process, children
+from scripts.support.places import ROOT
+from scripts.support.processes import Process, children
 
 pytestmark = pytest.mark.long
 WITHIN_S = 40 * 60

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from scripts.places import PYTHON, ROOT
-from scripts.processes import Process
+from scripts.support.places import PYTHON, ROOT
+from scripts.support.processes import Process
 
 WITHIN_S = 3600
 INSIDE = [str(PYTHON), "-m", "scripts.inside_image", "--"]

@@ -9,8 +9,8 @@ import deaths
 import pytest
 from world import Run, World, processes_of
 
-from scripts.follow import look
-from scripts.prefect_api import TERMINAL
+from scripts.services.follow import look
+from scripts.services.prefect_api import TERMINAL
 
 pytestmark = pytest.mark.long
 DRILLING = {"load", "drill lock", "drill journal"}

@@ -19,14 +19,14 @@ from typing import Any
 from scripts import stack
 from scripts.cloud import Endpoint
 from scripts.demo import evidence
-from scripts.follow import Sight, follow, look
 from scripts.kept import link_kubectl, write_kubeconfig
-from scripts.places import PYTHON, ROOT, RUN
-from scripts.prefect_api import TERMINAL, wait_until
-from scripts.processes import Process
-from scripts.say import Say
-from scripts.services import LOG, Services
+from scripts.services.follow import Sight, follow, look
+from scripts.services.prefect_api import TERMINAL, wait_until
+from scripts.services.services import LOG, Services
 from scripts.stack import TARGET
+from scripts.support.places import PYTHON, ROOT, RUN
+from scripts.support.processes import Process
+from scripts.support.say import Say
 
 SCALED = {"workers": 1, "scaling": {"max_workers": 2, "ongoing_requests": 6, "up_after_s": 5, "down_after_s": 30}}
 """A service that follows its load, as quick to shrink as it may be."""

@@ -11,8 +11,8 @@ from checkpoints import VOCABULARY, prompt, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.engines.cpu import CpuEngine
-from serving.engines.cpu_weights import Matrix
+from serving.engines.cpu.engine import CpuEngine
+from serving.engines.cpu.weights import Matrix
 
 SLOTS = 16
 OURS = prompt(40, seed=1)

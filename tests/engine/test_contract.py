@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from checkpoints import VOCABULARY, prompt
 
-from serving.engines import neuron_model
 from serving.engines.contract import Logits, StepEngine, Unfit
-from serving.engines.cpu import CpuEngine
-from serving.engines.neuron import NeuronEngine
-from serving.engines.neuron_settings import Plan
+from serving.engines.cpu.engine import CpuEngine
+from serving.engines.neuron import model as neuron_model
+from serving.engines.neuron.engine import NeuronEngine
+from serving.engines.neuron.settings import Plan
 
 SLOTS, POSITIONS, MAX_PROMPT = 4, 48, 32
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from serving.engines.checkpoint import BadCheckpoint
 from serving.engines.contract import StepEngine
-from serving.engines.cpu import CpuEngine, build
+from serving.engines.cpu.engine import CpuEngine, build
 from serving.settings import Settings
 
 KINDS: dict[str, dict[str, Any]] = {

@@ -10,7 +10,7 @@ from transformers import MistralForCausalLM
 
 from serving import make_model
 from serving.engines.checkpoint import ends
-from serving.engines.cpu import CpuEngine
+from serving.engines.cpu.engine import CpuEngine
 
 
 @pytest.mark.parametrize(("size", "millions"), [("tiny", 4.3), ("bench", 104.0)])

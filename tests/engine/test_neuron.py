@@ -11,9 +11,11 @@ import pytest
 import torch
 from checkpoints import prompt, write
 
-from serving.engines import neuron, neuron_compile, neuron_model
-from serving.engines.artifacts import Store, store_at
-from serving.engines.neuron_settings import NeuronSettings, plan
+from serving.engines.neuron import compilation
+from serving.engines.neuron import engine as neuron
+from serving.engines.neuron import model as neuron_model
+from serving.engines.neuron.artifacts import Store, store_at
+from serving.engines.neuron.settings import NeuronSettings, plan
 from serving.settings import Settings
 
 
@@ -81,8 +83,8 @@ def test_what_was_compiled_ahead_on_a_cpu_is_loaded_on_the_chip(
 ) -> None:
     monkeypatch.delenv(neuron_model.VISIBLE_CORES)
     kept = NeuronSettings(artifacts=str(tmp_path))
-    assert neuron_compile.compile_ahead(settings, kept).endswith(" now")
-    assert "now" not in neuron_compile.compile_ahead(settings, kept)
+    assert compilation.compile_ahead(settings, kept).endswith(" now")
+    assert "now" not in compilation.compile_ahead(settings, kept)
     monkeypatch.setenv(neuron_model.VISIBLE_CORES, "0,1")
     monkeypatch.setenv("LEEWARD_NEURON_ARTIFACTS", str(tmp_path))
     neuron.build(settings)
@@ -91,7 +93,7 @@ def test_what_was_compiled_ahead_on_a_cpu_is_loaded_on_the_chip(
 
 def test_compiling_ahead_needs_a_place_to_keep_it(settings: Settings) -> None:
     with pytest.raises(ValueError, match="LEEWARD_NEURON_ARTIFACTS"):
-        neuron_compile.compile_ahead(settings, NeuronSettings())
+        compilation.compile_ahead(settings, NeuronSettings())
 
 
 def test_a_store_that_takes_nothing_does_not_throw_away_what_was_compiled(

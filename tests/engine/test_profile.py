@@ -13,7 +13,7 @@ import pytest
 from checkpoints import prompt, write
 
 from serving.engines.contract import Request, Sampling, TextEngine
-from serving.engines.cpu import CpuEngine
+from serving.engines.cpu.engine import CpuEngine
 from serving.engines.profiles import named
 from serving.settings import Settings
 

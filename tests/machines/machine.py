@@ -25,8 +25,8 @@ from localcloud.build import debian, packages
 from localcloud.build.cache import Cache, CacheError
 from localcloud.build.command import BuildError, run, tail
 from localcloud.progress import Reporter, Say, seconds
-from scripts.places import LOGS, cache_dir
-from scripts.processes import Process, kill_whole
+from scripts.support.places import LOGS, cache_dir
+from scripts.support.processes import Process, kill_whole
 from tests.machines import disk, kernel
 
 HOST_PACKAGES = (*kernel.PACKAGES, "debian-archive-keyring", "e2fsprogs", "iproute2", "mmdebstrap", "openssh-client", "slirp4netns")

@@ -12,8 +12,8 @@ from typing import Any
 from exact_engine import ExactEngine
 
 from serving.engines.batching import BatchingEngine
+from serving.engines.callbacks import Observer
 from serving.engines.contract import EngineError, Limits, Piece, Request, Sampling
-from serving.engines.observer import Observer
 
 LIMITS = Limits(slots=4, positions=64, max_prompt=16, vocabulary=64, min_prompt=2)
 PATIENCE_S = 60.0

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field, replace
 
 from drills.definition import Drill, Timing
-from drills.observation import Answer, DeploymentSeen, Event, HeadSeen, LoadSeen, Observation, ReplicaSeen, Snapshot, Versions, WorkerSeen
+from drills.observed import Answer, DeploymentSeen, Event, HeadSeen, LoadSeen, Observation, ReplicaSeen, Snapshot, Versions, WorkerSeen
 from serving.records import Outcome, Record
 
 T0 = 1_790_000_000.0

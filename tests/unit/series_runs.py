@@ -12,9 +12,9 @@ from drill_runs import LOSES, SURVIVES, T0, World, observation, records
 from drills import evidence, series
 from drills.definition import Series
 from drills.evidence import Evidence
-from drills.observation import LoadSeen, Vitals
+from drills.judge.verdict import judge
+from drills.observed import LoadSeen, Vitals
 from drills.series import Early, Row, SeriesEvidence
-from drills.verdict import judge
 
 BETWEEN_S = 90.0
 

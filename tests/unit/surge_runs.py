@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from drills.definition import Load
-from drills.observation import HeadSeen, LoadSeen, WorkerSeen
+from drills.observed import HeadSeen, LoadSeen, WorkerSeen
 from drills.surge.judgement import LoadTold, Plan, Seen
 from drills.surge.sample import Sample
 from serving.records import Outcome, Record

@@ -14,7 +14,7 @@ import pytest
 from api_service import LIMITS, SETTINGS, StandIn, served, tokenizer
 
 from serving.api.bodies import ChatBody, ChatMessage
-from serving.api.door import MOST_BYTES
+from serving.api.middleware import MOST_BYTES
 from serving.api.prompts import Prompts
 from serving.engines.contract import NotReady
 

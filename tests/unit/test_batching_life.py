@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import pytest
 from batching_world import LIMITS, Gated, World, on_a_loop, read, read_to_error, running, until
 
+from serving.engines.callbacks import Observer, Stats
 from serving.engines.contract import GenerationFailed, Logits, NotReady
-from serving.engines.observer import Observer, Stats
 
 
 def engine_threads() -> list[threading.Thread]:

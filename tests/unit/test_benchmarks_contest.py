@@ -17,7 +17,7 @@ from benchmarks.contestants import Contestant, Failed, Server, Setting, Work
 from benchmarks.figures import Cell
 from benchmarks.prompts import Prompts
 from benchmarks.timed import Timed
-from scripts.say import Say
+from scripts.support.say import Say
 from serving.engines.contract import EngineError, Limits, Request
 from serving.engines.scheduler import Scheduler
 from serving.tokenizer import Tokenizer

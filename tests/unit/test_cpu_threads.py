@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.engines.cpu_threads import allowed_cores
+from serving.engines.cpu.threads import allowed_cores
 
 V1 = "12:cpu,cpuacct:{0}\n3:memory:{0}\n0::/\n"
 V2 = "0::{0}\n"

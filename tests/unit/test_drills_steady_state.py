@@ -8,8 +8,8 @@ import pytest
 from drill_runs import DEPLOYMENTS, LOSES, SURVIVES, T0, World, observation, records, snapshot
 
 from drills.definition import Drill, Load, SteadyState
-from drills.observation import Answer, Snapshot
-from drills.steady_state import judge, judge_traffic, not_recovered, not_redundant, recovered_at
+from drills.judge.steady_state import judge, judge_traffic, not_recovered, not_redundant, recovered_at
+from drills.observed import Answer, Snapshot
 
 HEALTHY = snapshot(SURVIVES, -1)
 APIS, ENGINES = (tuple(r for r in HEALTHY.replicas or () if r.deployment == name) for name in ("api", "engine"))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from drill_runs import LOSES, SURVIVES, T0, WORKERS, observation, snapshot
 
-from drills.observation import Event
+from drills.judge.timeline import changes, of
+from drills.observed import Event
 from drills.pods import spans
-from drills.timeline import changes, of
 
 
 def told(events: tuple[Event, ...]) -> list[tuple[str, str, int]]:

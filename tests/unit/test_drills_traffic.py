@@ -9,7 +9,7 @@ from drill_runs import LOSES, T0, records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drills.traffic import PHASES, longest_gap_s, lost_at, nearest_rank, on_observers_clock, phase_of, seen, split
+from drills.judge.traffic import PHASES, longest_gap_s, lost_at, nearest_rank, on_observers_clock, phase_of, seen, split
 from serving.records import Record
 
 ANY = records(LOSES)[-1]

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drills.definition import Drill, Load, Slos, Timing
-from drills.observation import LoadSeen, Observation, ReplicaSeen
-from drills.slos import ALL, COUNTS, LATENCIES
-from drills.verdict import Judgement, judge
-from drills.workers import prove
+from drills.judge.slos import ALL, COUNTS, LATENCIES
+from drills.judge.verdict import Judgement, judge
+from drills.judge.workers import prove
+from drills.observed import LoadSeen, Observation, ReplicaSeen
 from serving.records import Record
 
 DRILL = SURVIVES.drill

@@ -19,7 +19,7 @@ from blocks.target import Images
 from drills.definition import Load
 from localcloud import settings as embedded
 from serving.engines import profiles
-from serving.engines.neuron_settings import NeuronSettings
+from serving.engines.neuron.settings import NeuronSettings
 from serving.settings import Settings
 from tasks.images.publish import NEURON_HEAD_BASE, recipes
 from tasks.kubernetes import manifests, ownership

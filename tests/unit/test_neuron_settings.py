@@ -9,8 +9,8 @@ import pytest
 from published import V01, V03, write
 
 from serving.engines.checkpoint import BadCheckpoint
-from serving.engines.neuron_model import VISIBLE_CORES, NoCores, require_cores
-from serving.engines.neuron_settings import NeuronSettings, Plan, plan
+from serving.engines.neuron.model import VISIBLE_CORES, NoCores, require_cores
+from serving.engines.neuron.settings import NeuronSettings, Plan, plan
 from serving.settings import Settings
 
 

@@ -16,7 +16,7 @@ from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
 from pydantic import BaseModel
 
 from flows.hooks import ENDED_IN_ORDER
-from scripts.services import prefect_environment
+from scripts.services.services import prefect_environment
 
 FILE = Path(__file__).resolve().parents[2] / "prefect.yaml"
 CONTENT: dict[str, Any] = yaml.safe_load(FILE.read_text())

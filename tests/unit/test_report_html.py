@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from drill_runs import LOSES, SURVIVES, T0, World, observation, records
 
-from drills import archive, evidence, report
+from drills import evidence
 from drills.definition import Drill, Load
 from drills.evidence import Evidence
-from drills.observation import Event, Observation
-from drills.verdict import judge
+from drills.judge.verdict import judge
+from drills.observed import Event, Observation
+from drills.report import archive, render
 from serving.records import Record
 
 
@@ -49,7 +50,7 @@ class Page(HTMLParser):
 
 
 def test_the_verdict_comes_first_in_words_that_need_no_explanation() -> None:
-    text = report.html(*made(LOSES))
+    text = render.html(*made(LOSES))
     page = Page(text)
     assert page.open == []
     first = text[text.index("<body") :]
@@ -58,7 +59,7 @@ def test_the_verdict_comes_first_in_words_that_need_no_explanation() -> None:
 
 @pytest.mark.parametrize("world", [SURVIVES, LOSES], ids=["survives", "loses"])
 def test_it_needs_no_other_file_no_network_and_no_script(world: World) -> None:
-    text = report.html(*made(world))
+    text = render.html(*made(world))
     page = Page(text)
     assert {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object"} == set()
     assert [a for _, attrs in page.tags for a in attrs if a in ("src", "href") or a.startswith("on")] == []
@@ -67,7 +68,7 @@ def test_it_needs_no_other_file_no_network_and_no_script(world: World) -> None:
 
 
 def test_it_is_light_dark_and_printable_and_tells_the_picture_in_words() -> None:
-    page = Page(text := report.html(*made()))
+    page = Page(text := render.html(*made()))
     assert "prefers-color-scheme:dark" in text
     assert "@media print" in text
     picture = next(attrs for tag, attrs in page.tags if tag == "svg" and attrs.get("role") == "img")
@@ -78,7 +79,7 @@ def test_it_is_light_dark_and_printable_and_tells_the_picture_in_words() -> None
 def test_every_stream_that_was_lost_has_a_mark() -> None:
     found, those = made(LOSES)
     lost = [r for r in those if r.kind == "stream" and not r.ok]
-    text = report.html(found, those)
+    text = render.html(found, those)
     assert len(lost) == 51
     assert [r.id for r in lost if f"<title>stream {r.id}: " not in text] == []
 
@@ -87,7 +88,7 @@ def test_two_thousand_streams_and_eighteen_thousand_requests_hide_no_loss() -> N
     drill = Drill.named("head-pod", load=Load(short_per_s=200, streams=150))
     world = replace(LOSES, before_s=30, short_per_s=200, streams=150, stream_s=7, worker_lost=(9, 30), both_lost=(20, 30), drill=drill)
     found, those = made(world)
-    text = report.html(found, those)
+    text = render.html(found, those)
     lost = [r.id for r in those if r.kind == "stream" and not r.ok]
     assert len(lost) > 300
     assert [n for n in lost if f"<title>stream {n}: " not in text] == []
@@ -106,13 +107,13 @@ def test_two_thousand_streams_and_eighteen_thousand_requests_hide_no_loss() -> N
 def test_a_drill_without_a_verdict_has_a_report_too(changes: dict[str, object]) -> None:
     seen = observation(SURVIVES).model_copy(update=changes)
     for those in (records(SURVIVES), []):
-        page = Page(report.html(*made(seen=seen, those=those)))
+        page = Page(render.html(*made(seen=seen, those=those)))
         assert "so nothing can be said" in page.words or "has no verdict" in page.words
 
 
 def test_one_request_is_enough_for_a_report() -> None:
     one = records(SURVIVES)[:1]
-    assert "1 sent" in report.html(*made(those=one))
+    assert "1 sent" in render.html(*made(those=one))
 
 
 def test_what_a_pod_calls_itself_cannot_become_markup() -> None:
@@ -120,7 +121,7 @@ def test_what_a_pod_calls_itself_cannot_become_markup() -> None:
     seen = observation(LOSES)
     seen = seen.model_copy(update={"events": (Event(t=T0 + 5, what=evil, kind="trouble", subject=evil, detail=evil),)})
     those = [replace(r, detail=evil) for r in records(LOSES)]
-    text = report.html(*made(LOSES, seen, those))
+    text = render.html(*made(LOSES, seen, those))
     assert evil not in text
     assert Page(text).open == []
 
@@ -128,14 +129,14 @@ def test_what_a_pod_calls_itself_cannot_become_markup() -> None:
 def test_the_command_line_writes_report_and_picture(tmp_path: Path) -> None:
     paths = archive.write(tmp_path, *made(LOSES))
     html, svg = tmp_path / "again.html", tmp_path / "picture.svg"
-    assert report.main([str(paths.evidence), str(paths.records), "-o", str(html), "--picture", str(svg), "--span", "-20", "60"]) == 0
+    assert render.main([str(paths.evidence), str(paths.records), "-o", str(html), "--picture", str(svg), "--span", "-20", "60"]) == 0
     assert html.read_text() == paths.report.read_text()
     assert svg.read_text().startswith("<svg xmlns=")
 
 
 def test_the_command_line_refuses_what_is_no_evidence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = archive.write(tmp_path, *made())
-    assert report.main([str(paths.junit), str(paths.records), "-o", str(tmp_path / "x.html")]) == 2
-    assert report.main([str(paths.evidence), str(paths.evidence), "-o", str(tmp_path / "x.html")]) == 2
+    assert render.main([str(paths.junit), str(paths.records), "-o", str(tmp_path / "x.html")]) == 2
+    assert render.main([str(paths.evidence), str(paths.evidence), "-o", str(tmp_path / "x.html")]) == 2
     assert "not the evidence" in capsys.readouterr().err
     assert not (tmp_path / "x.html").exists()

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drills import evidence
-from drills.picture import draw
-from drills.picture.events import labels
-from drills.picture.marks import mark
-from drills.picture.requests import rate
-from drills.picture.scale import TimeAxis, bin_width, nice_step
-from drills.picture.streams import lanes
-from drills.traffic import on_observers_clock
-from drills.verdict import judge
+from drills.judge.traffic import on_observers_clock
+from drills.judge.verdict import judge
+from drills.report.picture.drill import draw
+from drills.report.picture.events import labels
+from drills.report.picture.marks import mark
+from drills.report.picture.requests import rate
+from drills.report.picture.scale import TimeAxis, bin_width, nice_step
+from drills.report.picture.streams import lanes
 from serving.records import Record
 
 ANY = records(SURVIVES)[0]

@@ -8,8 +8,8 @@ from exact_engine import ExactEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serving.engines.callbacks import Observer, Outcome
 from serving.engines.contract import Limits, Logits, Request
-from serving.engines.observer import Observer, Outcome
 from serving.engines.scheduler import Scheduler
 
 LIMITS = Limits(slots=2, positions=16, max_prompt=10, vocabulary=32, min_prompt=2)

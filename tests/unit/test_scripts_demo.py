@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from blocks.parameters import SERVICE
-from scripts import checks, cloud, demo, services, setup, stack
-from scripts.interrupts import Interrupted, Interrupts
+from scripts import checks, cloud, demo, setup, stack
 from scripts.kept import DEPLOYED, KeptUp
-from scripts.say import Say
+from scripts.services import services
 from scripts.steps import StepFailed
+from scripts.support.interrupts import Interrupted, Interrupts
+from scripts.support.say import Say
 
 
 def chosen(*given: str) -> list[str]:

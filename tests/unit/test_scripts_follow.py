@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.follow import Progress, RunLost, Sight, Task, follow, look, news
-from scripts.prefect_api import ApiError
+from scripts.services.follow import Progress, RunLost, Sight, Task, follow, look, news
+from scripts.services.prefect_api import ApiError
 
 
 def task(

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from scripts.forward import Forward, NoAddress, addresses, listen, question, resolve
-from scripts.services import free_port
+from scripts.services.forward import Forward, NoAddress, addresses, listen, question, resolve
+from scripts.services.services import free_port
 
 NAME = "mistral-head-svc.mistral.svc.cluster.local"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.processes import Busy, Process, children, contained, only_one, read_record, write_record
+from scripts.support.processes import Busy, Process, children, contained, only_one, read_record, write_record
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 
@@ -125,7 +125,7 @@ def test_a_second_holder_is_told_who_the_first_is_and_a_killed_holder_lets_go(tm
 @pytest.mark.parametrize("victim", ["starter", "unshare"])
 def test_what_is_contained_dies_with_its_starter_and_with_its_namespace(tmp_path: Path, victim: str) -> None:
     inner = f"sleep 60 & setsid sleep 61 & echo $$ > {tmp_path}/up; wait"
-    start = f"import subprocess; from scripts.processes import contained\nsubprocess.run(contained(['bash', '-c', {inner!r}]))"
+    start = f"import subprocess; from scripts.support.processes import contained\nsubprocess.run(contained(['bash', '-c', {inner!r}]))"
     with subprocess.Popen([sys.executable, "-c", start]) as starter:
         assert until((tmp_path / "up").exists)
         first = Process.of(starter.pid)

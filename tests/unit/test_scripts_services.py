@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts import inside
-from scripts.places import ROOT
-from scripts.processes import Process, children, namespaces
-from scripts.services import prefect_environment
+from scripts.services import inside
+from scripts.services.services import prefect_environment
+from scripts.support.places import ROOT
+from scripts.support.processes import Process, children, namespaces
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a pid namespace needs root")
 
@@ -29,11 +29,11 @@ def gate(tmp_path: Path) -> Path:
 
 
 class Started:
-    """`scripts.inside` in its namespace, with toy programs."""
+    """`scripts.services.inside` in its namespace, with toy programs."""
 
     def __init__(self, programs: dict[str, str], gate: Path, again: tuple[str, ...] = ()) -> None:
         self.popen = subprocess.Popen(
-            namespaces([sys.executable, "-m", "scripts.inside"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+            namespaces([sys.executable, "-m", "scripts.services.inside"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
         )
         commands = {name: ["bash", "-c", script] for name, script in programs.items()}
         self.say(json.dumps({"programs": commands, "gate": gate.as_uri(), "again": again}).encode() + b"\n")

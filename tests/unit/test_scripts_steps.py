@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from scripts import setup, steps
-from scripts.say import Say, duration
 from scripts.steps import Step, StepFailed
+from scripts.support.say import Say, duration
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="steps run in namespaces of their own, which need root")
 

@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 import pytest
 from surge_runs import GROWS, HEAD_DIES, NEVER_GROWS, PLAN, STAYS, World, records, seen
 
-from drills.picture.scale import TimeAxis
-from drills.picture.steps import Count, steps
-from drills.picture.surge import draw
+from drills.report.picture.scale import TimeAxis
+from drills.report.picture.steps import Count, steps
+from drills.report.picture.surge import draw
 from drills.surge import archive
 from drills.surge.__main__ import main
 from drills.surge.judgement import Plan, judge

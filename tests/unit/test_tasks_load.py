@@ -16,9 +16,9 @@ from blocks.errors import TimedOut
 from blocks.parameters import Infrastructure, Service
 from drills.definition import Drill
 from drills.definition import Load as Traffic
-from drills.observation import Versions
-from drills.traffic import on_observers_clock, seen
-from drills.trust import doubts
+from drills.judge.traffic import on_observers_clock, seen
+from drills.judge.trust import doubts
+from drills.observed import Versions
 from serving.load import routes
 from serving.records import Kind, Record
 from tasks.drill import load_job, watch

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from drills.definition import Drill, Timing
-from drills.observation import Answer, DeploymentSeen, HeadSeen, ReplicaSeen, Snapshot, WorkerSeen
+from drills.observed import Answer, DeploymentSeen, HeadSeen, ReplicaSeen, Snapshot, WorkerSeen
 from tasks.drill.raw_evidence import Notebook
 from tasks.drill.recovery import Recovery, Steadiness
 from tasks.drill.watch import looks

@@ -16,7 +16,7 @@ from drilled_cluster import TIMING, TRAFFIC, Bench, Cluster, Killed, bench, fail
 from blocks.parameters import Service
 from drills.definition import Series, Slos
 from drills.evidence import Evidence
-from drills.report import read_records
+from drills.report.render import read_records
 from flows import stages
 from tasks.drill import evidence as evidence_task
 from tasks.drill import journal

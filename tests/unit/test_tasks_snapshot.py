@@ -13,7 +13,7 @@ from kubernetes_server import Server, serving
 from pydantic import SecretStr
 
 from blocks.parameters import Infrastructure, Service
-from drills.observation import Answer, Event, Snapshot, Versions
+from drills.observed import Answer, Event, Snapshot, Versions
 from tasks.drill import evidence
 from tasks.drill.raw_evidence import Notebook
 from tasks.images.publish import ImageRefs

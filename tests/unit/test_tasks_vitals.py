@@ -9,7 +9,7 @@ import pytest
 from kubernetes_server import Server, serving
 
 from blocks.parameters import Service
-from drills.observation import Vitals
+from drills.observed import Vitals
 from tasks.drill import vitals
 from tasks.kubernetes.api import Api
 from tasks.service.observer import Observer

@@ -1,0 +1,152 @@
+"""The SLOs of a drill, each compared with what was seen. What was not seen does not pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from drills.definition import Drill, Slos
+from drills.judge.steady_state import judge, not_redundant
+from drills.judge.traffic import Phase, PhaseSeen, count, longest_gap_s
+from drills.judge.workers import WorkerProof
+from drills.observed import Observation
+from drills.value import Value
+from serving.records import Record
+
+__all__ = ["ALL", "COUNTS", "LATENCIES", "Slo", "counts", "evaluate", "missing_at_the_end"]
+
+COUNTS = ("failed-requests", "lost-streams", "wrong-answers")
+"""Ids of the SLOs that count losses."""
+LATENCIES = ("p99-before", "p99-during", "p99-after", "token-gap")
+"""Ids of the other SLOs that are measured by the records."""
+ALL = (*COUNTS, *LATENCIES, "recovery", "workers", "redundancy")
+"""Ids of all SLOs."""
+
+
+class Slo(Value):
+    """One promise and what became of it, readable as it stands."""
+
+    id: str
+    """Stable, for machines: the same in every version of the texts."""
+    name: str
+    target: str
+    actual: str
+    passed: bool
+    limit: float | None = None
+    value: float | None = None
+    """None: not measured."""
+    doubted: str = ""
+    """Why `passed` is not to be trusted, whether it is true or false; empty: it is."""
+
+    @property
+    def standing(self) -> Literal["kept", "missed", "in doubt"]:
+        """Whether the promise counts as kept, as missed, or as neither."""
+        return "in doubt" if self.doubted else "kept" if self.passed else "missed"
+
+
+def evaluate(
+    drill: Drill,
+    observation: Observation,
+    records: Sequence[Record],
+    phases: dict[Phase, PhaseSeen],
+    workers: Sequence[WorkerProof],
+    recovery_s: float | None,
+) -> tuple[Slo, ...]:
+    """Every SLO of the drill with what was measured; records and recovery on the observer's clock."""
+    limits = drill.slos
+    return (
+        *counts(limits, records),
+        *(_p99(phases[name], limits.p99_during_ms if name == "during" else limits.p99_steady_ms) for name in phases),
+        _gap(limits, [r for r in records if r.kind == "stream"]),
+        _recovery(limits, observation, recovery_s),
+        _untouched(limits, workers),
+        _redundant(drill, observation),
+    )
+
+
+def _most(id_: str, name: str, limit: float, value: float | None, actual: str, target: str) -> Slo:
+    """An SLO that passes when the value was measured and is at most the limit."""
+    return Slo(id=id_, name=name, target=target, actual=actual, passed=value is not None and value <= limit, limit=limit, value=value)
+
+
+def _at_most(n: int) -> str:
+    return "none" if n == 0 else f"at most {n}"
+
+
+def counts(limits: Slos, records: Sequence[Record]) -> list[Slo]:
+    """The SLOs that count losses, over these records."""
+    short = [r for r in records if r.kind == "short"]
+    streams = [r for r in records if r.kind == "stream"]
+    failed, lost = sum(not r.ok for r in short), sum(not r.ok for r in streams)
+    wrong = sum(r.outcome == "wrong" for r in records)
+    ends = ", ".join(f"{n:,} {how}" for how, n in count(streams).items() if n and how != "finished")
+    lost_text = f"{lost:,} of {len(streams):,}" + (f" ({ends})" if lost else "")
+    return [
+        _most(
+            "failed-requests",
+            "Failed requests",
+            limits.max_failed_requests,
+            failed,
+            f"{failed:,} of {len(short):,}",
+            _at_most(limits.max_failed_requests),
+        ),
+        _most("lost-streams", "Lost streams", limits.max_lost_streams, lost, lost_text, _at_most(limits.max_lost_streams)),
+        _most(
+            "wrong-answers",
+            "Wrong answers",
+            limits.max_wrong_answers,
+            wrong,
+            f"{wrong:,} of {len(records):,}",
+            _at_most(limits.max_wrong_answers),
+        ),
+    ]
+
+
+def _p99(phase: PhaseSeen, limit: float) -> Slo:
+    names = {"before": "before the fault", "during": "until recovered", "after": "after recovery"}
+    actual = "no request finished" if phase.p99_ms is None else f"{phase.p99_ms:,.0f} ms"
+    return _most(f"p99-{phase.name}", f"Latency, p99, {names[phase.name]}", limit, phase.p99_ms, actual, f"at most {limit:,.0f} ms")
+
+
+def _gap(limits: Slos, streams: Sequence[Record]) -> Slo:
+    gap = max((longest_gap_s(r) for r in streams), default=0.0)
+    return _most(
+        "token-gap", "Longest silence in a stream", limits.max_token_gap_s, gap, f"{gap:.2f} s", f"at most {limits.max_token_gap_s:g} s"
+    )
+
+
+def _recovery(limits: Slos, observation: Observation, recovery_s: float | None) -> Slo:
+    watched = observation.ended - (observation.fault_at or observation.started)
+    actual = f"not within {watched:.0f} s" if recovery_s is None else f"{recovery_s:.1f} s"
+    return _most(
+        "recovery", "Recovered, redundancy included", limits.max_recovery_s, recovery_s, actual, f"within {limits.max_recovery_s:g} s"
+    )
+
+
+def _untouched(limits: Slos, workers: Sequence[WorkerProof]) -> Slo:
+    there = [w for w in workers if w.uid_before is not None]
+    touched = sum(bool(w.touched) for w in there)
+    value = touched if there else None
+    actual = f"{touched} of {len(there)}" if there else "no worker was seen"
+    return _most("workers", "Workers touched", limits.max_workers_touched, value, actual, _at_most(limits.max_workers_touched))
+
+
+def _redundant(drill: Drill, observation: Observation) -> Slo:
+    reasons = missing_at_the_end(drill, observation)
+    actual = "; ".join(reasons) or "as before the fault"
+    return Slo(id="redundancy", name="Redundancy at the end", target="as before the fault", actual=actual, passed=not reasons)
+
+
+def missing_at_the_end(drill: Drill, observation: Observation) -> list[str]:
+    """Why the last snapshot does not show the steady state with all that there was before; empty when it does.
+
+    Where Ray could not be asked in the very last look, its earlier answer after the fault stands in.
+    """
+    before, after, fault_at = observation.before, observation.after, observation.fault_at
+    if before is None or after is None or fault_at is None:
+        return ["the cluster was not looked at after the fault"]
+    asked = [s for s in observation.snapshots if s.t > fault_at and not s.blind]
+    whole = after.filled_from(asked[-1]) if asked else after
+    known = next((s.answer for s in reversed(observation.snapshots) if s.answer is not None), None)
+    whole = whole if whole.answer else whole.model_copy(update={"answer": known})
+    return list(dict.fromkeys(judge(whole, drill.steady_state) + not_redundant(before, whole)))

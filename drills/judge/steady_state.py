@@ -1,0 +1,149 @@
+"""Whether the service is in its steady state, and why not.
+
+Every function answers with the reasons why it does *not* hold, as sentences; an empty list means that it holds.
+What could not be asked counts as not holding: a service is well when that was seen, not when nothing was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from drills.definition import Drill, Fault, Load, SteadyState
+from drills.observed import ReplicaSeen, Snapshot
+from serving.records import Record
+
+__all__ = ["LATE_S", "fault_happened", "judge", "judge_traffic", "not_recovered", "not_redundant", "recovered_at", "well"]
+
+LATE_S = 1.0
+"""A request sent later than this after it was due does not count as sent on time. One second: the scheduling noise of
+a busy machine stays below it, and a longer hole in the load could hide an outage."""
+
+DEFAULT = SteadyState()
+
+
+def judge(snapshot: Snapshot, steady: SteadyState = DEFAULT) -> list[str]:
+    """Why the service is not in its steady state at this moment."""
+    return [*_kubernetes(snapshot), *_ray(snapshot), *_redundancy(snapshot, steady), *_answer(snapshot), *_storage(snapshot, steady)]
+
+
+def judge_traffic(records: Iterable[Record], load: Load) -> list[str]:
+    """Why the load, as far as its requests have ended, shows no steady state. Ask before the fault: a reason is one to abort."""
+    seen = list(records)
+    failed = [r for r in seen if not r.ok]
+    late = sum(r.sent - r.due > LATE_S for r in seen)
+    reasons = []
+    if not any(r.ok and r.kind == "short" for r in seen):
+        reasons.append("no short request has been answered yet")
+    if load.streams and not any(r.ok and r.kind == "stream" for r in seen):
+        reasons.append("no stream has finished yet")
+    if failed:
+        first = failed[0]
+        reasons.append(
+            f"{len(failed)} of {len(seen)} requests failed before the fault (first: {first.kind} {first.outcome} {first.detail})".rstrip()
+        )
+    if late > 0.05 * len(seen):
+        reasons.append(f"{late} of {len(seen)} requests were sent more than {LATE_S:.0f} s late: the load generator has too little CPU")
+    return reasons
+
+
+def fault_happened(before: Snapshot | None, after: Snapshot, fault: Fault) -> bool:
+    """Whether this later snapshot proves that the fault struck what it should."""
+    if fault.proof == "reported":
+        return True
+    if before is None:
+        return False
+    if fault.proof == "head-pod-replaced":
+        return before.head is not None and (after.head is None or after.head.uid != before.head.uid)
+    return not {w.uid for w in before.workers} <= {w.uid for w in after.workers}
+
+
+def not_recovered(before: Snapshot, now: Snapshot, drill: Drill) -> list[str]:
+    """Why the service has not recovered from the fault yet: its steady state, the fault itself, and what there was before."""
+    reasons = judge(now, drill.steady_state)
+    if not fault_happened(before, now, drill.fault):
+        reasons.insert(0, "the pod that was deleted is still there")
+    return reasons + [r for r in not_redundant(before, now) if r not in reasons]
+
+
+def not_redundant(before: Snapshot, now: Snapshot) -> list[str]:
+    """What there is less of than before the fault: endpoints, workers, and of each deployment replicas, or nodes they are spread
+    over."""
+    pairs = {
+        "endpoints ready": (len(before.endpoints), len(now.endpoints)),
+        "workers ready": (sum(w.ready for w in before.workers), sum(w.ready for w in now.workers)),
+    }
+    later = now.running()
+    for name, those in before.running().items():
+        pairs[f"replicas of {name} running"] = (len(those), len(later.get(name, ())))
+        pairs[f"nodes with a replica of {name}"] = (len(_nodes(those)), len(_nodes(later.get(name, ()))))
+    return [f"{now_n} {what}, {before_n} before the fault" for what, (before_n, now_n) in pairs.items() if now_n < before_n]
+
+
+def recovered_at(before: Snapshot, later: Sequence[Snapshot], drill: Drill) -> float | None:
+    """When the service had recovered for good: the start of the stretch that lasts to the last snapshot.
+
+    None while there is no such stretch of at least `hold_s`.
+    """
+    start, last = well(before, later, drill)
+    return start if start is not None and last - start >= drill.steady_state.hold_s else None
+
+
+def well(before: Snapshot, later: Sequence[Snapshot], drill: Drill) -> tuple[float | None, float]:
+    """From when to when the service was seen as before, in the stretch that lasts to the last snapshot; None: there is no such stretch.
+
+    A moment at which Ray could not be asked neither begins a stretch nor ends one.
+    """
+    start: float | None = None
+    last = 0.0
+    known = before
+    for snapshot in later:
+        holds = not not_recovered(before, snapshot.filled_from(known), drill)
+        if not holds:
+            start = None
+        elif not snapshot.blind and snapshot.answer is not None:
+            start = snapshot.t if start is None else start
+            last = snapshot.t
+        known = snapshot.filled_from(known)
+    return start, last
+
+
+def _kubernetes(snapshot: Snapshot) -> list[str]:
+    reasons = [] if snapshot.ready else ["the RayService is not Ready"]
+    if snapshot.head is None:
+        reasons.append("there is no head pod")
+    elif not snapshot.head.ready:
+        reasons.append(f"head pod {snapshot.head.pod} is not ready")
+    reasons += [f"worker {w.pod} is not ready" for w in snapshot.workers if not w.ready]
+    return reasons if snapshot.workers else [*reasons, "there is no worker"]
+
+
+def _ray(snapshot: Snapshot) -> list[str]:
+    if snapshot.blind:
+        return ["Ray could not be asked for its application and replicas"]
+    reasons = [] if snapshot.app_status == "RUNNING" else [f"the Serve application is {snapshot.app_status}"]
+    return reasons + [f"deployment {d.name} is {d.status}" for d in snapshot.deployments or () if d.status != "HEALTHY"]
+
+
+def _redundancy(snapshot: Snapshot, steady: SteadyState) -> list[str]:
+    found = {"endpoints ready": (len(snapshot.endpoints), steady.min_endpoints)}
+    for name, those in snapshot.running().items():
+        found[f"replicas of {name} running"] = (len(those), steady.min_replicas)
+        found[f"nodes with a replica of {name}"] = (len(_nodes(those)), steady.min_nodes)
+    if snapshot.replicas is not None and len(found) == 1:
+        found["replicas running"] = (0, steady.min_replicas)
+    return [f"{n} {what}, at least {least} are needed" for what, (n, least) in found.items() if n < least]
+
+
+def _answer(snapshot: Snapshot) -> list[str]:
+    if snapshot.answer is None:
+        return ["no request was tried"]
+    return [] if snapshot.answer.ok else [f"a request was not answered: {snapshot.answer.detail or 'no detail'}"]
+
+
+def _storage(snapshot: Snapshot, steady: SteadyState) -> list[str]:
+    missing = steady.require_gcs_storage and snapshot.gcs_storage is not True
+    return ["GCS does not keep its state in Redis (GCS fault tolerance is off)"] if missing else []
+
+
+def _nodes(replicas: Iterable[ReplicaSeen]) -> set[str]:
+    return {r.node for r in replicas if r.node}

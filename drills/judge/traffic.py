@@ -1,0 +1,144 @@
+"""The requests of a drill, in phases, and what each phase looked like.
+
+A drill has three phases, and every request belongs to exactly one:
+
+    before  it had ended when the fault was injected
+    after   it was due when the service had recovered, or later
+    during  all others: alive at some moment between fault and recovery; to the end when there was no recovery
+
+So a stream that was under way when the fault struck is *during*, though it was due before: it is what the fault is about.
+Percentiles are nearest-rank over the requests that finished. One that failed has no latency (a refusal takes a
+millisecond and would flatter); it is counted as failed instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Literal, get_args
+
+from drills.value import Value
+from serving.records import Outcome, Record
+
+__all__ = [
+    "PHASES",
+    "Phase",
+    "PhaseSeen",
+    "count",
+    "longest_gap_s",
+    "lost_at",
+    "nearest_rank",
+    "on_observers_clock",
+    "phase_of",
+    "phases_seen",
+    "seen",
+    "split",
+]
+
+Phase = Literal["before", "during", "after"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
+
+
+class PhaseSeen(Value):
+    """What one phase looked like to the users. Latencies in ms, None when nothing finished."""
+
+    name: Phase
+    requests: int
+    """Short requests."""
+    failed: int
+    """Of them."""
+    streams: int
+    outcomes: dict[Outcome, int]
+    """Of the streams."""
+    p50_ms: float | None
+    """Of short requests, from due to the end."""
+    p99_ms: float | None
+    first_token_p50_ms: float | None
+    """Of streams, from due to the first token."""
+    first_token_p99_ms: float | None
+    longest_gap_s: float | None
+    """Longest silence in one stream."""
+
+
+def on_observers_clock(records: Iterable[Record], offset_s: float) -> list[Record]:
+    """The records with all times moved from the load's clock to the observer's, in order of due."""
+    return sorted((_moved(r, -offset_s) for r in records), key=lambda r: (r.due, r.id))
+
+
+def _moved(r: Record, by: float) -> Record:
+    first = None if r.first_token is None else r.first_token + by
+    tokens = tuple(t + by for t in r.token_times)
+    return replace(r, due=r.due + by, sent=r.sent + by, first_token=first, token_times=tokens, end=r.end + by)
+
+
+def phase_of(record: Record, fault_at: float | None, recovered_at: float | None) -> Phase:
+    """The phase a request belongs to."""
+    if fault_at is None or record.end < fault_at:
+        return "before"
+    return "after" if recovered_at is not None and record.due >= recovered_at else "during"
+
+
+def split(records: Iterable[Record], fault_at: float | None, recovered_at: float | None) -> dict[Phase, list[Record]]:
+    """The records by phase; every record is in exactly one."""
+    phases: dict[Phase, list[Record]] = {name: [] for name in PHASES}
+    for record in records:
+        phases[phase_of(record, fault_at, recovered_at)].append(record)
+    return phases
+
+
+def seen(name: Phase, records: Sequence[Record]) -> PhaseSeen:
+    """What a phase with these records looked like."""
+    short = [r for r in records if r.kind == "short"]
+    streams = [r for r in records if r.kind == "stream"]
+    latencies = [r.latency_s * 1000 for r in short if r.ok]
+    first = [(r.first_token - r.due) * 1000 for r in streams if r.ok and r.first_token is not None]
+    return PhaseSeen(
+        name=name,
+        requests=len(short),
+        failed=sum(not r.ok for r in short),
+        streams=len(streams),
+        outcomes=count(streams),
+        p50_ms=nearest_rank(latencies, 50),
+        p99_ms=nearest_rank(latencies, 99),
+        first_token_p50_ms=nearest_rank(first, 50),
+        first_token_p99_ms=nearest_rank(first, 99),
+        longest_gap_s=max((longest_gap_s(r) for r in streams), default=None),
+    )
+
+
+def count(records: Iterable[Record]) -> dict[Outcome, int]:
+    """How many ended in which way; every outcome is there."""
+    outcomes: dict[Outcome, int] = {name: 0 for name in get_args(Outcome)}
+    for record in records:
+        outcomes[record.outcome] += 1
+    return outcomes
+
+
+def nearest_rank(values: Iterable[float], percent: float) -> float | None:
+    """The smallest value that at least `percent` % of the values do not exceed; None of no values."""
+    ordered = sorted(values)
+    if not ordered:
+        return None
+    return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
+
+
+def longest_gap_s(record: Record) -> float:
+    """The longest silence of a stream: before its first token, between two or, where it did not finish, up to its end."""
+    moments = (record.due, *record.token_times, *(() if record.ok else (record.end,)))
+    return max((later - earlier for earlier, later in pairwise(moments)), default=0.0)
+
+
+def lost_at(record: Record) -> float:
+    """When a failed request was lost: a cut one when it was cut, a hung one when it fell silent, any other when it was due."""
+    if record.outcome == "cut":
+        return record.end
+    if record.outcome == "hung" and record.token_times:
+        return record.token_times[-1]
+    return record.due
+
+
+def phases_seen(records: Iterable[Record], fault_at: float | None, recovered_at: float | None) -> dict[Phase, PhaseSeen]:
+    """What each phase looked like, in their order."""
+    return {name: seen(name, those) for name, those in split(records, fault_at, recovered_at).items()}

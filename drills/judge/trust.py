@@ -1,0 +1,180 @@
+"""Whether the measurement itself can be trusted: a drill that cannot fail proves nothing.
+
+A doubt touches some SLOs, and each in one direction or both: records that are missing make "none lost" doubtful, and not
+"seven lost". A loss after the fault is a fact whatever else was wrong; only records of another load put it in doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from drills.definition import Drill
+from drills.judge.slos import ALL, COUNTS, LATENCIES, Slo, counts
+from drills.judge.steady_state import LATE_S, fault_happened
+from drills.judge.traffic import PhaseSeen
+from drills.observed import LoadSeen, Observation
+from drills.value import Value
+from serving.records import Record
+
+__all__ = ["HOLE_S", "ON_TIME", "Doubt", "doubts", "not_proven", "of_everything"]
+
+ON_TIME = 0.95
+"""Share of the load that must have been sent on time, in all and between fault and recovery."""
+HOLE_S = 20.0
+"""Beyond the time between two looks: longer than a look takes whose every question runs into its time limit."""
+RECORDED = (*COUNTS, *LATENCIES)
+"""What is measured by the records."""
+PERCENTILES = ("p99-before", "p99-during", "p99-after")
+"""A percentile of a part of the requests says little about all of them; a count or a maximum of a part is the least there was."""
+
+
+class Doubt(Value):
+    """Why a part of the measurement is not to be trusted."""
+
+    reason: str
+    kept: tuple[str, ...] = ()
+    """Ids of the SLOs that may have been missed where they look kept."""
+    missed: tuple[str, ...] = ()
+    """Ids of the SLOs that may have been kept where they look missed, or were missed for another reason than the fault."""
+
+    def touches(self, slo: Slo) -> bool:
+        """Whether it puts in doubt what became of this SLO."""
+        return slo.id in (self.kept if slo.passed else self.missed)
+
+
+def doubts(drill: Drill, observation: Observation, records: Sequence[Record], before: PhaseSeen, recovered_at: float | None) -> list[Doubt]:
+    """All that puts the measurement in doubt; records on the observer's clock. Empty: nothing does."""
+    load, offset, uncertain = observation.load, observation.clock_offset_s, not_certain(drill, observation, records)
+    if load is not None:
+        load = load.model_copy(update={"started": load.started - offset, "stopped": load.stopped - offset})
+    return [
+        *_records(records, load, uncertain),
+        *_fault(drill, observation, uncertain),
+        *_before(drill, before, uncertain),
+        *_sent(drill, observation, records, load, recovered_at),
+        *_unseen(drill, observation, recovered_at),
+    ]
+
+
+def not_certain(drill: Drill, observation: Observation, records: Sequence[Record]) -> tuple[str, ...]:
+    """The ids of all SLOs but those that were missed for certain: by the losses after the fault alone, each counted once."""
+    fault_at = observation.fault_at
+    later = [r for r in dict.fromkeys(records) if fault_at is not None and r.end >= fault_at]
+    lost = {slo.id for slo in counts(drill.slos, later) if not slo.passed}
+    return tuple(name for name in ALL if name not in lost)
+
+
+def of_everything(drill: Drill, observation: Observation, records: Sequence[Record], reason: str) -> Doubt:
+    """A doubt that leaves nothing but losses after the fault."""
+    return Doubt(reason=reason, kept=ALL, missed=not_certain(drill, observation, records))
+
+
+def _unseen(drill: Drill, observation: Observation, recovered_at: float | None) -> list[Doubt]:
+    """The doubt about a recovery at which nobody looked in time, as the runner or the API server was away."""
+    fault_at = observation.fault_at
+    if fault_at is None or recovered_at is None:
+        return []
+    looked = max([fault_at, *(s.t for s in observation.snapshots if s.t < recovered_at)])
+    if looked - fault_at > drill.slos.max_recovery_s or recovered_at - looked <= HOLE_S + drill.timing.poll_s:
+        return []
+    since, until = looked - fault_at, recovered_at - fault_at
+    reason = f"nobody looked at the service from {since:.0f} to {until:.0f} s after the fault, and it recovered meanwhile"
+    return [Doubt(reason=reason, missed=("recovery",))]
+
+
+def _records(records: Sequence[Record], load: LoadSeen | None, uncertain: tuple[str, ...]) -> list[Doubt]:
+    if not records:
+        return [Doubt(reason="there are no records of requests", kept=RECORDED, missed=RECORDED)]
+    found, distinct = len({r.id for r in records}), len(set(records))
+    doubts = []
+    if load is None:
+        reason = "the load generator could not be asked what it sent, so the records may be incomplete"
+        doubts.append(Doubt(reason=reason, kept=RECORDED, missed=PERCENTILES))
+    elif found < load.sent:
+        doubts.append(Doubt(reason=f"{load.sent - found} of {load.sent} records are missing", kept=RECORDED, missed=PERCENTILES))
+    elif found > load.sent:
+        reason = f"there are records of {found} requests, and {load.sent} were sent: some are another load's"
+        doubts.append(Doubt(reason=reason, kept=RECORDED, missed=RECORDED))
+    if found < distinct:
+        reason = f"{distinct - found} records tell otherwise of a request than another one does: some are another load's"
+        doubts.append(Doubt(reason=reason, kept=RECORDED, missed=RECORDED))
+    if distinct < len(records):
+        reason = f"{len(records) - distinct} records are there twice"
+        doubts.append(Doubt(reason=reason, kept=RECORDED, missed=tuple(n for n in uncertain if n in COUNTS) + PERCENTILES))
+    return doubts
+
+
+def not_proven(drill: Drill, observation: Observation) -> str:
+    """Why it is not known that the fault happened; empty: it is."""
+    if observation.fault_at is None:
+        return "the fault was not injected"
+    later = [s for s in observation.snapshots if s.t > observation.fault_at]
+    if not later:
+        return "the cluster was not looked at after the fault"
+    if any(fault_happened(observation.before, snapshot, drill.fault) for snapshot in later):
+        return ""
+    pod = "worker" if drill.fault.proof == "worker-pod-replaced" else "head"
+    return f"the fault did not happen: the {pod} pod has the same UID as before"
+
+
+def _fault(drill: Drill, observation: Observation, uncertain: tuple[str, ...]) -> list[Doubt]:
+    reason = not_proven(drill, observation)
+    return [Doubt(reason=reason, kept=ALL, missed=uncertain)] if reason else []
+
+
+def _before(drill: Drill, before: PhaseSeen, uncertain: tuple[str, ...]) -> list[Doubt]:
+    """Doubts about a service that was not well before the fault: it was slow, or lost requests, for another reason."""
+    lost = before.streams - before.outcomes["finished"]
+    limit = drill.slos.p99_steady_ms
+    doubts = []
+    if before.requests == 0:
+        reason = "no request ended before the fault, so there is nothing to compare with"
+        doubts.append(Doubt(reason=reason, kept=RECORDED, missed=LATENCIES))
+    if before.failed or lost:
+        reason = f"the service failed {before.failed} requests and {lost} streams before the fault"
+        doubts.append(Doubt(reason=reason, kept=COUNTS, missed=tuple(n for n in uncertain if n in RECORDED)))
+    if before.p99_ms is not None and before.p99_ms > limit:
+        reason = f"the service was too slow before the fault: p99 {before.p99_ms:,.0f} ms, limit {limit:,.0f} ms"
+        doubts.append(Doubt(reason=reason, missed=LATENCIES))
+    return doubts
+
+
+def _sent(
+    drill: Drill, observation: Observation, records: Sequence[Record], load: LoadSeen | None, recovered_at: float | None
+) -> list[Doubt]:
+    """Doubts about the load: what was not sent could not be lost, and what was sent late looks slow."""
+    short = [r for r in records if r.kind == "short"]
+    doubts = [] if load is None else _too_few(drill, short, load.started, load.stopped, "in all", LATENCIES)
+    fault_at = observation.fault_at
+    if fault_at is None:
+        return doubts
+    stopped = observation.ended if load is None else load.stopped
+    until = recovered_at if recovered_at is not None else min(observation.ended, stopped)
+    doubts += _too_few(drill, short, fault_at, max(until, fault_at + 1), "between the fault and recovery", ("p99-during", "token-gap"))
+    doubts += _no_streams(drill, records, fault_at, observation.outliving_streams)
+    if recovered_at is not None:
+        # The load goes on for `after_s`; one that ended by itself before does not show what came late.
+        until = max(stopped, recovered_at + drill.timing.after_s)
+        doubts += _too_few(drill, short, recovered_at, until, "after recovery", ("p99-after", "token-gap"))
+    return doubts
+
+
+def _too_few(drill: Drill, short: Sequence[Record], since: float, until: float, when: str, latencies: tuple[str, ...]) -> list[Doubt]:
+    """The doubt when too little was sent on time in that time. One request more or less is rounding, but none says nothing."""
+    due = drill.load.short_per_s * (until - since)
+    on_time = sum(since <= r.due < until and r.sent - r.due <= LATE_S for r in short)
+    if on_time and on_time >= ON_TIME * due - 1:
+        return []
+    due = max(due, 1.0)
+    reason = f"only {on_time} of {due:.0f} short requests due {when} were sent on time (within {LATE_S:g} s): {on_time / due:.0%}"
+    return [Doubt(reason=reason, kept=(*COUNTS, *latencies), missed=latencies)]
+
+
+def _no_streams(drill: Drill, records: Sequence[Record], fault_at: float, outliving: int) -> list[Doubt]:
+    """The doubt when too few streams were in mid-answer as the fault struck; half of those wanted is enough."""
+    wanted = drill.load.streams
+    alive = outliving + sum(r.kind == "stream" and r.sent <= fault_at <= r.end for r in records)
+    if alive >= wanted / 2:
+        return []
+    reason = f"only {alive} of {wanted} streams were alive when the fault struck"
+    return [Doubt(reason=reason, kept=("lost-streams", "wrong-answers", "token-gap"))]

@@ -1,0 +1,122 @@
+"""The verdict over a drill.
+
+    failed   at least one SLO was missed, and nothing puts that in doubt (drills.judge.trust)
+    aborted  the steady state did not hold before the fault, or the drill was stopped: no more can be said
+    void     at least one SLO is in doubt: it cannot be said that all were met
+    passed   every SLO was met, and the measurement could have shown otherwise
+
+In that order: the first that applies is the verdict. So a loss that is on record is never void.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from drills.definition import Drill
+from drills.judge.slos import Slo, evaluate
+from drills.judge.steady_state import judge as judge_steady_state
+from drills.judge.steady_state import recovered_at
+from drills.judge.timeline import of as timeline_of
+from drills.judge.traffic import PhaseSeen, on_observers_clock, phases_seen
+from drills.judge.trust import Doubt, doubts, not_proven, of_everything
+from drills.judge.why import headline, why
+from drills.judge.workers import WorkerProof, prove
+from drills.observed import Event, Observation
+from drills.value import Value
+from serving.records import Record
+
+__all__ = ["Judgement", "Slo", "Verdict", "judge"]
+
+Verdict = Literal["passed", "failed", "aborted", "void"]
+
+
+class Judgement(Value):
+    """The verdict and everything it rests on."""
+
+    verdict: Verdict
+    headline: str
+    """The verdict in one sentence."""
+    why: tuple[str, ...]
+    """Why it is not "passed", most important first; empty when it is."""
+    slos: tuple[Slo, ...]
+    """Empty when no fault was injected: there is nothing to compare."""
+    recovered_at: float | None
+    """On the observer's clock; None when the service did not recover."""
+    recovery_s: float | None
+    """From the fault until the steady state held again for good, redundancy included."""
+    phases: tuple[PhaseSeen, ...]
+    workers: tuple[WorkerProof, ...]
+    events: tuple[Event, ...]
+
+
+def judge(drill: Drill, observation: Observation, records: Iterable[Record]) -> Judgement:
+    """The verdict; the records as the load generator wrote them (on its own clock)."""
+    requests = on_observers_clock(records, observation.clock_offset_s)
+    fault_at = observation.fault_at
+    recovered = _recovered(drill, observation)
+    recovery_s = recovered - fault_at if recovered is not None and fault_at is not None else None
+    phases = phases_seen(requests, fault_at, recovered)
+    workers = prove(observation)
+    events = timeline_of(observation, drill, recovered)
+    slos = () if fault_at is None else evaluate(drill, observation, requests, phases, workers, recovery_s)
+    stopped = _stopped(drill, observation)
+    found = [of_everything(drill, observation, requests, reason) for reason in stopped]
+    found += doubts(drill, observation, requests, phases["before"], recovered)
+    slos = tuple(_with_doubts(slo, found) for slo in slos)
+    verdict = _verdict(slos, bool(stopped))
+    told = why(drill, observation, requests, [slo for slo in slos if slo.standing == "missed"] or slos, workers, events)
+    reasons = {
+        "passed": [],
+        "failed": [*told, *(f"In doubt ({names}): {doubt.reason}." for doubt in found if (names := _touched(doubt, slos)))],
+        "aborted": [_sentence(reason) for reason in stopped],
+        "void": [*(_sentence(doubt.reason) for doubt in found), *told],
+    }[verdict]
+    return Judgement(
+        verdict=verdict,
+        headline=headline(verdict, drill, requests, slos, recovery_s, reasons, proven=not not_proven(drill, observation)),
+        why=tuple(reasons),
+        slos=slos,
+        recovered_at=recovered,
+        recovery_s=recovery_s,
+        phases=tuple(phases.values()),
+        workers=workers,
+        events=events,
+    )
+
+
+def _recovered(drill: Drill, observation: Observation) -> float | None:
+    before, fault_at = observation.before, observation.fault_at
+    if before is None or fault_at is None:
+        return None
+    return recovered_at(before, [s for s in observation.snapshots if s.t > fault_at], drill)
+
+
+def _with_doubts(slo: Slo, found: Sequence[Doubt]) -> Slo:
+    return slo.model_copy(update={"doubted": "; ".join(doubt.reason for doubt in found if doubt.touches(slo))})
+
+
+def _touched(doubt: Doubt, slos: Sequence[Slo]) -> str:
+    return "; ".join(slo.name for slo in slos if doubt.touches(slo))
+
+
+def _verdict(slos: Sequence[Slo], stopped: bool) -> Verdict:
+    standing = {slo.standing for slo in slos}
+    if "missed" in standing:
+        return "failed"
+    if stopped:
+        return "aborted"
+    return "passed" if standing == {"kept"} else "void"
+
+
+def _stopped(drill: Drill, observation: Observation) -> list[str]:
+    """Why the drill counts as stopped: it was, or its steady state did not hold before the fault."""
+    if observation.aborted:
+        return [observation.aborted]
+    if observation.before is None:
+        return ["the steady state was not looked at before the fault"]
+    return [f"before the fault: {reason}" for reason in judge_steady_state(observation.before, drill.steady_state)]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."

@@ -1,0 +1,135 @@
+"""Sentences: the verdict for a manager, and why an SLO failed for an engineer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from drills.definition import Drill
+from drills.judge.slos import COUNTS, Slo
+from drills.judge.traffic import count, lost_at
+from drills.judge.workers import WorkerProof
+from drills.observed import Event, Observation
+from serving.records import Record
+
+__all__ = ["headline", "why"]
+
+MOST_OBJECTS = 3
+"""Objects that one sentence names; the report lists them all."""
+
+
+def headline(
+    verdict: str,
+    drill: Drill,
+    records: Sequence[Record],
+    slos: Sequence[Slo],
+    recovery_s: float | None,
+    why: Sequence[str],
+    *,
+    proven: bool,
+) -> str:
+    """The verdict in one sentence that needs no explanation. `proven`: it is known that the fault happened."""
+    subject = drill.title
+    if verdict == "aborted":
+        return f"The drill “{subject}” was stopped, so nothing can be said. {why[0] if why else ''}".strip()
+    if verdict == "void":
+        return f"The drill “{subject}” has no verdict, since its measurement cannot be trusted. {why[0] if why else ''}".strip()
+    short, streams = _kinds(records)
+    bad, cut = sum(not r.ok for r in short), sum(not r.ok for r in streams)
+    if verdict == "passed" and not bad and not cut:
+        answered = f"all {_n(len(short), 'request')} and all {_n(len(streams), 'token stream')} were answered in full"
+        return f"{subject}, and nobody noticed: {answered}."
+    losses = f"{bad:,} of {_n(len(short), 'request')} and {cut:,} of {_n(len(streams), 'token stream')} were lost"
+    if verdict == "passed":
+        return f"{subject}: {losses}, which is within what was promised."
+    if not proven:
+        return f"Users noticed in the drill “{subject}”: {losses}. It is not known that its fault happened."
+    if bad or cut:
+        return f"{subject}, and users noticed: {losses}."
+    back = "did not recover" if recovery_s is None else f"recovered after {recovery_s:.0f} s"
+    loss = "no loss is on record" if any(slo.doubted and slo.id in COUNTS for slo in slos) else "no request was lost"
+    return f"{subject}: {loss}, the service {back}, but not all that was promised held. {why[0] if why else ''}".strip()
+
+
+def why(
+    drill: Drill,
+    observation: Observation,
+    records: Sequence[Record],
+    slos: Sequence[Slo],
+    workers: Sequence[WorkerProof],
+    events: Sequence[Event],
+) -> list[str]:
+    """One or more sentences for what failed: when losses began and ended, and what Kubernetes and Ray showed meanwhile."""
+    failed = {slo.id: slo for slo in slos if not slo.passed}
+    fault_at = observation.fault_at or observation.started
+    sentences = []
+    if failed.keys() & {"failed-requests", "lost-streams", "wrong-answers"}:
+        sentences += [*_losses(drill, records, fault_at), *_meanwhile(records, events, fault_at)]
+    sentences += _touched(workers, events, fault_at) if "workers" in failed else []
+    if sentences or failed.keys() & {"recovery", "redundancy"}:
+        sentences += _storage(observation)
+    told = {"failed-requests", "lost-streams", "wrong-answers", "workers"}
+    return sentences + [f"{s.name}: {s.actual}; promised: {s.target}." for s in failed.values() if s.id not in told]
+
+
+def _kinds(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    return [r for r in records if r.kind == "short"], [r for r in records if r.kind == "stream"]
+
+
+def _n(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
+
+
+def _losses(drill: Drill, records: Sequence[Record], fault_at: float) -> list[str]:
+    lost = [r for r in records if not r.ok]
+    if not lost:
+        return []
+    short, streams = _kinds(records)
+    parts = []
+    for those, what in ((short, "short request"), (streams, "stream")):
+        ends = ", ".join(f"{n:,} {how}" for how, n in count(those).items() if n and how != "finished")
+        if ends:
+            parts.append(f"{sum(not r.ok for r in those):,} of {_n(len(those), what)} ({ends})")
+    first, last = min(map(lost_at, lost)) - fault_at, max(map(lost_at, lost)) - fault_at
+    fault = f"the fault ({drill.title.lower()})"
+    return [f"{' and '.join(parts)} were lost: the first {_when(first, fault)}, the last {_when(last, 'it')}."]
+
+
+def _when(t: float, of: str) -> str:
+    return f"{abs(t):.1f} s {'after' if t >= 0 else 'before'} {of}"
+
+
+def _meanwhile(records: Sequence[Record], events: Sequence[Event], fault_at: float) -> list[str]:
+    """What the cluster showed until the last loss, object by object: the first trouble of each sort."""
+    last = max((lost_at(r) for r in records if not r.ok), default=fault_at)
+    trouble: dict[str, dict[str, float]] = {}
+    for event in events:
+        # The snapshot that shows the cause may come a little after the last loss.
+        if event.kind == "trouble" and fault_at <= event.t <= last + 10 and event.what != "endpoint lost":
+            trouble.setdefault(event.subject or "the service", {}).setdefault(event.what, event.t - fault_at)
+    if not trouble:
+        return ["Kubernetes and Ray showed nothing unusual meanwhile."]
+    told = [f"{subject}: " + ", ".join(f"{what} after {t:.0f} s" for what, t in those.items()) for subject, those in trouble.items()]
+    more = f"; and {len(told) - MOST_OBJECTS} more objects" if len(told) > MOST_OBJECTS else ""
+    return [f"Meanwhile Kubernetes and Ray showed {'; '.join(told[:MOST_OBJECTS])}{more}."]
+
+
+def _touched(workers: Sequence[WorkerProof], events: Sequence[Event], fault_at: float) -> list[str]:
+    sentences = []
+    for worker in workers:
+        if worker.touched and worker.uid_before is not None:
+            at = next(
+                (e.t for e in events if e.subject == worker.pod and e.what in ("worker restarted", "worker gone") and e.t >= fault_at), None
+            )
+            when = f" ({_when(at - fault_at, 'the fault')})" if at is not None else ""
+            first, *others = worker.touched
+            sentences.append(f"Worker {worker.pod} was touched: {first}{when}{''.join(f'; {other}' for other in others)}.")
+    return sentences
+
+
+def _storage(observation: Observation) -> list[str]:
+    storage = observation.before.gcs_storage if observation.before else None
+    if storage is False:
+        return [
+            "GCS fault tolerance is off: the head kept the cluster's state in its own memory, so the workers lost their cluster with it."
+        ]
+    return [] if storage else ["Whether GCS fault tolerance is on could not be seen."]

@@ -1,0 +1,96 @@
+"""Proof that the workers were never touched, or what touched them: pod UID, restarts, replica actors, before and after."""
+
+from __future__ import annotations
+
+from drills.observed import Observation, Snapshot, WorkerSeen
+from drills.value import Value
+
+__all__ = ["WorkerProof", "prove"]
+
+
+class WorkerProof(Value):
+    """One worker pod, before the fault and at the end."""
+
+    pod: str
+    uid_before: str | None
+    """None: it came during the drill."""
+    uid_after: str | None
+    """None: it is gone."""
+    restarts: int
+    """Of its Ray container, during the drill."""
+    node: str | None = None
+    replicas_before: tuple[str, ...] | None = None
+    """Actor ids, of every deployment; None when Ray could not be asked."""
+    replicas_after: tuple[str, ...] | None = None
+    touched: tuple[str, ...] = ()
+    """How it was touched, in words; empty when it was not. "unknown" counts as touched."""
+
+
+def prove(observation: Observation) -> tuple[WorkerProof, ...]:
+    """One proof a worker: those there before the fault first, then those that came after it."""
+    before, after = observation.before, _last_known(observation)
+    if before is None or after is None:
+        return ()
+    later = {w.pod: w for w in after.workers}
+    known = {w.pod for w in before.workers}
+    came = [w for w in after.workers if w.pod not in known]
+    return tuple([_proof(w, later.get(w.pod), before, after) for w in before.workers] + [_newcomer(w, after) for w in came])
+
+
+def _last_known(observation: Observation) -> Snapshot | None:
+    """The last snapshot after the fault, its replicas from the last time that Ray could be asked *after* the fault."""
+    after = observation.after
+    if after is None or observation.fault_at is None or after.replicas is not None:
+        return after
+    asked = [s for s in observation.snapshots if s.t > observation.fault_at and s.replicas is not None]
+    return after.filled_from(asked[-1]) if asked else after
+
+
+def _proof(worker: WorkerSeen, now: WorkerSeen | None, before: Snapshot, after: Snapshot) -> WorkerProof:
+    replicas_before, replicas_after = before.replicas_on(worker.pod), after.replicas_on(worker.pod)
+    same = now is not None and now.uid == worker.uid
+    restarts = now.restarts - worker.restarts if now is not None and same else 0
+    touched = []
+    if now is None:
+        touched.append("the pod is gone")
+    elif not same:
+        touched.append("the pod was replaced")
+    elif restarts:
+        touched.append("restarted" if restarts == 1 else f"restarted {restarts} times")
+    if replicas_before is None or replicas_after is None:
+        touched.append("unknown: Ray could not be asked for its replicas")
+    elif now is not None:
+        touched += _changes(replicas_before, replicas_after)
+    return WorkerProof(
+        pod=worker.pod,
+        uid_before=worker.uid,
+        uid_after=now.uid if now else None,
+        restarts=restarts,
+        node=worker.node,
+        replicas_before=_ids(replicas_before),
+        replicas_after=_ids(replicas_after),
+        touched=tuple(touched),
+    )
+
+
+def _changes(before: dict[str, tuple[str, ...]], after: dict[str, tuple[str, ...]]) -> list[str]:
+    """What became of the pod's replicas, deployment by deployment; nothing when every one is the very same."""
+    said = []
+    for name in sorted({*before, *after}):
+        if name not in after:
+            said.append(f"its {name} replica is gone")
+        elif before.get(name) != after[name]:
+            said.append(f"its {name} replica is another one: it was loaded again")
+    return said
+
+
+def _ids(replicas: dict[str, tuple[str, ...]] | None) -> tuple[str, ...] | None:
+    return None if replicas is None else tuple(actor for name in sorted(replicas) for actor in replicas[name])
+
+
+def _newcomer(worker: WorkerSeen, after: Snapshot) -> WorkerProof:
+    """A worker that came during the drill. It is no touched one: the one it stands in for counts already."""
+    replicas = _ids(after.replicas_on(worker.pod))
+    return WorkerProof(
+        pod=worker.pod, uid_before=None, uid_after=worker.uid, restarts=worker.restarts, node=worker.node, replicas_after=replicas
+    )

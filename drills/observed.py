@@ -1,0 +1,229 @@
+"""What was seen of the cluster and of the load, as frozen values. tasks/ fills them; everything else in drills/ reads them.
+
+All times are seconds since the epoch on the *observer's* clock (the machine that runs the drill), except in `LoadSeen`
+and in the records, which are on the load's clock; `Observation.clock_offset_s` is what to subtract from those.
+"Could not be asked" is None and never an empty value: while the head is away nobody can ask Ray for its replicas,
+and that must not look like "there are none".
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from drills.value import Seconds, Value
+
+__all__ = [
+    "Answer",
+    "DeploymentSeen",
+    "Event",
+    "EventKind",
+    "HeadSeen",
+    "LoadSeen",
+    "Observation",
+    "ReplicaSeen",
+    "Snapshot",
+    "Versions",
+    "Vitals",
+    "WorkerSeen",
+]
+
+EventKind = Literal["fault", "milestone", "trouble", "note"]
+"""How an event is drawn: the fault itself; a step towards recovery; something lost; anything else (listed, not drawn)."""
+
+
+class HeadSeen(Value):
+    """The head pod."""
+
+    pod: str
+    uid: str
+    restarts: int = 0
+    """Of its Ray container."""
+    node: str | None = None
+    running: bool = False
+    """Phase Running and not being deleted."""
+    ready: bool = False
+    """Condition Ready and not being deleted."""
+
+
+class WorkerSeen(Value):
+    """A worker pod of the Ray cluster."""
+
+    pod: str
+    uid: str
+    restarts: int = 0
+    """Of its Ray container."""
+    node: str | None = None
+    ready: bool = False
+    """Condition Ready and not being deleted."""
+
+
+class ReplicaSeen(Value):
+    """A replica of a Serve deployment, as Ray tells it."""
+
+    actor_id: str
+    """Another id on the same pod means that the replica was started again, and the model of an engine loaded again."""
+    deployment: str = ""
+    state: str = "RUNNING"
+    """As Ray spells it."""
+    pod: str | None = None
+    node: str | None = None
+
+
+class DeploymentSeen(Value):
+    """A deployment of the Serve application."""
+
+    name: str
+    status: str
+    """As Ray spells it: HEALTHY, UPDATING, UNHEALTHY, …"""
+
+
+class Answer(Value):
+    """One real request that was sent to the service by the observer."""
+
+    ok: bool
+    detail: str = ""
+    """Status and what came, when not ok."""
+
+
+class Snapshot(Value):
+    """The service at one moment."""
+
+    t: Seconds
+    conditions: dict[str, bool] = Field(default_factory=dict)
+    """Conditions of the RayService by type, True when their status is "True". `Ready` must be among them."""
+    app_status: str | None = None
+    """Of the Serve application, RUNNING when well; None when Ray could not be asked."""
+    deployments: tuple[DeploymentSeen, ...] | None = None
+    """None when Ray could not be asked."""
+    replicas: tuple[ReplicaSeen, ...] | None = None
+    """None when Ray could not be asked."""
+    head: HeadSeen | None = None
+    """The head pod that is not being deleted, else the one that is; None when there is no head pod."""
+    workers: tuple[WorkerSeen, ...] = ()
+    endpoints: tuple[str, ...] = ()
+    """Names of the pods that are ready behind the serve service."""
+    gcs_storage: bool | None = None
+    """Whether GCS keeps its state in Redis (GCS fault tolerance); None when not known."""
+    answer: Answer | None = None
+    """None when no request was sent."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the RayService says that it is Ready."""
+        return self.conditions.get("Ready", False)
+
+    @property
+    def blind(self) -> bool:
+        """Whether Ray could not be asked at this moment."""
+        return self.app_status is None or self.replicas is None
+
+    def filled_from(self, earlier: Snapshot) -> Snapshot:
+        """This snapshot, with what could not be asked now as it was earlier."""
+        asked = ("app_status", "deployments", "replicas", "gcs_storage", "answer")
+        return self.model_copy(update={name: getattr(earlier, name) for name in asked if getattr(self, name) is None})
+
+    def running(self) -> dict[str, tuple[ReplicaSeen, ...]]:
+        """The running replicas of every deployment that Ray lists; empty when it could not be asked."""
+        if self.replicas is None:
+            return {}
+        names = [*(d.name for d in self.deployments or ()), *(r.deployment for r in self.replicas)]
+        up = [r for r in self.replicas if r.state == "RUNNING"]
+        return {name: tuple(r for r in up if r.deployment == name) for name in dict.fromkeys(names)}
+
+    def replicas_on(self, pod: str) -> dict[str, tuple[str, ...]] | None:
+        """Sorted actor ids of the running replicas on that pod, by deployment; None when Ray could not be asked."""
+        if self.replicas is None:
+            return None
+        found = {name: tuple(sorted(r.actor_id for r in those if r.pod == pod)) for name, those in self.running().items()}
+        return {name: ids for name, ids in found.items() if ids}
+
+
+class Event(Value):
+    """Something that happened, on the time line."""
+
+    t: Seconds
+    what: str
+    """A few words: "head pod deleted"."""
+    kind: EventKind = "note"
+    subject: str = ""
+    """Name of the object it happened to."""
+    detail: str = ""
+    """What Kubernetes or Ray said, in its words."""
+
+
+class Versions(Value):
+    """What ran. Whatever could not be read is empty."""
+
+    leeward: str = ""
+    kubernetes: str = ""
+    kuberay: str = ""
+    ray: str = ""
+    image: str = ""
+    """Of the serving pods, with its digest."""
+    more: dict[str, str] = Field(default_factory=dict)
+    """Anything else worth keeping: model, Redis, Terraform, …"""
+
+
+class LoadSeen(Value):
+    """What the load generator says of itself, on its own clock."""
+
+    started: Seconds
+    """When the first request was due."""
+    stopped: Seconds
+    """From when on no request was due."""
+    sent: int
+    """Requests it says it sent; as many records must be there."""
+    node: str = ""
+    """Where it ran; the fault must not touch it."""
+
+
+class Vitals(Value):
+    """What could grow from one fault to the next, once the service has recovered; None where it was not seen."""
+
+    head_memory_bytes: int | None = None
+    """Memory that the head pod works with."""
+    redis_entries: int | None = None
+    """Fields of all hashes that the Ray cluster has in Redis."""
+    dead_actors: int | None = None
+    """Actors that ended and that the GCS still lists."""
+
+
+class Observation(Value):
+    """Everything that was seen in one drill besides the records."""
+
+    started: Seconds
+    """When the drill began."""
+    ended: Seconds
+    """When observation stopped."""
+    fault_at: Seconds | None = None
+    """When the fault was injected (the API server took the deletion); None when it was not."""
+    snapshots: tuple[Snapshot, ...] = ()
+    """In order of time, at least one before the fault and one after, and one per poll between fault and end."""
+    events: tuple[Event, ...] = ()
+    """What Kubernetes and the tasks reported. What the snapshots show is added by `timeline.of` and need not be here."""
+    load: LoadSeen | None = None
+    """None when the load generator could not be asked at the end."""
+    outliving_streams: int = 0
+    """Streams that were alive at the fault and at the next one of its series, to which their records belong."""
+    clock_offset_s: Seconds = 0.0
+    """The load's clock minus the observer's."""
+    aborted: str = ""
+    """Why the drill was stopped before its end; empty when it was not."""
+    versions: Versions = Versions()
+    vitals: Vitals = Vitals()
+
+    @property
+    def before(self) -> Snapshot | None:
+        """The last snapshot before the fault."""
+        earlier = [s for s in self.snapshots if self.fault_at is None or s.t <= self.fault_at]
+        return earlier[-1] if earlier else None
+
+    @property
+    def after(self) -> Snapshot | None:
+        """The last snapshot after the fault."""
+        if self.fault_at is None:
+            return None
+        later = [s for s in self.snapshots if s.t > self.fault_at]
+        return later[-1] if later else None

@@ -1,0 +1,75 @@
+"""The cluster lanes: the head and every worker as bars, so that a break in the one and none in the others is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from html import escape
+
+from drills.pods import PodSpan
+from drills.report.picture.panel import Panel
+from drills.report.picture.scale import TimeAxis
+from drills.report.picture.svg import element, text
+
+__all__ = ["cluster"]
+
+LANE, BAR = 19.0, 13.0
+MOST = 8
+"""Worker lanes; of more, only those that were not ready all the time get one, and the rest share the last."""
+
+
+def cluster(axis: TimeAxis, spans: Sequence[PodSpan], newcomers: Collection[str] = ()) -> Panel | None:
+    """The panel; None when no pod was seen. `newcomers` are the UIDs of workers that were not there at first and took nobody's place."""
+    lanes = _lanes(spans)
+    if not lanes:
+        return None
+    body = "".join(_lane(axis, label, those, n * LANE, newcomers) for n, (label, those) in enumerate(lanes))
+    return Panel("Pods", "solid: ready · striped: not ready · nothing: not there · red: restarted", len(lanes) * LANE, body)
+
+
+def _lanes(spans: Sequence[PodSpan]) -> list[tuple[str, list[PodSpan]]]:
+    heads = [s for s in spans if s.role == "head"]
+    workers: dict[str, list[PodSpan]] = {}
+    for span in spans:
+        if span.role == "worker":
+            workers.setdefault(span.pod, []).append(span)
+    lanes = [("head", heads)] if heads else []
+    if len(workers) <= MOST:
+        return lanes + [(f"worker {n}", those) for n, those in enumerate(workers.values(), 1)]
+    eventful = [(f"worker {n}", those) for n, those in enumerate(workers.values(), 1) if len(those) > 1 or those[0].state != "ready"]
+    calm = [those for those in workers.values() if len(those) == 1 and those[0].state == "ready"]
+    return lanes + eventful + ([(f"{len(calm)} workers", _widest(calm))] if calm else [])
+
+
+def _widest(lanes: Iterable[list[PodSpan]]) -> list[PodSpan]:
+    return max(lanes, key=lambda those: those[0].until - those[0].since)
+
+
+def _lane(axis: TimeAxis, label: str, spans: Sequence[PodSpan], y: float, newcomers: Collection[str]) -> str:
+    uids = list(dict.fromkeys(s.uid for s in sorted(spans, key=lambda s: s.since)))
+    bars = [_bar(axis, span, y, _words(span, uids, newcomers)) for span in spans if span.until > axis.start and span.since < axis.end]
+    return text(label, axis.left - 7, y + BAR - 2.5, "tick", "end") + "".join(bars)
+
+
+def _bar(axis: TimeAxis, span: PodSpan, y: float, words: str) -> str:
+    x, end = axis.x(span.since), axis.x(span.until)
+    title = element("title", escape(f"{span.pod}: {span.state} from {span.since:.1f} s to {span.until:.1f} s, restarts {span.restarts}"))
+    bar = element("rect", title, x=x, y=y, width=max(end - x, 1.5), height=BAR, class_=_class(span))
+    fits = span.state == "ready" and end - x > len(words) * 6 + 12
+    return bar + (text(words, x + 6, y + BAR - 3, "in-bar") if fits else "")
+
+
+def _class(span: PodSpan) -> str:
+    if span.state == "ready":
+        return "pod"
+    return "pod-bad" if span.restarts else "pod-wait"
+
+
+def _words(span: PodSpan, uids: Sequence[str], newcomers: Collection[str]) -> str:
+    """What the bar says of itself: old or new where a pod was replaced, and whether it was restarted."""
+    if span.restarts:
+        return "the same pod, restarted"
+    if span.uid in newcomers:
+        return f"a new {span.role}"
+    if len(uids) > 1:
+        return ("old " if span.uid == uids[0] else "new ") + span.role
+    return f"the same {span.role}"

@@ -1,0 +1,99 @@
+"""The picture of a drill: events, pods, requests, latency and streams upon one time axis, as SVG.
+
+It is drawn from evidence and records alone, so it can be drawn again years later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from drills.evidence import Evidence
+from drills.judge.traffic import on_observers_clock
+from drills.report.picture.cluster import cluster
+from drills.report.picture.page import Page, composed
+from drills.report.picture.requests import latency, rate
+from drills.report.picture.scale import TimeAxis
+from drills.report.picture.streams import streams
+from serving.records import Record
+
+__all__ = ["PARTS", "axis_of", "draw"]
+
+PARTS = ("pods", "requests", "latency", "streams")
+
+
+def draw(
+    evidence: Evidence,
+    records: Iterable[Record],
+    *,
+    alone: bool = False,
+    title: str = "",
+    span: tuple[float, float] | None = None,
+    parts: Sequence[str] = PARTS,
+) -> str:
+    """The picture as SVG.
+
+    Args:
+        alone: with style, page and title of its own, to be shown outside the report.
+        title: put before the counts, when alone; the drill's own title when empty.
+        span: seconds since the fault that are shown; everything when None. Two pictures with one span can be compared.
+        parts: the panels that are drawn, some of `PARTS`; always in that order.
+    """
+    on_axis = on_observers_clock(records, evidence.clock_offset_s + evidence.zero_at)
+    short = [r for r in on_axis if r.kind == "short"]
+    long = [r for r in on_axis if r.kind == "stream"]
+    axis = axis_of(evidence, on_axis, span)
+    drawn = {
+        "pods": cluster(axis, evidence.pods),
+        "requests": rate(axis, short),
+        "latency": latency(axis, short, evidence.definition.slos, _recovering(evidence, axis)),
+        "streams": streams(axis, long),
+    }
+    panels = [panel for name, panel in drawn.items() if panel and name in parts]
+    page = Page(
+        axis=axis,
+        events=evidence.events,
+        since=_since(evidence),
+        title=evidence.headline,
+        description=_described(evidence),
+        heading=_heading(title or evidence.title, short, long) if alone else "",
+        tinted=_recovering(evidence, axis),
+    )
+    return composed(page, panels)
+
+
+def axis_of(evidence: Evidence, records: Sequence[Record], span: tuple[float, float] | None = None) -> TimeAxis:
+    """The axis from the first request to the end of the last, or to recovery when that was later; a margin besides."""
+    if span is not None:
+        return TimeAxis(*span)
+    window = evidence.window
+    start = min((r.due for r in records), default=window.start)
+    end = max([*(r.end for r in records), window.recovered or 0.0] if records else [window.end])
+    room = max(end - start, 1.0) * 0.01
+    return TimeAxis(start - room, max(end, start + 1) + room)
+
+
+def _heading(title: str, short: Sequence[Record], long: Sequence[Record]) -> str:
+    bad, cut = sum(not r.ok for r in short), sum(not r.ok for r in long)
+    return f"{title}: {bad:,} of {len(short):,} requests and {cut:,} of {len(long):,} streams lost"
+
+
+def _recovering(evidence: Evidence, axis: TimeAxis) -> tuple[float, float] | None:
+    """From the fault until recovered, or to the end of the axis; None when there was no fault."""
+    recovered = evidence.window.recovered
+    return None if evidence.fault_at is None else (0.0, axis.end if recovered is None else recovered)
+
+
+def _since(evidence: Evidence) -> str:
+    return (
+        f"since the fault ({evidence.title.lower()})" if evidence.fault_at is not None else "since the drill began (no fault was injected)"
+    )
+
+
+def _described(evidence: Evidence) -> str:
+    """The picture in words, for those who cannot see it."""
+    r, s = evidence.requests, evidence.streams
+    marked = "; ".join(f"{e.what} at {e.t:.1f} s" for e in evidence.events if e.kind in ("fault", "milestone"))
+    return (
+        f"One time axis. Events: {marked or 'none'}. {r.failed} of {r.sent} short requests failed. Of {s.sent} token streams "
+        f"{s.finished} finished, {s.cut} were cut, {s.hung} hung, {s.refused} were refused, {s.wrong} answered wrongly."
+    )

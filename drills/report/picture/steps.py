@@ -1,0 +1,63 @@
+"""How many there were of something, as steps: solid what was ready, striped what was on its way or on its way out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from drills.report.picture.panel import Panel, level
+from drills.report.picture.scale import TimeAxis, nice_step
+from drills.report.picture.svg import element, text
+
+__all__ = ["Count", "steps"]
+
+HEIGHT = 62.0
+MOST_LINES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many there were at a moment on the axis."""
+
+    t: float
+    ready: int | None
+    """None: nobody could be asked, and nothing is drawn."""
+    all: int
+    """Those that are not ready included."""
+
+
+def steps(axis: TimeAxis, name: str, note: str, counts: Sequence[Count]) -> Panel:
+    """The panel; counts in order of time, each of which lasts until the next."""
+    most = max((max(c.all, c.ready or 0) for c in counts), default=0)
+    step = max(1, math.ceil(nice_step(max(most, 1), MOST_LINES)))
+    top = step * max(1, math.ceil(most / step))
+    lines = "".join(level(axis, HEIGHT * (1 - n / top), f"{n}") for n in range(0, top + 1, step))
+    return Panel(name, note, HEIGHT, lines + "".join(_run(axis, run, until, top) for run, until in _runs(counts)))
+
+
+def _runs(counts: Sequence[Count]) -> list[tuple[Count, float]]:
+    """Counts that stayed the same as one, each with its end."""
+    found: list[tuple[Count, float]] = []
+    for count in counts:
+        if found and (found[-1][0].ready, found[-1][0].all) == (count.ready, count.all):
+            found[-1] = (found[-1][0], count.t)
+        else:
+            if found:
+                found[-1] = (found[-1][0], count.t)
+            found.append((count, count.t))
+    return found
+
+
+def _run(axis: TimeAxis, run: Count, until: float, top: int) -> str:
+    if run.ready is None or until < axis.start or run.t > axis.end:
+        return ""
+    x, width = axis.x(run.t), max(axis.x(until) - axis.x(run.t), 0.6)
+    high, waiting = HEIGHT * run.ready / top, HEIGHT * max(0, run.all - run.ready) / top
+    told = f"{run.ready} ready" + (f", {run.all - run.ready} not" if waiting else "") + f" from {run.t:.0f} s to {until:.0f} s"
+    title = element("title", escape(told))
+    drawn = element("rect", title, x=x, y=HEIGHT - high, width=width, height=high, class_="pod") if high else ""
+    if waiting:
+        drawn += element("rect", title, x=x, y=HEIGHT - high - waiting, width=width, height=waiting, class_="pod-wait")
+    return drawn + (text(f"{run.ready}", x + 5, HEIGHT - high + 12, "in-bar") if high >= 14 and width > 16 else "")

@@ -1,0 +1,183 @@
+"""The report of a drill, or of a series: one self-contained HTML file, verdict first, then one picture, then the proofs.
+
+No script, no font, no request to anywhere; light and dark; printable.
+
+    python -m drills.report evidence.json records.jsonl -o report.html
+    python -m drills.report series.json -o series.html
+    python -m drills.report evidence.json records.jsonl --picture picture.svg --title "With GCS fault tolerance" --span -20 60
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from drills.evidence import BadEvidence, Evidence
+from drills.report.picture.drill import PARTS, draw
+from drills.report.picture.marks import LEGEND, mark
+from drills.report.picture.series import recoveries
+from drills.report.picture.style import DARK, LIGHT, RULES
+from drills.series import SeriesEvidence
+from serving.records import Record, read_lines
+
+__all__ = ["html", "main", "read_records", "series_html"]
+
+SIGNS = {"passed": "✔", "failed": "✘", "aborted": "■", "void": "?"}
+LONGEST = 400
+"""Events listed; the rest is in the evidence. A pod in a crash loop reports thousands."""
+
+
+def html(evidence: Evidence, records: Iterable[Record]) -> str:
+    """The whole report."""
+    return _page(
+        "report.html.j2",
+        e=evidence,
+        sign=SIGNS[evidence.verdict],
+        facts=_facts(evidence),
+        # Safe as they stand: made by drills.report.picture, which escapes every text it is given.
+        picture=Markup(draw(evidence, records)),
+        legend=[(Markup(_sample(outcome)), words) for outcome, words in LEGEND.items()],
+        events=evidence.events[:LONGEST],
+        more_events=max(0, len(evidence.events) - LONGEST),
+    )
+
+
+def series_html(series: SeriesEvidence) -> str:
+    """The page of a series: a row a fault, the distribution of recovery, and whether anything grows."""
+    return _page("series.html.j2", s=series, sign=SIGNS[series.verdict], facts=_series_facts(series), picture=Markup(recoveries(series)))
+
+
+def _page(template: str, **values: Any) -> str:
+    """A page of its own, in the look that all have."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"ms": _ms, "seconds": _seconds, "signed": _signed, "short": _short, "share": _share, "figure": _figure}
+    return environment.get_template(template).render(light=LIGHT, dark=DARK, rules=Markup(RULES), **values)
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records in that file.
+
+    Raises:
+        BadEvidence: it is not there, or a line of it is not a record.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return list(read_lines(file))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadEvidence(f"{path} does not hold the records of a drill: {error}") from error
+
+
+def _facts(evidence: Evidence) -> list[tuple[str, str, bool]]:
+    """What a manager asks first: a number, what it counts, whether it is as promised; what is in doubt is not shown as missed."""
+    r, s = evidence.requests, evidence.streams
+    passed = {slo.id: slo.standing != "missed" for slo in evidence.slos}
+    touched = sum(bool(w.touched) for w in evidence.workers if w.uid_before)
+    there = sum(w.uid_before is not None for w in evidence.workers)
+    recovery = "–" if evidence.recovery_s is None else f"{evidence.recovery_s:.1f} s"
+    return [
+        (f"{r.failed:,}", f"of {r.sent:,} requests failed", passed.get("failed-requests", True)),
+        (f"{s.sent - s.finished:,}", f"of {s.sent:,} streams lost", passed.get("lost-streams", True)),
+        (recovery, "until recovered, with redundancy", passed.get("recovery", True)),
+        (f"{touched:,}", f"of {there:,} workers touched", passed.get("workers", True)),
+        (_ms(evidence.latency_ms["during"].p99), "p99 until recovered", passed.get("p99-during", True)),
+    ]
+
+
+def _series_facts(series: SeriesEvidence) -> list[tuple[str, str, bool]]:
+    """What a manager asks first of a series."""
+    lossy, recovery, silence = series.lossy, series.recovery_s, series.longest_silence_s
+    touched = sum(row.workers_touched for row in series.faults)
+    lost = series.requests.lost + series.streams.lost
+    late = any(row.fault_at is not None and row.recovery_s is None for row in series.faults)
+    return [
+        (
+            f"{lossy.lossy} of {lossy.of}",
+            f"faults lost anything; with 95 % confidence fewer than {_share(lossy.upper)}",
+            not lossy.lossy,
+        ),
+        (f"{lost:,}", f"of {series.requests.sent + series.streams.sent:,} requests and streams lost", not lost),
+        (_tenths(recovery.p50), f"until recovered, p50; p95 {_tenths(recovery.p95)}, worst {_tenths(recovery.worst)}", not late),
+        (_tenths(silence.worst), f"longest silence of a stream; p50 {_tenths(silence.p50)}, p95 {_tenths(silence.p95)}", True),
+        (f"{touched:,}", "workers touched", not touched),
+    ]
+
+
+def _sample(outcome: str) -> str:
+    shape = mark(outcome, 8, 8, 4.2)  # type: ignore[arg-type]  # the keys of LEGEND are outcomes
+    return f'<svg class="lw key" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">{shape}</svg>'
+
+
+def _ms(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f} ms" if value < 10_000 else f"{value / 1000:,.1f} s"
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f} s"
+
+
+def _tenths(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f} s"
+
+
+def _share(value: float) -> str:
+    """A share in per cent, to two figures."""
+    return f"{100 * value:.1f} %" if value < 0.1 else f"{100 * value:.0f} %"
+
+
+def _figure(value: float | None, unit: str = "") -> str:
+    """A number with as many decimals as say something, and its unit."""
+    if value is None:
+        return "–"
+    said = f"{value:,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:,.2f}"
+    return f"{said} {unit}".strip().replace("-", "−")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f} s".replace("-", "−")
+
+
+def _short(uid: str | None) -> str:
+    return "–" if uid is None else uid.split("-")[0][:12]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0 when all that was asked for is written, 2 when the input is not a drill's."""
+    parser = argparse.ArgumentParser(prog="python -m drills.report", description="Draw the report of a drill from its evidence.")
+    parser.add_argument("evidence", type=Path, help="evidence.json, or the series.json of a series, which needs no records")
+    parser.add_argument("records", type=Path, nargs="?", help="records.jsonl")
+    parser.add_argument("-o", "--output", type=Path, metavar="HTML", help="where the report goes")
+    parser.add_argument("--picture", type=Path, metavar="SVG", help="where the picture alone goes")
+    parser.add_argument("--title", default="", help="title of the picture alone")
+    parser.add_argument("--span", type=float, nargs=2, metavar=("FROM", "TO"), help="seconds since the fault that the picture alone shows")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="panels of the picture alone; all when not given")
+    given = parser.parse_args(arguments)
+    if not given.output and not given.picture:
+        parser.error("say what to write: -o report.html, --picture picture.svg, or both")
+    if given.span and given.span[0] >= given.span[1]:
+        parser.error("--span: FROM must be before TO")
+    if given.records is None and (given.picture or not given.output):
+        parser.error("a drill needs its records.jsonl, too; of a series there is the page alone: -o series.html")
+    try:
+        if given.records is None:
+            given.output.write_text(series_html(SeriesEvidence.load(given.evidence)), encoding="utf-8")
+            return 0
+        evidence, records = Evidence.load(given.evidence), read_records(given.records)
+    except BadEvidence as error:
+        print(error, file=sys.stderr)
+        return 2
+    if given.output:
+        given.output.write_text(html(evidence, records), encoding="utf-8")
+    if given.picture:
+        span = tuple(given.span) if given.span else None
+        given.picture.write_text(draw(evidence, records, alone=True, title=given.title, span=span, parts=given.parts), encoding="utf-8")
+    return 0

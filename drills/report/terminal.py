@@ -1,0 +1,51 @@
+"""The verdict in a few lines of terminal."""
+
+from __future__ import annotations
+
+import textwrap
+
+from drills.evidence import Evidence
+from drills.report.archive import Paths
+from drills.series import SeriesEvidence, Spread
+
+__all__ = ["summary"]
+
+WIDTH = 100
+SIGNS = {"passed": "✔ PASSED", "failed": "✘ FAILED", "aborted": "■ ABORTED", "void": "? VOID"}
+STANDINGS = {"kept": "✔", "missed": "✘", "in doubt": "?"}
+COLOURS = {"passed": "32", "failed": "31", "aborted": "33", "void": "33"}
+
+
+def summary(evidence: Evidence | SeriesEvidence, paths: Paths | None = None, *, colour: bool = False) -> str:
+    """The verdict, its reason, the promises (of a series: the figures) and where the files are; ends with a newline."""
+    sign = SIGNS[evidence.verdict]
+    lines = [f"\033[1;{COLOURS[evidence.verdict]}m{sign}\033[0m" if colour else sign]
+    lines += textwrap.wrap(evidence.headline, WIDTH, initial_indent="  ", subsequent_indent="  ")
+    lines += _figures(evidence) if isinstance(evidence, SeriesEvidence) else _promises(evidence)
+    for reason in evidence.why:
+        lines += textwrap.wrap(reason, WIDTH, initial_indent="  - ", subsequent_indent="    ")
+    if paths:
+        lines += [f"  report    {paths.report}", f"  evidence  {paths.evidence}"]
+    return "\n".join(lines) + "\n"
+
+
+def _promises(evidence: Evidence) -> list[str]:
+    width = max((len(slo.name) for slo in evidence.slos), default=0)
+    return [f"  {STANDINGS[slo.standing]} {slo.name:<{width}}  {slo.actual}  (promised: {slo.target})" for slo in evidence.slos]
+
+
+def _figures(series: SeriesEvidence) -> list[str]:
+    lost = series.lossy
+    grows = [trend.name for trend in series.growth if trend.grows]
+    return [
+        f"  Faults that lost anything   {lost.lossy} of {lost.of}  (with a confidence of 95 %: below {lost.upper:.1%})",
+        f"  Recovery                    {_spread(series.recovery_s)}",
+        f"  Longest silence of a stream {_spread(series.longest_silence_s)}",
+        f"  Grows from fault to fault   {', '.join(grows) or 'nothing, as far as was seen'}",
+    ]
+
+
+def _spread(spread: Spread) -> str:
+    if spread.p50 is None:
+        return "not measured"
+    return f"p50 {spread.p50:.1f} s, p95 {spread.p95:.1f} s, worst {spread.worst:.1f} s"

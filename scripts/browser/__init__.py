@@ -1,0 +1,1 @@
+"""A headless Chromium for tests and for the pictures in the docs."""

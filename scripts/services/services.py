@@ -1,0 +1,161 @@
+"""The Prefect server, its worker and the forwarders: one pid namespace, started, recorded and ended as one thing.
+
+`kill -9` of its first process, or of `unshare`, ends all of it at once; so does the death of the starter,
+unless it said `keep`. Everything listens on loopback only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.services import inside
+from scripts.services.forward import Forward
+from scripts.services.prefect_api import Api, wait_until
+from scripts.support.places import LOGS, PREFECT_HOME, PYTHON, ROOT, RUN, TEMPORARY, VENV, private_folder
+from scripts.support.processes import Process, kill_whole, namespaces, read_record, write_record
+from scripts.support.say import Say
+
+POOL = "leeward"
+"""The work pool that prefect.yaml names; the worker makes it."""
+WORKER = "prefect worker"
+"""Started again when it ends: what it was doing is in the server's books."""
+RECORD = RUN / "services.json"
+LOG = LOGS / "services.log"
+START_S = 300.0
+"""The server's first start makes its database: 10 s on an idle machine."""
+
+
+@dataclass
+class Services:
+    """Services that are up, or coming up."""
+
+    process: Process
+    api_url: str
+    lifeline: subprocess.Popen[bytes]
+    environment: dict[str, str]
+
+    @property
+    def api(self) -> Api:
+        """The server's REST API."""
+        return Api(self.api_url)
+
+    def wait(self, say: Say) -> None:
+        """Server and worker answer; raises NotUp with what was seen last."""
+        for what, holds in (("the server", self.api.healthy), ("the worker", lambda: self.api.pool_ready(POOL))):
+            wait_until(what, holds, START_S, self.process, say)
+        say("prefect", "server and worker answer")
+
+    def keep(self) -> None:
+        """From now on the services outlive this process, until `stop`."""
+        assert self.lifeline.stdin
+        self.lifeline.stdin.write(inside.KEEP)
+        self.lifeline.stdin.flush()
+
+
+def prefect_environment(api_url: str, path: Iterable[Path]) -> dict[str, str]:
+    """The environment of every Prefect program: our server, our folders, nothing that phones home or listens outside."""
+    host, port = "127.0.0.1", api_url.split(":")[2].split("/")[0]
+    search = [*map(str, path), str(VENV / "bin"), os.environ.get("PATH", os.defpath)]
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_"))},
+        "PATH": os.pathsep.join(search),
+        "PYTHONPATH": str(ROOT),
+        "LEEWARD_HOME": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(TEMPORARY),
+        "DO_NOT_TRACK": "1",
+        "CHECKPOINT_DISABLE": "1",
+        "PREFECT_HOME": str(PREFECT_HOME),
+        "PREFECT_API_URL": api_url,
+        "PREFECT_SERVER_API_HOST": host,
+        "PREFECT_SERVER_API_PORT": port,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_WORKER_WEBSERVER_HOST": host,
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        "PREFECT_LOGGING_COLORS": "false",
+    }
+
+
+def start(*, api_port: int | None = None, path: Sequence[Path] = (), forwards: Sequence[Forward] = ()) -> Services:
+    """The services are starting; `wait()` on what is returned until they answer.
+
+    Args:
+        api_port: Port of server and UI; None takes 4200, or a free one.
+        path: Folders to put before the PATH of flows, e.g. Terraform's.
+        forwards: Loopback ports that lead into the cluster.
+    """
+    stop()
+    api_url = f"http://127.0.0.1:{api_port or free_port(4200)}/api"
+    environment = prefect_environment(api_url, path)
+    for folder in (PREFECT_HOME, TEMPORARY, RUN, LOGS):
+        private_folder(folder)
+    with LOG.open("wb") as log:
+        lifeline = subprocess.Popen(
+            namespaces([str(PYTHON), "-m", "scripts.services.inside"]),
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+    process = Process.of(lifeline.pid)
+    assert process, "unshare cannot be gone: nobody has waited for it"
+    assert lifeline.stdin
+    write_record(RECORD, process, api_url=api_url)
+    told = {"programs": _programs(api_url, forwards), "gate": f"{api_url}/health", "again": [WORKER]}
+    lifeline.stdin.write(json.dumps(told).encode() + b"\n")
+    lifeline.stdin.flush()
+    return Services(process, api_url, lifeline, environment)
+
+
+def _programs(api_url: str, forwards: Sequence[Forward]) -> dict[str, list[str]]:
+    prefect = [str(PYTHON), "-m", "prefect"]
+    host_port = ["--host", "127.0.0.1", "--port", Api(api_url).url.split(":")[2].split("/")[0]]
+    programs = {
+        "prefect server": [*prefect, "server", "start", *host_port, "--analytics-off"],
+        WORKER: [*prefect, "worker", "start", "--pool", POOL, "--type", "process", "--name", "leeward"],
+    }
+    if forwards:
+        programs["forwarders"] = [str(PYTHON), "-m", "scripts.services.forward", *map(str, forwards)]
+    return programs
+
+
+def running() -> tuple[Process, str] | None:
+    """The services that an earlier start recorded and that still run, with the API's URL."""
+    found = read_record(RECORD)
+    return (found[0], str(found[1].get("api_url"))) if found and found[0].alive else None
+
+
+def stop() -> bool:
+    """No service runs and none of their files are left but logs; True when there was something to stop."""
+    found = running()
+    if found and not kill_whole(found[0]):
+        raise RuntimeError(f"process {found[0].pid} (services) does not go after SIGKILL; see /proc/{found[0].pid}/stack")
+    RECORD.unlink(missing_ok=True)
+    for folder in (PREFECT_HOME, TEMPORARY):
+        shutil.rmtree(folder, ignore_errors=True)
+    return found is not None
+
+
+def free_port(preferred: int) -> int:
+    """`preferred` when nobody listens there on loopback, else one the kernel picks."""
+    for port in (preferred, 0):
+        with closing(socket.socket()) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError("no free port on loopback")

@@ -1,0 +1,1 @@
+"""What all scripts share: folders, processes, progress lines, interrupts. Standard library only."""

@@ -1,0 +1,43 @@
+"""Ctrl-C, SIGTERM and a closed terminal, as one exception that comes once."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Self
+
+from scripts.support.say import Say
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(BaseException):
+    """The user wants to stop. Like KeyboardInterrupt it passes handlers of ordinary errors."""
+
+
+class Interrupts:
+    """Inside, the first signal raises `Interrupted`; any later one only tells what is going on."""
+
+    def __init__(self, say: Say, now: str = "stopping") -> None:
+        self._say = say
+        self._before: dict[signal.Signals, object] = {}
+        self.now = now
+        """What is being done about the first signal, for whoever sends a second."""
+        self.shielded = False
+        """Set while cleaning up: signals are answered with `now`, and nothing is cut short."""
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # it came from signal.signal
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        if self.shielded:
+            self._say("stop", f"{name}: {self.now}")
+            return
+        self.shielded = True
+        raise Interrupted(name)

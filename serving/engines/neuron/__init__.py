@@ -1,0 +1,1 @@
+"""The engine for Inferentia2, on transformers-neuronx."""

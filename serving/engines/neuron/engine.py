@@ -1,0 +1,77 @@
+"""The step engine on Inferentia2, over transformers-neuronx with continuous batching. **Never run on a chip**: there was none.
+
+The library's contract is unforgiving where it is silent; what keeps to it here is tested against a stand-in that enforces
+it rule by rule (tests/engine/fake_tnx.py):
+
+- rows that a decode does not name get token 0 written at position 0: every live slot is in every decode;
+- a prompt of one token is taken for a decode: prompts have two at least;
+- a prompt longer than the largest bucket, and a position beyond it, end in errors without a sentence;
+- ids and positions must be of one type, or the scatter of a decode fails.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from serving.engines.checks import check_decode, check_prefill
+from serving.engines.contract import Limits, Logits
+from serving.engines.neuron import model as neuron_model
+from serving.engines.neuron.artifacts import store_at
+from serving.engines.neuron.settings import NeuronSettings, Plan, plan
+from serving.settings import Settings
+
+
+def build(settings: Settings) -> NeuronEngine:
+    """The engine that the settings and LEEWARD_NEURON_… ask for, on its cores.
+
+    Raises:
+        NoCores: the process may not use as many cores as the model is split over.
+        BadCheckpoint: the model's folder holds none; it must be on disk first.
+        ValueError: the settings do not fit each other.
+    """
+    neuron = NeuronSettings.from_env()
+    neuron_model.require_cores(neuron.tp_degree, os.environ)
+    wanted = plan(settings, neuron)
+    model = neuron_model.construct(wanted)
+    neuron_model.to_cores(model, wanted, store_at(neuron.artifacts) if neuron.artifacts else None)
+    return NeuronEngine(model, wanted)
+
+
+class NeuronEngine:
+    """A step engine over a MistralForSampling that is on its cores."""
+
+    def __init__(self, model: Any, plan: Plan) -> None:
+        self._model = model
+        self._limits = Limits(
+            slots=plan.slots, positions=plan.positions, max_prompt=plan.max_prompt, vocabulary=plan.vocabulary, min_prompt=2
+        )
+
+    @property
+    def limits(self) -> Limits:
+        """What it can take."""
+        return self._limits
+
+    def prefill(self, slot: int, ids: Sequence[int]) -> Logits:
+        """See StepEngine. The library pads to the bucket. Raises what `check_prefill` does."""
+        check_prefill(self._limits, slot, ids)
+        return self._forward([list(ids)], [list(range(len(ids)))], [slot])[0]
+
+    def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> Logits:
+        """See StepEngine. Raises what `check_decode` does."""
+        check_decode(self._limits, slots, tokens, positions)
+        return self._forward([[token] for token in tokens], [[position] for position in positions], list(slots))
+
+    def close(self) -> None:
+        """Nothing: the cores are the process's until it is dead. See Profile.abandon."""
+
+    @torch.inference_mode()
+    def _forward(self, ids: list[list[int]], places: list[list[int]], rows: list[int]) -> Logits:
+        """One call of the library; [rows, vocabulary]."""
+        given = [torch.tensor(numbers, dtype=torch.int64) for numbers in (ids, places, rows)]
+        logits: torch.Tensor = self._model(given[0], cache_ids=given[1], start_ids=given[2])
+        found: Logits = logits.to(torch.float32).numpy()
+        return found
