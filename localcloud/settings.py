@@ -65,7 +65,7 @@ ROUTES: Final = (NETWORK, POD_NETWORK, SERVICE_NETWORK)
 CLAIMED_NETWORKS: Final = ("10.213.0.0/16", POD_NETWORK, SERVICE_NETWORK)
 """What nothing else on the machine may use while the cloud is up."""
 
-# Versions: each repeats a pin of build/go/*/go.mod; tests/unit/test_settings.py holds them equal. -------
+# Versions: each repeats a pin of build/go/*/go.mod; tests/unit/localcloud/machine/test_settings.py holds them equal. -------
 KUBERNETES_VERSION: Final = "1.35.4"
 KUBERAY_VERSION: Final = "1.6.0"
 COREDNS_VERSION: Final = "1.15.0"

@@ -38,7 +38,7 @@ def arguments(given: Sequence[str] | None = None) -> tuple[argparse.Namespace, l
 
 def pytest_command(options: argparse.Namespace, more: Sequence[str]) -> list[str]:
     """The one pytest of this run. Unit tests come first, so that what is quick to fail fails first."""
-    folders = ["tests/unit", *([] if options.unit else ["tests/cloud"]), *(["tests/machines"] if options.all and not options.unit else [])]
+    folders = ["tests/unit"] if options.unit else ["tests/unit", "tests/tools", "tests/cloud", *(["tests/machines"] if options.all else [])]
     marks = [] if options.all else ["-m", "not long"]
     return [str(PYTHON), "-m", "pytest", *marks, *(more or ()), *([] if _names_tests(more) else folders)]
 

@@ -87,7 +87,7 @@ def _curl(*arguments: str) -> str:
 def test_schemathesis_finds_no_server_error(url: str, tmp_path: Path) -> None:
     tool = Path(sys.executable).with_name("schemathesis")
     # An example that is understood may get as long an answer as there is, at a large model's pace: 26 s. So they are few;
-    # tests/unit/test_api_document.py has many, over an engine without a pace.
+    # tests/tools/test_api_document.py has many, over an engine without a pace.
     few = ["--phases", "fuzzing", "--max-examples", "6", "--seed", "7", "--generation-database", "none"]
     command = [str(tool), "run", f"{url}/openapi.json", *few, "--request-timeout", "120", "--checks", "not_a_server_error", "--no-color"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=900)

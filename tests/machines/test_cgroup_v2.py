@@ -48,6 +48,8 @@ def test_the_doctor_finds_nothing_missing(machine: Machine) -> None:
     machine.run(["python3", "-m", "localcloud", "doctor"], within_s=300)
 
 
-@pytest.mark.parametrize("tests", ["tests/unit/test_machine_cgroups.py", "tests/cloud/test_life_and_death.py", "tests/cloud/test_nodes.py"])
+@pytest.mark.parametrize(
+    "tests", ["tests/unit/localcloud/machine/test_machine_cgroups.py", "tests/cloud/test_life_and_death.py", "tests/cloud/test_nodes.py"]
+)
 def test_what_meets_control_groups_passes_there(set_up: Machine, tests: str) -> None:
     set_up.run([PYTHON, "-m", "pytest", "-v", tests], within_s=3600)

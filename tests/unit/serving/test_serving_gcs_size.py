@@ -16,7 +16,7 @@ from localcloud.machine.pki import Authority
 from serving.gcs_size import Connection, RedisError, entries
 from tasks.support.waiting import Pending, Until
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PASSWORD = "sesame-open-12"
 pytestmark = pytest.mark.skipif(not shutil.which("redis-server"), reason="there is no redis-server on the PATH")
 

@@ -16,7 +16,7 @@ from serving.engines import profiles
 from serving.engines.profiles import Profile, named
 from serving.settings import Settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 NAMES = ["cpu", "neuron"]
 
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from flows.hooks import ENDED_IN_ORDER
 from scripts.services.services import prefect_environment
 
-FILE = Path(__file__).resolve().parents[2] / "prefect.yaml"
+FILE = Path(__file__).resolve().parents[3] / "prefect.yaml"
 CONTENT: dict[str, Any] = yaml.safe_load(FILE.read_text())
 DEPLOYMENTS: list[dict[str, Any]] = CONTENT["deployments"]
 FLOWS = ("lifecycle", "provision", "verify", "deploy", "drill", "refresh", "surge", "status", "cleanup", "sweep")

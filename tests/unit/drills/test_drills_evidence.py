@@ -15,7 +15,7 @@ from drills.evidence import BadEvidence, Evidence
 from drills.judge.verdict import judge
 from drills.observed import Event, Observation
 from drills.redact import HIDDEN, clean
-from drills.report import archive, html, junit, terminal
+from drills.report import archive, junit, render, terminal
 from drills.report.render import read_records
 
 
@@ -117,7 +117,7 @@ def test_the_terminal_and_the_report_tell_what_is_in_doubt_from_what_was_missed(
     told = terminal.summary(found := in_part_doubtful())
     assert "✘ Failed requests" in told
     assert "? Latency, p99, before the fault" in told
-    rows = html.html(found, records(SURVIVES)).split("<tr")
+    rows = render.html(found, records(SURVIVES)).split("<tr")
     (doubted,) = (row for row in rows if "? in doubt" in row)
     assert "Latency, p99, before the fault" in doubted
     assert "the service was too slow before the fault: p99 4," in doubted

@@ -55,7 +55,7 @@ def test_all_of_serving_can_be_imported_but_for_what_is_not_installed() -> None:
 
 
 def test_what_holds_here_of_tokens_text_and_the_api_holds_there() -> None:
-    modules = [f"tests/unit/{name}.py" for name in ("test_tokenizer", "test_text", "test_api_client", "test_api_streams")]
+    modules = [f"tests/unit/serving/{name}.py" for name in ("test_tokenizer", "test_text", "api/test_api_client", "api/test_api_streams")]
     done = python310.run("-m", "pytest", "-q", "-p", "no:cacheprovider", *modules)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout

@@ -26,7 +26,7 @@ from tasks.kubernetes import manifests, ownership
 from tasks.service import chat
 
 Object = dict[str, Any]
-IMAGES = Path(__file__).parents[2] / "serving" / "images"
+IMAGES = Path(__file__).parents[3] / "serving" / "images"
 
 VALUES: dict[str, dict[str, Any]] = {
     "namespace": {"namespace": "mistral"},
@@ -439,7 +439,7 @@ def test_without_fault_tolerance_only_the_head_differs_and_knows_of_no_redis() -
 
 def test_the_serve_application_is_the_one_in_the_image() -> None:
     ((application,),) = (ray_service()["spec"]["serveConfigV2"]["applications"],)
-    source = (Path(__file__).parents[2] / "serving/app.py").read_text(encoding="utf-8")
+    source = (Path(__file__).parents[3] / "serving/app.py").read_text(encoding="utf-8")
     assert application["import_path"] == "serving.app:app"
     assert "\napp = " in source
     assert deployments(ray_service()).keys() == set(re.findall(r'name="(\w+)"', source))

@@ -14,7 +14,7 @@ from series_runs import made, rows
 
 from drills.definition import Drill, Fault, Series, catalogue
 from drills.evidence import BadEvidence
-from drills.report import archive, html, junit, terminal
+from drills.report import archive, junit, render, terminal
 from drills.series import Early, SeriesEvidence, bound, trend
 
 
@@ -149,7 +149,7 @@ def test_a_series_that_ended_early_never_passes_and_says_why(by: str, verdict: s
 def test_no_secret_of_the_error_that_ended_a_series_is_in_its_evidence() -> None:
     reason = "Unavailable: GET https://admin:geheim@cluster: no answer"
     found = made(rows(3), repeat=20, early=Early(reason=reason, by="measurement"))
-    assert "geheim" not in found.to_json() + html.series_html(found) + junit.series_xml(found)
+    assert "geheim" not in found.to_json() + render.series_html(found) + junit.series_xml(found)
     assert found.early == Early(reason="Unavailable: GET https://***@cluster: no answer", by="measurement")
 
 
@@ -187,7 +187,7 @@ def test_what_was_written_is_read_again_and_other_files_are_refused(tmp_path: Pa
 
 def test_the_page_can_be_drawn_again(tmp_path: Path) -> None:
     archive.write_series(tmp_path, made(rows(5)))
-    assert html.main([str(tmp_path / "series.json"), "-o", str(tmp_path / "again.html")]) == 0
+    assert render.main([str(tmp_path / "series.json"), "-o", str(tmp_path / "again.html")]) == 0
     assert (tmp_path / "again.html").read_text() == (tmp_path / "series.html").read_text()
 
 
@@ -205,7 +205,7 @@ class Links(HTMLParser):
 
 @pytest.mark.parametrize("count", [1, 3, 20, 1000])
 def test_the_page_has_a_row_a_fault_each_with_a_way_to_its_report_and_loads_nothing(count: int) -> None:
-    page = html.series_html(made(rows(count, lossy=(2,), leak=1)))
+    page = render.series_html(made(rows(count, lossy=(2,), leak=1)))
     assert Links(page).found == [("a", f"fault-{n:03}/report.html") for n in range(1, count + 1)]
     assert page.count("<title>fault ") == count, "a mark in the picture"
 
@@ -213,7 +213,7 @@ def test_the_page_has_a_row_a_fault_each_with_a_way_to_its_report_and_loads_noth
 def test_the_page_of_a_series_in_which_nothing_was_seen_stands_too() -> None:
     blank = {"recovery_s": None, "longest_silence_s": None, "p99_before_ms": None, "p99_during_ms": None}
     those = [row.model_copy(update={**blank, "vitals": type(row.vitals)()}) for row in rows(3)]
-    page = html.series_html(made(those))
+    page = render.series_html(made(those))
     assert "not seen" in page
     assert '<svg class="lw" viewBox' not in page
 

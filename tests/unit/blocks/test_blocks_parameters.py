@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from blocks.parameters import NAME_MAX, NAME_PATTERN, NOT_X86, SERVICES, TAKEN_TAGS, Infrastructure, Service
 
-TERRAFORM = Path(__file__).resolve().parents[2] / "terraform" / "variables.tf"
+TERRAFORM = Path(__file__).resolve().parents[3] / "terraform" / "variables.tf"
 
 
 def test_all_defaults_are_valid() -> None:

@@ -131,8 +131,8 @@ def pytest_arguments(*given: str) -> list[str]:
 
 
 def test_unit_tests_come_before_those_on_the_cloud_and_long_ones_are_asked_for() -> None:
-    assert pytest_arguments() == ["-m", "not long", "tests/unit", "tests/cloud"]
-    assert pytest_arguments("--all") == ["tests/unit", "tests/cloud", "tests/machines"]
+    assert pytest_arguments() == ["-m", "not long", "tests/unit", "tests/tools", "tests/cloud"]
+    assert pytest_arguments("--all") == ["tests/unit", "tests/tools", "tests/cloud", "tests/machines"]
     assert pytest_arguments("--unit") == ["-m", "not long", "tests/unit"]
 
 
