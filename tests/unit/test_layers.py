@@ -1,0 +1,88 @@
+"""The layers of ARCHITECTURE.md hold, and no modules import each other in a circle."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+MAY_IMPORT = {
+    "flows": ("flows", "tasks", "blocks", "drills"),
+    "tasks": ("tasks", "blocks", "drills", "serving.records"),
+    "blocks": ("blocks",),
+    "drills": ("drills", "serving.records"),
+    "serving": ("serving",),
+    "benchmarks": ("benchmarks", "serving", "scripts"),
+    "localcloud.aws": (
+        "localcloud.aws",
+        "localcloud.machine.interface",
+        "localcloud.machine.pki",
+        "localcloud.machine.cluster.pod_webhook",
+        "localcloud.settings",
+    ),
+    "localcloud.machine": ("localcloud.machine", "localcloud.settings", "localcloud.paths"),
+    "localcloud.build": ("localcloud.build", "localcloud.settings", "localcloud.paths", "localcloud.progress"),
+    "localcloud.doctor": ("localcloud",),
+    "localcloud.host": ("localcloud",),
+}
+"""What each package may import of this repository; a prefix allows everything below it."""
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the product by its dotted name."""
+    found = {}
+    for package in {name.partition(".")[0] for name in MAY_IMPORT} | {"scripts"}:
+        for file in (ROOT / package).rglob("*.py"):
+            name = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = file
+    return found
+
+
+MODULES = modules()
+
+
+def imports(name: str) -> Iterator[str]:
+    """The modules of this repository that a module imports, also inside functions; a package counts when one of its names is imported."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                target = f"{node.module}.{alias.name}"
+                if target in MODULES or node.module in MODULES:
+                    yield target if target in MODULES else node.module
+
+
+def below(name: str, prefix: str) -> bool:
+    """Whether a module is the package itself or lies in it."""
+    return name == prefix or name.startswith(f"{prefix}.")
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_package_imports_only_what_its_layer_allows(package: str) -> None:
+    inside = [name for name in MODULES if below(name, package)]
+    assert inside, f"{package} has no modules: is the table out of date?"
+    wrong = {
+        f"{name} imports {other}" for name in inside for other in imports(name) if not any(below(other, p) for p in MAY_IMPORT[package])
+    }
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {name: set(imports(name)) - {name} for name in MODULES}
+    while leaves := [name for name, targets in graph.items() if not targets & graph.keys()]:
+        for name in leaves:
+            del graph[name]
+    circles = {name: sorted(targets & graph.keys()) for name, targets in graph.items()}
+    assert not circles, "\n".join(f"{name} -> {', '.join(targets)}" for name, targets in sorted(circles.items()))
+
+
+def test_no_folder_of_the_product_has_more_than_fifteen_modules() -> None:
+    counts: dict[Path, int] = {}
+    for file in MODULES.values():
+        counts[file.parent] = counts.get(file.parent, 0) + (not file.name.startswith("__"))
+    assert not {str(folder): count for folder, count in counts.items() if count > 15}
