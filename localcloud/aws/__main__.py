@@ -11,7 +11,7 @@ import logging
 
 from localcloud import settings
 from localcloud.aws.auth import first_user
-from localcloud.aws.fake_machine import PaperMachine
+from localcloud.aws.fake_machine import FakeMachine
 from localcloud.aws.server import Endpoint
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     first = first_user.create()
-    endpoint = Endpoint(PaperMachine(delay=arguments.delay), arguments.host, arguments.port)
+    endpoint = Endpoint(FakeMachine(delay=arguments.delay), arguments.host, arguments.port)
     print(f"export AWS_ENDPOINT_URL={endpoint.url} AWS_EC2_METADATA_DISABLED=true")
     print(f"export AWS_REGION={settings.REGION} AWS_DEFAULT_REGION={settings.REGION}")
     print(f"export AWS_ACCESS_KEY_ID={first.access_key_id} AWS_SECRET_ACCESS_KEY={first.secret_access_key}")

@@ -19,7 +19,7 @@ _CA = "-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU6IHBhcGVyIG1hY2hpbmU=
 
 
 @dataclass
-class PaperMachine:
+class FakeMachine:
     """Remembers clusters, nodes and Redis groups by name."""
 
     delay: float = 0.0

@@ -23,7 +23,7 @@ from localcloud import settings
 from localcloud.aws import audit, current_machine
 from localcloud.aws.auth import first_user
 from localcloud.aws.ec2 import shortages
-from localcloud.aws.fake_machine import PaperMachine
+from localcloud.aws.fake_machine import FakeMachine
 from localcloud.aws.server import Endpoint
 
 # Retries would only make a refusal slow.
@@ -45,7 +45,7 @@ class EmbeddedAws:
 
     def __init__(self) -> None:
         self.first = first_user.create()
-        self.machine = PaperMachine()
+        self.machine = FakeMachine()
         self.endpoint = Endpoint(self.machine, "127.0.0.1", 0)
         self.endpoint.start()
         self.session = session_of(self.first.access_key_id, self.first.secret_access_key)
@@ -56,7 +56,7 @@ class EmbeddedAws:
         for books in list(BackendDict._instances):
             if books.service_name not in ("iam", "sts"):  # opening IAM's books takes half a second
                 books.clear()
-        self.machine = PaperMachine()
+        self.machine = FakeMachine()
         current_machine.use(self.machine)
         audit.remember()
         shortages.end_all()
@@ -140,7 +140,7 @@ def eventually(look: Callable[[], Any], enough: Callable[[Any], bool], within: f
 
 
 @contextmanager
-def held(machine: PaperMachine, method: str) -> Iterator[Event]:
+def held(machine: FakeMachine, method: str) -> Iterator[Event]:
     """Within it that call of the machine begins, which the event tells, and does not end."""
     begun, over, plain = Event(), Event(), getattr(machine, method)
 
