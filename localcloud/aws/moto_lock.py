@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-ONE_AT_A_TIME = Lock()
+MOTO_LOCK = Lock()
 """Held while a request is answered from moto's books, which are not made for threads: what one iterates over another changes.
 
 Work in the background takes it for each change of them, and lets it go before it asks the machine for anything that takes time.
@@ -20,8 +20,8 @@ Neither does anybody take it twice.
 @contextmanager
 def given_back() -> Iterator[None]:
     """Within it others are answered: for a request that waits for something."""
-    ONE_AT_A_TIME.release()
+    MOTO_LOCK.release()
     try:
         yield
     finally:
-        ONE_AT_A_TIME.acquire()
+        MOTO_LOCK.acquire()

@@ -78,7 +78,7 @@ def trusts_service(role_arn: str, service: str, actions: Iterable[str]) -> bool:
 
 
 def session(role_arn: str, name: str, seconds: int) -> sts_models.AssumedRole:
-    """A new session of the role; who may have one was checked before. Hold `books.ONE_AT_A_TIME`."""
+    """A new session of the role; who may have one was checked before. Hold `moto_lock.MOTO_LOCK`."""
     return sts_models.sts_backends[settings.ACCOUNT][credentials.PARTITION].assume_role(
         region_name=settings.REGION, role_session_name=name, role_arn=role_arn, policy="", duration=seconds, external_id=""
     )

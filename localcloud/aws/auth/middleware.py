@@ -55,7 +55,7 @@ def application(hosts: frozenset[str]) -> WSGIApplication:
             if claim.service == "s3":  # the other bodies have been read for their signature
                 # Now, not with the books in hand: a client may stop within its body, and everybody else would wait for it.
                 _receive(environ, cast(BinaryIO, body))
-            with moto_lock.ONE_AT_A_TIME:
+            with moto_lock.MOTO_LOCK:
                 return unknown.answer(moto, claim.service, environ, start_response)
 
     return answer

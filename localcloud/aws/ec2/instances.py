@@ -41,7 +41,7 @@ def join(instance: Instance, membership: Membership, labels: dict[str, str], tai
         _members[instance.id] = membership
     try:
         address = current_machine.machine().join_node(spec)
-        with moto_lock.ONE_AT_A_TIME:
+        with moto_lock.MOTO_LOCK:
             _set_address(instance, address)
     except MachineError:
         with _lock:
@@ -53,13 +53,13 @@ def leave(instance: Instance) -> None:
     """The node is gone and the instance terminated; nobody is told. MachineError leaves it shutting-down: call again."""
     with _lock:
         _members.pop(instance.id, None)
-    with moto_lock.ONE_AT_A_TIME:
+    with moto_lock.MOTO_LOCK:
         if instance.state not in (_SHUTTING_DOWN[0], _TERMINATED[0]):
             instance.terminate()
         instance._state = InstanceState(*_SHUTTING_DOWN)
         events.state_changed(instance, _SHUTTING_DOWN[0])
     current_machine.machine().remove_node(instance.id)
-    with moto_lock.ONE_AT_A_TIME:
+    with moto_lock.MOTO_LOCK:
         instance._state = InstanceState(*_TERMINATED)
         events.state_changed(instance, _TERMINATED[0])
 

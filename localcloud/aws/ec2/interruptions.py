@@ -27,7 +27,7 @@ def begin(instance_id: str) -> None:
     Raises:
         NotRunning: it does not run.
     """
-    with moto_lock.ONE_AT_A_TIME:
+    with moto_lock.MOTO_LOCK:
         instance = _running(instance_id)
         if instance is None:
             raise NotRunning(f"no instance {instance_id} is running")
@@ -37,7 +37,7 @@ def begin(instance_id: str) -> None:
 
 def _end_later(instance_id: str) -> None:
     time.sleep(NOTICE_S)
-    with moto_lock.ONE_AT_A_TIME:
+    with moto_lock.MOTO_LOCK:
         if _running(instance_id):  # it has mostly been replaced and terminated by whoever heeded the warning
             ec2.backend().terminate_instances([instance_id])
 

@@ -64,7 +64,7 @@ def make_creator_admin(cluster: EksCluster, creator: str) -> None:
     if cluster.access_config["authenticationMode"] == "CONFIG_MAP":
         cluster.creator = creator
         return
-    with moto_lock.ONE_AT_A_TIME:
+    with moto_lock.MOTO_LOCK:
         entry = cluster.access_entries.setdefault(creator, new_entry(cluster, creator, {}))
         entry["policies"][POLICY_ARN + CLUSTER_ADMIN] = _association(POLICY_ARN + CLUSTER_ADMIN, {"type": "cluster"})
 

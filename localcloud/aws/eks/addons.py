@@ -134,7 +134,7 @@ def _try(cluster: EksCluster, addon: Shape, failed: str) -> list[Shape]:
         current_machine.machine().install_addon(cluster.name, addon["addonName"])
     except MachineError as error:
         problems = [issue("InternalFailure", str(error), addon["addonName"])]
-    with moto_lock.ONE_AT_A_TIME:
+    with moto_lock.MOTO_LOCK:
         if addon["status"] in ("CREATING", "UPDATING", *_FAILED):
             addon["health"] = {"issues": problems}
             addon["status"] = failed if problems else "ACTIVE"
@@ -149,7 +149,7 @@ def _remove(cluster: EksCluster, addon: Shape, preserve: bool) -> None:
         addon["health"] = {"issues": [issue("InternalFailure", str(error), addon["addonName"])]}
         addon["status"] = "DELETE_FAILED"
         return
-    with moto_lock.ONE_AT_A_TIME:
+    with moto_lock.MOTO_LOCK:
         pod_identity.set_for_addon(cluster, addon, [])
         cluster.addons.pop(addon["addonName"], None)
 

@@ -200,7 +200,7 @@ def _take_down(cluster: EksCluster, existing: dict[str, Any]) -> None:
             cluster.health = {"issues": [issue("InternalFailure", str(error), cluster.name)]}
             cluster.status = "FAILED"
             return
-        with moto_lock.ONE_AT_A_TIME:
+        with moto_lock.MOTO_LOCK:
             ec2.backend().delete_security_group(group_id=cluster.resources_vpc_config["clusterSecurityGroupId"])
             del existing[cluster.name]
 

@@ -88,7 +88,7 @@ class NodeGroup(Nodegroup):
         if self.doomed:
             self.status = "DELETE_FAILED" if problems else "DELETING"
             if not self.members:
-                with moto_lock.ONE_AT_A_TIME:
+                with moto_lock.MOTO_LOCK:
                     self.cluster.nodegroups.pop(self.nodegroup_name, None)
         elif self.status in ("CREATING", "CREATE_FAILED"):
             self.status = "CREATE_FAILED" if problems else "ACTIVE"
@@ -133,7 +133,7 @@ class NodeGroup(Nodegroup):
         for instance_type in self.instance_types:
             for subnet in self.subnets[first:] + self.subnets[:first]:
                 try:
-                    with moto_lock.ONE_AT_A_TIME:
+                    with moto_lock.MOTO_LOCK:
                         return self._launch_as(instance_type, subnet)
                 except shortages.Insufficient as error:
                     tried.append(error.message)

@@ -48,7 +48,7 @@ def assume_role_for_pod_identity(cluster_name: str, token: str) -> Shape:
     if association is None:
         account = f"service account {pod.service_account} of namespace {pod.namespace}"
         raise Refused("ResourceNotFoundException", f"No pod identity association for {account} in cluster {cluster.name}.", 404)
-    with moto_lock.ONE_AT_A_TIME:
+    with moto_lock.MOTO_LOCK:
         session = _session(association, f"eks-{cluster.name[:_NAME_PART]}-{pod.pod_name[:_NAME_PART]}-{uuid4()}")
         return _answer(association, session)
 

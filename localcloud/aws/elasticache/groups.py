@@ -9,10 +9,9 @@ from moto.core.utils import utcnow
 from moto.elasticache.exceptions import ReplicationGroupAlreadyExists, ReplicationGroupNotFound
 
 from localcloud import settings
-from localcloud.aws import background, current_machine
+from localcloud.aws import background, current_machine, moto_lock
 from localcloud.aws.elasticache import responses
 from localcloud.aws.elasticache.backend import CacheBackend, CacheBase, Group, Shape, fault
-from localcloud.aws.moto_lock import ONE_AT_A_TIME
 from localcloud.machine.interface import MachineError
 
 log = logging.getLogger(__name__)
@@ -207,6 +206,6 @@ def _take_down(books: CacheBackend, group: Group) -> None:
             log.error("replication group %s could not be deleted, ask again: %s", group.name, error)
             group.status = "available" if group.redis else "create-failed"
             return
-        with ONE_AT_A_TIME:
+        with moto_lock.MOTO_LOCK:
             books.tagging_service.delete_all_tags_for_resource(group.arn)
             books.groups.pop(group.name, None)

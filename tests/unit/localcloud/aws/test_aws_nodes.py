@@ -124,7 +124,7 @@ def test_work_in_the_background_has_the_books_in_hand_while_it_changes_them(aws:
         return terminate(instance)
 
     aws.cluster()
-    monkeypatch.setattr(moto_lock, "ONE_AT_A_TIME", hands)
+    monkeypatch.setattr(moto_lock, "MOTO_LOCK", hands)
     monkeypatch.setattr(ec2.Ec2Backend, "run_instances", watched_launch)
     monkeypatch.setattr(Instance, "terminate", watched_end)
     aws.nodegroup()
