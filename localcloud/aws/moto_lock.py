@@ -18,7 +18,7 @@ Neither does anybody take it twice.
 
 
 @contextmanager
-def given_back() -> Iterator[None]:
+def released() -> Iterator[None]:
     """Within it others are answered: for a request that waits for something."""
     MOTO_LOCK.release()
     try:

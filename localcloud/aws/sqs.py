@@ -16,5 +16,5 @@ def install() -> None:
 
 def _wait_without_the_books(queue: Queue, timeout: int) -> None:
     """Only ever called while ReceiveMessage is answered, and so with the books in hand. Up to a second at a time; moto then looks again."""
-    with moto_lock.given_back():
+    with moto_lock.released():
         _wait(queue, timeout)

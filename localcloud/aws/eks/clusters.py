@@ -60,7 +60,7 @@ class Clusters(EksBase):
         cluster.status = "DELETING"
         deletion = background.start(f"delete cluster {cluster.name}", lambda: _take_down(cluster, self.eks_backend.clusters))
         # Terraform looks thrice more, every ten seconds, once it has seen DELETING: an end before its first look saves thirty.
-        with moto_lock.given_back():
+        with moto_lock.released():
             deletion.join(_ANSWER_WITHIN)
         return ActionResult({"cluster": cluster})
 
