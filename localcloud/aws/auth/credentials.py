@@ -1,4 +1,4 @@
-"""The credential behind an access key id, as the embedded IAM and STS have it."""
+"""The credential behind an access key id, read from the state of the embedded IAM and STS."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ class Credential:
     access_key_id: str
     secret: str = field(repr=False)
     arn: str
-    """As GetCallerIdentity tells it: a user, or an assumed-role session."""
+    """ARN in GetCallerIdentity's form: of a user, or of an assumed-role session."""
     user_id: str
     session_token: str | None = field(default=None, repr=False)
     session_name: str | None = None
     role_arn: str | None = None
     expires: datetime | None = None
-    """UTC, without time zone, as moto keeps it; None for a user's key."""
+    """Expiry in UTC, without time zone, as moto keeps it; None for a user's key."""
 
     @property
     def principal_arn(self) -> str:
-        """The IAM user or role behind it: what an access entry names."""
+        """ARN of the IAM user or role behind the credential, which is what an access entry names."""
         return self.role_arn or self.arn
 
 
 def iam() -> IAMBackend:
-    """The account's IAM books."""
+    """Moto's IAM backend of the account."""
     return iam_backends[settings.ACCOUNT][PARTITION]
 
 
 def random_secret(length: int) -> str:
-    """Letters and digits from the system's generator: moto's own are not meant to be secret."""
+    """Random letters and digits from the system's generator; moto's own secrets can be predicted."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
 def lookup(access_key_id: str) -> Credential | None:
-    """The key's credential; None when it was never issued, is inactive or has expired."""
+    """Return the key's credential; None when the key was never issued, is inactive or has expired."""
     session = sts_backends[settings.ACCOUNT][PARTITION].get_assumed_role_from_access_key(access_key_id)
     if session is not None:
         return _of_session(session)
@@ -61,7 +61,7 @@ def lookup(access_key_id: str) -> Credential | None:
 
 
 def has_policies(credential: Credential) -> bool:
-    """Whether anything allows it anything. A user's key stands for the account's owner; a session for its role as it is now."""
+    """Whether the principal may do anything at all: a user always, a session only while its role has a policy."""
     if credential.role_arn is None:
         return True
     role = next((role for role in list(iam().roles.values()) if role.arn == credential.role_arn), None)

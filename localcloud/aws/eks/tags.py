@@ -1,4 +1,4 @@
-"""Tags of every EKS resource; moto knows those of clusters alone."""
+"""Tags of every EKS resource; moto keeps those of clusters only."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from localcloud.aws.eks.models import clusters, not_found
 
 
 class Tags(EksBase):
-    """TagResource, UntagResource, ListTagsForResource."""
+    """The operations TagResource, UntagResource and ListTagsForResource."""
 
     def tag_resource(self) -> ActionResult:
-        """The resource has these tags too."""
+        """Add tags to the resource."""
         self._tags().update(self._json()["tags"])
         return EmptyResult()
 
     def untag_resource(self) -> ActionResult:
-        """The resource has none of these tags."""
+        """Remove tags from the resource."""
         tags = self._tags()
         for key in self._query("tagKeys"):
             tags.pop(key, None)
         return EmptyResult()
 
     def list_tags_for_resource(self) -> ActionResult:
-        """The resource's tags."""
+        """List the resource's tags."""
         return ActionResult({"tags": self._tags()})
 
     def _tags(self) -> dict[str, str]:

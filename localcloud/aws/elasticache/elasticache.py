@@ -1,4 +1,4 @@
-"""The ElastiCache API: its parts put together, in moto's place."""
+"""The ElastiCache API, composed of its parts, in place of moto's."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from localcloud.aws.elasticache.subnets import SubnetGroups
 
 
 class ElastiCache(ReplicationGroups, ParameterGroups, SubnetGroups):
-    """Every operation of ElastiCache that the embedded cloud has; moto's own where none of the parts has it."""
+    """Every operation of ElastiCache that the embedded cloud has; those that no part defines are moto's own."""
 
 
-def install() -> None:
-    """ElastiCache requests and books are these."""
+def extend_moto() -> None:
+    """Let `ElastiCache` answer ElastiCache's requests and `CacheBackend` keep its state."""
     elasticache_urls.url_paths["{0}/$"] = ElastiCache.dispatch
     elasticache_models.elasticache_backends.backend = CacheBackend
