@@ -48,7 +48,7 @@ class SsmBackend(SimpleSystemManagerBackend):
         next_token: str | None = None,
         max_results: int = 10,
     ) -> tuple[list[Parameter], str | None]:
-        """Return a page of the parameters below the path, and the token of the next page. AMIs and other parameters do not mix."""
+        """Return a page of the parameters below the path, and the token of the next page: AMIs if there are any, else others."""
         folder = path.rstrip("/") + "/"
         names = [name for name in _VALUES if name.startswith(folder) and (recursive or "/" not in name.removeprefix(folder))]
         if not names:

@@ -1,4 +1,4 @@
-"""The credential behind an access key id, read from the state of the embedded IAM and STS."""
+"""The credential that signed a request, from the state of the embedded IAM and STS."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from moto.iam.models import IAMBackend, iam_backends
 from moto.sts.models import AssumedRole, sts_backends
 
 from localcloud import settings
+from localcloud.aws.auth import signatures
+from localcloud.aws.auth.signatures import Claim, Refused, SignedRequest
 
 PARTITION = "aws"
 _ALPHABET = string.ascii_letters + string.digits
@@ -58,6 +60,18 @@ def lookup(access_key_id: str) -> Credential | None:
             if key.access_key_id == access_key_id and key.status == "Active":
                 return Credential(access_key_id, key.secret_access_key, user.arn, user.id)
     return None
+
+
+def authenticate(claim: Claim, request: SignedRequest, now: datetime) -> Credential:
+    """Return the credential that signed the request; `Refused` unless it is in force and the signature is right and recent."""
+    credential = lookup(claim.access_key_id)
+    if credential is None:
+        raise Refused("InvalidClientTokenId", "the access key id is unknown here, inactive or expired")
+    if claim.session_token != credential.session_token:
+        raise Refused("InvalidClientTokenId", "the session token is not that of the access key")
+    signatures.check_age(claim, now)
+    signatures.check_signature(claim, request, credential.secret)
+    return credential
 
 
 def has_policies(credential: Credential) -> bool:

@@ -17,7 +17,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 
 from localcloud import settings
 from localcloud.aws import moto_lock, routes, services, sts, unsupported
-from localcloud.aws.auth import authentication, credentials, errors, signatures
+from localcloud.aws.auth import credentials, errors, signatures
 from localcloud.aws.auth.signatures import Claim, Refused, SignedRequest
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _authenticate(environ: WSGIEnvironment, claim: Claim) -> credentials.Credent
         )
     if claim.expires is not None and claim.service not in ("s3", "sts"):
         raise Refused("AccessDenied", f"presigned requests are taken by s3 and sts, not by {claim.service}")
-    credential = authentication.authenticate(claim, _signed_request(environ, claim), datetime.now(UTC))
+    credential = credentials.authenticate(claim, _signed_request(environ, claim), datetime.now(UTC))
     # Moto prefers the region in the User-Agent to that in the signature's scope, and only the latter has been checked.
     environ["HTTP_USER_AGENT"] = environ.get("HTTP_USER_AGENT", "").replace("region/", "region-")
     return credential

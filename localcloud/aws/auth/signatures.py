@@ -114,7 +114,7 @@ def _claim(
     return Claim(access_key_id, day, region, service, names, signature, timestamp, session_token, expires)
 
 
-def check_fresh(claim: Claim, now: datetime) -> None:
+def check_age(claim: Claim, now: datetime) -> None:
     """Refuse a claim from too long ago, or from the future."""
     age = now - claim.signed_at
     if claim.expires is None:

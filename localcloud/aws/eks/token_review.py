@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from localcloud import settings
-from localcloud.aws.auth import authentication, signatures
+from localcloud.aws.auth import credentials, signatures
 from localcloud.aws.auth.credentials import Credential
 from localcloud.aws.auth.signatures import Refused, SignedRequest
 from localcloud.aws.eks import access, models
@@ -93,7 +93,7 @@ def _caller(token: str, cluster: str, hosts: frozenset[str], now: datetime) -> C
         headers={"host": url.netloc, CLUSTER_HEADER: cluster},
         payload_hash=signatures.EMPTY_BODY,
     )
-    return authentication.authenticate(claim, request, now)
+    return credentials.authenticate(claim, request, now)
 
 
 def _url(token: str) -> SplitResult:

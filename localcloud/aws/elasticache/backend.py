@@ -71,7 +71,7 @@ class Group:
     created_at: datetime = field(default_factory=utcnow)
     auth_token_changed_at: datetime | None = None
     lock: Any = field(default_factory=RLock, repr=False)
-    """Held by background work, so that it runs one after the other. Requests look at `status` instead, which shows that work."""
+    """Held by background work, of which one follows the other. Requests look at `status` instead, which shows that work."""
 
     @property
     def arn(self) -> str:

@@ -203,7 +203,7 @@ def _delete_redis(backend: CacheBackend, group: Group) -> None:
         try:
             current_machine.machine().delete_redis(group.name)
         except MachineError as error:
-            log.error("replication group %s could not be deleted, ask again: %s", group.name, error)
+            log.error("replication group %s could not be deleted, delete it again: %s", group.name, error)
             group.status = "available" if group.redis else "create-failed"
             return
         with moto_lock.MOTO_LOCK:
