@@ -59,8 +59,8 @@ def _interrupt(start_response: StartResponse, instance_id: str) -> Iterable[byte
 def _review(environ: WSGIEnvironment, start_response: StartResponse, cluster: str, hosts: frozenset[str]) -> Iterable[bytes]:
     length = int(environ.get("CONTENT_LENGTH") or 0)
     try:
-        asked = json.loads(environ["wsgi.input"].read(min(length, _MAX_BODY)))
-        token = str(asked["spec"]["token"])
+        body = json.loads(environ["wsgi.input"].read(min(length, _MAX_BODY)))
+        token = str(body["spec"]["token"])
     except (ValueError, KeyError, TypeError):
         return _json(start_response, {"error": "the body is not a TokenReview"}, HTTPStatus.BAD_REQUEST)
     return _json(start_response, token_review.review(token, cluster, hosts))

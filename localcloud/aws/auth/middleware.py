@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from localcloud import settings
-from localcloud.aws import moto_lock, routes, services, sts, unsupported
+from localcloud.aws import moto_app, moto_lock, routes, services, sts
 from localcloud.aws.auth import credentials, errors, signatures
 from localcloud.aws.auth.signatures import Claim, Refused, SignedRequest
 
@@ -56,7 +56,7 @@ def create_application(hosts: frozenset[str]) -> WSGIApplication:
                 # Before taking the lock: a client may stop sending, and every other request would wait for it.
                 _receive(environ, cast(BinaryIO, body))
             with moto_lock.MOTO_LOCK:
-                return unsupported.answer(moto, claim.service, environ, start_response)
+                return moto_app.answer(moto, claim.service, environ, start_response)
 
     return answer
 
@@ -72,10 +72,10 @@ def _claim(environ: WSGIEnvironment) -> Claim:
 def _authenticate(environ: WSGIEnvironment, claim: Claim) -> credentials.Credential:
     if claim.region != settings.REGION and claim.service not in _GLOBAL:
         raise Refused(
-            "InvalidRegion", f"the embedded cloud has one region, {settings.REGION}: {claim.service} was asked in {claim.region}", 400
+            "InvalidRegion", f"the embedded cloud has one region, {settings.REGION}: {claim.service} was called in {claim.region}", 400
         )
     if claim.expires is not None and claim.service not in ("s3", "sts"):
-        raise Refused("AccessDenied", f"presigned requests are taken by s3 and sts, not by {claim.service}")
+        raise Refused("AccessDenied", f"presigned requests are accepted for s3 and sts, not for {claim.service}")
     credential = credentials.authenticate(claim, _signed_request(environ, claim), datetime.now(UTC))
     # Moto prefers the region in the User-Agent to that in the signature's scope, and only the latter has been checked.
     environ["HTTP_USER_AGENT"] = environ.get("HTTP_USER_AGENT", "").replace("region/", "region-")
@@ -102,7 +102,7 @@ def _signed_request(environ: WSGIEnvironment, claim: Claim) -> SignedRequest:
 def _payload_hash(environ: WSGIEnvironment, claim: Claim, headers: dict[str, str]) -> str:
     if claim.service == "s3":
         if "HTTP_TRANSFER_ENCODING" in environ:  # moto would treat the body as empty
-            raise Refused("MissingContentLength", "the request needs a Content-Length, chunks are not taken", 411)
+            raise Refused("MissingContentLength", "the request needs a Content-Length, a chunked body is not accepted", 411)
         # Bodies may be large or streamed, so the hash that the signature covers is not compared with the body.
         return headers.get("x-amz-content-sha256", "UNSIGNED-PAYLOAD")
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))

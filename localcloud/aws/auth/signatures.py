@@ -124,7 +124,7 @@ def check_age(claim: Claim, now: datetime) -> None:
     else:
         lifetime = timedelta(seconds=claim.expires)
     if age > lifetime:
-        raise Refused("ExpiredToken" if claim.service == "sts" else "RequestExpired", f"signed {age} ago, taken for {lifetime}")
+        raise Refused("ExpiredToken" if claim.service == "sts" else "RequestExpired", f"signed {age} ago, valid for {lifetime}")
     if age < -CLOCK_SKEW:
         raise Refused("RequestTimeTooSkewed", f"signed {-age} in the future: is the clock right?")
     if claim.timestamp[:8] != claim.day:

@@ -123,8 +123,8 @@ class _WebhookHandler(_Handler):
         if cluster is None or not path.startswith(pod_webhook.ROUTE):
             return self._answer(404, "text/plain", f"no such cluster: {self.path}\n")
         try:
-            asked = json.loads(self.rfile.read(min(int(self.headers.get("Content-Length", 0)), _MAX_REVIEW)))
-            answer = pod_webhook.review(asked, lambda namespace, account: bool(pod_identity.find_association(cluster, namespace, account)))
+            review = json.loads(self.rfile.read(min(int(self.headers.get("Content-Length", 0)), _MAX_REVIEW)))
+            answer = pod_webhook.review(review, lambda namespace, account: bool(pod_identity.find_association(cluster, namespace, account)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("not an AdmissionReview of a pod: %s: %s", type(error).__name__, error)
             return self._answer(400, "text/plain", "the body is not an AdmissionReview of a pod\n")

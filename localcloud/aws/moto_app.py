@@ -45,22 +45,22 @@ def _no_write(_: bytes) -> None:
 
 def answer(app: DomainDispatcherApplication, service: str, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Return moto's answer; if it has none, a 400 that names service and action. The caller holds `moto_lock.MOTO_LOCK`."""
-    asked = f"{service} {environ['REQUEST_METHOD']} {environ.get('PATH_INFO', '')} {environ.get('HTTP_X_AMZ_TARGET', '')}".strip()
+    requested = f"{service} {environ['REQUEST_METHOD']} {environ.get('PATH_INFO', '')} {environ.get('HTTP_X_AMZ_TARGET', '')}".strip()
     started = _StartResponse()
     try:
         backend = app.get_application(environ)
     except Exception:
-        return _unsupported(start_response, service, f"the embedded cloud has no service {service!r} ({asked})")
+        return _unsupported(start_response, service, f"the embedded cloud has no service {service!r} ({requested})")
     try:
         body: Iterable[bytes] = backend(environ, started)
     except NotImplementedError as error:
-        return _unsupported(start_response, service, f"the embedded cloud does not do this: {asked}: {error}")
+        return _unsupported(start_response, service, f"the embedded cloud does not do this: {requested}: {error}")
     except Exception as error:
-        log.exception("%s failed inside the embedded AWS", asked)
+        log.exception("%s failed inside the embedded AWS", requested)
         # 400 and not 500: an SDK retries 500s for minutes, and the same request would fail the same way.
-        return errors.respond(start_response, service, 400, "InternalFailure", f"{asked}: {type(error).__name__}: {error}")
+        return errors.respond(start_response, service, 400, "InternalFailure", f"{requested}: {type(error).__name__}: {error}")
     if service != "s3" and started.is_moto_without_route():  # moto's S3 has every route; its answer to a HEAD looks like this
-        return _unsupported(start_response, service, f"the embedded cloud does not do this: {asked}")
+        return _unsupported(start_response, service, f"the embedded cloud does not do this: {requested}")
     start_response(started.status, started.headers)
     return body
 
