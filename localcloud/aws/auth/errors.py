@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
 _XML_SERVICES = {
-    *("autoscaling", "cloudformation", "cloudfront", "cloudsearch", "elasticache", "elasticbeanstalk", "elasticloadbalancing", "iam"),
-    *("importexport", "rds", "redshift", "route53", "sdb", "ses", "sns", "sts"),
-}
+    "autoscaling", "cloudformation", "cloudfront", "cloudsearch", "elasticache", "elasticbeanstalk", "elasticloadbalancing", "iam",
+    "importexport", "rds", "redshift", "route53", "sdb", "ses", "sns", "sts",
+}  # fmt: skip
 """All services whose errors are XML in AWS's common form, by the names that their requests are signed for.
 
 They are those of botocore with the protocol query or rest-xml, except S3, which has a form of its own, as EC2 does.
