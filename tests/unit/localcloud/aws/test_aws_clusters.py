@@ -255,7 +255,7 @@ def test_updating_a_failed_add_on_tries_it_again(aws: EmbeddedAws) -> None:
 
 def test_a_policy_may_be_added_while_a_token_is_being_reviewed(aws: EmbeddedAws) -> None:
     aws.cluster(accessConfig={"authenticationMode": "API", "bootstrapClusterCreatorAdminPermissions": True})
-    cluster = models.find("demo")
+    cluster = models.find_cluster("demo")
     assert cluster is not None
     policies = cluster.access_entries[settings.USER_ARN]["policies"]
     (arn, association), late = next(iter(policies.items())), access.POLICY_ARN + "AmazonEKSViewPolicy"
