@@ -9,15 +9,18 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 
-def start(what: str, work: Callable[[], None]) -> threading.Thread:
-    """`work` runs in the thread returned. It reports expected failures on its resource; any other is logged here."""
+def start(name: str, work: Callable[[], None]) -> threading.Thread:
+    """Run `work` in a daemon thread of that name, and return the thread.
+
+    `work` reports the failures that it expects on its resource; any other is logged here.
+    """
 
     def run() -> None:
         try:
             work()
         except Exception:
-            log.exception("%s failed unexpectedly; its resource keeps the status it had", what)
+            log.exception("%s failed unexpectedly; its resource keeps the status it had", name)
 
-    thread = threading.Thread(target=run, name=what, daemon=True)
+    thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     return thread

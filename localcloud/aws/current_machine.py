@@ -1,4 +1,4 @@
-"""The machine behind the AWS side. One per process, as moto's books are one per process."""
+"""The machine behind the AWS side. There is one per process, because moto's state is one per process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class _Guarded:
-    """Makes every failure of the machine a MachineError: anything else would leave a resource in CREATING for ever."""
+    """Turns every failure of the machine into a MachineError: with any other, a resource would stay in CREATING forever."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -27,7 +27,7 @@ class _Guarded:
             except MachineError:
                 raise
             except Exception as error:
-                log.exception("the machine failed in %s in a way it should not", name)
+                log.exception("%s of the machine raised something other than MachineError", name)
                 raise MachineError(f"{name} failed: {type(error).__name__}: {error}") from error
 
         return guarded
@@ -37,13 +37,13 @@ _machine: Machine | None = None
 
 
 def use(machine: Machine) -> None:
-    """From now on real things are asked of this machine."""
+    """Make this the machine that does what AWS calls cause."""
     global _machine
     _machine = cast(Machine, _Guarded(machine))
 
 
 def machine() -> Machine:
-    """The machine in use, which fails with MachineError alone; RuntimeError before `use`."""
+    """The machine in use, whose calls raise nothing but MachineError. RuntimeError before the first `use`."""
     if _machine is None:
         raise RuntimeError("no machine behind the embedded AWS: call localcloud.aws.server.serve(machine, host, port)")
     return _machine

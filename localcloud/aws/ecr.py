@@ -1,6 +1,6 @@
-"""ECR: a repository's URI is that of the machine's registry, from which the nodes pull.
+"""ECR: a repository's URI points at the machine's registry, from which the nodes pull.
 
-Moto keeps the repositories; it does not see what is pushed, and deleting a repository leaves its layers in the registry.
+Moto keeps the repositories. It does not see what is pushed, and deleting a repository leaves its layers in the registry.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Ecr(ECRResponse):
     """Moto's ECR with a token for the machine's registry."""
 
     def get_authorization_token(self) -> ActionResult:
-        """User and password for the registry, which takes any."""
+        """Return a user and a password for the registry, which accepts any."""
         token = {
             "authorizationToken": b64encode(f"AWS:{random_secret(32)}".encode()).decode(),
             "expiresAt": utcnow() + timedelta(hours=12),
@@ -34,20 +34,20 @@ class Ecr(ECRResponse):
 
 
 class EcrBackend(ECRBackend):
-    """Moto's ECR whose repositories are where the machine's registry is."""
+    """Moto's ECR whose repositories are in the machine's registry."""
 
     @property
     def _url_module(self) -> Any:
         return ecr_urls
 
     def create_repository(self, repository_name: str, *args: Any, **kwargs: Any) -> Repository:
-        """A new repository."""
+        """Create the repository, with a URI in the machine's registry."""
         repository = super().create_repository(repository_name, *args, **kwargs)
         repository.uri = f"{current_machine.machine().registry()}/{repository_name}"
         return repository
 
 
-def install() -> None:
-    """ECR's requests and books are these."""
+def extend_moto() -> None:
+    """Let `Ecr` answer ECR's requests and `EcrBackend` keep its state."""
     ecr_urls.url_paths["{0}/$"] = Ecr.dispatch
     ecr_models.ecr_backends.backend = EcrBackend

@@ -1,4 +1,7 @@
-"""What EC2 tells EventBridge of its instances: to the rules on the default bus, and by them to queues. Moto tells nothing."""
+"""The events that EC2 sends to EventBridge about its instances, which moto does not send.
+
+They go to the rules on the default bus, and from there to queues.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,16 @@ from localcloud.aws.auth import credentials
 log = logging.getLogger(__name__)
 
 
-def state_changed(instance: Instance, *states: str) -> None:
-    """The instance has gone through these states, the last is the one that it is in. What was told already is not told again."""
+def send_state_changes(instance: Instance, *states: str) -> None:
+    """Send an event for each state that the instance has gone through, unless it is the last one sent or follows terminated."""
     for state in states:
-        if vars(instance).get("_told_state") not in (state, "terminated"):
-            vars(instance)["_told_state"] = state
+        if vars(instance).get("_sent_state") not in (state, "terminated"):
+            vars(instance)["_sent_state"] = state
             _send("EC2 Instance State-change Notification", instance.id, {"state": state})
 
 
-def interruption_warned(instance: Instance) -> None:
-    """A spot instance is to be taken back."""
+def send_interruption_warning(instance: Instance) -> None:
+    """Warn that the spot instance is going to be taken back."""
     _send("EC2 Spot Instance Interruption Warning", instance.id, {"instance-action": "terminate"})
 
 
@@ -42,11 +45,11 @@ def _send(detail_type: str, instance_id: str, detail: dict[str, str]) -> None:
         "detail": {"instance-id": instance_id} | detail,
     }
     bus = events_backends[settings.ACCOUNT][settings.REGION].event_buses["default"]
-    for rule in list(bus.rules.values()):  # may change meanwhile: instances change their state in threads too
+    for rule in list(bus.rules.values()):  # a copy: instances change their state in threads too
         if rule.state != "ENABLED":
             continue
         try:
-            # Transformed, moto leaves out the account, even where a target asks for no transformation.
+            # With a transformation moto leaves out the account, even where the target asks for none.
             rule.send_to_targets(event, transform_input=False)
-        except Exception as error:  # a target that is gone, or of a kind unknown to moto: nobody is told on AWS either
+        except Exception as error:  # the target is gone, or of a kind that moto does not know; on AWS the event is lost too
             log.warning("event %r does not reach the targets of rule %s: %s: %s", detail_type, rule.name, type(error).__name__, error)

@@ -1,4 +1,4 @@
-"""IAM: instance profiles by their path, which moto leaves out of account."""
+"""IAM: instance profiles are listed by their path, which moto ignores."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from moto.iam.responses import IamResponse
 
 
 class Iam(IamResponse):
-    """Moto's IAM."""
+    """Moto's IAM, whose ListInstanceProfiles respects PathPrefix."""
 
     def list_instance_profiles(self) -> ActionResult:
-        """Those below PathPrefix: Karpenter deletes what it finds below its own and no node class wants."""
+        """List the profiles below PathPrefix. Karpenter deletes those below its own prefix that no node class uses."""
         prefix = self._get_param("PathPrefix") or "/"
         return ActionResult({"InstanceProfiles": [p for p in self.backend.get_instance_profiles() if p.path.startswith(prefix)]})
 
 
-def install() -> None:
-    """IAM requests are answered by this."""
+def extend_moto() -> None:
+    """Let `Iam` answer IAM's requests."""
     iam_urls.url_paths["{0}/$"] = Iam.dispatch

@@ -1,4 +1,4 @@
-"""Who may read and change moto's books."""
+"""The lock that serialises access to moto's state."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-ONE_AT_A_TIME = Lock()
-"""Held while a request is answered from moto's books, which are not made for threads: what one iterates over another changes.
+MOTO_LOCK = Lock()
+"""Held while a request is answered: moto's backends are not thread-safe, one request changes what another iterates over.
 
-Work in the background takes it for each change of them, and lets it go before it asks the machine for anything that takes time.
-No deadlock can be, because locks are taken in one order alone: a resource's own `lock` (of a cluster, a node group, a replication
-group), which work in the background holds for as long as the machine takes; then this one; then the guards of single modules,
-below which nothing is waited for. So whoever holds this one takes no resource's `lock`, and waits for no work in the background.
-Neither does anybody take it twice.
+Background work takes it for each change of moto's state, and releases it before a call of the machine that takes time.
+
+Locks are taken in one order, so there is no deadlock: first the `lock` of one resource (a cluster, a node group, a
+replication group), which background work holds for as long as the machine takes; then this one; then the locks inside
+single modules, under which nothing is waited for. So never take a resource's `lock`, and never wait for background work,
+while holding this one. It is not re-entrant.
 """
 
 
 @contextmanager
-def given_back() -> Iterator[None]:
-    """Within it others are answered: for a request that waits for something."""
-    ONE_AT_A_TIME.release()
+def released() -> Iterator[None]:
+    """Release the lock within the block, so that other requests are answered while this one waits for something."""
+    MOTO_LOCK.release()
     try:
         yield
     finally:
-        ONE_AT_A_TIME.acquire()
+        MOTO_LOCK.acquire()

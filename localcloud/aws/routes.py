@@ -1,6 +1,6 @@
-"""What the endpoint answers beside AWS, under /localcloud/: health, inventory, leftovers, shortages, interruptions, token reviews.
+"""The endpoint's routes beside AWS's API, under /localcloud/: health, inventory, leftovers, shortages, interruptions, token reviews.
 
-Not signed: it tells names, no secrets, and listens where only this machine is.
+They need no signature: their answers contain names and no secrets, and only this machine can reach the address.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ _MAX_BODY = 1 << 20
 
 
 def answer(environ: WSGIEnvironment, start_response: StartResponse, hosts: frozenset[str]) -> Iterable[bytes]:
-    """The route's JSON; 404 for what is none."""
+    """Answer the route in JSON, with 404 when there is no such route. `hosts` are the "address:port" of the embedded STS."""
     route = (environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(PREFIX))
     match route:
         case ("GET", "health"):
             return _json(start_response, {"ok": True})
         case ("GET", "inventory"):
-            return _json(start_response, audit.everything())
+            return _json(start_response, audit.inventory())
         case ("POST", "baseline"):
-            audit.remember()
+            audit.set_baseline()
             return _json(start_response, {"ok": True})
         case ("GET", "leftovers"):
             return _json(start_response, audit.leftovers())
         case ("GET", "shortages"):
-            return _json(start_response, shortages.all())
+            return _json(start_response, shortages.current())
         case ("PUT" | "DELETE" as method, path) if path.startswith("shortages/") and path.count("/") == 2:
             _, instance_type, zone = path.split("/")
             (shortages.begin if method == "PUT" else shortages.end)(instance_type, zone)
-            return _json(start_response, shortages.all())
+            return _json(start_response, shortages.current())
         case ("PUT", path) if path.startswith("interruptions/"):
             return _interrupt(start_response, path.removeprefix("interruptions/"))
         case ("POST", path) if path.startswith("token-review/"):
@@ -50,7 +50,7 @@ def answer(environ: WSGIEnvironment, start_response: StartResponse, hosts: froze
 
 def _interrupt(start_response: StartResponse, instance_id: str) -> Iterable[bytes]:
     try:
-        interruptions.begin(instance_id)
+        interruptions.interrupt(instance_id)
     except interruptions.NotRunning as error:
         return _json(start_response, {"error": str(error)}, HTTPStatus.NOT_FOUND)
     return _json(start_response, {"instance": instance_id, "ends_in_s": interruptions.NOTICE_S})
@@ -59,8 +59,8 @@ def _interrupt(start_response: StartResponse, instance_id: str) -> Iterable[byte
 def _review(environ: WSGIEnvironment, start_response: StartResponse, cluster: str, hosts: frozenset[str]) -> Iterable[bytes]:
     length = int(environ.get("CONTENT_LENGTH") or 0)
     try:
-        asked = json.loads(environ["wsgi.input"].read(min(length, _MAX_BODY)))
-        token = str(asked["spec"]["token"])
+        body = json.loads(environ["wsgi.input"].read(min(length, _MAX_BODY)))
+        token = str(body["spec"]["token"])
     except (ValueError, KeyError, TypeError):
         return _json(start_response, {"error": "the body is not a TokenReview"}, HTTPStatus.BAD_REQUEST)
     return _json(start_response, token_review.review(token, cluster, hosts))

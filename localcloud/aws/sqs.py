@@ -1,4 +1,4 @@
-"""SQS: whoever waits for a message does not keep everybody else waiting."""
+"""SQS: a request that waits for a message does not block other requests."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from localcloud.aws import moto_lock
 _wait = Queue.wait_for_messages
 
 
-def install() -> None:
-    """A long poll gives the books out of its hand while it waits."""
-    setattr(Queue, "wait_for_messages", _wait_without_the_books)  # noqa: B010  # moto's backend makes the class itself
+def extend_moto() -> None:
+    """Release the lock on moto's state while a long poll waits."""
+    setattr(Queue, "wait_for_messages", _wait_without_lock)  # noqa: B010  # moto's backend names the class, it cannot be subclassed
 
 
-def _wait_without_the_books(queue: Queue, timeout: int) -> None:
-    """Only ever called while ReceiveMessage is answered, and so with the books in hand. Up to a second at a time; moto then looks again."""
-    with moto_lock.given_back():
+def _wait_without_lock(queue: Queue, timeout: int) -> None:
+    """Wait for up to a second; moto then looks into the queue again. Only ReceiveMessage calls it, which holds the lock."""
+    with moto_lock.released():
         _wait(queue, timeout)

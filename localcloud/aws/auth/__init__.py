@@ -1,1 +1,1 @@
-"""Who signed a request: signatures, credentials, and the middleware that refuses what is not signed."""
+"""Authentication of requests: signatures, credentials, and the middleware that refuses unsigned requests."""

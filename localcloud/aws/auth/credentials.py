@@ -1,4 +1,4 @@
-"""The credential behind an access key id, as the embedded IAM and STS have it."""
+"""The credential that signed a request, from the state of the embedded IAM and STS."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from moto.iam.models import IAMBackend, iam_backends
 from moto.sts.models import AssumedRole, sts_backends
 
 from localcloud import settings
+from localcloud.aws.auth import signatures
+from localcloud.aws.auth.signatures import Claim, Refused, SignedRequest
 
 PARTITION = "aws"
 _ALPHABET = string.ascii_letters + string.digits
@@ -24,32 +26,32 @@ class Credential:
     access_key_id: str
     secret: str = field(repr=False)
     arn: str
-    """As GetCallerIdentity tells it: a user, or an assumed-role session."""
+    """ARN in GetCallerIdentity's form: of a user, or of an assumed-role session."""
     user_id: str
     session_token: str | None = field(default=None, repr=False)
     session_name: str | None = None
     role_arn: str | None = None
     expires: datetime | None = None
-    """UTC, without time zone, as moto keeps it; None for a user's key."""
+    """Expiry in UTC, without time zone, as moto keeps it; None for a user's key."""
 
     @property
     def principal_arn(self) -> str:
-        """The IAM user or role behind it: what an access entry names."""
+        """ARN of the IAM user or role behind the credential, which is what an access entry names."""
         return self.role_arn or self.arn
 
 
 def iam() -> IAMBackend:
-    """The account's IAM books."""
+    """Moto's IAM backend of the account."""
     return iam_backends[settings.ACCOUNT][PARTITION]
 
 
 def random_secret(length: int) -> str:
-    """Letters and digits from the system's generator: moto's own are not meant to be secret."""
+    """Random letters and digits from the system's generator; moto's own secrets can be predicted."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
 def lookup(access_key_id: str) -> Credential | None:
-    """The key's credential; None when it was never issued, is inactive or has expired."""
+    """Return the key's credential; None when the key was never issued, is inactive or has expired."""
     session = sts_backends[settings.ACCOUNT][PARTITION].get_assumed_role_from_access_key(access_key_id)
     if session is not None:
         return _of_session(session)
@@ -60,8 +62,20 @@ def lookup(access_key_id: str) -> Credential | None:
     return None
 
 
+def authenticate(claim: Claim, request: SignedRequest, now: datetime) -> Credential:
+    """Return the credential that signed the request; `Refused` unless it is in force and the signature is right and recent."""
+    credential = lookup(claim.access_key_id)
+    if credential is None:
+        raise Refused("InvalidClientTokenId", "the access key id is unknown here, inactive or expired")
+    if claim.session_token != credential.session_token:
+        raise Refused("InvalidClientTokenId", "the session token is not that of the access key")
+    signatures.check_age(claim, now)
+    signatures.check_signature(claim, request, credential.secret)
+    return credential
+
+
 def has_policies(credential: Credential) -> bool:
-    """Whether anything allows it anything. A user's key stands for the account's owner; a session for its role as it is now."""
+    """Whether the principal may do anything at all: a user always, a session only while its role has a policy."""
     if credential.role_arn is None:
         return True
     role = next((role for role in list(iam().roles.values()) if role.arn == credential.role_arn), None)

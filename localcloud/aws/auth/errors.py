@@ -1,4 +1,4 @@
-"""Errors in the form that each AWS protocol gives them, so that an SDK shows the code and the message."""
+"""Errors in the form of each AWS protocol, so that an SDK shows the code and the message."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ from xml.sax.saxutils import escape
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
-_QUERY_SERVICES = {"sts", "iam", "elasticache", "autoscaling", "cloudformation", "elasticloadbalancing", "sns", "rds"}
+_XML_SERVICES = {
+    "autoscaling", "cloudformation", "cloudfront", "cloudsearch", "elasticache", "elasticbeanstalk", "elasticloadbalancing", "iam",
+    "importexport", "rds", "redshift", "route53", "sdb", "ses", "sns", "sts",
+}  # fmt: skip
+"""All services whose errors are XML in AWS's common form, by the names that their requests are signed for.
+
+They are those of botocore with the protocol query or rest-xml, except S3, which has a form of its own, as EC2 does.
+"""
 
 
 def respond(start_response: StartResponse, service: str, status: int, code: str, message: str) -> Iterable[bytes]:
-    """Answers `code` and `message` with that HTTP status, in the service's protocol."""
+    """Answer with the HTTP status, `code` and `message`, in the service's protocol."""
     content_type, content = body(service, code, message)
     headers = [("Content-Type", content_type), ("Content-Length", str(len(content))), ("x-amzn-ErrorType", code)]
     start_response(f"{status} {HTTPStatus(status).phrase}", headers)
@@ -23,18 +30,18 @@ def respond(start_response: StartResponse, service: str, status: int, code: str,
 
 
 def body(service: str, code: str, message: str) -> tuple[str, bytes]:
-    """Content type and body of an error."""
+    """Return the content type and the body of an error."""
     error = f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
     if service == "s3":
         return "application/xml", f"<Error>{error}<RequestId>0</RequestId></Error>".encode()
     if service == "ec2":
         return "text/xml", f"<Response><Errors><Error>{error}</Error></Errors><RequestID>0</RequestID></Response>".encode()
-    if service in _QUERY_SERVICES:
+    if service in _XML_SERVICES:
         xml = f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error><RequestId>0</RequestId></ErrorResponse>"
         return "text/xml", xml.encode()
     return "application/json", json.dumps({"__type": code, "message": message}).encode()
 
 
 def is_json(service: str) -> bool:
-    """Whether the service speaks JSON, where some error codes have another name."""
-    return service not in _QUERY_SERVICES | {"s3", "ec2"}
+    """Whether the service answers in JSON, where some error codes have other names."""
+    return service not in _XML_SERVICES | {"s3", "ec2"}

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from moto.iam.models import IAMBackend
 
 from localcloud import settings
-from localcloud.aws import install
+from localcloud.aws import services
 from localcloud.aws.auth import credentials
 
 
 @dataclass(frozen=True)
 class FirstUser:
-    """What the first client of the embedded AWS needs."""
+    """The access key and the role with which the first client starts."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -22,11 +22,11 @@ class FirstUser:
 
 
 def create() -> FirstUser:
-    """Install the embedded services, and create user and role where they are missing.
+    """Extend moto by the embedded services, and create user and role where they are missing.
 
     The user gets one access key with a new secret; older keys are deleted. Call once, before the first client connects.
     """
-    install.install()
+    services.extend_moto()
     backend = credentials.iam()
     _ensure_user(backend)
     for old in list(backend.get_user(settings.USER).access_keys):

@@ -1,7 +1,7 @@
-"""The door of the endpoint: every AWS request must be signed by a key that the embedded IAM or STS issued.
+"""The endpoint's authentication: every AWS request must be signed with a key that the embedded IAM or STS issued.
 
-Moto itself checks nobody. What is checked here: the key, its session token, the signature, the age of the request.
-What is not: which actions the principal's policies allow. A role that has none at all may do nothing.
+Moto itself checks no request. Checked here are the key, its session token, the signature, and the age of the request.
+Not checked is which actions the principal's policies allow; a role without any policy may do nothing.
 """
 
 from __future__ import annotations
@@ -16,23 +16,22 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from localcloud import settings
-from localcloud.aws import moto_lock, routes, sts, unknown
-from localcloud.aws.auth import authentication, credentials, errors, signatures
+from localcloud.aws import moto_app, moto_lock, routes, services, sts
+from localcloud.aws.auth import credentials, errors, signatures
 from localcloud.aws.auth.signatures import Claim, Refused, SignedRequest
-from localcloud.aws.eks import pod_credentials
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-_EVERYWHERE = {"iam", "sts", "s3"}
-"""Services that SDKs may address in us-east-1, wherever the work is."""
+_GLOBAL = {"iam", "sts", "s3"}
+"""Services whose requests SDKs may sign for us-east-1, whichever region is configured."""
 _IN_MEMORY = 1 << 20
-"""Bytes of an S3 body; what is larger goes to a file."""
-_PIECE = 1 << 16
+"""Bytes of an S3 body that are kept in memory; a larger body goes to a temporary file."""
+_CHUNK = 1 << 16
 
 
-def application(hosts: frozenset[str]) -> WSGIApplication:
-    """The WSGI application; `hosts` are the "address:port" forms under which it is reached."""
+def create_application(hosts: frozenset[str]) -> WSGIApplication:
+    """Create the endpoint's WSGI application; `hosts` are the "address:port" under which clients reach it."""
     moto = DomainDispatcherApplication(create_backend_app)
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -48,15 +47,16 @@ def application(hosts: frozenset[str]) -> WSGIApplication:
         if claim.expires is not None and claim.service == "sts":
             if sts.wants_json(environ):
                 return sts.caller_identity_json(start_response, credential)
-            sts.sign_in_header(environ, claim)
-        if claim.service == pod_credentials.SERVICE:
-            return pod_credentials.answer(environ, start_response)
+            sts.add_authorization_header(environ, claim)
+        service = services.find(claim.service)
+        if service and service.answer:
+            return service.answer(environ, start_response)
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as body:
             if claim.service == "s3":  # the other bodies have been read for their signature
-                # Now, not with the books in hand: a client may stop within its body, and everybody else would wait for it.
+                # Before taking the lock: a client may stop sending, and every other request would wait for it.
                 _receive(environ, cast(BinaryIO, body))
-            with moto_lock.ONE_AT_A_TIME:
-                return unknown.answer(moto, claim.service, environ, start_response)
+            with moto_lock.MOTO_LOCK:
+                return moto_app.answer(moto, claim.service, environ, start_response)
 
     return answer
 
@@ -70,20 +70,20 @@ def _claim(environ: WSGIEnvironment) -> Claim:
 
 
 def _authenticate(environ: WSGIEnvironment, claim: Claim) -> credentials.Credential:
-    if claim.region != settings.REGION and claim.service not in _EVERYWHERE:
+    if claim.region != settings.REGION and claim.service not in _GLOBAL:
         raise Refused(
-            "InvalidRegion", f"the embedded cloud has one region, {settings.REGION}: {claim.service} was asked in {claim.region}", 400
+            "InvalidRegion", f"the embedded cloud has one region, {settings.REGION}: {claim.service} was called in {claim.region}", 400
         )
     if claim.expires is not None and claim.service not in ("s3", "sts"):
-        raise Refused("AccessDenied", f"presigned requests are taken by s3 and sts, not by {claim.service}")
-    credential = authentication.authentic(claim, _signed_request(environ, claim), datetime.now(UTC))
-    # Moto picks the region from the User-Agent before the signature's scope; only the latter is proven.
+        raise Refused("AccessDenied", f"presigned requests are accepted for s3 and sts, not for {claim.service}")
+    credential = credentials.authenticate(claim, _signed_request(environ, claim), datetime.now(UTC))
+    # Moto prefers the region in the User-Agent to that in the signature's scope, and only the latter has been checked.
     environ["HTTP_USER_AGENT"] = environ.get("HTTP_USER_AGENT", "").replace("region/", "region-")
     return credential
 
 
 def _check_allowed(claim: Claim, credential: credentials.Credential) -> None:
-    """`Refused` when the principal may do nothing. In STS trust policies decide, and who one is everybody may ask."""
+    """Raise `Refused` when the principal may do nothing. In STS trust policies decide, and any caller may ask for its identity."""
     if claim.service != "sts" and not credentials.has_policies(credential):
         raise Refused(_NOT_ALLOWED, f"User: {credential.arn} is not authorized to perform this: no policy of its role allows anything")
 
@@ -101,9 +101,9 @@ def _signed_request(environ: WSGIEnvironment, claim: Claim) -> SignedRequest:
 
 def _payload_hash(environ: WSGIEnvironment, claim: Claim, headers: dict[str, str]) -> str:
     if claim.service == "s3":
-        if "HTTP_TRANSFER_ENCODING" in environ:  # moto would take the body for an empty one
-            raise Refused("MissingContentLength", "the request needs a Content-Length, chunks are not taken", 411)
-        # Bodies may be large or streamed: the hash that the signature covers is taken as given.
+        if "HTTP_TRANSFER_ENCODING" in environ:  # moto would treat the body as empty
+            raise Refused("MissingContentLength", "the request needs a Content-Length, a chunked body is not accepted", 411)
+        # Bodies may be large or streamed, so the hash that the signature covers is not compared with the body.
         return headers.get("x-amz-content-sha256", "UNSIGNED-PAYLOAD")
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = io.BytesIO(body)
@@ -111,12 +111,12 @@ def _payload_hash(environ: WSGIEnvironment, claim: Claim, headers: dict[str, str
 
 
 def _receive(environ: WSGIEnvironment, into: BinaryIO) -> None:
-    """The request's whole body is in that file, and read from there. ConnectionError when the client leaves within it."""
+    """Copy the request's body into the file, and let it be read from there. ConnectionError when the client closes early."""
     left = int(environ.get("CONTENT_LENGTH") or 0)
     while left > 0:
-        piece = environ["wsgi.input"].read(min(left, _PIECE))
+        piece = environ["wsgi.input"].read(min(left, _CHUNK))
         if not piece:
-            raise ConnectionError(f"the client left {left} bytes before the end of its request")
+            raise ConnectionError(f"the client closed the connection {left} bytes before the end of its request")
         into.write(piece)
         left -= len(piece)
     into.seek(0)

@@ -1,6 +1,6 @@
-"""AWS Signature Version 4, from the side that checks it: in a header, or in the query of a presigned URL.
+"""AWS Signature Version 4, checked: in a header, or in the query of a presigned URL.
 
-Pure: no clock, no key store. What it refuses is a `Refused` with AWS's own error code.
+It has no clock and no key store. A request that it refuses raises `Refused` with AWS's own error code.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from urllib.parse import parse_qsl, quote
 ALGORITHM = "AWS4-HMAC-SHA256"
 EMPTY_BODY = hashlib.sha256(b"").hexdigest()
 CLOCK_SKEW = timedelta(minutes=15)
-"""AWS takes header-signed requests for 15 minutes."""
+"""AWS accepts a request that is signed in a header for 15 minutes."""
 STS_LIFETIME = timedelta(minutes=15)
-"""STS takes its presigned requests for 15 minutes whatever X-Amz-Expires says; EKS tokens live on that."""
+"""STS accepts its presigned requests for 15 minutes, whatever X-Amz-Expires is: the lifetime of EKS tokens."""
 
 
 class Refused(Exception):
-    """The request is not let in; `code` is AWS's error code."""
+    """The request is refused; `code` is AWS's error code, `status` the HTTP status."""
 
     def __init__(self, code: str, message: str, status: int = 403) -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Claim:
-    """What a request says about its signer."""
+    """What a request claims about its signer; nothing of it is checked yet."""
 
     access_key_id: str
     day: str
@@ -44,11 +44,11 @@ class Claim:
     timestamp: str
     session_token: str | None = None
     expires: int | None = None
-    """Seconds; None when signed in a header."""
+    """Seconds that a presigned URL is valid; None when the request is signed in a header."""
 
     @property
     def signed_at(self) -> datetime:
-        """When it was signed, UTC."""
+        """Time of the signature, UTC; `Refused` when it is not in AWS's form."""
         try:
             return datetime.strptime(self.timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         except ValueError:
@@ -57,19 +57,19 @@ class Claim:
 
 @dataclass(frozen=True)
 class SignedRequest:
-    """The parts of an HTTP request that a signature covers, as they came over the wire."""
+    """The parts of an HTTP request that a signature covers, as they were sent."""
 
     method: str
     path: str
-    """Still percent-encoded."""
+    """The path, still percent-encoded."""
     query: str
     headers: Mapping[str, str]
-    """Names in lower case."""
+    """Values by names in lower case."""
     payload_hash: str
 
 
 def claim_from_header(headers: Mapping[str, str]) -> Claim:
-    """The claim of an Authorization header."""
+    """Read the claim from the Authorization header."""
     kind, _, rest = headers["authorization"].partition(" ")
     if kind != ALGORITHM:
         raise Refused("IncompleteSignature", f"the Authorization header must be {ALGORITHM}", 400)
@@ -84,7 +84,7 @@ def claim_from_header(headers: Mapping[str, str]) -> Claim:
 
 
 def claim_from_query(query: str) -> Claim:
-    """The claim of a presigned URL."""
+    """Read the claim from the query of a presigned URL."""
     pairs = parse_qsl(query, keep_blank_values=True)
     values = dict(pairs)
     if len(values) != len(pairs):
@@ -114,8 +114,8 @@ def _claim(
     return Claim(access_key_id, day, region, service, names, signature, timestamp, session_token, expires)
 
 
-def check_fresh(claim: Claim, now: datetime) -> None:
-    """Refuses a claim from too long ago, or from the future."""
+def check_age(claim: Claim, now: datetime) -> None:
+    """Refuse a claim from too long ago, or from the future."""
     age = now - claim.signed_at
     if claim.expires is None:
         lifetime = CLOCK_SKEW
@@ -124,15 +124,15 @@ def check_fresh(claim: Claim, now: datetime) -> None:
     else:
         lifetime = timedelta(seconds=claim.expires)
     if age > lifetime:
-        raise Refused("ExpiredToken" if claim.service == "sts" else "RequestExpired", f"signed {age} ago, taken for {lifetime}")
+        raise Refused("ExpiredToken" if claim.service == "sts" else "RequestExpired", f"signed {age} ago, valid for {lifetime}")
     if age < -CLOCK_SKEW:
         raise Refused("RequestTimeTooSkewed", f"signed {-age} in the future: is the clock right?")
     if claim.timestamp[:8] != claim.day:
         raise Refused("SignatureDoesNotMatch", "the credential's date is not that of X-Amz-Date")
 
 
-def check(claim: Claim, request: SignedRequest, secret: str) -> None:
-    """Refuses a signature that the secret did not make over exactly this request."""
+def check_signature(claim: Claim, request: SignedRequest, secret: str) -> None:
+    """Refuse a signature that was not made with the secret over exactly this request."""
     if not hmac.compare_digest(_signature(claim, request, secret), claim.signature):
         raise Refused("SignatureDoesNotMatch", "the signature does not match: check the secret access key")
 

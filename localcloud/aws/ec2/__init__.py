@@ -1,1 +1,1 @@
-"""EC2: instances that become nodes, and the shortages and interruptions that tests and users ask for."""
+"""EC2: instances that become nodes, and shortages and interruptions on request, for tests and users."""

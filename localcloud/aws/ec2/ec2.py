@@ -1,4 +1,4 @@
-"""EC2: what moto 5.2.5 gets wrong and Terraform trips over, and instances that are nodes."""
+"""EC2: corrections of moto 5.2.5 that Terraform and Karpenter need, and instances that are nodes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _EKS_ACCOUNT = "602401143452"
 
 
 class Ec2Backend(ec2_models.EC2Backend):
-    """Moto's EC2 without the leaks."""
+    """Moto's EC2, with nodes for instances, and without what moto leaves behind after a deletion."""
 
     @property
     def _url_module(self) -> Any:
         return ec2_urls
 
     def _load_amis(self) -> None:
-        """Moto's, and those that nodes are launched from: Karpenter asks EC2 about the ids that SSM tells."""
+        """Load moto's AMIs, and those that nodes are launched from: Karpenter describes the ids that it reads in SSM."""
         super()._load_amis()
         for image in ssm.IMAGES:
             self.amis[image.id] = Ami(
@@ -55,7 +55,7 @@ class Ec2Backend(ec2_models.EC2Backend):
     def create_launch_template(
         self, name: str, description: str, template_data: dict[str, Any], tag_spec: dict[str, Any]
     ) -> LaunchTemplate:
-        """Moto puts the request's own tags into the template's data as well, where Terraform sees drift."""
+        """Create the template. Moto also puts the request's own tags into its data, which Terraform reports as drift."""
         template = super().create_launch_template(name, description, template_data, tag_spec)
         data = template.versions[0].data
         specs = [spec for spec in data.pop("TagSpecifications", []) if spec.get("ResourceType") != "launch-template"]
@@ -64,45 +64,46 @@ class Ec2Backend(ec2_models.EC2Backend):
         return template
 
     def delete_nat_gateway(self, nat_gateway_id: str) -> NatGateway:
-        """Moto leaves the gateway's network interface for ever."""
+        """Delete the gateway, and its network interface, which moto would keep."""
         gateway = super().delete_nat_gateway(nat_gateway_id)
         self.enis.pop(gateway._eni.id, None)
         return gateway
 
     def delete_vpc(self, vpc_id: str) -> VPC:
-        """Moto leaves the VPC's default network ACL for ever."""
+        """Delete the VPC, and its default network ACL, which moto would keep."""
         vpc = super().delete_vpc(vpc_id)
         for acl_id in [i for i, acl in self.network_acls.items() if acl.vpc_id == vpc_id]:
             self.network_acls.pop(acl_id)
         return vpc
 
     def run_instances(self, *args: Any, **kwargs: Any) -> Reservation:
-        """As on AWS, the primary network interface goes with its instance; moto's default is that it stays.
+        """Launch instances; those whose user data names a cluster become nodes of it.
 
-        Moto's fleets do not say in which region they are. Insufficient when there is no capacity; nothing is launched then.
+        As on AWS, the primary network interface is deleted with its instance; moto's default is that it stays. The region has
+        a default, because moto's fleets give none. `Insufficient` when there is no capacity; nothing is launched then.
         """
         shortages.check(self._type_of(kwargs), self._zone_of(kwargs))
         reservation = super().run_instances(*args, **{"region_name": self.region_name} | kwargs)
         for instance in reservation.instances:
             instance.nics[0].delete_on_termination = True
-            events.state_changed(instance, "pending", "running")
+            events.send_state_changes(instance, "pending", "running")
             self_managed.on_launched(instance)
         return reservation
 
     def _type_of(self, launch: dict[str, Any]) -> str:
-        """The instance type that moto will find: the request's, else the launch template's, else a default."""
+        """The instance type that moto will use: the request's, else the launch template's, else a default."""
         template = self._get_template_from_args(launch["launch_template"]).data if launch.get("launch_template") else {}
         found: str = (launch.get("is_instance_type_default") and template.get("InstanceType")) or launch["instance_type"]
         return found
 
     def _zone_of(self, launch: dict[str, Any]) -> str:
-        """The zone that moto will find: that of the subnet, or of the first interface with one, the one asked for, else a default."""
+        """The zone that moto will use: that of the subnet, or of the first interface with one, else the one requested, else a default."""
         interfaces = (nic["SubnetId"] for nic in launch.get("nics") or () if "SubnetId" in nic)
         subnet_id = launch.get("subnet_id") or next(interfaces, None)
         return self.get_subnet(subnet_id).availability_zone if subnet_id else launch.get("placement") or f"{self.region_name}a"
 
     def create_fleet(self, *args: Any, **kwargs: Any) -> Fleet:
-        """Moto forgets what the launch template says of security groups: whoever compares the two sees drift."""
+        """Create the fleet, with the security groups of its launch template. Moto ignores them, and Karpenter would see drift."""
         fleet = super().create_fleet(*args, **kwargs)
         launched = [(each["instance"], each["launch_spec"]) for each in fleet.on_demand_instances]
         launched += [(request.instance, request.launch_spec) for request in fleet.spot_requests]
@@ -121,27 +122,27 @@ class Ec2Backend(ec2_models.EC2Backend):
         instance.add_tags({"aws:ec2launchtemplate:id": template["LaunchTemplateId"], "aws:ec2launchtemplate:version": template["Version"]})
 
     def start_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
-        """The instances run, and EventBridge is told."""
+        """Start the instances, and send their state changes to EventBridge."""
         started = super().start_instances(instance_ids)
         for instance, before in started:
             if before.name == "stopped":
-                events.state_changed(instance, "pending", "running")
+                events.send_state_changes(instance, "pending", "running")
         return started
 
     def stop_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
-        """The instances do not run, and EventBridge is told. Refused for nodes: the machine can end one, and not hold it."""
+        """Stop the instances, and send their state changes to EventBridge. Refused for nodes, which the machine can only remove."""
         if nodes := [instance_id for instance_id in instance_ids if instances.is_node(instance_id)]:
             raise EC2ClientError("UnsupportedOperation", f"A node of a cluster cannot be stopped here, only terminated: {', '.join(nodes)}")
         stopped = super().stop_instances(instance_ids)
         for instance, before in stopped:
             if before.name == "running":
-                events.state_changed(instance, "stopping", "stopped")
+                events.send_state_changes(instance, "stopping", "stopped")
         return stopped
 
     def terminate_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
-        """Instances that are nodes leave their cluster; they show shutting-down until they have.
+        """Terminate the instances. Nodes leave their cluster, and are shutting-down until they have left.
 
-        As on AWS it is no error that some have ended, and what launched them in fleets ends with them. In moto it is and does not.
+        As on AWS, and unlike moto, it is no error that some are terminated already, and their fleets and spot requests end too.
         """
         wanted = self.get_multi_instances_by_id(instance_ids)
         ended = [(instance, instance._state) for instance in wanted if instance.state in ("shutting-down", "terminated")]
@@ -156,36 +157,36 @@ class Ec2Backend(ec2_models.EC2Backend):
         return terminated + ended
 
     def _close_fleets(self) -> None:
-        """An instant fleet is no more than its instances."""
+        """Delete the instant fleets that have no instances left."""
         for fleet in self.fleets.values():
             if fleet.fleet_type == "instant" and not (fleet.on_demand_instances or fleet.spot_requests):
                 fleet.state = "deleted"
 
 
 def backend(region: str = settings.REGION) -> Ec2Backend:
-    """The region's EC2 books."""
-    books = ec2_models.ec2_backends[settings.ACCOUNT][region]
-    assert isinstance(books, Ec2Backend)
-    return books
+    """The region's EC2 backend."""
+    found = ec2_models.ec2_backends[settings.ACCOUNT][region]
+    assert isinstance(found, Ec2Backend)
+    return found
 
 
-def install() -> None:
-    """EC2's books are these; rules, launch templates and instances answer as on AWS."""
+def extend_moto() -> None:
+    """Let `Ec2Backend` keep EC2's state, and correct what moto answers about rules, launch templates, instances and fleets."""
     ec2_models.ec2_backends.backend = Ec2Backend
-    setattr(fleets, "Fleet", shortages.ShortFleet)  # noqa: B010  # moto's backend makes the class that its module names
-    shortages.install()
-    # Properties of moto's classes, which its own functions instantiate: there is nothing to subclass.
+    setattr(fleets, "Fleet", shortages.CapacityAwareFleet)  # noqa: B010  # moto's backend looks the class up in its module
+    shortages.extend_moto()
+    # Moto's own functions instantiate these classes, so a subclass would not be used.
     setattr(SecurityGroupRule, "description", property(_rule_description, _set_rule_description))  # noqa: B010
     setattr(LaunchTemplate, "tags", property(LaunchTemplate.get_tags, _ignore))  # noqa: B010
     setattr(Instance, "private_dns_name", property(instances.private_dns_name))  # noqa: B010
 
 
 def _ignore(template: LaunchTemplate, value: object) -> None:
-    """Moto copies a launch template's tags when it makes it, and shows the copy for ever."""
+    """Drop the copy of its tags that moto makes with a template: moto would go on answering with it after the tags change."""
 
 
 def _rule_description(rule: SecurityGroupRule) -> str | None:
-    """Moto drops the description of a rule whose source is a group."""
+    """The rule's description, also where its source is a security group, for which moto drops it."""
     given: str | None = vars(rule).get("_description")
     return given or rule.ip_range.get("Description") or rule.source_group.get("Description")
 

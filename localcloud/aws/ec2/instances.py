@@ -1,7 +1,7 @@
-"""The seam between EC2 and Kubernetes: an instance of the embedded EC2 that belongs to a cluster is a node of it.
+"""Instances of the embedded EC2 that are nodes of a cluster.
 
-Whoever launches instances (a managed node group, a fleet, RunInstances) calls `join`; whoever ends them calls `leave`, or
-TerminateInstances does. Who launched an instance is told when it is lost to a TerminateInstances from outside.
+The code that launches an instance (a managed node group, a fleet, RunInstances) calls `join`, and `leave` to end it. When a
+client's TerminateInstances ends it instead, the code that launched it is notified through `Membership.on_loss`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Membership:
 
     cluster: str
     on_loss: Callable[[str, str | None], None]
-    """Called from a thread when somebody else terminated it: with its id, and why its node is not gone (None: it is)."""
+    """Called from a thread after TerminateInstances, with the instance's id, and why its node is not gone (None: it is gone)."""
 
 
 _members: dict[str, Membership] = {}
@@ -33,15 +33,15 @@ _lock = Lock()
 
 
 def join(instance: Instance, membership: Membership, labels: dict[str, str], taints: tuple[str, ...]) -> None:
-    """The instance is a Ready node, and has the node's address. MachineError when it cannot be: it is no member then."""
+    """Make the instance a Ready node, with the node's address. On MachineError it is not a member."""
     spec = _node_spec(instance, labels, taints)
-    # The name is fixed from now on, as on AWS; the address is the machine's to choose.
+    # As on AWS the name does not change any more; the machine chooses another address.
     vars(instance)["_node_name"] = spec.name
     with _lock:
         _members[instance.id] = membership
     try:
         address = current_machine.machine().join_node(spec)
-        with moto_lock.ONE_AT_A_TIME:
+        with moto_lock.MOTO_LOCK:
             _set_address(instance, address)
     except MachineError:
         with _lock:
@@ -50,35 +50,35 @@ def join(instance: Instance, membership: Membership, labels: dict[str, str], tai
 
 
 def leave(instance: Instance) -> None:
-    """The node is gone and the instance terminated; nobody is told. MachineError leaves it shutting-down: call again."""
+    """Remove the node and terminate the instance, without `on_loss`. After a MachineError it is shutting-down: call again."""
     with _lock:
         _members.pop(instance.id, None)
-    with moto_lock.ONE_AT_A_TIME:
+    with moto_lock.MOTO_LOCK:
         if instance.state not in (_SHUTTING_DOWN[0], _TERMINATED[0]):
             instance.terminate()
         instance._state = InstanceState(*_SHUTTING_DOWN)
-        events.state_changed(instance, _SHUTTING_DOWN[0])
+        events.send_state_changes(instance, _SHUTTING_DOWN[0])
     current_machine.machine().remove_node(instance.id)
-    with moto_lock.ONE_AT_A_TIME:
+    with moto_lock.MOTO_LOCK:
         instance._state = InstanceState(*_TERMINATED)
-        events.state_changed(instance, _TERMINATED[0])
+        events.send_state_changes(instance, _TERMINATED[0])
 
 
 def is_node(instance_id: str) -> bool:
-    """Whether the instance is a node of a cluster, or on its way to be one."""
+    """Whether the instance is a node of a cluster, or about to become one."""
     with _lock:
         return instance_id in _members
 
 
 def on_terminated(instance: Instance) -> None:
-    """TerminateInstances was called on it: if it is a node, the node goes, then whoever launched it is told."""
+    """After TerminateInstances: if the instance is a node, remove the node in a thread, then call `on_loss`."""
     with _lock:
         membership = _members.pop(instance.id, None)
     if membership is None:
-        events.state_changed(instance, _SHUTTING_DOWN[0], _TERMINATED[0])
+        events.send_state_changes(instance, _SHUTTING_DOWN[0], _TERMINATED[0])
         return
     instance._state = InstanceState(*_SHUTTING_DOWN)
-    events.state_changed(instance, _SHUTTING_DOWN[0])
+    events.send_state_changes(instance, _SHUTTING_DOWN[0])
 
     def work() -> None:
         problem = None
@@ -92,7 +92,7 @@ def on_terminated(instance: Instance) -> None:
 
 
 def private_dns_name(instance: Instance) -> str:
-    """The name that the instance has in VPC and cluster: from its first address, whatever it gets later."""
+    """The instance's name in VPC and cluster: made from its first address, whatever its address is later."""
     fixed: str | None = vars(instance).get("_node_name")
     if fixed:
         return fixed
@@ -102,7 +102,7 @@ def private_dns_name(instance: Instance) -> str:
 
 
 def neuron(instance_type: str) -> tuple[int, int]:
-    """Neuron chips and cores of an instance type; (0, 0) when it has none."""
+    """Number of Neuron chips and of Neuron cores of an instance type; (0, 0) when it has none."""
     devices = INSTANCE_TYPES.get(instance_type, {}).get("NeuronInfo", {}).get("NeuronDevices", [])
     return sum(d["Count"] for d in devices), sum(d["Count"] * d["CoreInfo"]["Count"] for d in devices)
 

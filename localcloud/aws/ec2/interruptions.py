@@ -1,7 +1,7 @@
-"""Spot instances that EC2 takes back: a warning, and two minutes later the end.
+"""Spot interruptions: a warning, and two minutes later the instance is terminated.
 
-On AWS it happens whenever the capacity is wanted elsewhere. Here it does when told to, by PUT on /localcloud/interruptions/INSTANCE_ID,
-and to any instance.
+On AWS they happen when the capacity is needed elsewhere. Here a PUT on /localcloud/interruptions/INSTANCE_ID causes one,
+for any instance.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from localcloud.aws import background, events, moto_lock
 from localcloud.aws.ec2 import ec2
 
 NOTICE_S = 120.0
-"""From the warning to the end."""
+"""Seconds from the warning to the termination."""
 
 
 class NotRunning(LookupError):
-    """There is no such instance, or it does not run."""
+    """There is no such instance, or it is not running."""
 
 
-def begin(instance_id: str) -> None:
-    """The instance's end is announced, and comes.
+def interrupt(instance_id: str) -> None:
+    """Send the warning now, and terminate the instance after `NOTICE_S`.
 
     Raises:
-        NotRunning: it does not run.
+        NotRunning: there is no such running instance.
     """
-    with moto_lock.ONE_AT_A_TIME:
+    with moto_lock.MOTO_LOCK:
         instance = _running(instance_id)
         if instance is None:
             raise NotRunning(f"no instance {instance_id} is running")
-        events.interruption_warned(instance)
-    background.start(f"interrupt {instance_id}", lambda: _end_later(instance_id))
+        events.send_interruption_warning(instance)
+    background.start(f"interrupt {instance_id}", lambda: _terminate_later(instance_id))
 
 
-def _end_later(instance_id: str) -> None:
+def _terminate_later(instance_id: str) -> None:
     time.sleep(NOTICE_S)
-    with moto_lock.ONE_AT_A_TIME:
-        if _running(instance_id):  # it has mostly been replaced and terminated by whoever heeded the warning
+    with moto_lock.MOTO_LOCK:
+        if _running(instance_id):  # a client that reacts to the warning (Karpenter) has replaced and terminated it by now
             ec2.backend().terminate_instances([instance_id])
 
 

@@ -1,7 +1,7 @@
-"""What an instance's user data says of the cluster that it is to join: nodeadm's NodeConfig, as EKS's AL2023 images read it.
+"""The NodeConfig in an instance's user data, which names the cluster to join, as nodeadm in EKS's AL2023 images reads it.
 
-It comes alone, or as parts of a MIME document among shell scripts, which nobody runs here. Of several, later ones add to
-earlier ones (https://awslabs.github.io/amazon-eks-ami/nodeadm).
+User data is one NodeConfig, or a MIME document with several among shell scripts, which are not run here. Later ones add
+to earlier ones (https://awslabs.github.io/amazon-eks-ami/nodeadm).
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ _API = "node.eks.aws/"
 _MIME = "application/node.eks.aws"
 
 
-class NotReadable(ValueError):
-    """The user data names a NodeConfig, and it cannot be understood."""
+class InvalidNodeConfig(ValueError):
+    """The user data contains a NodeConfig that cannot be parsed."""
 
 
 @dataclass(frozen=True)
-class Bootstrap:
-    """Which cluster, and as what node."""
+class NodeConfig:
+    """The cluster that an instance is to join, and the labels and taints of its node."""
 
     cluster: str
     labels: dict[str, str]
     taints: tuple[str, ...]
-    """Each "key=value:Effect"."""
+    """The taints, each in the form "key=value:Effect"."""
 
 
-def parse(user_data: str | None) -> Bootstrap | None:
-    """What base64 user data says; None when it says nothing of a cluster.
+def parse(user_data: str | None) -> NodeConfig | None:
+    """Parse base64 user data; None when it names no cluster.
 
     Raises:
-        NotReadable: it does, in a way that cannot be understood.
+        InvalidNodeConfig: it contains a NodeConfig that cannot be parsed.
     """
     cluster, labels, taints = "", dict[str, str](), list[str]()
     for config in _configs(_decoded(user_data or "")):
@@ -55,19 +55,19 @@ def parse(user_data: str | None) -> Bootstrap | None:
             for taint in (kubelet.get("config") or {}).get("registerWithTaints") or ():
                 taints.append(f"{taint['key']}={taint.get('value') or ''}:{taint['effect']}")
         except (AttributeError, KeyError, TypeError) as error:
-            raise NotReadable(f"a NodeConfig without what it needs ({type(error).__name__}: {error})") from error
-    return Bootstrap(cluster, labels, tuple(taints)) if cluster else None
+            raise InvalidNodeConfig(f"a NodeConfig lacks a required field ({type(error).__name__}: {error})") from error
+    return NodeConfig(cluster, labels, tuple(taints)) if cluster else None
 
 
 def _decoded(user_data: str) -> str:
     try:
         return base64.b64decode(user_data).decode()
     except (binascii.Error, UnicodeDecodeError):
-        return ""  # it is compressed, or for somebody else
+        return ""  # it is compressed, or for another program
 
 
 def _configs(text: str) -> Iterator[dict[str, Any]]:
-    """The NodeConfigs, in their order."""
+    """The NodeConfigs of the user data, in order."""
     if text.lstrip().startswith(("MIME-Version:", "Content-Type: multipart/")):
         parts = [part.get_payload(decode=True) for part in email.message_from_string(text).walk() if part.get_content_type() == _MIME]
         texts = [part.decode() for part in parts if isinstance(part, bytes)]
@@ -77,6 +77,6 @@ def _configs(text: str) -> Iterator[dict[str, Any]]:
         try:
             found = yaml.safe_load(each)
         except yaml.YAMLError as error:
-            raise NotReadable(f"a NodeConfig that is no YAML ({type(error).__name__})") from error
+            raise InvalidNodeConfig(f"a NodeConfig is not YAML ({type(error).__name__})") from error
         if isinstance(found, dict) and str(found.get("apiVersion", "")).startswith(_API) and found.get("kind") == "NodeConfig":
             yield found

@@ -1,6 +1,6 @@
-"""What the embedded EC2 has no more of: instance types in zones for which a launch fails with InsufficientInstanceCapacity.
+"""Shortages: instance types that are out of capacity in a zone, where a launch fails with InsufficientInstanceCapacity.
 
-On AWS inf2 runs out like this. Here it does when told to, by PUT and DELETE on /localcloud/shortages/TYPE/ZONE.
+On AWS this happens to inf2. Here PUT and DELETE on /localcloud/shortages/TYPE/ZONE begin and end a shortage.
 """
 
 from __future__ import annotations
@@ -22,68 +22,68 @@ _lock = Lock()
 
 
 class Insufficient(EC2ClientError):
-    """There is none left of that type in that zone."""
+    """There is no capacity for the instance type in the zone."""
 
     def __init__(self, instance_type: str, zone: str) -> None:
         super().__init__(CODE, f"There is no capacity for {instance_type} in {zone} now; other zones or types may have some")
 
 
 def begin(instance_type: str, zone: str) -> None:
-    """None of that type can be launched in that zone any more; those that run go on."""
+    """From now on no instance of the type can be launched in the zone. Running ones are not affected."""
     with _lock:
         _short.add((instance_type, zone))
 
 
 def end(instance_type: str, zone: str) -> None:
-    """They can again."""
+    """End the shortage of the instance type in the zone."""
     with _lock:
         _short.discard((instance_type, zone))
 
 
 def end_all() -> None:
-    """There is enough of everything."""
+    """End all shortages."""
     with _lock:
         _short.clear()
 
 
-def all() -> list[dict[str, str]]:
-    """What there is none of."""
+def current() -> list[dict[str, str]]:
+    """The instance types and zones that are out of capacity."""
     with _lock:
         return [{"instance_type": instance_type, "zone": zone} for instance_type, zone in sorted(_short)]
 
 
 def check(instance_type: str, zone: str) -> None:
-    """Insufficient when there is none."""
+    """Raise `Insufficient` when the instance type is out of capacity in the zone."""
     with _lock:
         if (instance_type, zone) in _short:
             raise Insufficient(instance_type, zone)
 
 
-class ShortFleet(Fleet):
-    """A fleet that takes the cheapest of its launch specifications for which there is capacity, and tells of those without.
+class CapacityAwareFleet(Fleet):
+    """A fleet that uses the cheapest of its launch specifications that has capacity, and reports those without.
 
-    It knows no prices, so the smallest type is the cheapest; of one type the specification that comes first. Their order says nothing:
-    Karpenter gives types that need different launch templates in any.
+    It knows no prices, so the smallest type counts as the cheapest, and of one type the first specification. The order of types
+    has no meaning: Karpenter lists types that need different launch templates in any order.
     """
 
     def get_launch_spec_counts(self, weight_to_add: float) -> tuple[dict[SpotFleetLaunchSpec, int], float]:
-        """How many of which; none when there is capacity for none of them."""
-        wanted, there = self.launch_specs, []
+        """How many instances to launch of which specification; empty when none has capacity."""
+        requested, available = self.launch_specs, []
         self.errors: list[dict[str, Any]] = []
-        for spec in wanted:
+        for spec in requested:
             zone = self.ec2_backend.get_subnet(spec.subnet_id).availability_zone if spec.subnet_id else f"{self.ec2_backend.region_name}a"
             try:
                 check(spec.instance_type, zone)
-                there.append(spec)
+                available.append(spec)
             except Insufficient as error:
                 self.errors.append(_error(spec, zone, error) | {"Lifecycle": self._lifecycle})
-        if not there:
+        if not available:
             return {}, 0
-        self.launch_specs = sorted(there, key=lambda spec: _size(spec.instance_type))
+        self.launch_specs = sorted(available, key=lambda spec: _size(spec.instance_type))
         try:
             return super().get_launch_spec_counts(weight_to_add)
         finally:
-            self.launch_specs = wanted
+            self.launch_specs = requested
 
     @property
     def _lifecycle(self) -> str:
@@ -91,7 +91,7 @@ class ShortFleet(Fleet):
 
 
 def _size(instance_type: str) -> tuple[int, int]:
-    """vCPUs and MiB; of a type that is none nothing: its launch will say so."""
+    """The type's vCPUs and MiB; zeros for an unknown type, whose launch will fail with the right error."""
     known = INSTANCE_TYPES.get(instance_type)
     return (known["VCpuInfo"]["DefaultVCpus"], known["MemoryInfo"]["SizeInMiB"]) if known else (0, 0)
 
@@ -104,15 +104,15 @@ def _error(spec: SpotFleetLaunchSpec, zone: str, error: Insufficient) -> dict[st
     return {"LaunchTemplateAndOverrides": tried, "ErrorCode": CODE, "ErrorMessage": str(error.message)}
 
 
-def install() -> None:
-    """CreateFleet of an instant fleet tells what it could not launch, which moto's answer has no place for."""
-    plain = Fleets.create_fleet
+def extend_moto() -> None:
+    """Let CreateFleet of an instant fleet report in `Errors` what it could not launch; moto's answer has no such field."""
+    original = Fleets.create_fleet
 
     def create_fleet(self: Fleets) -> ActionResult:
-        result = plain(self)
-        told = result.result
-        assert isinstance(told, dict)
-        errors = getattr(self.ec2_backend.get_fleet(told["FleetId"]), "errors", [])
-        return ActionResult({**told, "Errors": errors}) if "Instances" in told else result
+        result = original(self)
+        fields = result.result
+        assert isinstance(fields, dict)
+        errors = getattr(self.ec2_backend.get_fleet(fields["FleetId"]), "errors", [])
+        return ActionResult({**fields, "Errors": errors}) if "Instances" in fields else result
 
     setattr(Fleets, "create_fleet", create_fleet)  # noqa: B010  # a class that moto mixes into its own

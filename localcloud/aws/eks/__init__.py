@@ -1,1 +1,1 @@
-"""EKS: clusters, node groups, access, add-ons, Pod Identity, and the token review that API servers ask for."""
+"""EKS: clusters, node groups, access entries, add-ons, Pod Identity, and the token review for the API server."""

@@ -1,7 +1,7 @@
 """EKS access entries and access policies: which IAM principal is which Kubernetes user, in which groups.
 
-An access policy becomes a Kubernetes group of its own (per namespace when its scope is one), which the machine binds to
-the ClusterRole of the same power. AWS authorises outside RBAC; for what an answer to a request is, that is the same.
+For each access policy there is a Kubernetes group (one per namespace, if the policy's scope is namespaces), which the
+machine binds to the ClusterRole with the same rights. AWS authorises outside RBAC; the effect on requests is the same.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ CLUSTER_ROLES = {
     "AmazonEKSEditPolicy": "edit",
     "AmazonEKSViewPolicy": "view",
 }
-"""The policies that are supported, and Kubernetes' own ClusterRole of the same power."""
+"""The supported policies, and Kubernetes' own ClusterRole with the same rights."""
 GROUP_PREFIX = "leeward:"
 _RESERVED_GROUPS = ("system:", "eks:", "aws:", "amazon:", "iam:", GROUP_PREFIX)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Who a principal is in the cluster."""
+    """The Kubernetes user of an IAM principal."""
 
     username: str
     groups: tuple[str, ...]
 
 
 def group_of(policy: str, namespace: str | None) -> str:
-    """The Kubernetes group that carries an access policy."""
+    """Return the Kubernetes group that stands for an access policy, in a namespace or everywhere."""
     return f"{GROUP_PREFIX}{policy}" + (f":{namespace}" if namespace else "")
 
 
 def subject(cluster: EksCluster, principal_arn: str, session_name: str | None) -> Subject | None:
-    """The Kubernetes user of an IAM principal; None when the cluster has no entry for it."""
+    """Return the Kubernetes user of an IAM principal; None when the cluster has no entry for it."""
     entry = cluster.access_entries.get(principal_arn)
     if entry is not None and entry["type"] == "STANDARD":
-        # A copy: the API server asks while requests are answered, and one may add a policy.
+        # A copy: token reviews run beside AWS requests, and one of those may add a policy.
         groups = [*entry["kubernetesGroups"], *(g for p in list(entry["policies"].values()) for g, _, _ in _bindings(p))]
         return Subject(_expand(entry["username"], session_name), tuple(groups))
     if entry is None and principal_arn == cluster.creator:
@@ -59,18 +59,18 @@ def subject(cluster: EksCluster, principal_arn: str, session_name: str | None) -
 
 
 def make_creator_admin(cluster: EksCluster, creator: str) -> None:
-    """Whoever creates a cluster is its admin: by an access entry, or unseen when the cluster has none. MachineError passes."""
+    """Make the cluster's creator its admin: by an access entry, or by `EksCluster.creator` when it has none. Raises MachineError."""
     current_machine.machine().bind_access_policy(cluster.name, group_of(CLUSTER_ADMIN, None), CLUSTER_ROLES[CLUSTER_ADMIN], None)
     if cluster.access_config["authenticationMode"] == "CONFIG_MAP":
         cluster.creator = creator
         return
-    with moto_lock.ONE_AT_A_TIME:
+    with moto_lock.MOTO_LOCK:
         entry = cluster.access_entries.setdefault(creator, new_entry(cluster, creator, {}))
         entry["policies"][POLICY_ARN + CLUSTER_ADMIN] = _association(POLICY_ARN + CLUSTER_ADMIN, {"type": "cluster"})
 
 
 def new_entry(cluster: EksCluster, principal_arn: str, wanted: Shape) -> Shape:
-    """An access entry, not yet in the cluster."""
+    """Return a new access entry, which the cluster does not have yet."""
     kind = wanted.get("type") or "STANDARD"
     standard = kind == "STANDARD"
     now, (resource, name) = utcnow(), _resource(principal_arn)
@@ -89,10 +89,10 @@ def new_entry(cluster: EksCluster, principal_arn: str, wanted: Shape) -> Shape:
 
 
 class AccessEntries(EksBase):
-    """Access entries."""
+    """Access entries of a cluster, and the access policies associated with them."""
 
     def create_access_entry(self) -> ActionResult:
-        """A new entry for a principal that exists."""
+        """Create an entry for a principal, which must exist."""
         cluster, wanted = self._cluster_with_entries(), self._json()
         principal = wanted["principalArn"]
         if principal in cluster.access_entries:
@@ -104,11 +104,11 @@ class AccessEntries(EksBase):
         return ActionResult({"accessEntry": cluster.access_entries[principal]})
 
     def describe_access_entry(self) -> ActionResult:
-        """The entry."""
+        """Describe the entry."""
         return ActionResult({"accessEntry": self._entry()[1]})
 
     def update_access_entry(self) -> ActionResult:
-        """The entry has the groups and user name given."""
+        """Set the entry's groups and user name; what is not given stays."""
         cluster, entry = self._entry()
         wanted = self._json()
         _check_groups(cluster, wanted)
@@ -116,19 +116,19 @@ class AccessEntries(EksBase):
         return ActionResult({"accessEntry": entry})
 
     def delete_access_entry(self) -> ActionResult:
-        """The principal is nobody in the cluster any more."""
+        """Delete the entry: the cluster refuses the principal from now on."""
         cluster, entry = self._entry()
         cluster.access_entries.pop(entry["principalArn"], None)
         return EmptyResult()
 
     def list_access_entries(self) -> ActionResult:
-        """Principals, all or those with a policy."""
+        """List the principals, all or those with a policy."""
         policy = self._query("associatedPolicyArn")
         entries = self._cluster().access_entries
         return ActionResult({"accessEntries": sorted(a for a, e in entries.items() if not policy or policy[0] in e["policies"])})
 
     def associate_access_policy(self) -> ActionResult:
-        """The principal has the policy in that scope, bound in the cluster."""
+        """Give the principal a policy in a scope, and let the machine bind it in the cluster."""
         cluster, entry = self._entry()
         wanted = self._json()
         policy = wanted["policyArn"].removeprefix(POLICY_ARN)
@@ -144,20 +144,20 @@ class AccessEntries(EksBase):
         return ActionResult({"clusterName": cluster.name, "principalArn": entry["principalArn"], "associatedAccessPolicy": association})
 
     def disassociate_access_policy(self) -> ActionResult:
-        """The principal has the policy no more. The group's binding stays: nobody is in the group."""
+        """Take the policy from the principal. The group's binding stays in the cluster, where the group has one member less."""
         cluster, entry = self._entry()
         if entry["policies"].pop(self._path("policyArn"), None) is None:
             raise not_found("The specified access policy association could not be found.", cluster.name)
         return EmptyResult()
 
     def list_associated_access_policies(self) -> ActionResult:
-        """The principal's policies."""
+        """List the principal's policies."""
         cluster, entry = self._entry()
         policies = list(entry["policies"].values())
         return ActionResult({"clusterName": cluster.name, "principalArn": entry["principalArn"], "associatedAccessPolicies": policies})
 
     def list_access_policies(self) -> ActionResult:
-        """The supported policies."""
+        """List the supported policies."""
         return ActionResult({"accessPolicies": [{"name": name, "arn": POLICY_ARN + name} for name in CLUSTER_ROLES]})
 
     def _cluster_with_entries(self) -> EksCluster:
@@ -177,7 +177,7 @@ def _association(policy_arn: str, scope: Shape) -> Shape:
 
 
 def _bindings(association: Shape) -> list[tuple[str, str, str | None]]:
-    """Group, ClusterRole and namespace of each binding that the association needs."""
+    """Return group, ClusterRole and namespace of each binding that the association needs."""
     policy = association["policyArn"].removeprefix(POLICY_ARN)
     scope = association["accessScope"]
     namespaces: list[str | None] = [None] if scope["type"] == "cluster" else scope["namespaces"]
@@ -191,8 +191,8 @@ def _check_groups(cluster: EksCluster, wanted: Shape) -> None:
 
 
 def _principal_exists(principal: str) -> bool:
-    moto_lock = credentials.iam()
-    return principal in {role.arn for role in moto_lock.get_roles()} | {user.arn for user in moto_lock.users.values()}
+    iam = credentials.iam()
+    return principal in {role.arn for role in iam.get_roles()} | {user.arn for user in iam.users.values()}
 
 
 def _resource(principal_arn: str) -> tuple[str, str]:

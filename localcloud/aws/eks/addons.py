@@ -1,4 +1,4 @@
-"""EKS add-ons: in the books, and installed by the machine where they have a workload."""
+"""EKS add-ons; the machine installs those that have a workload."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ VERSIONS = {
     "kube-proxy": (f"v{ssm.MINOR}.3-eksbuild.2", f"v{ssm.MINOR}.0-eksbuild.2"),
     "vpc-cni": ("v1.21.1-eksbuild.1", "v1.20.4-eksbuild.2"),
 }
-"""The add-ons there are, and their versions, newest first, which is the default. Names only: the machine has one of each."""
-_AGAIN_S = 15.0
-"""Until an add-on that does not run is looked at again: its first node may come late."""
+"""The supported add-ons and their versions, the newest and default one first. They are names only: the machine has one of each."""
+_RETRY_S = 15.0
+"""Seconds until an add-on that does not run is tried again: the cluster's first node may join late."""
 _FAILED = ("CREATE_FAILED", "UPDATE_FAILED")
 
 
 class Addons(EksBase):
-    """Add-ons."""
+    """Create, describe, update and delete add-ons."""
 
     def create_addon(self) -> ActionResult:
-        """CREATING until its workload runs; CREATE_FAILED with the machine's reason when it cannot; ACTIVE once it can."""
+        """Create an add-on: CREATING, then ACTIVE once its workload runs, or CREATE_FAILED with the machine's reason until it does."""
         cluster, wanted = self._cluster(), self._json()
         name = wanted["addonName"]
         if name in cluster.addons:
@@ -40,19 +40,19 @@ class Addons(EksBase):
         addon = _new_addon(cluster, wanted)
         pod_identity.set_for_addon(cluster, addon, wanted.get("podIdentityAssociations") or [])
         cluster.addons[name] = addon
-        background.start(f"add-on {name}", lambda: _install(cluster, addon))
+        background.start(f"add-on {name}", lambda: _install_until_running(cluster, addon))
         return ActionResult({"addon": addon})
 
     def describe_addon(self) -> ActionResult:
-        """The add-on."""
+        """Describe the add-on."""
         return ActionResult({"addon": self._addon()[1]})
 
     def list_addons(self) -> ActionResult:
-        """Names of the cluster's add-ons."""
+        """List the names of the cluster's add-ons."""
         return ActionResult({"addons": sorted(self._cluster().addons)})
 
     def update_addon(self) -> ActionResult:
-        """The books have what is given; the workload is the same in every version, and is tried again if it does not run."""
+        """Record what is given. The workload is the same in every version; if it does not run, it is tried again."""
         cluster, addon = self._addon()
         wanted = self._json()
         _check_version(addon["addonName"], wanted.get("addonVersion"))
@@ -65,19 +65,19 @@ class Addons(EksBase):
         update = new_update(cluster, "AddonUpdate", params, "InProgress" if failed else "Successful")
         if failed:
             addon["status"] = "UPDATING"
-            background.start(f"add-on {addon['addonName']}", lambda: end_update(update, _try(cluster, addon, "UPDATE_FAILED")))
+            background.start(f"add-on {addon['addonName']}", lambda: end_update(update, _try_install(cluster, addon, "UPDATE_FAILED")))
         return ActionResult({"update": update})
 
     def delete_addon(self) -> ActionResult:
-        """DELETING until its workload is gone, or at once with `preserve`."""
+        """Delete the add-on: DELETING, until its workload is gone. With `preserve` the workload stays."""
         cluster, addon = self._addon()
         addon["status"] = "DELETING"
         preserve = self._query("preserve") == ["true"]
-        background.start(f"delete add-on {addon['addonName']}", lambda: _remove(cluster, addon, preserve))
+        background.start(f"delete add-on {addon['addonName']}", lambda: _remove_workload(cluster, addon, preserve))
         return ActionResult({"addon": addon})
 
     def describe_addon_versions(self) -> ActionResult:
-        """Versions for the machine's Kubernetes, all or of one add-on."""
+        """Describe the versions for the machine's Kubernetes, of all add-ons or of one."""
         wanted, kubernetes = self._query("addonName"), self._query("kubernetesVersion")
         names = [name for name in VERSIONS if not wanted or name == wanted[0]]
         if kubernetes and kubernetes[0] != ssm.MINOR:
@@ -85,7 +85,7 @@ class Addons(EksBase):
         return ActionResult({"addons": [_versions_of(name) for name in names]})
 
     def describe_addon_configuration(self) -> ActionResult:
-        """A schema that takes anything: no configuration has an effect."""
+        """Return a schema that accepts anything, because no configuration has an effect here."""
         name, version = self._query("addonName"), self._query("addonVersion")
         return ActionResult({"addonName": name[0], "addonVersion": version[0], "configurationSchema": "{}"})
 
@@ -118,30 +118,30 @@ def _new_addon(cluster: EksCluster, wanted: Shape) -> Shape:
     }
 
 
-def _install(cluster: EksCluster, addon: Shape) -> None:
-    """The workload runs: as on EKS it is tried until it does, or the add-on is gone."""
-    while _try(cluster, addon, "CREATE_FAILED"):
-        time.sleep(_AGAIN_S)
-        there = models.find(cluster.name) is cluster and cluster.addons.get(addon["addonName"]) is addon
-        if not there or addon["status"] not in (*_FAILED, "UPDATING"):
+def _install_until_running(cluster: EksCluster, addon: Shape) -> None:
+    """Try to install the workload until it runs or the add-on is deleted, as EKS does."""
+    while _try_install(cluster, addon, "CREATE_FAILED"):
+        time.sleep(_RETRY_S)
+        exists = models.find_cluster(cluster.name) is cluster and cluster.addons.get(addon["addonName"]) is addon
+        if not exists or addon["status"] not in (*_FAILED, "UPDATING"):
             return
 
 
-def _try(cluster: EksCluster, addon: Shape, failed: str) -> list[Shape]:
-    """Its issues now; none when it is ACTIVE, else the status is `failed`. Nothing changes of one that is being deleted."""
+def _try_install(cluster: EksCluster, addon: Shape, failed: str) -> list[Shape]:
+    """Try once, and set the add-on ACTIVE or to the status `failed`, unless it is being deleted. Return its health issues."""
     problems = []
     try:
         current_machine.machine().install_addon(cluster.name, addon["addonName"])
     except MachineError as error:
         problems = [issue("InternalFailure", str(error), addon["addonName"])]
-    with moto_lock.ONE_AT_A_TIME:
+    with moto_lock.MOTO_LOCK:
         if addon["status"] in ("CREATING", "UPDATING", *_FAILED):
             addon["health"] = {"issues": problems}
             addon["status"] = failed if problems else "ACTIVE"
     return problems
 
 
-def _remove(cluster: EksCluster, addon: Shape, preserve: bool) -> None:
+def _remove_workload(cluster: EksCluster, addon: Shape, preserve: bool) -> None:
     try:
         if not preserve:
             current_machine.machine().remove_addon(cluster.name, addon["addonName"])
@@ -149,7 +149,7 @@ def _remove(cluster: EksCluster, addon: Shape, preserve: bool) -> None:
         addon["health"] = {"issues": [issue("InternalFailure", str(error), addon["addonName"])]}
         addon["status"] = "DELETE_FAILED"
         return
-    with moto_lock.ONE_AT_A_TIME:
+    with moto_lock.MOTO_LOCK:
         pod_identity.set_for_addon(cluster, addon, [])
         cluster.addons.pop(addon["addonName"], None)
 

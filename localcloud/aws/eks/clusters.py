@@ -1,4 +1,4 @@
-"""EKS clusters: CREATING until the machine's control plane is ready, FAILED with its reason when it cannot be."""
+"""EKS clusters: CREATING until the machine's control plane is ready, FAILED with the machine's reason otherwise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from localcloud import settings
 from localcloud.aws import background, current_machine, moto_lock, ssm
 from localcloud.aws.auth import credentials
 from localcloud.aws.ec2 import ec2
-from localcloud.aws.eks import access as eks_access
+from localcloud.aws.eks import access
 from localcloud.aws.eks.base import EksBase
 from localcloud.aws.eks.models import (
     EksCluster,
@@ -29,43 +29,44 @@ from localcloud.aws.eks.models import (
 )
 from localcloud.machine.interface import MachineError
 
-_ANSWER_WITHIN = 10.0
-"""Seconds that DeleteCluster waits for the end of what it began."""
+_DELETE_WAIT_S = 10.0
+"""Seconds that DeleteCluster waits for the deletion before it answers."""
 _LOG_TYPES = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 
 
 class Clusters(EksBase):
-    """Create, describe (moto's own), update and delete."""
+    """Create, update and delete clusters; moto describes them."""
 
     def create_cluster(self) -> ActionResult:
-        """CREATING; ACTIVE once the control plane answers."""
+        """Create a cluster: CREATING, then ACTIVE once the control plane answers."""
         wanted = self._json()
-        _check_room(wanted["name"])
+        _check_limit(wanted["name"])
         validate_role_arn(wanted["roleArn"])
         vpc = _vpc_config(wanted["resourcesVpcConfig"])
         cluster = _new_cluster(wanted, vpc, self.region)
         self.eks_backend.clusters[cluster.name] = cluster
         _create_security_group(cluster)
         caller = credentials.lookup(self.get_access_key())
-        background.start(f"create cluster {cluster.name}", lambda: _bring_up(cluster, caller.principal_arn if caller else None))
+        background.start(f"create cluster {cluster.name}", lambda: _create_control_plane(cluster, caller.principal_arn if caller else None))
         return ActionResult({"cluster": cluster})
 
     def delete_cluster(self) -> ActionResult:
-        """DELETING until the control plane is gone; refused while it has node groups."""
+        """Delete the cluster: DELETING, until the control plane is gone. Refused while it has node groups."""
         cluster = self._cluster()
         if cluster.nodegroups:
             raise in_use("Cluster has nodegroups attached", cluster.name, nodegroupName=",".join(cluster.nodegroups))
         if cluster.deletion_protection:
             raise not_now("Cluster has deletion protection enabled", cluster.name)
         cluster.status = "DELETING"
-        deletion = background.start(f"delete cluster {cluster.name}", lambda: _take_down(cluster, self.eks_backend.clusters))
-        # Terraform looks thrice more, every ten seconds, once it has seen DELETING: an end before its first look saves thirty.
-        with moto_lock.given_back():
-            deletion.join(_ANSWER_WITHIN)
+        deletion = background.start(f"delete cluster {cluster.name}", lambda: _delete_control_plane(cluster, self.eks_backend.clusters))
+        # Once Terraform has seen DELETING, it looks three more times, every ten seconds. A cluster that is gone before its
+        # first look saves those thirty seconds.
+        with moto_lock.released():
+            deletion.join(_DELETE_WAIT_S)
         return ActionResult({"cluster": cluster})
 
     def update_cluster_config(self) -> ActionResult:
-        """The cluster has the configuration given; what is not given stays."""
+        """Change the cluster's configuration; what is not given stays."""
         cluster, wanted = self._cluster(), self._json()
         cluster.resources_vpc_config.update(wanted.get("resourcesVpcConfig") or {})
         cluster.access_config.update(wanted.get("accessConfig") or {})
@@ -77,7 +78,7 @@ class Clusters(EksBase):
         return ActionResult({"update": new_update(cluster, _update_kind(wanted), {})})
 
     def update_cluster_version(self) -> ActionResult:
-        """UPDATING; the update fails when the machine cannot run that version, and the cluster keeps the one it has."""
+        """Change the version: UPDATING meanwhile. If the machine cannot run it, the update fails and the cluster keeps its version."""
         cluster, version = self._cluster(), self._json()["version"]
         if cluster.status != "ACTIVE":
             raise in_use(f"Cluster is {cluster.status}", cluster.name)
@@ -89,13 +90,13 @@ class Clusters(EksBase):
         return ActionResult({"update": update})
 
     def associate_encryption_config(self) -> ActionResult:
-        """The books say encrypted; the machine's etcd is not."""
+        """Record the encryption. The machine's etcd stays unencrypted."""
         cluster = self._cluster()
         cluster.encryption_config = self._json()["encryptionConfig"]
         return ActionResult({"update": new_update(cluster, "AssociateEncryptionConfig", {"EncryptionConfig": cluster.encryption_config})})
 
     def describe_update(self) -> ActionResult:
-        """The update record."""
+        """Describe the update record."""
         cluster = self._cluster()
         update = cluster.updates.get(self._path("updateId"))
         if update is None:
@@ -103,16 +104,16 @@ class Clusters(EksBase):
         return ActionResult({"update": update})
 
     def list_updates(self) -> ActionResult:
-        """Ids of all updates of the cluster and its parts."""
+        """List the ids of all updates of the cluster and its parts."""
         return ActionResult({"updateIds": list(self._cluster().updates)})
 
 
-def _check_room(name: str) -> None:
+def _check_limit(name: str) -> None:
     existing = clusters()
     if any(cluster.name == name for cluster in existing):
         raise in_use(f"Cluster already exists with name: {name}", name)
     if existing:
-        raise ResourceLimitExceeded(message=f"There is room for one cluster, and {existing[0].name} is there: delete it first.")
+        raise ResourceLimitExceeded(message=f"There is room for one cluster, and {existing[0].name} exists: delete it first.")
 
 
 def _vpc_config(wanted: Shape) -> Shape:
@@ -142,10 +143,10 @@ def _new_cluster(wanted: Shape, vpc: Shape, region: str) -> EksCluster:
         region_name=region,
         aws_partition=credentials.PARTITION,
     )
-    access = wanted.get("accessConfig") or {}
+    access_config = wanted.get("accessConfig") or {}
     cluster.access_config = {
-        "authenticationMode": access.get("authenticationMode") or "CONFIG_MAP",
-        "bootstrapClusterCreatorAdminPermissions": access.get("bootstrapClusterCreatorAdminPermissions", True),
+        "authenticationMode": access_config.get("authenticationMode") or "CONFIG_MAP",
+        "bootstrapClusterCreatorAdminPermissions": access_config.get("bootstrapClusterCreatorAdminPermissions", True),
     }
     cluster.upgrade_policy = wanted.get("upgradePolicy") or {"supportType": "EXTENDED"}
     cluster.zonal_shift_config = wanted.get("zonalShiftConfig")
@@ -154,7 +155,7 @@ def _new_cluster(wanted: Shape, vpc: Shape, region: str) -> EksCluster:
 
 
 def _logging(wanted: Shape) -> Shape:
-    """AWS tells both the enabled log types and the rest."""
+    """Return both the enabled log types and the others, as AWS answers."""
     on = {kind for setup in wanted.get("clusterLogging", []) if setup.get("enabled") for kind in setup.get("types") or []}
     halves = [{"types": [t for t in _LOG_TYPES if (t in on) is enabled], "enabled": enabled} for enabled in (True, False)]
     return {"clusterLogging": [half for half in halves if half["types"]]}
@@ -172,25 +173,25 @@ def _create_security_group(cluster: EksCluster) -> None:
     vpc["clusterSecurityGroupId"] = group.id
 
 
-def _bring_up(cluster: EksCluster, creator: str | None) -> None:
+def _create_control_plane(cluster: EksCluster, creator: str | None) -> None:
     with cluster.lock:
         if cluster.status != "CREATING":
             return
         try:
             plane = current_machine.machine().create_control_plane(cluster.name, cluster.version)
             if creator and cluster.access_config["bootstrapClusterCreatorAdminPermissions"]:
-                eks_access.make_creator_admin(cluster, creator)
+                access.make_creator_admin(cluster, creator)
         except MachineError as error:
             cluster.health = {"issues": [issue("InternalFailure", str(error), cluster.name)]}
             cluster.status = "FAILED" if cluster.status == "CREATING" else cluster.status
             return
         cluster.endpoint = plane.endpoint
         cluster.certificate_authority = {"data": base64.b64encode(plane.ca_pem.encode()).decode()}
-        if cluster.status == "CREATING":  # else it is being deleted already
+        if cluster.status == "CREATING":  # otherwise it is being deleted already
             cluster.status = "ACTIVE"
 
 
-def _take_down(cluster: EksCluster, existing: dict[str, Any]) -> None:
+def _delete_control_plane(cluster: EksCluster, existing: dict[str, Any]) -> None:
     with cluster.lock:
         if existing.get(cluster.name) is not cluster:
             return
@@ -200,7 +201,7 @@ def _take_down(cluster: EksCluster, existing: dict[str, Any]) -> None:
             cluster.health = {"issues": [issue("InternalFailure", str(error), cluster.name)]}
             cluster.status = "FAILED"
             return
-        with moto_lock.ONE_AT_A_TIME:
+        with moto_lock.MOTO_LOCK:
             ec2.backend().delete_security_group(group_id=cluster.resources_vpc_config["clusterSecurityGroupId"])
             del existing[cluster.name]
 

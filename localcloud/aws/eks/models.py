@@ -1,4 +1,4 @@
-"""The EKS cluster as we keep it, and the errors and update records that all of EKS shares."""
+"""The EKS cluster, and the errors, update records and health issues that all parts of the EKS API share."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ Shape = dict[str, Any]
 
 
 class ResourceLimitExceeded(EKSError):
-    """There is room for one cluster."""
+    """There is a cluster already; the embedded cloud has room for one."""
 
     TYPE = "ResourceLimitExceededException"
     STATUS = 400
 
 
 class EksCluster(Cluster):
-    """Moto's cluster and what moto has no place for. `lock` is held while its parts change."""
+    """Moto's cluster, with the fields that moto lacks."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.lock = RLock()
+        """Held by background work that changes the control plane, for as long as the machine takes: not for requests."""
         self.status = "CREATING"
-        # Told once the control plane answers; moto makes them up.
+        # Set once the control plane answers; moto makes them up.
         self.endpoint = None  # type: ignore[assignment]
         self.certificate_authority = None  # type: ignore[assignment]
         self.health: Shape = {"issues": []}
@@ -54,43 +55,43 @@ class EksCluster(Cluster):
 
 
 def not_found(message: str, cluster: str | None = None, **about: str) -> EKSError:
-    """404 ResourceNotFoundException."""
+    """Return a ResourceNotFoundException, 404."""
     return ResourceNotFoundException(clusterName=cluster, message=message, **about)
 
 
 def in_use(message: str, cluster: str | None = None, **about: str) -> EKSError:
-    """409 ResourceInUseException."""
+    """Return a ResourceInUseException, 409."""
     return ResourceInUseException(clusterName=cluster, message=message, **about)
 
 
 def invalid(message: str, cluster: str | None = None, **about: str) -> EKSError:
-    """400 InvalidParameterException."""
+    """Return an InvalidParameterException, 400."""
     return InvalidParameterException(clusterName=cluster, message=message, **about)
 
 
 def not_now(message: str, cluster: str | None = None, **about: str) -> EKSError:
-    """400 InvalidRequestException: the resource's state does not allow it."""
+    """Return an InvalidRequestException, 400: the resource's state does not allow the request."""
     return InvalidRequestException(clusterName=cluster, message=message, **about)
 
 
 def arn(kind: str, *parts: str) -> str:
-    """ARN of an EKS resource."""
+    """Return the ARN of an EKS resource."""
     return f"arn:aws:eks:{settings.REGION}:{settings.ACCOUNT}:{kind}/{'/'.join(parts)}"
 
 
 def clusters() -> list[EksCluster]:
-    """Every cluster of the account, in any state and region."""
-    books = eks_models.eks_backends[settings.ACCOUNT]
-    return [c for region in list(books.values()) for c in list(region.clusters.values()) if isinstance(c, EksCluster)]
+    """Return every cluster of the account, in any state and region."""
+    backends = eks_models.eks_backends[settings.ACCOUNT]
+    return [c for region in list(backends.values()) for c in list(region.clusters.values()) if isinstance(c, EksCluster)]
 
 
-def find(name: str) -> EksCluster | None:
-    """The cluster of that name."""
+def find_cluster(name: str) -> EksCluster | None:
+    """Return the cluster of that name; None when there is none."""
     return next((cluster for cluster in clusters() if cluster.name == name), None)
 
 
 def new_update(cluster: EksCluster, kind: str, params: Shape, status: str = "Successful") -> Shape:
-    """An update record, kept in the cluster, which DescribeUpdate answers with."""
+    """Return a new update record, kept in the cluster for DescribeUpdate."""
     update: Shape = {
         "id": str(uuid4()),
         "status": status,
@@ -104,12 +105,12 @@ def new_update(cluster: EksCluster, kind: str, params: Shape, status: str = "Suc
 
 
 def end_update(update: Shape | None, problems: list[Shape]) -> None:
-    """The update has ended; `problems` are health issues, none of them means success."""
+    """End the update, if there is one: Failed with these health issues as its errors, Successful without any."""
     if update is not None:
         update["errors"] = [{"errorCode": "Unknown", "errorMessage": p["message"], "resourceIds": p["resourceIds"]} for p in problems]
         update["status"] = "Failed" if problems else "Successful"
 
 
 def issue(code: str, message: str, *resource_ids: str) -> Shape:
-    """A health issue."""
+    """Return a health issue of the resources."""
     return {"code": code, "message": message, "resourceIds": list(resource_ids)}

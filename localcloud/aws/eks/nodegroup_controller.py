@@ -1,4 +1,4 @@
-"""A managed node group as a controller: it brings its instances to the number wanted, and its nodes with them."""
+"""The controller of a managed node group: it launches and removes instances, which are nodes, until their number is as wanted."""
 
 from __future__ import annotations
 
@@ -25,70 +25,70 @@ _TAINT_EFFECTS = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFE
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """An instance of a group, launched for one generation of it. Equal to itself alone: threads take them out of one list."""
+    """An instance of a group, launched for one generation of it. Compared by identity: threads remove members from one list."""
 
     instance: Instance
     generation: int
 
 
 class NodeGroup(Nodegroup):
-    """Moto's node group, and its real members. `reconcile` is the only one to change them, one at a time."""
+    """Moto's node group, with its instances. Only `reconcile` and the loss of an instance change them, one at a time."""
 
     def __init__(self, cluster: EksCluster, **kwargs: Any) -> None:
         super().__init__(cluster_name=cluster.name, **kwargs)
         self.cluster = cluster
         self.members: list[Member] = []
-        self.doomed = False
-        """Whether it is to be deleted."""
+        self.deleting = False
+        """Whether the group is being deleted."""
         self.generation = 0
-        """Counted up, by requests, when what a member is made of changes: members of older generations are replaced."""
+        """Incremented by requests that change what instances are launched with. Members of older generations are replaced."""
         self.lock = RLock()
-        """Held while the members are brought to what is wanted, which takes as long as the machine does: not for requests."""
+        """Held while members are launched and removed, for as long as the machine takes: not for requests."""
         self._launched = 0
 
     @property
     def wanted(self) -> int:
-        """How many members there should be."""
-        return 0 if self.doomed else int(self.scaling_config["desiredSize"])
+        """The number of members that there should be."""
+        return 0 if self.deleting else int(self.scaling_config["desiredSize"])
 
     def reconcile(self, update: Shape | None = None) -> None:
-        """The members are as wanted, or status and health say why not. Called again after a failure, it tries again."""
+        """Bring the members to what is wanted, and set status and health. After a failure, call it again to try again."""
         with self.lock:
             problems = self._grow(self.wanted - len(self._current()))
-            # An outdated member goes after its replacement has come, and only if it has.
+            # An outdated member is removed after its replacement has joined, and only if it has.
             if not problems:
                 problems = self._shrink(len(self.members) - self.wanted)
-            self._settle(problems)
+            self._set_status(problems)
         end_update(update, problems)
 
     def _current(self) -> list[Member]:
         return [member for member in self.members if member.generation == self.generation and member.instance.is_running()]
 
     def _grow(self, count: int) -> list[Shape]:
-        # What changes while they are launched makes a generation of its own, of which these are not.
+        # A request that changes the group meanwhile starts a new generation, to which these members do not belong.
         generation, launched, problems = self.generation, list[Member](), list[Shape]()
         try:
             for _ in range(count):
                 launched.append(Member(self._launch(), generation))
-        except Exception as error:  # whatever EC2 has against the launch template, the subnet or the image
+        except Exception as error:  # EC2 has many errors for a wrong launch template, subnet or image
             log.exception("node group %s cannot launch instances", self.nodegroup_name)
             problems = [issue("AsgInstanceLaunchFailures", str(error), self.nodegroup_name)]
         self.members += launched
-        return problems + _at_once(self._join, launched)
+        return problems + _run_in_parallel(self._join, launched)
 
     def _shrink(self, count: int) -> list[Shape]:
-        """The half-gone leave first, then the outdated, then the newest."""
+        """Remove that many members: first those that no longer run, then the outdated, then the newest."""
         leaving = sorted(reversed(self.members), key=lambda member: (member.instance.is_running(), member.generation))
-        return _at_once(self._retire, leaving[: max(0, count)])
+        return _run_in_parallel(self._remove, leaving[: max(0, count)])
 
-    def _settle(self, problems: list[Shape]) -> None:
+    def _set_status(self, problems: list[Shape]) -> None:
         for problem in problems:
             log.error("node group %s: %s", self.nodegroup_name, problem["message"])
         self.health = {"issues": problems}
-        if self.doomed:
+        if self.deleting:
             self.status = "DELETE_FAILED" if problems else "DELETING"
             if not self.members:
-                with moto_lock.ONE_AT_A_TIME:
+                with moto_lock.MOTO_LOCK:
                     self.cluster.nodegroups.pop(self.nodegroup_name, None)
         elif self.status in ("CREATING", "CREATE_FAILED"):
             self.status = "CREATE_FAILED" if problems else "ACTIVE"
@@ -96,15 +96,15 @@ class NodeGroup(Nodegroup):
             self.status = "DEGRADED" if problems else "ACTIVE"
 
     def _join(self, member: Member) -> Shape | None:
-        membership = instances.Membership(self.cluster.name, self._lost)
+        membership = instances.Membership(self.cluster.name, self._on_loss)
         try:
             instances.join(member.instance, membership, self._labels(), self._taints())
         except MachineError as error:
-            self._retire(member)
+            self._remove(member)
             return issue("NodeCreationFailure", str(error), member.instance.id)
         return None
 
-    def _retire(self, member: Member) -> Shape | None:
+    def _remove(self, member: Member) -> Shape | None:
         try:
             instances.leave(member.instance)
         except MachineError as error:
@@ -112,20 +112,20 @@ class NodeGroup(Nodegroup):
         self.members.remove(member)
         return None
 
-    def _lost(self, instance_id: str, problem: str | None) -> None:
-        """Somebody terminated a member: the group replaces it, as its auto scaling group would, once it is gone."""
+    def _on_loss(self, instance_id: str, problem: str | None) -> None:
+        """After a client terminated a member: replace it once it is gone, as an auto scaling group does."""
         with self.lock:
             if problem:
-                self._settle([issue("NodeTerminationFailure", problem, instance_id)])
+                self._set_status([issue("NodeTerminationFailure", problem, instance_id)])
                 return
             self.members = [member for member in self.members if member.instance.id != instance_id]
             self.reconcile()
 
     def _launch(self) -> Instance:
-        """An instance of the first type, and in the next zone, for which there is capacity.
+        """Launch an instance of the first type that has capacity, in the zone that follows the last one used.
 
         Raises:
-            MachineError: there is none for any; says what was tried.
+            MachineError: no type has capacity in any zone; the text lists what was tried.
         """
         self._launched += 1
         first = self._launched % len(self.subnets)
@@ -133,7 +133,7 @@ class NodeGroup(Nodegroup):
         for instance_type in self.instance_types:
             for subnet in self.subnets[first:] + self.subnets[:first]:
                 try:
-                    with moto_lock.ONE_AT_A_TIME:
+                    with moto_lock.MOTO_LOCK:
                         return self._launch_as(instance_type, subnet)
                 except shortages.Insufficient as error:
                     tried.append(error.message)
@@ -186,8 +186,8 @@ class NodeGroup(Nodegroup):
         return tuple(f"{t['key']}={t.get('value') or ''}:{_TAINT_EFFECTS[t['effect']]}" for t in self.taints)
 
 
-def _at_once(work: Callable[[Member], Shape | None], members: Sequence[Member]) -> list[Shape]:
-    """The problems of doing it to all members at the same time."""
+def _run_in_parallel(work: Callable[[Member], Shape | None], members: Sequence[Member]) -> list[Shape]:
+    """Do the work for all members at the same time, and return the problems."""
     if not members:
         return []
     with ThreadPoolExecutor(len(members)) as pool:

@@ -1,4 +1,4 @@
-"""EKS managed node groups: the API. What a group does stands in nodegroups.py."""
+"""The API of EKS managed node groups. `nodegroup_controller.py` launches and removes their instances."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _SCALING_DEFAULTS = {"minSize": 1, "maxSize": 2, "desiredSize": 2}
 
 
 class NodeGroups(EksBase):
-    """Create, describe (moto's own), update and delete."""
+    """Create, update, list and delete node groups; moto describes them."""
 
     def create_nodegroup(self) -> ActionResult:
-        """CREATING; ACTIVE once every node is Ready."""
+        """Create a group: CREATING, then ACTIVE once every node is Ready."""
         cluster, wanted = self._cluster(), self._json()
         name = wanted["nodegroupName"]
         if name in cluster.nodegroups:
@@ -32,12 +32,12 @@ class NodeGroups(EksBase):
             raise not_now(f"Cluster '{cluster.name}' is not in ACTIVE status", cluster.name)
         group = _new_group(cluster, wanted)
         cluster.nodegroups[name] = group
-        _let_nodes_in(cluster, group.node_role)
+        _create_access_entry(cluster, group.node_role)
         background.start(f"create node group {name}", group.reconcile)
         return ActionResult({"nodegroup": group})
 
     def update_nodegroup_config(self) -> ActionResult:
-        """Scaling takes nodes in or out; labels and taints are those of nodes that come later."""
+        """Change the group. Scaling adds or removes nodes; new labels and taints apply to nodes that join later."""
         group, wanted = self._group(), self._json()
         scaling = group.scaling_config | (wanted.get("scalingConfig") or {})
         _check_scaling(scaling)
@@ -53,7 +53,7 @@ class NodeGroups(EksBase):
         return self._reconcile(group, "ConfigUpdate", scaling)
 
     def update_nodegroup_version(self) -> ActionResult:
-        """Every node is replaced by one of the given version and launch template, new ones first."""
+        """Replace every node by one of the given version and launch template. An old node is removed after the new ones joined."""
         group, wanted = self._group(), self._json()
         if wanted.get("version") not in (None, group.cluster.version):
             raise invalid(f"Requested Nodegroup version {wanted['version']} is not the cluster's", group.cluster_name)
@@ -65,14 +65,14 @@ class NodeGroups(EksBase):
         return self._reconcile(group, "VersionUpdate", {"ReleaseVersion": group.release_version})
 
     def list_nodegroups(self) -> ActionResult:
-        """Names of the cluster's node groups; moto fails where there is no cluster."""
+        """List the names of the cluster's node groups; 404 when there is no cluster, where moto fails."""
         self._cluster()
         return super().list_nodegroups()
 
     def delete_nodegroup(self) -> ActionResult:
-        """DELETING until every node is gone."""
+        """Delete the group: DELETING, until every node is gone."""
         group = self._group()
-        group.doomed, group.status = True, "DELETING"
+        group.deleting, group.status = True, "DELETING"
         background.start(f"delete node group {group.nodegroup_name}", group.reconcile)
         return ActionResult({"nodegroup": group})
 
@@ -82,7 +82,7 @@ class NodeGroups(EksBase):
         return group
 
     def _reconcile(self, group: NodeGroup, kind: str, params: Shape) -> ActionResult:
-        if group.doomed:
+        if group.deleting:
             raise in_use("Nodegroup is being deleted", group.cluster_name, nodegroupName=group.nodegroup_name)
         update = new_update(group.cluster, kind, params, "InProgress")
         group.status, group.modified_at = "UPDATING", utcnow()
@@ -122,12 +122,12 @@ def _new_group(cluster: EksCluster, wanted: Shape) -> NodeGroup:
         aws_partition=credentials.PARTITION,
     )
     group.status = "CREATING"
-    _without_inventions(group, wanted)
+    _drop_made_up_fields(group, wanted)
     return group
 
 
-def _without_inventions(group: NodeGroup, wanted: Shape) -> None:
-    """Moto makes up remote access, and a disk size where the launch template has it: Terraform would replace the group."""
+def _drop_made_up_fields(group: NodeGroup, wanted: Shape) -> None:
+    """Drop the remote access, and beside a launch template the disk size, that moto makes up: Terraform would replace the group."""
     if not wanted.get("remoteAccess"):
         group.remote_access = None  # type: ignore[assignment]
         group.resources.pop("remoteAccessSecurityGroup", None)
@@ -138,7 +138,7 @@ def _without_inventions(group: NodeGroup, wanted: Shape) -> None:
 
 
 def _template(wanted: Shape | None) -> dict[str, str] | None:
-    """Id, name and version of the launch template that is wanted by id or name."""
+    """Return id, name and version of the launch template, which is given by id or name."""
     if not wanted:
         return None
     by_id = {"template_ids": [wanted["id"]]} if "id" in wanted else {"template_names": [wanted["name"]]}
@@ -168,7 +168,7 @@ def _check_subnets(subnet_ids: list[str]) -> None:
         raise invalid(f"The subnet ID '{missing[0] if missing else ''}' does not exist")
 
 
-def _let_nodes_in(cluster: EksCluster, node_role: str) -> None:
-    """EKS makes the access entry of a managed group's nodes itself."""
+def _create_access_entry(cluster: EksCluster, node_role: str) -> None:
+    """Create the access entry of the group's nodes, as EKS does by itself."""
     if cluster.access_config["authenticationMode"] != "CONFIG_MAP":
         cluster.access_entries.setdefault(node_role, access.new_entry(cluster, node_role, {"type": "EC2_LINUX"}))

@@ -1,7 +1,7 @@
-"""EKS Auth: a pod's service account token against credentials of the role that its association names.
+"""EKS Auth: it exchanges a pod's service account token for credentials of the role that its association names.
 
-On EKS the agents of the nodes call it for their pods. The agent here does so without HTTP; the API is there all the same.
-The session has no tags: nothing here would read them.
+On EKS the agent of each node calls this API for its pods. The agent here calls the function, and the API exists too. The
+sessions have no tags, because nothing here would read them.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 SERVICE = "eks-auth"
-"""The name that requests are signed for."""
+"""The name that requests to EKS Auth are signed for."""
 _PATH = re.compile(r"/clusters/([^/]+)/assume-role-for-pod-identity")
 _TRUST = ("sts:AssumeRole", "sts:TagSession")
-_LIFE = 6 * 3600
-_CHAINED_LIFE = 3600
-"""Seconds; AWS gives a role that was reached through another one an hour."""
+_LIFETIME_S = 6 * 3600
+_CHAINED_LIFETIME_S = 3600
+"""Seconds; AWS limits a role that is assumed through another role to an hour."""
 _NAME_PART = 11
-"""Characters of cluster and pod each: with a UUID a session name's 64 are full."""
+"""Characters of the cluster's and of the pod's name in a session name, which with a UUID then has the 64 that STS allows."""
 
 
 def assume_role_for_pod_identity(cluster_name: str, token: str) -> Shape:
-    """The answer of AssumeRoleForPodIdentity, `expiration` with time zone. `Refused`, with EKS Auth's codes, when there is none."""
-    cluster = models.find(cluster_name)
+    """Return AssumeRoleForPodIdentity's answer, `expiration` with time zone. Raise `Refused`, with EKS Auth's codes, otherwise."""
+    cluster = models.find_cluster(cluster_name)
     if cluster is None:
         raise Refused("ResourceNotFoundException", f"No cluster found for name: {cluster_name}.", 404)
     pod = _pod(cluster, token)
-    association = pod_identity.find(cluster, pod.namespace, pod.service_account)
+    association = pod_identity.find_association(cluster, pod.namespace, pod.service_account)
     if association is None:
         account = f"service account {pod.service_account} of namespace {pod.namespace}"
         raise Refused("ResourceNotFoundException", f"No pod identity association for {account} in cluster {cluster.name}.", 404)
-    with moto_lock.ONE_AT_A_TIME:
+    with moto_lock.MOTO_LOCK:
         session = _session(association, f"eks-{cluster.name[:_NAME_PART]}-{pod.pod_name[:_NAME_PART]}-{uuid4()}")
         return _answer(association, session)
 
 
 def _pod(cluster: EksCluster, token: str) -> PodToken:
-    """Whose the token is. What is wrong with it can be read in it; whether it is right, the API server alone knows."""
+    """Return the token's pod. A wrong audience or expiry shows in the token itself; only the API server knows if it is valid."""
     claims = _claims(token)
     if settings.POD_IDENTITY_SERVICE not in _listed(claims.get("aud")):
         raise Refused("InvalidTokenException", f"The token's audience is not {settings.POD_IDENTITY_SERVICE}.", 400)
@@ -66,7 +66,7 @@ def _pod(cluster: EksCluster, token: str) -> PodToken:
     except MachineError as error:
         raise Refused("InternalServerException", str(error), 500) from error
     if pod is None:
-        raise Refused("InvalidTokenException", f"The token is not one that cluster {cluster.name} issued for a pod that is there.", 400)
+        raise Refused("InvalidTokenException", f"The token is not one that cluster {cluster.name} issued for an existing pod.", 400)
     return pod
 
 
@@ -86,22 +86,24 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _session(association: Shape, name: str) -> AssumedRole:
-    """A session of the associated role, or of the target role that the associated one may assume."""
+    """Start a session of the associated role, or of the target role that the associated role may assume."""
     if not sts.trusts_service(association["roleArn"], settings.POD_IDENTITY_SERVICE, _TRUST):
         raise _denied(association["roleArn"], f"it must allow {' and '.join(_TRUST)} to {settings.POD_IDENTITY_SERVICE}")
-    session = sts.session(association["roleArn"], name, _LIFE)
+    session = sts.start_session(association["roleArn"], name, _LIFETIME_S)
     target = association["targetRoleArn"]
     if not target:
         return session
     first = credentials.lookup(session.access_key_id)
     if first is None or not sts.trusts(target, first):
         raise _denied(target, f"it must allow sts:AssumeRole to {association['roleArn']}")
-    return sts.session(target, name, _CHAINED_LIFE)
+    return sts.start_session(target, name, _CHAINED_LIFETIME_S)
 
 
 def _denied(role_arn: str, remedy: str) -> Refused:
     return Refused(
-        "AccessDeniedException", f"EKS may not assume the role {role_arn}: there is none, or its trust policy says no; {remedy}.", 400
+        "AccessDeniedException",
+        f"EKS may not assume the role {role_arn}: it does not exist or does not trust EKS; {remedy}.",
+        400,
     )
 
 
@@ -121,7 +123,7 @@ def _answer(association: Shape, session: AssumedRole) -> Shape:
 
 
 def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """The API; the request's signature was checked before."""
+    """Answer a request of EKS Auth's API, whose signature has been checked."""
     path = _PATH.fullmatch(environ.get("PATH_INFO", ""))
     try:
         if path is None or environ["REQUEST_METHOD"] != "POST":

@@ -1,4 +1,4 @@
-"""EKS pod identity associations: which service account has which role. `eks_auth` hands the credentials out."""
+"""The API of EKS pod identity associations: which service account has which role. `pod_credentials.py` issues the credentials."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from localcloud.aws.eks.models import EksCluster, Shape, arn, in_use
 ADDON_NAMESPACE = "kube-system"
 
 
-class PodIdentities(EksBase):
-    """Pod identity associations."""
+class PodIdentityAssociations(EksBase):
+    """Create, describe, update, list and delete pod identity associations."""
 
     def create_pod_identity_association(self) -> ActionResult:
-        """A new association; a service account has at most one."""
+        """Create an association; a service account has at most one."""
         return ActionResult({"association": _new(self._cluster(), self._json())})
 
     def describe_pod_identity_association(self) -> ActionResult:
-        """The association."""
+        """Describe the association."""
         return ActionResult({"association": self._association()[1]})
 
     def update_pod_identity_association(self) -> ActionResult:
-        """The association has the role given."""
+        """Change the association's roles; what is not given stays."""
         _, association = self._association()
         wanted = self._json()
         keys = ("roleArn", "disableSessionTags", "targetRoleArn")
@@ -32,13 +32,13 @@ class PodIdentities(EksBase):
         return ActionResult({"association": association})
 
     def delete_pod_identity_association(self) -> ActionResult:
-        """The association is gone."""
+        """Delete the association."""
         cluster, association = self._association()
         cluster.pod_identities.pop(association["associationId"], None)
         return ActionResult({"association": association})
 
     def list_pod_identity_associations(self) -> ActionResult:
-        """Associations, all or of a namespace and service account."""
+        """List associations, all or those of a namespace or service account."""
         found = list(self._cluster().pod_identities.values())
         for key in ("namespace", "serviceAccount"):
             wanted = self._query(key)
@@ -50,14 +50,14 @@ class PodIdentities(EksBase):
         return cluster, self._part(cluster.pod_identities, self._path("associationId"), "Association")
 
 
-def find(cluster: EksCluster, namespace: str, service_account: str) -> Shape | None:
-    """The service account's association."""
+def find_association(cluster: EksCluster, namespace: str, service_account: str) -> Shape | None:
+    """Return the service account's association; None when it has none."""
     account = (namespace, service_account)
     return next((a for a in list(cluster.pod_identities.values()) if (a["namespace"], a["serviceAccount"]) == account), None)
 
 
 def set_for_addon(cluster: EksCluster, addon: Shape, wanted: list[Shape]) -> None:
-    """The add-on has these associations and no others."""
+    """Replace the add-on's associations by these."""
     for old in addon.get("podIdentityAssociations") or []:
         cluster.pod_identities.pop(old.rpartition("/")[2], None)
     made = [_new(cluster, {"namespace": ADDON_NAMESPACE} | each, addon["addonArn"]) for each in wanted]
@@ -65,7 +65,7 @@ def set_for_addon(cluster: EksCluster, addon: Shape, wanted: list[Shape]) -> Non
 
 
 def _new(cluster: EksCluster, wanted: Shape, owner: str | None = None) -> Shape:
-    if other := find(cluster, wanted["namespace"], wanted["serviceAccount"]):
+    if other := find_association(cluster, wanted["namespace"], wanted["serviceAccount"]):
         raise in_use(f"Association already exists: {other['associationId']}", cluster.name)
     now, association_id = utcnow(), f"a-{random_secret(17).lower()}"
     association = {

@@ -1,7 +1,7 @@
-"""EKS bearer tokens: from a TokenReview to a Kubernetes user, through the embedded STS and the cluster's access entries.
+"""The TokenReview of EKS bearer tokens: it finds the token's Kubernetes user by signature and access entry.
 
-A token is a presigned STS GetCallerIdentity with the cluster's name among the signed headers. The signature is checked
-here, by the same code that guards STS, rather than by calling the URL in the token: nobody can point it elsewhere.
+A token is a presigned STS GetCallerIdentity with the cluster's name among the signed headers. The code that guards STS
+checks the signature, without calling the URL in the token, so a token cannot direct a call to another host.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from localcloud import settings
-from localcloud.aws.auth import authentication, signatures
+from localcloud.aws.auth import credentials, signatures
 from localcloud.aws.auth.credentials import Credential
 from localcloud.aws.auth.signatures import Refused, SignedRequest
 from localcloud.aws.eks import access, models
@@ -38,11 +38,11 @@ _PARAMETERS = {
 
 
 class NotAuthenticated(Exception):
-    """The token says nobody that the cluster lets in; the text says why."""
+    """The token belongs to no user of the cluster; the text gives the reason."""
 
 
 def review(token: str, cluster: str, hosts: frozenset[str], now: datetime | None = None) -> dict[str, Any]:
-    """The TokenReview's answer. `hosts` are the "address:port" of the embedded STS."""
+    """Return the answered TokenReview. `hosts` are the "address:port" of the embedded STS."""
     try:
         status = {"authenticated": True, "user": _user(token, cluster, hosts, now or datetime.now(UTC))}
     except (NotAuthenticated, Refused) as refused:
@@ -52,7 +52,7 @@ def review(token: str, cluster: str, hosts: frozenset[str], now: datetime | None
 
 
 def _user(token: str, cluster_name: str, hosts: frozenset[str], now: datetime) -> dict[str, Any]:
-    cluster = models.find(cluster_name)
+    cluster = models.find_cluster(cluster_name)
     if cluster is None:
         raise NotAuthenticated(f"there is no cluster {cluster_name}")
     credential = _caller(token, cluster_name, hosts, now)
@@ -78,7 +78,7 @@ def _extra(credential: Credential) -> dict[str, list[str]]:
 
 
 def _caller(token: str, cluster: str, hosts: frozenset[str], now: datetime) -> Credential:
-    """Whose credential signed the token for this cluster."""
+    """Return the credential that signed the token for this cluster."""
     url = _url(token)
     _check_request(url, hosts)
     claim = signatures.claim_from_query(url.query)
@@ -93,7 +93,7 @@ def _caller(token: str, cluster: str, hosts: frozenset[str], now: datetime) -> C
         headers={"host": url.netloc, CLUSTER_HEADER: cluster},
         payload_hash=signatures.EMPTY_BODY,
     )
-    return authentication.authentic(claim, request, now)
+    return credentials.authenticate(claim, request, now)
 
 
 def _url(token: str) -> SplitResult:
@@ -104,16 +104,16 @@ def _url(token: str) -> SplitResult:
         decoded = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True).decode("ascii")
         return urlsplit(decoded)
     except (binascii.Error, ValueError):
-        raise NotAuthenticated("not an EKS token: what follows the prefix is no base64 of a URL") from None
+        raise NotAuthenticated("not an EKS token: what follows the prefix is not a URL in base64") from None
 
 
 def _check_request(url: SplitResult, hosts: frozenset[str]) -> None:
-    """Refuses a URL that is not this STS's GetCallerIdentity, or that carries more."""
+    """Refuse a URL that is not a GetCallerIdentity of this STS, or that contains more."""
     if url.scheme not in ("http", "https") or url.netloc not in hosts:
         raise NotAuthenticated(f"the token is for {url.scheme}://{url.netloc}, not for the embedded STS at {', '.join(sorted(hosts))}")
     pairs = parse_qsl(url.query, keep_blank_values=True)
     values = dict(pairs)
     if url.path not in ("", "/") or url.fragment or len(values) != len(pairs) or set(values) - _PARAMETERS:
-        raise NotAuthenticated("the token's URL carries more than a GetCallerIdentity needs")
+        raise NotAuthenticated("the token's URL contains more than a GetCallerIdentity needs")
     if values.get("Action") != "GetCallerIdentity":
         raise NotAuthenticated("the token's action is not GetCallerIdentity")

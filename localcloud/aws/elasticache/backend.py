@@ -1,4 +1,4 @@
-"""What ElastiCache keeps: replication groups and parameter groups, which moto has not or only by halves."""
+"""ElastiCache's state: replication groups and parameter groups, which moto has only in part."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Shape = dict[str, Any]
 """A structure of the ElastiCache API, with the API's own keys."""
 
 DEFAULT_PARAMETERS = {"maxmemory-policy": "volatile-lru"}
-"""Where ElastiCache's default is not that of Redis itself."""
+"""Parameters for which ElastiCache's default differs from that of Redis itself."""
 
 
 def arn(kind: str, name: str) -> str:
-    """ARN of an ElastiCache resource."""
+    """Return the ARN of an ElastiCache resource."""
     return f"arn:aws:elasticache:{settings.REGION}:{settings.ACCOUNT}:{kind}:{name}"
 
 
@@ -40,11 +40,11 @@ class ParameterGroup:
 
     @property
     def arn(self) -> str:
-        """For tags."""
+        """The ARN by which tags are kept."""
         return arn("parametergroup", self.name)
 
     def shape(self) -> Shape:
-        """As the API tells it."""
+        """Return the group as a CacheParameterGroup of the API."""
         return {
             "CacheParameterGroupName": self.name,
             "CacheParameterGroupFamily": self.family,
@@ -56,35 +56,36 @@ class ParameterGroup:
 
 @dataclass
 class Group:
-    """A replication group of one shard. `primary` is the index of the member that is primary."""
+    """A replication group of one shard."""
 
     name: str
     settings: Shape
-    """By the names of CreateReplicationGroup's parameters."""
+    """Values by the names of CreateReplicationGroup's parameters."""
     zones: tuple[str, ...]
-    """Availability zone of each member."""
+    """The availability zone of each member."""
     auth_token: str | None = field(repr=False)
     status: str = "creating"
     redis: Redis | None = None
     primary: int = 0
+    """Index of the member that is the primary."""
     created_at: datetime = field(default_factory=utcnow)
     auth_token_changed_at: datetime | None = None
     lock: Any = field(default_factory=RLock, repr=False)
-    """Held by work in the background, one after the other. Requests look at the status instead: it tells of that work."""
+    """Held by background work, of which one follows the other. Requests look at `status` instead, which shows that work."""
 
     @property
     def arn(self) -> str:
-        """For tags."""
+        """The ARN by which tags are kept."""
         return arn("replicationgroup", self.name)
 
     @property
     def members(self) -> list[str]:
-        """Names of the members' cache clusters."""
+        """Names of the members, which the API calls cache clusters."""
         return [f"{self.name}-{index + 1:03}" for index in range(len(self.zones))]
 
 
 class CacheBackend(ElastiCacheBackend):
-    """Moto's ElastiCache with our groups beside its own."""
+    """Moto's ElastiCache, with these replication and parameter groups in place of its own."""
 
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
@@ -98,24 +99,24 @@ class CacheBackend(ElastiCacheBackend):
         return elasticache_urls
 
     def parameters(self, name: str | None) -> dict[str, str]:
-        """What Redis is to be set to under a parameter group, the default ones included."""
+        """Return the parameters that a group sets in Redis, ElastiCache's defaults included."""
         group = self.parameter_groups.get(name or "")
         return DEFAULT_PARAMETERS | (group.values if group else {})
 
 
 class CacheBase(ElastiCacheResponse):
-    """The books that the request is about."""
+    """What all parts of the ElastiCache API need of a request."""
 
     @property
-    def books(self) -> CacheBackend:
-        """Of the request's account and region."""
-        backend = self.elasticache_backend
-        assert isinstance(backend, CacheBackend)
-        return backend
+    def backend(self) -> CacheBackend:
+        """The backend of the request's account and region."""
+        found = self.elasticache_backend
+        assert isinstance(found, CacheBackend)
+        return found
 
 
 def fault(code: str, message: str) -> ElastiCacheException:
-    """An error with one of ElastiCache's codes, 400."""
+    """Return an error with one of ElastiCache's codes, HTTP status 400."""
     error = ElastiCacheException(message)
     error.code = code
     return error

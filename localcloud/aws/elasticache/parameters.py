@@ -1,4 +1,4 @@
-"""ElastiCache parameter groups; their values reach every Redis that uses them."""
+"""ElastiCache parameter groups; a change of their values is applied to every Redis that uses them."""
 
 from __future__ import annotations
 
@@ -15,67 +15,67 @@ _DEFAULT = re.compile(r"default\.((?:redis|valkey)\d)")
 
 
 class ParameterGroups(CacheBase):
-    """Create, describe, modify, reset and delete."""
+    """Create, describe, modify, reset and delete parameter groups."""
 
     def create_cache_parameter_group(self) -> ActionResult:
-        """A group with no values of its own."""
-        books, name = self.books, self._get_param("CacheParameterGroupName")
-        if name in books.parameter_groups:
+        """Create a group without values of its own."""
+        backend, name = self.backend, self._get_param("CacheParameterGroupName")
+        if name in backend.parameter_groups:
             raise fault("CacheParameterGroupAlreadyExists", f"Cache parameter group {name} already exists.")
         group = ParameterGroup(name, self._get_param("CacheParameterGroupFamily"), self._get_param("Description"))
-        books.parameter_groups[name] = group
+        backend.parameter_groups[name] = group
         if tags := self._get_param("Tags", []):
-            books.tagging_service.tag_resource(group.arn, tags)
+            backend.tagging_service.tag_resource(group.arn, tags)
         return ActionResult({"CacheParameterGroup": group.shape()})
 
     def describe_cache_parameter_groups(self) -> ActionResult:
-        """One group, or all."""
+        """Describe one group, or all."""
         name = self._get_param("CacheParameterGroupName")
-        groups = [self._any_parameter_group()] if name else list(self.books.parameter_groups.values())
+        groups = [self._any_parameter_group()] if name else list(self.backend.parameter_groups.values())
         return ActionResult({"CacheParameterGroups": [group.shape() for group in groups]})
 
     def describe_cache_parameters(self) -> ActionResult:
-        """The group's own values, and unless Source=user those that differ from Redis's defaults."""
+        """Describe the group's own values, and unless Source=user ElastiCache's defaults that differ from those of Redis."""
         group, source = self._any_parameter_group(), self._get_param("Source")
         own = [_parameter(name, value, "user") for name, value in group.values.items()]
         rest = [_parameter(name, value, "system") for name, value in DEFAULT_PARAMETERS.items() if name not in group.values]
         return ActionResult({"Parameters": (own if source != "system" else []) + (rest if source != "user" else [])})
 
     def modify_cache_parameter_group(self) -> ActionResult:
-        """The values given are in force in every Redis of the group."""
+        """Set values, which are in force in every Redis of the group before this answers."""
         group = self._parameter_group()
         changes: list[dict[str, str]] = self._get_param("ParameterNameValues", [])
-        return self._set(group, group.values | {change["ParameterName"]: change["ParameterValue"] for change in changes})
+        return self._set_values(group, group.values | {change["ParameterName"]: change["ParameterValue"] for change in changes})
 
     def reset_cache_parameter_group(self) -> ActionResult:
-        """The values named, or all, are the defaults again. A Redis that runs keeps a value that has no default here."""
+        """Reset the values named, or all. A running Redis keeps a value for which `DEFAULT_PARAMETERS` has no default."""
         group = self._parameter_group()
         named = {each["ParameterName"] for each in self._get_param("ParameterNameValues", []) or []}
         everything = self._get_bool_param("ResetAllParameters")
-        return self._set(group, {} if everything else {k: v for k, v in group.values.items() if k not in named})
+        return self._set_values(group, {} if everything else {k: v for k, v in group.values.items() if k not in named})
 
     def delete_cache_parameter_group(self) -> ActionResult:
-        """The group is gone; refused while a replication group uses it."""
-        books, group = self.books, self._parameter_group()
+        """Delete the group. Refused while a replication group uses it."""
+        backend, group = self.backend, self._parameter_group()
         if _users(self, group):
             raise fault("InvalidCacheParameterGroupState", f"Cache parameter group {group.name} is in use.")
-        books.tagging_service.delete_all_tags_for_resource(group.arn)
-        books.parameter_groups.pop(group.name)
+        backend.tagging_service.delete_all_tags_for_resource(group.arn)
+        backend.parameter_groups.pop(group.name)
         return EmptyResult()
 
     def _any_parameter_group(self) -> ParameterGroup:
-        """One of the account's own, or the default one of a family, which cannot be changed and is in nobody's list."""
+        """Return the account's group, or the default group of a family, which cannot be changed and is in no list."""
         if default := _DEFAULT.fullmatch(self._get_param("CacheParameterGroupName")):
             return ParameterGroup(default[0], default[1], f"Default parameter group for {default[1]}")
         return self._parameter_group()
 
     def _parameter_group(self) -> ParameterGroup:
         name = self._get_param("CacheParameterGroupName")
-        if name not in self.books.parameter_groups:
+        if name not in self.backend.parameter_groups:
             raise fault("CacheParameterGroupNotFound", f"CacheParameterGroup {name} not found.")
-        return self.books.parameter_groups[name]
+        return self.backend.parameter_groups[name]
 
-    def _set(self, group: ParameterGroup, values: dict[str, str]) -> ActionResult:
+    def _set_values(self, group: ParameterGroup, values: dict[str, str]) -> ActionResult:
         users = [user for user in _users(self, group) if user.status != "create-failed"]
         if busy := [f"{user.name}, which is {user.status}" for user in users if user.status != "available"]:
             raise fault("InvalidCacheParameterGroupState", f"Cache parameter group {group.name} is used by {'; '.join(busy)}.")
@@ -83,13 +83,13 @@ class ParameterGroups(CacheBase):
             for user in users:
                 current_machine.machine().configure_redis(user.name, parameters=DEFAULT_PARAMETERS | values)
         except MachineError as error:
-            raise fault("InvalidParameterValue", f"Redis does not take the parameters: {error}") from error
+            raise fault("InvalidParameterValue", f"Redis does not accept the parameters: {error}") from error
         group.values = values
         return ActionResult({"CacheParameterGroupName": group.name})
 
 
 def _users(response: Any, group: ParameterGroup) -> list[Group]:
-    return [g for g in response.books.groups.values() if g.settings.get("CacheParameterGroupName") == group.name]
+    return [g for g in response.backend.groups.values() if g.settings.get("CacheParameterGroupName") == group.name]
 
 
 def _parameter(name: str, value: str, source: str) -> Shape:

@@ -1,4 +1,4 @@
-"""Replication groups and their members as the API tells them."""
+"""Replication groups and their members in the structures of the API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NODE = "0001"
 
 
 def replication_group(group: Group) -> Shape:
-    """A ReplicationGroup."""
+    """Return the group as a ReplicationGroup."""
     wanted = group.settings
     return {
         "ReplicationGroupId": group.name,
@@ -47,7 +47,7 @@ def replication_group(group: Group) -> Shape:
 
 
 def cache_cluster(group: Group, name: str) -> Shape:
-    """A member, as a CacheCluster."""
+    """Return the member of that name as a CacheCluster."""
     wanted, zone = group.settings, group.zones[group.members.index(name)]
     parameters = wanted.get("CacheParameterGroupName") or f"default.{wanted['Engine']}{wanted['EngineVersion'].partition('.')[0]}"
     node = {
@@ -88,9 +88,9 @@ def cache_cluster(group: Group, name: str) -> Shape:
     }
 
 
-def cache_clusters(books: CacheBackend, name: str | None) -> list[Shape]:
-    """Members of all groups, or the one named."""
-    found = [cache_cluster(group, member) for group in list(books.groups.values()) for member in group.members]
+def cache_clusters(backend: CacheBackend, name: str | None) -> list[Shape]:
+    """Return the members of all groups, or the one named, as CacheClusters."""
+    found = [cache_cluster(group, member) for group in list(backend.groups.values()) for member in group.members]
     if name is None:
         return found
     named = [cluster for cluster in found if cluster["CacheClusterId"] == name]
@@ -121,7 +121,7 @@ def _shard(group: Group) -> Shape:
 
 
 def _endpoint(group: Group) -> Shape | None:
-    """Members have no endpoint of their own here: the reader's is told for each."""
+    """Return the reader's endpoint: members have no endpoint of their own here."""
     return {"Address": group.redis.reader, "Port": group.redis.port} if group.redis else None
 
 

@@ -1,4 +1,4 @@
-"""EKS clusters, add-ons, pod identities and tags of the embedded AWS."""
+"""EKS clusters, add-ons, pod identity associations and tags of the embedded AWS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from embedded_aws import EmbeddedAws, eventually, held
+from embedded_aws import EmbeddedAws, blocked_call, eventually
 
 from localcloud import settings
 from localcloud.aws.eks import access, addons, clusters, models
@@ -16,7 +16,7 @@ from localcloud.aws.eks import access, addons, clusters, models
 
 def test_a_cluster_is_creating_until_the_machine_has_its_control_plane(aws: EmbeddedAws) -> None:
     eks = aws.client("eks")
-    with held(aws.machine, "create_control_plane"):
+    with blocked_call(aws.machine, "create_control_plane"):
         made = eks.create_cluster(name="demo", roleArn=aws.role(), resourcesVpcConfig={"subnetIds": aws.subnets()})["cluster"]
     assert made["status"] == "CREATING"
     assert "endpoint" not in made
@@ -26,7 +26,7 @@ def test_a_cluster_is_creating_until_the_machine_has_its_control_plane(aws: Embe
     assert aws.machine.calls[0] == ("create_control_plane", "demo", "1.35")
 
 
-def test_a_control_plane_that_cannot_be_is_a_failed_cluster_with_the_reason(aws: EmbeddedAws) -> None:
+def test_a_cluster_whose_control_plane_cannot_start_is_failed_with_the_reason(aws: EmbeddedAws) -> None:
     aws.machine.failures["create_control_plane"] = "no memory left: 3 GB are needed"
     cluster = aws.cluster()
     assert cluster["status"] == "FAILED"
@@ -35,7 +35,7 @@ def test_a_control_plane_that_cannot_be_is_a_failed_cluster_with_the_reason(aws:
     assert aws.client("eks").list_clusters()["clusters"] == []
 
 
-def test_there_is_room_for_one_cluster(aws: EmbeddedAws) -> None:
+def test_a_second_cluster_is_refused(aws: EmbeddedAws) -> None:
     aws.cluster()
     eks = aws.client("eks")
     with pytest.raises(eks.exceptions.ResourceLimitExceededException, match="room for one cluster"):
@@ -51,7 +51,7 @@ def test_a_cluster_needs_subnets_in_two_zones(aws: EmbeddedAws) -> None:
             eks.create_cluster(name="demo", roleArn=aws.role(), resourcesVpcConfig={"subnetIds": subnets})
 
 
-def test_a_deleted_cluster_takes_its_control_plane_and_its_security_group_along(aws: EmbeddedAws) -> None:
+def test_deleting_a_cluster_removes_its_control_plane_and_its_security_group(aws: EmbeddedAws) -> None:
     group = aws.cluster()["resourcesVpcConfig"]["clusterSecurityGroupId"]
     eks = aws.client("eks")
     assert aws.client("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["Tags"]
@@ -63,14 +63,14 @@ def test_a_deleted_cluster_takes_its_control_plane_and_its_security_group_along(
         aws.client("ec2").describe_security_groups(GroupIds=[group])
 
 
-def test_others_are_answered_while_a_deletion_is_waited_for(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "_ANSWER_WITHIN", 600)
+def test_other_requests_are_answered_while_delete_cluster_waits(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "_DELETE_WAIT_S", 600)
     aws.cluster()
     eks, ec2 = aws.client("eks"), aws.client("ec2")
     with ThreadPoolExecutor(1) as elsewhere:
-        with held(aws.machine, "delete_control_plane") as going:
+        with blocked_call(aws.machine, "delete_control_plane") as deleting:
             deletion = elsewhere.submit(eks.delete_cluster, name="demo")
-            assert going.wait(60)
+            assert deleting.wait(60)
             assert ec2.describe_vpcs()["Vpcs"]
             assert not deletion.done()
         assert deletion.result()["cluster"]["status"] == "DELETING"
@@ -85,7 +85,7 @@ def test_a_cluster_with_node_groups_is_not_deleted(aws: EmbeddedAws) -> None:
         eks.delete_cluster(name="demo")
 
 
-def test_a_control_plane_that_does_not_go_leaves_the_cluster_there_to_be_deleted_again(aws: EmbeddedAws) -> None:
+def test_a_cluster_whose_control_plane_cannot_be_removed_stays_and_can_be_deleted_again(aws: EmbeddedAws) -> None:
     aws.cluster()
     aws.machine.failures["delete_control_plane"] = "etcd does not stop"
     eks = aws.client("eks")
@@ -108,7 +108,7 @@ def test_a_version_that_the_machine_cannot_run_fails_its_update_and_changes_noth
     assert (cluster["version"], cluster["status"]) == ("1.35", "ACTIVE")
 
 
-def test_configuration_that_is_not_given_stays(aws: EmbeddedAws) -> None:
+def test_updating_a_cluster_keeps_the_configuration_that_is_not_given(aws: EmbeddedAws) -> None:
     before = aws.cluster()["resourcesVpcConfig"]
     eks = aws.client("eks")
     eks.update_cluster_config(name="demo", resourcesVpcConfig={"publicAccessCidrs": ["192.0.2.0/24"]})
@@ -135,7 +135,7 @@ def test_an_add_on_is_installed_and_removed_by_the_machine(aws: EmbeddedAws) -> 
     ]
 
 
-def test_an_add_on_that_does_not_run_says_why(aws: EmbeddedAws) -> None:
+def test_an_add_on_that_does_not_run_has_the_reason_in_its_health(aws: EmbeddedAws) -> None:
     aws.cluster()
     aws.machine.failures["install_addon"] = "no node to run on"
     eks = aws.client("eks")
@@ -145,7 +145,7 @@ def test_an_add_on_that_does_not_run_says_why(aws: EmbeddedAws) -> None:
     assert (addon["status"], addon["health"]["issues"][0]["message"]) == ("CREATE_FAILED", "no node to run on")
 
 
-def test_an_add_on_that_nobody_has_is_refused(aws: EmbeddedAws) -> None:
+def test_an_unknown_add_on_or_version_is_refused(aws: EmbeddedAws) -> None:
     aws.cluster()
     eks = aws.client("eks")
     for wanted in ({"addonName": "adot"}, {"addonName": "coredns", "addonVersion": "v0.0.1"}):
@@ -154,7 +154,7 @@ def test_an_add_on_that_nobody_has_is_refused(aws: EmbeddedAws) -> None:
     assert eks.describe_addon_versions(kubernetesVersion="1.20")["addons"] == []
 
 
-def test_an_add_ons_pod_identities_come_change_and_go_with_it(aws: EmbeddedAws) -> None:
+def test_an_add_ons_pod_identity_associations_are_created_changed_and_deleted_with_it(aws: EmbeddedAws) -> None:
     aws.cluster()
     eks, first, second = aws.client("eks"), aws.role(), aws.role()
     roles = lambda: [  # noqa: E731
@@ -170,7 +170,7 @@ def test_an_add_ons_pod_identities_come_change_and_go_with_it(aws: EmbeddedAws) 
     eventually(roles, lambda left: left == [])
 
 
-def test_a_service_account_has_one_pod_identity(aws: EmbeddedAws) -> None:
+def test_a_service_account_has_one_pod_identity_association(aws: EmbeddedAws) -> None:
     aws.cluster()
     eks = aws.client("eks")
     wanted = {"clusterName": "demo", "namespace": "mistral", "serviceAccount": "ray", "roleArn": aws.role()}
@@ -185,7 +185,7 @@ def test_a_service_account_has_one_pod_identity(aws: EmbeddedAws) -> None:
     assert eks.list_pod_identity_associations(clusterName="demo")["associations"] == []
 
 
-def test_every_part_of_a_cluster_has_its_own_tags(aws: EmbeddedAws) -> None:
+def test_every_resource_of_eks_has_its_own_tags(aws: EmbeddedAws) -> None:
     cluster, group, role, eks = aws.cluster(), aws.nodegroup(size=0), aws.role(), aws.client("eks")
     entry = eks.create_access_entry(clusterName="demo", principalArn=role)["accessEntry"]
     addon = eks.create_addon(clusterName="demo", addonName="kube-proxy")["addon"]
@@ -200,7 +200,7 @@ def test_every_part_of_a_cluster_has_its_own_tags(aws: EmbeddedAws) -> None:
         eks.list_tags_for_resource(resourceArn=cluster["arn"] + "x")
 
 
-def test_the_amis_of_the_clusters_version_are_public_parameters(aws: EmbeddedAws) -> None:
+def test_the_amis_of_the_clusters_version_are_public_parameters_of_ssm(aws: EmbeddedAws) -> None:
     ssm, base = aws.client("ssm"), "/aws/service/eks/optimized-ami/1.35/amazon-linux-2023/x86_64"
     names = [f"{base}/{kind}/recommended/image_id" for kind in ("standard", "neuron")]
     images = {ssm.get_parameter(Name=name)["Parameter"]["Value"] for name in names}
@@ -220,11 +220,11 @@ def test_the_amis_are_found_by_their_path_as_well(aws: EmbeddedAws) -> None:
     assert all(ssm.get_parameter(Name=name)["Parameter"]["Value"] == value for name, value in list(found.items())[:5])
     leaves = ssm.get_parameters_by_path(Path=recommended)["Parameters"]
     assert sorted(each["Name"].rpartition("/")[2] for each in leaves) == ["image_id", "image_name", "release_version"]
-    assert ssm.get_parameters_by_path(Path=base)["Parameters"] == [], "none is directly there"
+    assert ssm.get_parameters_by_path(Path=base)["Parameters"] == [], "none is directly below it"
     assert aws.get("leftovers") == {}
 
 
-def with_an_addon_that_cannot_run(aws: EmbeddedAws) -> Any:
+def with_a_failed_add_on(aws: EmbeddedAws) -> Any:
     """EKS with a cluster whose coredns has failed."""
     aws.machine.failures["install_addon"] = "no node to run on"
     aws.cluster()
@@ -235,16 +235,16 @@ def with_an_addon_that_cannot_run(aws: EmbeddedAws) -> Any:
     return eks
 
 
-def test_an_addon_that_could_not_run_recovers_once_it_can(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(addons, "_AGAIN_S", 0.01)
-    eks = with_an_addon_that_cannot_run(aws)
+def test_a_failed_add_on_becomes_active_once_it_can_run(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addons, "_RETRY_S", 0.01)
+    eks = with_a_failed_add_on(aws)
     describe = lambda: eks.describe_addon(clusterName="demo", addonName="coredns")["addon"]  # noqa: E731
     aws.machine.failures.clear()
     assert eventually(describe, lambda addon: addon["status"] == "ACTIVE")["health"]["issues"] == []
 
 
-def test_an_update_of_an_addon_that_could_not_run_tries_it_again(aws: EmbeddedAws) -> None:
-    eks = with_an_addon_that_cannot_run(aws)
+def test_updating_a_failed_add_on_tries_it_again(aws: EmbeddedAws) -> None:
+    eks = with_a_failed_add_on(aws)
     describe = lambda: eks.describe_addon(clusterName="demo", addonName="coredns")["addon"]  # noqa: E731
     for cause, outcome in (("no node yet", ("Failed", "UPDATE_FAILED")), (None, ("Successful", "ACTIVE"))):
         aws.machine.failures = {"install_addon": cause} if cause else {}
@@ -253,15 +253,15 @@ def test_an_update_of_an_addon_that_could_not_run_tries_it_again(aws: EmbeddedAw
         assert (eventually(look, lambda u: u["status"] != "InProgress")["status"], describe()["status"]) == outcome
 
 
-def test_a_policy_that_is_added_while_the_api_server_asks_disturbs_nobody(aws: EmbeddedAws) -> None:
+def test_a_policy_may_be_added_while_a_token_is_being_reviewed(aws: EmbeddedAws) -> None:
     aws.cluster(accessConfig={"authenticationMode": "API", "bootstrapClusterCreatorAdminPermissions": True})
-    cluster = models.find("demo")
+    cluster = models.find_cluster("demo")
     assert cluster is not None
     policies = cluster.access_entries[settings.USER_ARN]["policies"]
     (arn, association), late = next(iter(policies.items())), access.POLICY_ARN + "AmazonEKSViewPolicy"
 
     class Slow(dict[str, Any]):
-        """An association in whose reading another one is added."""
+        """An association that adds another one while it is being read."""
 
         def __getitem__(self, key: str) -> Any:
             policies[late] = association | {"policyArn": late}

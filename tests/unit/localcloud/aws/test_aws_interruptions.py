@@ -1,4 +1,4 @@
-"""EventBridge tells of instances that change state or are taken back, SQS keeps it, and nobody waits for who waits there."""
+"""Events about instances that change state or are interrupted: EventBridge sends them to SQS, where a request may wait for them."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Queue:
         events.put_targets(Rule="warnings", Targets=[{"Id": "queue", "Arn": arn}])
 
     def receive(self, wait_s: int = 0) -> list[dict[str, Any]]:
-        """The events in it, which are taken out."""
+        """Receive and delete the events in the queue."""
         found = self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10, WaitTimeSeconds=wait_s).get("Messages", [])
         for message in found:
             self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
         return [json.loads(message["Body"]) for message in found]
 
     def states(self) -> list[str]:
-        """What the events in it say of states."""
+        """Receive and delete the events in the queue; return their states."""
         return [event["detail"]["state"] for event in self.receive()]
 
 
@@ -50,8 +50,8 @@ def launch(aws: EmbeddedAws) -> str:
 def interrupt(aws: EmbeddedAws, instance_id: str) -> dict[str, Any]:
     request = urllib.request.Request(f"{aws.endpoint.url}/localcloud/interruptions/{instance_id}", method="PUT")
     with urllib.request.urlopen(request, timeout=60) as answer:
-        told: dict[str, Any] = json.load(answer)
-        return told
+        content: dict[str, Any] = json.load(answer)
+        return content
 
 
 def state(aws: EmbeddedAws, instance_id: str) -> str:
@@ -74,7 +74,7 @@ def test_every_state_of_an_instance_arrives_once_and_in_order(aws: EmbeddedAws) 
     assert queue.states() == ["shutting-down", "terminated"]
 
 
-def test_an_event_is_as_ec2_writes_it(aws: EmbeddedAws) -> None:
+def test_an_event_has_the_form_of_ec2s_events(aws: EmbeddedAws) -> None:
     queue = Queue(aws, STATE)
     instance_id = launch(aws)
     event = queue.receive()[0]
@@ -103,13 +103,13 @@ def test_a_nodes_instance_is_shutting_down_until_its_node_is_gone(aws: EmbeddedA
 
 
 @pytest.mark.parametrize(("detail_type", "source"), [(SPOT, "aws.ec2"), (STATE, "aws.health")])
-def test_what_a_rule_does_not_ask_for_does_not_arrive(aws: EmbeddedAws, detail_type: str, source: str) -> None:
+def test_events_that_do_not_match_the_rule_do_not_arrive(aws: EmbeddedAws, detail_type: str, source: str) -> None:
     queue = Queue(aws, detail_type, source)
     launch(aws)
     assert queue.receive() == []
 
 
-def test_a_rule_that_is_disabled_or_lost_its_queue_is_no_obstacle(aws: EmbeddedAws) -> None:
+def test_instances_launch_although_a_rule_is_disabled_or_its_queue_is_gone(aws: EmbeddedAws) -> None:
     queue = Queue(aws, STATE)
     aws.client("events").disable_rule(Name="warnings")
     launch(aws)
@@ -121,13 +121,13 @@ def test_a_rule_that_is_disabled_or_lost_its_queue_is_no_obstacle(aws: EmbeddedA
 
 @pytest.fixture
 def notice_over(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Two minutes are over when it is set."""
+    """The event whose setting ends the two minutes of notice."""
     over = threading.Event()
     monkeypatch.setattr(interruptions, "time", SimpleNamespace(sleep=lambda seconds: over.wait(60)))
     return over
 
 
-def test_an_interruption_is_announced_then_comes(aws: EmbeddedAws, notice_over: threading.Event) -> None:
+def test_an_interrupted_instance_is_terminated_after_the_warning(aws: EmbeddedAws, notice_over: threading.Event) -> None:
     queue, instance_id = Queue(aws, SPOT), launch(aws)
     assert interrupt(aws, instance_id) == {"instance": instance_id, "ends_in_s": 120.0}
     (event,) = queue.receive()
@@ -137,7 +137,7 @@ def test_an_interruption_is_announced_then_comes(aws: EmbeddedAws, notice_over: 
     eventually(lambda: state(aws, instance_id), lambda now: now == "terminated")
 
 
-def test_who_heeds_the_warning_is_not_interrupted_again(aws: EmbeddedAws, notice_over: threading.Event) -> None:
+def test_an_instance_terminated_after_the_warning_is_not_terminated_again(aws: EmbeddedAws, notice_over: threading.Event) -> None:
     queue, instance_id = Queue(aws, STATE), launch(aws)
     interrupt(aws, instance_id)
     aws.client("ec2").terminate_instances(InstanceIds=[instance_id])
@@ -146,7 +146,7 @@ def test_who_heeds_the_warning_is_not_interrupted_again(aws: EmbeddedAws, notice
     assert queue.states() == ["pending", "running", "shutting-down", "terminated"]
 
 
-def test_only_what_runs_can_be_interrupted(aws: EmbeddedAws) -> None:
+def test_only_a_running_instance_can_be_interrupted(aws: EmbeddedAws) -> None:
     instance_id = launch(aws)
     aws.client("ec2").terminate_instances(InstanceIds=[instance_id])
     for wrong in (instance_id, "i-0123456789abcdef0"):
@@ -156,7 +156,7 @@ def test_only_what_runs_can_be_interrupted(aws: EmbeddedAws) -> None:
         assert wrong in json.load(caught.value)["error"]
 
 
-def test_who_waits_for_a_message_holds_up_nobody_and_gets_it_at_once(aws: EmbeddedAws) -> None:
+def test_a_request_that_waits_for_a_message_blocks_no_other_and_gets_it_at_once(aws: EmbeddedAws) -> None:
     queue, received = Queue(aws, STATE), list[dict[str, Any]]()
     waiting = threading.Thread(target=lambda: received.extend(queue.receive(wait_s=20)))
     waiting.start()
@@ -169,13 +169,13 @@ def test_who_waits_for_a_message_holds_up_nobody_and_gets_it_at_once(aws: Embedd
     assert received[0]["detail"]["state"] == "pending"
 
 
-def test_who_waits_in_vain_waits_as_long_as_asked(aws: EmbeddedAws) -> None:
+def test_a_request_for_a_message_that_does_not_come_waits_as_long_as_requested(aws: EmbeddedAws) -> None:
     queue, began = Queue(aws, STATE), time.monotonic()
     assert queue.receive(wait_s=1) == []
     assert time.monotonic() - began > 0.9
 
 
-def test_a_spot_instance_shows_as_one_and_has_prices_and_leaves_nothing(aws: EmbeddedAws) -> None:
+def test_a_spot_instance_is_described_as_one_has_prices_and_leaves_nothing_behind(aws: EmbeddedAws) -> None:
     ec2, (first, second) = aws.client("ec2"), aws.subnets()
     data = {"ImageId": "ami-12345678", "InstanceType": "m6i.large"}
     template = ec2.create_launch_template(LaunchTemplateName="any", LaunchTemplateData=data)["LaunchTemplate"]["LaunchTemplateId"]

@@ -17,13 +17,13 @@ ONE, TWO = settings.AVAILABILITY_ZONES[:2]
 SMALL, LARGE = "inf2.8xlarge", "inf2.24xlarge"
 
 
-def tell(aws: EmbeddedAws, method: str, instance_type: str, zone: str) -> None:
+def set_shortage(aws: EmbeddedAws, method: str, instance_type: str, zone: str) -> None:
     request = urllib.request.Request(f"{aws.endpoint.url}/localcloud/shortages/{instance_type}/{zone}", method=method)
     urllib.request.urlopen(request, timeout=10).close()
 
 
 def fleet(aws: EmbeddedAws, wanted: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """CreateFleet for one instance, of any of these types in these zones' subnets."""
+    """Launch one instance by CreateFleet, of any of these types in the subnets of these zones."""
     ec2 = aws.client("ec2")
     zones = dict(zip((ONE, TWO), aws.subnets(), strict=True))
     template = ec2.create_launch_template(LaunchTemplateName="any", LaunchTemplateData={"ImageId": "ami-12345678"})["LaunchTemplate"]
@@ -40,14 +40,14 @@ def fleet(aws: EmbeddedAws, wanted: Sequence[tuple[str, str]]) -> dict[str, Any]
     return made
 
 
-def test_shortages_are_told_and_end(aws: EmbeddedAws) -> None:
-    tell(aws, "PUT", SMALL, ONE)
+def test_shortages_begin_and_end_by_http(aws: EmbeddedAws) -> None:
+    set_shortage(aws, "PUT", SMALL, ONE)
     assert aws.get("shortages") == [{"instance_type": SMALL, "zone": ONE}]
-    tell(aws, "DELETE", SMALL, ONE)
+    set_shortage(aws, "DELETE", SMALL, ONE)
     assert aws.get("shortages") == []
 
 
-def test_run_instances_fails_where_there_is_none_and_launches_nothing(aws: EmbeddedAws) -> None:
+def test_run_instances_fails_in_a_zone_without_capacity_and_launches_nothing(aws: EmbeddedAws) -> None:
     ec2, (first, second) = aws.client("ec2"), aws.subnets()
     shortages.begin(SMALL, ONE)
     arguments = {"ImageId": "ami-12345678", "InstanceType": SMALL, "MinCount": 1, "MaxCount": 1}
@@ -59,7 +59,7 @@ def test_run_instances_fails_where_there_is_none_and_launches_nothing(aws: Embed
     assert len(aws.instances()) == 1
 
 
-def test_a_shortage_holds_however_type_and_zone_are_given(aws: EmbeddedAws) -> None:
+def test_a_shortage_applies_however_the_request_gives_type_and_zone(aws: EmbeddedAws) -> None:
     ec2, (first, _) = aws.client("ec2"), aws.subnets()
     ec2.create_launch_template(LaunchTemplateName="small", LaunchTemplateData={"InstanceType": SMALL})
     shortages.begin(SMALL, ONE)
@@ -84,7 +84,7 @@ def test_a_shortage_holds_however_type_and_zone_are_given(aws: EmbeddedAws) -> N
     [([], (SMALL, ONE)), ([(SMALL, ONE)], (SMALL, TWO)), ([(SMALL, ONE), (SMALL, TWO)], (LARGE, ONE))],
 )
 @pytest.mark.parametrize("wanted", [[(SMALL, ONE), (SMALL, TWO), (LARGE, ONE)], [(LARGE, ONE), (SMALL, ONE), (SMALL, TWO)]])
-def test_a_fleet_takes_the_cheapest_that_there_is_in_whatever_order_and_tells_of_what_there_is_not(
+def test_a_fleet_launches_the_cheapest_available_type_in_any_order_and_reports_the_others(
     aws: EmbeddedAws, wanted: list[tuple[str, str]], short: list[tuple[str, str]], expected: tuple[str, str]
 ) -> None:
     for one in short:
@@ -98,14 +98,14 @@ def test_a_fleet_takes_the_cheapest_that_there_is_in_whatever_order_and_tells_of
     assert {error["ErrorCode"] for error in made["Errors"]} <= {shortages.CODE}
 
 
-def test_a_fleet_for_which_there_is_nothing_launches_nothing_and_says_so(aws: EmbeddedAws) -> None:
+def test_a_fleet_without_any_capacity_launches_nothing_and_reports_it(aws: EmbeddedAws) -> None:
     shortages.begin(SMALL, ONE)
     made = fleet(aws, [(SMALL, ONE)])
     assert (made["Instances"], len(made["Errors"])) == ([], 1)
     assert aws.instances() == []
 
 
-def test_a_managed_group_goes_to_another_zone_then_to_its_next_type(aws: EmbeddedAws) -> None:
+def test_a_managed_group_tries_another_zone_and_then_its_next_type(aws: EmbeddedAws) -> None:
     aws.cluster()
     shortages.begin(SMALL, ONE)
     assert aws.nodegroup("one", instanceTypes=[SMALL, LARGE])["status"] == "ACTIVE"
@@ -115,7 +115,7 @@ def test_a_managed_group_goes_to_another_zone_then_to_its_next_type(aws: Embedde
     assert sorted(node.instance_type for node in aws.machine.nodes.values()) == [LARGE, SMALL, SMALL]
 
 
-def test_a_managed_group_without_any_says_what_was_tried(aws: EmbeddedAws) -> None:
+def test_a_managed_group_without_any_capacity_reports_what_was_tried(aws: EmbeddedAws) -> None:
     aws.cluster()
     for zone in (ONE, TWO):
         shortages.begin(SMALL, zone)

@@ -1,4 +1,4 @@
-"""ElastiCache: replication groups that are a real Redis."""
+"""ElastiCache: replication groups, each of which the machine makes a Redis."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from embedded_aws import EmbeddedAws, eventually, held
+from embedded_aws import EmbeddedAws, blocked_call, eventually
 
 from localcloud import settings
 
@@ -19,7 +19,7 @@ def _group(aws: EmbeddedAws, name: str = "gcs") -> dict[str, Any]:
 
 
 def _create(aws: EmbeddedAws, **wanted: Any) -> dict[str, Any]:
-    """A replication group with a parameter and a subnet group, that has left `creating`."""
+    """Create a replication group with a parameter and a subnet group, and wait until it is no longer `creating`."""
     cache = aws.client("elasticache")
     cache.create_cache_subnet_group(CacheSubnetGroupName="subnets", CacheSubnetGroupDescription="d", SubnetIds=aws.subnets())
     cache.create_cache_parameter_group(CacheParameterGroupName="parameters", CacheParameterGroupFamily="redis7", Description="d")
@@ -40,13 +40,13 @@ def _create(aws: EmbeddedAws, **wanted: Any) -> dict[str, Any]:
     return eventually(lambda: _group(aws), lambda group: group["Status"] != "creating")  # type: ignore[no-any-return]
 
 
-def _asked(aws: EmbeddedAws, method: str) -> list[tuple[Any, ...]]:
+def _calls(aws: EmbeddedAws, method: str) -> list[tuple[Any, ...]]:
     return [call[1:] for call in aws.machine.calls if call[0] == method]
 
 
 def test_a_replication_group_is_a_redis_of_the_machine(aws: EmbeddedAws) -> None:
     group = _create(aws)
-    assert _asked(aws, "create_redis") == [("gcs", 1, TOKEN, True, {"maxmemory-policy": "noeviction"})]
+    assert _calls(aws, "create_redis") == [("gcs", 1, TOKEN, True, {"maxmemory-policy": "noeviction"})]
     shard = group["NodeGroups"][0]
     assert shard["PrimaryEndpoint"] == {"Address": settings.REDIS_HOSTS[0], "Port": settings.REDIS_PORT}
     assert shard["ReaderEndpoint"]["Address"] == settings.REDIS_HOSTS[1]
@@ -59,21 +59,21 @@ def test_a_replication_group_is_a_redis_of_the_machine(aws: EmbeddedAws) -> None
     assert member["ReplicationGroupId"] == "gcs"
 
 
-def test_without_a_parameter_group_redis_has_elasticaches_defaults(aws: EmbeddedAws) -> None:
+def test_redis_has_elasticaches_defaults_without_a_parameter_group(aws: EmbeddedAws) -> None:
     _create(aws, CacheParameterGroupName="default.redis7")
-    assert _asked(aws, "create_redis")[0][4] == {"maxmemory-policy": "volatile-lru"}
+    assert _calls(aws, "create_redis")[0][4] == {"maxmemory-policy": "volatile-lru"}
 
 
-def test_a_new_auth_token_is_in_force_when_the_call_answers(aws: EmbeddedAws) -> None:
+def test_a_new_auth_token_is_in_force_before_the_call_answers(aws: EmbeddedAws) -> None:
     _create(aws)
     modified = aws.client("elasticache").modify_replication_group(
         ReplicationGroupId="gcs", AuthToken=NEW_TOKEN, AuthTokenUpdateStrategy="SET", ApplyImmediately=True
     )["ReplicationGroup"]
     assert modified["Status"] == "available"
-    assert _asked(aws, "configure_redis") == [("gcs", NEW_TOKEN, None)]
+    assert _calls(aws, "configure_redis") == [("gcs", NEW_TOKEN, None)]
 
 
-def test_a_token_that_redis_does_not_take_is_an_error(aws: EmbeddedAws) -> None:
+def test_a_new_auth_token_that_redis_does_not_accept_is_an_error(aws: EmbeddedAws) -> None:
     _create(aws)
     aws.machine.failures["configure_redis"] = "connection refused"
     with pytest.raises(ClientError, match="connection refused"):
@@ -85,7 +85,7 @@ def test_changed_parameters_reach_the_redis_that_uses_them(aws: EmbeddedAws) -> 
     cache, changes = aws.client("elasticache"), [{"ParameterName": "timeout", "ParameterValue": "60"}]
     cache.modify_cache_parameter_group(CacheParameterGroupName="parameters", ParameterNameValues=changes)
     cache.reset_cache_parameter_group(CacheParameterGroupName="parameters", ResetAllParameters=True)
-    assert _asked(aws, "configure_redis") == [
+    assert _calls(aws, "configure_redis") == [
         ("gcs", None, {"maxmemory-policy": "noeviction", "timeout": "60"}),
         ("gcs", None, {"maxmemory-policy": "volatile-lru"}),
     ]
@@ -94,18 +94,18 @@ def test_changed_parameters_reach_the_redis_that_uses_them(aws: EmbeddedAws) -> 
 
 def test_a_failover_makes_a_replica_the_primary(aws: EmbeddedAws) -> None:
     _create(aws)
-    with held(aws.machine, "fail_over_redis"):
+    with blocked_call(aws.machine, "fail_over_redis"):
         failing_over = aws.client("elasticache").test_failover(ReplicationGroupId="gcs", NodeGroupId="0001")["ReplicationGroup"]
     assert failing_over["Status"] == "modifying"
     group = eventually(lambda: _group(aws), lambda g: g["Status"] == "available")
     assert [m["CurrentRole"] for m in group["NodeGroups"][0]["NodeGroupMembers"]] == ["replica", "primary"]
-    assert _asked(aws, "fail_over_redis") == [("gcs",)]
+    assert _calls(aws, "fail_over_redis") == [("gcs",)]
 
 
-def test_what_comes_while_a_failover_is_under_way_is_refused_at_once(aws: EmbeddedAws) -> None:
+def test_changes_during_a_failover_are_refused_at_once(aws: EmbeddedAws) -> None:
     _create(aws)
     cache, changes = aws.client("elasticache"), [{"ParameterName": "timeout", "ParameterValue": "60"}]
-    with held(aws.machine, "fail_over_redis") as failing_over:
+    with blocked_call(aws.machine, "fail_over_redis") as failing_over:
         cache.test_failover(ReplicationGroupId="gcs", NodeGroupId="0001")
         assert failing_over.wait(60)
         for call, code in (
@@ -120,17 +120,17 @@ def test_what_comes_while_a_failover_is_under_way_is_refused_at_once(aws: Embedd
                 call()
             assert refused.value.response["Error"]["Code"] == code
     eventually(lambda: _group(aws), lambda group: group["Status"] == "available")
-    assert _asked(aws, "configure_redis") == []
+    assert _calls(aws, "configure_redis") == []
 
 
-def test_a_redis_that_cannot_be_is_create_failed_and_can_be_deleted(aws: EmbeddedAws) -> None:
+def test_a_group_whose_redis_cannot_start_is_create_failed_and_can_be_deleted(aws: EmbeddedAws) -> None:
     aws.machine.failures["create_redis"] = "no address left"
     assert _create(aws)["Status"] == "create-failed"
     aws.client("elasticache").delete_replication_group(ReplicationGroupId="gcs")
     eventually(lambda: aws.client("elasticache").describe_replication_groups()["ReplicationGroups"], lambda groups: groups == [])
 
 
-def test_what_is_in_use_is_not_deleted_and_all_goes_in_the_right_order(aws: EmbeddedAws) -> None:
+def test_groups_in_use_are_not_deleted_until_the_replication_group_is(aws: EmbeddedAws) -> None:
     _create(aws)
     cache = aws.client("elasticache")
     for call in (
@@ -157,10 +157,10 @@ def test_what_is_in_use_is_not_deleted_and_all_goes_in_the_right_order(aws: Embe
         ({"NumNodeGroups": 3}, "not supported"),
     ],
 )
-def test_a_group_that_makes_no_sense_is_refused(aws: EmbeddedAws, wanted: dict[str, Any], why: str) -> None:
+def test_a_replication_group_with_wrong_arguments_is_refused(aws: EmbeddedAws, wanted: dict[str, Any], why: str) -> None:
     with pytest.raises(ClientError, match=why):
         _create(aws, **wanted)
-    assert _asked(aws, "create_redis") == []
+    assert _calls(aws, "create_redis") == []
 
 
 def test_the_default_parameter_group_that_members_name_can_be_described(aws: EmbeddedAws) -> None:
@@ -175,7 +175,7 @@ def test_the_default_parameter_group_that_members_name_can_be_described(aws: Emb
         cache.delete_cache_parameter_group(CacheParameterGroupName=named)
 
 
-def test_there_are_no_cache_clusters_but_members(aws: EmbeddedAws) -> None:
+def test_cache_clusters_are_members_of_a_replication_group_or_refused(aws: EmbeddedAws) -> None:
     _create(aws)
     cache = aws.client("elasticache")
     assert cache.describe_cache_clusters(ShowCacheClustersNotInReplicationGroups=True)["CacheClusters"] == []

@@ -1,4 +1,4 @@
-"""EKS Pod Identity: which token gets which role's credentials, from EKS Auth and from the agent."""
+"""Credentials of EKS Pod Identity: which token gets which role's, from EKS Auth and from the agent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SERVICE = {"Service": "pods.eks.amazonaws.com"}
 
 @pytest.fixture
 def cluster(aws: EmbeddedAws) -> EmbeddedAws:
-    """With the cluster `demo` and the agent's add-on in it."""
+    """The embedded AWS with the cluster `demo` and the agent's add-on in it."""
     aws.cluster()
     aws.client("eks").create_addon(clusterName="demo", addonName=ADDON)
     return aws
@@ -35,7 +35,7 @@ def cluster(aws: EmbeddedAws) -> EmbeddedAws:
 
 @pytest.fixture
 def role(aws: EmbeddedAws) -> Iterator[Callable[..., str]]:
-    """Makes roles, and deletes them: the books of IAM are not emptied between tests."""
+    """Create roles, and delete them after the test, because IAM's state is not emptied between tests."""
     made: list[str] = []
 
     def make(principal: dict[str, str] | str = SERVICE, *actions: str) -> str:
@@ -52,7 +52,7 @@ def role(aws: EmbeddedAws) -> Iterator[Callable[..., str]]:
 
 @pytest.fixture(scope="module")
 def agent() -> Iterator[str]:
-    """URL of a running agent's credentials; it remembers nothing between tests."""
+    """URL of a running agent's credentials. The agent is shared, because it has no state."""
     listening = Agent("127.0.0.1", 0)
     listening.start()
     yield f"http://127.0.0.1:{listening.server_port}/v1/credentials"
@@ -60,7 +60,7 @@ def agent() -> Iterator[str]:
 
 
 def token(aws: EmbeddedAws, pod: PodToken | None = POD, audience: Any = ("pods.eks.amazonaws.com",), life: float = 3600) -> str:
-    """A token in the form of a service account's; the cluster calls it valid when there is a pod."""
+    """Return a token in the form of a service account's. With a pod, the cluster's API server accepts it."""
     claims = {"aud": audience, "exp": int(time.time() + life)}
     parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({"alg": "RS256"}, claims)]
     made = ".".join([*parts, "c2lnbmF0dXJl"])
@@ -76,7 +76,7 @@ def associate(aws: EmbeddedAws, role_arn: str, **more: Any) -> dict[str, Any]:
 
 
 def refusal(aws: EmbeddedAws, with_token: str, cluster: str = "demo") -> tuple[str, int]:
-    """Code and HTTP status of what EKS Auth says."""
+    """Return the code and the HTTP status with which EKS Auth refuses the token."""
     with pytest.raises(ClientError) as error:
         aws.client("eks-auth").assume_role_for_pod_identity(clusterName=cluster, token=with_token)
     answer = error.value.response
@@ -84,7 +84,7 @@ def refusal(aws: EmbeddedAws, with_token: str, cluster: str = "demo") -> tuple[s
 
 
 def ask(url: str, authorization: str | None) -> tuple[int, str]:
-    """Status and body of the agent's answer."""
+    """Return the status and the body of the agent's answer."""
     request = urllib.request.Request(url, headers={} if authorization is None else {"Authorization": authorization})
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
@@ -110,7 +110,7 @@ def test_a_pods_token_gets_a_session_of_the_associated_role(cluster: EmbeddedAws
     assert len(caller["Arn"].rpartition("/")[2]) <= 64
 
 
-def test_names_of_any_length_make_a_session_name_that_sts_takes(cluster: EmbeddedAws, role: Callable[..., str]) -> None:
+def test_long_names_of_pods_make_a_session_name_that_sts_accepts(cluster: EmbeddedAws, role: Callable[..., str]) -> None:
     associate(cluster, role())
     long = PodToken("chat", "reader", "a.pod-" * 40, "1")
     answer = cluster.client("eks-auth").assume_role_for_pod_identity(clusterName="demo", token=token(cluster, long))
@@ -129,7 +129,7 @@ def test_the_sdk_gets_credentials_from_the_agent(cluster: EmbeddedAws, role: Cal
     assert not found.refresh_needed()
 
 
-def test_the_agent_says_in_plain_words_why_there_are_no_credentials(cluster: EmbeddedAws, agent: str) -> None:
+def test_the_agent_answers_in_plain_text_why_there_are_no_credentials(cluster: EmbeddedAws, agent: str) -> None:
     status, body = ask(agent, token(cluster))
     assert status == 404
     assert "No pod identity association for service account reader of namespace chat" in body
@@ -137,7 +137,7 @@ def test_the_agent_says_in_plain_words_why_there_are_no_credentials(cluster: Emb
     assert ask(agent.replace("credentials", "roles"), "x")[0] == 404
 
 
-def test_without_the_add_on_the_agent_has_nothing_for_anybody(aws: EmbeddedAws, role: Callable[..., str], agent: str) -> None:
+def test_the_agent_refuses_every_token_without_the_add_on(aws: EmbeddedAws, role: Callable[..., str], agent: str) -> None:
     assert ask(agent, token(aws))[0] == 503
     aws.cluster()
     associate(aws, role())
@@ -148,9 +148,7 @@ def test_without_the_add_on_the_agent_has_nothing_for_anybody(aws: EmbeddedAws, 
     assert ask(agent, token(aws))[0] == 200
 
 
-def test_an_sdk_that_is_refused_does_not_go_on_without_credentials(
-    cluster: EmbeddedAws, agent: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_sdk_that_is_refused_raises_the_agents_reason(cluster: EmbeddedAws, agent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0)
     variables = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": agent, "AWS_CONTAINER_AUTHORIZATION_TOKEN": token(cluster)}
     with pytest.raises(CredentialRetrievalError, match="No pod identity association"):
@@ -163,7 +161,7 @@ def test_a_service_account_without_an_association_has_no_role(cluster: EmbeddedA
         assert refusal(cluster, token(cluster, pod)) == ("ResourceNotFoundException", 404)
 
 
-def test_an_association_that_was_deleted_gives_nothing_any_more(cluster: EmbeddedAws, role: Callable[..., str]) -> None:
+def test_a_deleted_association_gives_no_credentials(cluster: EmbeddedAws, role: Callable[..., str]) -> None:
     association = associate(cluster, role())
     pod_credentials.assume_role_for_pod_identity("demo", token(cluster))
     cluster.client("eks").delete_pod_identity_association(clusterName="demo", associationId=association["associationId"])
@@ -188,12 +186,12 @@ def test_a_role_that_does_not_trust_pods_is_denied(
     assert refusal(cluster, token(cluster)) == ("AccessDeniedException", 400)
 
 
-def test_a_role_that_was_deleted_is_denied(cluster: EmbeddedAws) -> None:
+def test_a_role_that_does_not_exist_is_denied(cluster: EmbeddedAws) -> None:
     associate(cluster, f"arn:aws:iam::{settings.ACCOUNT}:role/nobody")
     assert refusal(cluster, token(cluster))[0] == "AccessDeniedException"
 
 
-def test_a_target_role_is_reached_through_the_associated_one(cluster: EmbeddedAws, role: Callable[..., str]) -> None:
+def test_a_target_role_is_assumed_through_the_associated_role(cluster: EmbeddedAws, role: Callable[..., str]) -> None:
     first = role()
     association = associate(cluster, first, targetRoleArn=role({"AWS": first}, "sts:AssumeRole"))
     arn = pod_credentials.assume_role_for_pod_identity("demo", token(cluster))["assumedRoleUser"]["arn"]
@@ -213,29 +211,31 @@ def test_a_target_role_is_reached_through_the_associated_one(cluster: EmbeddedAw
     ],
     ids=str,
 )
-def test_a_token_that_is_not_for_this_is_refused(cluster: EmbeddedAws, role: Callable[..., str], wrong: dict[str, Any], code: str) -> None:
+def test_a_token_that_is_invalid_expired_or_for_another_audience_is_refused(
+    cluster: EmbeddedAws, role: Callable[..., str], wrong: dict[str, Any], code: str
+) -> None:
     associate(cluster, role())
     assert refusal(cluster, token(cluster, **wrong)) == (code, 400)
 
 
-def test_a_body_without_a_token_and_a_token_that_is_none_are_refused(cluster: EmbeddedAws, agent: str) -> None:
+def test_a_malformed_token_is_refused(cluster: EmbeddedAws, agent: str) -> None:
     for garbage in ("a.b.c", "a.W10.c", "e30.e30.e30"):
         assert refusal(cluster, garbage)[0] == "InvalidTokenException", garbage
         assert ask(agent, garbage)[0] == 400
 
 
-def test_a_cluster_that_is_not_there_has_no_tokens(cluster: EmbeddedAws) -> None:
+def test_a_token_for_a_cluster_that_does_not_exist_is_refused(cluster: EmbeddedAws) -> None:
     assert refusal(cluster, token(cluster), "other") == ("ResourceNotFoundException", 404)
 
 
-def test_an_api_server_that_does_not_answer_is_nobodys_fault(cluster: EmbeddedAws, role: Callable[..., str], agent: str) -> None:
+def test_an_api_server_that_does_not_answer_is_an_internal_error(cluster: EmbeddedAws, role: Callable[..., str], agent: str) -> None:
     associate(cluster, role())
     cluster.machine.failures["review_pod_token"] = "it does not answer"
     assert refusal(cluster, token(cluster)) == ("InternalServerException", 500)
     assert ask(agent, token(cluster))[0] == 500
 
 
-def test_no_token_is_in_what_is_remembered_or_logged(cluster: EmbeddedAws, agent: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_token_is_logged_or_recorded(cluster: EmbeddedAws, agent: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", "localcloud")
     secret = token(cluster)
     ask(agent, secret)

@@ -1,4 +1,4 @@
-"""Instances that a fleet or anybody else launches for a cluster are nodes of it."""
+"""Self-managed nodes: instances of CreateFleet and RunInstances join the cluster that their user data names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 import pytest
-from embedded_aws import EmbeddedAws, eventually, held
+from embedded_aws import EmbeddedAws, blocked_call, eventually
 
 from localcloud import settings
 from localcloud.aws.ec2 import node_config
@@ -56,14 +56,14 @@ def among_scripts(cluster: str = "demo") -> str:
 
 
 @pytest.mark.parametrize("text", [alone(), among_scripts()])
-def test_user_data_tells_cluster_labels_and_taints(text: str) -> None:
-    assert node_config.parse(encoded(text)) == node_config.Bootstrap("demo", LABELS, TAINTS)
+def test_user_data_contains_cluster_labels_and_taints(text: str) -> None:
+    assert node_config.parse(encoded(text)) == node_config.NodeConfig("demo", LABELS, TAINTS)
 
 
 @pytest.mark.parametrize(
     "user_data", [None, "", "not base64!", encoded("#!/bin/sh\necho hello"), base64.b64encode(b"\x1f\x8b\xff").decode()]
 )
-def test_other_user_data_tells_nothing(user_data: str | None) -> None:
+def test_user_data_without_a_node_config_names_no_cluster(user_data: str | None) -> None:
     assert node_config.parse(user_data) is None
 
 
@@ -75,8 +75,8 @@ def test_other_user_data_tells_nothing(user_data: str | None) -> None:
         "apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec: {kubelet: {config: {registerWithTaints: [x]}}}",
     ],
 )
-def test_a_node_config_that_cannot_be_understood_is_refused(text: str) -> None:
-    with pytest.raises(node_config.NotReadable):
+def test_a_node_config_that_cannot_be_parsed_is_refused(text: str) -> None:
+    with pytest.raises(node_config.InvalidNodeConfig):
         node_config.parse(encoded(text))
 
 
@@ -93,7 +93,7 @@ class Launch:
         self.template = {"LaunchTemplateId": template["LaunchTemplateId"], "Version": "$Latest"}
 
     def fleet(self, capacity: str = "on-demand") -> dict[str, Any]:
-        """One instance by CreateFleet, as Karpenter asks for it."""
+        """Launch one instance by CreateFleet, with the arguments that Karpenter uses."""
         made = self.ec2.create_fleet(
             Type="instant",
             LaunchTemplateConfigs=[
@@ -108,12 +108,12 @@ class Launch:
         return self.described(made["Instances"][0]["InstanceIds"][0])
 
     def described(self, instance_id: str) -> dict[str, Any]:
-        """As DescribeInstances shows it."""
+        """Describe the instance."""
         found: dict[str, Any] = self.ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
         return found
 
     def node(self, instance_id: str) -> Any:
-        """The node that it becomes."""
+        """Wait for the instance's node, and return it."""
         return eventually(lambda: self.aws.machine.nodes.get(instance_id), bool)
 
 
@@ -128,7 +128,7 @@ def test_an_instance_of_a_fleet_joins_the_cluster_of_its_user_data(aws: Embedded
 
 
 @pytest.mark.parametrize("capacity", ["on-demand", "spot"])
-def test_an_instance_of_a_fleet_is_as_its_launch_template_says(aws: EmbeddedAws, capacity: str) -> None:
+def test_an_instance_of_a_fleet_has_its_launch_templates_security_groups_and_tags(aws: EmbeddedAws, capacity: str) -> None:
     launch = Launch(aws, among_scripts())
     instance = launch.fleet(capacity)
     assert [group["GroupId"] for group in instance["SecurityGroups"]] == [launch.group]
@@ -140,7 +140,7 @@ def test_an_instance_of_a_fleet_is_as_its_launch_template_says(aws: EmbeddedAws,
     assert instance["SubnetId"] == launch.subnets[1]
 
 
-def test_an_instance_by_itself_joins_and_leaves_when_it_is_terminated_and_nothing_takes_its_place(aws: EmbeddedAws) -> None:
+def test_an_instance_of_run_instances_joins_and_leaves_without_a_replacement(aws: EmbeddedAws) -> None:
     launch = Launch(aws, alone())
     made = launch.ec2.run_instances(MinCount=1, MaxCount=1, LaunchTemplate=launch.template, SubnetId=launch.subnets[0])["Instances"][0]
     launch.node(made["InstanceId"])
@@ -151,7 +151,7 @@ def test_an_instance_by_itself_joins_and_leaves_when_it_is_terminated_and_nothin
 
 
 @pytest.mark.parametrize("text", ["#!/bin/sh", alone("another"), "apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig"])
-def test_an_instance_for_no_cluster_or_one_that_is_not_there_only_runs(aws: EmbeddedAws, text: str) -> None:
+def test_an_instance_whose_user_data_names_no_existing_cluster_runs_without_a_node(aws: EmbeddedAws, text: str) -> None:
     launch = Launch(aws, text)
     instance = launch.fleet()
     aws.nodegroup(size=1)
@@ -168,9 +168,9 @@ def test_a_node_that_cannot_join_leaves_its_instance_running(aws: EmbeddedAws) -
     assert not aws.machine.nodes
 
 
-def test_an_instance_that_was_terminated_before_its_node_came_leaves_none(aws: EmbeddedAws) -> None:
+def test_an_instance_terminated_while_its_node_joins_leaves_no_node(aws: EmbeddedAws) -> None:
     launch = Launch(aws, alone())
-    with held(aws.machine, "join_node"):
+    with blocked_call(aws.machine, "join_node"):
         instance_id = launch.fleet()["InstanceId"]
         launch.ec2.terminate_instances(InstanceIds=[instance_id])
     eventually(lambda: [call[0] for call in aws.machine.calls], lambda calls: "remove_node" in calls and "join_node" in calls)
@@ -178,7 +178,7 @@ def test_an_instance_that_was_terminated_before_its_node_came_leaves_none(aws: E
     assert eventually(lambda: launch.described(instance_id)["State"]["Name"], lambda state: state != "shutting-down") == "terminated"
 
 
-def test_a_managed_groups_instance_is_its_groups_whatever_its_user_data_says(aws: EmbeddedAws) -> None:
+def test_an_instance_of_a_managed_group_joins_by_its_group_and_not_by_its_user_data(aws: EmbeddedAws) -> None:
     launch = Launch(aws, alone())
     aws.nodegroup(size=1, launchTemplate={"id": launch.template["LaunchTemplateId"], "version": "1"})
     assert [call[0] for call in aws.machine.calls].count("join_node") == 1

@@ -1,4 +1,4 @@
-"""Node groups: instances of the embedded EC2 that are nodes."""
+"""Managed node groups: their instances of the embedded EC2 are nodes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from embedded_aws import EmbeddedAws, eventually, held
+from embedded_aws import EmbeddedAws, blocked_call, eventually
 from moto.ec2.models.instances import Instance
 
 from localcloud import settings
@@ -63,11 +63,11 @@ def test_every_instance_of_a_group_is_a_node_with_its_labels_taints_and_chips(aw
 @pytest.mark.parametrize(
     ("instance_type", "neuron"), [("m6i.large", (0, 0)), ("inf2.8xlarge", (1, 2)), ("inf2.24xlarge", (6, 12)), ("trn1.32xlarge", (16, 32))]
 )
-def test_chips_and_cores_are_those_of_the_instance_type(instance_type: str, neuron: tuple[int, int]) -> None:
+def test_neuron_chips_and_cores_are_those_of_the_instance_type(instance_type: str, neuron: tuple[int, int]) -> None:
     assert instances.neuron(instance_type) == neuron
 
 
-def test_an_instance_has_its_launch_templates_tags_and_security_groups_else_the_clusters(aws: EmbeddedAws) -> None:
+def test_an_instance_has_the_tags_and_security_groups_of_its_launch_template_or_the_clusters_group(aws: EmbeddedAws) -> None:
     cluster, ec2 = aws.cluster(), aws.client("ec2")
     own = ec2.create_security_group(GroupName="own", Description="d", VpcId=cluster["resourcesVpcConfig"]["vpcId"])["GroupId"]
     for name, groups, expected in (("plain", [], cluster["resourcesVpcConfig"]["clusterSecurityGroupId"]), ("own", [own], own)):
@@ -79,7 +79,7 @@ def test_an_instance_has_its_launch_templates_tags_and_security_groups_else_the_
         assert {"Key": "Name", "Value": "core"} in instance["Tags"]
 
 
-def test_scaling_takes_nodes_in_and_out(aws: EmbeddedAws) -> None:
+def test_scaling_adds_nodes_and_removes_the_newest_first(aws: EmbeddedAws) -> None:
     aws.cluster()
     aws.nodegroup(size=1)
     first = set(aws.machine.nodes)
@@ -94,7 +94,7 @@ def test_a_terminated_member_leaves_the_cluster_and_is_replaced(aws: EmbeddedAws
     aws.cluster()
     aws.nodegroup()
     lost = aws.instances()[0]["InstanceId"]
-    with held(aws.machine, "remove_node"):
+    with blocked_call(aws.machine, "remove_node"):
         stopping = aws.client("ec2").terminate_instances(InstanceIds=[lost])["TerminatingInstances"][0]
     assert stopping["CurrentState"]["Name"] == "shutting-down"
     eventually(lambda: list(aws.machine.nodes), lambda nodes: len(nodes) == 2 and lost not in nodes)
@@ -111,20 +111,20 @@ def test_a_node_cannot_be_stopped(aws: EmbeddedAws) -> None:
     assert [each["InstanceId"] for each in aws.instances()] == [node]
 
 
-def test_work_in_the_background_has_the_books_in_hand_while_it_changes_them(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, hands = [], RLock()  # which knows its owner
+def test_background_work_holds_the_moto_lock_while_it_changes_motos_state(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, lock = [], RLock()  # unlike a Lock it knows its owner
     launch, terminate = ec2.Ec2Backend.run_instances, Instance.terminate
 
     def watched_launch(*arguments: Any, **named: Any) -> Any:
-        seen.append(("launch", hands._is_owned()))
+        seen.append(("launch", lock._is_owned()))
         return launch(*arguments, **named)
 
     def watched_end(instance: Instance) -> Any:
-        seen.append(("end", hands._is_owned()))
+        seen.append(("end", lock._is_owned()))
         return terminate(instance)
 
     aws.cluster()
-    monkeypatch.setattr(moto_lock, "ONE_AT_A_TIME", hands)
+    monkeypatch.setattr(moto_lock, "MOTO_LOCK", lock)
     monkeypatch.setattr(ec2.Ec2Backend, "run_instances", watched_launch)
     monkeypatch.setattr(Instance, "terminate", watched_end)
     aws.nodegroup()
@@ -132,7 +132,7 @@ def test_work_in_the_background_has_the_books_in_hand_while_it_changes_them(aws:
     assert seen == [("launch", True)] * 2 + [("end", True)] * 2
 
 
-def test_a_new_version_replaces_every_node_and_new_ones_come_first(aws: EmbeddedAws) -> None:
+def test_a_new_version_replaces_every_node_and_adds_the_new_ones_first(aws: EmbeddedAws) -> None:
     aws.cluster()
     aws.nodegroup()
     old = set(aws.machine.nodes)
@@ -144,11 +144,11 @@ def test_a_new_version_replaces_every_node_and_new_ones_come_first(aws: Embedded
     assert calls == ["join_node"] * 4 + ["remove_node"] * 2
 
 
-def test_a_new_version_wanted_while_the_group_scales_keeps_nobody_waiting(aws: EmbeddedAws) -> None:
+def test_a_new_version_is_accepted_at_once_while_the_group_scales(aws: EmbeddedAws) -> None:
     aws.cluster()
     aws.nodegroup(size=1)
     eks, scaling = aws.client("eks"), {"minSize": 0, "maxSize": 5, "desiredSize": 2}
-    with held(aws.machine, "join_node") as joining:
+    with blocked_call(aws.machine, "join_node") as joining:
         eks.update_nodegroup_config(clusterName="demo", nodegroupName="inf2", scalingConfig=scaling)
         assert joining.wait(60)
         old = {instance["InstanceId"] for instance in aws.instances()}
@@ -158,7 +158,7 @@ def test_a_new_version_wanted_while_the_group_scales_keeps_nobody_waiting(aws: E
     assert not old & set(aws.machine.nodes)
 
 
-def test_what_was_launched_before_a_launch_failed_is_the_groups(aws: EmbeddedAws) -> None:
+def test_instances_launched_before_a_failed_launch_belong_to_the_group(aws: EmbeddedAws) -> None:
     cluster, ec2 = aws.cluster(), aws.client("ec2")
     vpc = cluster["resourcesVpcConfig"]["vpcId"]
     subnets = [ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.20.{n}.0/24")["Subnet"]["SubnetId"] for n in (7, 8)]
@@ -197,7 +197,7 @@ def test_a_group_whose_replacement_fails_is_degraded_and_recovers_when_scaled_ag
     assert (_group(aws)["status"], len(aws.machine.nodes)) == ("ACTIVE", 3)
 
 
-def test_a_deleted_group_takes_every_node_along(aws: EmbeddedAws) -> None:
+def test_deleting_a_group_removes_every_node(aws: EmbeddedAws) -> None:
     aws.cluster()
     aws.nodegroup()
     eks = aws.client("eks")
@@ -209,7 +209,7 @@ def test_a_deleted_group_takes_every_node_along(aws: EmbeddedAws) -> None:
     assert "volumes" not in aws.get("leftovers")["ec2/us-west-2"]
 
 
-def test_a_node_that_does_not_go_keeps_its_group_until_it_is_deleted_again(aws: EmbeddedAws) -> None:
+def test_a_group_whose_node_cannot_be_removed_stays_until_it_is_deleted_again(aws: EmbeddedAws) -> None:
     aws.cluster()
     aws.nodegroup()
     aws.machine.failures["remove_node"] = "kubelet does not stop"
@@ -222,7 +222,7 @@ def test_a_node_that_does_not_go_keeps_its_group_until_it_is_deleted_again(aws: 
     eventually(lambda: eks.list_nodegroups(clusterName="demo")["nodegroups"], lambda names: names == [])
 
 
-def test_a_group_that_makes_no_sense_is_refused(aws: EmbeddedAws) -> None:
+def test_a_node_group_with_wrong_arguments_is_refused(aws: EmbeddedAws) -> None:
     aws.cluster()
     eks = aws.client("eks")
     wrong: list[tuple[dict[str, Any], str]] = [
@@ -236,18 +236,18 @@ def test_a_group_that_makes_no_sense_is_refused(aws: EmbeddedAws) -> None:
     assert eks.list_nodegroups(clusterName="demo")["nodegroups"] == []
 
 
-def test_an_instance_that_belongs_to_no_cluster_is_no_node(aws: EmbeddedAws) -> None:
+def test_an_instance_without_user_data_is_not_a_node(aws: EmbeddedAws) -> None:
     ec2 = aws.client("ec2")
     made = ec2.run_instances(ImageId="ami-0", MinCount=1, MaxCount=1, SubnetId=aws.subnets()[0], InstanceType="m6i.large")["Instances"][0]
     ec2.terminate_instances(InstanceIds=[made["InstanceId"]])
     assert aws.machine.calls == []
 
 
-def test_a_group_deleted_while_its_nodes_join_leaves_none_behind(aws: EmbeddedAws) -> None:
+def test_a_group_deleted_while_its_nodes_join_leaves_no_node_behind(aws: EmbeddedAws) -> None:
     aws.cluster()
     eks = aws.client("eks")
     subnets = eks.describe_cluster(name="demo")["cluster"]["resourcesVpcConfig"]["subnetIds"]
-    with held(aws.machine, "join_node"):
+    with blocked_call(aws.machine, "join_node"):
         eks.create_nodegroup(clusterName="demo", nodegroupName="inf2", subnets=subnets, nodeRole=aws.role())
         eventually(aws.instances, lambda running: len(running) == 2)
         eks.delete_nodegroup(clusterName="demo", nodegroupName="inf2")
@@ -256,7 +256,7 @@ def test_a_group_deleted_while_its_nodes_join_leaves_none_behind(aws: EmbeddedAw
     assert aws.instances() == []
 
 
-def test_a_terminated_member_whose_node_does_not_go_degrades_its_group(aws: EmbeddedAws) -> None:
+def test_a_terminated_member_whose_node_cannot_be_removed_degrades_its_group(aws: EmbeddedAws) -> None:
     aws.cluster()
     aws.nodegroup()
     aws.machine.failures["remove_node"] = "kubelet does not stop"
@@ -275,7 +275,7 @@ def test_instances_that_cannot_be_launched_show_in_the_groups_health(aws: Embedd
     assert (group["status"], group["health"]["issues"][0]["code"]) == ("CREATE_FAILED", "AsgInstanceLaunchFailures")
 
 
-def test_a_machine_that_breaks_its_promise_does_not_leave_a_group_creating(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_exception_of_the_machine_is_in_the_groups_health(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
     def join_node(node: object) -> str:
         raise ZeroDivisionError("a bug")
 

@@ -1,4 +1,4 @@
-"""EKS bearer tokens: who is let in, as whom, and who is not."""
+"""The TokenReview of EKS bearer tokens: which tokens are accepted, and as which user."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_an_iam_user_with_an_access_entry_is_known_by_its_arn(aws: EmbeddedAws, 
     assert "access key" in _refusal(aws, _token(aws, bob))
 
 
-def test_each_access_policy_is_a_group_that_the_machine_was_told_to_bind(aws: EmbeddedAws, role: str) -> None:
+def test_each_access_policy_is_a_group_that_the_machine_binds(aws: EmbeddedAws, role: str) -> None:
     eks = aws.client("eks")
     for policy, scope in (("AmazonEKSClusterAdminPolicy", CLUSTER), ("AmazonEKSEditPolicy", NAMESPACED)):
         eks.associate_access_policy(clusterName="demo", principalArn=role, policyArn=POLICIES + policy, accessScope=scope)
@@ -76,7 +76,7 @@ def test_each_access_policy_is_a_group_that_the_machine_was_told_to_bind(aws: Em
 
 
 @pytest.mark.parametrize("mode", ["API", "API_AND_CONFIG_MAP", "CONFIG_MAP"])
-def test_who_created_the_cluster_is_admin_only_if_that_was_asked_for(aws: EmbeddedAws, mode: str) -> None:
+def test_the_creator_of_a_cluster_is_its_admin_only_if_that_was_requested(aws: EmbeddedAws, mode: str) -> None:
     aws.cluster(accessConfig={"authenticationMode": mode, "bootstrapClusterCreatorAdminPermissions": True})
     assert aws.review(_token(aws, aws.session), "demo")["user"]["groups"] == ["leeward:AmazonEKSClusterAdminPolicy"]
     aws.fresh()
@@ -88,7 +88,7 @@ def test_a_principal_without_an_access_entry_is_refused(aws: EmbeddedAws, role: 
     assert "no access entry" in _refusal(aws, _token(aws, aws.assume(aws.role())))
 
 
-def test_an_entry_that_was_deleted_lets_nobody_in(aws: EmbeddedAws, role: str) -> None:
+def test_a_principal_whose_access_entry_was_deleted_is_refused(aws: EmbeddedAws, role: str) -> None:
     session = aws.assume(role)
     aws.client("eks").delete_access_entry(clusterName="demo", principalArn=role)
     assert "no access entry" in _refusal(aws, _token(aws, session))
@@ -111,15 +111,15 @@ def test_a_token_for_another_cluster_is_refused(aws: EmbeddedAws, role: str) -> 
     assert "signature does not match" in _refusal(aws, _token(aws, aws.assume(role), cluster="other"))
 
 
-def test_a_cluster_that_is_not_there_lets_nobody_in(aws: EmbeddedAws, role: str) -> None:
+def test_a_token_for_a_cluster_that_does_not_exist_is_refused(aws: EmbeddedAws, role: str) -> None:
     assert "no cluster" in _refusal(aws, _token(aws, aws.assume(role), cluster="other"), "other")
 
 
-def test_a_token_lives_for_fifteen_minutes(aws: EmbeddedAws, role: str) -> None:
+def test_a_token_is_valid_for_fifteen_minutes(aws: EmbeddedAws, role: str) -> None:
     token, hosts = _token(aws, aws.assume(role)), frozenset({aws.endpoint.url.removeprefix("http://")})
-    for minutes, let_in in ((14, True), (16, False), (-20, False)):
+    for minutes, accepted in ((14, True), (16, False), (-20, False)):
         review = token_review.review(token, "demo", hosts, datetime.now(UTC) + timedelta(minutes=minutes))
-        assert review["status"]["authenticated"] is let_in, minutes
+        assert review["status"]["authenticated"] is accepted, minutes
 
 
 def test_a_token_for_another_sts_is_refused(aws: EmbeddedAws, role: str) -> None:
@@ -127,11 +127,11 @@ def test_a_token_for_another_sts_is_refused(aws: EmbeddedAws, role: str) -> None
     assert "not for the embedded STS" in _refusal(aws, token)
 
 
-def test_another_action_is_refused(aws: EmbeddedAws, role: str) -> None:
+def test_a_token_for_another_action_than_get_caller_identity_is_refused(aws: EmbeddedAws, role: str) -> None:
     assert "not GetCallerIdentity" in _refusal(aws, _token(aws, aws.assume(role), action="GetSessionToken"))
 
 
-def test_a_body_that_is_no_token_review_is_a_bad_request(aws: EmbeddedAws) -> None:
+def test_a_body_that_is_not_a_token_review_is_a_bad_request(aws: EmbeddedAws) -> None:
     for body in (b"", b"[]", b"{}", b'{"spec": null}', b'{"spec": {}}', b"\xff"):
         with pytest.raises(urllib.error.HTTPError) as error:
             urllib.request.urlopen(f"{aws.endpoint.url}/localcloud/token-review/demo", body, timeout=60)
@@ -139,28 +139,28 @@ def test_a_body_that_is_no_token_review_is_a_bad_request(aws: EmbeddedAws) -> No
             assert answer.code == 400
 
 
-def test_garbage_is_refused(aws: EmbeddedAws, role: str) -> None:
+def test_a_malformed_token_is_refused(aws: EmbeddedAws, role: str) -> None:
     long, broken = "k8s-aws-v1." + "A" * 20_000, as_token("http://[")
     for token in ("", "garbage", "k8s-aws-v1.", "k8s-aws-v1.!!!", "k8s-aws-v1.AAAA", "k8s-aws-v1.\u00e4", "k8s-aws-v2.aGk", long, broken):
         assert _refusal(aws, token), token
 
 
-def test_a_url_that_is_not_signed_or_carries_more_is_refused(aws: EmbeddedAws, role: str) -> None:
+def test_a_url_that_is_not_signed_or_contains_more_is_refused(aws: EmbeddedAws, role: str) -> None:
     url = f"{aws.endpoint.url}/?Action=GetCallerIdentity&Version=2011-06-15"
     assert "presigned URL needs" in _refusal(aws, as_token(url))
-    assert "carries more" in _refusal(aws, as_token(url + "&Action=GetCallerIdentity"))
-    assert "carries more" in _refusal(aws, as_token(url + "&RoleArn=x"))
-    assert "carries more" in _refusal(aws, as_token(url.replace("/?", "/clusters?")))
+    assert "contains more" in _refusal(aws, as_token(url + "&Action=GetCallerIdentity"))
+    assert "contains more" in _refusal(aws, as_token(url + "&RoleArn=x"))
+    assert "contains more" in _refusal(aws, as_token(url.replace("/?", "/clusters?")))
 
 
-def test_groups_that_would_give_power_cannot_be_claimed_by_an_entry(aws: EmbeddedAws, role: str) -> None:
+def test_an_access_entry_cannot_name_a_reserved_group(aws: EmbeddedAws, role: str) -> None:
     eks, other = aws.client("eks"), aws.role()
     for group in ("system:masters", "leeward:AmazonEKSClusterAdminPolicy"):
         with pytest.raises(eks.exceptions.InvalidParameterException, match="cannot start with"):
             eks.create_access_entry(clusterName="demo", principalArn=other, kubernetesGroups=[group])
 
 
-def test_an_entry_needs_a_principal_that_exists(aws: EmbeddedAws, role: str) -> None:
+def test_an_access_entry_needs_a_principal_that_exists(aws: EmbeddedAws, role: str) -> None:
     eks = aws.client("eks")
     with pytest.raises(eks.exceptions.InvalidParameterException, match="invalid principal"):
         eks.create_access_entry(clusterName="demo", principalArn=f"arn:aws:iam::{settings.ACCOUNT}:role/nobody")

@@ -1,4 +1,4 @@
-"""The admission webhook of EKS Pod Identity: what it changes in which pods; and what a TokenReview is read as."""
+"""The admission webhook of EKS Pod Identity: what it changes in which pods; and which pod a TokenReview names."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def a_review(pod: dict[str, Any], namespace: str = "chat") -> dict[str, Any]:
 
 
 def patched(pod: dict[str, Any]) -> dict[str, Any]:
-    """The pod after the webhook's patch, as far as this patch uses JSON Patch."""
+    """Apply the webhook's patch to a copy of the pod, with those parts of JSON Patch that it uses."""
     result = copy.deepcopy(pod)
     for operation in pod_webhook.patch(pod):
         *way, last = operation["path"].split("/")[1:]
@@ -67,14 +67,14 @@ def environment(container: dict[str, Any]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Asking:
-    """A running webhook as the API server sees it: over TLS, with its authority."""
+class Client:
+    """A client of a running webhook, like the API server: over TLS, with the webhook's certificate authority."""
 
     port: int
     authority: Authority
 
     def post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        """Status and body of the answer."""
+        """Return the status and the body of the answer."""
         trusting = ssl.create_default_context(cafile=str(self.authority.certificate))
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=trusting)
         try:
@@ -86,16 +86,16 @@ class Asking:
 
 
 @pytest.fixture(scope="module")
-def webhook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
-    """It remembers nothing between tests."""
+def webhook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A running webhook, shared because it has no state."""
     authority = Authority(tmp_path_factory.mktemp("pki"), "ca")
     listening = Webhook("127.0.0.1", 0, authority.server("webhook", "pod-identity-webhook", ["127.0.0.1"]))
     listening.start()
-    yield Asking(listening.server_port, authority)
+    yield Client(listening.server_port, authority)
     listening.stop()
 
 
-def test_every_container_gets_token_and_variables() -> None:
+def test_every_container_gets_the_token_and_the_variables() -> None:
     pod = a_pod(
         containers=[{"name": "one", "image": "i"}, {"name": "two", "image": "i", "env": [{"name": "MINE", "value": "1"}]}],
         initContainers=[{"name": "before", "image": "i"}],
@@ -113,7 +113,7 @@ def test_every_container_gets_token_and_variables() -> None:
     assert pod["spec"]["containers"][0] == {"name": "one", "image": "i"}, "the pod that came in was changed"
 
 
-def test_a_pod_without_volumes_gets_its_first() -> None:
+def test_a_pod_without_volumes_gets_the_tokens_volume() -> None:
     for none in ({}, {"volumes": None}, {"volumes": []}):
         assert [volume["name"] for volume in patched(a_pod(**none))["spec"]["volumes"]] == ["eks-pod-identity-token"]
 
@@ -127,7 +127,7 @@ def test_a_pod_without_volumes_gets_its_first() -> None:
     ],
     ids=str,
 )
-def test_what_a_container_has_of_its_own_stays(own: dict[str, str], absent: set[str]) -> None:
+def test_a_container_keeps_its_own_variables_and_mounts(own: dict[str, str], absent: set[str]) -> None:
     env = [{"name": name, "value": value} for name, value in own.items()]
     mine = {"name": "data", "mountPath": "/data"}
     (container,) = patched(a_pod(containers=[{"name": "main", "env": env, "volumeMounts": [mine]}]))["spec"]["containers"]
@@ -137,23 +137,23 @@ def test_what_a_container_has_of_its_own_stays(own: dict[str, str], absent: set[
     assert container["volumeMounts"] == [mine, MOUNT]
 
 
-def test_a_pod_that_was_changed_before_needs_no_more() -> None:
+def test_a_pod_that_was_patched_already_is_not_changed_again() -> None:
     assert pod_webhook.patch(patched(a_pod())) == []
 
 
-def test_a_container_that_came_later_is_the_only_one_that_is_changed() -> None:
+def test_only_a_container_added_after_the_first_patch_is_changed() -> None:
     pod = patched(a_pod())
     pod["spec"]["containers"].append({"name": "sidecar"})
     assert [operation["path"] for operation in pod_webhook.patch(pod)] == ["/spec/containers/1"]
 
 
-def test_containers_that_the_pod_says_to_skip_are_skipped() -> None:
+def test_containers_named_in_the_skip_annotation_are_not_changed() -> None:
     pod = a_pod(containers=[{"name": "main"}, {"name": "proxy"}])
     pod["metadata"]["annotations"] = {"eks.amazonaws.com/skip-containers": "other, proxy"}
     assert patched(pod)["spec"]["containers"][1] == {"name": "proxy"}
 
 
-def test_the_webhook_changes_pods_with_an_association_and_no_others(aws: EmbeddedAws, webhook: Asking) -> None:
+def test_the_webhook_changes_only_pods_with_an_association(aws: EmbeddedAws, webhook: Client) -> None:
     aws.cluster()
     wanted = {"clusterName": "demo", "namespace": "chat", "serviceAccount": "reader", "roleArn": aws.role()}
     association = aws.client("eks").create_pod_identity_association(**wanted)["association"]["associationId"]
@@ -176,7 +176,7 @@ def test_the_webhook_changes_pods_with_an_association_and_no_others(aws: Embedde
     assert answer(a_pod()) == unchanged
 
 
-def test_what_is_no_review_of_a_pod_is_a_bad_request(aws: EmbeddedAws, webhook: Asking) -> None:
+def test_a_body_that_is_not_a_review_of_a_pod_is_a_bad_request(aws: EmbeddedAws, webhook: Client) -> None:
     aws.cluster()
     for body in (b"", b"[]", b"{}", b"null", b'{"request": null}', b'{"request": {"uid": "1", "namespace": "n", "object": null}}', b"\xff"):
         assert webhook.post("/pod-identity/demo", body)[0] == 400, body
@@ -184,14 +184,14 @@ def test_what_is_no_review_of_a_pod_is_a_bad_request(aws: EmbeddedAws, webhook: 
         assert webhook.post(path, json.dumps(a_review(a_pod())).encode())[0] == 404, path
 
 
-def test_a_client_that_does_not_trust_the_webhook_does_not_end_it(aws: EmbeddedAws, webhook: Asking, tmp_path: Path) -> None:
+def test_the_webhook_survives_a_client_that_does_not_trust_it_or_sends_nothing(aws: EmbeddedAws, webhook: Client, tmp_path: Path) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
-        Asking(webhook.port, Authority(tmp_path / "other", "ca")).post("/", b"")
-    with socket.create_connection(("127.0.0.1", webhook.port)):  # and says nothing
+        Client(webhook.port, Authority(tmp_path / "other", "ca")).post("/", b"")
+    with socket.create_connection(("127.0.0.1", webhook.port)):  # without sending anything
         assert webhook.post("/", b"")[0] == 404
 
 
-def test_the_configuration_names_the_cluster_and_never_stops_a_pod() -> None:
+def test_the_webhooks_configuration_names_the_cluster_and_lets_pods_start_when_it_fails() -> None:
     (webhook,) = pod_webhook.configuration("demo", "PEM")["webhooks"]
     assert webhook["clientConfig"] == {"url": "https://10.213.0.2:4567/pod-identity/demo", "caBundle": base64.b64encode(b"PEM").decode()}
     assert (webhook["failurePolicy"], webhook["reinvocationPolicy"]) == ("Ignore", "IfNeeded")
@@ -220,5 +220,5 @@ def test_a_token_review_names_the_pod() -> None:
     ],
     ids=str,
 )
-def test_a_token_that_is_not_valid_here_or_of_no_pod_is_nobodys(status: dict[str, Any]) -> None:
+def test_a_token_review_of_an_invalid_token_or_of_one_without_a_pod_names_no_pod(status: dict[str, Any]) -> None:
     assert pod_tokens.read(status) is None

@@ -1,4 +1,4 @@
-"""What exists in the embedded AWS, and what is left over."""
+"""The audit of the embedded AWS: what exists, and what is left over since the baseline."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from localcloud import settings
 HERE = settings.REGION
 
 
-def test_nothing_is_left_over_of_nothing(aws: EmbeddedAws) -> None:
+def test_a_new_cloud_has_no_leftovers(aws: EmbeddedAws) -> None:
     assert aws.get("leftovers") == {}
 
 
-def test_whatever_was_made_is_left_over_until_it_is_deleted(aws: EmbeddedAws) -> None:
+def test_every_resource_is_left_over_until_it_is_deleted(aws: EmbeddedAws) -> None:
     ec2, s3, ecr, secrets = (aws.client(service) for service in ("ec2", "s3", "ecr", "secretsmanager"))
     logs, sqs, kms, events = (aws.client(service) for service in ("logs", "sqs", "kms", "events"))
     group = ec2.create_security_group(GroupName="made", Description="d")["GroupId"]
@@ -47,7 +47,7 @@ def test_whatever_was_made_is_left_over_until_it_is_deleted(aws: EmbeddedAws) ->
     assert aws.get("leftovers") == {}
 
 
-def test_a_cluster_is_in_the_books_and_on_the_machine(aws: EmbeddedAws) -> None:
+def test_a_cluster_is_listed_as_a_resource_and_as_what_the_machine_made(aws: EmbeddedAws) -> None:
     aws.cluster()
     aws.nodegroup(size=1)
     left = aws.get("leftovers")
@@ -63,15 +63,15 @@ def test_a_cluster_is_in_the_books_and_on_the_machine(aws: EmbeddedAws) -> None:
     assert set(left[f"ec2/{HERE}"]) <= {"groups", "network_acls", "route_tables", "subnets", "vpcs"}, "only the VPC is left"
 
 
-def test_a_baseline_takes_what_exists_out_of_the_leftovers(aws: EmbeddedAws) -> None:
+def test_what_exists_when_the_baseline_is_set_is_not_left_over(aws: EmbeddedAws) -> None:
     aws.client("sqs").create_queue(QueueName="mine")
     with urllib.request.urlopen(f"{aws.endpoint.url}/localcloud/baseline", data=b"", timeout=60):
         assert aws.get("leftovers") == {}
     assert f"sqs/{HERE}" in aws.get("inventory")
 
 
-def test_a_network_leaves_nothing_behind(aws: EmbeddedAws) -> None:
-    """Moto alone keeps the NAT gateway's interface and the VPC's default network ACL."""
+def test_a_deleted_network_leaves_nothing_behind(aws: EmbeddedAws) -> None:
+    """Moto by itself keeps the NAT gateway's interface and the VPC's default network ACL."""
     ec2, subnets = aws.client("ec2"), aws.subnets()
     vpc = ec2.describe_subnets(SubnetIds=subnets)["Subnets"][0]["VpcId"]
     address = ec2.allocate_address(Domain="vpc")["AllocationId"]
@@ -84,7 +84,7 @@ def test_a_network_leaves_nothing_behind(aws: EmbeddedAws) -> None:
     assert aws.get("leftovers") == {}
 
 
-def test_terraform_sees_no_drift_in_a_launch_template_or_a_rule(aws: EmbeddedAws) -> None:
+def test_a_launch_template_and_a_rule_are_described_as_they_were_created_so_that_terraform_sees_no_drift(aws: EmbeddedAws) -> None:
     ec2 = aws.client("ec2")
     tags = [{"ResourceType": "launch-template", "Tags": [{"Key": "a", "Value": "b"}]}]
     made = ec2.create_launch_template(LaunchTemplateName="made", LaunchTemplateData={"InstanceType": "m6i.large"}, TagSpecifications=tags)

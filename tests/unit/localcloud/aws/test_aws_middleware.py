@@ -1,4 +1,4 @@
-"""The door of the embedded AWS: signatures, presigned requests, and what nobody can do."""
+"""The endpoint of the embedded AWS: signatures, presigned requests, and what is refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _code(error: pytest.ExceptionInfo[ClientError]) -> str:
 
 
 def _status(url: str) -> int:
-    """HTTP status of a GET without credentials of its own."""
+    """Status of a GET that is not signed, unless the URL is presigned."""
     try:
         with urllib.request.urlopen(url, timeout=10) as answer:
             return int(answer.status)
@@ -34,7 +34,7 @@ def _status(url: str) -> int:
 
 
 def _presigned(aws: EmbeddedAws, session: boto3.Session, accept: str = "*/*") -> tuple[int, str]:
-    """Status and body of the request that an EKS token stands for."""
+    """Send the request that is encoded in an EKS token; return its status and body."""
     token = eks_token(session, "demo", aws.endpoint.url).removeprefix("k8s-aws-v1.")
     url = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
     request = urllib.request.Request(url, headers={"x-k8s-aws-id": "demo", "Accept": accept})
@@ -52,7 +52,7 @@ def test_the_first_user_may_assume_the_pipelines_role(aws: EmbeddedAws) -> None:
     assert aws.client("sts", session).get_caller_identity()["Arn"].endswith(f"assumed-role/{settings.ROLE}/run")
 
 
-def test_a_role_is_assumed_only_by_whom_it_trusts(aws: EmbeddedAws) -> None:
+def test_a_role_is_assumed_only_by_a_principal_that_it_trusts(aws: EmbeddedAws) -> None:
     stranger = aws.assume(aws.role())
     for arn, session in ((settings.ROLE_ARN, stranger), (f"arn:aws:iam::{settings.ACCOUNT}:role/nobody", aws.session)):
         with pytest.raises(ClientError) as error:
@@ -69,7 +69,7 @@ def test_a_role_is_assumed_only_by_whom_it_trusts(aws: EmbeddedAws) -> None:
         ("s3", "list_buckets", "AccessDenied"),
     ],
 )
-def test_a_role_without_any_policy_may_do_nothing_and_sessions_feel_it_at_once(
+def test_a_role_without_any_policy_may_do_nothing_and_running_sessions_are_refused_at_once(
     aws: EmbeddedAws, service: str, call: str, code: str
 ) -> None:
     iam, arn = aws.client("iam"), aws.role()
@@ -97,7 +97,7 @@ def test_a_role_without_any_policy_may_do_nothing_and_sessions_feel_it_at_once(
     ("service", "call"), [("sts", "get_caller_identity"), ("ec2", "describe_vpcs"), ("eks", "list_clusters"), ("s3", "list_buckets")]
 )
 @pytest.mark.parametrize("known", [True, False], ids=["wrong secret", "unknown key"])
-def test_a_key_that_was_not_issued_is_refused_by_every_protocol(aws: EmbeddedAws, service: str, call: str, known: bool) -> None:
+def test_a_key_that_was_not_issued_is_refused_in_every_protocol(aws: EmbeddedAws, service: str, call: str, known: bool) -> None:
     session = session_of(aws.first.access_key_id if known else "AKIAIOSFODNN7EXAMPLE", "wrong")
     with pytest.raises(ClientError) as error:
         getattr(aws.client(service, session), call)()
@@ -112,7 +112,7 @@ def test_a_request_without_a_signature_is_refused(aws: EmbeddedAws) -> None:
         assert _status(aws.endpoint.url + path) == 403, path
 
 
-def test_names_that_need_encoding_keep_their_signature(aws: EmbeddedAws) -> None:
+def test_a_signature_is_right_when_names_need_encoding(aws: EmbeddedAws) -> None:
     s3, key = aws.client("s3"), "a b/ü+c~d=e&f%20.txt"
     s3.create_bucket(Bucket="names", CreateBucketConfiguration={"LocationConstraint": settings.REGION})
     s3.put_object(Bucket="names", Key=key, Body=b"here")
@@ -124,34 +124,34 @@ def test_names_that_need_encoding_keep_their_signature(aws: EmbeddedAws) -> None
     assert _status(url.replace("X-Amz-Signature=", "X-Amz-Signature=0")) == 403
 
 
-def test_others_are_answered_while_the_body_of_an_object_is_on_its_way(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
-    plain = aws.endpoint._application
+def test_other_requests_are_answered_while_an_objects_body_is_received(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    callers: list[str] = []
+    original = aws.endpoint._application
 
     class Slow:
-        """A body: somebody else asks for something whenever a piece of it is read."""
+        """A body during whose every read another request is made and answered."""
 
         def __init__(self, body: Any) -> None:
             self._body = body
 
         def read(self, size: int) -> bytes:
-            seen.append(aws.client("sts").get_caller_identity()["Arn"])
+            callers.append(aws.client("sts").get_caller_identity()["Arn"])
             return bytes(self._body.read(size))
 
     def application(environ: Any, start_response: Any) -> Any:
         if environ["REQUEST_METHOD"] == "PUT" and environ["PATH_INFO"] == "/slow/key":
             environ["wsgi.input"] = Slow(environ["wsgi.input"])
-        return plain(environ, start_response)
+        return original(environ, start_response)
 
     s3 = aws.client("s3")
     s3.create_bucket(Bucket="slow", CreateBucketConfiguration={"LocationConstraint": settings.REGION})
     monkeypatch.setattr(aws.endpoint, "_application", application)
     s3.put_object(Bucket="slow", Key="key", Body=b"here")
-    assert settings.USER_ARN in seen
+    assert settings.USER_ARN in callers
     assert s3.get_object(Bucket="slow", Key="key")["Body"].read() == b"here"
 
 
-def test_a_large_object_arrives_whole_and_one_in_chunks_is_refused(aws: EmbeddedAws) -> None:
+def test_a_large_object_arrives_whole_and_a_chunked_body_is_refused(aws: EmbeddedAws) -> None:
     s3, large = aws.client("s3"), b"0123456789abcdef" * 200_000
     s3.create_bucket(Bucket="large", CreateBucketConfiguration={"LocationConstraint": settings.REGION})
     s3.put_object(Bucket="large", Key="key", Body=large)
@@ -164,7 +164,7 @@ def test_a_large_object_arrives_whole_and_one_in_chunks_is_refused(aws: Embedded
     assert [each["Key"] for each in s3.list_objects_v2(Bucket="large")["Contents"]] == ["key"]
 
 
-def test_a_client_that_falls_silent_within_its_request_is_dropped(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_connection_of_a_client_that_stops_within_its_request_is_closed(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
     assert server._QuietHandler.timeout == 60
     monkeypatch.setattr(server._QuietHandler, "timeout", 0.1)
     with socket.create_connection((aws.endpoint.host, aws.endpoint.port), timeout=60) as client:
@@ -172,7 +172,7 @@ def test_a_client_that_falls_silent_within_its_request_is_dropped(aws: EmbeddedA
         assert client.recv(1) == b""
 
 
-def test_a_presigned_caller_identity_is_answered_and_in_json_when_asked(aws: EmbeddedAws) -> None:
+def test_a_presigned_get_caller_identity_is_answered_and_in_json_if_asked_for(aws: EmbeddedAws) -> None:
     status, xml = _presigned(aws, aws.session)
     assert status == 200
     assert f"<Arn>{settings.USER_ARN}</Arn>" in xml
@@ -181,7 +181,7 @@ def test_a_presigned_caller_identity_is_answered_and_in_json_when_asked(aws: Emb
     assert (status, result["Arn"], result["Account"]) == (200, settings.USER_ARN, settings.ACCOUNT)
 
 
-def test_a_presigned_caller_identity_with_a_wrong_secret_is_refused(aws: EmbeddedAws) -> None:
+def test_a_presigned_get_caller_identity_with_a_wrong_secret_is_refused(aws: EmbeddedAws) -> None:
     wrong = session_of(aws.first.access_key_id, "wrong")
     for accept in ("*/*", "application/json"):
         assert _presigned(aws, wrong, accept)[0] == 403
@@ -191,18 +191,18 @@ def test_a_presigned_caller_identity_with_a_wrong_secret_is_refused(aws: Embedde
     ("service", "call"),
     [("ec2", "describe_verified_access_groups"), ("elasticache", "describe_events"), ("apprunner", "list_services"), ("ssm", "list_nodes")],
 )
-def test_what_nobody_can_do_is_refused_at_once_and_by_name(aws: EmbeddedAws, service: str, call: str) -> None:
+def test_an_unsupported_operation_is_refused_at_once_and_named(aws: EmbeddedAws, service: str, call: str) -> None:
     with pytest.raises(ClientError, match="embedded cloud") as error:
         getattr(aws.client(service), call)()
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
 
 
-def test_the_endpoint_says_that_it_is_there(aws: EmbeddedAws) -> None:
+def test_the_endpoint_answers_health_and_refuses_unknown_routes(aws: EmbeddedAws) -> None:
     assert aws.get("health") == {"ok": True}
     assert _status(f"{aws.endpoint.url}/localcloud/nothing") == 404
 
 
-def test_there_is_one_region(aws: EmbeddedAws) -> None:
+def test_every_region_but_one_is_refused(aws: EmbeddedAws) -> None:
     elsewhere = aws.session.client("ec2", region_name="eu-central-1", endpoint_url=aws.endpoint.url)
     with pytest.raises(ClientError, match="one region, us-west-2"):
         elsewhere.describe_vpcs()
@@ -211,6 +211,6 @@ def test_there_is_one_region(aws: EmbeddedAws) -> None:
     )
 
 
-def test_keys_that_everybody_knows_are_not_handed_out(aws: EmbeddedAws) -> None:
+def test_get_session_token_is_refused_because_its_key_would_be_public(aws: EmbeddedAws) -> None:
     with pytest.raises(ClientError, match="assume a role"):
         aws.client("sts").get_session_token()
