@@ -92,7 +92,7 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
 def test_every_copy_of_the_project_finds_the_same_image(tmp_path: Path) -> None:
     binary = Recipe("pause", (("a", "b"),), lambda work, say: None)
     here = IMAGES[0]
-    elsewhere = replace(here, binary=replace(here.binary, folder=Path("/another/checkout/localcloud/binaries/pause")))
+    elsewhere = replace(here, binary=replace(here.binary, folder=Path("/another/checkout/localcloud/build/go/pause")))
     assert recipe(elsewhere, binary, tmp_path).key == recipe(here, binary, tmp_path).key
     assert recipe(replace(here, user="0:0"), binary, tmp_path).key != recipe(here, binary, tmp_path).key
 

@@ -151,7 +151,7 @@ def test_the_kernel_takes_the_weight_and_the_callers_own_group_decides_it(real_c
     name, process = ("cpu.shares", 1024) if (real_cpu / "cpu.shares").exists() else ("cpu.weight", 100)
 
     def weight_beside(group: str) -> float:
-        script = f"from localcloud import cgroups; cgroups.weigh({real_cpu.name!r})"
+        script = f"from localcloud.machine import cgroups; cgroups.weigh({real_cpu.name!r})"
         subprocess.run(cgroups.join(group, [sys.executable, "-c", script]), check=True)
         return int((real_cpu / name).read_text()) / process
 
