@@ -19,7 +19,7 @@ from pathlib import Path
 from localcloud import settings
 from localcloud.build.artifacts import Artifacts, artifacts
 from localcloud.host import state
-from localcloud.machine import network, registry
+from localcloud.machine import image_registry, network
 from localcloud.machine.interface import MachineError
 from localcloud.machine.local import LocalMachine, State
 from localcloud.machine.processes import until
@@ -73,7 +73,7 @@ class Supervisor:
         network.build_root()
         network.build_uplink(host_netns)
         birth.say("the image registry starts")
-        registry.start(DATA_DIR / "registry", state.LOGS)
+        image_registry.start(DATA_DIR / "registry", state.LOGS)
         birth.say("the AWS endpoint starts")
         environment = self._start_aws()
         self._start_pod_identity()

@@ -14,8 +14,8 @@ from localcloud.machine.cluster import addons, controlplane, pod_tokens
 from localcloud.machine.cluster.access import Access, Binding
 from localcloud.machine.cluster.controlplane import Cluster
 from localcloud.machine.interface import ControlPlane, Machine, MachineError, NodeSpec, PodToken, Redis
-from localcloud.machine.nodes.nodes import Nodes
-from localcloud.machine.redis.groups import RedisGroups
+from localcloud.machine.nodes.registry import NodeRegistry
+from localcloud.machine.redis.registry import GroupRegistry
 
 State = dict[str, Any]
 
@@ -32,8 +32,8 @@ class LocalMachine(Machine):
         self._cluster: Cluster | None = None
         self._access: Access | None = None
         self._addons: set[str] = set()
-        self._nodes = Nodes(data / "nodes", images)
-        self._redis = RedisGroups(data, data / "log")
+        self._nodes = NodeRegistry(data / "nodes", images)
+        self._redis = GroupRegistry(data, data / "log")
         self.redis_ca_pem = self._redis.authority.pem
         """The authority of every replication group's certificates."""
         webhooks = pki.Authority(data / "webhook-pki", "ca")

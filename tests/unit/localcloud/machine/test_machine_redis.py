@@ -13,7 +13,7 @@ from localcloud import settings
 from localcloud.machine import network
 from localcloud.machine.interface import MachineError
 from localcloud.machine.redis.group import Group, Member, quoted, server_parameters
-from localcloud.machine.redis.groups import allocate
+from localcloud.machine.redis.registry import allocate
 from localcloud.machine.redis.protocol import RedisError, decode, encode, info
 
 

@@ -12,7 +12,7 @@ from localcloud.machine.locks import Locks
 from localcloud.machine.nodes.node import Node
 
 
-class Nodes:
+class NodeRegistry:
     """All nodes. Different nodes join and go at the same time; calls about one node wait for each other."""
 
     def __init__(self, folder: Path, images: tuple[Path, ...]) -> None:

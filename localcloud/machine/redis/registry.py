@@ -16,7 +16,7 @@ MAX_REPLICAS = 5
 _FLOATING = 2
 
 
-class RedisGroups:
+class GroupRegistry:
     """All replication groups. Calls about one group wait for each other."""
 
     def __init__(self, data: Path, logs: Path) -> None:
