@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Locks:
+class KeyedLocks:
     """Locks that are made when they are first asked for, and kept: there are as many as things ever named."""
 
     def __init__(self) -> None:
@@ -16,7 +16,7 @@ class Locks:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     @contextmanager
-    def of(self, name: str) -> Iterator[None]:
+    def hold(self, name: str) -> Iterator[None]:
         """Nobody else is here for the thing of this name."""
         with self._guard:
             lock = self._locks[name]

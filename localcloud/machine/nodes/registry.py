@@ -8,7 +8,7 @@ from pathlib import Path
 from localcloud import settings
 from localcloud.machine.cluster.controlplane import Cluster
 from localcloud.machine.interface import MachineError, NodeSpec
-from localcloud.machine.locks import Locks
+from localcloud.machine.locks import KeyedLocks
 from localcloud.machine.nodes.node import Node
 
 
@@ -20,7 +20,7 @@ class NodeRegistry:
         self._folder = folder
         self._images = images
         self._guard = threading.Lock()
-        self._locks = Locks()
+        self._locks = KeyedLocks()
         self._nodes: dict[str, Node] = {}
 
     def all(self) -> list[Node]:
@@ -30,7 +30,7 @@ class NodeRegistry:
 
     def join(self, spec: NodeSpec, cluster: Cluster) -> str:
         """The instance is a Ready node of the cluster; returns its address."""
-        with self._locks.of(spec.instance_id):
+        with self._locks.hold(spec.instance_id):
             node = self._nodes.get(spec.instance_id)
             if node is None:
                 node = self._register(spec, cluster)
@@ -43,7 +43,7 @@ class NodeRegistry:
 
     def remove(self, instance_id: str) -> None:
         """The instance is no node any more, whether it was one or not."""
-        with self._locks.of(instance_id):
+        with self._locks.hold(instance_id):
             if node := self._nodes.get(instance_id):
                 node.remove()
                 self._forget(instance_id)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from localcloud import settings
 from localcloud.machine.interface import MachineError, Redis
-from localcloud.machine.locks import Locks
+from localcloud.machine.locks import KeyedLocks
 from localcloud.machine.pki import Authority
 from localcloud.machine.redis.group import Group
 
@@ -24,7 +24,7 @@ class GroupRegistry:
         self._data = data
         self._logs = logs
         self._guard = threading.Lock()
-        self._locks = Locks()
+        self._locks = KeyedLocks()
         self._groups: dict[str, Group] = {}
         self.authority = Authority(data / "redis-ca", "redis-ca")
 
@@ -39,7 +39,7 @@ class GroupRegistry:
             raise MachineError(f"{replicas} replicas: there may be 0 to {MAX_REPLICAS}")
         if auth_token and not tls:
             raise MachineError("an AUTH token needs encryption in transit")
-        with self._locks.of(name):
+        with self._locks.hold(name):
             group = self._groups.get(name)
             if group is None:
                 group = self._register(name, replicas, auth_token, tls)
@@ -52,7 +52,7 @@ class GroupRegistry:
 
     def configure(self, name: str, auth_token: str | None, parameters: dict[str, str]) -> None:
         """Every member has the parameters and, if one is given, the new token."""
-        with self._locks.of(name):
+        with self._locks.hold(name):
             group = self._group(name)
             group.set_parameters(parameters)
             if auth_token is not None:
@@ -60,12 +60,12 @@ class GroupRegistry:
 
     def fail_over(self, name: str) -> int:
         """A replica is primary; returns its index."""
-        with self._locks.of(name):
+        with self._locks.hold(name):
             return self._group(name).fail_over()
 
     def delete(self, name: str) -> None:
         """The group is gone, whether it was there or not."""
-        with self._locks.of(name):
+        with self._locks.hold(name):
             if name in self._groups:
                 self._drop(name)
 

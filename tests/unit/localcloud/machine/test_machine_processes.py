@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from localcloud.machine.interface import MachineError
-from localcloud.machine.locks import Locks
+from localcloud.machine.locks import KeyedLocks
 from localcloud.machine.processes import run, tail, until
 
 
@@ -49,14 +49,14 @@ def test_a_log_ends_with_its_last_lines(tmp_path: Path) -> None:
 
 
 def test_a_lock_keeps_others_from_the_same_thing_and_from_no_other() -> None:
-    locks, inside, entered = Locks(), list[str](), threading.Event()
+    locks, inside, entered = KeyedLocks(), list[str](), threading.Event()
 
     def enter(name: str) -> None:
-        with locks.of(name):
+        with locks.hold(name):
             inside.append(name)
             entered.set()
 
-    with locks.of("a"):
+    with locks.hold("a"):
         threads = [threading.Thread(target=enter, args=(name,)) for name in "ab"]
         for thread in threads:
             thread.start()
