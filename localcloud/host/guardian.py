@@ -17,7 +17,7 @@ from collections.abc import Callable
 from localcloud import paths
 from localcloud.host import state
 from localcloud.machine import cgroups
-from localcloud.machine.box import Service, keeping
+from localcloud.machine.box import Service, runner_command
 from localcloud.machine.interface import MachineError
 from localcloud.machine.processes import tail
 
@@ -40,7 +40,7 @@ class Guardian:
         host = os.open("/proc/self/ns/net", os.O_RDONLY)
         fds = (theirs.fileno(), host)
         supervisor = (sys.executable, "-m", "localcloud", "supervise", "--birth", str(fds[0]), "--host-netns", str(host))
-        inside = keeping(paths.DATA_DIR, [Service("supervisor", supervisor, str(_LOG))], setup=_SETUP, restart=False, fds=fds)
+        inside = runner_command(paths.DATA_DIR, [Service("supervisor", supervisor, str(_LOG))], setup=_SETUP, restart=False, fds=fds)
         command = cgroups.join(cgroups.CLOUD, ["unshare", *_NAMESPACES, *inside])
         with theirs, _LOG.open("ab") as log:
             self._process = subprocess.Popen(

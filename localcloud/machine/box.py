@@ -42,7 +42,7 @@ def write_private(path: Path, text: str) -> Path:
     return path
 
 
-def keeping(
+def runner_command(
     folder: Path, services: Sequence[Service], *, setup: Sequence[Sequence[str]] = (), restart: bool = True, fds: Sequence[int] = ()
 ) -> list[str]:
     """The command, for a box, that runs `setup` and keeps the services running; only file descriptors in `fds` reach them."""

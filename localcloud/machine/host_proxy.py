@@ -8,7 +8,7 @@ from typing import Any
 
 from localcloud import settings
 from localcloud.machine import filesystem
-from localcloud.machine.box import Box, Service, keeping
+from localcloud.machine.box import Box, Service, runner_command
 from localcloud.machine.cluster.kubeapi import KubeApi
 from localcloud.machine.processes import until
 
@@ -39,7 +39,7 @@ def start(api: KubeApi, binaries: Path, config: Path, folder: Path, log: Path) -
     # kube-proxy waits 30 s for the node it is on before it does anything. It is on none: it is shown one at its start.
     api.apply(_NODE, _node())
     api.patch(f"{_NODE}/status", {"status": {"addresses": [{"type": "InternalIP", "address": settings.GATEWAY}]}})
-    box = Box("kube-proxy of the gateway", keeping(folder, [service], setup=filesystem.read_only()), log=log)
+    box = Box("kube-proxy of the gateway", runner_command(folder, [service], setup=filesystem.read_only()), log=log)
 
     def missing() -> str | None:
         box.check()

@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 
 from localcloud import settings
-from localcloud.machine.box import Box, Service, keeping
+from localcloud.machine.box import Box, Service, runner_command
 from localcloud.machine.processes import until
 
 
@@ -19,7 +19,7 @@ def start(folder: Path, logs: Path) -> Box:
     config.write_text(json.dumps(_config(folder)))
     log = logs / "registry.log"
     service = Service("registry", ("docker-registry", "serve", str(config)), str(log))
-    box = Box("image registry", keeping(folder, [service]), log=log)
+    box = Box("image registry", runner_command(folder, [service]), log=log)
 
     def missing() -> str | None:
         box.check()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from localcloud import settings
 from localcloud.machine import filesystem, host_proxy, network, pki
-from localcloud.machine.box import Box, Service, keeping
+from localcloud.machine.box import Box, Service, runner_command
 from localcloud.machine.cluster import kubeconfig, pod_webhook
 from localcloud.machine.cluster.kubeapi import KubeApi
 from localcloud.machine.interface import ControlPlane, MachineError
@@ -107,7 +107,7 @@ class Cluster:
     def _run(self, name: str, *services: Service) -> Box:
         folder = self.folder / name
         folder.mkdir()
-        argv = keeping(folder, services, setup=filesystem.read_only())
+        argv = runner_command(folder, services, setup=filesystem.read_only())
         box = Box(f"control plane ({name})", argv, log=self.logs / f"control-plane-{name}.log", netns=NETNS)
         self._boxes.append(box)
         return box

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from localcloud import settings
 from localcloud.machine import cgroups, filesystem, network
-from localcloud.machine.box import Box, Service, keeping
+from localcloud.machine.box import Box, Service, runner_command
 from localcloud.machine.cluster.controlplane import Cluster
 from localcloud.machine.host_proxy import proxy_command
 from localcloud.machine.interface import MachineError, NodeSpec
@@ -73,7 +73,7 @@ class Node:
         network.attach(self._netns, self.address, forward=True)
         network.route_pods(self._pods, self.address)
         setup = [*filesystem.commands(self.folder), *filesystem.chip_files(self.folder, self.spec.neuron_chips, self.spec.neuron_cores)]
-        argv = keeping(self.folder, self._services(), setup=setup)
+        argv = runner_command(self.folder, self._services(), setup=setup)
         self._box = Box(f"node {self.spec.name}", argv, log=self._log, netns=self._netns, group=self._group)
 
     def _services(self) -> list[Service]:

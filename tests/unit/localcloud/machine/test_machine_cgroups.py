@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from localcloud.machine import cgroups
-from localcloud.machine.box import Box, Service, keeping
+from localcloud.machine.box import Box, Service, runner_command
 from localcloud.machine.interface import MachineError
 from localcloud.machine.processes import until
 
@@ -203,7 +203,7 @@ def test_a_node_of_a_unified_machine_sees_its_group_as_the_root_and_hands_out_al
     script = f"cat /proc/self/cgroup; ls -d {root}/*/; cd {root}; tr '\\n' ' ' <cgroup.controllers; echo; cat cgroup.subtree_control"
     look = Service("look", ("sh", "-c", script), str(tmp_path / "seen"))
     log = tmp_path / "log"
-    box = Box("a node", keeping(tmp_path, [look], setup=cgroups.remount(), restart=False), log=log, group=real_v2.name)
+    box = Box("a node", runner_command(tmp_path, [look], setup=cgroups.remount(), restart=False), log=log, group=real_v2.name)
     until("the box ends", lambda: "it runs" if box.running else None, within=60)
     assert log.read_text().endswith(" look ended with 0\n")
     *_, where, folders, controllers, handed_out = (tmp_path / "seen").read_text().splitlines()
