@@ -16,7 +16,7 @@ from localcloud.host import leftovers, state
 from localcloud.host.guardian import Guardian
 from localcloud.machine import cgroups
 from localcloud.machine.interface import MachineError
-from localcloud.machine.processes import until
+from localcloud.machine.processes import wait_until
 from localcloud.progress import Reporter
 
 _UP_WITHIN = 180.0
@@ -39,7 +39,7 @@ def up() -> int:
             _make_folders()
             guardian = Guardian(lock)
             environment = guardian.environment(say, _UP_WITHIN)
-            until(f"{settings.AWS_ENDPOINT_URL} answers the host", state.unhealthy, within=60.0)
+            wait_until(f"{settings.AWS_ENDPOINT_URL} answers the host", state.unhealthy, within=60.0)
             state.write(state.ENVIRONMENT, environment)
             guardian.keep()
         except BaseException:
@@ -120,7 +120,7 @@ def _lock_of_dead() -> int:
         taken.extend([lock] if lock is not None else [])
         return None if taken else f"{state.LOCK} is held: another `up` or `down` runs"
 
-    until("the lock is free", missing, within=_DOWN_WITHIN)
+    wait_until("the lock is free", missing, within=_DOWN_WITHIN)
     return taken[0]
 
 

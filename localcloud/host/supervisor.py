@@ -22,7 +22,7 @@ from localcloud.host import state
 from localcloud.machine import image_registry, network
 from localcloud.machine.interface import MachineError
 from localcloud.machine.local import LocalMachine, State
-from localcloud.machine.processes import until
+from localcloud.machine.processes import wait_until
 from localcloud.paths import DATA_DIR
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
@@ -95,7 +95,7 @@ class Supervisor:
                 raise MachineError("the AWS server ended at its start; its error is in the supervisor's log")
             return state.unhealthy()
 
-        until("the AWS endpoint answers", missing, within=_AWS_WITHIN)
+        wait_until("the AWS endpoint answers", missing, within=_AWS_WITHIN)
         return {
             "endpoint_url": settings.AWS_ENDPOINT_URL,
             "region": settings.REGION,

@@ -10,7 +10,7 @@ from localcloud import settings
 from localcloud.machine import filesystem
 from localcloud.machine.box import Box, Service, runner_command
 from localcloud.machine.cluster.kubeapi import KubeApi
-from localcloud.machine.processes import until
+from localcloud.machine.processes import wait_until
 
 NAME = "leeward-gateway"
 _NODE = f"/api/v1/nodes/{NAME}"
@@ -46,7 +46,7 @@ def start(api: KubeApi, binaries: Path, config: Path, folder: Path, log: Path) -
         return _unanswered()
 
     try:
-        until("the gateway's kube-proxy runs", missing, within=120.0)
+        wait_until("the gateway's kube-proxy runs", missing, within=120.0)
     except Exception:
         box.kill()
         raise
@@ -58,7 +58,7 @@ def start(api: KubeApi, binaries: Path, config: Path, folder: Path, log: Path) -
 def remove_rules(binaries: Path, log: Path) -> None:
     """The rules that the gateway's proxy made are gone; call it when the proxy is."""
     box = Box("kube-proxy --cleanup", [str(binaries / "kube-proxy"), "--cleanup"], log=log)
-    until("the rules of the cluster's services are removed", lambda: "it runs" if box.running else None, within=60.0)
+    wait_until("the rules of the cluster's services are removed", lambda: "it runs" if box.running else None, within=60.0)
 
 
 def _node() -> dict[str, Any]:

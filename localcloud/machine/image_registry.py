@@ -9,7 +9,7 @@ from pathlib import Path
 
 from localcloud import settings
 from localcloud.machine.box import Box, Service, runner_command
-from localcloud.machine.processes import until
+from localcloud.machine.processes import wait_until
 
 
 def start(folder: Path, logs: Path) -> Box:
@@ -25,7 +25,7 @@ def start(folder: Path, logs: Path) -> Box:
         box.check()
         return unanswered()
 
-    until("the image registry answers", missing, within=60.0)
+    wait_until("the image registry answers", missing, within=60.0)
     return box
 
 

@@ -29,7 +29,7 @@ def run(argv: Sequence[str], *, stdin: str | None = None, within: float = 120.0,
     return done.stdout
 
 
-def until(what: str, missing: Callable[[], str | None], *, within: float, every: float = 0.1) -> None:
+def wait_until(what: str, missing: Callable[[], str | None], *, within: float, every: float = 0.1) -> None:
     """Returns when `missing()` returns None: until then it tells what is still in the way.
 
     A `MachineError` from `missing` ends the wait at once. After `within` seconds the last thing seen is in the error.

@@ -10,7 +10,7 @@ from typing import Any
 from localcloud import settings
 from localcloud.machine.cluster.kubeapi import KubeApi
 from localcloud.machine.interface import MachineError
-from localcloud.machine.processes import until
+from localcloud.machine.processes import wait_until
 
 IN_EVERY_NODE = ("vpc-cni", "kube-proxy", "eks-pod-identity-agent")
 _READY_WITHIN = 120.0
@@ -45,7 +45,7 @@ def install(api: KubeApi, name: str) -> None:
         raise MachineError(f"the add-on {name} is not available here; there are coredns, {', '.join(IN_EVERY_NODE)}")
     for path, manifest in _objects():
         api.apply(path, manifest)
-    until("coredns is available", lambda: _unavailable(api), within=_READY_WITHIN, every=0.5)
+    wait_until("coredns is available", lambda: _unavailable(api), within=_READY_WITHIN, every=0.5)
 
 
 def remove(api: KubeApi, name: str) -> None:

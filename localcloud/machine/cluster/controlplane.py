@@ -16,7 +16,7 @@ from localcloud.machine.box import Box, Service, runner_command
 from localcloud.machine.cluster import kubeconfig, pod_webhook
 from localcloud.machine.cluster.kubeapi import KubeApi
 from localcloud.machine.interface import ControlPlane, MachineError
-from localcloud.machine.processes import until
+from localcloud.machine.processes import wait_until
 
 NETNS = "control-plane"
 READY_WITHIN = 90.0
@@ -80,7 +80,7 @@ class Cluster:
             box.check()
             return self.api.ready()
 
-        until("the API server is ready", missing, within=READY_WITHIN)
+        wait_until("the API server is ready", missing, within=READY_WITHIN)
         self.api.apply(f"/apis/{_RBAC}/v1/clusterrolebindings/{_KUBELET_CLIENT}", _kubelet_access())
         self.api.apply(pod_webhook.PATH, pod_webhook.configuration(self.name, self._webhook_ca_pem))
         # They would end at once, and be started again a second later, were there no API server to answer them.

@@ -18,7 +18,7 @@ from localcloud.machine.cluster.controlplane import Cluster
 from localcloud.machine.host_proxy import proxy_command
 from localcloud.machine.interface import MachineError, NodeSpec
 from localcloud.machine.nodes import containerd, kubelet
-from localcloud.machine.processes import tail, until
+from localcloud.machine.processes import tail, wait_until
 
 READY_WITHIN = 300.0
 """Seconds. It takes under 8 on an idle machine; four at once on one busy processor take minutes."""
@@ -50,7 +50,7 @@ class Node:
         try:
             self._start()
             self._import(images)
-            until(f"node {self.spec.name} is Ready", self._not_ready, within=READY_WITHIN, every=0.2)
+            wait_until(f"node {self.spec.name} is Ready", self._not_ready, within=READY_WITHIN, every=0.2)
         except Exception:
             with suppress(MachineError):  # what went wrong first is what matters
                 self.remove()
@@ -100,7 +100,7 @@ class Node:
                 return None
             return f"no socket yet; containerd's last lines:\n{tail(Path(self._log_of('containerd')), 4)}"
 
-        until(f"containerd of node {self.spec.name} answers", missing, within=120.0)
+        wait_until(f"containerd of node {self.spec.name} answers", missing, within=120.0)
         containerd.import_images(containerd.socket_seen_from_outside(box.first_process() or 0), images)
 
     def _not_ready(self) -> str | None:

@@ -17,7 +17,7 @@ from localcloud.machine.box import Box, write_private
 from localcloud.machine.interface import MachineError
 from localcloud.machine.interface import Redis as Endpoints
 from localcloud.machine.pki import Authority
-from localcloud.machine.processes import until
+from localcloud.machine.processes import wait_until
 from localcloud.machine.redis.protocol import Connection, RedisError, Reply, info
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Member:
             box.check()
             return self._unanswered()
 
-        until(f"{self.netns} answers", missing, within=60.0)
+        wait_until(f"{self.netns} answers", missing, within=60.0)
 
     def stop(self) -> None:
         """Server, address and data are gone."""
@@ -169,7 +169,7 @@ class Group:
             states = {member.netns: member.replication().get("master_link_status", "not a replica") for member in self.replicas()}
             return None if all(state == "up" for state in states.values()) else str(states)
 
-        until(f"the replicas of {self.name} are in sync", missing, within=IN_SYNC_WITHIN)
+        wait_until(f"the replicas of {self.name} are in sync", missing, within=IN_SYNC_WITHIN)
 
     def set_parameters(self, parameters: dict[str, str]) -> None:
         """Every member has these parameters; MachineError names one that Redis does not take."""

@@ -14,7 +14,7 @@ import pytest
 from localcloud.machine import cgroups
 from localcloud.machine.box import Box, Service, runner_command
 from localcloud.machine.interface import MachineError
-from localcloud.machine.processes import until
+from localcloud.machine.processes import wait_until
 
 MIXED = """proc /proc proc rw 0 0
 tmpfs /sys/fs/cgroup tmpfs rw,mode=755 0 0
@@ -204,7 +204,7 @@ def test_a_node_of_a_unified_machine_sees_its_group_as_the_root_and_hands_out_al
     look = Service("look", ("sh", "-c", script), str(tmp_path / "seen"))
     log = tmp_path / "log"
     box = Box("a node", runner_command(tmp_path, [look], setup=cgroups.remount(), restart=False), log=log, group=real_v2.name)
-    until("the box ends", lambda: "it runs" if box.running else None, within=60)
+    wait_until("the box ends", lambda: "it runs" if box.running else None, within=60)
     assert log.read_text().endswith(" look ended with 0\n")
     *_, where, folders, controllers, handed_out = (tmp_path / "seen").read_text().splitlines()
     assert where == "0::/init"
@@ -221,7 +221,7 @@ def test_a_crowded_group_makes_way_by_the_command_that_is_told(real_v2: Path, mo
         monkeypatch.setattr(cgroups, "NEEDED", there[:1])
     sleeper = subprocess.Popen(cgroups.join(real_v2.name, ["sleep", "60"]))
     try:
-        until("it is in the group", lambda: None if cgroups.processes(real_v2.name) else "it is not", within=60)
+        wait_until("it is in the group", lambda: None if cgroups.processes(real_v2.name) else "it is not", within=60)
         with pytest.raises(MachineError, match="busy") as refused:
             cgroups.enable_controllers(real_v2)
         assert cgroups.crowded(real_v2)

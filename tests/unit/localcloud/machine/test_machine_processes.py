@@ -9,7 +9,7 @@ import pytest
 
 from localcloud.machine.interface import MachineError
 from localcloud.machine.locks import KeyedLocks
-from localcloud.machine.processes import run, tail, until
+from localcloud.machine.processes import run, tail, wait_until
 
 
 def test_a_command_returns_what_it_wrote() -> None:
@@ -33,12 +33,12 @@ def test_a_missing_program_points_to_the_doctor() -> None:
 
 def test_a_wait_ends_when_nothing_is_missing() -> None:
     answers = iter(["still no", None])
-    until("it is there", lambda: next(answers), within=5, every=0)
+    wait_until("it is there", lambda: next(answers), within=5, every=0)
 
 
 def test_a_wait_that_fails_tells_what_for_and_what_was_seen_last() -> None:
     with pytest.raises(MachineError, match=r"it is there: not so after 0 s; last seen: 503"):
-        until("it is there", lambda: "503", within=0, every=0)
+        wait_until("it is there", lambda: "503", within=0, every=0)
 
 
 def test_a_log_ends_with_its_last_lines(tmp_path: Path) -> None:
