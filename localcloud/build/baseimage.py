@@ -12,7 +12,7 @@ from pathlib import Path
 from localcloud import paths, settings
 from localcloud.build import debian
 from localcloud.build.cache import Recipe, Workspace, digest
-from localcloud.build.command import run
+from localcloud.build.command import run_logged
 from localcloud.build.debian import Mirrors
 from localcloud.build.images import ARCHIVE, write_archive
 from localcloud.progress import Say
@@ -61,7 +61,7 @@ def _make(mirrors: Mirrors, work: Workspace, say: Say) -> None:
     goes.write_text("\n".join([*_APT_CONFIG, *(f"{name} {quoted(value)};" for name, value in debian.options().items())]) + "\n")
     command = arguments(mirrors, layer, stays, goes)
     environment = {**os.environ, "TMPDIR": str(work.scratch), "LC_ALL": "C"}
-    run(command, what="making the base image", log=log, say=say, deadline=_DEADLINE, follow=_status, env=environment)
+    run_logged(command, what="making the base image", log=log, say=say, deadline=_DEADLINE, follow=_status, env=environment)
     config = {"Cmd": ["bash"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
     write_archive(work.out / ARCHIVE, settings.BASE_IMAGE, layer, config)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from localcloud import paths, settings
 from localcloud.build.cache import Recipe, Workspace, digest
-from localcloud.build.command import run
+from localcloud.build.command import run_logged
 from localcloud.build.toolchain import Go
 from localcloud.progress import Say
 
@@ -98,10 +98,10 @@ def _compile(binary: Binary, go: Go, work: Workspace, say: Say) -> None:
     progress = GoProgress(binary.main)
     # Asking for the packages downloads the modules: the network first, then the cores.
     asking = [str(go.binary), "list", "-mod=readonly", "-deps", binary.package]
-    run(asking, what=f"fetching the modules of {binary.name}", log=log, say=say, deadline=_FETCH_DEADLINE, doing="finding its modules",
+    run_logged(asking, what=f"fetching the modules of {binary.name}", log=log, say=say, deadline=_FETCH_DEADLINE, doing="finding its modules",
         follow=progress.fetching, env=environment, cwd=binary.folder)  # fmt: skip
     building = [str(go.binary), "build", "-v", *_arguments(binary), "-o", str(work.out / binary.name), binary.package]
-    run(building, what=f"compiling {binary.name}", log=log, say=say, deadline=_COMPILE_DEADLINE, doing="linking",
+    run_logged(building, what=f"compiling {binary.name}", log=log, say=say, deadline=_COMPILE_DEADLINE, doing="linking",
         follow=progress.compiling, env=environment, cwd=binary.folder)  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def tail(log: Path, lines: int = _TAIL) -> str:
         return ""
 
 
-def run(
+def run_logged(
     argv: Sequence[str],
     *,
     what: str,

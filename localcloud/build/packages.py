@@ -10,7 +10,7 @@ from pathlib import Path
 from localcloud import paths
 from localcloud.build import debian
 from localcloud.build.cache import lock
-from localcloud.build.command import BuildError, run
+from localcloud.build.command import BuildError, run_logged
 from localcloud.progress import Say
 
 PACKAGES = (
@@ -118,7 +118,7 @@ def _update(log: Path, say: Say) -> None:
 def _apt(command: Sequence[str], what: str, log: Path, say: Say) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C", "NEEDRESTART_MODE": "l"}
     # Not interruptible: dpkg stopped half-way leaves the machine's packages half configured.
-    run(
+    run_logged(
         command,
         what=what,
         log=log,

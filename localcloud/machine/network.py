@@ -13,7 +13,7 @@ from ipaddress import ip_network
 
 from localcloud import settings
 from localcloud.machine.box import NETNS
-from localcloud.machine.processes import run
+from localcloud.machine.processes import run_command
 
 INSIDE = "uplink"
 _FORWARD = {
@@ -26,7 +26,7 @@ _FORWARD = {
 
 def ip(commands: Iterable[str], *, netns: str | None = None) -> None:
     """The commands of ip(8) are done, in a box's namespace if one is given."""
-    run(["ip", *(["-netns", netns] if netns else []), "-batch", "-"], stdin=_lines(commands))
+    run_command(["ip", *(["-netns", netns] if netns else []), "-batch", "-"], stdin=_lines(commands))
 
 
 def _lines(commands: Iterable[str]) -> str:
@@ -36,7 +36,7 @@ def _lines(commands: Iterable[str]) -> str:
 def sysctl(values: dict[str, str], netns: str | None = None) -> None:
     """The kernel's settings hold in this namespace or the box's; without the program sysctl(8), which may be missing."""
     script = "".join(f"echo {value} > /proc/sys/{key}\n" for key, value in values.items())
-    run([*(["nsenter", f"--net={NETNS / netns}"] if netns else []), "sh", "-ec", script])
+    run_command([*(["nsenter", f"--net={NETNS / netns}"] if netns else []), "sh", "-ec", script])
 
 
 def build_root() -> None:
@@ -65,7 +65,7 @@ def build_uplink(host_netns: int) -> None:
         *(f"route add {network} via {settings.UPLINK_CLOUD}" for network in settings.ROUTES),
     ]
     there = ["nsenter", f"--net=/proc/self/fd/{host_netns}"]
-    run([*there, "ip", "-batch", "-"], stdin=_lines(commands), pass_fds=[host_netns])
+    run_command([*there, "ip", "-batch", "-"], stdin=_lines(commands), pass_fds=[host_netns])
     ip([f"address add {settings.UPLINK_CLOUD}/{settings.UPLINK_PREFIX} dev {INSIDE}", f"link set {INSIDE} up"])
 
 
@@ -78,7 +78,7 @@ def attach(name: str, address: str, *, forward: bool = False) -> None:
     """A network namespace `name` with this address on the bridge; `forward` when others (pods) live behind it."""
     detach(name, address)
     port = _port(address)
-    run(["ip", "netns", "add", name])
+    run_command(["ip", "netns", "add", name])
     ip([f"link add {port} type veth peer name eth0 netns {name}", f"link set {port} master {settings.BRIDGE} up"])
     ip(
         [
@@ -95,10 +95,10 @@ def attach(name: str, address: str, *, forward: bool = False) -> None:
 
 def detach(name: str, address: str) -> None:
     """Namespace and veth are gone; nothing happens when they were not there."""
-    if _port(address) in interfaces(run(["ip", "-brief", "link"])):
+    if _port(address) in interfaces(run_command(["ip", "-brief", "link"])):
         ip([f"link delete {_port(address)}"])
     if (NETNS / name).exists():
-        run(["ip", "netns", "delete", name])
+        run_command(["ip", "netns", "delete", name])
 
 
 def interfaces(listing: str) -> set[str]:
@@ -118,15 +118,15 @@ def route_pods(network: str, node_address: str) -> None:
 
 def unroute_pods(network: str) -> None:
     """No node has these pods any more."""
-    if run(["ip", "route", "show", network]).strip():
+    if run_command(["ip", "route", "show", network]).strip():
         ip([f"route delete {network}"])
 
 
 def move_address(address: str, *, old: str | None, new: str) -> None:
     """The floating address is the box `new`'s, and the gateway knows it from the next packet on."""
-    if old is not None and old != new and f" {address}/32" in run(["ip", "-netns", old, "-brief", "address", "show", "eth0"]):
+    if old is not None and old != new and f" {address}/32" in run_command(["ip", "-netns", old, "-brief", "address", "show", "eth0"]):
         ip([f"address delete {address}/32 dev eth0"], netns=old)
-    if f" {address}/32" not in run(["ip", "-netns", new, "-brief", "address", "show", "eth0"]):
+    if f" {address}/32" not in run_command(["ip", "-netns", new, "-brief", "address", "show", "eth0"]):
         ip([f"address add {address}/32 dev eth0"], netns=new)
     # Everybody comes through the gateway, so forgetting here is all that a gratuitous ARP would bring.
-    run(["ip", "neigh", "flush", "to", address, "dev", settings.BRIDGE])
+    run_command(["ip", "neigh", "flush", "to", address, "dev", settings.BRIDGE])

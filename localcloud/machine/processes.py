@@ -15,7 +15,7 @@ from localcloud.machine.interface import MachineError
 NEVER_SEEN = "nothing"
 
 
-def run(argv: Sequence[str], *, stdin: str | None = None, within: float = 120.0, pass_fds: Sequence[int] = ()) -> str:
+def run_command(argv: Sequence[str], *, stdin: str | None = None, within: float = 120.0, pass_fds: Sequence[int] = ()) -> str:
     """The command ended with 0 within `within` seconds; returns what it wrote to standard output."""
     try:
         done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=within, pass_fds=pass_fds, check=False)

@@ -17,7 +17,7 @@ from typing import IO, BinaryIO
 
 from localcloud.build import baseimage, debian, packages, toolchain
 from localcloud.build.cache import Cache, Recipe, Workspace
-from localcloud.build.command import BuildError, run
+from localcloud.build.command import BuildError, run_logged
 from localcloud.paths import artifacts_dir
 from localcloud.progress import Say
 from scripts import tools
@@ -104,7 +104,7 @@ def root(say: Say) -> Path:
         log = LOGS / "machine-root.log"
         log.unlink(missing_ok=True)
         environment = {**os.environ, "TMPDIR": str(work.scratch), "LC_ALL": "C"}
-        run(command, what="making a Debian", log=log, say=say, deadline=1200, follow=_status, env=environment)
+        run_logged(command, what="making a Debian", log=log, say=say, deadline=1200, follow=_status, env=environment)
 
     recipe = Recipe("root", tuple(inputs.items()), make)
     return Cache(cache_dir() / "machines").get(recipe, say).path / "root.tar"
@@ -130,7 +130,7 @@ def fill(disk: BinaryIO, archive: Path, contained: Sequence[str], say: Say) -> N
     with tempfile.TemporaryFile() as files:
         _pack(files)
         script = [*contained, "bash", "-c", _FILL, "fill", nameless(disk), str(archive), nameless(files)]
-        run([*script, *copies], what="filling the disk", log=log, say=say, deadline=1200, follow=lambda line: line.strip()[:70])
+        run_logged([*script, *copies], what="filling the disk", log=log, say=say, deadline=1200, follow=lambda line: line.strip()[:70])
 
 
 def nameless(file: IO[bytes]) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from localcloud.build import debian
 from localcloud.build.baseimage import KEYRING
 from localcloud.build.cache import Recipe, Workspace
-from localcloud.build.command import BuildError, run
+from localcloud.build.command import BuildError, run_logged
 from localcloud.progress import Say
 from scripts.support.places import LOGS
 
@@ -78,17 +78,17 @@ def _make(work: Workspace, say: Say) -> None:
     source = work.scratch / "source"
     source.mkdir()
     unpack = ["tar", "-C", str(source), "--strip-components=1", "-xf", str(archive)]
-    run(unpack, what="unpacking the kernel", log=log, say=say, deadline=600, doing="unpacking")
+    run_logged(unpack, what="unpacking the kernel", log=log, say=say, deadline=600, doing="unpacking")
     for file, pattern, replacement in MENDS:
         (source / file).write_text(mended((source / file).read_text(), pattern, replacement, file))
     make = ["make", "-C", str(source), "ARCH=um"]
-    run([*make, DEFCONFIG], what="configuring the kernel", log=log, say=say, deadline=300)
+    run_logged([*make, DEFCONFIG], what="configuring the kernel", log=log, say=say, deadline=300)
     config = source / ".config"
     config.write_text(config.read_text() + wanted_lines())
-    run([*make, "olddefconfig"], what="configuring the kernel", log=log, say=say, deadline=300)
+    run_logged([*make, "olddefconfig"], what="configuring the kernel", log=log, say=say, deadline=300)
     if lost := missing(config.read_text()):
         raise BuildError(f"this kernel source has no {', '.join(lost)}: it has other names for them, or no longer what they need")
-    run([*make, f"-j{os.cpu_count() or 1}", "linux"], what="compiling the kernel", log=log, say=say, deadline=3600, follow=counter())
+    run_logged([*make, f"-j{os.cpu_count() or 1}", "linux"], what="compiling the kernel", log=log, say=say, deadline=3600, follow=counter())
     shutil.copy2(source / "linux", work.out / "linux")
 
 
@@ -100,11 +100,13 @@ def _download(folder: Path, log: Path, say: Say) -> Path:
     places = {"Etc::SourceList": "sources.list", "State::Lists": "lists", "Cache": "cache"}
     options = [f"-oDir::{name}={folder / place}" for name, place in places.items()]
     options += ["-oDir::Etc::SourceParts=/dev/null", "-oAPT::Sandbox::User=root"]
-    run(["apt-get", *options, "update"], what="reading the package lists", log=log, say=say, deadline=300)
+    run_logged(["apt-get", *options, "update"], what="reading the package lists", log=log, say=say, deadline=300)
     package = newest(debian.query("apt-cache", *options, "search", "--names-only", r"^linux-source-[0-9.]+$"))
     say(f"downloading {package}")
-    run(["apt-get", *options, "download", package], what=f"downloading {package}", log=log, say=say, deadline=900, cwd=folder)
-    run(["dpkg-deb", "-x", *map(str, folder.glob("*.deb")), str(folder / "package")], what="unpacking", log=log, say=say, deadline=300)
+    run_logged(["apt-get", *options, "download", package], what=f"downloading {package}", log=log, say=say, deadline=900, cwd=folder)
+    run_logged(
+        ["dpkg-deb", "-x", *map(str, folder.glob("*.deb")), str(folder / "package")], what="unpacking", log=log, say=say, deadline=300
+    )
     return next(folder.glob("package/usr/src/*.tar.xz"))
 
 

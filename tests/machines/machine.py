@@ -23,7 +23,7 @@ from pathlib import Path
 
 from localcloud.build import debian, packages
 from localcloud.build.cache import Cache, CacheError
-from localcloud.build.command import BuildError, run, tail
+from localcloud.build.command import BuildError, run_logged, tail
 from localcloud.progress import Reporter, Say, seconds
 from scripts.support.places import LOGS, cache_dir
 from scripts.support.processes import Process, kill_whole
@@ -83,7 +83,7 @@ class Machine:
             return "still running"
 
         inside = f"cd {disk.PROJECT} && exec {shlex.join(command)}"
-        run([*self.login, inside], what=shlex.join(command)[:60], log=log, say=self.say, deadline=within_s, follow=follow)
+        run_logged([*self.login, inside], what=shlex.join(command)[:60], log=log, say=self.say, deadline=within_s, follow=follow)
 
     def answers(self) -> bool:
         """Whether it can be logged into, and has begun all that it begins at boot."""
@@ -131,7 +131,7 @@ def install(say: Say) -> None:
     apt = ["apt-get", "-o", "DPkg::Lock::Timeout=600"]
     for command in ([*apt, "update"], [*apt, "install", "--yes", "--no-install-recommends", *missing]):
         # Cut short, dpkg leaves packages half installed.
-        run(
+        run_logged(
             command,
             what=" ".join(command[3:]),
             log=LOGS / "machine-packages.log",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from localcloud import settings
 from localcloud.machine.interface import MachineError
-from localcloud.machine.processes import run
+from localcloud.machine.processes import run_command
 
 CNI_PLUGINS = ("/usr/lib/cni", "/opt/cni/bin")
 """Debian's folder, and the one of the plugins' own releases."""
@@ -29,7 +29,7 @@ _CAP_SYS_RESOURCE = 24
 @functools.cache
 def major_version() -> int:
     """1 or 2: the configuration's format depends on it."""
-    said = run(["containerd", "--version"])
+    said = run_command(["containerd", "--version"])
     match = re.search(r"\s[v]?(\d+)\.\d+", said)
     if match is None:
         raise MachineError(f"cannot tell containerd's version from: {said.strip()}")
@@ -127,7 +127,7 @@ def import_images(socket: Path, images: Sequence[Path]) -> None:
     """The archives' images are in this containerd, for Kubernetes to find."""
 
     def one(image: Path) -> None:
-        run(["ctr", "--address", str(socket), "--namespace", "k8s.io", "images", "import", str(image)], within=_IMPORT_WITHIN)
+        run_command(["ctr", "--address", str(socket), "--namespace", "k8s.io", "images", "import", str(image)], within=_IMPORT_WITHIN)
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         list(pool.map(one, images))

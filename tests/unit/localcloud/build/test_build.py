@@ -194,7 +194,7 @@ def test_a_proxys_password_is_not_among_the_base_images_arguments_nor_in_its_con
         files.update({file.name: file.read_text() for file in work.iterdir()})
         (work / "layer.tar").write_bytes(b"layer")
 
-    monkeypatch.setattr(baseimage, "run", run)
+    monkeypatch.setattr(baseimage, "run_logged", run)
     work = Workspace(tmp_path / "out", tmp_path / "scratch")
     work.out.mkdir()
     work.scratch.mkdir()

@@ -66,7 +66,7 @@ def test_the_registry_is_reached_over_plain_http(monkeypatch: pytest.MonkeyPatch
     [("containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u3", 1), ("containerd containerd.io v2.1.4 75cb2b71", 2)],
 )
 def test_containerds_version_is_read_from_what_it_says(monkeypatch: pytest.MonkeyPatch, said: str, major: int) -> None:
-    monkeypatch.setattr(containerd, "run", lambda argv: said)
+    monkeypatch.setattr(containerd, "run_command", lambda argv: said)
     assert containerd.major_version.__wrapped__() == major
 
 

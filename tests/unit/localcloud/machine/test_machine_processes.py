@@ -9,26 +9,26 @@ import pytest
 
 from localcloud.machine.interface import MachineError
 from localcloud.machine.locks import KeyedLocks
-from localcloud.machine.processes import run, tail, wait_until
+from localcloud.machine.processes import run_command, tail, wait_until
 
 
 def test_a_command_returns_what_it_wrote() -> None:
-    assert run(["cat"], stdin="in") == "in"
+    assert run_command(["cat"], stdin="in") == "in"
 
 
 def test_a_command_that_fails_tells_code_and_words() -> None:
     with pytest.raises(MachineError, match="ended with 3: because"):
-        run(["sh", "-c", "echo because >&2; exit 3"])
+        run_command(["sh", "-c", "echo because >&2; exit 3"])
 
 
 def test_a_command_that_does_not_end_is_stopped() -> None:
     with pytest.raises(MachineError, match="had not ended"):
-        run(["sleep", "60"], within=0.1)
+        run_command(["sleep", "60"], within=0.1)
 
 
 def test_a_missing_program_points_to_the_doctor() -> None:
     with pytest.raises(MachineError, match="doctor"):
-        run(["no-such-program"])
+        run_command(["no-such-program"])
 
 
 def test_a_wait_ends_when_nothing_is_missing() -> None:

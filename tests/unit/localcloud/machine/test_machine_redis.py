@@ -13,8 +13,8 @@ from localcloud import settings
 from localcloud.machine import network
 from localcloud.machine.interface import MachineError
 from localcloud.machine.redis.group import Group, Member, quoted, server_parameters
-from localcloud.machine.redis.registry import allocate
 from localcloud.machine.redis.protocol import RedisError, decode, encode, info
+from localcloud.machine.redis.registry import allocate
 
 
 def test_a_command_goes_over_the_line_as_counted_strings() -> None:
