@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 """Takes one line about a step that is under way."""
 
 
@@ -51,6 +51,6 @@ class Reporter:
         with self._lock:
             print(f"{step:<24} {text}", file=self._stream, flush=True)
 
-    def about(self, step: str) -> Say:
+    def for_step(self, step: str) -> Report:
         """A function that writes lines about `step`."""
         return lambda text: self.line(step, text)

@@ -100,13 +100,13 @@ def build(reporter: Reporter) -> None:
 
 
 def _make(cache: Cache, recipe: Recipe, reporter: Reporter) -> None:
-    made = cache.get(recipe, reporter.about(recipe.name))
+    made = cache.get(recipe, reporter.for_step(recipe.name))
     reporter.line(recipe.name, "cached" if made.took is None else f"built in {seconds(made.took)}")
 
 
 def _install_packages(reporter: Reporter) -> None:
     started = time.monotonic()
-    did = packages.install(reporter.about(PACKAGES))
+    did = packages.install(reporter.for_step(PACKAGES))
     reporter.line(PACKAGES, f"installed in {seconds(time.monotonic() - started)}" if did else "installed already")
 
 

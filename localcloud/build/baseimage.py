@@ -15,7 +15,7 @@ from localcloud.build.cache import Recipe, Workspace, digest
 from localcloud.build.command import run_logged
 from localcloud.build.debian import Mirrors
 from localcloud.build.images import ARCHIVE, write_archive
-from localcloud.progress import Say
+from localcloud.progress import Report
 
 NAME = "base-image"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -42,7 +42,7 @@ def recipe() -> Recipe:
         "machine": platform.machine(),
         "maker": digest([here, here.with_name("images.py")], here.parent),
     }
-    return Recipe(NAME, tuple(inputs.items()), lambda work, say: _make(mirrors, work, say))
+    return Recipe(NAME, tuple(inputs.items()), lambda work, report: _make(mirrors, work, report))
 
 
 def sources(mirrors: Mirrors) -> list[str]:
@@ -52,7 +52,7 @@ def sources(mirrors: Mirrors) -> list[str]:
     return lines + ([f"deb {signed} {mirrors.security} {suite}-security main"] if mirrors.security else [])
 
 
-def _make(mirrors: Mirrors, work: Workspace, say: Say) -> None:
+def _make(mirrors: Mirrors, work: Workspace, report: Report) -> None:
     log = paths.build_logs_dir() / f"{NAME}.log"
     log.unlink(missing_ok=True)
     layer = work.scratch / "layer.tar"
@@ -61,7 +61,7 @@ def _make(mirrors: Mirrors, work: Workspace, say: Say) -> None:
     goes.write_text("\n".join([*_APT_CONFIG, *(f"{name} {quoted(value)};" for name, value in debian.options().items())]) + "\n")
     command = arguments(mirrors, layer, stays, goes)
     environment = {**os.environ, "TMPDIR": str(work.scratch), "LC_ALL": "C"}
-    run_logged(command, what="making the base image", log=log, say=say, deadline=_DEADLINE, follow=_status, env=environment)
+    run_logged(command, what="making the base image", log=log, report=report, deadline=_DEADLINE, follow=_status, env=environment)
     config = {"Cmd": ["bash"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
     write_archive(work.out / ARCHIVE, settings.BASE_IMAGE, layer, config)
 

@@ -11,7 +11,7 @@ from localcloud import paths, settings
 from localcloud.build.cache import Recipe, Workspace, digest
 from localcloud.build.command import run_logged
 from localcloud.build.toolchain import Go
-from localcloud.progress import Say
+from localcloud.progress import Report
 
 _FETCH_DEADLINE = 1800.0
 _COMPILE_DEADLINE = 3600.0
@@ -78,7 +78,7 @@ def recipe(binary: Binary, go: Go) -> Recipe:
         "arguments": " ".join(_arguments(binary)),
         "settings": " ".join(f"{k}={v}" for k, v in sorted(_SETTINGS.items())),
     }
-    return Recipe(binary.name, tuple(inputs.items()), lambda work, say: _compile(binary, go, work, say))
+    return Recipe(binary.name, tuple(inputs.items()), lambda work, report: _compile(binary, go, work, report))
 
 
 def _arguments(binary: Binary) -> list[str]:
@@ -91,17 +91,17 @@ def _environment(scratch: Path) -> Mapping[str, str]:
     return {"HOME": str(Path.home()), **kept, **_SETTINGS, "GOTMPDIR": str(scratch)}
 
 
-def _compile(binary: Binary, go: Go, work: Workspace, say: Say) -> None:
+def _compile(binary: Binary, go: Go, work: Workspace, report: Report) -> None:
     log = paths.build_logs_dir() / f"{binary.name}.log"
     log.unlink(missing_ok=True)
     environment = _environment(work.scratch)
     progress = GoProgress(binary.main)
     # Asking for the packages downloads the modules: the network first, then the cores.
     asking = [str(go.binary), "list", "-mod=readonly", "-deps", binary.package]
-    run_logged(asking, what=f"fetching the modules of {binary.name}", log=log, say=say, deadline=_FETCH_DEADLINE, doing="finding its modules",
-        follow=progress.fetching, env=environment, cwd=binary.folder)  # fmt: skip
+    run_logged(asking, what=f"fetching the modules of {binary.name}", log=log, report=report, deadline=_FETCH_DEADLINE,
+        doing="finding its modules", follow=progress.fetching, env=environment, cwd=binary.folder)  # fmt: skip
     building = [str(go.binary), "build", "-v", *_arguments(binary), "-o", str(work.out / binary.name), binary.package]
-    run_logged(building, what=f"compiling {binary.name}", log=log, say=say, deadline=_COMPILE_DEADLINE, doing="linking",
+    run_logged(building, what=f"compiling {binary.name}", log=log, report=report, deadline=_COMPILE_DEADLINE, doing="linking",
         follow=progress.compiling, env=environment, cwd=binary.folder)  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcloud.progress import Pace, Say, seconds
+from localcloud.progress import Pace, Report, seconds
 
 KEEP_UNUSED_DAYS = 14
 """An artefact of other inputs that nobody asked for in so long is removed when its successor is made."""
@@ -39,7 +39,7 @@ class Workspace:
     scratch: Path
 
 
-Make = Callable[[Workspace, Say], None]
+Make = Callable[[Workspace, Report], None]
 
 
 @dataclass(frozen=True)
@@ -97,27 +97,27 @@ class Cache:
             return path
         return path
 
-    def get(self, recipe: Recipe, say: Say) -> Made:
+    def get(self, recipe: Recipe, report: Report) -> Made:
         """The artefact, made now unless it is there."""
         if found := self.find(recipe):
             return Made(found, None)
         self.root.mkdir(parents=True, exist_ok=True)
-        with lock(self.root / f".{recipe.name}.lock", say):
+        with lock(self.root / f".{recipe.name}.lock", report):
             if found := self.find(recipe):
                 return Made(found, None)
             self._sweep(recipe.name)
             started = time.monotonic()
-            path = self._make(recipe, say)
+            path = self._make(recipe, report)
             self._prune(recipe)
             return Made(path, time.monotonic() - started)
 
-    def _make(self, recipe: Recipe, say: Say) -> Path:
+    def _make(self, recipe: Recipe, report: Report) -> Path:
         temporary = Path(tempfile.mkdtemp(prefix=f".{recipe.name}.", dir=self.root))
         try:
             workspace = Workspace(temporary / "out", temporary / "scratch")
             workspace.out.mkdir()
             workspace.scratch.mkdir()
-            recipe.make(workspace, say)
+            recipe.make(workspace, report)
             _write_through(workspace.out)
             workspace.out.rename(self.path(recipe))
             _sync(self.root)
@@ -140,15 +140,15 @@ class Cache:
 
 
 @contextlib.contextmanager
-def lock(path: Path, say: Say) -> Iterator[None]:
+def lock(path: Path, report: Report) -> Iterator[None]:
     """Only one process at a time is inside; the others wait and say so. Raises CacheError after an hour."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        _wait_for(file.fileno(), path, say)
+        _wait_for(file.fileno(), path, report)
         yield
 
 
-def _wait_for(descriptor: int, path: Path, say: Say) -> None:
+def _wait_for(descriptor: int, path: Path, report: Report) -> None:
     pace = Pace(first=0.0)
     while True:
         with contextlib.suppress(BlockingIOError):
@@ -159,7 +159,7 @@ def _wait_for(descriptor: int, path: Path, say: Say) -> None:
             held = f"another build has held {path} for {seconds(pace.elapsed)}"
             raise CacheError(f"{held}: `lslocks` names its process; look what it waits for, or end it")
         if pace.due():
-            say(f"{seconds(pace.elapsed)}: waiting for another build, which is at it already")
+            report(f"{seconds(pace.elapsed)}: waiting for another build, which is at it already")
         time.sleep(_LOCK_POLL)
 
 

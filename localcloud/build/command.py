@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from localcloud.progress import Pace, Say, seconds
+from localcloud.progress import Pace, Report, seconds
 
 _POLL = 0.2
 _TAIL = 15
@@ -78,11 +78,11 @@ def end(child: subprocess.Popen[bytes], patience: float = 10.0) -> None:
             return
 
 
-def stop_all(say: Say, patience: float = 300.0) -> None:
+def stop_all(report: Report, patience: float = 300.0) -> None:
     """Everything started by run() has ended; what must not be interrupted (apt) gets `patience` seconds to finish."""
     deadline = time.monotonic() + patience
     for child in _children.stop():
-        say(f"waiting up to {seconds(patience)} for the package installation (pid {child.pid}) to finish")
+        report(f"waiting up to {seconds(patience)} for the package installation (pid {child.pid}) to finish")
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(max(0.0, deadline - time.monotonic()))
 
@@ -101,7 +101,7 @@ def run_logged(
     *,
     what: str,
     log: Path,
-    say: Say,
+    report: Report,
     deadline: float,
     doing: str = "running",
     follow: Follow | None = None,
@@ -127,7 +127,7 @@ def run_logged(
         except FileNotFoundError as error:
             raise BuildError(f"{what}: {argv[0]} is not installed") from error
         try:
-            code = _watch(child, source, follow or (lambda _: doing), doing, say, started + deadline)
+            code = _watch(child, source, follow or (lambda _: doing), doing, report, started + deadline)
         finally:
             _children.ended(child)
     took = seconds(time.monotonic() - started)
@@ -141,7 +141,7 @@ def _ending(code: int) -> str:
     return f"exit code {code}" if code > 0 else f"signal {signal.Signals(-code).name}"
 
 
-def _watch(child: subprocess.Popen[bytes], source: BinaryIO, follow: Follow, status: str, say: Say, deadline: float) -> int | None:
+def _watch(child: subprocess.Popen[bytes], source: BinaryIO, follow: Follow, status: str, report: Report, deadline: float) -> int | None:
     """The exit code, or None when the program had to be stopped at the deadline (monotonic time)."""
     pace, unfinished = Pace(), b""
     while True:
@@ -155,5 +155,5 @@ def _watch(child: subprocess.Popen[bytes], source: BinaryIO, follow: Follow, sta
             end(child)
             return None
         if pace.due():
-            say(f"{seconds(pace.elapsed)}: {status}")
+            report(f"{seconds(pace.elapsed)}: {status}")
         time.sleep(_POLL)

@@ -18,7 +18,7 @@ from pathlib import Path
 from localcloud import settings
 from localcloud.build.binaries import COREDNS, KARPENTER, KUBERAY_OPERATOR, NEURON_DEVICE_PLUGIN, PAUSE, Binary
 from localcloud.build.cache import Recipe, Workspace, digest
-from localcloud.progress import Say
+from localcloud.progress import Report
 
 ARCHIVE = "image.tar"
 """The file in an image's artefact."""
@@ -60,10 +60,10 @@ def recipe(image: Image, binary: Recipe, built: Path) -> Recipe:
     # Not the whole image: it knows in which folder this copy of the project has the binary's sources.
     parts = (image.reference, image.binary.name, image.entrypoint, image.user, image.capability)
     inputs = {"image": repr(parts), "binary": binary.key, "writer": digest([Path(__file__)], Path(__file__).parent)}
-    return Recipe(image.name, tuple(inputs.items()), lambda work, say: _make(image, built / image.binary.name, work, say))
+    return Recipe(image.name, tuple(inputs.items()), lambda work, report: _make(image, built / image.binary.name, work, report))
 
 
-def _make(image: Image, binary: Path, work: Workspace, say: Say) -> None:
+def _make(image: Image, binary: Path, work: Workspace, report: Report) -> None:
     layer = work.scratch / "layer.tar"
     with tarfile.open(layer, "w", format=tarfile.PAX_FORMAT) as tar:
         _add_folder(tar, "etc")

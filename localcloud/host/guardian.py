@@ -55,7 +55,7 @@ class Guardian:
             )
         os.close(host)
 
-    def environment(self, say: Callable[[str], None], within: float) -> dict[str, str]:
+    def environment(self, report: Callable[[str], None], within: float) -> dict[str, str]:
         """What the cloud tells its clients, once it is up. MachineError with its reason, or what it did last, otherwise."""
         started, doing, buffer = time.monotonic(), "it starts", b""
         self._socket.settimeout(_SAY_EVERY)
@@ -63,7 +63,7 @@ class Guardian:
             try:
                 piece = self._socket.recv(65536)
             except TimeoutError:
-                say(f"{time.monotonic() - started:.0f} s: still waiting: {doing}")
+                report(f"{time.monotonic() - started:.0f} s: still waiting: {doing}")
                 continue
             if not piece:
                 raise MachineError(f"the cloud ended while it started ({doing}). Last lines of its log:\n{tail(_LOG)}")
@@ -74,7 +74,7 @@ class Guardian:
                 if "failed" in message:
                     raise MachineError(f"the cloud could not start: {message['failed']}")
                 doing = str(message["progress"])
-                say(doing)
+                report(doing)
         raise MachineError(f"the cloud was not up after {within:.0f} s; last: {doing}. Last lines of its log:\n{tail(_LOG)}")
 
     def keep(self) -> None:

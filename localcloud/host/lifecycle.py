@@ -28,17 +28,17 @@ _LOOKING_WITHIN = 2.0
 def up() -> int:
     """The AWS endpoint answers; returns 0. A cloud that is up already is refused. Interrupted, it leaves nothing."""
     _need_root()
-    say = Reporter().about("up")
+    report = Reporter().for_step("up")
     _need_artifacts()
     lock = _lock_for_up()
     started = time.monotonic()
     try:
-        _sweep_dead(say)
+        _sweep_dead(report)
         guardian = None
         try:
             _make_folders()
             guardian = Guardian(lock)
-            environment = guardian.environment(say, _UP_WITHIN)
+            environment = guardian.environment(report, _UP_WITHIN)
             wait_until(f"{settings.AWS_ENDPOINT_URL} answers the host", state.unhealthy, within=60.0)
             state.write(state.ENVIRONMENT, environment)
             guardian.keep()
@@ -49,7 +49,7 @@ def up() -> int:
             raise
     finally:
         os.close(lock)
-    say(f"{settings.AWS_ENDPOINT_URL} answers after {time.monotonic() - started:.1f} s; for its clients: python -m localcloud env")
+    report(f"{settings.AWS_ENDPOINT_URL} answers after {time.monotonic() - started:.1f} s; for its clients: python -m localcloud env")
     return 0
 
 
@@ -76,10 +76,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _sweep_dead(say: Any) -> None:
+def _sweep_dead(report: Any) -> None:
     """Whoever had the lock before is gone; so is what it left."""
     if found := leftovers.find():
-        say(f"removing what a cloud that died left: {len(found)} things")
+        report(f"removing what a cloud that died left: {len(found)} things")
         if left := leftovers.sweep(keep_logs=True):
             raise MachineError("cannot remove what a dead cloud left:\n  " + "\n  ".join(left))
 
@@ -93,7 +93,7 @@ def _make_folders() -> None:
 def down() -> int:
     """Nothing of a cloud is on the machine: 0. What could not be removed is told: 1."""
     _need_root()
-    say = Reporter().about("down")
+    report = Reporter().for_step("down")
     before = leftovers.find()
     died = state.LOGS.is_dir() and not cgroups.processes()
     if survivors := cgroups.kill(within=_DOWN_WITHIN):
@@ -104,11 +104,11 @@ def down() -> int:
     finally:
         os.close(lock)
     if died:
-        say(f"the cloud had died before: its logs are in {leftovers.CRASH_LOGS}")
+        report(f"the cloud had died before: its logs are in {leftovers.CRASH_LOGS}")
     for thing in left:
-        say(f"could not remove {thing}")
+        report(f"could not remove {thing}")
     if not left:
-        say(f"nothing is left ({len(before)} things removed)" if before else "there was nothing")
+        report(f"nothing is left ({len(before)} things removed)" if before else "there was nothing")
     return 1 if left else 0
 
 

@@ -39,7 +39,7 @@ class Birth:
         self._socket = socket.socket(fileno=number)
         self._socket.set_inheritable(False)
 
-    def say(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """`up` shows this line."""
         self._send({"progress": text})
 
@@ -72,9 +72,9 @@ class Supervisor:
         """Network, registry and AWS endpoint answer; returns what clients need to know."""
         network.build_root()
         network.build_uplink(host_netns)
-        birth.say("the image registry starts")
+        birth.report("the image registry starts")
         image_registry.start(DATA_DIR / "registry", state.LOGS)
-        birth.say("the AWS endpoint starts")
+        birth.report("the AWS endpoint starts")
         environment = self._start_aws()
         self._start_pod_identity()
         write_state(self.machine.state())

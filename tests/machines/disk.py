@@ -19,7 +19,7 @@ from localcloud.build import baseimage, debian, packages, toolchain
 from localcloud.build.cache import Cache, Recipe, Workspace
 from localcloud.build.command import BuildError, run_logged
 from localcloud.paths import artifacts_dir
-from localcloud.progress import Say
+from localcloud.progress import Report
 from scripts import tools
 from scripts.support.places import LOGS, ROOT, cache_dir
 from tasks.terraform.mirror import mirror
@@ -75,7 +75,7 @@ umount /mnt
 """
 
 
-def root(say: Say) -> Path:
+def root(report: Report) -> Path:
     """The archive of a Debian of this host's own release, by which the keys of its caches hold in the machine too.
 
     Raises:
@@ -90,7 +90,7 @@ def root(say: Say) -> Path:
         "settings": "\n".join(SETTINGS),
     }
 
-    def make(work: Workspace, say: Say) -> None:
+    def make(work: Workspace, report: Report) -> None:
         conf, files = work.scratch / "apt.conf", work.scratch / "files"
         conf.write_text("".join(f"{name} {baseimage.quoted(value)};\n" for name, value in debian.options().items()))
         for name, text in FILES.items():
@@ -104,17 +104,17 @@ def root(say: Say) -> Path:
         log = LOGS / "machine-root.log"
         log.unlink(missing_ok=True)
         environment = {**os.environ, "TMPDIR": str(work.scratch), "LC_ALL": "C"}
-        run_logged(command, what="making a Debian", log=log, say=say, deadline=1200, follow=_status, env=environment)
+        run_logged(command, what="making a Debian", log=log, report=report, deadline=1200, follow=_status, env=environment)
 
     recipe = Recipe("root", tuple(inputs.items()), make)
-    return Cache(cache_dir() / "machines").get(recipe, say).path / "root.tar"
+    return Cache(cache_dir() / "machines").get(recipe, report).path / "root.tar"
 
 
 def _status(line: str) -> str:
     return line.removeprefix("I: ").strip()[:70]
 
 
-def fill(disk: BinaryIO, archive: Path, contained: Sequence[str], say: Say) -> None:
+def fill(disk: BinaryIO, archive: Path, contained: Sequence[str], report: Report) -> None:
     """The disk has everything on it. `contained` begins a command line whose processes and mounts end with us.
 
     Raises:
@@ -130,7 +130,9 @@ def fill(disk: BinaryIO, archive: Path, contained: Sequence[str], say: Say) -> N
     with tempfile.TemporaryFile() as files:
         _pack(files)
         script = [*contained, "bash", "-c", _FILL, "fill", nameless(disk), str(archive), nameless(files)]
-        run_logged([*script, *copies], what="filling the disk", log=log, say=say, deadline=1200, follow=lambda line: line.strip()[:70])
+        run_logged(
+            [*script, *copies], what="filling the disk", log=log, report=report, deadline=1200, follow=lambda line: line.strip()[:70]
+        )
 
 
 def nameless(file: IO[bytes]) -> str:

@@ -16,7 +16,7 @@ from localcloud.build import debian
 from localcloud.build.baseimage import KEYRING
 from localcloud.build.cache import Recipe, Workspace
 from localcloud.build.command import BuildError, run_logged
-from localcloud.progress import Say
+from localcloud.progress import Report
 from scripts.support.places import LOGS
 
 SUITE = "testing"
@@ -71,28 +71,30 @@ def recipe() -> Recipe:
     return Recipe("kernel", tuple(inputs.items()), _make)
 
 
-def _make(work: Workspace, say: Say) -> None:
+def _make(work: Workspace, report: Report) -> None:
     log = LOGS / "machine-kernel.log"
     log.unlink(missing_ok=True)
-    archive = _download(work.scratch, log, say)
+    archive = _download(work.scratch, log, report)
     source = work.scratch / "source"
     source.mkdir()
     unpack = ["tar", "-C", str(source), "--strip-components=1", "-xf", str(archive)]
-    run_logged(unpack, what="unpacking the kernel", log=log, say=say, deadline=600, doing="unpacking")
+    run_logged(unpack, what="unpacking the kernel", log=log, report=report, deadline=600, doing="unpacking")
     for file, pattern, replacement in MENDS:
         (source / file).write_text(mended((source / file).read_text(), pattern, replacement, file))
     make = ["make", "-C", str(source), "ARCH=um"]
-    run_logged([*make, DEFCONFIG], what="configuring the kernel", log=log, say=say, deadline=300)
+    run_logged([*make, DEFCONFIG], what="configuring the kernel", log=log, report=report, deadline=300)
     config = source / ".config"
     config.write_text(config.read_text() + wanted_lines())
-    run_logged([*make, "olddefconfig"], what="configuring the kernel", log=log, say=say, deadline=300)
+    run_logged([*make, "olddefconfig"], what="configuring the kernel", log=log, report=report, deadline=300)
     if lost := missing(config.read_text()):
         raise BuildError(f"this kernel source has no {', '.join(lost)}: it has other names for them, or no longer what they need")
-    run_logged([*make, f"-j{os.cpu_count() or 1}", "linux"], what="compiling the kernel", log=log, say=say, deadline=3600, follow=counter())
+    run_logged(
+        [*make, f"-j{os.cpu_count() or 1}", "linux"], what="compiling the kernel", log=log, report=report, deadline=3600, follow=counter()
+    )
     shutil.copy2(source / "linux", work.out / "linux")
 
 
-def _download(folder: Path, log: Path, say: Say) -> Path:
+def _download(folder: Path, log: Path, report: Report) -> Path:
     """The source's package, by lists of this folder's own: the machine's apt knows nothing of the suite, and learns nothing."""
     for name in ("lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True)
@@ -100,12 +102,12 @@ def _download(folder: Path, log: Path, say: Say) -> Path:
     places = {"Etc::SourceList": "sources.list", "State::Lists": "lists", "Cache": "cache"}
     options = [f"-oDir::{name}={folder / place}" for name, place in places.items()]
     options += ["-oDir::Etc::SourceParts=/dev/null", "-oAPT::Sandbox::User=root"]
-    run_logged(["apt-get", *options, "update"], what="reading the package lists", log=log, say=say, deadline=300)
+    run_logged(["apt-get", *options, "update"], what="reading the package lists", log=log, report=report, deadline=300)
     package = newest(debian.query("apt-cache", *options, "search", "--names-only", r"^linux-source-[0-9.]+$"))
-    say(f"downloading {package}")
-    run_logged(["apt-get", *options, "download", package], what=f"downloading {package}", log=log, say=say, deadline=900, cwd=folder)
+    report(f"downloading {package}")
+    run_logged(["apt-get", *options, "download", package], what=f"downloading {package}", log=log, report=report, deadline=900, cwd=folder)
     run_logged(
-        ["dpkg-deb", "-x", *map(str, folder.glob("*.deb")), str(folder / "package")], what="unpacking", log=log, say=say, deadline=300
+        ["dpkg-deb", "-x", *map(str, folder.glob("*.deb")), str(folder / "package")], what="unpacking", log=log, report=report, deadline=300
     )
     return next(folder.glob("package/usr/src/*.tar.xz"))
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from localcloud.build import debian, packages
 from localcloud.build.cache import Cache, CacheError
 from localcloud.build.command import BuildError, run_logged, tail
-from localcloud.progress import Reporter, Say, seconds
+from localcloud.progress import Report, Reporter, seconds
 from scripts.support.places import LOGS, cache_dir
 from scripts.support.processes import Process, kill_whole
 from tests.machines import disk, kernel
@@ -60,7 +60,7 @@ class Machine:
 
     process: Process
     """The `unshare` that it lives in."""
-    say: Say
+    report: Report
 
     @property
     def login(self) -> list[str]:
@@ -79,11 +79,11 @@ class Machine:
 
         def follow(line: str) -> str:
             if line.strip():
-                self.say(line.rstrip())
+                self.report(line.rstrip())
             return "still running"
 
         inside = f"cd {disk.PROJECT} && exec {shlex.join(command)}"
-        run_logged([*self.login, inside], what=shlex.join(command)[:60], log=log, say=self.say, deadline=within_s, follow=follow)
+        run_logged([*self.login, inside], what=shlex.join(command)[:60], log=log, report=self.report, deadline=within_s, follow=follow)
 
     def answers(self) -> bool:
         """Whether it can be logged into, and has begun all that it begins at boot."""
@@ -96,7 +96,7 @@ class Machine:
 
 
 @contextmanager
-def booted(say: Say, *, cpus: int = 1, memory_gb: int = 8) -> Iterator[Machine]:
+def booted(report: Report, *, cpus: int = 1, memory_gb: int = 8) -> Iterator[Machine]:
     """Inside, the machine runs. The first time its kernel and its Debian are made, which takes ten minutes.
 
     Raises:
@@ -105,19 +105,19 @@ def booted(say: Say, *, cpus: int = 1, memory_gb: int = 8) -> Iterator[Machine]:
     if os.geteuid() != 0:
         raise BuildError("run as root: the machine needs namespaces, a tap device and a mount")
     LOGS.mkdir(parents=True, exist_ok=True)
-    install(say)
-    program = Cache(cache_dir() / "machines").get(kernel.recipe(), say).path / "linux"
-    archive = disk.root(say)
+    install(report)
+    program = Cache(cache_dir() / "machines").get(kernel.recipe(), report).path / "linux"
+    archive = disk.root(report)
     with tempfile.TemporaryFile(dir=cache_dir()) as file:
-        disk.fill(file, archive, CONTAINED, say)
+        disk.fill(file, archive, CONTAINED, report)
         variables = {"KERNEL": str(program), "DISK": disk.nameless(file), "MEMORY": f"{memory_gb}G", "CPUS": str(cpus)}
         with _started(variables) as machine_process, _outside(machine_process):
-            machine = Machine(machine_process, say)
-            _wait(machine, say)
+            machine = Machine(machine_process, report)
+            _wait(machine, report)
             yield machine
 
 
-def install(say: Say) -> None:
+def install(report: Report) -> None:
     """The host has the packages that make and run the machine.
 
     Raises:
@@ -126,7 +126,7 @@ def install(say: Say) -> None:
     listing = debian.query("dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n")
     if not (missing := packages.absent_from(listing, HOST_PACKAGES)):
         return
-    say(f"installing {' '.join(missing)}")
+    report(f"installing {' '.join(missing)}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     apt = ["apt-get", "-o", "DPkg::Lock::Timeout=600"]
     for command in ([*apt, "update"], [*apt, "install", "--yes", "--no-install-recommends", *missing]):
@@ -135,7 +135,7 @@ def install(say: Say) -> None:
             command,
             what=" ".join(command[3:]),
             log=LOGS / "machine-packages.log",
-            say=say,
+            report=report,
             deadline=1200,
             env=environment,
             interruptible=False,
@@ -190,8 +190,8 @@ def _outside(machine: Process) -> Iterator[None]:
         slirp.wait(20)
 
 
-def _wait(machine: Machine, say: Say) -> None:
-    say("booting")
+def _wait(machine: Machine, report: Report) -> None:
+    report("booting")
     began = time.monotonic()
     while not machine.answers():
         if not machine.process.alive:
@@ -199,7 +199,7 @@ def _wait(machine: Machine, say: Say) -> None:
         if time.monotonic() - began > BOOT_S:
             raise BuildError(f"the machine could not be logged into within {seconds(BOOT_S)}. Last lines of {LOG}:\n{tail(LOG)}")
         time.sleep(0.5)
-    say(f"booted in {seconds(time.monotonic() - began)}")
+    report(f"booted in {seconds(time.monotonic() - began)}")
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -210,10 +210,10 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--within", type=int, default=120, help="minutes after which it is ended (default: 120)")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run in the project's folder")
     options = parser.parse_args(given)
-    say = Reporter().about("machine")
+    report = Reporter().for_step("machine")
     try:
-        with booted(say, cpus=options.cpus, memory_gb=options.memory) as machine:
-            say(f"to log in: {shlex.join(machine.login)}")
+        with booted(report, cpus=options.cpus, memory_gb=options.memory) as machine:
+            report(f"to log in: {shlex.join(machine.login)}")
             machine.run(options.command or ["sleep", "infinity"], within_s=60 * options.within)
     except (BuildError, CacheError) as error:
         print(error, file=sys.stderr)

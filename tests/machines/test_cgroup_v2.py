@@ -25,7 +25,7 @@ PYTHON = ".venv/bin/python"
 @pytest.fixture(scope="module")
 def machine(pytestconfig: pytest.Config) -> Iterator[Machine]:
     """Gone with all that is in it after this file."""
-    with booted(Reporter(Terminal(pytestconfig)).about("machine")) as machine:
+    with booted(Reporter(Terminal(pytestconfig)).for_step("machine")) as machine:
         yield machine
 
 

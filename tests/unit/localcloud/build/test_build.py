@@ -17,7 +17,7 @@ from localcloud.build.cache import Cache, Recipe, Workspace
 from localcloud.build.command import BuildError
 from localcloud.build.debian import Mirrors
 from localcloud.build.toolchain import Go
-from localcloud.progress import Reporter, Say, seconds
+from localcloud.progress import Report, Reporter, seconds
 
 MIRRORS = Mirrors("http://mirror.example/debian", "http://mirror.example/security")
 
@@ -126,17 +126,17 @@ def test_what_is_built_is_found_by_the_present_sources(monkeypatch: pytest.Monke
 def test_a_failing_lane_is_told_in_one_line_and_by_the_exit_code(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(work: Workspace, say: Say) -> None:
+    def fail(work: Workspace, report: Report) -> None:
         raise BuildError("no space left")
 
-    def fine(work: Workspace, say: Say) -> None:
+    def fine(work: Workspace, report: Report) -> None:
         (work.out / "image.tar").touch()
 
     plan = artifacts.Plan(None, (Recipe("bad", (), fail),), (), Recipe("base-image", (), fine))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(artifacts, "plan", lambda cache: plan)
-    monkeypatch.setattr(packages, "install", lambda say: False)
-    monkeypatch.setattr(artifacts, "stop_all", lambda say: None)
+    monkeypatch.setattr(packages, "install", lambda report: False)
+    monkeypatch.setattr(artifacts, "stop_all", lambda report: None)
     monkeypatch.setattr(signal, "signal", lambda *args: None)
     assert artifacts.main([]) == 1
     assert "error: no space left" in capsys.readouterr().err
@@ -219,7 +219,7 @@ def test_durations_are_written_for_people() -> None:
 
 def test_a_line_of_progress_names_its_step() -> None:
     stream = io.StringIO()
-    Reporter(stream).about("coredns")("12 s: linking")
+    Reporter(stream).for_step("coredns")("12 s: linking")
     assert stream.getvalue().split() == ["coredns", "12", "s:", "linking"]
 
 

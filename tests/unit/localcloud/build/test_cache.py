@@ -15,7 +15,7 @@ import pytest
 
 from localcloud.build import cache
 from localcloud.build.cache import KEEP_UNUSED_DAYS, Cache, Recipe, Workspace, digest
-from localcloud.progress import Say
+from localcloud.progress import Report
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -24,8 +24,8 @@ def quiet(text: str) -> None:
     pass
 
 
-def writing(content: str) -> Callable[[Workspace, Say], None]:
-    def make(work: Workspace, say: Say) -> None:
+def writing(content: str) -> Callable[[Workspace, Report], None]:
+    def make(work: Workspace, report: Report) -> None:
         (work.out / "file").write_text(content)
 
     return make
@@ -45,7 +45,7 @@ def test_what_is_made_is_found_again_without_making_it(tmp_path: Path) -> None:
     assert first.took is not None
     assert (first.path / "file").read_text() == "a"
 
-    def never(work: Workspace, say: Say) -> None:
+    def never(work: Workspace, report: Report) -> None:
         raise AssertionError("made twice")
 
     again = cache.get(replace(recipe(), make=never), quiet)
@@ -70,7 +70,7 @@ def test_the_digest_of_sources_sees_names_and_contents_but_not_where_they_lie(tm
 
 
 def test_a_failed_making_leaves_nothing_and_is_tried_again(tmp_path: Path) -> None:
-    def half(work: Workspace, say: Say) -> None:
+    def half(work: Workspace, report: Report) -> None:
         (work.out / "file").write_text("half")
         raise RuntimeError("compiler fell over")
 
@@ -85,7 +85,7 @@ def test_a_failed_making_leaves_nothing_and_is_tried_again(tmp_path: Path) -> No
 def test_what_a_killed_maker_left_is_never_used_and_goes_with_the_next(tmp_path: Path) -> None:
     started = _FORK.Event()
 
-    def hang(work: Workspace, say: Say) -> None:
+    def hang(work: Workspace, report: Report) -> None:
         (work.out / "file").write_text("half")
         started.set()
         time.sleep(60)
@@ -103,7 +103,7 @@ def test_what_a_killed_maker_left_is_never_used_and_goes_with_the_next(tmp_path:
 
 
 def _count(root: Path, go: Event) -> None:
-    def slowly(work: Workspace, say: Say) -> None:
+    def slowly(work: Workspace, report: Report) -> None:
         with (root / "makings.lock").open("a") as file:
             file.write("x")
         time.sleep(0.3)

@@ -22,7 +22,7 @@ def make(image: Image, tmp_path: Path) -> Path:
     built = tmp_path / "built"
     built.mkdir(exist_ok=True)
     (built / image.binary.name).write_bytes(b"\x7fELF not really")
-    binary = Recipe(image.binary.name, (("a", "b"),), lambda work, say: None)
+    binary = Recipe(image.binary.name, (("a", "b"),), lambda work, report: None)
     return Cache(tmp_path / "cache").get(recipe(image, binary, built), lambda text: None).path / ARCHIVE
 
 
@@ -90,7 +90,7 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_every_copy_of_the_project_finds_the_same_image(tmp_path: Path) -> None:
-    binary = Recipe("pause", (("a", "b"),), lambda work, say: None)
+    binary = Recipe("pause", (("a", "b"),), lambda work, report: None)
     here = IMAGES[0]
     elsewhere = replace(here, binary=replace(here.binary, folder=Path("/another/checkout/localcloud/build/go/pause")))
     assert recipe(elsewhere, binary, tmp_path).key == recipe(here, binary, tmp_path).key
