@@ -28,7 +28,7 @@ from localcloud.paths import DATA_DIR
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
 KEEP = b"keep\n"
 _AWS_WITHIN = 60.0
-_TEND_EVERY = 3.0
+_RECONCILE_EVERY = 3.0
 _LOG_LIMIT = 16 * 2**20
 
 
@@ -118,8 +118,8 @@ class Supervisor:
     def live(self) -> None:
         """Returns when the AWS server has ended, which it never should."""
         while self._aws is not None and self._aws.is_alive():
-            self._aws.join(_TEND_EVERY)
-            self.machine.tend()
+            self._aws.join(_RECONCILE_EVERY)
+            self.machine.reconcile()
             bound_logs(state.LOGS)
 
 

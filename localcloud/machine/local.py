@@ -115,12 +115,12 @@ class LocalMachine(Machine):
         with self._changing():
             self._redis.delete(name)
 
-    def tend(self) -> None:
+    def reconcile(self) -> None:
         """What waited for something is done now. Call it every few seconds."""
         access = self._access
         if access is not None:
             with suppress(MachineError):  # the API server may be busy; there is a next time
-                access.tend()
+                access.reconcile()
 
     def inventory(self) -> dict[str, list[str]]:
         """What is left of what AWS calls caused, by kind; empty once all was deleted again."""

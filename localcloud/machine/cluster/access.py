@@ -51,7 +51,7 @@ class Access:
             self._waiting.add(binding)
             self._try(binding)
 
-    def tend(self) -> None:
+    def reconcile(self) -> None:
         """What waited for a namespace that is there now holds."""
         with self._guard:
             for binding in list(self._waiting):
