@@ -120,7 +120,7 @@ class Supervisor:
         while self._aws is not None and self._aws.is_alive():
             self._aws.join(_RECONCILE_EVERY)
             self.machine.reconcile()
-            bound_logs(state.LOGS)
+            rotate_logs(state.LOGS)
 
 
 def write_state(value: State) -> None:
@@ -145,7 +145,7 @@ def link_components(binary: Path) -> Path:
     return folder
 
 
-def bound_logs(folder: Path, limit: int = _LOG_LIMIT) -> None:
+def rotate_logs(folder: Path, limit: int = _LOG_LIMIT) -> None:
     """No log is much larger than `limit` bytes: what is in a larger one moves to NAME.1. Writers append, and notice nothing.
 
     One that cannot be moved (it has just gone with its node, or the disk is full) is left as it is.

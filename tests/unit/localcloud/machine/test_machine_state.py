@@ -51,7 +51,7 @@ def test_a_log_that_grew_too_large_starts_anew_and_keeps_what_it_had(tmp_path: P
     with log.open("ab") as writer:
         writer.write(b"x" * 100)
         writer.flush()
-        supervisor.bound_logs(tmp_path, limit=50)
+        supervisor.rotate_logs(tmp_path, limit=50)
         writer.write(b"y")
     assert (log.read_bytes(), (tmp_path / "kubelet.log.1").read_bytes()) == (b"y", b"x" * 100)
 
@@ -61,7 +61,7 @@ def test_a_log_that_cannot_be_moved_does_not_end_the_cloud_nor_keep_others_from_
     (tmp_path / "stuck.log").write_bytes(b"x" * 100)
     (tmp_path / "stuck.log.1").mkdir()
     (tmp_path / "whole.log").write_bytes(b"x" * 100)
-    supervisor.bound_logs(tmp_path, limit=50)
+    supervisor.rotate_logs(tmp_path, limit=50)
     assert ((tmp_path / "stuck.log").stat().st_size, (tmp_path / "whole.log").stat().st_size) == (100, 0)
 
 
