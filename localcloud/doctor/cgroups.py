@@ -10,7 +10,7 @@ from pathlib import Path
 from localcloud.doctor.check import MISSING, OK, WARNING, Check
 from localcloud.doctor.kernel import tried
 from localcloud.doctor.mounts import Mount, parse_mounts
-from localcloud.machine.cgroups import crowded, make_way, mounts
+from localcloud.machine.cgroups import has_internal_processes, mounts
 
 ROOT = "/sys/fs/cgroup"
 _V1 = ("cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids")
@@ -31,7 +31,7 @@ def unified(root: Path) -> Check:
     """Looks at the root of version 2; what a new group will need of it is not tried, because that would change it for everybody."""
     available = (root / "cgroup.controllers").read_text().split()
     found = _judge("version 2", [c for c in _V2 if c not in available], [str(root)])
-    if found.status == OK and crowded(root):
+    if found.status == OK and has_internal_processes(root):
         return Check(
             "cgroups",
             MISSING,

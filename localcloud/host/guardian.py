@@ -35,7 +35,7 @@ class Guardian:
     def __init__(self, lock: int) -> None:
         """The cloud starts; folders of data, logs and control groups must be fresh. It dies when this process dies before `keep`."""
         cgroups.create(cgroups.CLOUD)
-        cgroups.weigh()
+        cgroups.set_weight()
         self._socket, theirs = socket.socketpair()
         host = os.open("/proc/self/ns/net", os.O_RDONLY)
         fds = (theirs.fileno(), host)

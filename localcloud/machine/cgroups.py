@@ -26,11 +26,11 @@ NEEDED = ("cpu", "memory", "pids")
 """Controllers without which no node can be."""
 _CONTROLLERS = ("memory", "io", "hugetlb", "misc", "cpuset", "cpu", "pids")
 """The last three a group may hand out to threads even while it holds processes; with the others first it is refused whole."""
-_CROWDED = (errno.EBUSY, errno.EOPNOTSUPP)
+_INTERNAL_PROCESSES = (errno.EBUSY, errno.EOPNOTSUPP)
 """What the kernel says of a group that holds processes: the second if it hands out to threads already."""
 _NOT_CONTROLLERS = {"rw", "ro", "relatime", "noatime", "nosuid", "nodev", "noexec", "xattr", "clone_children", "none"}
 _JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@"'
-_HAND_OUT = 'for c in $(cat "$1/cgroup.controllers"); do echo "+$c" > "$1/cgroup.subtree_control" || :; done'
+_ENABLE_ALL = 'for c in $(cat "$1/cgroup.controllers"); do echo "+$c" > "$1/cgroup.subtree_control" || :; done'
 
 
 @dataclass(frozen=True)
@@ -109,24 +109,24 @@ def enable_controllers(folder: Path) -> None:
                 switch.write_text(f"+{controller}")
             except OSError as error:
                 if controller in NEEDED:
-                    remedy = f"; move its processes into a group below: {make_way(folder)}" if error.errno in _CROWDED else ""
+                    remedy = f"; move its processes into a group below: {make_way(folder)}" if error.errno in _INTERNAL_PROCESSES else ""
                     raise MachineError(f"cannot enable the {controller} controller below {folder} ({error.strerror}){remedy}") from error
 
 
-def crowded(folder: Path) -> bool:
+def has_internal_processes(folder: Path) -> bool:
     """Whether this version 2 group holds processes that keep it from handing out what its children need. The machine's root may do both."""
     enabled = (folder / "cgroup.subtree_control").read_text().split()
     is_root = not (folder / "cgroup.type").exists()
     return not is_root and not set(NEEDED) <= set(enabled) and bool((folder / "cgroup.procs").read_text().strip())
 
 
-def make_way(folder: Path) -> str:
+def command_to_move_processes(folder: Path) -> str:
     """The command that makes a crowded group one that hands out controllers; processes that come later are then sent below by runc."""
     moving = f"mkdir -p {folder}/init && xargs -rn1 <{folder}/cgroup.procs >{folder}/init/cgroup.procs"
     return f"{moving}; echo {' '.join(f'+{name}' for name in NEEDED)} >{folder}/cgroup.subtree_control"
 
 
-def weigh(group: str = TREE) -> None:
+def set_weight(group: str = TREE) -> None:
     """The group weighs as much as ten processes outside it: the cloud stands for a dozen machines. Call it from outside the group.
 
     In the root group every process counts for itself (or every session, where the kernel has sched_autogroup). If the caller is
@@ -158,7 +158,7 @@ def remount() -> list[list[str]]:
     found = hierarchies()
     if any(hierarchy.version == 1 for hierarchy in found):
         return mounts()
-    return [*mounts(), *(["sh", "-c", _HAND_OUT, "hand-out", str(hierarchy.path)] for hierarchy in found)]
+    return [*mounts(), *(["sh", "-c", _ENABLE_ALL, "hand-out", str(hierarchy.path)] for hierarchy in found)]
 
 
 def mounts() -> list[list[str]]:

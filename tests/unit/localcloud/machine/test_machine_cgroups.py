@@ -117,10 +117,10 @@ def test_the_cloud_weighs_ten_processes_beside_them_and_less_beside_slices_that_
     weight = tmp_path / "leeward" / name
     weight.touch()
     (tmp_path / "cgroup.procs").write_text(f"1\n{os.getpid()}\n")
-    cgroups.weigh()
+    cgroups.set_weight()
     assert weight.read_text() == str(10 * process)
     (tmp_path / "cgroup.procs").write_text("1\n")
-    cgroups.weigh()
+    cgroups.set_weight()
     assert int(weight.read_text()) / process == 2.5
 
 
@@ -151,7 +151,7 @@ def test_the_kernel_takes_the_weight_and_the_callers_own_group_decides_it(real_c
     name, process = ("cpu.shares", 1024) if (real_cpu / "cpu.shares").exists() else ("cpu.weight", 100)
 
     def weight_beside(group: str) -> float:
-        script = f"from localcloud.machine import cgroups; cgroups.weigh({real_cpu.name!r})"
+        script = f"from localcloud.machine import cgroups; cgroups.set_weight({real_cpu.name!r})"
         subprocess.run(cgroups.join(group, [sys.executable, "-c", script]), check=True)
         return int((real_cpu / name).read_text()) / process
 
@@ -224,9 +224,9 @@ def test_a_crowded_group_makes_way_by_the_command_that_is_told(real_v2: Path, mo
         wait_until("it is in the group", lambda: None if cgroups.processes(real_v2.name) else "it is not", within=60)
         with pytest.raises(MachineError, match="busy") as refused:
             cgroups.enable_controllers(real_v2)
-        assert cgroups.crowded(real_v2)
+        assert cgroups.has_internal_processes(real_v2)
         subprocess.run(["sh", "-c", str(refused.value).partition("below: ")[2]], check=True)
-        assert not cgroups.crowded(real_v2)
+        assert not cgroups.has_internal_processes(real_v2)
         cgroups.enable_controllers(real_v2)
         assert cgroups.processes(f"{real_v2.name}/init") == {sleeper.pid}
     finally:
