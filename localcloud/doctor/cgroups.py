@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from localcloud.doctor.check import MISSING, OK, WARNING, Check
-from localcloud.doctor.kernel import tried
+from localcloud.doctor.kernel import try_command
 from localcloud.doctor.mounts import Mount, parse_mounts
 from localcloud.machine.cgroups import has_internal_processes, mounts
 
@@ -61,7 +61,9 @@ def _judge(version: str, lacking: Sequence[str], folders: Sequence[str]) -> Chec
     if refused := _refusing(folders):
         return Check("cgroups", MISSING, f"{version}, but no group can be made in {', '.join(refused)}", _REMOUNT)
     mounting = "\n".join(["set -e", *map(shlex.join, mounts())])
-    return tried("cgroups", ["unshare", "--mount", "--cgroup", "sh", "-c", mounting], f"{version}, writable, and a node can mount its own")
+    return try_command(
+        "cgroups", ["unshare", "--mount", "--cgroup", "sh", "-c", mounting], f"{version}, writable, and a node can mount its own"
+    )
 
 
 def _refusing(folders: Iterable[str]) -> list[str]:

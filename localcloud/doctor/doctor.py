@@ -40,7 +40,7 @@ _CHECKS: tuple[tuple[str, Callable[[], Check | list[Check]]], ...] = (
 _MARKS = {OK: "ok", SETUP: "setup", WARNING: "warning", MISSING: "MISSING"}
 
 
-def examine(loopback_ports: Iterable[int] = ()) -> list[Check]:
+def run_checks(loopback_ports: Iterable[int] = ()) -> list[Check]:
     """Every check, none of which raises: one that could not be made is a warning."""
     found: list[Check] = []
     for name, check in _CHECKS:
@@ -58,7 +58,7 @@ def _answers(name: str, check: Callable[[], Check | list[Check]]) -> list[Check]
     return answer if isinstance(answer, list) else [answer]
 
 
-def text(checks: Sequence[Check]) -> str:
+def format_checks(checks: Sequence[Check]) -> str:
     """The list for people, with a last line that sums it up."""
     lines = []
     for check in checks:
@@ -100,9 +100,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Runs the command; returns its exit code."""
     arguments = parser().parse_args(argv)
-    checks = examine(arguments.port)
+    checks = run_checks(arguments.port)
     good = all(check.status != MISSING for check in checks)
-    print(json.dumps({"ok": good, "checks": [asdict(check) for check in checks]}, indent=2) if arguments.json else text(checks))
+    print(json.dumps({"ok": good, "checks": [asdict(check) for check in checks]}, indent=2) if arguments.json else format_checks(checks))
     return 0 if good else 1
 
 

@@ -54,7 +54,7 @@ def lacking_capabilities(status: str) -> list[str]:
 
 def namespaces() -> Check:
     """The cloud lives in namespaces of its own."""
-    return tried(
+    return try_command(
         "namespaces",
         ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "true"],
         "mount, network and process namespaces work",
@@ -77,23 +77,23 @@ def overlay() -> Check:
             (folder / name).mkdir()
         layers = f"lowerdir={folder}/lower,upperdir={folder}/upper,workdir={folder}/work"
         mounting = ["mount", "-t", "overlay", "overlay", "-o", layers, str(folder / "merged")]
-        return tried("overlayfs", ["unshare", "--mount", "--propagation", "private", *mounting], f"overlays work on {place}")
+        return try_command("overlayfs", ["unshare", "--mount", "--propagation", "private", *mounting], f"overlays work on {place}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def links() -> Check:
     """Nodes hang on a bridge by veths."""
-    return tried("veth and bridge", ["unshare", "--net", "sh", "-c", _LINKS], "both work", program="ip", package="iproute2")
+    return try_command("veth and bridge", ["unshare", "--net", "sh", "-c", _LINKS], "both work", program="ip", package="iproute2")
 
 
 def iptables() -> Check:
     """kube-proxy writes its rules with it."""
     works = "NAT, connection tracking and kube-proxy's matches work"
-    return tried("iptables", ["unshare", "--net", "sh", "-c", _RULES], works, program="iptables", package="iptables")
+    return try_command("iptables", ["unshare", "--net", "sh", "-c", _RULES], works, program="iptables", package="iptables")
 
 
-def tried(name: str, command: Sequence[str], works: str, *, program: str = "unshare", package: str = "util-linux") -> Check:
+def try_command(name: str, command: Sequence[str], works: str, *, program: str = "unshare", package: str = "util-linux") -> Check:
     """The answer of a command that ends with 0 where the feature is there, and that needs a program of that package."""
     if os.geteuid() != 0:  # and a user's PATH has no /usr/sbin: the program may be installed and not be found
         return _untried(name)

@@ -159,7 +159,7 @@ def test_lacking_capabilities_are_named() -> None:
     ],
 )
 def test_what_fails_is_told_in_its_own_words_and_not_in_those_about_dmesg(said: str, detail: str) -> None:
-    found = kernel.tried("x", ["sh", "-c", 'echo "$1" >&2; exit 3', "sh", said], "works")
+    found = kernel.try_command("x", ["sh", "-c", 'echo "$1" >&2; exit 3', "sh", said], "works")
     assert found.status == MISSING
     assert found.detail.startswith(detail)
     assert "dmesg" not in found.detail
@@ -286,7 +286,7 @@ def test_a_check_that_falls_over_is_a_warning_in_a_whole_list(monkeypatch: pytes
         raise FileNotFoundError("/proc/odd")
 
     monkeypatch.setattr(doctor, "_CHECKS", (("odd", broken), ("good", lambda: Check("good", OK, "well"))))
-    odd, good = doctor.examine()
+    odd, good = doctor.run_checks()
     assert (odd.status, good.status) == (WARNING, OK)
     assert "/proc/odd" in odd.detail
 
