@@ -25,5 +25,5 @@ class Check:
     """OK, SETUP, WARNING or MISSING."""
     detail: str
     """What was found."""
-    mend: str = ""
+    remedy: str = ""
     """What to do; empty when there is nothing to do."""

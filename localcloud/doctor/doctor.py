@@ -63,7 +63,7 @@ def format_checks(checks: Sequence[Check]) -> str:
     lines = []
     for check in checks:
         lines.append(f"{_MARKS[check.status]:<8} {check.name:<16} {check.detail}")
-        if check.mend:
+        if check.remedy:
             lines.append(f"{'':<25} → {check.mend}")
     return "\n".join([*lines, "", _summary(checks)])
 
@@ -90,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
         description="Check whether this machine can run the embedded cloud. Changes nothing. "
         "Exit code 1 when something is missing that setup cannot mend.",
     )
-    result.add_argument("--json", action="store_true", help='print {"ok": …, "checks": [{name, status, detail, mend}]} instead of text')
+    result.add_argument("--json", action="store_true", help='print {"ok": …, "checks": [{name, status, detail, remedy}]} instead of text')
     result.add_argument(
         "--port", type=_port, action="append", default=[], metavar="N", help="also check that 127.0.0.1:N is free; may be repeated"
     )

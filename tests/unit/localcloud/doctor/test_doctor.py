@@ -75,7 +75,7 @@ def test_a_network_inside_the_ranges_is_in_the_way(taken: str) -> None:
     assert found.status == MISSING
     assert taken in found.detail
     assert "br-1" in found.detail
-    assert found.mend
+    assert found.remedy
 
 
 def test_an_address_inside_the_ranges_is_in_the_way() -> None:
@@ -110,7 +110,7 @@ def test_a_unified_root_that_holds_processes_and_hands_nothing_out_is_in_the_way
     assert cgroups.unified(tmp_path).status == OK
     (tmp_path / "cgroup.type").write_text("domain\n")
     found = cgroups.unified(tmp_path)
-    assert (found.status, f"mkdir -p {tmp_path}/init" in found.mend) == (MISSING, True)
+    assert (found.status, f"mkdir -p {tmp_path}/init" in found.remedy) == (MISSING, True)
     (tmp_path / "cgroup.subtree_control").write_text("cpu memory pids")
     assert cgroups.unified(tmp_path).status == OK
 
@@ -198,7 +198,7 @@ UBUNTU = 'PRETTY_NAME="Ubuntu 24.04.1 LTS"\nVERSION_ID="24.04"\nVERSION_CODENAME
 def test_the_system_is_judged_by_its_release(release: str, machine: str, status: str, tmp_path: Path) -> None:
     (tmp_path / "os-release").write_text(release)
     found = system.judge_system(debian.os_release(tmp_path / "os-release"), machine)
-    assert (found.status, bool(found.mend)) == (status, status == MISSING)
+    assert (found.status, bool(found.remedy)) == (status, status == MISSING)
 
 
 @pytest.mark.parametrize(("release", "reason"), [(UBUNTU, "Ubuntu 24.04.1 LTS: use Debian 12"), (BOOKWORM, "no Debian bookworm main")])
@@ -268,8 +268,8 @@ def test_a_mirror_counts_only_with_the_aws_provider(tmp_path: Path) -> None:
 def test_a_proxy_that_would_get_the_clouds_requests_is_told_without_its_password() -> None:
     found = tools.judge_proxy({"HTTPS_PROXY": "http://me:secret@proxy:3128", "no_proxy": "localhost, example.com"})
     assert found.status == WARNING
-    assert "secret" not in found.detail + found.mend
-    value = found.mend.partition("=")[2]
+    assert "secret" not in found.detail + found.remedy
+    value = found.remedy.partition("=")[2]
     assert tools.judge_proxy({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": value}).status == OK
     assert tools.judge_proxy({}).status == OK
 
@@ -301,7 +301,7 @@ def test_only_what_setup_cannot_mend_fails(
     assert doctor.main(["--json"]) == code
     assert json.loads(capsys.readouterr().out) == {
         "ok": code == 0,
-        "checks": [{"name": "x", "status": status, "detail": "found", "mend": "do this"}],
+        "checks": [{"name": "x", "status": status, "detail": "found", "remedy": "do this"}],
     }
 
 
