@@ -42,7 +42,7 @@ OPTIONS = {
 """What has to be in the kernel beyond User-Mode Linux's own configuration, by what needs it."""
 LEFT_OUT = ("MODULES", "HOSTFS", "SOUND", "WIRELESS", "WLAN")
 """Without modules everything is built in. Without hostfs nothing in the machine reaches the files of the one around it."""
-MENDS = (
+PATCHES = (
     # A tap has no queues of packets, yet their locks are taken: a crash with more than one processor.
     (
         "arch/um/drivers/vector_kern.c",
@@ -67,7 +67,7 @@ def recipe() -> Recipe:
     """
     if platform.machine() != "x86_64":
         raise BuildError(f"User-Mode Linux runs on x86-64 only, and this machine is {platform.machine()}")
-    inputs = {"suite": SUITE, "base": DEFCONFIG, "options": wanted_lines(), "mends": repr(MENDS)}
+    inputs = {"suite": SUITE, "base": DEFCONFIG, "options": wanted_lines(), "mends": repr(PATCHES)}
     return Recipe("kernel", tuple(inputs.items()), _make)
 
 
@@ -79,8 +79,8 @@ def _make(work: Workspace, report: Report) -> None:
     source.mkdir()
     unpack = ["tar", "-C", str(source), "--strip-components=1", "-xf", str(archive)]
     run_logged(unpack, what="unpacking the kernel", log=log, report=report, deadline=600, doing="unpacking")
-    for file, pattern, replacement in MENDS:
-        (source / file).write_text(mended((source / file).read_text(), pattern, replacement, file))
+    for file, pattern, replacement in PATCHES:
+        (source / file).write_text(patched((source / file).read_text(), pattern, replacement, file))
     make = ["make", "-C", str(source), "ARCH=um"]
     run_logged([*make, DEFCONFIG], what="configuring the kernel", log=log, report=report, deadline=300)
     config = source / ".config"
@@ -125,7 +125,7 @@ def newest(listing: str) -> str:
     return name
 
 
-def mended(text: str, pattern: str, replacement: str, file: str) -> str:
+def patched(text: str, pattern: str, replacement: str, file: str) -> str:
     """The source with every place of the pattern replaced.
 
     Raises:

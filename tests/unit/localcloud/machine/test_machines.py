@@ -18,12 +18,12 @@ def test_a_suite_without_a_kernel_is_an_error_that_names_it() -> None:
         kernel.newest("linux-doc - Linux kernel documentation\n")
 
 
-DRIVER, CPUINFO = (mend[1:] for mend in kernel.MENDS)
+DRIVER, CPUINFO = (mend[1:] for mend in kernel.PATCHES)
 
 
 def test_a_lock_of_the_network_driver_is_taken_only_where_there_is_a_queue() -> None:
     text = "\tspin_lock(&vp->rx_queue->head_lock);\n\tx++;\n\tspin_unlock(&vp->rx_queue->head_lock);\n"
-    assert kernel.mended(text, *DRIVER, "f.c").splitlines() == [
+    assert kernel.patched(text, *DRIVER, "f.c").splitlines() == [
         "\tif (vp->rx_queue) spin_lock(&vp->rx_queue->head_lock);",
         "\tx++;",
         "\tif (vp->rx_queue) spin_unlock(&vp->rx_queue->head_lock);",
@@ -32,12 +32,12 @@ def test_a_lock_of_the_network_driver_is_taken_only_where_there_is_a_queue() -> 
 
 def test_the_clock_speed_stands_before_what_was_there() -> None:
     text = '\tseq_printf(m, "bogomips\\t: %lu",\n'
-    assert kernel.mended(text, *CPUINFO, "f.c") == f'\tseq_puts(m, "cpu MHz\\t\\t: 2000.000\\n");\n{text}'
+    assert kernel.patched(text, *CPUINFO, "f.c") == f'\tseq_puts(m, "cpu MHz\\t\\t: 2000.000\\n");\n{text}'
 
 
 def test_a_change_that_finds_no_place_in_the_source_is_an_error_that_names_the_file() -> None:
     with pytest.raises(BuildError, match=r"vector_kern\.c of the kernel no longer has"):
-        kernel.mended("int main(void);\n", *DRIVER, "vector_kern.c")
+        kernel.patched("int main(void);\n", *DRIVER, "vector_kern.c")
 
 
 def test_an_option_that_the_configuration_has_dropped_is_named() -> None:
