@@ -21,15 +21,15 @@ from localcloud.progress import Reporter
 
 _UP_WITHIN = 180.0
 _DOWN_WITHIN = 60.0
-_LOOKING_WITHIN = 2.0
+_STATUS_WITHIN = 2.0
 """Seconds for which `status` or `env` may hold the lock while an `up` waits."""
 
 
 def up() -> int:
     """The AWS endpoint answers; returns 0. A cloud that is up already is refused. Interrupted, it leaves nothing."""
-    _need_root()
+    _require_root()
     report = Reporter().for_step("up")
-    _need_artifacts()
+    _require_artifacts()
     lock = _lock_for_up()
     started = time.monotonic()
     try:
@@ -53,7 +53,7 @@ def up() -> int:
     return 0
 
 
-def _need_artifacts() -> None:
+def _require_artifacts() -> None:
     try:
         artifacts.artifacts()
     except command.BuildError as error:
@@ -64,7 +64,7 @@ def _lock_for_up() -> int:
     # Both must clean up, also where Ctrl-C is ignored by inheritance (a shell's background job).
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    deadline = time.monotonic() + _LOOKING_WITHIN
+    deadline = time.monotonic() + _STATUS_WITHIN
     while (lock := state.take_lock()) is None and time.monotonic() < deadline:
         time.sleep(0.1)
     if lock is None:
@@ -92,7 +92,7 @@ def _make_folders() -> None:
 
 def down() -> int:
     """Nothing of a cloud is on the machine: 0. What could not be removed is told: 1."""
-    _need_root()
+    _require_root()
     report = Reporter().for_step("down")
     before = leftovers.find()
     died = state.LOGS.is_dir() and not cgroups.processes()
@@ -126,7 +126,7 @@ def _lock_of_dead() -> int:
 
 def status(*, as_json: bool) -> int:
     """Tells whether a cloud is up and what it holds: 0; 1 when none is. What a dead one left is removed."""
-    _need_root()
+    _require_root()
     lock = state.take_lock()
     if lock is None:
         told = _told()
@@ -137,7 +137,7 @@ def status(*, as_json: bool) -> int:
                 told["left"] = leftovers.sweep(keep_logs=True)
         finally:
             os.close(lock)
-    print(json.dumps(told, indent=1) if as_json else _in_words(told))
+    print(json.dumps(told, indent=1) if as_json else _format_status(told))
     return 0 if told["up"] else 1
 
 
@@ -152,7 +152,7 @@ def _told() -> dict[str, Any]:
     }
 
 
-def _in_words(told: dict[str, Any]) -> str:
+def _format_status(told: dict[str, Any]) -> str:
     if "removed" in told:
         swept = f"; removed {len(told['removed'])} things that one that died had left; its logs are in {leftovers.CRASH_LOGS}"
         return f"no cloud is up{swept if told['removed'] else ''}"
@@ -166,7 +166,7 @@ def _in_words(told: dict[str, Any]) -> str:
 
 def env(*, as_json: bool) -> int:
     """Prints what clients need: as JSON, or as lines for `eval`. MachineError when no cloud is up."""
-    _need_root()
+    _require_root()
     lock = state.take_lock()
     if lock is not None:
         os.close(lock)
@@ -188,6 +188,6 @@ def env(*, as_json: bool) -> int:
     return 0
 
 
-def _need_root() -> None:
+def _require_root() -> None:
     if os.geteuid() != 0:
         raise MachineError("the embedded cloud makes namespaces, mounts and interfaces: run it as root")

@@ -38,7 +38,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
         (leftovers, "CRASH_LOGS", tmp_path / "cache" / "last-crash"),
         (settings, "UPLINK", "no-such0"),
         (cgroups, "hierarchies", lambda: (cgroups.Hierarchy(tmp_path / "cgroup", "cpu"),)),
-        (lifecycle, "_need_artifacts", lambda: None),
+        (lifecycle, "_require_artifacts", lambda: None),
         (os, "geteuid", lambda: 0),
     ):
         monkeypatch.setattr(module, name, value)
@@ -108,7 +108,7 @@ def test_an_up_waits_for_a_status_that_looks(host: Path, monkeypatch: pytest.Mon
 
 
 def test_an_up_that_finds_a_cloud_is_refused(host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(lifecycle, "_LOOKING_WITHIN", 0.0)
+    monkeypatch.setattr(lifecycle, "_STATUS_WITHIN", 0.0)
     lock = hold()
     assert main(["up"]) == 1
     assert "room for one" in capsys.readouterr().err

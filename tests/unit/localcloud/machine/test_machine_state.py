@@ -138,7 +138,7 @@ def test_status_names_what_is_there() -> None:
         "nodes": [{"name": "n", "type": "inf2.8xlarge", "address": "10.213.0.100"}],
         "redis": [{"name": "r", "primary": "10.213.0.20", "members": 2}],
     }
-    words = lifecycle._in_words(told)
+    words = lifecycle._format_status(told)
     for part in ("http://e", "2.0 GB", "c at https://k", "n (inf2.8xlarge, 10.213.0.100)", "r at 10.213.0.20 (2 members)"):
         assert part in words
 
