@@ -1,6 +1,6 @@
 """The base of the serving image: a small Debian made from packages, for machines that reach a mirror but no image registry.
 
-It stands for docker.io/library/debian:trixie-slim and has its name inside the archive.
+It replaces docker.io/library/debian:trixie-slim, and has its name inside the archive.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from localcloud.progress import Report
 
 NAME = "base-image"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-"""The same path on the machine and in the image."""
+"""Path of Debian's keys, on the machine and in the image."""
 _DEADLINE = 900.0
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*")
-"""As the slim images of Debian do; dpkg goes on leaving it out of what is installed later."""
+"""Files that Debian's slim images leave out too; dpkg leaves them out of packages that are installed later as well."""
 _KEPT = "/usr/share/doc/*/copyright"
 _APT_CONFIG = (
     'Apt::AutoRemove::SuggestsImportant "false";',
@@ -33,7 +33,7 @@ _APT_CONFIG = (
 
 
 def recipe() -> Recipe:
-    """How to make it: depends on the machine's mirror, because the image goes on using it."""
+    """Return how to make the image. It depends on the machine's mirror, because the image uses that mirror later."""
     mirrors = debian.mirrors()
     here = Path(__file__)
     inputs = {
@@ -46,7 +46,7 @@ def recipe() -> Recipe:
 
 
 def sources(mirrors: Mirrors) -> list[str]:
-    """The image's lines of sources.list."""
+    """Return the image's lines of sources.list."""
     suite, signed = settings.DEBIAN_SUITE, f"[signed-by={KEYRING}]"
     lines = [f"deb {signed} {mirrors.main} {suite} main", f"deb {signed} {mirrors.main} {suite}-updates main"]
     return lines + ([f"deb {signed} {mirrors.security} {suite}-security main"] if mirrors.security else [])
@@ -67,10 +67,10 @@ def _make(mirrors: Mirrors, work: Workspace, report: Report) -> None:
 
 
 def arguments(mirrors: Mirrors, layer: Path, stays: Path, goes: Path) -> list[str]:
-    """The command that writes the image's only layer.
+    """Return the command that writes the image's only layer.
 
-    `stays` is apt's configuration in the image, `goes` the one while it is made: this machine's proxy, which may hold
-    a password, is in a file (not among the arguments, which everybody may read) and not in the image.
+    `stays` is apt's configuration in the image, `goes` the one while the image is made. This machine's proxy, which may
+    contain a password, is in the second: not among the arguments, which every user can read, and not in the image.
     """
     command = ["mmdebstrap", "--variant=minbase", "--format=tar", f"--keyring={KEYRING}", f"--aptopt={goes}"]
     command += [f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT] + [f"--dpkgopt=path-include={_KEPT}"]
@@ -82,7 +82,7 @@ def arguments(mirrors: Mirrors, layer: Path, stays: Path, goes: Path) -> list[st
 
 
 def quoted(value: str) -> str:
-    """A value as apt.conf takes it, whatever stands in it."""
+    """Quote a value for apt.conf."""
     return '"' + value.replace('"', "%22") + '"'
 
 

@@ -32,7 +32,7 @@ PACKAGES = (
     "util-linux",
 )
 _INSTEAD = {"containerd": "containerd.io", "runc": "containerd.io"}
-"""Docker's own package holds both and conflicts with Debian's."""
+"""Packages that may be installed instead: Docker's own contains both and conflicts with Debian's."""
 _KEYRING = "debian-archive-keyring"
 _NEW_KEYS = tuple(Path(f"/usr/share/keyrings/debian-archive-trixie-automatic.{kind}") for kind in ("gpg", "pgp"))
 _DAEMONS = ("containerd.service", "docker-registry.service", "redis-server.service")
@@ -50,7 +50,7 @@ _OPTIONS = (
 
 
 def missing() -> tuple[str, ...]:
-    """The packages that are not installed, or too old: Debian 12's first keyring does not know trixie's keys."""
+    """Return the packages that are not installed, or too old: Debian 12's first keyring does not have trixie's keys."""
     listing = debian.query("dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n")
     absent = absent_from(listing, PACKAGES)
     if _KEYRING not in absent and not any(keys.exists() for keys in _NEW_KEYS):
@@ -59,13 +59,13 @@ def missing() -> tuple[str, ...]:
 
 
 def absent_from(listing: str, wanted: Iterable[str]) -> tuple[str, ...]:
-    """Those of `wanted` that dpkg's lines of "package status" do not show as installed."""
+    """Return those of `wanted` that dpkg's lines of "package status" do not show as installed."""
     installed = {line.split()[0] for line in listing.splitlines() if line.endswith(" installed")}
     return tuple(name for name in wanted if name not in installed and _INSTEAD.get(name) not in installed)
 
 
 def install(report: Report) -> bool:
-    """Every package is installed; returns whether there was anything to do. Raises BuildError."""
+    """Install the missing packages; return whether there were any. BuildError when apt fails or this is not root."""
     if not (wanted := missing()):
         return False
     if os.geteuid() != 0:
@@ -83,14 +83,14 @@ def _install_missing(wanted: Sequence[str], report: Report) -> None:
     if debian.query("dpkg", "--audit").strip():
         _apt(["dpkg", "--configure", "-a"], "finishing an interrupted installation", log, report)
     _apt_install(wanted, log, report)
-    _keep_off(wanted, log, report)
+    _disable_daemons(wanted, log, report)
     if still := missing():
         raise BuildError(f"apt-get ended well, but these packages are still missing: {' '.join(still)}. Its log: {log}")
 
 
 def _apt_install(wanted: Sequence[str], log: Path, report: Report) -> None:
     command = ["apt-get", "install", "--yes", "--no-remove", "--no-install-recommends", *_OPTIONS, *wanted]
-    # A keyring that is too old is missing in a newer version: only fresh lists know it.
+    # A keyring that is too old counts as missing. Only new package lists contain its newer version.
     fresh = _KEYRING in wanted or not _have_candidates(wanted)
     if fresh:
         _update(log, report)
@@ -106,7 +106,7 @@ def _apt_install(wanted: Sequence[str], log: Path, report: Report) -> None:
 
 
 def _have_candidates(wanted: Sequence[str]) -> bool:
-    """Whether apt's lists know every package."""
+    """Return whether apt's lists contain every package."""
     policy = debian.query("apt-cache", "policy", *wanted)
     return policy.count("Candidate:") == len(wanted) and "Candidate: (none)" not in policy
 
@@ -117,7 +117,7 @@ def _update(log: Path, report: Report) -> None:
 
 def _apt(command: Sequence[str], what: str, log: Path, report: Report) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C", "NEEDRESTART_MODE": "l"}
-    # Not interruptible: dpkg stopped half-way leaves the machine's packages half configured.
+    # Not interruptible: if dpkg is stopped half-way, the machine's packages are half configured.
     run_logged(
         command,
         what=what,
@@ -131,10 +131,10 @@ def _apt(command: Sequence[str], what: str, log: Path, report: Report) -> None:
 
 
 def _without_daemons(command: Sequence[str], log: Path, report: Report) -> None:
-    """Runs apt where /usr/sbin/policy-rc.d forbids every start.
+    """Run apt where /usr/sbin/policy-rc.d forbids every start of a daemon.
 
-    The forbidding one is mounted over the machine's in a mount namespace of this command, so there is nothing to
-    put back, whatever kills us. A machine without any gets one that forbids nothing, for as long.
+    The forbidding file is mounted over the machine's in a mount namespace of this command, so there is nothing to
+    restore if this process is killed. A machine without such a file gets one that forbids nothing, for the mount.
     """
     forbidding = paths.cache_dir() / "policy-rc.d"
     _write_script(forbidding, _FORBIDDING)
@@ -155,8 +155,8 @@ def _write_script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def _keep_off(installed: Sequence[str], log: Path, report: Report) -> None:
-    """The daemons that came now do not start with the machine's next boot either; the cloud starts its own."""
+def _disable_daemons(installed: Sequence[str], log: Path, report: Report) -> None:
+    """Keep the daemons of the new packages from starting at the machine's next boot; the cloud starts its own."""
     ours = [unit for unit in _DAEMONS if unit.removesuffix(".service") in installed]
     if ours and shutil.which("systemctl"):
         _apt(["systemctl", "disable", *ours], "keeping the packages' daemons off", log, report)

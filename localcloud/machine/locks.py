@@ -1,4 +1,4 @@
-"""One lock per thing, by name: calls about the same thing wait for each other, all others run at once."""
+"""One lock per name: calls about the same thing wait for each other, all others run at the same time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class KeyedLocks:
-    """Locks that are made when they are first asked for, and kept: there are as many as things ever named."""
+    """Locks by name. A lock is made at its first use and kept: there are as many as names were ever used."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -17,7 +17,7 @@ class KeyedLocks:
 
     @contextmanager
     def hold(self, name: str) -> Iterator[None]:
-        """Nobody else is here for the thing of this name."""
+        """Hold the lock of this name; wait while another thread holds it."""
         with self._guard:
             lock = self._locks[name]
         with lock:

@@ -17,7 +17,7 @@ from localcloud.build.cache import Cache, Recipe, Workspace
 from localcloud.build.command import BuildError
 from localcloud.build.debian import Mirrors
 from localcloud.build.toolchain import Go
-from localcloud.progress import Report, Reporter, seconds
+from localcloud.progress import Report, Reporter, format_seconds
 
 MIRRORS = Mirrors("http://mirror.example/debian", "http://mirror.example/security")
 
@@ -214,7 +214,7 @@ def test_an_https_mirror_brings_certificates_into_the_image(tmp_path: Path) -> N
 
 
 def test_durations_are_written_for_people() -> None:
-    assert [seconds(0.2), seconds(59.6), seconds(242)] == ["0 s", "1 min 00 s", "4 min 02 s"]
+    assert [format_seconds(0.2), format_seconds(59.6), format_seconds(242)] == ["0 s", "1 min 00 s", "4 min 02 s"]
 
 
 def test_a_line_of_progress_names_its_step() -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from localcloud.files import last_lines
 from localcloud.machine.interface import MachineError
 from localcloud.machine.locks import KeyedLocks
-from localcloud.machine.processes import run_command, tail, wait_until
+from localcloud.machine.processes import run_command, wait_until
 
 
 def test_a_command_returns_what_it_wrote() -> None:
@@ -44,8 +45,8 @@ def test_a_wait_that_fails_tells_what_for_and_what_was_seen_last() -> None:
 def test_a_log_ends_with_its_last_lines(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("".join(f"{n}\n" for n in range(9000)))
-    assert tail(log, 2) == "8998\n8999"
-    assert tail(tmp_path / "absent") == ""
+    assert last_lines(log, 2) == "8998\n8999"
+    assert last_lines(tmp_path / "absent") == ""
 
 
 def test_a_lock_keeps_others_from_the_same_thing_and_from_no_other() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from localcloud import settings
 from localcloud.machine import network
 from localcloud.machine.interface import MachineError
-from localcloud.machine.redis.group import Group, Member, quoted, server_parameters
+from localcloud.machine.redis.group import Group, Member, quote, server_parameters
 from localcloud.machine.redis.protocol import RedisError, decode, encode, info
 from localcloud.machine.redis.registry import allocate
 
@@ -47,12 +47,12 @@ def test_info_is_read_by_field() -> None:
 
 
 def test_an_auth_token_with_quotes_survives_the_configuration_file() -> None:
-    assert quoted('a"b\\c #') == '"a\\"b\\\\c #"'
+    assert quote('a"b\\c #') == '"a\\"b\\\\c #"'
 
 
 def test_an_auth_token_cannot_bring_lines_of_its_own() -> None:
     with pytest.raises(MachineError, match="printable"):
-        quoted("a\nsave 1 1")
+        quote("a\nsave 1 1")
 
 
 def test_parameters_that_only_elasticache_knows_are_left_out() -> None:

@@ -81,9 +81,9 @@ def test_a_node_that_died_of_its_set_up_is_told_with_the_reason(tmp_path: Path) 
     setup = [["mount", "--bind", str(tmp_path), str(tmp_path / "absent")]]
     spec = NodeSpec("i-1", "n1", "inf2.xlarge", "us-west-2a", "us-west-2")
     node = Node(spec, 0, SimpleNamespace(logs=tmp_path), tmp_path)  # type: ignore[arg-type]
-    node._box = Box("node n1", runner_command(tmp_path, [containerd], setup=setup), log=tmp_path / "log")
+    box = Box("node n1", runner_command(tmp_path, [containerd], setup=setup), log=tmp_path / "log")
     with pytest.raises(MachineError, match=f"node n1 ended with 1(.|\n)*{tmp_path}/absent: .*mount point does not exist"):
-        node._import([])
+        node._import(box, [])
 
 
 def test_a_service_waits_for_the_file_it_needs(tmp_path: Path) -> None:

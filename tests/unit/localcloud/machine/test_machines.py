@@ -10,12 +10,12 @@ from tests.machines import disk, kernel
 
 def test_versions_of_kernels_are_compared_as_numbers() -> None:
     listing = "linux-source-7.9 - Linux kernel source\nlinux-source-7.10 - Linux kernel source\nlinux-source-6.19 - Linux kernel source\n"
-    assert kernel.newest(listing) == "linux-source-7.10"
+    assert kernel.newest_package(listing) == "linux-source-7.10"
 
 
 def test_a_suite_without_a_kernel_is_an_error_that_names_it() -> None:
     with pytest.raises(BuildError, match=f"Debian {kernel.SUITE} has no package linux-source"):
-        kernel.newest("linux-doc - Linux kernel documentation\n")
+        kernel.newest_package("linux-doc - Linux kernel documentation\n")
 
 
 DRIVER, CPUINFO = (mend[1:] for mend in kernel.PATCHES)
