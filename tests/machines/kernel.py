@@ -88,7 +88,7 @@ def _make(work: Workspace, report: Report) -> None:
     config.write_text(config.read_text() + wanted_lines())
     run_logged([*make, "olddefconfig"], what="configuring the kernel", log=log, report=report, deadline=300)
     if lost := missing(config.read_text()):
-        raise BuildError(f"this kernel source has no {', '.join(lost)}: their names or what they depend on have changed")
+        raise BuildError(f"this kernel source has no {', '.join(lost)}: their names or dependencies have changed")
     run_logged(
         [*make, f"-j{os.cpu_count() or 1}", "linux"],
         what="compiling the kernel",
