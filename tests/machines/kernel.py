@@ -67,7 +67,7 @@ def recipe() -> Recipe:
     """
     if platform.machine() != "x86_64":
         raise BuildError(f"User-Mode Linux runs on x86-64 only, and this machine is {platform.machine()}")
-    # "mends" is an old name; another one would change the key, and compile the same kernel again.
+    # The last name is an old word for patches. Another name would change the key, and the same kernel would be compiled again.
     inputs = {"suite": SUITE, "base": DEFCONFIG, "options": wanted_lines(), "mends": repr(PATCHES)}
     return Recipe("kernel", tuple(inputs.items()), _make)
 
