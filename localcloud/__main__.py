@@ -1,6 +1,6 @@
-"""`python -m localcloud`: check, build, start, stop and look at the embedded cloud.
+"""`python -m localcloud`: check, build, start, stop and inspect the embedded cloud.
 
-Each command imports what it needs itself: `doctor` must run before anything is installed.
+Each command imports what it needs itself, because `doctor` must run before anything is installed.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-_EPILOG = "One cloud runs per machine. Everything it starts is in namespaces of its own and dies with it."
-
+_EPILOG = "One cloud runs per machine. Everything it starts is in namespaces of its own and ends with it."
 
 _COMMANDS = {
-    "doctor": "check the machine: what is missing and how to mend it",
+    "doctor": "check the machine: what is missing and how to fix it",
     "build": "fetch and compile everything the cloud needs, once",
     "up": "start the cloud; returns when its AWS endpoint answers",
     "down": "end the cloud and remove all of it",
-    "status": "tell what is up; exit code 1 when no cloud is",
+    "status": "print what is up; exit code 1 when no cloud is",
     "env": "print what clients need, for `eval`",
 }
 
@@ -32,8 +31,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _elsewhere(command: str, rest: list[str]) -> int | None:
-    """The exit code of a command that has a command line of its own; None when it is none of those."""
+def _run_module(command: str, rest: list[str]) -> int | None:
+    """Run a command that has a command line of its own; return its exit code, or None for any other command."""
     if command == "doctor":
         from localcloud.doctor import doctor
 
@@ -42,14 +41,14 @@ def _elsewhere(command: str, rest: list[str]) -> int | None:
         from localcloud.build import artifacts
 
         return artifacts.main(rest)
-    if command == "supervise":  # not for people: `up` starts it inside the cloud's namespaces
+    if command == "supervise":  # internal: `up` starts it inside the cloud's namespaces
         from localcloud.host import supervisor
 
         return supervisor.main(rest)
     return None
 
 
-def _cloud(given: argparse.Namespace) -> int:
+def _run_lifecycle(given: argparse.Namespace) -> int:
     from localcloud.host import lifecycle
     from localcloud.machine.interface import MachineError
 
@@ -70,9 +69,9 @@ def _cloud(given: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs one command; returns its exit code."""
-    code = _elsewhere(arguments[0], list(arguments[1:])) if arguments else None
-    return _cloud(_parser().parse_args(arguments)) if code is None else code
+    """Run one command; return its exit code."""
+    code = _run_module(arguments[0], list(arguments[1:])) if arguments else None
+    return _run_lifecycle(_parser().parse_args(arguments)) if code is None else code
 
 
 if __name__ == "__main__":

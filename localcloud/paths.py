@@ -1,4 +1,4 @@
-"""Where the embedded cloud keeps things. Standard library only; nothing is created by importing."""
+"""Folders of the embedded cloud. Standard library only; importing it creates nothing."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from pathlib import Path
 
 PACKAGE_DIR = Path(__file__).resolve().parent
 GO_DIR = PACKAGE_DIR / "build" / "go"
-"""Sources of what is compiled: one Go module per folder."""
+"""Folder of the sources that are compiled: one Go module per folder."""
 
 DATA_DIR = Path("/var/lib/leeward")
-"""What the running cloud writes: etcd, containerd, registry. Gone after `down`."""
+"""Folder to which the running cloud writes: etcd, containerd, registry. `down` removes it."""
 
 RUN_DIR = Path("/run/leeward")
-"""Host-side state of the running cloud: lock, supervisor's pid and start time, credentials (0600)."""
+"""Folder of the host-side state of the running cloud: lock and credentials (0600)."""
 
 
 def cache_dir() -> Path:
-    """Folder of everything built or downloaded once: $XDG_CACHE_HOME/leeward, else ~/.cache/leeward. It may not exist yet."""
+    """Return the folder of everything built or downloaded once: $XDG_CACHE_HOME/leeward, else ~/.cache/leeward. It may not exist yet."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification tells programs to ignore a relative path.
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "leeward"
 
 
 def artifacts_dir() -> Path:
-    """Folder of finished artefacts, one folder each, named `<artefact>-<hash of its inputs>`."""
+    """Return the folder of finished artefacts, one folder each, named `<artefact>-<hash of its inputs>`."""
     return cache_dir() / "artifacts"
 
 
 def build_logs_dir() -> Path:
-    """Folder of the logs of builds, the last one of each artefact."""
+    """Return the folder of build logs, the last one of each artefact."""
     return cache_dir() / "logs"

@@ -11,12 +11,12 @@ from typing import Final
 
 # AWS -----------------------------------------------------------------------------------------------
 REGION: Final = "us-west-2"
-"""inf2 is sold here; the embedded cloud knows no other region."""
+"""A region with inf2 instances, and the embedded cloud's only one."""
 ACCOUNT: Final = "123456789012"
-"""The account number that moto answers with."""
+"""Account number in moto's answers."""
 AVAILABILITY_ZONES: Final = ("us-west-2a", "us-west-2b", "us-west-2c")
 USER: Final = "leeward"
-"""IAM user whose access key `env` prints."""
+"""IAM user of the access key that `env` prints."""
 ROLE: Final = "leeward-pipeline"
 """IAM role that USER may assume; the pipeline acts as it."""
 USER_ARN: Final = f"arn:aws:iam::{ACCOUNT}:user/{USER}"
@@ -24,22 +24,22 @@ ROLE_ARN: Final = f"arn:aws:iam::{ACCOUNT}:role/{ROLE}"
 
 # Network -------------------------------------------------------------------------------------------
 BRIDGE: Final = "lw0"
-"""Bridge inside the cloud's network namespace; every node, Redis and the control plane hang on it."""
+"""Bridge inside the cloud's network namespace, which connects nodes, Redis and the control plane."""
 NETWORK: Final = "10.213.0.0/24"
 NETWORK_PREFIX: Final = 24
 GATEWAY: Final = "10.213.0.1"
 AWS_HOST: Final = "10.213.0.2"
 AWS_PORT: Final = 4566
 AWS_ENDPOINT_URL: Final = f"http://{AWS_HOST}:{AWS_PORT}"
-"""The same for host, nodes and pods. An address, not a name: it makes the SDKs use path-style S3."""
+"""URL for host, nodes and pods alike. With an address instead of a name the SDKs use path-style S3."""
 WEBHOOK_PORT: Final = 4567
-"""On AWS_HOST, HTTPS: the admission webhook of EKS Pod Identity."""
+"""HTTPS port on AWS_HOST of the admission webhook of EKS Pod Identity."""
 POD_IDENTITY_HOST: Final = "169.254.170.23"
 POD_IDENTITY_PORT: Final = 80
 POD_IDENTITY_URL: Final = f"http://{POD_IDENTITY_HOST}/v1/credentials"
-"""Where pods get credentials, as on EKS: the SDKs take credentials over plain HTTP from this address and few others."""
+"""URL from which pods get credentials, as on EKS. The SDKs accept plain HTTP for credentials from few addresses; this is one."""
 POD_IDENTITY_SERVICE: Final = "pods.eks.amazonaws.com"
-"""Whom roles of pods trust, and the audience of the tokens with which pods ask."""
+"""Service that roles of pods trust, and the audience of the tokens that pods send for credentials."""
 REGISTRY_HOST: Final = "10.213.0.3"
 REGISTRY_PORT: Final = 5000
 REGISTRY: Final = f"{REGISTRY_HOST}:{REGISTRY_PORT}"
@@ -50,7 +50,7 @@ REDIS_HOSTS: Final = tuple(f"10.213.0.{n}" for n in range(20, 40))
 REDIS_PORT: Final = 6379
 NODE_HOSTS: Final = tuple(f"10.213.0.{n}" for n in range(100, 200))
 POD_NETWORK: Final = "10.214.0.0/16"
-"""Node N (0 = first of NODE_HOSTS) has 10.214.N.0/24."""
+"""Network of all pods. Node N (0 = first of NODE_HOSTS) has 10.214.N.0/24."""
 SERVICE_NETWORK: Final = "172.20.0.0/16"
 CLUSTER_DNS: Final = "172.20.0.10"
 CLUSTER_DOMAIN: Final = "cluster.local"
@@ -61,9 +61,9 @@ UPLINK_HOST: Final = "10.213.255.1"
 UPLINK_CLOUD: Final = "10.213.255.2"
 UPLINK_PREFIX: Final = 30
 ROUTES: Final = (NETWORK, POD_NETWORK, SERVICE_NETWORK)
-"""What the host routes into the cloud."""
+"""Networks that the host routes into the cloud."""
 CLAIMED_NETWORKS: Final = ("10.213.0.0/16", POD_NETWORK, SERVICE_NETWORK)
-"""What nothing else on the machine may use while the cloud is up."""
+"""Networks that nothing else on the machine may use while the cloud is up."""
 
 # Versions: each repeats a pin of build/go/*/go.mod; tests/unit/localcloud/machine/test_settings.py holds them equal. -------
 KUBERNETES_VERSION: Final = "1.35.4"
@@ -72,27 +72,27 @@ COREDNS_VERSION: Final = "1.15.0"
 KARPENTER_VERSION: Final = "1.14.3"
 RAY_VERSION: Final = "2.60.0"
 GO_MINIMUM: Final = (1, 26, 10)
-"""Karpenter 1.14 asks for it."""
+"""Oldest Go that can be used: Karpenter 1.14 requires it."""
 DEBIAN_SUITE: Final = "trixie"
-"""Suite of the serving image's base; its python3-torch is the CPU build."""
+"""Debian suite of the serving image's base. Its python3-torch is the CPU build."""
 
-# Images that every node holds before it joins, under the names that AWS and upstream give them. -----------
+# Images that every node has before it joins, under the names that AWS and upstream give them. --------------
 PAUSE_IMAGE: Final = "registry.k8s.io/pause:3.10"
 COREDNS_IMAGE: Final = f"602401143452.dkr.ecr.{REGION}.amazonaws.com/eks/coredns:v1.13.2-eksbuild.1"
-"""The name that the EKS add-on has; what is in it is our build of COREDNS_VERSION."""
+"""Name of the EKS add-on's image; its content is our build of COREDNS_VERSION."""
 KUBERAY_OPERATOR_IMAGE: Final = f"quay.io/kuberay/operator:v{KUBERAY_VERSION}"
 KARPENTER_IMAGE: Final = f"public.ecr.aws/karpenter/controller:{KARPENTER_VERSION}"
 NEURON_DEVICE_PLUGIN_IMAGE: Final = "public.ecr.aws/neuron/neuron-device-plugin:2.31.0.0"
-"""The name of AWS's; what is in it is a program of ours that does as if there were chips."""
+"""Name of AWS's image; its content is our own program, which simulates chips."""
 PRELOADED_IMAGES: Final = (PAUSE_IMAGE, COREDNS_IMAGE, KUBERAY_OPERATOR_IMAGE, KARPENTER_IMAGE, NEURON_DEVICE_PLUGIN_IMAGE)
 BASE_IMAGE: Final = "docker.io/library/debian:trixie-slim"
-"""The name inside the archive of the serving image's base."""
+"""Image name inside the archive of the serving image's base."""
 
 # Host side -----------------------------------------------------------------------------------------
 MIN_FREE_DISK: Final = 25 * 10**9
-"""Bytes, before the first build. It takes 11 GB: artefacts, Go's modules and compiled packages, image store, Python packages."""
+"""Bytes that must be free before the first build. It takes 11 GB: artefacts, Go's modules and packages, image store, Python packages."""
 MIN_FREE_DISK_BUILT: Final = 12 * 10**9
-"""Bytes, once that is there: a running cloud's data, with four unpacked copies of the serving image, and what is built anew."""
+"""Bytes that must be free after the first build: a running cloud's data, with four unpacked copies of the serving image, and rebuilds."""
 MIN_AVAILABLE_MEMORY: Final = 8 * 10**9
-"""Bytes. Control plane 1.5 GB, four nodes 0.5 GB each, four Ray pods 1 GB each."""
+"""Bytes that must be available: control plane 1.5 GB, four nodes 0.5 GB each, four Ray pods 1 GB each."""
 MIN_PYTHON: Final = (3, 11)

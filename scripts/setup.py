@@ -61,7 +61,7 @@ def tool_path() -> list[Path]:
         StepFailed: set-up has not run.
     """
     # Flows read upstream's manifests out of Go modules, and render Karpenter's chart.
-    code = "from localcloud import build; print(*build.tools(), sep='\\n')"
+    code = "from localcloud.build import artifacts; print(*artifacts.tools(), sep='\\n')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
         raise StepFailed(f"no Go or no Helm: {done.stderr.strip()[-300:]}")

@@ -1,6 +1,6 @@
-"""`python -m localcloud build`: everything that the embedded cloud needs from outside, made or fetched once.
+"""`python -m localcloud build`: make or fetch, once, everything that the embedded cloud needs from outside.
 
-Two lanes run side by side: compiling (the cores), and packages with the base image (the network).
+Two jobs run at the same time: compiling (it needs the cores), and packages with the base image (it needs the network).
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from localcloud.build import baseimage, binaries, images, packages, toolchain
 from localcloud.build.cache import Cache, CacheError, Recipe
 from localcloud.build.command import BuildError, stop_all
 from localcloud.build.images import ARCHIVE
-from localcloud.progress import Reporter, seconds
+from localcloud.progress import Reporter, format_seconds
 
 PACKAGES = "debian-packages"
 
 
 @dataclass(frozen=True)
 class Artifacts:
-    """What the embedded cloud runs."""
+    """Paths of everything that the embedded cloud runs."""
 
     kubernetes: Path
-    """Multi-call binary: call it through a link named etcd, kube-apiserver, kubelet, kubectl..."""
+    """Multi-call binary, called through a link named etcd, kube-apiserver, kubelet, kubectl..."""
     images: tuple[Path, ...]
-    """docker-archives that every node imports before it joins, each with its full name inside."""
+    """Docker archives that every node imports before it joins. Each contains its image's full name."""
     base_image: Path
-    """docker-archive of the serving image's base, named settings.BASE_IMAGE inside."""
+    """Docker archive of the serving image's base, under the name settings.BASE_IMAGE."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The recipes of everything, by what they make. Making a plan builds nothing."""
+    """The recipes of everything, by kind. Making a plan builds nothing."""
 
     go: Recipe | None
     binaries: tuple[Recipe, ...]
@@ -48,12 +48,12 @@ class Plan:
 
     @property
     def compiled(self) -> tuple[Recipe, ...]:
-        """In the order in which they must be made."""
+        """Recipes of Go, binaries and images, in the order in which they must be made."""
         return (*((self.go,) if self.go else ()), *self.binaries, *self.images)
 
 
 def plan(cache: Cache) -> Plan:
-    """What there is to make on this machine."""
+    """Return the recipes for this machine."""
     go = toolchain.find(cache)
     compiled = {binary: binaries.recipe(binary, go) for binary in binaries.BINARIES}
     written = tuple(images.recipe(image, compiled[image.binary], cache.path(compiled[image.binary])) for image in images.IMAGES)
@@ -61,7 +61,7 @@ def plan(cache: Cache) -> Plan:
 
 
 def artifacts() -> Artifacts:
-    """Where everything is. Raises BuildError, naming what to run, when something is not built for the present sources."""
+    """Return where everything is. BuildError, with the command to run, when something is not built for the present sources."""
     cache = Cache(paths.artifacts_dir())
     planned = plan(cache)
     needed = (*planned.binaries, *planned.images, planned.base_image)
@@ -77,14 +77,14 @@ def artifacts() -> Artifacts:
 
 
 def tools() -> tuple[Path, ...]:
-    """The Go that compiles, and the Helm that was compiled: programs that whoever deploys to the cloud needs as well."""
+    """Return the paths of Go and of the compiled Helm, which a deployment to the cloud needs as well."""
     cache = Cache(paths.artifacts_dir())
     go = toolchain.find(cache)
     return go.binary, cache.path(binaries.recipe(binaries.HELM, go)) / binaries.HELM.name
 
 
 def build(reporter: Reporter) -> None:
-    """Everything is there. Raises BuildError or CacheError; what was finished by then stays."""
+    """Make everything that is missing. BuildError or CacheError when something fails; what was finished by then stays."""
     cache = Cache(paths.artifacts_dir())
     planned = plan(cache)
 
@@ -96,24 +96,24 @@ def build(reporter: Reporter) -> None:
         _install_packages(reporter)
         _make(cache, planned.base_image, reporter)
 
-    _side_by_side(compile_all, fetch_all)
+    _run_in_parallel(compile_all, fetch_all)
 
 
 def _make(cache: Cache, recipe: Recipe, reporter: Reporter) -> None:
-    made = cache.get(recipe, reporter.about(recipe.name))
-    reporter.line(recipe.name, "cached" if made.took is None else f"built in {seconds(made.took)}")
+    made = cache.get(recipe, reporter.for_step(recipe.name))
+    reporter.line(recipe.name, "cached" if made.took is None else f"built in {format_seconds(made.took)}")
 
 
 def _install_packages(reporter: Reporter) -> None:
     started = time.monotonic()
-    did = packages.install(reporter.about(PACKAGES))
-    reporter.line(PACKAGES, f"installed in {seconds(time.monotonic() - started)}" if did else "installed already")
+    did = packages.install(reporter.for_step(PACKAGES))
+    reporter.line(PACKAGES, f"installed in {format_seconds(time.monotonic() - started)}" if did else "installed already")
 
 
-def _side_by_side(*lanes: Callable[[], None]) -> None:
-    """All lanes have ended; the first error ends the others too and is raised."""
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        futures = [pool.submit(lane) for lane in lanes]
+def _run_in_parallel(*jobs: Callable[[], None]) -> None:
+    """Run all jobs and return when they have ended. The first error stops the others too and is raised."""
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        futures = [pool.submit(job) for job in jobs]
         try:
             done, pending = wait(futures, return_when=FIRST_EXCEPTION)
         except BaseException:
@@ -131,7 +131,7 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of `build`."""
+    """Return the parser of `build`'s command line."""
     text = f"""Make what the embedded cloud needs, once. Nothing is made again while its inputs are the same.
 
   debian-packages        containerd, buildah, redis and others, by apt; their daemons are not started
@@ -140,7 +140,7 @@ def parser() -> argparse.ArgumentParser:
   helm, coredns,
   kuberay-operator, pause,
   neuron-device-plugin
-  ...-image              what every node holds before it joins
+  ...-image              images that every node imports before it joins
   base-image             a small Debian for the serving image
 
 Everything is kept in {paths.cache_dir()} (logs/ holds the last log of each step);
@@ -151,7 +151,7 @@ deleting that folder is safe while no cloud runs. About 10 minutes on two cores 
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command; returns its exit code."""
+    """Run the command; return its exit code."""
     parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _terminated)
     try:

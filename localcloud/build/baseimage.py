@@ -1,6 +1,6 @@
 """The base of the serving image: a small Debian made from packages, for machines that reach a mirror but no image registry.
 
-It stands for docker.io/library/debian:trixie-slim and has its name inside the archive.
+It replaces docker.io/library/debian:trixie-slim, and has its name inside the archive.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from pathlib import Path
 from localcloud import paths, settings
 from localcloud.build import debian
 from localcloud.build.cache import Recipe, Workspace, digest
-from localcloud.build.command import run
+from localcloud.build.command import run_logged
 from localcloud.build.debian import Mirrors
 from localcloud.build.images import ARCHIVE, write_archive
-from localcloud.progress import Say
+from localcloud.progress import Report
 
 NAME = "base-image"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-"""The same path on the machine and in the image."""
+"""Path of Debian's keys, on the machine and in the image."""
 _DEADLINE = 900.0
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*")
-"""As the slim images of Debian do; dpkg goes on leaving it out of what is installed later."""
+"""Files that Debian's slim images leave out too; dpkg leaves them out of packages that are installed later as well."""
 _KEPT = "/usr/share/doc/*/copyright"
 _APT_CONFIG = (
     'Apt::AutoRemove::SuggestsImportant "false";',
@@ -33,7 +33,7 @@ _APT_CONFIG = (
 
 
 def recipe() -> Recipe:
-    """How to make it: depends on the machine's mirror, because the image goes on using it."""
+    """Return how to make the image. It depends on the machine's mirror, because the image uses that mirror later."""
     mirrors = debian.mirrors()
     here = Path(__file__)
     inputs = {
@@ -42,17 +42,17 @@ def recipe() -> Recipe:
         "machine": platform.machine(),
         "maker": digest([here, here.with_name("images.py")], here.parent),
     }
-    return Recipe(NAME, tuple(inputs.items()), lambda work, say: _make(mirrors, work, say))
+    return Recipe(NAME, tuple(inputs.items()), lambda work, report: _make(mirrors, work, report))
 
 
 def sources(mirrors: Mirrors) -> list[str]:
-    """The image's lines of sources.list."""
+    """Return the image's lines of sources.list."""
     suite, signed = settings.DEBIAN_SUITE, f"[signed-by={KEYRING}]"
     lines = [f"deb {signed} {mirrors.main} {suite} main", f"deb {signed} {mirrors.main} {suite}-updates main"]
     return lines + ([f"deb {signed} {mirrors.security} {suite}-security main"] if mirrors.security else [])
 
 
-def _make(mirrors: Mirrors, work: Workspace, say: Say) -> None:
+def _make(mirrors: Mirrors, work: Workspace, report: Report) -> None:
     log = paths.build_logs_dir() / f"{NAME}.log"
     log.unlink(missing_ok=True)
     layer = work.scratch / "layer.tar"
@@ -61,16 +61,16 @@ def _make(mirrors: Mirrors, work: Workspace, say: Say) -> None:
     goes.write_text("\n".join([*_APT_CONFIG, *(f"{name} {quoted(value)};" for name, value in debian.options().items())]) + "\n")
     command = arguments(mirrors, layer, stays, goes)
     environment = {**os.environ, "TMPDIR": str(work.scratch), "LC_ALL": "C"}
-    run(command, what="making the base image", log=log, say=say, deadline=_DEADLINE, follow=_status, env=environment)
+    run_logged(command, what="making the base image", log=log, report=report, deadline=_DEADLINE, follow=_status, env=environment)
     config = {"Cmd": ["bash"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
     write_archive(work.out / ARCHIVE, settings.BASE_IMAGE, layer, config)
 
 
 def arguments(mirrors: Mirrors, layer: Path, stays: Path, goes: Path) -> list[str]:
-    """The command that writes the image's only layer.
+    """Return the command that writes the image's only layer.
 
-    `stays` is apt's configuration in the image, `goes` the one while it is made: this machine's proxy, which may hold
-    a password, is in a file (not among the arguments, which everybody may read) and not in the image.
+    `stays` is apt's configuration in the image, `goes` the one while the image is made. This machine's proxy, which may
+    contain a password, is in the second: not among the arguments, which every user can read, and not in the image.
     """
     command = ["mmdebstrap", "--variant=minbase", "--format=tar", f"--keyring={KEYRING}", f"--aptopt={goes}"]
     command += [f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT] + [f"--dpkgopt=path-include={_KEPT}"]
@@ -82,7 +82,7 @@ def arguments(mirrors: Mirrors, layer: Path, stays: Path, goes: Path) -> list[st
 
 
 def quoted(value: str) -> str:
-    """A value as apt.conf takes it, whatever stands in it."""
+    """Quote a value for apt.conf."""
     return '"' + value.replace('"', "%22") + '"'
 
 

@@ -9,25 +9,25 @@ from pathlib import Path
 
 from localcloud import paths, settings
 from localcloud.build.cache import Recipe, Workspace, digest
-from localcloud.build.command import run
+from localcloud.build.command import run_logged
 from localcloud.build.toolchain import Go
-from localcloud.progress import Say
+from localcloud.progress import Report
 
 _FETCH_DEADLINE = 1800.0
 _COMPILE_DEADLINE = 3600.0
 _SETTINGS = {
     "CGO_ENABLED": "0",  # static: runs in an image that holds nothing else
-    "GOFLAGS": "",  # whatever the user set there is no input that the key knows
+    "GOFLAGS": "",  # the user's flags would change the result, and are not part of the key
     "GOTOOLCHAIN": "local",
     "GOWORK": "off",
     "GO111MODULE": "on",
 }
 _TARGETS = ("GOOS", "GOARCH", "GOAMD64", "GOARM64", "GOEXPERIMENT", "GOFIPS140")
-"""What a shell may say of what to compile for. It is this machine, as the key has it."""
+"""Variables by which a shell may choose another target. The target is this machine, which is part of the key."""
 
 
 def _kubernetes_flags() -> str:
-    """Without these every component calls itself v0.0.0-master, and clients refuse or warn."""
+    """Return linker flags that set the version. Without them every component reports v0.0.0-master, and clients refuse or warn."""
     major, minor, _ = settings.KUBERNETES_VERSION.split(".")
     version = "k8s.io/component-base/version"
     return f" -X {version}.gitVersion=v{settings.KUBERNETES_VERSION} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
@@ -35,14 +35,14 @@ def _kubernetes_flags() -> str:
 
 @dataclass(frozen=True)
 class Binary:
-    """A binary and the module it is made from."""
+    """A binary and the Go module it is compiled from."""
 
     name: str
     folder: Path
     package: str = "."
-    """The main package, as `go build` takes it."""
+    """Main package, as an argument of `go build`."""
     main: str = ""
-    """Its import path, which `go build -v` names last."""
+    """Import path of the main package, which `go build -v` prints last."""
     linker: str = "-s -w"
 
 
@@ -60,16 +60,16 @@ KARPENTER = Binary(
     package="github.com/aws/karpenter-provider-aws/cmd/controller",
     main="github.com/aws/karpenter-provider-aws/cmd/controller",
 )
-# One module with Karpenter: the two share most of their packages, which are compiled once.
+# In the same module as Karpenter: the two share most of their packages, which are then compiled once.
 HELM = Binary("helm", paths.GO_DIR / "karpenter", package="helm.sh/helm/v3/cmd/helm", main="helm.sh/helm/v3/cmd/helm")
 NEURON_DEVICE_PLUGIN = Binary("neuron-device-plugin", paths.GO_DIR / "neuron-device-plugin", main="leeward/neuron-device-plugin")
 PAUSE = Binary("pause", paths.GO_DIR / "pause", main="leeward/pause")
 BINARIES = (KUBERNETES, KARPENTER, HELM, COREDNS, KUBERAY_OPERATOR, NEURON_DEVICE_PLUGIN, PAUSE)
-"""The longest first: the images wait for the last one."""
+"""All binaries, those that take longest first: the images wait for the last one."""
 
 
 def recipe(binary: Binary, go: Go) -> Recipe:
-    """How to compile the binary; the artefact holds one file of its name."""
+    """Return how to compile the binary; the artefact contains one file of its name."""
     sources = [f for f in binary.folder.iterdir() if f.suffix == ".go" or f.name in ("go.mod", "go.sum")]
     inputs = {
         "sources": digest(sources, binary.folder),
@@ -78,7 +78,7 @@ def recipe(binary: Binary, go: Go) -> Recipe:
         "arguments": " ".join(_arguments(binary)),
         "settings": " ".join(f"{k}={v}" for k, v in sorted(_SETTINGS.items())),
     }
-    return Recipe(binary.name, tuple(inputs.items()), lambda work, say: _compile(binary, go, work, say))
+    return Recipe(binary.name, tuple(inputs.items()), lambda work, report: _compile(binary, go, work, report))
 
 
 def _arguments(binary: Binary) -> list[str]:
@@ -86,27 +86,27 @@ def _arguments(binary: Binary) -> list[str]:
 
 
 def _environment(scratch: Path) -> Mapping[str, str]:
-    """The user's module proxy and Go's own caches are kept; what would change the result is set."""
+    """Return the environment of Go: the user's, with its module proxy and caches, but fixed where it would change the result."""
     kept = {name: value for name, value in os.environ.items() if name not in _TARGETS}
     return {"HOME": str(Path.home()), **kept, **_SETTINGS, "GOTMPDIR": str(scratch)}
 
 
-def _compile(binary: Binary, go: Go, work: Workspace, say: Say) -> None:
+def _compile(binary: Binary, go: Go, work: Workspace, report: Report) -> None:
     log = paths.build_logs_dir() / f"{binary.name}.log"
     log.unlink(missing_ok=True)
     environment = _environment(work.scratch)
     progress = GoProgress(binary.main)
-    # Asking for the packages downloads the modules: the network first, then the cores.
-    asking = [str(go.binary), "list", "-mod=readonly", "-deps", binary.package]
-    run(asking, what=f"fetching the modules of {binary.name}", log=log, say=say, deadline=_FETCH_DEADLINE, doing="finding its modules",
-        follow=progress.fetching, env=environment, cwd=binary.folder)  # fmt: skip
+    # Listing the packages downloads the modules: the network is needed first, then the cores.
+    listing = [str(go.binary), "list", "-mod=readonly", "-deps", binary.package]
+    run_logged(listing, what=f"fetching the modules of {binary.name}", log=log, report=report, deadline=_FETCH_DEADLINE,
+        doing="finding its modules", follow=progress.fetching, env=environment, cwd=binary.folder)  # fmt: skip
     building = [str(go.binary), "build", "-v", *_arguments(binary), "-o", str(work.out / binary.name), binary.package]
-    run(building, what=f"compiling {binary.name}", log=log, say=say, deadline=_COMPILE_DEADLINE, doing="linking",
+    run_logged(building, what=f"compiling {binary.name}", log=log, report=report, deadline=_COMPILE_DEADLINE, doing="linking",
         follow=progress.compiling, env=environment, cwd=binary.folder)  # fmt: skip
 
 
 class GoProgress:
-    """How far Go is, counted from what it prints."""
+    """Progress of Go, counted from its output."""
 
     def __init__(self, main: str) -> None:
         self._main = main
@@ -115,7 +115,7 @@ class GoProgress:
         self._compiled = 0
 
     def fetching(self, line: str) -> str:
-        """Takes a line of `go list -deps`."""
+        """Count a line of `go list -deps`; return the progress in a few words."""
         if line.startswith("go: downloading "):
             self._modules += 1
         elif line and not line.startswith(("go: ", "$ ")):
@@ -123,7 +123,7 @@ class GoProgress:
         return f"downloading modules, {self._modules} so far"
 
     def compiling(self, line: str) -> str:
-        """Takes a line of `go build -v`, which names only what Go's own cache does not have."""
+        """Count a line of `go build -v`, which prints only packages that are not in Go's own cache."""
         if line == self._main:
             return "linking"
         if line and not line.startswith(("go: ", "#", "\t", "$ ")):

@@ -1,6 +1,6 @@
-"""Runs other programs for a build: output to a log, progress while it runs, a deadline, an error that helps.
+"""Runs other programs for a build: with their output in a log, progress, a deadline, and the log's last lines in the error.
 
-Programs run in sessions of their own, so that a Ctrl-C reaches this process alone and it decides who stops.
+Programs run in sessions of their own, so that a Ctrl-C reaches this process alone, and it decides what is stopped.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import signal
 import subprocess
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from localcloud.progress import Pace, Say, seconds
+from localcloud.files import last_lines
+from localcloud.progress import Pace, Report, format_seconds
 
 _POLL = 0.2
-_TAIL = 15
+_LAST_LINES = 15
 
 Follow = Callable[[str], str]
-"""Takes a line of output, returns how far the program is, in a few words."""
+"""Function from a line of output to the program's progress, in a few words."""
 
 
 class BuildError(RuntimeError):
-    """Something could not be built or installed; the text says what, why, and where to look."""
+    """A failed build or installation; the text names what, why, and where to look."""
 
 
 class _Children:
-    """The programs that run now, so that an interrupted build can end them."""
+    """The programs that run now, kept so that an interrupted build can end them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,7 +55,7 @@ class _Children:
             self._running.pop(child, None)
 
     def stop(self) -> list[subprocess.Popen[bytes]]:
-        """Ends what may be interrupted; returns what is left to end by itself. Nothing starts any more."""
+        """End the programs that may be interrupted; return the others, which end by themselves. No program can start after that."""
         with self._lock:
             self._stopping = True
             children = dict(self._running)
@@ -69,7 +69,7 @@ _children = _Children()
 
 
 def end(child: subprocess.Popen[bytes], patience: float = 10.0) -> None:
-    """The program and its process group are gone: asked first, killed after `patience` seconds."""
+    """End the program and its process group: by SIGTERM, and by SIGKILL after `patience` seconds."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, number)
@@ -78,30 +78,21 @@ def end(child: subprocess.Popen[bytes], patience: float = 10.0) -> None:
             return
 
 
-def stop_all(say: Say, patience: float = 300.0) -> None:
-    """Everything started by run() has ended; what must not be interrupted (apt) gets `patience` seconds to finish."""
+def stop_all(report: Report, patience: float = 300.0) -> None:
+    """End every program of run_logged(). One that must not be interrupted (apt) gets `patience` seconds to finish."""
     deadline = time.monotonic() + patience
     for child in _children.stop():
-        say(f"waiting up to {seconds(patience)} for the package installation (pid {child.pid}) to finish")
+        report(f"waiting up to {format_seconds(patience)} for the package installation (pid {child.pid}) to finish")
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(max(0.0, deadline - time.monotonic()))
 
 
-def tail(log: Path, lines: int = _TAIL) -> str:
-    """The log's last lines, indented; empty when there are none."""
-    try:
-        with log.open(errors="replace") as file:
-            return "".join(f"    {line.rstrip()}\n" for line in deque(file, lines))
-    except FileNotFoundError:
-        return ""
-
-
-def run(
+def run_logged(
     argv: Sequence[str],
     *,
     what: str,
     log: Path,
-    say: Say,
+    report: Report,
     deadline: float,
     doing: str = "running",
     follow: Follow | None = None,
@@ -109,10 +100,10 @@ def run(
     cwd: Path | None = None,
     interruptible: bool = True,
 ) -> None:
-    """The program ended with 0 within `deadline` seconds; its output is appended to `log`.
+    """Run a program that must end with 0 within `deadline` seconds; its output is appended to `log`.
 
-    `follow` sees each line of output; what it returned last (`doing`, before) is said now and then. A program that may be
-    interrupted also dies with this process, even when that is killed. Raises BuildError, with the log's last lines.
+    `follow` gets each line of output; what it returned last (before that, `doing`) is reported now and then. A program that
+    may be interrupted also ends with this process, even when this is killed. BuildError contains the log's last lines.
     """
     if interruptible and (setpriv := shutil.which("setpriv")):
         argv = [setpriv, "--pdeathsig", "TERM", "--", *argv]
@@ -127,22 +118,22 @@ def run(
         except FileNotFoundError as error:
             raise BuildError(f"{what}: {argv[0]} is not installed") from error
         try:
-            code = _watch(child, source, follow or (lambda _: doing), doing, say, started + deadline)
+            code = _watch(child, source, follow or (lambda _: doing), doing, report, started + deadline)
         finally:
             _children.ended(child)
-    took = seconds(time.monotonic() - started)
+    took = format_seconds(time.monotonic() - started)
     if code is None:
-        raise BuildError(f"{what} was not done after {took} and was stopped. Last lines of {log}:\n{tail(log)}")
+        raise BuildError(f"{what} was not done after {took} and was stopped. Last lines of {log}:\n{last_lines(log, _LAST_LINES)}")
     if code != 0:
-        raise BuildError(f"{what} failed after {took} ({_ending(code)}). Last lines of {log}:\n{tail(log)}")
+        raise BuildError(f"{what} failed after {took} ({_ending(code)}). Last lines of {log}:\n{last_lines(log, _LAST_LINES)}")
 
 
 def _ending(code: int) -> str:
     return f"exit code {code}" if code > 0 else f"signal {signal.Signals(-code).name}"
 
 
-def _watch(child: subprocess.Popen[bytes], source: BinaryIO, follow: Follow, status: str, say: Say, deadline: float) -> int | None:
-    """The exit code, or None when the program had to be stopped at the deadline (monotonic time)."""
+def _watch(child: subprocess.Popen[bytes], source: BinaryIO, follow: Follow, status: str, report: Report, deadline: float) -> int | None:
+    """Return the exit code, or None when the program was stopped at the deadline (monotonic time)."""
     pace, unfinished = Pace(), b""
     while True:
         code = child.poll()
@@ -155,5 +146,5 @@ def _watch(child: subprocess.Popen[bytes], source: BinaryIO, follow: Follow, sta
             end(child)
             return None
         if pace.due():
-            say(f"{seconds(pace.elapsed)}: {status}")
+            report(f"{format_seconds(pace.elapsed)}: {status}")
         time.sleep(_POLL)

@@ -1,4 +1,4 @@
-"""What the machine's apt says of its sources: the mirror and the proxy that other Debian roots should use as well."""
+"""The sources of the machine's apt: the mirror and the proxy that other Debian root file systems should use as well."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from localcloud.build.command import BuildError
 
 OLDEST = 12
 _SUITES = ("stable", "oldstable", "testing")
-"""What a release may be called in apt's sources instead of by its code name."""
+"""Names that a release may have in apt's sources instead of its code name."""
 _KEPT_OPTIONS = (
     "Acquire::http::Proxy", "Acquire::https::Proxy", "Acquire::https::CAInfo", "Acquire::Check-Valid-Until", "Acquire::Check-Date"
 )  # fmt: skip
-"""How this machine reaches its mirror, and what it forgives it."""
+"""Options that decide how this machine reaches its mirror, and which of its faults it accepts."""
 
 
 @dataclass(frozen=True)
 class Mirrors:
-    """Where Debian's packages come from."""
+    """URLs of Debian's packages."""
 
     main: str
     security: str | None
-    """None where the machine has no source of security updates."""
+    """URL of security updates; None when the machine has no source of them."""
 
 
 def os_release(path: Path = Path("/etc/os-release")) -> dict[str, str]:
-    """The fields of os-release; empty when there is none."""
+    """Parse os-release into its fields; empty when there is no such file."""
     try:
         text = path.read_text()
     except OSError:
@@ -39,7 +39,7 @@ def os_release(path: Path = Path("/etc/os-release")) -> dict[str, str]:
 
 
 def refusal(release: Mapping[str, str]) -> str | None:
-    """What to use instead of the system with these fields of os-release; None for a Debian that is new enough."""
+    """Return what to use instead of the system with these fields of os-release; None for a Debian that is new enough."""
     if release.get("ID") != "debian":
         return (
             f"use Debian {OLDEST} or newer itself: its packages are needed under their names and in their versions, "
@@ -52,7 +52,7 @@ def refusal(release: Mapping[str, str]) -> str | None:
 
 
 def query(*argv: str) -> str:
-    """Output of a quick question to one of the apt and dpkg programs, in plain English."""
+    """Run a quick query of an apt or dpkg program; return its output, in English."""
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
     try:
         out = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60, env=environment)
@@ -64,22 +64,22 @@ def query(*argv: str) -> str:
 
 
 def mirrors() -> Mirrors:
-    """The mirrors that this machine's apt is set to.
+    """Return the mirrors that this machine's apt uses.
 
     Raises:
-        BuildError: it is not Debian, or its sources have none of Debian's own packages.
+        BuildError: the machine is not a Debian, or its sources contain no packages of Debian.
     """
     release = os_release()
     if reason := refusal(release):
         raise BuildError(f"{release.get('PRETTY_NAME', 'unknown system')}: {reason}")
-    # From the sources alone: the answer is the same before and after the first `apt-get update`, and comes in no time.
+    # From the sources alone: the answer is the same before and after the first `apt-get update`, and comes at once.
     options = ("--no-release-info", "-o", "Dir::State::lists=/nonexistent")
     targets = query("apt-get", "indextargets", *options, "--format", "$(CREATED_BY) $(REPO_URI) $(RELEASE) $(COMPONENT)")
     return parse_mirrors(targets, release.get("VERSION_CODENAME", ""))
 
 
 def parse_mirrors(targets: str, codename: str) -> Mirrors:
-    """Finds the mirrors in lines of "Packages URI RELEASE COMPONENT".
+    """Find the mirrors in lines of "Packages URI RELEASE COMPONENT".
 
     Raises:
         BuildError: there is no line of this release.
@@ -98,12 +98,12 @@ def parse_mirrors(targets: str, codename: str) -> Mirrors:
 
 
 def options() -> Mapping[str, str]:
-    """The options that decide whether apt reaches and accepts the mirror."""
+    """Return the options that decide whether apt reaches and accepts the mirror."""
     return parse_options(query("apt-config", "dump"))
 
 
 def parse_options(dump: str) -> Mapping[str, str]:
-    """Finds them in the output of `apt-config dump`."""
+    """Find those options in the output of `apt-config dump`."""
     pairs = re.findall(r'^([\w:-]+) "(.*)";$', dump, re.MULTILINE)
     wanted = {name.lower(): name for name in _KEPT_OPTIONS}
     return {wanted[name.lower()]: value for name, value in pairs if name.lower() in wanted and value}

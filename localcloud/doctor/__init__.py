@@ -1,1 +1,1 @@
-"""Checks whether this machine can carry the embedded cloud. Standard library only."""
+"""Checks whether this machine can run the embedded cloud. Standard library only."""

@@ -1,4 +1,4 @@
-"""Whether the cloud's fixed address ranges are free on this machine."""
+"""Checks whether the cloud's fixed address ranges are free on this machine."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from localcloud.doctor.check import MISSING, OK, WARNING, Check
 _OURS = tuple(IPv4Network(network) for network in settings.CLAIMED_NETWORKS)
 _UPLINK = IPv4Network(settings.UPLINK_NETWORK)
 Uses = dict[IPv4Network, str]
-"""Networks in use, and by what."""
+"""Networks in use, each with a description of its use."""
 
 
 def addresses() -> Check:
-    """Compares the ranges with the machine's routes and addresses; a running cloud's own are not in the way."""
+    """Compare the ranges with the machine's routes and addresses; those of a running cloud do not count."""
     routes = parse_routes(Path("/proc/net/route").read_text())
     local = parse_local(Path("/proc/net/fib_trie").read_text())
     return judge_addresses(routes, local)
 
 
 def judge_addresses(routes: Iterable[tuple[str, IPv4Network]], local: Iterable[IPv4Address]) -> Check:
-    """Decides from (interface, destination) of each route and the machine's own addresses."""
+    """Decide from (interface, destination) of each route and the machine's own addresses."""
     uses: Uses = {network: f"route by {interface}" for interface, network in routes if interface != settings.UPLINK}
     uses.update({IPv4Network(address): "an address of this machine" for address in local if address not in _UPLINK})
     inside = [(ours, used) for ours in _OURS for used in uses if used.subnet_of(ours)]
     around = [(ours, used) for ours in _OURS for used in uses if used.supernet_of(ours) and used != ours and used.prefixlen > 0]
     if inside:
-        return Check("addresses", MISSING, _told(inside, uses), "the cloud's ranges are fixed: take that network down while it runs")
+        return Check("addresses", MISSING, _describe(inside, uses), "the cloud's ranges are fixed: take that network down while it runs")
     if around:
-        return Check("addresses", WARNING, f"{_told(around, uses)}; that part of it is out of reach while the cloud is up")
+        return Check("addresses", WARNING, f"{_describe(around, uses)}; that part of it is out of reach while the cloud is up")
     return Check("addresses", OK, f"{', '.join(settings.CLAIMED_NETWORKS)} are free")
 
 
-def _told(pairs: Iterable[tuple[IPv4Network, IPv4Network]], uses: Uses) -> str:
+def _describe(pairs: Iterable[tuple[IPv4Network, IPv4Network]], uses: Uses) -> str:
     return "; ".join(f"{ours} is needed, but {used} is in use ({uses[used]})" for ours, used in pairs)
 
 
 def parse_routes(table: str) -> list[tuple[str, IPv4Network]]:
-    """Reads /proc/net/route: interface and destination of each route."""
+    """Parse /proc/net/route: interface and destination of each route."""
     rows = [line.split() for line in table.splitlines()[1:] if line.strip()]
     return [(row[0], IPv4Network((_address(row[1]), str(IPv4Address(_address(row[7])))))) for row in rows]
 
 
 def _address(text: str) -> bytes:
-    """The kernel prints the four bytes as one number of the machine's byte order."""
+    """Parse an address, which the kernel prints as one number in the machine's byte order."""
     return struct.pack("=I", int(text, 16))
 
 
 def parse_local(trie: str) -> list[IPv4Address]:
-    """Reads /proc/net/fib_trie: the machine's own addresses but loopback's."""
+    """Parse /proc/net/fib_trie: the machine's own addresses except loopback's."""
     found = {IPv4Address(text) for text in re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", trie)}
     return sorted(address for address in found if not address.is_loopback)

@@ -1,4 +1,4 @@
-"""Control groups: version 1 or 2, with the controllers that kubelet and runc ask for, writable."""
+"""Checks control groups: version 1 or 2, with the controllers that kubelet and runc need, writable."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from localcloud.doctor.check import MISSING, OK, WARNING, Check
-from localcloud.doctor.kernel import tried
+from localcloud.doctor.kernel import try_command
 from localcloud.doctor.mounts import Mount, parse_mounts
-from localcloud.machine.cgroups import crowded, make_way, mounts
+from localcloud.machine.cgroups import command_to_move_processes, has_internal_processes, mounts
 
 ROOT = "/sys/fs/cgroup"
 _V1 = ("cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids")
@@ -19,7 +19,7 @@ _REMOUNT = "in a container: start it privileged; on a machine: mount them (syste
 
 
 def control_groups() -> Check:
-    """Looks at what is mounted, and tries to make a group in each hierarchy and to mount them as a node does."""
+    """Check what is mounted, and try to make a group in each hierarchy and to mount the hierarchies as a node does."""
     found = parse_mounts(Path("/proc/self/mountinfo").read_text())
     if is_v2(found):
         return unified(Path(ROOT))
@@ -28,26 +28,26 @@ def control_groups() -> Check:
 
 
 def unified(root: Path) -> Check:
-    """Looks at the root of version 2; what a new group will need of it is not tried, because that would change it for everybody."""
+    """Check the root of version 2. Controllers are not enabled for children on trial, because that would change it for all processes."""
     available = (root / "cgroup.controllers").read_text().split()
     found = _judge("version 2", [c for c in _V2 if c not in available], [str(root)])
-    if found.status == OK and crowded(root):
+    if found.status == OK and has_internal_processes(root):
         return Check(
             "cgroups",
             MISSING,
             f"version 2, and processes in {root} itself keep controllers from groups below it",
-            f"move them below: {make_way(root)}",
+            f"move them below: {command_to_move_processes(root)}",
         )
     return found
 
 
 def is_v2(found: Sequence[Mount]) -> bool:
-    """Whether the unified hierarchy is the one in use (in a hybrid one it is mounted elsewhere, without controllers)."""
+    """Return whether the unified hierarchy is in use. In a hybrid setup it is mounted elsewhere, without controllers."""
     return any(mount.type == "cgroup2" and mount.point == ROOT for mount in found)
 
 
 def v1_hierarchies(found: Sequence[Mount]) -> dict[str, str]:
-    """Where each controller of version 1 is mounted."""
+    """Return where each controller of version 1 is mounted."""
     return {name: mount.point for mount in found if mount.type == "cgroup" for name in _V1 if name in mount.options}
 
 
@@ -61,7 +61,9 @@ def _judge(version: str, lacking: Sequence[str], folders: Sequence[str]) -> Chec
     if refused := _refusing(folders):
         return Check("cgroups", MISSING, f"{version}, but no group can be made in {', '.join(refused)}", _REMOUNT)
     mounting = "\n".join(["set -e", *map(shlex.join, mounts())])
-    return tried("cgroups", ["unshare", "--mount", "--cgroup", "sh", "-c", mounting], f"{version}, writable, and a node can mount its own")
+    return try_command(
+        "cgroups", ["unshare", "--mount", "--cgroup", "sh", "-c", mounting], f"{version}, writable, and a node can mount its own"
+    )
 
 
 def _refusing(folders: Iterable[str]) -> list[str]:

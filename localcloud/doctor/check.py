@@ -1,6 +1,6 @@
-"""What the doctor looks at: one function per question, each answering with a Check. Standard library only.
+"""The result of a check of the doctor. Each check is a function that returns one. Standard library only.
 
-The modules also load on Pythons that are too old for the rest, so that the doctor can say so.
+The doctor's modules also load on Python versions that are too old for the rest, so that the doctor can report that.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from dataclasses import dataclass
 
 OK = "ok"
 SETUP = "setup"
-"""Not there yet; setup puts it there."""
+"""Status of what does not exist yet and is installed by setup."""
 WARNING = "warning"
-"""It may work; the user should know."""
+"""Status of what may work, but the user should know about."""
 MISSING = "missing"
-"""It will not work, and only the user can mend it."""
+"""Status of what will not work, and only the user can fix."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One answer."""
+    """The result of one check."""
 
     name: str
     status: str
-    """OK, SETUP, WARNING or MISSING."""
+    """One of OK, SETUP, WARNING and MISSING."""
     detail: str
-    """What was found."""
-    mend: str = ""
-    """What to do; empty when there is nothing to do."""
+    """Description of what was found."""
+    remedy: str = ""
+    """Advice to the user; empty when there is nothing to do."""

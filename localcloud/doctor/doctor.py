@@ -1,6 +1,6 @@
-"""`python -m localcloud doctor`: one list of what this machine has, what setup will put there, and what only the user can mend.
+"""`python -m localcloud doctor`: one list of what this machine has, what setup will install, and what only the user can fix.
 
-Standard library only, and nothing of Leeward but what is so too: it runs before anything is installed.
+It imports the standard library only, because it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -40,39 +40,39 @@ _CHECKS: tuple[tuple[str, Callable[[], Check | list[Check]]], ...] = (
 _MARKS = {OK: "ok", SETUP: "setup", WARNING: "warning", MISSING: "MISSING"}
 
 
-def examine(loopback_ports: Iterable[int] = ()) -> list[Check]:
-    """Every check, none of which raises: one that could not be made is a warning."""
+def run_checks(loopback_ports: Iterable[int] = ()) -> list[Check]:
+    """Run every check. None raises: a check that fails itself gives a warning."""
     found: list[Check] = []
     for name, check in _CHECKS:
-        found += _answers(name, check)
+        found += _run_check(name, check)
     for number in loopback_ports:
-        found += _answers(f"port {number}", partial(ports.port, number))
+        found += _run_check(f"port {number}", partial(ports.port, number))
     return found
 
 
-def _answers(name: str, check: Callable[[], Check | list[Check]]) -> list[Check]:
+def _run_check(name: str, check: Callable[[], Check | list[Check]]) -> list[Check]:
     try:
         answer = check()
-    except Exception as error:  # the list must be whole, whatever the machine is like
+    except Exception as error:  # the list must be complete on every machine
         return [Check(name, WARNING, f"could not be checked: {type(error).__name__}: {error}")]
     return answer if isinstance(answer, list) else [answer]
 
 
-def text(checks: Sequence[Check]) -> str:
-    """The list for people, with a last line that sums it up."""
+def format_checks(checks: Sequence[Check]) -> str:
+    """Format the list as text, with a summary in the last line."""
     lines = []
     for check in checks:
         lines.append(f"{_MARKS[check.status]:<8} {check.name:<16} {check.detail}")
-        if check.mend:
-            lines.append(f"{'':<25} → {check.mend}")
+        if check.remedy:
+            lines.append(f"{'':<25} → {check.remedy}")
     return "\n".join([*lines, "", _summary(checks)])
 
 
 def _summary(checks: Sequence[Check]) -> str:
     if missing := [check.name for check in checks if check.status == MISSING]:
-        return f"This machine cannot run it yet: mend {', '.join(missing)}, as said above, and run the doctor again."
+        return f"This machine cannot run it yet: fix {', '.join(missing)} as described above, and run the doctor again."
     if coming := sum(check.status == SETUP for check in checks):
-        return f"This machine can run it; setup will see to {coming} thing{'s' if coming > 1 else ''}."
+        return f"This machine can run it; setup will install {coming} thing{'s' if coming > 1 else ''}."
     return "This machine can run it."
 
 
@@ -84,13 +84,13 @@ def _port(word: str) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of `doctor`."""
+    """Return the parser of `doctor`'s command line."""
     result = argparse.ArgumentParser(
         prog="python -m localcloud doctor",
         description="Check whether this machine can run the embedded cloud. Changes nothing. "
-        "Exit code 1 when something is missing that setup cannot mend.",
+        "Exit code 1 when something is missing that setup cannot install.",
     )
-    result.add_argument("--json", action="store_true", help='print {"ok": …, "checks": [{name, status, detail, mend}]} instead of text')
+    result.add_argument("--json", action="store_true", help='print {"ok": …, "checks": [{name, status, detail, remedy}]} instead of text')
     result.add_argument(
         "--port", type=_port, action="append", default=[], metavar="N", help="also check that 127.0.0.1:N is free; may be repeated"
     )
@@ -98,11 +98,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command; returns its exit code."""
+    """Run the command; return its exit code."""
     arguments = parser().parse_args(argv)
-    checks = examine(arguments.port)
+    checks = run_checks(arguments.port)
     good = all(check.status != MISSING for check in checks)
-    print(json.dumps({"ok": good, "checks": [asdict(check) for check in checks]}, indent=2) if arguments.json else text(checks))
+    print(json.dumps({"ok": good, "checks": [asdict(check) for check in checks]}, indent=2) if arguments.json else format_checks(checks))
     return 0 if good else 1
 
 

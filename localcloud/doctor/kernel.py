@@ -1,4 +1,4 @@
-"""What the kernel, and whatever contains this machine, lets us do: tried for real, in namespaces that vanish."""
+"""Checks what the kernel, and a container around this machine, allow: by trying it, in namespaces that end with the trial."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from localcloud import paths
 from localcloud.doctor.check import MISSING, OK, SETUP, WARNING, Check
 from localcloud.doctor.mounts import mount_of, parse_mounts
 from localcloud.doctor.system import existing
+from localcloud.machine.processes import effective_capabilities
 
 _CAPABILITIES = {
     "CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "KILL": 5, "SETGID": 6, "SETUID": 7, "NET_ADMIN": 12, "NET_RAW": 13,
@@ -21,7 +22,7 @@ _CAPABILITIES = {
 _PRIVILEGED = "in a container: start it privileged; on a machine: look at `dmesg` and the kernel's configuration"
 _IMAGES = "/var/lib/containers"
 _TIMEOUT = 30.0
-# What kube-proxy and the CNI plugins write, one rule for each kind of match and target.
+# Rules as kube-proxy and the CNI plugins write them, one for each kind of match and target.
 _RULES = """
 set -e
 iptables -w -N LW
@@ -37,7 +38,7 @@ _LINKS = "ip link add lwb type bridge && ip link add lw1 type veth peer name lw2
 
 
 def capabilities() -> Check:
-    """Root in a container may lack some."""
+    """Check root's capabilities, because root in a container may lack some."""
     if os.geteuid() != 0:
         return _untried("capabilities")
     lacking = lacking_capabilities(Path("/proc/self/status").read_text())
@@ -47,14 +48,14 @@ def capabilities() -> Check:
 
 
 def lacking_capabilities(status: str) -> list[str]:
-    """Names of the needed capabilities that CapEff of /proc/self/status does not have."""
-    effective = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)
+    """Return the names of needed capabilities that CapEff in the text of /proc/self/status does not contain."""
+    effective = effective_capabilities(status)
     return [name for name, number in _CAPABILITIES.items() if not effective >> number & 1]
 
 
 def namespaces() -> Check:
-    """The cloud lives in namespaces of its own."""
-    return tried(
+    """Check that namespaces can be made: the cloud runs in its own."""
+    return try_command(
         "namespaces",
         ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "true"],
         "mount, network and process namespaces work",
@@ -62,7 +63,7 @@ def namespaces() -> Check:
 
 
 def overlay() -> Check:
-    """containerd's and buildah's layers are overlays, which cannot lie on another overlay, as a container's own files do."""
+    """Check overlays, which containerd and buildah need. They do not work on another overlay, such as a container's own files."""
     place = existing(paths.DATA_DIR)
     mount = mount_of(place.resolve(), parse_mounts(Path("/proc/self/mountinfo").read_text()))
     if mount and mount.type == "overlay":
@@ -77,25 +78,25 @@ def overlay() -> Check:
             (folder / name).mkdir()
         layers = f"lowerdir={folder}/lower,upperdir={folder}/upper,workdir={folder}/work"
         mounting = ["mount", "-t", "overlay", "overlay", "-o", layers, str(folder / "merged")]
-        return tried("overlayfs", ["unshare", "--mount", "--propagation", "private", *mounting], f"overlays work on {place}")
+        return try_command("overlayfs", ["unshare", "--mount", "--propagation", "private", *mounting], f"overlays work on {place}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def links() -> Check:
-    """Nodes hang on a bridge by veths."""
-    return tried("veth and bridge", ["unshare", "--net", "sh", "-c", _LINKS], "both work", program="ip", package="iproute2")
+    """Check veths and bridges, which connect the nodes."""
+    return try_command("veth and bridge", ["unshare", "--net", "sh", "-c", _LINKS], "both work", program="ip", package="iproute2")
 
 
 def iptables() -> Check:
-    """kube-proxy writes its rules with it."""
+    """Check iptables, by which kube-proxy writes its rules."""
     works = "NAT, connection tracking and kube-proxy's matches work"
-    return tried("iptables", ["unshare", "--net", "sh", "-c", _RULES], works, program="iptables", package="iptables")
+    return try_command("iptables", ["unshare", "--net", "sh", "-c", _RULES], works, program="iptables", package="iptables")
 
 
-def tried(name: str, command: Sequence[str], works: str, *, program: str = "unshare", package: str = "util-linux") -> Check:
-    """The answer of a command that ends with 0 where the feature is there, and that needs a program of that package."""
-    if os.geteuid() != 0:  # and a user's PATH has no /usr/sbin: the program may be installed and not be found
+def try_command(name: str, command: Sequence[str], works: str, *, program: str = "unshare", package: str = "util-linux") -> Check:
+    """Check a feature by a command that ends with 0 if it works. `program` is what the command needs, `package` contains it."""
+    if os.geteuid() != 0:  # before `which`: a user's PATH has no /usr/sbin, so an installed program may not be found
         return _untried(name)
     if not shutil.which(program):
         return Check(name, SETUP, f"not tried: the package {package} will be installed")
@@ -106,8 +107,8 @@ def tried(name: str, command: Sequence[str], works: str, *, program: str = "unsh
     if out.returncode == 0:
         return Check(name, OK, works)
     # The reason comes first: mount(8) ends with "dmesg(1) may have more information", and may also begin with it.
-    said = [line.strip() for line in out.stderr.splitlines() if line.strip() and "dmesg" not in line]
-    return Check(name, MISSING, said[0] if said else f"exit code {out.returncode}", _PRIVILEGED)
+    reasons = [line.strip() for line in out.stderr.splitlines() if line.strip() and "dmesg" not in line]
+    return Check(name, MISSING, reasons[0] if reasons else f"exit code {out.returncode}", _PRIVILEGED)
 
 
 def _untried(name: str) -> Check:

@@ -1,4 +1,4 @@
-"""The mount table, as far as the doctor reads it."""
+"""The part of the mount table that the doctor needs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Mount:
-    """A line of mountinfo."""
+    """One line of mountinfo."""
 
     point: str
     type: str
     options: frozenset[str]
-    """Of the mount and of its filesystem: cgroup v1 names its controllers among the latter."""
+    """Options of the mount and of its file system; the latter contain the controllers of cgroup v1."""
 
 
 def parse_mounts(mountinfo: str) -> list[Mount]:
-    """Reads /proc/self/mountinfo; a later mount on the same point hides the earlier one."""
+    """Parse /proc/self/mountinfo; a later mount on the same point hides the earlier one."""
     mounts: dict[str, Mount] = {}
     for line in mountinfo.splitlines():
         before, separator, after = line.partition(" - ")
@@ -32,7 +32,7 @@ def parse_mounts(mountinfo: str) -> list[Mount]:
 
 
 def mount_of(path: Path, mounts: Sequence[Mount]) -> Mount | None:
-    """The mount that holds the path."""
+    """Return the mount that contains the path."""
     parents = {str(path), *map(str, path.parents)}
     holding = [mount for mount in mounts if mount.point in parents]
     return max(holding, key=lambda mount: len(mount.point), default=None)

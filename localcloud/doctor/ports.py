@@ -1,4 +1,4 @@
-"""Whether loopback ports are free, and who has them if not."""
+"""Checks whether loopback ports are free, and which program uses them if not."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _LISTEN = "0A"
 
 
 def port(number: int) -> Check:
-    """Free on 127.0.0.1."""
+    """Check that the port is free on 127.0.0.1."""
     with socket.socket() as probe:
-        # As servers do: a connection that is only fading away is not in the way.
+        # As servers do: then a connection in TIME_WAIT does not count as use.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", number))
@@ -25,7 +25,7 @@ def port(number: int) -> Check:
 
 
 def owner(number: int) -> str | None:
-    """The program that listens on the port, as far as this user may know."""
+    """Return the program that listens on the port; None when this user may not see it."""
     inodes = {inode for table in ("tcp", "tcp6") for inode in listening(_read(Path("/proc/net", table)), number)}
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         try:
@@ -39,7 +39,7 @@ def owner(number: int) -> str | None:
 
 
 def listening(table: str, number: int) -> set[str]:
-    """Inodes of the sockets that listen on the port, from /proc/net/tcp or tcp6."""
+    """Return the inodes of the sockets that listen on the port, from the text of /proc/net/tcp or tcp6."""
     rows = [line.split() for line in table.splitlines()[1:]]
     return {row[9] for row in rows if row[3] == _LISTEN and int(row[1].rpartition(":")[2], 16) == number}
 

@@ -1,4 +1,4 @@
-"""The machine as a whole: who runs this, on what, with how much of it."""
+"""Checks the machine as a whole: user, system, Python, cores, memory, disk."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _GB = 10**9
 
 
 def user() -> Check:
-    """Namespaces, mounts and addresses are root's."""
+    """Check that this is root: only root can make namespaces, mounts and addresses."""
     if os.geteuid() == 0:
         return Check("root", OK, "running as root")
     return Check("root", MISSING, f"running as uid {os.geteuid()}", "run as root: namespaces, mounts and addresses need it")
 
 
 def operating_system() -> Check:
-    """Packages come by apt, under Debian's names."""
+    """Check that this is Debian: packages are installed by apt, under Debian's names."""
     return judge_system(debian.os_release(), platform.machine())
 
 
 def judge_system(release: dict[str, str], machine: str) -> Check:
-    """Decides from the fields of os-release and the machine's architecture."""
+    """Decide from the fields of os-release and the machine's architecture."""
     name = f"{release.get('PRETTY_NAME', 'unknown system')} on {machine}"
     if instead := debian.refusal(release):
         return Check("system", MISSING, name, instead)
@@ -39,7 +39,7 @@ def judge_system(release: dict[str, str], machine: str) -> Check:
 
 
 def python() -> Check:
-    """The pipeline's own floor."""
+    """Check for the oldest Python that the pipeline supports."""
     wanted = ".".join(map(str, settings.MIN_PYTHON))
     found = platform.python_version()
     if sys.version_info[:2] >= settings.MIN_PYTHON:
@@ -48,7 +48,7 @@ def python() -> Check:
 
 
 def cores() -> Check:
-    """Two cores carry the drill's load (measured); on one, the new head starves the workers."""
+    """Check the cores. Two are enough for the drill's load (measured); on one, the new head takes the workers' time."""
     count = len(os.sched_getaffinity(0))
     if count >= 2:
         return Check("cores", OK, f"{count} cores")
@@ -56,14 +56,14 @@ def cores() -> Check:
 
 
 def memory() -> Check:
-    """What a process may still take: the machine's free memory, or less where a cgroup limits it."""
+    """Check the memory that a process may still take: the machine's available memory, or less if a cgroup limits it."""
     available = parse_available(Path("/proc/meminfo").read_text())
     limits = [limit for limit in map(_limit, ("memory.max", "memory/memory.limit_in_bytes")) if limit is not None]
     return judge_memory(min([available, *limits]))
 
 
 def judge_memory(available: int) -> Check:
-    """Decides from bytes."""
+    """Decide from the available bytes."""
     found, wanted = f"{available / _GB:.1f} GB available", f"{settings.MIN_AVAILABLE_MEMORY / _GB:.0f} GB"
     if available >= settings.MIN_AVAILABLE_MEMORY:
         return Check("memory", OK, found)
@@ -71,13 +71,13 @@ def judge_memory(available: int) -> Check:
 
 
 def parse_available(meminfo: str) -> int:
-    """Bytes in MemAvailable of /proc/meminfo."""
+    """Return MemAvailable of /proc/meminfo in bytes."""
     fields = dict(line.split(":", 1) for line in meminfo.splitlines() if ":" in line)
     return int(fields["MemAvailable"].split()[0]) * 1024
 
 
 def _limit(name: str) -> int | None:
-    """Bytes that the outermost visible cgroup allows, if it limits anything."""
+    """Return the bytes that the outermost visible cgroup allows; None when it has no limit."""
     try:
         text = Path("/sys/fs/cgroup", name).read_text().strip()
     except OSError:
@@ -86,7 +86,7 @@ def _limit(name: str) -> int | None:
 
 
 def disk() -> list[Check]:
-    """Room where the cache and the running cloud's data go; less is needed where everything was built before."""
+    """Check the free space for the cache and the running cloud's data; less is needed once everything was built."""
     needed = settings.MIN_FREE_DISK_BUILT if built() else settings.MIN_FREE_DISK
     wanted = {paths.cache_dir(): "cache", paths.DATA_DIR: "data of the cloud"}
     filesystems: dict[int, list[Path]] = {}
@@ -96,12 +96,12 @@ def disk() -> list[Check]:
 
 
 def built() -> bool:
-    """Whether the cache holds the largest of the compiled binaries, of these sources or of others: most of the room was taken for it."""
+    """Return whether the cache has the largest binary, of any version: making it takes most of the space of the first build."""
     return any(paths.artifacts_dir().glob("kubernetes-*"))
 
 
 def existing(path: Path) -> Path:
-    """The path, or its nearest parent that exists."""
+    """Return the path, or its nearest parent that exists."""
     return path if path.exists() else existing(path.parent)
 
 
@@ -111,7 +111,7 @@ def _room(folders: list[Path], needed: int) -> Check:
 
 
 def judge_room(where: str, free: int, needed: int) -> Check:
-    """Decides from bytes."""
+    """Decide from the free and the needed bytes."""
     found, wanted = f"{free / _GB:.0f} GB for {where}", f"{needed / _GB:.0f} GB"
     if free >= needed:
         return Check("disk", OK, found)

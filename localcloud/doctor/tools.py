@@ -1,4 +1,4 @@
-"""Programs: what is there, and what setup will fetch."""
+"""Checks programs and variables: which programs exist, and which ones setup will install."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from localcloud.build.command import BuildError
 from localcloud.doctor.check import MISSING, OK, SETUP, WARNING, Check
 
 MIN_TERRAFORM = (1, 11)
-"""S3 lock files without DynamoDB."""
+"""Oldest Terraform with lock files in S3, without DynamoDB."""
 _PROVIDERS = "registry.terraform.io"
 _MIRRORS = ("/usr/local/share/terraform/plugins", "/usr/share/terraform/plugins")
 
 
 def apt_packages() -> Check:
-    """Those that the cloud runs on."""
+    """Check the Debian packages that the cloud needs."""
     if not shutil.which("apt-get"):
         return Check("packages", MISSING, "apt-get is not there", "use Debian")
     try:
@@ -37,7 +37,7 @@ def apt_packages() -> Check:
 
 
 def installer() -> Check:
-    """Setup makes the Python environment with uv, which pip brings where it is not there."""
+    """Check for uv, with which setup makes the Python environment, or for pip, which can install it."""
     if uv := os.environ.get("UV") or shutil.which("uv"):
         return Check("uv", OK, uv)
     if importlib.util.find_spec("ensurepip") or importlib.util.find_spec("pip"):
@@ -48,7 +48,7 @@ def installer() -> Check:
 
 
 def go() -> Check:
-    """Compiles Kubernetes and the rest."""
+    """Check for Go, which compiles Kubernetes and the other binaries."""
     try:
         found = toolchain.find(Cache(paths.artifacts_dir()))
     except BuildError as error:
@@ -60,7 +60,7 @@ def go() -> Check:
 
 
 def terraform() -> Check:
-    """The one on PATH, else setup downloads the pinned release."""
+    """Check for Terraform on PATH; else setup downloads the pinned release."""
     wanted = ".".join(map(str, MIN_TERRAFORM))
     program = shutil.which("terraform")
     version = _terraform_version(program) if program else None
@@ -74,7 +74,7 @@ def terraform() -> Check:
 
 def _terraform_version(program: str) -> tuple[int, ...] | None:
     try:
-        # Without a hint it asks HashiCorp for newer releases, and waits where there is no way out.
+        # Without this it asks HashiCorp for newer releases, and waits if there is no internet access.
         environment = {**os.environ, "CHECKPOINT_DISABLE": "1"}
         out = subprocess.run([program, "version", "-json"], check=True, capture_output=True, text=True, timeout=30, env=environment)
         return parse_terraform(out.stdout)
@@ -83,13 +83,13 @@ def _terraform_version(program: str) -> tuple[int, ...] | None:
 
 
 def parse_terraform(document: str) -> tuple[int, ...]:
-    """The version in the output of `terraform version -json`; a pre-release counts as its release."""
+    """Parse the output of `terraform version -json`; a pre-release counts as its release."""
     version = str(json.loads(document)["terraform_version"])
     return tuple(int(part) for part in version.partition("-")[0].split("."))
 
 
 def provider() -> Check:
-    """Terraform's AWS provider: a mirror on this machine, else Terraform's registry."""
+    """Check for a mirror with Terraform's AWS provider on this machine; else it comes from Terraform's registry."""
     places = [*Path("/opt").glob("*"), *map(Path, _MIRRORS), Path.home() / ".terraform.d" / "plugins"]
     if found := mirror_in(places):
         return Check("aws provider", OK, f"mirror in {found}")
@@ -97,17 +97,17 @@ def provider() -> Check:
 
 
 def mirror_in(places: Iterable[Path]) -> Path | None:
-    """The first of the folders that is a filesystem mirror with the AWS provider."""
+    """Return the first folder that is a file system mirror with the AWS provider."""
     return next((place for place in places if (place / _PROVIDERS / "hashicorp" / "aws").is_dir()), None)
 
 
 def proxy() -> Check:
-    """A proxy must not get the requests to the cloud."""
+    """Check that requests to the cloud do not go to a proxy."""
     return judge_proxy(os.environ)
 
 
 def judge_proxy(environment: os._Environ[str] | dict[str, str]) -> Check:
-    """Decides from the variables that programs read."""
+    """Decide from the variables that programs read."""
     lowered = {name.lower(): value for name, value in environment.items() if value}
     used = [name for name in ("http_proxy", "https_proxy", "all_proxy") if name in lowered]
     if not used:
@@ -121,12 +121,12 @@ def judge_proxy(environment: os._Environ[str] | dict[str, str]) -> Check:
 
 
 def certificates() -> Check:
-    """Bundles that the environment names must be there: every download would fail otherwise."""
+    """Check that the CA bundles named by the environment exist; without them every download fails."""
     return judge_certificates(dict(os.environ))
 
 
 def judge_certificates(environment: dict[str, str]) -> Check:
-    """Decides from the variables that name a CA bundle."""
+    """Decide from the variables that name a CA bundle."""
     names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "AWS_CA_BUNDLE")
     given = {name: environment[name] for name in names if environment.get(name)}
     if absent := [f"{name}={path}" for name, path in given.items() if not Path(path).exists()]:

@@ -1,6 +1,6 @@
 """The cloud's outermost process, as the host sees it: unshare(1), in the cloud's control group, holding the lock.
 
-Killed, it takes the cloud along: its child is process 1 of the cloud's process namespace and dies with its parent.
+When it is killed, the cloud ends: its child is process 1 of the cloud's process namespace and dies with its parent.
 """
 
 from __future__ import annotations
@@ -12,35 +12,37 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 
 from localcloud import paths
+from localcloud.files import last_lines
 from localcloud.host import state
 from localcloud.machine import cgroups
-from localcloud.machine.box import Service, keeping
+from localcloud.machine.box import Service, runner_command
 from localcloud.machine.interface import MachineError
-from localcloud.machine.processes import tail
+from localcloud.progress import Report
 
+KEEP = b"keep\n"
+"""The message by which `up` tells a started cloud to go on without it."""
 _NAMESPACES = ("--pid", "--fork", "--mount", "--mount-proc", "--net", "--ipc", "--kill-child")
 _SETUP = (["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"], ["mkdir", "-p", "/run/netns"])
 _LOG = state.LOGS / "supervisor.log"
 _KEPT = ("PATH", "HOME", "XDG_CACHE_HOME", "LANG", "LC_ALL")
-"""What the cloud inherits of the environment; nothing that could be a secret, a proxy or another cloud's address."""
-_SAY_EVERY = 5.0
+"""Environment variables that the cloud inherits. None of them can be a secret, a proxy or another cloud's address."""
+_REPORT_EVERY = 5.0
 
 
 class Guardian:
-    """A cloud being born."""
+    """A cloud that is being started, and this process's end of its startup channel (supervisor.StartupChannel)."""
 
     def __init__(self, lock: int) -> None:
-        """The cloud starts; folders of data, logs and control groups must be fresh. It dies when this process dies before `keep`."""
+        """Start the cloud; its folders and control groups must be new. It dies if this process dies before `keep`."""
         cgroups.create(cgroups.CLOUD)
-        cgroups.weigh()
+        cgroups.set_weight()
         self._socket, theirs = socket.socketpair()
         host = os.open("/proc/self/ns/net", os.O_RDONLY)
         fds = (theirs.fileno(), host)
-        supervisor = (sys.executable, "-m", "localcloud", "supervise", "--birth", str(fds[0]), "--host-netns", str(host))
-        inside = keeping(paths.DATA_DIR, [Service("supervisor", supervisor, str(_LOG))], setup=_SETUP, restart=False, fds=fds)
+        supervisor = (sys.executable, "-m", "localcloud", "supervise", "--startup-fd", str(fds[0]), "--host-netns", str(host))
+        inside = runner_command(paths.DATA_DIR, [Service("supervisor", supervisor, str(_LOG))], setup=_SETUP, restart=False, fds=fds)
         command = cgroups.join(cgroups.CLOUD, ["unshare", *_NAMESPACES, *inside])
         with theirs, _LOG.open("ab") as log:
             self._process = subprocess.Popen(
@@ -55,18 +57,21 @@ class Guardian:
             )
         os.close(host)
 
-    def environment(self, say: Callable[[str], None], within: float) -> dict[str, str]:
-        """What the cloud tells its clients, once it is up. MachineError with its reason, or what it did last, otherwise."""
+    def wait_until_ready(self, report: Report, within: float) -> dict[str, str]:
+        """Wait until the cloud is up, and return what its clients need.
+
+        MachineError after `within` seconds, or when the cloud fails or ends, with its reason or its last step.
+        """
         started, doing, buffer = time.monotonic(), "it starts", b""
-        self._socket.settimeout(_SAY_EVERY)
+        self._socket.settimeout(_REPORT_EVERY)
         while time.monotonic() - started < within:
             try:
                 piece = self._socket.recv(65536)
             except TimeoutError:
-                say(f"{time.monotonic() - started:.0f} s: still waiting: {doing}")
+                report(f"{time.monotonic() - started:.0f} s: still waiting: {doing}")
                 continue
             if not piece:
-                raise MachineError(f"the cloud ended while it started ({doing}). Last lines of its log:\n{tail(_LOG)}")
+                raise MachineError(f"the cloud ended while it started ({doing}). Last lines of its log:\n{last_lines(_LOG)}")
             *lines, buffer = (buffer + piece).split(b"\n")
             for message in map(json.loads, lines):
                 if "ready" in message:
@@ -74,16 +79,16 @@ class Guardian:
                 if "failed" in message:
                     raise MachineError(f"the cloud could not start: {message['failed']}")
                 doing = str(message["progress"])
-                say(doing)
-        raise MachineError(f"the cloud was not up after {within:.0f} s; last: {doing}. Last lines of its log:\n{tail(_LOG)}")
+                report(doing)
+        raise MachineError(f"the cloud was not up after {within:.0f} s; last: {doing}. Last lines of its log:\n{last_lines(_LOG)}")
 
     def keep(self) -> None:
-        """From now on the cloud lives without this process."""
-        self._socket.sendall(b"keep\n")
+        """Let the cloud live on without this process."""
+        self._socket.sendall(KEEP)
         self._socket.close()
 
     def kill(self) -> None:
-        """The cloud's processes are gone."""
+        """Kill the cloud's processes."""
         self._socket.close()
         cgroups.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,8 +1,8 @@
-"""What a cloud leaves on the host when it is gone, found and removed.
+"""Find and remove what a cloud leaves on the host when it is gone.
 
-Its namespaces take processes, mounts, interfaces and routes with them. Files and control group folders stay, and
-what of the rest can be told from the user's own is looked for all the same: `down` says nothing is left only after having looked.
-A mount cannot: the cloud makes none outside its namespaces, and one on its folder is a disk that the user gave it.
+Processes, mounts, interfaces and routes go with its namespaces. Files and control group folders stay. `down` reports
+that nothing is left only after it has looked for everything that can be told from the user's own. A mount cannot be:
+the cloud makes none outside its namespaces, and a mount on its folder is a disk that the user gave it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CRASH_LOGS = paths.cache_dir() / "logs" / "last-crash"
 
 
 def find() -> list[str]:
-    """Everything of a cloud that is there, in words; empty when the machine is as if there had never been one."""
+    """Describe everything of a cloud that is on the machine; empty when nothing is."""
     found = [f"process {pid} ({_command(pid)})" for pid in sorted(cgroups.processes())]
     found += [f"control group {folder}" for folder in cgroups.folders()]
     if Path("/sys/class/net", settings.UPLINK).exists():
@@ -33,11 +33,11 @@ def find() -> list[str]:
 
 
 def sweep(*, keep_logs: bool) -> list[str]:
-    """Everything of a dead cloud is removed; returns what could not be. Call it only while holding the lock.
+    """Remove everything of a dead cloud; return what could not be removed. The caller must hold the lock.
 
-    `keep_logs`: the cloud died by itself, so its logs are kept in CRASH_LOGS, instead of the last ones.
+    `keep_logs`: the cloud died by itself, so its logs are moved to CRASH_LOGS and replace those of an earlier crash.
     """
-    for _ in range(2):  # who was being started at the first may have entered a group since
+    for _ in range(2):  # a process that was being started during the first round may have entered a group since
         if cgroups.folders():
             cgroups.kill()
             cgroups.remove()
@@ -60,7 +60,7 @@ def sweep(*, keep_logs: bool) -> list[str]:
 
 
 def _data() -> list[Path]:
-    """What is in the cloud's folder, but for what a file system has there of itself."""
+    """Paths in the cloud's folder, except what every ext4 file system has in its root."""
     return sorted(path for path in paths.DATA_DIR.glob("*") if path.name != "lost+found")
 
 
@@ -71,5 +71,5 @@ def _command(pid: int) -> str:
 
 
 def _routes() -> list[str]:
-    """Networks that the host routes into the cloud, from the kernel's own table: ip(8) is not there before set-up."""
+    """Networks that the host routes into the cloud, from the kernel's own table: ip(8) may not be installed before set-up."""
     return [str(network) for interface, network in parse_routes(_ROUTES.read_text()) if interface == settings.UPLINK]

@@ -1,4 +1,4 @@
-"""`up`, `down`, `status` and `env`, as the host runs them."""
+"""The commands `up`, `down`, `status` and `env`, which run on the host, outside the cloud."""
 
 from __future__ import annotations
 
@@ -16,44 +16,47 @@ from localcloud.host import leftovers, state
 from localcloud.host.guardian import Guardian
 from localcloud.machine import cgroups
 from localcloud.machine.interface import MachineError
-from localcloud.machine.processes import until
-from localcloud.progress import Reporter
+from localcloud.machine.processes import wait_until
+from localcloud.progress import Report, Reporter
 
 _UP_WITHIN = 180.0
 _DOWN_WITHIN = 60.0
-_LOOKING_WITHIN = 2.0
-"""Seconds for which `status` or `env` may hold the lock while an `up` waits."""
+_STATUS_WITHIN = 2.0
+"""Seconds that `up` waits for the lock, because a `status` or `env` may hold it for a moment."""
 
 
 def up() -> int:
-    """The AWS endpoint answers; returns 0. A cloud that is up already is refused. Interrupted, it leaves nothing."""
-    _need_root()
-    say = Reporter().about("up")
-    _need_artifacts()
+    """Start the cloud; return 0 when its AWS endpoint answers. MachineError when a cloud is up already.
+
+    When it fails or is interrupted, it leaves nothing behind.
+    """
+    _require_root()
+    report = Reporter().for_step("up")
+    _require_artifacts()
     lock = _lock_for_up()
     started = time.monotonic()
     try:
-        _sweep_dead(say)
+        _sweep_dead(report)
         guardian = None
         try:
             _make_folders()
             guardian = Guardian(lock)
-            environment = guardian.environment(say, _UP_WITHIN)
-            until(f"{settings.AWS_ENDPOINT_URL} answers the host", state.unhealthy, within=60.0)
+            environment = guardian.wait_until_ready(report, _UP_WITHIN)
+            wait_until(f"{settings.AWS_ENDPOINT_URL} answers the host", state.endpoint_problem, within=60.0)
             state.write(state.ENVIRONMENT, environment)
             guardian.keep()
         except BaseException:
             if guardian:
                 guardian.kill()
-            leftovers.sweep(keep_logs=True)  # and kills what of the cloud was there before the guardian was whole
+            leftovers.sweep(keep_logs=True)  # also kills what was started before Guardian() failed
             raise
     finally:
         os.close(lock)
-    say(f"{settings.AWS_ENDPOINT_URL} answers after {time.monotonic() - started:.1f} s; for its clients: python -m localcloud env")
+    report(f"{settings.AWS_ENDPOINT_URL} answers after {time.monotonic() - started:.1f} s; for its clients: python -m localcloud env")
     return 0
 
 
-def _need_artifacts() -> None:
+def _require_artifacts() -> None:
     try:
         artifacts.artifacts()
     except command.BuildError as error:
@@ -61,14 +64,20 @@ def _need_artifacts() -> None:
 
 
 def _lock_for_up() -> int:
-    # Both must clean up, also where Ctrl-C is ignored by inheritance (a shell's background job).
+    # Both must clean up, even where the shell made this process ignore Ctrl-C (a background job).
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    deadline = time.monotonic() + _LOOKING_WITHIN
-    while (lock := state.take_lock()) is None and time.monotonic() < deadline:
+    refusal = "a cloud is up on this machine, or coming up, and there is room for one; `python -m localcloud down` ends it"
+    return _take_lock(_STATUS_WITHIN, refusal)
+
+
+def _take_lock(within: float, refusal: str) -> int:
+    """Take the lock; MachineError with this text when it is still held after `within` seconds."""
+    deadline = time.monotonic() + within
+    while (lock := state.take_lock()) is None:
+        if time.monotonic() > deadline:
+            raise MachineError(refusal)
         time.sleep(0.1)
-    if lock is None:
-        raise MachineError("a cloud is up on this machine, or coming up, and there is room for one; `python -m localcloud down` ends it")
     return lock
 
 
@@ -76,10 +85,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _sweep_dead(say: Any) -> None:
-    """Whoever had the lock before is gone; so is what it left."""
+def _sweep_dead(report: Report) -> None:
+    """Remove what a cloud that died left. The caller holds the lock, so no cloud is up."""
     if found := leftovers.find():
-        say(f"removing what a cloud that died left: {len(found)} things")
+        report(f"removing what a cloud that died left: {len(found)} things")
         if left := leftovers.sweep(keep_logs=True):
             raise MachineError("cannot remove what a dead cloud left:\n  " + "\n  ".join(left))
 
@@ -91,58 +100,46 @@ def _make_folders() -> None:
 
 
 def down() -> int:
-    """Nothing of a cloud is on the machine: 0. What could not be removed is told: 1."""
-    _need_root()
-    say = Reporter().about("down")
+    """End the cloud and remove all of it; return 0, or 1 when something could not be removed."""
+    _require_root()
+    report = Reporter().for_step("down")
     before = leftovers.find()
     died = state.LOGS.is_dir() and not cgroups.processes()
     if survivors := cgroups.kill(within=_DOWN_WITHIN):
         raise MachineError(f"killed, but still there: processes {sorted(survivors)}")
-    lock = _lock_of_dead()
+    lock = _take_lock(_DOWN_WITHIN, f"{state.LOCK} is still held after {_DOWN_WITHIN:.0f} s: another `up` or `down` runs")
     try:
         left = leftovers.sweep(keep_logs=died)
     finally:
         os.close(lock)
     if died:
-        say(f"the cloud had died before: its logs are in {leftovers.CRASH_LOGS}")
+        report(f"the cloud had died before: its logs are in {leftovers.CRASH_LOGS}")
     for thing in left:
-        say(f"could not remove {thing}")
+        report(f"could not remove {thing}")
     if not left:
-        say(f"nothing is left ({len(before)} things removed)" if before else "there was nothing")
+        report(f"nothing is left ({len(before)} things removed)" if before else "there was nothing")
     return 1 if left else 0
 
 
-def _lock_of_dead() -> int:
-    taken: list[int] = []
-
-    def missing() -> str | None:
-        lock = state.take_lock()
-        taken.extend([lock] if lock is not None else [])
-        return None if taken else f"{state.LOCK} is held: another `up` or `down` runs"
-
-    until("the lock is free", missing, within=_DOWN_WITHIN)
-    return taken[0]
-
-
 def status(*, as_json: bool) -> int:
-    """Tells whether a cloud is up and what it holds: 0; 1 when none is. What a dead one left is removed."""
-    _need_root()
+    """Print whether a cloud is up and what it contains; return 0, or 1 when none is up. What a dead cloud left is removed."""
+    _require_root()
     lock = state.take_lock()
     if lock is None:
-        told = _told()
+        found = _running_status()
     else:
         try:
-            told = {"up": False, "removed": leftovers.find()}
-            if told["removed"]:
-                told["left"] = leftovers.sweep(keep_logs=True)
+            found = {"up": False, "removed": leftovers.find()}
+            if found["removed"]:
+                found["left"] = leftovers.sweep(keep_logs=True)
         finally:
             os.close(lock)
-    print(json.dumps(told, indent=1) if as_json else _in_words(told))
-    return 0 if told["up"] else 1
+    print(json.dumps(found, indent=1) if as_json else _format_status(found))
+    return 0 if found["up"] else 1
 
 
-def _told() -> dict[str, Any]:
-    wrong = state.unhealthy()
+def _running_status() -> dict[str, Any]:
+    wrong = state.endpoint_problem()
     return {
         "up": wrong is None,
         "wrong": wrong,
@@ -152,21 +149,21 @@ def _told() -> dict[str, Any]:
     }
 
 
-def _in_words(told: dict[str, Any]) -> str:
-    if "removed" in told:
-        swept = f"; removed {len(told['removed'])} things that one that died had left; its logs are in {leftovers.CRASH_LOGS}"
-        return f"no cloud is up{swept if told['removed'] else ''}"
-    lines = [f"up: {told['endpoint_url']}" if told["up"] else f"starting or ailing: {told['wrong']}"]
-    lines.append(f"memory: {told['memory_bytes'] / 1e9:.1f} GB")
-    lines.append(f"cluster: {told['cluster']['name']} at {told['cluster']['endpoint']}" if told["cluster"] else "cluster: none")
-    lines += [f"node: {node['name']} ({node['type']}, {node['address']})" for node in told["nodes"]]
-    lines += [f"redis: {group['name']} at {group['primary']} ({group['members']} members)" for group in told["redis"]]
+def _format_status(found: dict[str, Any]) -> str:
+    if "removed" in found:
+        swept = f"; removed {len(found['removed'])} things that one that died had left; its logs are in {leftovers.CRASH_LOGS}"
+        return f"no cloud is up{swept if found['removed'] else ''}"
+    lines = [f"up: {found['endpoint_url']}" if found["up"] else f"starting or unhealthy: {found['wrong']}"]
+    lines.append(f"memory: {found['memory_bytes'] / 1e9:.1f} GB")
+    lines.append(f"cluster: {found['cluster']['name']} at {found['cluster']['endpoint']}" if found["cluster"] else "cluster: none")
+    lines += [f"node: {node['name']} ({node['type']}, {node['address']})" for node in found["nodes"]]
+    lines += [f"redis: {group['name']} at {group['primary']} ({group['members']} members)" for group in found["redis"]]
     return "\n".join(lines)
 
 
 def env(*, as_json: bool) -> int:
-    """Prints what clients need: as JSON, or as lines for `eval`. MachineError when no cloud is up."""
-    _need_root()
+    """Print what clients need, as JSON or as lines for `eval`; return 0. MachineError when no cloud is up."""
+    _require_root()
     lock = state.take_lock()
     if lock is not None:
         os.close(lock)
@@ -188,6 +185,6 @@ def env(*, as_json: bool) -> int:
     return 0
 
 
-def _need_root() -> None:
+def _require_root() -> None:
     if os.geteuid() != 0:
         raise MachineError("the embedded cloud makes namespaces, mounts and interfaces: run it as root")

@@ -1,13 +1,12 @@
 """Where a running cloud keeps what the host side reads: lock, environment for clients, state, logs. And its health.
 
-The lock is the truth about whether a cloud runs: the cloud's own processes hold it, and the kernel lets go of it with
+Whether a cloud runs is decided by the lock alone: the cloud's own processes hold it, and the kernel releases it with
 the last of them, however they end.
 """
 
 from __future__ import annotations
 
 import fcntl
-import http.client
 import json
 import os
 import threading
@@ -15,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from localcloud import paths, settings
-from localcloud.machine.box import write_private
+from localcloud.files import write_private
+from localcloud.machine.processes import http_problem
 
 LOCK = paths.RUN_DIR / "lock"
 ENVIRONMENT = paths.RUN_DIR / "environment.json"
-"""What `env` prints; holds a secret key, so mode 0600."""
+"""What `env` prints. It contains a secret key, hence mode 0600."""
 STATE = paths.DATA_DIR / "state.json"
 """What `status` prints."""
 LOGS = paths.DATA_DIR / "log"
@@ -27,7 +27,7 @@ _writing = threading.Lock()
 
 
 def take_lock() -> int | None:
-    """A file descriptor that holds the lock until it and all its copies are closed; None while a cloud runs."""
+    """Return a file descriptor that holds the lock until it and all its copies are closed; None while a cloud runs."""
     paths.RUN_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
     number = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -39,13 +39,13 @@ def take_lock() -> int | None:
 
 
 def write(path: Path, value: dict[str, Any]) -> None:
-    """The file holds this value; a reader never sees half of it."""
+    """Write the value as JSON; a reader never sees half of it."""
     with _writing:
         os.replace(write_private(path.with_suffix(".new"), json.dumps(value)), path)
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """What was written; None when there is nothing."""
+    """Return what `write` wrote; None when there is no such file."""
     try:
         value: dict[str, Any] = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
@@ -53,15 +53,6 @@ def read(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def unhealthy() -> str | None:
-    """None when the AWS endpoint answers its health check, else what came instead."""
-    # Not urllib: it would ask a proxy of the environment for an address that only this machine knows.
-    connection = http.client.HTTPConnection(settings.AWS_HOST, settings.AWS_PORT, timeout=3)
-    try:
-        connection.request("GET", "/localcloud/health")
-        response = connection.getresponse()
-        return None if response.status == 200 else f"{response.status} {response.reason}"
-    except (OSError, http.client.HTTPException) as error:
-        return f"{type(error).__name__}: {error}"
-    finally:
-        connection.close()
+def endpoint_problem() -> str | None:
+    """Return None when the AWS endpoint answers its health check, else what came instead."""
+    return http_problem(settings.AWS_HOST, settings.AWS_PORT, "/localcloud/health")

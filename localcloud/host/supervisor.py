@@ -1,7 +1,7 @@
 """The process that is the cloud: the machine side and the AWS side in one, inside the cloud's namespaces.
 
-It talks to `up` over a socket it was born with: lines of progress, at last what clients need to know. Until `up` has
-answered "keep" the cloud is not wanted yet: when `up` dies, the socket ends, and the cloud with it.
+It inherits a socket to `up`, the startup channel: it sends lines of progress, then what clients need to know. Until `up`
+has answered "keep", the cloud is not wanted yet: when `up` dies, the socket closes, and the cloud ends.
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ from pathlib import Path
 from localcloud import settings
 from localcloud.build.artifacts import Artifacts, artifacts
 from localcloud.host import state
-from localcloud.machine import network, registry
+from localcloud.host.guardian import KEEP
+from localcloud.machine import image_registry, network
 from localcloud.machine.interface import MachineError
 from localcloud.machine.local import LocalMachine, State
-from localcloud.machine.processes import until
+from localcloud.machine.processes import wait_until
 from localcloud.paths import DATA_DIR
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
-KEEP = b"keep\n"
 _AWS_WITHIN = 60.0
-_TEND_EVERY = 3.0
+_RECONCILE_EVERY = 3.0
 _LOG_LIMIT = 16 * 2**20
 
 
-class Birth:
-    """The socket to `up`."""
+class StartupChannel:
+    """The cloud's end of the socket to `up`. Messages are lines of JSON."""
 
     def __init__(self, number: int) -> None:
         self._socket = socket.socket(fileno=number)
         self._socket.set_inheritable(False)
 
-    def say(self, text: str) -> None:
-        """`up` shows this line."""
+    def report(self, text: str) -> None:
+        """Send a line of progress, which `up` prints."""
         self._send({"progress": text})
 
-    def ready(self, environment: dict[str, str]) -> None:
-        """`up` keeps the environment for clients."""
+    def report_ready(self, environment: dict[str, str]) -> None:
+        """Send what clients need to know; `up` stores it."""
         self._send({"ready": environment})
 
-    def failed(self, why: str) -> None:
-        """`up` ends with this error."""
-        self._send({"failed": why})
+    def report_failure(self, reason: str) -> None:
+        """Send an error, with which `up` ends."""
+        self._send({"failed": reason})
 
-    def kept(self) -> bool:
-        """Whether `up` wants the cloud to live; waits until it says so or is gone."""
+    def wait_for_keep(self) -> bool:
+        """Return True when `up` answers "keep", False when it is gone."""
         with self._socket:
             return self._socket.recv(len(KEEP)) == KEEP
 
@@ -68,13 +68,13 @@ class Supervisor:
         self._aws: threading.Thread | None = None
         self.machine = LocalMachine(DATA_DIR, link_components(built.kubernetes), built.images, write_state)
 
-    def start(self, birth: Birth, host_netns: int) -> dict[str, str]:
-        """Network, registry and AWS endpoint answer; returns what clients need to know."""
+    def start(self, channel: StartupChannel, host_netns: int) -> dict[str, str]:
+        """Start network, registry and AWS endpoint; return what clients need to know, when all of them answer."""
         network.build_root()
         network.build_uplink(host_netns)
-        birth.say("the image registry starts")
-        registry.start(DATA_DIR / "registry", state.LOGS)
-        birth.say("the AWS endpoint starts")
+        channel.report("the image registry starts")
+        image_registry.start(DATA_DIR / "registry", state.LOGS)
+        channel.report("the AWS endpoint starts")
         environment = self._start_aws()
         self._start_pod_identity()
         write_state(self.machine.state())
@@ -93,9 +93,9 @@ class Supervisor:
         def missing() -> str | None:
             if not serve.is_alive():
                 raise MachineError("the AWS server ended at its start; its error is in the supervisor's log")
-            return state.unhealthy()
+            return state.endpoint_problem()
 
-        until("the AWS endpoint answers", missing, within=_AWS_WITHIN)
+        wait_until("the AWS endpoint answers", missing, within=_AWS_WITHIN)
         return {
             "endpoint_url": settings.AWS_ENDPOINT_URL,
             "region": settings.REGION,
@@ -105,31 +105,31 @@ class Supervisor:
             "redis_ca_pem": self.machine.redis_ca_pem,
             "registry": settings.REGISTRY,
             "base_image": str(self._built.base_image),
-            "engine": "cpu",  # there is no chip behind the devices that its nodes name
+            "engine": "cpu",  # there is no chip behind the devices that its nodes offer
         }
 
     def _start_pod_identity(self) -> None:
-        """Pods are told of their credentials and get them."""
-        from localcloud.aws.eks import pod_identity_listeners  # the AWS side comes with it
+        """Start the webhook that points pods to their credentials, and the agent that issues them."""
+        from localcloud.aws.eks import pod_identity_listeners  # imports the AWS side, hence not at the top
 
         pod_identity_listeners.Agent(settings.POD_IDENTITY_HOST, settings.POD_IDENTITY_PORT).start()
         pod_identity_listeners.Webhook(settings.AWS_HOST, settings.WEBHOOK_PORT, self.machine.webhook).start()
 
-    def live(self) -> None:
-        """Returns when the AWS server has ended, which it never should."""
+    def run_until_aws_ends(self) -> None:
+        """Return when the AWS server has ended, which it should not. Until then retry what is pending, and keep logs small."""
         while self._aws is not None and self._aws.is_alive():
-            self._aws.join(_TEND_EVERY)
-            self.machine.tend()
-            bound_logs(state.LOGS)
+            self._aws.join(_RECONCILE_EVERY)
+            self.machine.reconcile()
+            rotate_logs(state.LOGS)
 
 
 def write_state(value: State) -> None:
-    """`status` can read how things are."""
+    """Write the state that `status` reads."""
     state.write(state.STATE, value)
 
 
 def link_components(binary: Path) -> Path:
-    """A folder with every Kubernetes component under its name: one binary that looks at how it was called.
+    """Make a folder with every Kubernetes component under its name: one binary that acts by the name it is called by.
 
     It is in the data folder itself, the one place that a node sees wherever the cache may be.
     """
@@ -145,10 +145,10 @@ def link_components(binary: Path) -> Path:
     return folder
 
 
-def bound_logs(folder: Path, limit: int = _LOG_LIMIT) -> None:
-    """No log is much larger than `limit` bytes: what is in a larger one moves to NAME.1. Writers append, and notice nothing.
+def rotate_logs(folder: Path, limit: int = _LOG_LIMIT) -> None:
+    """Copy every log of more than `limit` bytes to NAME.1 and empty it. Its writers append, so they need not reopen it.
 
-    One that cannot be moved (it has just gone with its node, or the disk is full) is left as it is.
+    A log that cannot be copied (it has just gone with its node, or the disk is full) is left as it is.
     """
     for log in folder.glob("*.log"):
         with contextlib.suppress(OSError):
@@ -158,25 +158,25 @@ def bound_logs(folder: Path, limit: int = _LOG_LIMIT) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The cloud, until it is killed. Only `up` calls this, inside new namespaces."""
+    """Run the cloud until it is killed. Only `up` calls this, inside new namespaces."""
     parser = argparse.ArgumentParser(prog="supervisor")
-    parser.add_argument("--birth", type=int, required=True, help="file descriptor of the socket to `up`")
+    parser.add_argument("--startup-fd", type=int, required=True, help="file descriptor of the socket to `up`")
     parser.add_argument("--host-netns", type=int, required=True, help="file descriptor of the host's network namespace")
     given = parser.parse_args(arguments)
     os.umask(0o077)
-    birth = Birth(given.birth)
+    channel = StartupChannel(given.startup_fd)
     started = time.monotonic()
     try:
         supervisor = Supervisor(artifacts())
-        environment = supervisor.start(birth, given.host_netns)
+        environment = supervisor.start(channel, given.host_netns)
     except Exception as error:
-        birth.failed(f"{type(error).__name__}: {error}")
+        channel.report_failure(f"{type(error).__name__}: {error}")
         raise
     os.close(given.host_netns)
     print(f"up after {time.monotonic() - started:.1f} s", flush=True)
-    birth.ready(environment)
-    if not birth.kept():
-        print("`up` went away before it wanted the cloud kept", flush=True)
+    channel.report_ready(environment)
+    if not channel.wait_for_keep():
+        print("`up` ended before it asked to keep the cloud", flush=True)
         return 1
-    supervisor.live()
+    supervisor.run_until_aws_ends()
     return 1

@@ -1,7 +1,7 @@
 """Control groups of the cloud: one tree named `leeward`, with a folder for the cloud and one for each node.
 
-Both layouts are served: version 2 (one hierarchy) and version 1, also mixed (one hierarchy per controller). Whoever is
-in the tree belongs to the cloud: that is how everything of it is found, killed and removed, without recorded pids.
+Both layouts are supported: version 2 (one hierarchy) and version 1, also mixed (one hierarchy per controller). Every process
+in the tree belongs to the cloud: that is how all of it is found, killed and removed, without recorded pids.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ from localcloud.machine.interface import MachineError
 
 TREE = "leeward"
 CLOUD = f"{TREE}/cloud"
-"""Where guardian, supervisor, control plane, Redis and registry run."""
+"""Group of guardian, supervisor, control plane, Redis and registry."""
 INIT = "init"
+"""Child that takes the processes of a group whose controllers are enabled for its children."""
 ROOT = Path("/sys/fs/cgroup")
 NEEDED = ("cpu", "memory", "pids")
-"""Controllers without which no node can be."""
+"""Controllers without which no node can run."""
 _CONTROLLERS = ("memory", "io", "hugetlb", "misc", "cpuset", "cpu", "pids")
-"""The last three a group may hand out to threads even while it holds processes; with the others first it is refused whole."""
-_CROWDED = (errno.EBUSY, errno.EOPNOTSUPP)
-"""What the kernel says of a group that holds processes: the second if it hands out to threads already."""
+"""In the order in which they are enabled. The last three are threaded: the kernel may enable them even in a group with processes,
+so the others come first and fail first."""
+_INTERNAL_PROCESSES = (errno.EBUSY, errno.EOPNOTSUPP)
+"""Errors for a group that contains processes itself; EOPNOTSUPP when it has threaded children already."""
 _NOT_CONTROLLERS = {"rw", "ro", "relatime", "noatime", "nosuid", "nodev", "noexec", "xattr", "clone_children", "none"}
 _JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@"'
-_HAND_OUT = 'for c in $(cat "$1/cgroup.controllers"); do echo "+$c" > "$1/cgroup.subtree_control" || :; done'
+_ENABLE_ALL = 'for c in $(cat "$1/cgroup.controllers"); do echo "+$c" > "$1/cgroup.subtree_control" || :; done'
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,16 @@ class Hierarchy:
 
     path: Path
     options: str
-    """What it is mounted with again inside a node: its controllers or name; empty for version 2."""
+    """Mount options for the mount inside a node: its controllers or name; empty for version 2."""
 
     @property
     def version(self) -> int:
-        """1 or 2."""
+        """Version of control groups, 1 or 2."""
         return 1 if self.options else 2
 
 
 def parse(mounts: str) -> tuple[Hierarchy, ...]:
-    """The hierarchies in the text of /proc/self/mounts, in its order; each once, where it is mounted first."""
+    """Parse the text of /proc/self/mounts: each hierarchy once, where it is mounted first, in that order."""
     found: dict[str, Hierarchy] = {}
     for line in mounts.splitlines():
         _, path, kind, options, *_ = line.split()
@@ -64,7 +66,7 @@ def _mount_options(options: str) -> str:
 
 
 def hierarchies() -> tuple[Hierarchy, ...]:
-    """What this machine has; MachineError when it has none."""
+    """Return the hierarchies of this machine; MachineError when it has none."""
     found = parse(Path("/proc/self/mounts").read_text())
     if not found:
         raise MachineError(f"no control groups are mounted at {ROOT}: `mount -t cgroup2 none {ROOT}`")
@@ -72,7 +74,7 @@ def hierarchies() -> tuple[Hierarchy, ...]:
 
 
 def create(group: str) -> None:
-    """The group is there in every hierarchy, with every controller that the machine has."""
+    """Make the group in every hierarchy, with every controller that the machine has."""
     for hierarchy in hierarchies():
         folder = hierarchy.path
         for part in Path(group).parts:
@@ -84,9 +86,10 @@ def create(group: str) -> None:
 
 
 def create_root(group: str) -> None:
-    """The group is there with a child `init`, for a process that makes it the root of its namespace and moves into the child.
+    """Make the group and its child `init`, for a process that makes the group the root of its namespace, then moves into the child.
 
-    A version 2 group hands out controllers or holds processes, never both: `remount` hands them out once all are in `init`.
+    A version 2 group can enable controllers for its children or contain processes, not both. So `remount` enables them,
+    when all processes are in `init`.
     """
     create(group)
     for hierarchy in hierarchies():
@@ -96,9 +99,9 @@ def create_root(group: str) -> None:
 
 
 def enable_controllers(folder: Path) -> None:
-    """The children of this version 2 group can be limited by every controller that it has itself.
+    """Enable every controller of this version 2 group for its children.
 
-    The kernel refuses where processes are in the group itself; what is enabled already then decides.
+    The kernel refuses that when processes are in the group itself. Then MachineError, unless all in NEEDED are enabled already.
     """
     have = (folder / "cgroup.controllers").read_text().split()
     switch = folder / "cgroup.subtree_control"
@@ -109,29 +112,31 @@ def enable_controllers(folder: Path) -> None:
                 switch.write_text(f"+{controller}")
             except OSError as error:
                 if controller in NEEDED:
-                    remedy = f"; move its processes into a group below: {make_way(folder)}" if error.errno in _CROWDED else ""
+                    crowded = error.errno in _INTERNAL_PROCESSES
+                    remedy = f"; move its processes into a group below: {command_to_move_processes(folder)}" if crowded else ""
                     raise MachineError(f"cannot enable the {controller} controller below {folder} ({error.strerror}){remedy}") from error
 
 
-def crowded(folder: Path) -> bool:
-    """Whether this version 2 group holds processes that keep it from handing out what its children need. The machine's root may do both."""
+def has_internal_processes(folder: Path) -> bool:
+    """Return whether processes in this version 2 group keep NEEDED from being enabled for its children. The machine's root may do both."""
     enabled = (folder / "cgroup.subtree_control").read_text().split()
     is_root = not (folder / "cgroup.type").exists()
     return not is_root and not set(NEEDED) <= set(enabled) and bool((folder / "cgroup.procs").read_text().strip())
 
 
-def make_way(folder: Path) -> str:
-    """The command that makes a crowded group one that hands out controllers; processes that come later are then sent below by runc."""
+def command_to_move_processes(folder: Path) -> str:
+    """Return the shell command that moves a group's processes into a child and enables controllers. Later ones are moved by runc."""
     moving = f"mkdir -p {folder}/init && xargs -rn1 <{folder}/cgroup.procs >{folder}/init/cgroup.procs"
     return f"{moving}; echo {' '.join(f'+{name}' for name in NEEDED)} >{folder}/cgroup.subtree_control"
 
 
-def weigh(group: str = TREE) -> None:
-    """The group weighs as much as ten processes outside it: the cloud stands for a dozen machines. Call it from outside the group.
+def set_weight(group: str = TREE) -> None:
+    """Give the group the CPU weight of ten processes outside it, because the cloud stands for a dozen machines.
 
-    In the root group every process counts for itself (or every session, where the kernel has sched_autogroup). If the caller is
-    in another group, as under systemd, all processes of that group together count as one process. The group is taken for
-    four: a run of the pipeline has about as many that are busy (Prefect's server, its worker, the flow, a build).
+    The caller must be outside the group. In the root group every process counts for itself (or every session, where the
+    kernel has sched_autogroup). If the caller is in another group, as under systemd, all processes of that group together
+    count as one. That group is counted as four processes here: about as many are busy in a run of the pipeline (Prefect's
+    server, its worker, the flow, a build).
     """
     for top in folders(group):
         for name, process in (("cpu.shares", 1024), ("cpu.weight", 100)):
@@ -141,7 +146,7 @@ def weigh(group: str = TREE) -> None:
 
 
 def _inherit_cpuset(folder: Path) -> None:
-    """A new version 1 cpuset is empty, and takes no process until it has processors and memory nodes."""
+    """Copy processors and memory nodes from the parent: a new version 1 cpuset is empty, and takes no process until it has both."""
     for name in ("cpuset.cpus", "cpuset.mems"):
         own = folder / name
         if own.exists() and not own.read_text().strip() and (folder / "tasks").exists():
@@ -149,21 +154,21 @@ def _inherit_cpuset(folder: Path) -> None:
 
 
 def join(group: str, argv: Sequence[str]) -> list[str]:
-    """The command that enters the group in every hierarchy, then becomes `argv`."""
+    """Return the command that enters the group in every hierarchy, then becomes `argv`."""
     return ["sh", "-c", _JOIN, "join", *(str(hierarchy.path / group) for hierarchy in hierarchies()), "--", *argv]
 
 
 def remount() -> list[list[str]]:
-    """Commands that show a node, in its own mount and cgroup namespace, its group as if it were the root."""
+    """Return commands that make a node, in its own mount and cgroup namespace, see its group as the root."""
     found = hierarchies()
     if any(hierarchy.version == 1 for hierarchy in found):
         return mounts()
-    return [*mounts(), *(["sh", "-c", _HAND_OUT, "hand-out", str(hierarchy.path)] for hierarchy in found)]
+    return [*mounts(), *(["sh", "-c", _ENABLE_ALL, "enable-all", str(hierarchy.path)] for hierarchy in found)]
 
 
 def mounts() -> list[list[str]]:
-    """The commands of `remount` that mount. They change nothing outside the mount namespace that they run in."""
-    # The kernel refuses version 2 on the very mount point where it is already: a tmpfs lies between.
+    """Return the mount commands of `remount`. They change nothing outside the mount namespace that they run in."""
+    # The kernel refuses to mount version 2 on a mount point of version 2: a tmpfs is mounted between them.
     commands = [["mount", "-t", "tmpfs", "-o", "mode=755,size=1m", "tmpfs", str(ROOT)]]
     for hierarchy in hierarchies():
         commands.append(["mkdir", "-p", str(hierarchy.path)])
@@ -176,7 +181,7 @@ def mounts() -> list[list[str]]:
 
 
 def _links(hierarchy: Hierarchy) -> Iterator[list[str]]:
-    """`cpu` beside `cpu,cpuacct`: programs look for a controller under its own name."""
+    """Make links such as `cpu` to `cpu,cpuacct`: programs look for a controller under its own name."""
     names = hierarchy.path.name.split(",")
     if len(names) > 1:
         for name in names:
@@ -184,7 +189,7 @@ def _links(hierarchy: Hierarchy) -> Iterator[list[str]]:
 
 
 def processes(group: str = TREE) -> set[int]:
-    """Everybody in the group and below, zombies excepted."""
+    """Return the pids in the group and below, without zombies."""
     found: set[int] = set()
     for hierarchy in hierarchies():
         for folder, _, files in os.walk(hierarchy.path / group):
@@ -195,7 +200,7 @@ def processes(group: str = TREE) -> set[int]:
 
 
 def _is_zombie(pid: int) -> bool:
-    """Whether nothing of it runs: one whose first thread alone has ended shows as a zombie too."""
+    """Return whether the process has ended. If only its first thread has, it is shown as a zombie (Z) too, but has more threads."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -204,7 +209,7 @@ def _is_zombie(pid: int) -> bool:
 
 
 def kill(group: str = TREE, within: float = 60.0) -> set[int]:
-    """Nobody is left in the group and below; returns who did not go within `within` seconds."""
+    """Kill all processes in the group and below; return the pids that are still there after `within` seconds."""
     deadline = time.monotonic() + within
     while left := processes(group):
         for pid in left:
@@ -217,12 +222,12 @@ def kill(group: str = TREE, within: float = 60.0) -> set[int]:
 
 
 def folders(group: str = TREE) -> list[Path]:
-    """The group's folders that exist, one per hierarchy."""
+    """Return the group's folders that exist, at most one per hierarchy."""
     return [folder for hierarchy in hierarchies() if (folder := hierarchy.path / group).is_dir()]
 
 
 def remove(group: str = TREE, within: float = 30.0) -> list[Path]:
-    """The group and all below are gone; returns the folders that are still there after `within` seconds."""
+    """Remove the group and all below; return the folders that are still there after `within` seconds."""
     deadline = time.monotonic() + within
     while left := folders(group):
         for top in left:
@@ -244,7 +249,7 @@ def _remove_tree(top: Path) -> None:
 
 
 def memory(group: str = TREE) -> int:
-    """Bytes of memory that the group's processes hold for themselves, the page cache excepted; 0 when there is none."""
+    """Return the bytes of memory that the group's processes use, without the page cache; 0 when there is no such group."""
     for hierarchy in hierarchies():
         with contextlib.suppress(OSError):
             rows = dict(line.split() for line in (hierarchy.path / group / "memory.stat").read_text().splitlines())

@@ -1,9 +1,9 @@
-"""What a box sees of the machine's files: everything, but of the file system at / only the cloud's own folders can be written.
+"""What a box sees of the machine's files: everything, but in the file system at / only the cloud's own folders are writable.
 
 Kubelet, containerd and the CNI plugins write to fixed places (/var/lib/kubelet, /var/lib/cni, /var/log/pods, ...),
-and so do pods by hostPath. Each node has those places for itself, below its folder, and what they write elsewhere is
-refused: nothing of a node is left on the machine after it. Other file systems (/home or /srv on a partition of its own)
-are as they are: a pod that is given such a place by hostPath writes to the machine.
+and so do pods by hostPath. Each node has its own such places, below its folder, and writes to other places are
+refused: nothing of a node is left on the machine after it. Other file systems (/home or /srv on a partition of their own)
+are not changed: a pod that mounts such a place by hostPath writes to the machine.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from localcloud import paths
 from localcloud.machine import cgroups
 
 _STATE = ("kubelet", "containerd", "cni")
-"""Below /var/lib, as on a real node."""
+"""Folders below /var/lib, as on a real node."""
 CHIPS = "/run/neuron"
-"""Where build/go/neuron-device-plugin looks. AWS's looks at its driver's files in /sys, which here is one for all nodes."""
+"""Folder that build/go/neuron-device-plugin reads. AWS's plug-in reads its driver's files in /sys, which all nodes share here."""
 KERNEL = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -25,17 +25,17 @@ KERNEL = {
     "kernel/keys/root_maxkeys": "1000000",
     "kernel/keys/root_maxbytes": "25000000",
 }
-"""What kubelet would set for the whole machine if it did not find it so. It is shown files that say so."""
+"""Kernel parameters that kubelet would set, for the whole machine, if they had other values. It sees files with these values."""
 
 
 def read_only() -> list[list[str]]:
-    """The mounts of a box that writes to the cloud's folder only; it has no pods that could be given another."""
+    """Return the mount commands of a box without pods: it writes to the cloud's folder only."""
     data = str(paths.DATA_DIR)
     return [["mount", "--bind", data, data], ["mount", "-o", "remount,bind,ro", "/"]]
 
 
 def commands(folder: Path) -> list[list[str]]:
-    """The mounts that a node's box does first; the places themselves are made below `folder`."""
+    """Return the mount commands of a node's box, and make the node's own places below `folder`."""
     for name in (*_STATE, "log", "tmp"):
         (folder / name).mkdir()
     data = str(paths.DATA_DIR)
@@ -55,7 +55,7 @@ def commands(folder: Path) -> list[list[str]]:
 
 
 def kernel_files(folder: Path) -> list[list[str]]:
-    """Commands that let kubelet find the kernel as it wants it, without changing the machine's kernel."""
+    """Return commands by which kubelet finds the kernel parameters it wants, without a change to the machine's kernel."""
     commands = []
     for key, value in KERNEL.items():
         shown = folder / "kernel" / key
@@ -66,7 +66,7 @@ def kernel_files(folder: Path) -> list[list[str]]:
 
 
 def chip_files(folder: Path, chips: int, cores: int) -> list[list[str]]:
-    """Commands that tell the node's device plug-in of its Neuron chips: below CHIPS a file for each, with how many cores it has."""
+    """Return commands that show the node's device plug-in its Neuron chips: one file per chip in CHIPS, with its number of cores."""
     shown = folder / "neuron"
     shown.mkdir()
     for number in range(chips):

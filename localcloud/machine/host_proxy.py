@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
 from pathlib import Path
 from typing import Any
 
 from localcloud import settings
 from localcloud.machine import filesystem
-from localcloud.machine.box import Box, Service, keeping
+from localcloud.machine.box import Box, Service, runner_command
 from localcloud.machine.cluster.kubeapi import KubeApi
-from localcloud.machine.processes import until
+from localcloud.machine.processes import http_problem, wait_until
 
 NAME = "leeward-gateway"
 _NODE = f"/api/v1/nodes/{NAME}"
@@ -18,7 +17,7 @@ _METRICS = 10249
 
 
 def proxy_command(binaries: Path, config: Path, name: str) -> tuple[str, ...]:
-    """kube-proxy, with none of its settings of the kernel that would reach beyond its network namespace."""
+    """Return the command of a kube-proxy that changes no kernel settings beyond its network namespace."""
     flags = {
         "kubeconfig": str(config),
         "hostname-override": name,
@@ -33,20 +32,15 @@ def proxy_command(binaries: Path, config: Path, name: str) -> tuple[str, ...]:
 
 
 def start(api: KubeApi, binaries: Path, config: Path, folder: Path, log: Path) -> Box:
-    """The proxy runs and has what it needs; services answer the host from then on."""
+    """Start the proxy and return when it runs: from then on services answer the host."""
     folder.mkdir(parents=True)
     service = Service("kube-proxy", proxy_command(binaries, config, NAME), str(log))
-    # kube-proxy waits 30 s for the node it is on before it does anything. It is on none: it is shown one at its start.
+    # kube-proxy waits 30 s for its Node object before it does anything. It runs on no node: it gets an object while it starts.
     api.apply(_NODE, _node())
     api.patch(f"{_NODE}/status", {"status": {"addresses": [{"type": "InternalIP", "address": settings.GATEWAY}]}})
-    box = Box("kube-proxy of the gateway", keeping(folder, [service], setup=filesystem.read_only()), log=log)
-
-    def missing() -> str | None:
-        box.check()
-        return _unanswered()
-
+    box = Box("kube-proxy of the gateway", runner_command(folder, [service], setup=filesystem.read_only()), log=log)
     try:
-        until("the gateway's kube-proxy runs", missing, within=120.0)
+        box.wait_until("the gateway's kube-proxy runs", lambda: http_problem("127.0.0.1", _METRICS, "/healthz"), within=120.0)
     except Exception:
         box.kill()
         raise
@@ -56,23 +50,11 @@ def start(api: KubeApi, binaries: Path, config: Path, folder: Path, log: Path) -
 
 
 def remove_rules(binaries: Path, log: Path) -> None:
-    """The rules that the gateway's proxy made are gone; call it when the proxy is."""
+    """Remove the rules that the gateway's proxy made. The proxy must have ended before."""
     box = Box("kube-proxy --cleanup", [str(binaries / "kube-proxy"), "--cleanup"], log=log)
-    until("the rules of the cluster's services are removed", lambda: "it runs" if box.running else None, within=60.0)
+    wait_until("the rules of the cluster's services are removed", lambda: "it runs" if box.running else None, within=60.0)
 
 
 def _node() -> dict[str, Any]:
     taint = {"key": NAME, "effect": "NoSchedule"}
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NAME}, "spec": {"unschedulable": True, "taints": [taint]}}
-
-
-def _unanswered() -> str | None:
-    connection = http.client.HTTPConnection("127.0.0.1", _METRICS, timeout=2)
-    try:
-        connection.request("GET", "/healthz")
-        status = connection.getresponse().status
-        return None if status == 200 else f"/healthz: {status}"
-    except (OSError, http.client.HTTPException) as error:
-        return f"{type(error).__name__}: {error}"
-    finally:
-        connection.close()

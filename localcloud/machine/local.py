@@ -1,4 +1,4 @@
-"""`LocalMachine`: what the embedded AWS asks for, done on this machine. Its calls come from many threads."""
+"""`LocalMachine` carries out on this machine what the embedded AWS asks for. It is called from many threads."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from localcloud.machine.cluster import addons, controlplane, pod_tokens
 from localcloud.machine.cluster.access import Access, Binding
 from localcloud.machine.cluster.controlplane import Cluster
 from localcloud.machine.interface import ControlPlane, Machine, MachineError, NodeSpec, PodToken, Redis
-from localcloud.machine.nodes.nodes import Nodes
-from localcloud.machine.redis.groups import RedisGroups
+from localcloud.machine.nodes.registry import NodeRegistry
+from localcloud.machine.redis.registry import GroupRegistry
 
 State = dict[str, Any]
 
 
 class LocalMachine(Machine):
-    """Everything real of one cloud. It lives in the cloud's namespaces and writes below one folder."""
+    """Everything real of one cloud. It runs in the cloud's namespaces and writes below one folder."""
 
     def __init__(self, data: Path, binaries: Path, images: tuple[Path, ...], on_change: Callable[[State], None]) -> None:
-        """`data` is the cloud's folder, `binaries` holds the Kubernetes components, `images` what every node imports."""
+        """`data` is the cloud's folder, `binaries` that of the Kubernetes components, `images` are what every node imports."""
         self._folder = data / "cluster"
         self._binaries = binaries
         self._on_change = on_change
@@ -32,21 +32,21 @@ class LocalMachine(Machine):
         self._cluster: Cluster | None = None
         self._access: Access | None = None
         self._addons: set[str] = set()
-        self._nodes = Nodes(data / "nodes", images)
-        self._redis = RedisGroups(data, data / "log")
+        self._nodes = NodeRegistry(data / "nodes", images)
+        self._redis = GroupRegistry(data, data / "log")
         self.redis_ca_pem = self._redis.authority.pem
-        """The authority of every replication group's certificates."""
+        """Certificate of the authority that issues every replication group's certificates."""
         webhooks = pki.Authority(data / "webhook-pki", "ca")
         self._webhook_ca_pem = webhooks.pem
         self.webhook = webhooks.server("webhook", "pod-identity-webhook", [settings.AWS_HOST])
-        """The certificate that API servers take at AWS_HOST from an admission webhook."""
+        """Certificate of the admission webhook at AWS_HOST, which API servers accept."""
 
     def registry(self) -> str:
-        """The supervisor started it before anything could ask."""
+        """Return the registry's address. The supervisor starts the registry first of all, so it answers already."""
         return settings.REGISTRY
 
     def create_control_plane(self, name: str, version: str) -> ControlPlane:
-        """Takes about 5 s; of several callers one makes it, the others wait for it."""
+        """Create the control plane, in about 5 s. Of several callers one creates it, the others wait for it."""
         controlplane.check_version(version)
         with self._one_cluster, self._changing():
             if self._cluster is None:
@@ -55,7 +55,7 @@ class LocalMachine(Machine):
             return self._named(name).control_plane
 
     def delete_control_plane(self, name: str) -> None:
-        """Takes a second; MachineError while there are nodes."""
+        """Delete the control plane, in about a second. MachineError while there are nodes."""
         with self._one_cluster, self._changing():
             if self._cluster is None or self._cluster.name != name:
                 return
@@ -66,64 +66,64 @@ class LocalMachine(Machine):
             self._addons.clear()
 
     def join_node(self, node: NodeSpec) -> str:
-        """Takes about 5 s, several at once somewhat more."""
+        """Add the node, in about 5 s; several at the same time take somewhat longer."""
         with self._changing():
             return self._nodes.join(node, self._named(None))
 
     def remove_node(self, instance_id: str) -> None:
-        """The plug is pulled: whoever wants its pods to end in peace drains it first."""
+        """Kill the node without notice to its pods. A caller that wants them to end in order drains the node first."""
         with self._changing():
             self._nodes.remove(instance_id)
 
     def install_addon(self, cluster: str, name: str) -> None:
-        """CoreDNS takes a few seconds, once a node can run it."""
+        """Install the add-on. CoreDNS takes a few seconds, once there is a node that can run it."""
         addons.install(self._named(cluster).api, name)
         self._addons.add(name)
 
     def remove_addon(self, cluster: str, name: str) -> None:
-        """Returns when its objects are deleted; its pods end after that."""
+        """Delete the add-on's objects. Its pods end after that."""
         if self._cluster is not None and self._cluster.name == cluster:
             addons.remove(self._cluster.api, name)
         self._addons.discard(name)
 
     def bind_access_policy(self, cluster: str, group: str, role: str, namespace: str | None) -> None:
-        """A binding for a namespace that comes later holds some seconds after the namespace is there."""
+        """Bind the group to the role. For a namespace that does not exist yet, `reconcile` does it some seconds after it was created."""
         self._named(cluster)
         if self._access is not None:
             self._access.bind(Binding(group, role, namespace))
 
     def review_pod_token(self, cluster: str, token: str) -> PodToken | None:
-        """Takes some milliseconds."""
+        """Ask the API server which pod the token belongs to, in some milliseconds."""
         return pod_tokens.review(self._named(cluster).api, token)
 
     def create_redis(self, name: str, *, replicas: int, auth_token: str | None, tls: bool, parameters: dict[str, str]) -> Redis:
-        """Takes a second or two."""
+        """Create the replication group, in a second or two."""
         with self._changing():
             return self._redis.create(name, replicas, auth_token, tls, parameters)
 
     def configure_redis(self, name: str, *, auth_token: str | None = None, parameters: dict[str, str] | None = None) -> None:
-        """Open connections stay, as with ElastiCache."""
+        """Change token or parameters. Open connections stay, as with ElastiCache."""
         self._redis.configure(name, auth_token, parameters or {})
 
     def fail_over_redis(self, name: str) -> int:
-        """Connections to the old primary are cut; what it had not replicated is lost."""
+        """Promote a replica. Connections to the old primary are cut; what it had not replicated is lost."""
         with self._changing():
             return self._redis.fail_over(name)
 
     def delete_redis(self, name: str) -> None:
-        """Its data is gone: there are no snapshots."""
+        """Delete the replication group and its data: there are no snapshots."""
         with self._changing():
             self._redis.delete(name)
 
-    def tend(self) -> None:
-        """What waited for something is done now. Call it every few seconds."""
+    def reconcile(self) -> None:
+        """Do what earlier calls could not do yet. Call it every few seconds."""
         access = self._access
         if access is not None:
-            with suppress(MachineError):  # the API server may be busy; there is a next time
-                access.tend()
+            with suppress(MachineError):  # the API server may be busy; the next call tries again
+                access.reconcile()
 
     def inventory(self) -> dict[str, list[str]]:
-        """What is left of what AWS calls caused, by kind; empty once all was deleted again."""
+        """List by kind what AWS calls created and did not delete yet."""
         found = {
             "control-planes": [self._cluster.name] if self._cluster else [],
             "nodes": [node.spec.name for node in self._nodes.all()],
@@ -133,7 +133,7 @@ class LocalMachine(Machine):
         return {kind: names for kind, names in found.items() if names}
 
     def state(self) -> State:
-        """What exists, for people."""
+        """Describe what exists, for `status`."""
         nodes = [(node.spec, node.address) for node in self._nodes.all()]
         return {
             "cluster": {"name": self._cluster.name, "endpoint": settings.API_SERVER_URL} if self._cluster else None,
@@ -142,7 +142,7 @@ class LocalMachine(Machine):
         }
 
     def _named(self, name: str | None) -> Cluster:
-        """The cluster, whatever it is called when `name` is None."""
+        """Return the cluster if it has this name, or any name when `name` is None; else MachineError."""
         if self._cluster is None:
             raise MachineError(f"there is no cluster {name or 'to join'}")
         if name not in (None, self._cluster.name):
@@ -151,10 +151,10 @@ class LocalMachine(Machine):
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Afterwards whoever wants to know hears how things are."""
+        """Publish the machine's state after a change."""
         try:
             yield
         finally:
-            # A file for people that cannot be written, on a full disk, undoes nothing of what was done.
+            # If the state file cannot be written, on a full disk, what was done is done all the same.
             with suppress(OSError):
                 self._on_change(self.state())

@@ -1,8 +1,8 @@
 """The cloud's network: one bridge, a network namespace per box, and one veth to the host.
 
-Every box has a /32 address and sends everything to the gateway, the cloud's root namespace. Paths are so the same in
-both directions, which connection tracking there needs, and one route in one place tells where a pod network is.
-All of it is inside the cloud's namespace: the host's end of the veth and the host's routes go when that goes.
+Every box has a /32 address and sends everything to the gateway, the cloud's root namespace. So paths are the same in
+both directions, as connection tracking there needs, and one route in one place leads to each pod network.
+All of it is inside the cloud's namespace: the host's end of the veth and the host's routes go with that namespace.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from ipaddress import ip_network
 
 from localcloud import settings
 from localcloud.machine.box import NETNS
-from localcloud.machine.processes import run
+from localcloud.machine.processes import run_command
 
 INSIDE = "uplink"
+"""Name of the veth's end inside the cloud."""
 _FORWARD = {
     "net/ipv4/ip_forward": "1",
-    # Boxes reach each other through the gateway on purpose; it must not teach them a shorter way.
+    # Boxes reach each other through the gateway on purpose; ICMP redirects would give them a shorter path.
     "net/ipv4/conf/all/send_redirects": "0",
     "net/ipv4/conf/default/send_redirects": "0",
 }
 
 
 def ip(commands: Iterable[str], *, netns: str | None = None) -> None:
-    """The commands of ip(8) are done, in a box's namespace if one is given."""
-    run(["ip", *(["-netns", netns] if netns else []), "-batch", "-"], stdin=_lines(commands))
+    """Run commands of ip(8), in a box's network namespace if one is given."""
+    run_command(["ip", *(["-netns", netns] if netns else []), "-batch", "-"], stdin=_lines(commands))
 
 
 def _lines(commands: Iterable[str]) -> str:
@@ -34,13 +35,13 @@ def _lines(commands: Iterable[str]) -> str:
 
 
 def sysctl(values: dict[str, str], netns: str | None = None) -> None:
-    """The kernel's settings hold in this namespace or the box's; without the program sysctl(8), which may be missing."""
+    """Set kernel parameters in this namespace or the box's. It does not need sysctl(8), which may not be installed."""
     script = "".join(f"echo {value} > /proc/sys/{key}\n" for key, value in values.items())
-    run([*(["nsenter", f"--net={NETNS / netns}"] if netns else []), "sh", "-ec", script])
+    run_command([*(["nsenter", f"--net={NETNS / netns}"] if netns else []), "sh", "-ec", script])
 
 
 def build_root() -> None:
-    """In the cloud's root namespace: bridge with gateway, AWS and registry address and that of the pod identity agent, forwarding on."""
+    """Set up the cloud's root namespace: the bridge with the addresses of gateway, AWS, registry and pod identity agent, and forwarding."""
     NETNS.mkdir(parents=True, exist_ok=True)
     sysctl(_FORWARD)
     addresses = (settings.GATEWAY, settings.AWS_HOST, settings.REGISTRY_HOST)
@@ -49,7 +50,7 @@ def build_root() -> None:
             "link set lo up",
             f"link add {settings.BRIDGE} type bridge",
             *(f"address add {address}/{settings.NETWORK_PREFIX} dev {settings.BRIDGE}" for address in addresses),
-            # Link-local, but nothing of it is on any link: nodes and pods send it to the gateway like all the rest.
+            # A link-local address, but no link has its network: nodes and pods send such packets to the gateway, like all others.
             f"address add {settings.POD_IDENTITY_HOST}/32 dev {settings.BRIDGE}",
             f"link set {settings.BRIDGE} up",
         ]
@@ -57,28 +58,28 @@ def build_root() -> None:
 
 
 def build_uplink(host_netns: int) -> None:
-    """Host and cloud reach each other; `host_netns` is a file descriptor of the host's network namespace."""
+    """Connect host and cloud; `host_netns` is a file descriptor of the host's network namespace."""
     commands = [
         f"link add {settings.UPLINK} type veth peer name {INSIDE} netns {os.getpid()}",
         f"address add {settings.UPLINK_HOST}/{settings.UPLINK_PREFIX} dev {settings.UPLINK}",
         f"link set {settings.UPLINK} up",
         *(f"route add {network} via {settings.UPLINK_CLOUD}" for network in settings.ROUTES),
     ]
-    there = ["nsenter", f"--net=/proc/self/fd/{host_netns}"]
-    run([*there, "ip", "-batch", "-"], stdin=_lines(commands), pass_fds=[host_netns])
+    on_host = ["nsenter", f"--net=/proc/self/fd/{host_netns}"]
+    run_command([*on_host, "ip", "-batch", "-"], stdin=_lines(commands), pass_fds=[host_netns])
     ip([f"address add {settings.UPLINK_CLOUD}/{settings.UPLINK_PREFIX} dev {INSIDE}", f"link set {INSIDE} up"])
 
 
 def _port(address: str) -> str:
-    """The bridge's end of a box's veth."""
+    """Name of the bridge's end of a box's veth."""
     return f"lw-{address.rpartition('.')[2]}"
 
 
 def attach(name: str, address: str, *, forward: bool = False) -> None:
-    """A network namespace `name` with this address on the bridge; `forward` when others (pods) live behind it."""
+    """Make a network namespace `name` with this address on the bridge; with `forward`, it forwards packets of the pods behind it."""
     detach(name, address)
     port = _port(address)
-    run(["ip", "netns", "add", name])
+    run_command(["ip", "netns", "add", name])
     ip([f"link add {port} type veth peer name eth0 netns {name}", f"link set {port} master {settings.BRIDGE} up"])
     ip(
         [
@@ -94,39 +95,39 @@ def attach(name: str, address: str, *, forward: bool = False) -> None:
 
 
 def detach(name: str, address: str) -> None:
-    """Namespace and veth are gone; nothing happens when they were not there."""
-    if _port(address) in interfaces(run(["ip", "-brief", "link"])):
+    """Remove namespace and veth, if they exist."""
+    if _port(address) in interfaces(run_command(["ip", "-brief", "link"])):
         ip([f"link delete {_port(address)}"])
     if (NETNS / name).exists():
-        run(["ip", "netns", "delete", name])
+        run_command(["ip", "netns", "delete", name])
 
 
 def interfaces(listing: str) -> set[str]:
-    """The names in what `ip -brief link` prints; /sys would show the host's, as it was mounted there."""
+    """Parse the names in the output of `ip -brief link`. Not from /sys: it was mounted on the host and shows the host's."""
     return {line.split()[0].partition("@")[0] for line in listing.splitlines() if line}
 
 
 def pod_network(node_index: int) -> str:
-    """The addresses of the pods of the node with this index."""
+    """Return the pod network of the node with this index."""
     return str(list(ip_network(settings.POD_NETWORK).subnets(new_prefix=24))[node_index])
 
 
 def route_pods(network: str, node_address: str) -> None:
-    """Packets for these pods go to their node."""
+    """Route packets for this pod network to its node."""
     ip([f"route replace {network} via {node_address}"])
 
 
 def unroute_pods(network: str) -> None:
-    """No node has these pods any more."""
-    if run(["ip", "route", "show", network]).strip():
+    """Remove the route to this pod network, if there is one."""
+    if run_command(["ip", "route", "show", network]).strip():
         ip([f"route delete {network}"])
 
 
 def move_address(address: str, *, old: str | None, new: str) -> None:
-    """The floating address is the box `new`'s, and the gateway knows it from the next packet on."""
-    if old is not None and old != new and f" {address}/32" in run(["ip", "-netns", old, "-brief", "address", "show", "eth0"]):
+    """Move the floating address from box `old` to box `new`; it applies from the gateway's next packet on."""
+    if old is not None and old != new and f" {address}/32" in run_command(["ip", "-netns", old, "-brief", "address", "show", "eth0"]):
         ip([f"address delete {address}/32 dev eth0"], netns=old)
-    if f" {address}/32" not in run(["ip", "-netns", new, "-brief", "address", "show", "eth0"]):
+    if f" {address}/32" not in run_command(["ip", "-netns", new, "-brief", "address", "show", "eth0"]):
         ip([f"address add {address}/32 dev eth0"], netns=new)
-    # Everybody comes through the gateway, so forgetting here is all that a gratuitous ARP would bring.
-    run(["ip", "neigh", "flush", "to", address, "dev", settings.BRIDGE])
+    # All packets come through the gateway, so it is enough to clear its neighbour entry; a gratuitous ARP would do no more.
+    run_command(["ip", "neigh", "flush", "to", address, "dev", settings.BRIDGE])

@@ -1,7 +1,10 @@
-"""Certificate authorities and certificates: one authority per cluster, one for API aggregation, one for Redis.
+"""Certificate authorities and certificates: one authority per cluster, one for API aggregation, one for Redis, one for webhooks.
 
-Keys are elliptic (P-256): made in a millisecond, where RSA takes a tenth of a second. They lie in files of mode
-0600 in a folder of mode 0700, live as long as the cloud, and are never shared between two clouds.
+Keys are elliptic (P-256): made in a millisecond, where RSA takes a tenth of a second. They are in files of mode
+0600 in a folder of mode 0700, are deleted with the cloud, and are never shared between two clouds.
+
+Not trustme: it makes certificates for tests. Each has an organisation, which Kubernetes takes as the user's group, and is
+valid for servers, clients and code at once.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from localcloud.machine.box import write_private
+from localcloud.files import write_private
 
 _LIFE = datetime.timedelta(days=365)
 _CLOCK_SKEW = datetime.timedelta(minutes=5)
@@ -25,17 +28,17 @@ _CLOCK_SKEW = datetime.timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Pair:
-    """Files of a certificate and its key."""
+    """The files of a certificate and its key."""
 
     certificate: Path
     key: Path
 
 
 class Authority:
-    """A certificate authority whose files are in one folder; the key never leaves memory but for its own file."""
+    """A certificate authority. What it issues is in one folder; its own key is in no file."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        """A new authority: folder/NAME.crt."""
+        """Make a new authority; its certificate is folder/NAME.crt."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -47,12 +50,12 @@ class Authority:
         write_private(self.certificate, self.pem)
 
     def client(self, file: str, user: str, groups: Sequence[str] = ()) -> Pair:
-        """A certificate that says to Kubernetes: I am this user of these groups."""
+        """Issue a certificate that authenticates to Kubernetes as this user in these groups."""
         return self._issue(file, _name(user, groups), (), ExtendedKeyUsageOID.CLIENT_AUTH)
 
     def server(self, file: str, name: str, addresses: Iterable[str]) -> Pair:
-        """A certificate for a server that is reached by these IP addresses and DNS names."""
-        # Redis replicas show their server certificate as clients too.
+        """Issue a certificate for a server with these IP addresses and DNS names."""
+        # Redis replicas present their server certificate as clients too.
         return self._issue(file, _name(name), addresses, ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 
     def _issue(self, file: str, subject: x509.Name, addresses: Iterable[str], *purposes: x509.ObjectIdentifier) -> Pair:
@@ -70,7 +73,7 @@ class Authority:
 
 
 def signing_key(folder: Path) -> Pair:
-    """The pair that service account tokens are signed with. RSA, as clients of EKS's tokens expect RS256."""
+    """Make the key pair that signs service account tokens. RSA, because clients of EKS's tokens expect RS256."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return Pair(write_private(folder / "sa.pub", public.decode()), write_private(folder / "sa.key", _pem(key)))
@@ -84,7 +87,7 @@ def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey, usage: x509.KeyUsage
 ) -> x509.CertificateBuilder:
-    """What every certificate has. Key identifiers are there because Python refuses a chain without them from 3.13 on."""
+    """Return what every certificate has. Key identifiers are included because Python 3.13 refuses a chain without them."""
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()

@@ -1,54 +1,60 @@
-"""Commands that end by themselves, and waits. Both have a deadline, and errors that tell what was seen last.
+"""Commands that end by themselves, waits, and health checks. Each has a time limit, and its error names what was seen last.
 
-Everything here raises `MachineError`: what fails on the machine becomes the failure reason of an AWS resource.
+What fails raises `MachineError`, because it becomes the failure reason of an AWS resource.
 """
 
 from __future__ import annotations
 
+import http.client
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from localcloud.machine.interface import MachineError
 
-NEVER_SEEN = "nothing"
+_ANSWER_WITHIN = 3.0
 
 
-def run(argv: Sequence[str], *, stdin: str | None = None, within: float = 120.0, pass_fds: Sequence[int] = ()) -> str:
-    """The command ended with 0 within `within` seconds; returns what it wrote to standard output."""
+def run_command(argv: Sequence[str], *, stdin: str | None = None, within: float = 120.0, pass_fds: Sequence[int] = ()) -> str:
+    """Run a command that must end with 0 within `within` seconds; return its standard output."""
     try:
         done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=within, pass_fds=pass_fds, check=False)
     except FileNotFoundError as error:
-        raise MachineError(f"{argv[0]} is not installed; `python -m localcloud doctor` tells which package has it") from error
+        raise MachineError(f"{argv[0]} is not installed; `python -m localcloud doctor` names its package") from error
     except subprocess.TimeoutExpired as error:
         raise MachineError(f"`{' '.join(argv)}` had not ended after {within:.0f} s") from error
     if done.returncode:
-        said = (done.stderr or done.stdout).strip()[-800:]
-        raise MachineError(f"`{' '.join(argv)}` ended with {done.returncode}: {said}")
+        output = (done.stderr or done.stdout).strip()[-800:]
+        raise MachineError(f"`{' '.join(argv)}` ended with {done.returncode}: {output}")
     return done.stdout
 
 
-def until(what: str, missing: Callable[[], str | None], *, within: float, every: float = 0.1) -> None:
-    """Returns when `missing()` returns None: until then it tells what is still in the way.
+def wait_until(what: str, missing: Callable[[], str | None], *, within: float, every: float = 0.1) -> None:
+    """Return when `missing()` returns None. Any other value describes what is still in the way.
 
-    A `MachineError` from `missing` ends the wait at once. After `within` seconds the last thing seen is in the error.
+    A `MachineError` from `missing` ends the wait at once. After `within` seconds the error contains the last description.
     """
     deadline = time.monotonic() + within
-    seen = NEVER_SEEN
-    while (answer := missing()) is not None:
-        seen = answer
+    while (seen := missing()) is not None:
         if time.monotonic() > deadline:
             raise MachineError(f"{what}: not so after {within:.0f} s; last seen: {seen}")
         time.sleep(every)
 
 
-def tail(log: Path, lines: int = 12) -> str:
-    """The last lines of a log, for an error; empty when there is none."""
+def http_problem(host: str, port: int, path: str) -> str | None:
+    """Return None when `GET path` over plain HTTP is answered with 200, else what came instead."""
+    # Not urllib: it would ask a proxy of the environment for an address that only this machine knows.
+    connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_WITHIN)
     try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 16_384))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return ""
-    return "\n".join(line[:400] for line in text.splitlines()[-lines:])
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return None if response.status == 200 else f"{response.status} {response.reason}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        connection.close()
+
+
+def effective_capabilities(status: str) -> int:
+    """Return the capability bits of CapEff in the text of /proc/self/status; 0 when there is no such line."""
+    return next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)

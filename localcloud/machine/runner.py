@@ -1,8 +1,8 @@
-"""Process 1 of a box: mounts what the box needs, starts its services, reaps whatever is orphaned in it.
+"""Process 1 of a box: mounts what the box needs, starts its services, reaps orphaned processes.
 
-Run as a plain file with a specification (JSON) as its one argument, on a bare interpreter, as every box holds
-one. With "restart" a service that ends is started again a second later, as systemd does it on a real node; without
-it the end of any service is the end of the box: the kernel then kills every process of the namespace.
+It runs as a plain file on a bare interpreter, with the path of a specification (JSON) as its one argument, because
+every box has such a process. With "restart" a service that ends is started again a second later, as systemd does on
+a real node. Without it the end of any service ends the box: the kernel then kills every process of the namespace.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import time
 from typing import Any
 
 FILES = 2**20
+"""Limit on open files per process, where the machine has none."""
 RESTART_AFTER = 1.0
 WAIT_FOR_AT_MOST = 20.0
+"""Seconds for which the start of a service waits for the file that it needs."""
 
 
 def keep_private(wanted: list[int]) -> None:
-    """Only the wanted file descriptors reach the services: the cloud's lock must die with this process."""
+    """Let services inherit only the wanted file descriptors: the cloud's lock must be released when this process ends."""
     for name in os.listdir("/proc/self/fd"):
         number = int(name)
         if number > 2 and number not in wanted:
@@ -31,14 +33,14 @@ def keep_private(wanted: list[int]) -> None:
 
 
 def raise_file_limit() -> None:
-    """Services may open as many files as the machine lets this process: a shell's 1024 is too few for containers."""
+    """Let services open as many files as this process may: the usual 1024 are too few for containers."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def set_up(argv: list[str]) -> bool:
-    """Whether the command ended with 0; if not, the box's log ends with what it said."""
+    """Run the command; return whether it ended with 0. If not, the box's log ends with its error output."""
     done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
     if done.returncode:
         print(f"{time.strftime('%H:%M:%S')} set-up failed: `{' '.join(argv)}` ended with {done.returncode}:", flush=True)
@@ -47,14 +49,14 @@ def set_up(argv: list[str]) -> bool:
 
 
 def wait_for(path: str) -> None:
-    """The file is there, or has not come in time: the service then starts all the same, and says itself what it lacks."""
+    """Return when the file exists, or after WAIT_FOR_AT_MOST: then the service starts anyway, and reports itself what is missing."""
     deadline = time.monotonic() + WAIT_FOR_AT_MOST
     while path and not os.path.exists(path) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
 def start(service: dict[str, Any]) -> int:
-    """The service runs in a session of its own with its output appended to its log; returns its pid."""
+    """Start the service in a session of its own, its output appended to its log; return its pid."""
     wait_for(service.get("wait_for", ""))
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     output = [(os.POSIX_SPAWN_OPEN, 1, service["log"], flags, 0o600), (os.POSIX_SPAWN_DUP2, 1, 2)]
@@ -62,7 +64,7 @@ def start(service: dict[str, Any]) -> int:
 
 
 def serve(services: list[dict[str, Any]], restart: bool) -> int:
-    """Returns when a service ended that is not to be restarted: its exit code."""
+    """Start the services and reap processes. Return when a service ends and must not be restarted, with its exit code."""
     running = {start(service): service for service in services}
     while True:
         pid, status = os.wait()
@@ -78,7 +80,7 @@ def serve(services: list[dict[str, Any]], restart: bool) -> int:
 
 
 def main() -> int:
-    """The box, for as long as it lives."""
+    """Run the box until it ends; return its exit code."""
     with open(sys.argv[1], encoding="utf-8") as file:
         specification = json.load(file)
     raise_file_limit()

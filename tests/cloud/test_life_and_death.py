@@ -75,7 +75,7 @@ def one(beginning: str) -> int:
 
 
 def test_up_answers_and_down_leaves_nothing(up: None) -> None:
-    assert state.unhealthy() is None
+    assert state.endpoint_problem() is None
     down = localcloud("down")
     assert down.returncode == 0, down.stdout
     assert leftovers.find() == []
@@ -86,7 +86,7 @@ def test_a_second_up_is_refused_and_the_first_lives_on(up: None) -> None:
     second = localcloud("up")
     assert second.returncode == 1
     assert "room for one" in second.stderr
-    assert state.unhealthy() is None
+    assert state.endpoint_problem() is None
 
 
 def test_status_tells_a_cloud_from_none(up: None) -> None:

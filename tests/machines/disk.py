@@ -1,6 +1,6 @@
-"""The machine's disk: Debian with systemd, this project, and all that this host's set-up has made already.
+"""The machine's disk: Debian with systemd, this project, and everything that this host's set-up has made already.
 
-Debian itself comes from the cache. The disk is made anew for each machine, in a file that has no name.
+Debian itself comes from the cache. The disk is made for each machine, in an unlinked file.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import IO, BinaryIO
 
 from localcloud.build import baseimage, debian, packages, toolchain
 from localcloud.build.cache import Cache, Recipe, Workspace
-from localcloud.build.command import BuildError, run
+from localcloud.build.command import BuildError, run_logged
 from localcloud.paths import artifacts_dir
-from localcloud.progress import Say
+from localcloud.progress import Report
 from scripts import tools
 from scripts.support.places import LOGS, ROOT, cache_dir
 from tasks.terraform.mirror import mirror
@@ -28,20 +28,20 @@ PACKAGES = (
     *packages.PACKAGES,
     "dbus", "git", "libpam-systemd", "openssh-server", "python3-venv", "systemd", "systemd-sysv", "udev",
 )  # fmt: skip
-"""The cloud's packages, so that nothing has to be installed in the machine, and what makes it a machine with systemd."""
+"""The cloud's packages, so that nothing has to be installed in the machine, and those of a machine with systemd."""
 SIZE_GB, FREE_GB = 40, 20
-"""Size of the sparse disk, and what has to be free for what will be written to it."""
+"""Size of the sparse disk, and the space that must be free for what will be written to it."""
 PROJECT = Path("/root/leeward")
 """The project's folder in the machine."""
 ADDRESS, GATEWAY, RESOLVER = "10.0.2.100", "10.0.2.2", "10.0.2.3"
-"""In slirp4netns's own network, 10.0.2.0/24."""
+"""Addresses in slirp4netns's own network, 10.0.2.0/24."""
 FILES = {
     "etc/hostname": "machine\n",
     "etc/hosts": "127.0.0.1 localhost machine\n",
     "etc/resolv.conf": f"nameserver {RESOLVER}\n",
     "etc/fstab": "/dev/ubda / ext4 defaults 0 1\n",
     "etc/systemd/network/outside.network": f"[Match]\nName=vec*\n[Network]\nAddress={ADDRESS}/24\nGateway={GATEWAY}\n",
-    # Only root of this host can reach it: it listens in a network namespace of its own.
+    # Only root of this host can reach sshd: it listens in a network namespace of its own.
     "etc/ssh/sshd_config.d/open.conf": "PermitRootLogin yes\nPermitEmptyPasswords yes\n",
 }
 SETTINGS = (
@@ -50,7 +50,7 @@ SETTINGS = (
     "systemctl mask systemd-networkd-wait-online",
     "passwd --delete root",
 )
-"""Commands in the new root."""
+"""Commands that are run in the new root file system."""
 REACHING = re.compile(r"(PIP|UV)_\w+|GO\w*(PROXY|SUMDB)|\w*(CERT|SSL|CA_BUNDLE)\w*|\w+_PROXY", re.IGNORECASE)
 """Variables by which programs of this host reach the package registries."""
 
@@ -75,11 +75,11 @@ umount /mnt
 """
 
 
-def root(say: Say) -> Path:
-    """The archive of a Debian of this host's own release, by which the keys of its caches hold in the machine too.
+def root(report: Report) -> Path:
+    """Return the archive of a Debian of this host's own release, so that the keys of its caches are valid in the machine too.
 
     Raises:
-        BuildError: it could not be made.
+        BuildError: the archive could not be made.
     """
     suite, mirrors = debian.os_release().get("VERSION_CODENAME", ""), debian.mirrors()
     lines = [f"deb {mirrors.main} {suite} main"] + ([f"deb {mirrors.security} {suite}-security main"] if mirrors.security else [])
@@ -90,7 +90,7 @@ def root(say: Say) -> Path:
         "settings": "\n".join(SETTINGS),
     }
 
-    def make(work: Workspace, say: Say) -> None:
+    def make(work: Workspace, report: Report) -> None:
         conf, files = work.scratch / "apt.conf", work.scratch / "files"
         conf.write_text("".join(f"{name} {baseimage.quoted(value)};\n" for name, value in debian.options().items()))
         for name, text in FILES.items():
@@ -104,21 +104,21 @@ def root(say: Say) -> Path:
         log = LOGS / "machine-root.log"
         log.unlink(missing_ok=True)
         environment = {**os.environ, "TMPDIR": str(work.scratch), "LC_ALL": "C"}
-        run(command, what="making a Debian", log=log, say=say, deadline=1200, follow=_status, env=environment)
+        run_logged(command, what="making a Debian", log=log, report=report, deadline=1200, follow=_status, env=environment)
 
     recipe = Recipe("root", tuple(inputs.items()), make)
-    return Cache(cache_dir() / "machines").get(recipe, say).path / "root.tar"
+    return Cache(cache_dir() / "machines").get(recipe, report).path / "root.tar"
 
 
 def _status(line: str) -> str:
     return line.removeprefix("I: ").strip()[:70]
 
 
-def fill(disk: BinaryIO, archive: Path, contained: Sequence[str], say: Say) -> None:
-    """The disk has everything on it. `contained` begins a command line whose processes and mounts end with us.
+def fill(disk: BinaryIO, archive: Path, contained: Sequence[str], report: Report) -> None:
+    """Write everything to the disk. `contained` is a command prefix; processes and mounts of such a command end with this process.
 
     Raises:
-        BuildError: it could not be filled, or this host has no room for it.
+        BuildError: the disk could not be filled, or this host has no room for it.
     """
     free = shutil.disk_usage(cache_dir()).free / 2**30
     if free < FREE_GB:
@@ -129,17 +129,19 @@ def fill(disk: BinaryIO, archive: Path, contained: Sequence[str], say: Say) -> N
     log.unlink(missing_ok=True)
     with tempfile.TemporaryFile() as files:
         _pack(files)
-        script = [*contained, "bash", "-c", _FILL, "fill", nameless(disk), str(archive), nameless(files)]
-        run([*script, *copies], what="filling the disk", log=log, say=say, deadline=1200, follow=lambda line: line.strip()[:70])
+        script = [*contained, "bash", "-c", _FILL, "fill", unlinked_path(disk), str(archive), unlinked_path(files)]
+        run_logged(
+            [*script, *copies], what="filling the disk", log=log, report=report, deadline=1200, follow=lambda line: line.strip()[:70]
+        )
 
 
-def nameless(file: IO[bytes]) -> str:
-    """The path by which other programs of this host open a file that has no name."""
+def unlinked_path(file: IO[bytes]) -> str:
+    """Return a path by which other programs of this host can open an unlinked file."""
     return f"/proc/{os.getpid()}/fd/{file.fileno()}"
 
 
 def _copies() -> Iterator[tuple[Path, Path, str]]:
-    """Folders of this host, where they go in the machine, and what of them, as tar's arguments."""
+    """Folders of this host, their places in the machine, and tar's arguments that select what is copied."""
     home = Path("/root/.cache")
     yield ROOT, PROJECT, "--exclude=./.git --exclude-vcs-ignores ."
     yield Path("/usr/local/share/ca-certificates"), Path("/usr/local/share/ca-certificates"), "."
@@ -155,7 +157,7 @@ def _copies() -> Iterator[tuple[Path, Path, str]]:
 
 
 def _pack(file: IO[bytes]) -> None:
-    """An archive of what the machine has to know of this host to reach the package registries as it does."""
+    """Write an archive of the settings by which this host reaches the package registries, so that the machine does too."""
     variables = {name: value for name, value in os.environ.items() if REACHING.fullmatch(name)}
     texts = {
         "etc/environment": "".join(f"{name}={value}\n" for name, value in variables.items()),

@@ -1,6 +1,6 @@
 """A User-Mode Linux kernel, compiled from Debian's source: Linux as a process, for a machine that needs no virtualisation.
 
-Debian's own `user-mode-linux` is built without cpusets and without IPv4 in nf_tables, so no kubelet runs on it.
+Debian's own `user-mode-linux` is built without cpusets and without IPv4 in nf_tables, so kubelet does not run on it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from localcloud.build import debian
 from localcloud.build.baseimage import KEYRING
 from localcloud.build.cache import Recipe, Workspace
-from localcloud.build.command import BuildError, run
-from localcloud.progress import Say
+from localcloud.build.command import BuildError, run_logged
+from localcloud.progress import Report
 from scripts.support.places import LOGS
 
 SUITE = "testing"
@@ -39,80 +39,90 @@ OPTIONS = {
         NETFILTER_XT_MATCH_MULTIPORT NETFILTER_XT_MATCH_NFACCT NETFILTER_XT_MATCH_RECENT NETFILTER_XT_MATCH_STATISTIC
         NETFILTER_XT_MATCH_LIMIT""",
 }
-"""What has to be in the kernel beyond User-Mode Linux's own configuration, by what needs it."""
+"""Options that are added to User-Mode Linux's own configuration, by what needs them."""
 LEFT_OUT = ("MODULES", "HOSTFS", "SOUND", "WIRELESS", "WLAN")
-"""Without modules everything is built in. Without hostfs nothing in the machine reaches the files of the one around it."""
-MENDS = (
-    # A tap has no queues of packets, yet their locks are taken: a crash with more than one processor.
+"""Options that are off. Without modules everything is built in; without hostfs the machine cannot reach the host's files."""
+PATCHES = (
+    # A tap has no packet queues, but their locks are taken: that crashes with more than one processor.
     (
         "arch/um/drivers/vector_kern.c",
         r"^(\t+)(spin_(?:un)?lock)\(&vp->(rx|tx)_queue->head_lock\);",
         r"\1if (vp->\3_queue) \2(&vp->\3_queue->head_lock);",
     ),
-    # The kubelet does not start where /proc/cpuinfo has no clock speed.
+    # Kubelet does not start if /proc/cpuinfo has no clock speed.
     (
         "arch/um/kernel/um_arch.c",
         r'^(\t+)seq_printf\(m, "bogomips',
         r'\1seq_puts(m, "cpu MHz\\t\\t: 2000.000\\n");\n\g<0>',
     ),
 )
-"""File, pattern and replacement of what must be changed in the source."""
+"""Changes to the kernel's source: file, pattern and replacement."""
 
 
 def recipe() -> Recipe:
-    """How the kernel is made. Its version is no input: the newest of the suite when it is made, and then kept.
+    """Return how to make the kernel. Its version is not an input: it is the suite's newest when it is made, and then kept.
 
     Raises:
         BuildError: there is no User-Mode Linux for this processor.
     """
     if platform.machine() != "x86_64":
         raise BuildError(f"User-Mode Linux runs on x86-64 only, and this machine is {platform.machine()}")
-    inputs = {"suite": SUITE, "base": DEFCONFIG, "options": wanted_lines(), "mends": repr(MENDS)}
+    # The last name is an old word for patches. Another name would change the key, and the same kernel would be compiled again.
+    inputs = {"suite": SUITE, "base": DEFCONFIG, "options": wanted_lines(), "mends": repr(PATCHES)}
     return Recipe("kernel", tuple(inputs.items()), _make)
 
 
-def _make(work: Workspace, say: Say) -> None:
+def _make(work: Workspace, report: Report) -> None:
     log = LOGS / "machine-kernel.log"
     log.unlink(missing_ok=True)
-    archive = _download(work.scratch, log, say)
+    archive = _download(work.scratch, log, report)
     source = work.scratch / "source"
     source.mkdir()
     unpack = ["tar", "-C", str(source), "--strip-components=1", "-xf", str(archive)]
-    run(unpack, what="unpacking the kernel", log=log, say=say, deadline=600, doing="unpacking")
-    for file, pattern, replacement in MENDS:
-        (source / file).write_text(mended((source / file).read_text(), pattern, replacement, file))
+    run_logged(unpack, what="unpacking the kernel", log=log, report=report, deadline=600, doing="unpacking")
+    for file, pattern, replacement in PATCHES:
+        (source / file).write_text(patched((source / file).read_text(), pattern, replacement, file))
     make = ["make", "-C", str(source), "ARCH=um"]
-    run([*make, DEFCONFIG], what="configuring the kernel", log=log, say=say, deadline=300)
+    run_logged([*make, DEFCONFIG], what="configuring the kernel", log=log, report=report, deadline=300)
     config = source / ".config"
     config.write_text(config.read_text() + wanted_lines())
-    run([*make, "olddefconfig"], what="configuring the kernel", log=log, say=say, deadline=300)
+    run_logged([*make, "olddefconfig"], what="configuring the kernel", log=log, report=report, deadline=300)
     if lost := missing(config.read_text()):
-        raise BuildError(f"this kernel source has no {', '.join(lost)}: it has other names for them, or no longer what they need")
-    run([*make, f"-j{os.cpu_count() or 1}", "linux"], what="compiling the kernel", log=log, say=say, deadline=3600, follow=counter())
+        raise BuildError(f"this kernel source has no {', '.join(lost)}: their names or dependencies have changed")
+    run_logged(
+        [*make, f"-j{os.cpu_count() or 1}", "linux"],
+        what="compiling the kernel",
+        log=log,
+        report=report,
+        deadline=3600,
+        follow=compile_counter(),
+    )
     shutil.copy2(source / "linux", work.out / "linux")
 
 
-def _download(folder: Path, log: Path, say: Say) -> Path:
-    """The source's package, by lists of this folder's own: the machine's apt knows nothing of the suite, and learns nothing."""
+def _download(folder: Path, log: Path, report: Report) -> Path:
+    """Download the source with package lists of this folder's own: the host's apt does not have the suite, and is not changed."""
     for name in ("lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True)
     (folder / "sources.list").write_text(f"deb [signed-by={KEYRING}] {debian.mirrors().main} {SUITE} main\n")
     places = {"Etc::SourceList": "sources.list", "State::Lists": "lists", "Cache": "cache"}
     options = [f"-oDir::{name}={folder / place}" for name, place in places.items()]
     options += ["-oDir::Etc::SourceParts=/dev/null", "-oAPT::Sandbox::User=root"]
-    run(["apt-get", *options, "update"], what="reading the package lists", log=log, say=say, deadline=300)
-    package = newest(debian.query("apt-cache", *options, "search", "--names-only", r"^linux-source-[0-9.]+$"))
-    say(f"downloading {package}")
-    run(["apt-get", *options, "download", package], what=f"downloading {package}", log=log, say=say, deadline=900, cwd=folder)
-    run(["dpkg-deb", "-x", *map(str, folder.glob("*.deb")), str(folder / "package")], what="unpacking", log=log, say=say, deadline=300)
+    run_logged(["apt-get", *options, "update"], what="reading the package lists", log=log, report=report, deadline=300)
+    package = newest_package(debian.query("apt-cache", *options, "search", "--names-only", r"^linux-source-[0-9.]+$"))
+    report(f"downloading {package}")
+    run_logged(["apt-get", *options, "download", package], what=f"downloading {package}", log=log, report=report, deadline=900, cwd=folder)
+    run_logged(
+        ["dpkg-deb", "-x", *map(str, folder.glob("*.deb")), str(folder / "package")], what="unpacking", log=log, report=report, deadline=300
+    )
     return next(folder.glob("package/usr/src/*.tar.xz"))
 
 
-def newest(listing: str) -> str:
-    """The package of the newest kernel in lines of "linux-source-7.2 - description".
+def newest_package(listing: str) -> str:
+    """Return the package of the newest kernel in lines of "linux-source-7.2 - description".
 
     Raises:
-        BuildError: there is none.
+        BuildError: there is no such package.
     """
     names = re.findall(r"^(linux-source-([\d.]+)) ", listing, re.MULTILINE)
     if not names:
@@ -121,11 +131,11 @@ def newest(listing: str) -> str:
     return name
 
 
-def mended(text: str, pattern: str, replacement: str, file: str) -> str:
-    """The source with every place of the pattern replaced.
+def patched(text: str, pattern: str, replacement: str, file: str) -> str:
+    """Return the source with every match of the pattern replaced.
 
     Raises:
-        BuildError: the pattern is nowhere in it.
+        BuildError: the pattern does not match anywhere.
     """
     after, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
     if not count:
@@ -136,25 +146,25 @@ def mended(text: str, pattern: str, replacement: str, file: str) -> str:
 
 
 def wanted() -> list[str]:
-    """The names of all options that have to be on."""
+    """Return the names of all options that must be on."""
     return " ".join(OPTIONS.values()).split()
 
 
 def wanted_lines() -> str:
-    """Lines that follow a .config and win over what it says."""
+    """Return lines that are appended to a .config and override it."""
     on = [f"CONFIG_{name}=y" for name in wanted()]
     off = [f"# CONFIG_{name} is not set" for name in LEFT_OUT]
     return "\n".join([*on, *off, "CONFIG_NR_CPUS=4", "CONFIG_DEBUG_INFO_NONE=y", ""])
 
 
 def missing(config: str) -> list[str]:
-    """Those of the wanted options that a finished .config does not have."""
+    """Return the wanted options that a finished .config does not have."""
     on: Iterable[str] = set(re.findall(r"^CONFIG_(\w+)=y$", config, re.MULTILINE))
     return [name for name in wanted() if name not in on]
 
 
-def counter() -> Callable[[str], str]:
-    """Tells how many files make's lines say were compiled."""
+def compile_counter() -> Callable[[str], str]:
+    """Return a function that counts the compiled files in make's output."""
     compiled = 0
 
     def follow(line: str) -> str:

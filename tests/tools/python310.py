@@ -20,7 +20,7 @@ from localcloud import paths
 from localcloud.build import toolchain
 from localcloud.build.cache import Cache, Recipe, Workspace
 from localcloud.build.command import BuildError
-from localcloud.progress import Say
+from localcloud.progress import Report
 from scripts import tools
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,7 +86,7 @@ def _unpacked() -> Path:
     return Cache(paths.artifacts_dir()).get(recipe, _say).path
 
 
-def _unpack(work: Workspace, say: Say) -> None:
+def _unpack(work: Workspace, say: Report) -> None:
     """The module's files as its own list has them: some compressed, links apart."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
     source = _module(say) / "python" / "internal" / "data" / f"linux-{machine}"
@@ -104,7 +104,7 @@ def _unpack(work: Workspace, say: Say) -> None:
     subprocess.run([work.out / "bin" / "python3.10", "-m", "compileall", "-q", work.out / "lib"], check=True, timeout=WITHIN_S)
 
 
-def _module(say: Say) -> Path:
+def _module(say: Report) -> Path:
     """The Go module's folder, its content as go.sum says."""
     artifacts = Cache(paths.artifacts_dir())
     go = toolchain.find(artifacts)
@@ -125,7 +125,7 @@ def _packages(python: Path) -> Path:
     inputs = [(file.name, file.read_text(encoding="utf-8")) for file in (locked, overrides)]
     inputs += [("requirements", " ".join(REQUIREMENTS)), ("machine", platform.machine())]
 
-    def install(work: Workspace, say: Say) -> None:
+    def install(work: Workspace, say: Report) -> None:
         options = ["--compile-bytecode", "--python", python, "--target", work.out, "--constraint", locked, "--override", overrides]
         subprocess.run([_uv(), "pip", "install", "--quiet", *options, *REQUIREMENTS], check=True, timeout=WITHIN_S)
 

@@ -13,7 +13,7 @@ _RBAC = "rbac.authorization.k8s.io"
 
 @dataclass(frozen=True)
 class Binding:
-    """A group that has a ClusterRole, in one namespace or, when that is None, everywhere."""
+    """A group that has a ClusterRole in one namespace, or everywhere when `namespace` is None."""
 
     group: str
     role: str
@@ -21,12 +21,12 @@ class Binding:
 
     @property
     def path(self) -> str:
-        """Of the object in the API."""
+        """Path of the object in the Kubernetes API."""
         kind = f"namespaces/{self.namespace}/rolebindings" if self.namespace else "clusterrolebindings"
         return f"/apis/{_RBAC}/v1/{kind}/{self.group}"
 
     def manifest(self) -> dict[str, Any]:
-        """The object."""
+        """Return the RoleBinding or ClusterRoleBinding."""
         metadata = {"name": self.group} | ({"namespace": self.namespace} if self.namespace else {})
         return {
             "apiVersion": f"{_RBAC}/v1",
@@ -38,7 +38,7 @@ class Binding:
 
 
 class Access:
-    """The bindings of one cluster, those included whose namespace is not there yet."""
+    """The bindings of one cluster, including those for a namespace that does not exist yet."""
 
     def __init__(self, api: KubeApi) -> None:
         self._api = api
@@ -46,13 +46,13 @@ class Access:
         self._waiting: set[Binding] = set()
 
     def bind(self, binding: Binding) -> None:
-        """The binding holds, or will at the next `tend` after its namespace is there."""
+        """Make the binding, or leave it to `reconcile` while its namespace does not exist."""
         with self._guard:
             self._waiting.add(binding)
             self._try(binding)
 
-    def tend(self) -> None:
-        """What waited for a namespace that is there now holds."""
+    def reconcile(self) -> None:
+        """Make the bindings that waited for a namespace which exists now."""
         with self._guard:
             for binding in list(self._waiting):
                 self._try(binding)

@@ -1,6 +1,6 @@
 """EKS add-ons. CoreDNS is a workload that the cloud applies; the others are part of every node here.
 
-The objects have the names that the EKS add-on gives them, so that what looks for `kube-dns` finds it.
+The objects have the names that the EKS add-on gives them, so that programs that look for `kube-dns` find it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 from localcloud import settings
 from localcloud.machine.cluster.kubeapi import KubeApi
 from localcloud.machine.interface import MachineError
-from localcloud.machine.processes import until
+from localcloud.machine.processes import wait_until
 
 IN_EVERY_NODE = ("vpc-cni", "kube-proxy", "eks-pod-identity-agent")
 _READY_WITHIN = 120.0
@@ -34,22 +34,22 @@ _COREFILE = f""".:53 {{
     loadbalance
 }}
 """
-"""As the add-on has it, but for forwarding (there is no way out) and the time to live: a new head must be found at once."""
+"""The EKS add-on's, but without forwarding (there is no internet access) and with a TTL of 5 s: a new head must be found at once."""
 
 
 def install(api: KubeApi, name: str) -> None:
-    """The add-on's workload is available. As on EKS, CoreDNS is not before there is a node to run it."""
+    """Install the add-on; return when its workload is available. As on EKS, CoreDNS needs a node for that."""
     if name in IN_EVERY_NODE:
         return
     if name != "coredns":
         raise MachineError(f"the add-on {name} is not available here; there are coredns, {', '.join(IN_EVERY_NODE)}")
     for path, manifest in _objects():
         api.apply(path, manifest)
-    until("coredns is available", lambda: _unavailable(api), within=_READY_WITHIN, every=0.5)
+    wait_until("coredns is available", lambda: _unavailable(api), within=_READY_WITHIN, every=0.5)
 
 
 def remove(api: KubeApi, name: str) -> None:
-    """The add-on's workload is deleted; nothing happens for what is part of every node."""
+    """Delete the add-on's workload; does nothing for an add-on that is part of every node."""
     if name == "coredns":
         for path, _ in reversed(_objects()):
             api.delete(path)
@@ -64,7 +64,7 @@ def _unavailable(api: KubeApi) -> str | None:
 
 
 def _why_not(api: KubeApi) -> str | None:
-    """The first reason that a pod gives."""
+    """Return the first reason that a pod gives for not being ready."""
     pods = api.get(f"/api/v1/namespaces/{_NAMESPACE}/pods?labelSelector=k8s-app%3Dkube-dns") or {"items": []}
     for pod in pods["items"]:
         for state in pod["status"].get("containerStatuses", []):
@@ -77,7 +77,7 @@ def _why_not(api: KubeApi) -> str | None:
 
 
 def _objects() -> list[tuple[str, dict[str, Any]]]:
-    """What the add-on consists of: the path of each object, and the object."""
+    """Return the objects of the add-on, each with its path in the API."""
     core, rbac = f"/api/v1/namespaces/{_NAMESPACE}", f"/apis/{_RBAC}/v1"
     return [
         (f"{core}/serviceaccounts/coredns", _object("v1", "ServiceAccount", "coredns")),
@@ -129,7 +129,7 @@ def _deployment() -> dict[str, Any]:
 
 
 def _pod() -> dict[str, Any]:
-    """Spread over nodes; the taint of nodes with accelerators keeps it off them."""
+    """Return the pod's specification: spread over nodes, without a toleration for nodes with accelerators."""
     spread = {"podAffinityTerm": {"labelSelector": {"matchLabels": _LABELS}, "topologyKey": "kubernetes.io/hostname"}, "weight": 100}
     return {
         "serviceAccountName": "coredns",

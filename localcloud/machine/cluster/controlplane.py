@@ -1,6 +1,6 @@
-"""A cluster's control plane: etcd, API server, controller manager and scheduler in one box, as EKS hides them.
+"""A cluster's control plane: etcd, API server, controller manager and scheduler, hidden from the nodes as on EKS.
 
-Nobody gets in with a fixed token: components and nodes have client certificates of the cluster's own authority,
+There are no fixed tokens: components and nodes have client certificates of the cluster's own authority,
 people and pipelines have EKS tokens, which a webhook on the AWS endpoint reviews.
 """
 
@@ -12,15 +12,14 @@ from pathlib import Path
 
 from localcloud import settings
 from localcloud.machine import filesystem, host_proxy, network, pki
-from localcloud.machine.box import Box, Service, keeping
+from localcloud.machine.box import Box, Service, runner_command
 from localcloud.machine.cluster import kubeconfig, pod_webhook
 from localcloud.machine.cluster.kubeapi import KubeApi
 from localcloud.machine.interface import ControlPlane, MachineError
-from localcloud.machine.processes import until
 
 NETNS = "control-plane"
 READY_WITHIN = 90.0
-"""Seconds. It takes 4 on an idle machine; a machine that builds images at the same time needs more."""
+"""Seconds until the API server must be ready: 4 on an idle machine, more on one that builds images at the same time."""
 _ETCD = "http://127.0.0.1:2379"
 _KUBELET_CLIENT = "kube-apiserver-kubelet-client"
 _TOKEN_CACHE = "5s"
@@ -28,14 +27,14 @@ _RBAC = "rbac.authorization.k8s.io"
 
 
 def check_version(version: str) -> None:
-    """Raises MachineError unless it is the one minor version that this cloud is built from."""
+    """Raise MachineError unless it is the one minor version that this cloud is built from."""
     minor = settings.KUBERNETES_VERSION.rpartition(".")[0]
     if version != minor and version != settings.KUBERNETES_VERSION:
         raise MachineError(f"Kubernetes {version} is not available here, only {minor} (this cloud runs {settings.KUBERNETES_VERSION})")
 
 
 def create(name: str, folder: Path, binaries: Path, webhook_ca_pem: str) -> Cluster:
-    """A control plane that answers; when it cannot, nothing of it is left."""
+    """Make a control plane; return it when it answers. If that fails, nothing of it is left."""
     cluster = Cluster(name, folder, binaries, webhook_ca_pem)
     try:
         cluster.start()
@@ -50,9 +49,9 @@ class Cluster:
     """A running control plane with its certificates."""
 
     def __init__(self, name: str, folder: Path, binaries: Path, webhook_ca_pem: str) -> None:
-        """Certificates are made; `start` brings it up. `binaries` holds the components under their names.
+        """Make the certificates; `start` starts the processes.
 
-        `webhook_ca_pem` is the authority of the webhook that puts credentials into pods.
+        `binaries` is the folder of the components, `webhook_ca_pem` the authority of the webhook that puts credentials into pods.
         """
         self.name = name
         self.folder = folder
@@ -68,29 +67,24 @@ class Cluster:
 
     @property
     def control_plane(self) -> ControlPlane:
-        """What describe_cluster tells."""
+        """Endpoint and authority, as describe_cluster returns them."""
         return ControlPlane(settings.API_SERVER_URL, self.authority.pem)
 
     def start(self) -> None:
-        """The API server answers ready, may talk to kubelets, and services are reached from the cloud's root namespace."""
+        """Start all components; return when the API server is ready and services can be reached from the cloud's root namespace."""
         network.attach(NETNS, settings.API_SERVER_HOST)
         box = self._run("api", self._service("etcd", self._etcd()), self._service("kube-apiserver", self._api_server()))
-
-        def missing() -> str | None:
-            box.check()
-            return self.api.ready()
-
-        until("the API server is ready", missing, within=READY_WITHIN)
+        box.wait_until("the API server is ready", self.api.readiness_problem, within=READY_WITHIN)
         self.api.apply(f"/apis/{_RBAC}/v1/clusterrolebindings/{_KUBELET_CLIENT}", _kubelet_access())
         self.api.apply(pod_webhook.PATH, pod_webhook.configuration(self.name, self._webhook_ca_pem))
-        # They would end at once, and be started again a second later, were there no API server to answer them.
+        # Not earlier: without an API server they would end at once, and be started again a second later.
         managers = {"kube-controller-manager": self._controller_manager(), "kube-scheduler": self._component("kube-scheduler")}
         self._run("managers", *(self._service(name, flags) for name, flags in managers.items()))
         log, folder = self.logs / "kube-proxy-gateway.log", self.folder / "gateway"
         self._boxes.append(host_proxy.start(self.api, self.binaries, self.proxy_kubeconfig(), folder, log))
 
     def stop(self) -> None:
-        """Processes, data, certificates and the rules of its services in the root namespace are gone."""
+        """Remove processes, data, certificates and the rules of the cluster's services in the root namespace."""
         for box in reversed(self._boxes):
             box.kill()
         host_proxy.remove_rules(self.binaries, self.logs / "kube-proxy-gateway.log")
@@ -98,7 +92,7 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def proxy_kubeconfig(self) -> Path:
-        """A kubeconfig for kube-proxy; the same on every node, as on EKS."""
+        """Return the kubeconfig of kube-proxy, which is the same on every node, as on EKS."""
         path = self.pki / "kube-proxy.kubeconfig"
         if not path.exists():
             kubeconfig.write(path, self.authority.certificate, self.authority.client("kube-proxy", "system:kube-proxy"))
@@ -107,7 +101,7 @@ class Cluster:
     def _run(self, name: str, *services: Service) -> Box:
         folder = self.folder / name
         folder.mkdir()
-        argv = keeping(folder, services, setup=filesystem.read_only())
+        argv = runner_command(folder, services, setup=filesystem.read_only())
         box = Box(f"control plane ({name})", argv, log=self.logs / f"control-plane-{name}.log", netns=NETNS)
         self._boxes.append(box)
         return box
@@ -126,7 +120,7 @@ class Cluster:
             "initial-advertise-peer-urls": peer,
             "initial-cluster": f"default={peer}",
             "log-level": "warn",
-            # Nothing outlives this cloud, so nothing needs to reach the disk before it is acknowledged.
+            # The data is deleted with the cloud, so it need not be on disk before a write is acknowledged.
             "unsafe-no-fsync": "true",
         }
 
@@ -171,7 +165,7 @@ class Cluster:
         }
 
     def _component(self, name: str) -> dict[str, str]:
-        """Flags of a component that is its own user and, being alone, needs no leader election."""
+        """Return the flags of a component with a user of its own. It is the only one of its kind, so it needs no leader election."""
         client = self.authority.client(name, f"system:{name}")
         config = kubeconfig.write(self.pki / f"{name}.kubeconfig", self.authority.certificate, client)
         paths = {f: str(config) for f in ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")}
@@ -191,7 +185,7 @@ class Cluster:
 
 
 def _kubelet_access() -> dict[str, object]:
-    """The API server's own client may use every kubelet's API: logs, exec, port-forward."""
+    """Return a binding that lets the API server use every kubelet's API: logs, exec, port-forward."""
     return {
         "apiVersion": f"{_RBAC}/v1",
         "kind": "ClusterRoleBinding",

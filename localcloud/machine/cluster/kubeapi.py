@@ -1,6 +1,6 @@
 """A very small Kubernetes client, for what the machine itself does in a cluster: read nodes, apply its own objects.
 
-The official client costs a second and 60 MB in the supervisor, for four verbs.
+The official client would cost a second and 60 MB in the supervisor, for four verbs.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _DEADLINE = 60.0
 
 
 class KubeApi:
-    """The API server as the holder of a client certificate sees it. Safe to use from several threads."""
+    """A client of the API server that authenticates with a client certificate. Thread-safe."""
 
     def __init__(self, host: str, port: int, ca: Path, client: Pair) -> None:
         self._address = (host, port)
         self._tls = ssl.create_default_context(cafile=str(ca))
         self._tls.load_cert_chain(client.certificate, client.key)
 
-    def ready(self) -> str | None:
-        """None when /readyz says ok, else what is in the way."""
+    def readiness_problem(self) -> str | None:
+        """Return None when /readyz answers 200, else what came instead."""
         try:
             status, body = self._exchange("GET", "/readyz", None, "")
         except OSError as error:
@@ -35,24 +35,24 @@ class KubeApi:
         return None if status == 200 else f"/readyz: {status} {body[-200:]!r}"
 
     def get(self, path: str) -> dict[str, Any] | None:
-        """The object, or None when there is none."""
+        """Return the object, or None when there is none."""
         return self._call("GET", path, None, "", missing_ok=True)
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        """The object is created."""
+        """Create an object; return it as the server answers it."""
         return self._call("POST", path, body, "application/json")
 
     def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        """The object has these fields (a merge patch)."""
+        """Set these fields of the object (a merge patch)."""
         return self._call("PATCH", path, body, "application/merge-patch+json")
 
     def apply(self, path: str, manifest: dict[str, Any]) -> dict[str, Any] | None:
-        """The object at `path` is as the manifest says (server-side apply)."""
+        """Create or change the object at `path` to match the manifest (server-side apply)."""
         query = f"?fieldManager={FIELD_MANAGER}&force=true"
         return self._call("PATCH", path + query, manifest, "application/apply-patch+yaml")
 
     def delete(self, path: str, *, grace_seconds: int | None = None) -> None:
-        """The object is deleted or was not there."""
+        """Delete the object, if it exists."""
         query = "" if grace_seconds is None else f"?gracePeriodSeconds={grace_seconds}"
         self._call("DELETE", path + query, None, "", missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Kubeconfig files of the components: who they are and where the API server is. JSON, which is YAML as well."""
+"""Kubeconfig files of the components: their client certificates and the API server's address. JSON, which is YAML as well."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import json
 from pathlib import Path
 
 from localcloud import settings
-from localcloud.machine.box import write_private
+from localcloud.files import write_private
 from localcloud.machine.pki import Pair
 
 
 def write(path: Path, ca: Path, client: Pair) -> Path:
-    """The file makes its reader the holder of this client certificate at the cluster's API server."""
+    """Write a kubeconfig that uses this client certificate at the cluster's API server; return its path."""
     user = {"client-certificate": str(client.certificate), "client-key": str(client.key)}
     return write_private(path, _config({"server": settings.API_SERVER_URL, "certificate-authority": str(ca)}, user))
 
 
 def write_webhook(path: Path, url: str) -> Path:
-    """The file tells the API server where a webhook answers."""
+    """Write a kubeconfig that gives the API server the URL of a webhook; return its path."""
     return write_private(path, _config({"server": url}, {}))
 
 

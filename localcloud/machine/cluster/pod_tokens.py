@@ -1,4 +1,4 @@
-"""Which pod a service account token belongs to: a TokenReview, asked of the cluster's API server."""
+"""Finds the pod that a service account token belongs to, by a TokenReview of the cluster's API server."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _POD = "authentication.kubernetes.io/pod-"
 
 
 def review(api: KubeApi, token: str) -> PodToken | None:
-    """The pod; None when the token is not valid, not for pod identity's audience or not bound to a pod."""
-    asked = {
+    """Return the token's pod; None when the token is not valid, not for pod identity's audience or not bound to a pod."""
+    token_review = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenReview",
         "spec": {"token": token, "audiences": [settings.POD_IDENTITY_SERVICE]},
     }
-    return read((api.post(_REVIEWS, asked) or {}).get("status", {}))
+    return read((api.post(_REVIEWS, token_review) or {}).get("status", {}))
 
 
 def read(status: dict[str, Any]) -> PodToken | None:
-    """The pod that a TokenReview's status names."""
-    # An authenticator that knows no audiences names none: then the API server vouches for the user, not for what the token is for.
+    """Return the pod that a TokenReview's status names; None when it names none."""
+    # An authenticator without audiences returns none: then the API server confirms the user, not what the token is for.
     if not status.get("authenticated") or settings.POD_IDENTITY_SERVICE not in status.get("audiences", []):
         return None
     user = status["user"]

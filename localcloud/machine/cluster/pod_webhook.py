@@ -1,7 +1,7 @@
-"""The admission webhook of EKS Pod Identity: what a pod with an associated service account is given to find its credentials.
+"""The admission webhook of EKS Pod Identity: it gives pods with an associated service account the way to their credentials.
 
-Pure: from an AdmissionReview to its answer. The pod gets a token for the agent, and the variables that make AWS's SDKs take it
-there. What is beyond EKS is AWS_ENDPOINT_URL, so that manifests need not know in which cloud they are.
+Pure functions, from an AdmissionReview to its answer. The pod gets a token for the agent, and the variables by which AWS's SDKs
+send it there. Unlike EKS, it adds AWS_ENDPOINT_URL, so that manifests are the same in every cloud.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ Json = dict[str, Any]
 
 NAME = "pod-identity-webhook"
 PATH = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{NAME}"
-"""Of its configuration in the API."""
+"""Path of its configuration in the Kubernetes API."""
 ROUTE = "/pod-identity/"
-"""Where the webhook answers, followed by the cluster's name."""
+"""URL path of the webhook, followed by the cluster's name."""
 VOLUME = "eks-pod-identity-token"
-"""The volume's name, and the file's in it."""
+"""Name of the volume, and of the file in it."""
 MOUNT = "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount"
 _TOKEN_LIFE = 86400
 _SKIPPED = "eks.amazonaws.com/skip-containers"
@@ -34,11 +34,11 @@ _VARIABLES = (
         (settings.POD_IDENTITY_URL, f"{MOUNT}/{VOLUME}"),
     ),
 )
-"""Names and values; a container that has one of the names is given none of them."""
+"""Groups of variables, names and values. A container that has one of a group's names gets none of that group."""
 
 
 def configuration(cluster: str, ca_pem: str) -> Json:
-    """The MutatingWebhookConfiguration, as a new EKS cluster has one; `ca_pem` is the authority of the webhook's certificate."""
+    """Return the MutatingWebhookConfiguration of a new EKS cluster; `ca_pem` is the authority of the webhook's certificate."""
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
@@ -65,22 +65,22 @@ def configuration(cluster: str, ca_pem: str) -> Json:
     }
 
 
-def review(asked: Json, associated: Callable[[str, str], bool]) -> Json:
-    """The AdmissionReview's answer; `associated` tells whether (namespace, service account) has an association.
+def review(admission_review: Json, associated: Callable[[str, str], bool]) -> Json:
+    """Answer an AdmissionReview. `associated` returns whether (namespace, service account) has an association.
 
-    KeyError or TypeError when `asked` is no AdmissionReview of a pod.
+    KeyError or TypeError when it is no AdmissionReview of a pod.
     """
-    request = asked["request"]
+    request = admission_review["request"]
     pod = request["object"]
     response: Json = {"uid": request["uid"], "allowed": True}
-    # A pod that is made from a template may not say its namespace yet; the request does.
+    # A pod that is made from a template may not contain its namespace yet; the request does.
     if associated(request["namespace"], pod["spec"].get("serviceAccountName") or "default") and (operations := patch(pod)):
         response |= {"patchType": "JSONPatch", "patch": base64.b64encode(json.dumps(operations).encode()).decode()}
     return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
 
 
 def patch(pod: Json) -> list[Json]:
-    """The JSON patch that the pod needs: none when it has everything already, as when it is shown a second time."""
+    """Return the JSON patch that the pod needs; empty when it has everything, as when the webhook sees it a second time."""
     skipped = {name.strip() for name in (pod["metadata"].get("annotations") or {}).get(_SKIPPED, "").split(",")}
     operations = _volume(pod["spec"].get("volumes"))
     for kind in ("initContainers", "containers"):
@@ -101,7 +101,7 @@ def _volume(existing: list[Json] | None) -> list[Json]:
 
 
 def _equipped(container: Json) -> Json:
-    """The container with the variables and the mount that it lacks."""
+    """Return the container with the variables and the mount that it lacks."""
     environment = list(container.get("env") or [])
     own = {each["name"] for each in environment}
     for names, values in _VARIABLES:

@@ -1,4 +1,4 @@
-"""containerd as a node has it: its configuration, in the format of the version that the machine has, and its images."""
+"""A node's containerd: its configuration, in the format of the machine's version, and its images."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from localcloud import settings
 from localcloud.machine.interface import MachineError
-from localcloud.machine.processes import run
+from localcloud.machine.processes import effective_capabilities, run_command
 
 CNI_PLUGINS = ("/usr/lib/cni", "/opt/cni/bin")
-"""Debian's folder, and the one of the plugins' own releases."""
+"""Folders of CNI plugins: Debian's, and that of the plugins' own releases."""
 SOCKET = "/run/containerd/containerd.sock"
-"""As a node has it, in a /run of its own."""
+"""Path of containerd's socket inside a node, which has a /run of its own."""
 _IMPORT_WITHIN = 120.0
 _COMMON = f"""root = "/var/lib/containerd"
 state = "/run/containerd"
@@ -28,23 +28,21 @@ _CAP_SYS_RESOURCE = 24
 
 @functools.cache
 def major_version() -> int:
-    """1 or 2: the configuration's format depends on it."""
-    said = run(["containerd", "--version"])
-    match = re.search(r"\s[v]?(\d+)\.\d+", said)
+    """Return 1 or 2: the configuration's format depends on it."""
+    output = run_command(["containerd", "--version"])
+    match = re.search(r"\s[v]?(\d+)\.\d+", output)
     if match is None:
-        raise MachineError(f"cannot tell containerd's version from: {said.strip()}")
+        raise MachineError(f"cannot tell containerd's version from: {output.strip()}")
     return int(match[1])
 
 
 def may_lower_oom_score() -> bool:
-    """Whether this process has CAP_SYS_RESOURCE. Without it runc dies when it is to protect a container from the OOM killer."""
-    status = Path("/proc/self/status").read_text()
-    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
-    return bool(int(effective, 16) >> _CAP_SYS_RESOURCE & 1)
+    """Return whether this process has CAP_SYS_RESOURCE. Without it runc fails when it has to protect a container from the OOM killer."""
+    return bool(effective_capabilities(Path("/proc/self/status").read_text()) >> _CAP_SYS_RESOURCE & 1)
 
 
 def plugins_folder() -> str:
-    """Where the CNI plugins are; MachineError when they are nowhere."""
+    """Return the folder of the CNI plugins; MachineError when there is none."""
     for folder in CNI_PLUGINS:
         if Path(folder, "ptp").exists():
             return folder
@@ -52,7 +50,7 @@ def plugins_folder() -> str:
 
 
 def write_config(folder: Path, pod_network: str) -> Path:
-    """Configuration of containerd, of the registry and of the pods' network, in the node's folder."""
+    """Write the configuration of containerd, the registry and the pods' network into the node's folder; return the path of the first."""
     hosts = folder / "registries" / settings.REGISTRY
     hosts.mkdir(parents=True)
     (hosts / "hosts.toml").write_text(_hosts())
@@ -66,7 +64,7 @@ def write_config(folder: Path, pod_network: str) -> Path:
 
 
 def _config_v2(folder: Path, restrict_oom: bool) -> str:
-    """The format of containerd 1.x."""
+    """Return the configuration in the format of containerd 1.x."""
     return f"""version = 2
 {_COMMON}
 [plugins."io.containerd.grpc.v1.cri"]
@@ -87,7 +85,7 @@ def _config_v2(folder: Path, restrict_oom: bool) -> str:
 
 
 def _config_v3(folder: Path, restrict_oom: bool) -> str:
-    """The format of containerd 2.x, which split images from the runtime."""
+    """Return the configuration in the format of containerd 2.x, which separates images from the runtime."""
     return f"""version = 3
 {_COMMON}
 [plugins."io.containerd.cri.v1.images"]
@@ -115,7 +113,7 @@ def _hosts() -> str:
 
 
 def _pod_network(network: str) -> str:
-    """Routed point-to-point links: pods have real addresses, and no bridge filtering is needed of the kernel."""
+    """Return a CNI configuration of routed point-to-point links: pods have real addresses, and the kernel needs no bridge filtering."""
     return f"""{{"cniVersion": "0.4.0", "name": "pods", "plugins": [
  {{"type": "ptp", "ipMasq": false, "mtu": 1500, "ipam": {{"type": "host-local", "dataDir": "/var/lib/cni/networks",
    "ranges": [[{{"subnet": "{network}"}}]], "routes": [{{"dst": "0.0.0.0/0"}}]}}}},
@@ -124,15 +122,15 @@ def _pod_network(network: str) -> str:
 
 
 def import_images(socket: Path, images: Sequence[Path]) -> None:
-    """The archives' images are in this containerd, for Kubernetes to find."""
+    """Import the archives into this containerd, in the namespace where Kubernetes looks for images."""
 
     def one(image: Path) -> None:
-        run(["ctr", "--address", str(socket), "--namespace", "k8s.io", "images", "import", str(image)], within=_IMPORT_WITHIN)
+        run_command(["ctr", "--address", str(socket), "--namespace", "k8s.io", "images", "import", str(image)], within=_IMPORT_WITHIN)
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         list(pool.map(one, images))
 
 
 def socket_seen_from_outside(pid: int) -> Path:
-    """The socket of the containerd whose box has this process."""
+    """Path of a node's containerd socket as seen from here; `pid` is process 1 of the node's box."""
     return Path(f"/proc/{pid}/root{SOCKET}")

@@ -13,7 +13,7 @@ from localcloud.machine.nodes.containerd import SOCKET
 
 
 def command(cluster: Cluster, node: NodeSpec, folder: Path, address: str) -> tuple[str, ...]:
-    """The command line; configuration and certificates are written to the node's folder."""
+    """Return the command line; write configuration and certificates to the node's folder."""
     client = cluster.authority.client(f"kubelet-{node.instance_id}", f"system:node:{node.name}", ["system:nodes"])
     flags = {
         "config": _write_config(cluster, node, folder, address),
@@ -29,7 +29,7 @@ def command(cluster: Cluster, node: NodeSpec, folder: Path, address: str) -> tup
 def _write_config(cluster: Cluster, node: NodeSpec, folder: Path, address: str) -> Path:
     serving = cluster.authority.server(f"kubelet-serving-{node.instance_id}", f"system:node:{node.name}", [address, node.name])
     resolver = folder / "resolv.conf"
-    resolver.write_text("")  # there is no way out, so no name server but the cluster's
+    resolver.write_text("")  # nodes have no internet access, so there is no name server but the cluster's
     config = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -49,15 +49,15 @@ def _write_config(cluster: Cluster, node: NodeSpec, folder: Path, address: str) 
         "resolvConf": str(resolver),
         "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         "cgroupDriver": "cgroupfs",
-        # Nodes share one machine: none may reserve it, and cgroups of version 1 must do.
+        # Nodes share one machine: none may reserve it. cgroup v1 must be accepted.
         "cgroupsPerQOS": False,
         "enforceNodeAllocatable": [],
         "failCgroupV1": False,
         "failSwapOn": False,
-        # The disk is the machine's: what else fills it is not the node's fault.
+        # The disk is the machine's: other things may have filled it, so the node evicts pods late.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "2%", "imagefs.available": "2%"},
         "imageGCHighThresholdPercent": 100,
-        # What a device plug-in offers is on the node within a second; what did not change is written as rarely as before.
+        # What a device plug-in offers is in the Node object within a second; an unchanged status is written no more often than usual.
         "nodeStatusUpdateFrequency": "1s",
         "nodeStatusReportFrequency": "5s",
         "serializeImagePulls": False,
@@ -68,7 +68,7 @@ def _write_config(cluster: Cluster, node: NodeSpec, folder: Path, address: str) 
 
 
 def taint(text: str) -> dict[str, str]:
-    """The taint of "key=value:Effect" or "key:Effect"; MachineError when it is neither."""
+    """Parse a taint of the form "key=value:Effect" or "key:Effect"; MachineError when it is neither."""
     rest, _, effect = text.rpartition(":")
     key, _, value = rest.partition("=")
     if not key or effect not in ("NoSchedule", "PreferNoSchedule", "NoExecute"):

@@ -1,7 +1,7 @@
-"""Nodes: an EC2 instance becomes a box with containerd, kubelet and kube-proxy, and goes with everything in it.
+"""A node: the box with containerd, kubelet and kube-proxy that an EC2 instance becomes.
 
-The box has its own process, mount, network and cgroup namespace, so killing it is what terminating an instance is:
-containers, their mounts and their groups go with it, whatever state they are in.
+The box has its own process, mount, network and cgroup namespace. Killing it does what terminating an instance does:
+containers, their mounts and their groups are gone, whatever state they were in.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from contextlib import suppress
 from pathlib import Path
 
 from localcloud import settings
+from localcloud.files import last_lines
 from localcloud.machine import cgroups, filesystem, network
-from localcloud.machine.box import Box, Service, keeping
+from localcloud.machine.box import Box, Service, runner_command
 from localcloud.machine.cluster.controlplane import Cluster
 from localcloud.machine.host_proxy import proxy_command
 from localcloud.machine.interface import MachineError, NodeSpec
 from localcloud.machine.nodes import containerd, kubelet
-from localcloud.machine.processes import tail, until
 
 READY_WITHIN = 300.0
-"""Seconds. It takes under 8 on an idle machine; four at once on one busy processor take minutes."""
+"""Seconds until a node must be Ready: under 8 on an idle machine, minutes for four at once on one busy processor."""
 
 
 class Node:
-    """One node; its index gives its addresses."""
+    """One node. Its addresses follow from its index."""
 
     def __init__(self, spec: NodeSpec, index: int, cluster: Cluster, folder: Path) -> None:
-        """Nothing is started yet."""
+        """Describe the node; `join` starts it."""
         self.spec = spec
         self.index = index
         self.cluster = cluster
@@ -42,22 +42,22 @@ class Node:
 
     @property
     def path(self) -> str:
-        """Of the Node object in the API."""
+        """Path of the Node object in the Kubernetes API."""
         return f"/api/v1/nodes/{self.spec.name}"
 
     def join(self, images: Sequence[Path]) -> None:
-        """The node is Ready and holds the images. It is removed again when that fails."""
+        """Start the node, import the images, and return when it is Ready. If that fails, it is removed again."""
         try:
-            self._start()
-            self._import(images)
-            until(f"node {self.spec.name} is Ready", self._not_ready, within=READY_WITHIN, every=0.2)
+            box = self._start()
+            self._import(box, images)
+            box.wait_until(f"node {self.spec.name} is Ready", self._not_ready, within=READY_WITHIN, every=0.2)
         except Exception:
             with suppress(MachineError):  # what went wrong first is what matters
                 self.remove()
             raise
 
     def remove(self) -> None:
-        """Box, addresses, data and the node's objects in the cluster are gone."""
+        """Remove box, addresses, data and the node's objects in the cluster."""
         if self._box is not None:
             self._box.kill()
         network.unroute_pods(self._pods)
@@ -67,14 +67,15 @@ class Node:
         shutil.rmtree(self.folder, ignore_errors=True)
         self._forget()
 
-    def _start(self) -> None:
+    def _start(self) -> Box:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, mode=0o700)
         network.attach(self._netns, self.address, forward=True)
         network.route_pods(self._pods, self.address)
         setup = [*filesystem.commands(self.folder), *filesystem.chip_files(self.folder, self.spec.neuron_chips, self.spec.neuron_cores)]
-        argv = keeping(self.folder, self._services(), setup=setup)
+        argv = runner_command(self.folder, self._services(), setup=setup)
         self._box = Box(f"node {self.spec.name}", argv, log=self._log, netns=self._netns, group=self._group)
+        return self._box
 
     def _services(self) -> list[Service]:
         config = containerd.write_config(self.folder, self._pods)
@@ -89,33 +90,28 @@ class Node:
     def _log_of(self, service: str) -> str:
         return str(self.cluster.logs / f"{self._netns}-{service}.log")
 
-    def _import(self, images: Sequence[Path]) -> None:
-        assert self._box is not None
-        box = self._box
-
+    def _import(self, box: Box, images: Sequence[Path]) -> None:
         def missing() -> str | None:
-            box.check()  # its services are started again whenever they end: it dies of its set-up, and its own log says why
             pid = box.first_process()
             if pid and containerd.socket_seen_from_outside(pid).exists():
                 return None
-            return f"no socket yet; containerd's last lines:\n{tail(Path(self._log_of('containerd')), 4)}"
+            return f"no socket yet; containerd's last lines:\n{last_lines(Path(self._log_of('containerd')), 4)}"
 
-        until(f"containerd of node {self.spec.name} answers", missing, within=120.0)
+        # A service that ends is started again. So the box itself ends only if its set-up fails, and its own log has the reason.
+        box.wait_until(f"containerd of node {self.spec.name} answers", missing, within=120.0)
         containerd.import_images(containerd.socket_seen_from_outside(box.first_process() or 0), images)
 
     def _not_ready(self) -> str | None:
-        assert self._box is not None
-        self._box.check()
         found = self.cluster.api.get(self.path)
         if found is None:
-            return f"the node is not registered; kubelet's last lines:\n{tail(Path(self._log_of('kubelet')), 4)}"
+            return f"the node is not registered; kubelet's last lines:\n{last_lines(Path(self._log_of('kubelet')), 4)}"
         for condition in found["status"].get("conditions", []):
             if condition["type"] == "Ready":
                 return None if condition["status"] == "True" else f"Ready={condition['status']}: {condition.get('message', '')}"
         return "the node has no conditions yet"
 
     def _forget(self) -> None:
-        """What the cloud controller does for a terminated instance: its Node goes, and the pods that were on it."""
+        """Delete the Node and the pods that were on it, as the cloud controller does for a terminated instance."""
         self.cluster.api.delete(self.path)
         pods = self.cluster.api.get(f"/api/v1/pods?fieldSelector=spec.nodeName%3D{self.spec.name}") or {"items": []}
         for pod in pods["items"]:

@@ -1,7 +1,7 @@
 """Replication groups: real Redis servers, one box each, behind addresses that follow primary and replica.
 
-Like ElastiCache, and unlike a Redis of one's own: no append-only file, asynchronous replication, and a failover that
-cuts the connections to the old primary. The AUTH token lives in files of mode 0600 and in connections only.
+They behave like ElastiCache: no append-only file, asynchronous replication, and a failover that cuts the connections to
+the old primary. The AUTH token is only in files of mode 0600 and in connections.
 """
 
 from __future__ import annotations
@@ -12,27 +12,28 @@ import ssl
 from pathlib import Path
 
 from localcloud import settings
+from localcloud.files import write_private
 from localcloud.machine import network
-from localcloud.machine.box import Box, write_private
+from localcloud.machine.box import Box
 from localcloud.machine.interface import MachineError
 from localcloud.machine.interface import Redis as Endpoints
 from localcloud.machine.pki import Authority
-from localcloud.machine.processes import until
+from localcloud.machine.processes import wait_until
 from localcloud.machine.redis.protocol import Connection, RedisError, Reply, info
 
 log = logging.getLogger(__name__)
 
 IN_SYNC_WITHIN = 60.0
-"""Seconds. Data sets are small here, and replicas are not in sync before a failover anyway."""
+"""Seconds until replicas must be in sync. Data sets are small here."""
 _ONLY_ELASTICACHE = {"reserved-memory", "reserved-memory-percent"}
-"""Parameters that have no meaning for a server: memory that ElastiCache keeps for itself."""
+"""Parameters that a Redis server does not have: memory that ElastiCache reserves for itself."""
 
 
 class Member:
     """One Redis server: its box, address and configuration."""
 
     def __init__(self, group: Group, index: int, address: str) -> None:
-        """Nothing is started yet."""
+        """Describe the member; `start` starts it."""
         self.index = index
         self.address = address
         self.netns = f"redis-{group.name}-{index}"
@@ -42,27 +43,22 @@ class Member:
         self._box: Box | None = None
 
     def start(self, primary: Member) -> None:
-        """The server answers; a replica has begun to follow the primary."""
+        """Start the server, as a replica unless it is the primary itself, and return when it answers."""
         self._folder.mkdir(parents=True, mode=0o700)
         network.attach(self.netns, self.address)
         config = write_private(self._folder / "redis.conf", "\n".join(self._config(primary)) + "\n")
-        box = self._box = Box(self.netns, ["redis-server", str(config)], log=self._log, netns=self.netns)
-
-        def missing() -> str | None:
-            box.check()
-            return self._unanswered()
-
-        until(f"{self.netns} answers", missing, within=60.0)
+        self._box = Box(self.netns, ["redis-server", str(config)], log=self._log, netns=self.netns)
+        self._box.wait_until(f"{self.netns} answers", self._ping_problem, within=60.0)
 
     def stop(self) -> None:
-        """Server, address and data are gone."""
+        """Remove server, address and data."""
         if self._box is not None:
             self._box.kill()
         network.detach(self.netns, self.address)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def call(self, *words: str) -> Reply:
-        """What the server answers; MachineError names the command, never its arguments, which may be secrets."""
+        """Send a command; return the reply. MachineError names the command, never its arguments, which may be secrets."""
         try:
             with self._connect() as connection:
                 return connection.call(*words)
@@ -72,13 +68,13 @@ class Member:
             raise MachineError(f"{self.netns} does not answer: {error}") from error
 
     def replication(self) -> dict[str, str]:
-        """The fields of INFO replication."""
+        """Return the fields of INFO replication."""
         return info(self.call("INFO", "replication"))
 
     def _connect(self) -> Connection:
         return Connection(self.address, settings.REDIS_PORT, tls=self._group.client_tls, password=self._group.auth_token)
 
-    def _unanswered(self) -> str | None:
+    def _ping_problem(self) -> str | None:
         try:
             with self._connect() as connection:
                 connection.call("PING")
@@ -96,19 +92,19 @@ class Member:
             "repl-diskless-sync yes",
             "repl-diskless-sync-delay 0",
             f"replica-announce-ip {self.address}",
-            *self._listening(),
+            *self._listener_config(),
         ]
         if self._group.auth_token:
-            lines += [f"requirepass {quoted(self._group.auth_token)}", f"masterauth {quoted(self._group.auth_token)}"]
+            lines += [f"requirepass {quote(self._group.auth_token)}", f"masterauth {quote(self._group.auth_token)}"]
         if primary is not self:
             lines.append(f"replicaof {primary.address} {settings.REDIS_PORT}")
         return lines
 
-    def _listening(self) -> list[str]:
+    def _listener_config(self) -> list[str]:
         authority = self._group.authority
         if authority is None:
             return [f"port {settings.REDIS_PORT}"]
-        # Each member may come to hold either floating address, so its certificate names both.
+        # Each member may get either floating address later, so its certificate names both.
         names = [self.address, self._group.endpoints.primary, self._group.endpoints.reader]
         pair = authority.server(self.netns, self.netns, names)
         return [
@@ -128,7 +124,7 @@ class Group:
     def __init__(
         self, name: str, folder: Path, logs: Path, addresses: list[str], authority: Authority | None, auth_token: str | None
     ) -> None:
-        """`addresses`: the primary's floating one, the reader's, then one per member. `authority` None means no TLS."""
+        """`addresses` are the primary's floating address, the reader's, then one per member. Without `authority` there is no TLS."""
         self.name = name
         self.folder = folder
         self.logs = logs
@@ -140,11 +136,11 @@ class Group:
         self.members = [Member(self, index, address) for index, address in enumerate(addresses[2:])]
         self.primary = self.members[0]
         self.parameters: dict[str, str] = {}
-        """What every member was set to, and has to be again when it starts anew."""
+        """The parameters of every member, which a replaced member gets again."""
         self._holders: dict[str, Member] = {}
 
     def start(self, parameters: dict[str, str]) -> None:
-        """Primary and replicas run, in sync, with these parameters, behind the floating addresses."""
+        """Start primary and replicas with these parameters; return when they are in sync and have the floating addresses."""
         for member in self.members:
             member.start(self.primary)
         self.set_parameters(parameters)
@@ -153,33 +149,33 @@ class Group:
         self._point(self.endpoints.reader, next(iter(self.replicas()), self.primary))
 
     def stop(self) -> None:
-        """Every member is gone."""
+        """Remove every member and the group's data."""
         for member in self.members:
             member.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def replicas(self) -> list[Member]:
-        """Everybody but the primary."""
+        """Return all members except the primary."""
         return [member for member in self.members if member is not self.primary]
 
     def wait_until_in_sync(self) -> None:
-        """Every replica follows the primary."""
+        """Return when every replica follows the primary."""
 
         def missing() -> str | None:
             states = {member.netns: member.replication().get("master_link_status", "not a replica") for member in self.replicas()}
             return None if all(state == "up" for state in states.values()) else str(states)
 
-        until(f"the replicas of {self.name} are in sync", missing, within=IN_SYNC_WITHIN)
+        wait_until(f"the replicas of {self.name} are in sync", missing, within=IN_SYNC_WITHIN)
 
     def set_parameters(self, parameters: dict[str, str]) -> None:
-        """Every member has these parameters; MachineError names one that Redis does not take."""
+        """Set these parameters on every member; MachineError when Redis refuses one."""
         for key, value in server_parameters(parameters).items():
             for member in self.members:
                 member.call("CONFIG", "SET", key, value)
             self.parameters[key] = value
 
     def set_auth_token(self, token: str) -> None:
-        """Every member asks for the new token and shows it to its primary; connections that are open stay."""
+        """Make every member require the new token and use it towards its primary. Open connections stay."""
         for member in self.members:
             member.call("CONFIG", "SET", "masterauth", token)
         for member in self.members:
@@ -187,12 +183,12 @@ class Group:
         self.auth_token = token
 
     def fail_over(self) -> int:
-        """The best replica that answers is primary and has the address; the others follow it. Returns its index.
+        """Promote the replica that is furthest of those that answer; return its index. It gets the address, and the others follow it.
 
-        From the promotion on nothing is an error: what does not follow, or not yet, is in the log, and who does not answer
-        is replaced by the next failover.
+        After the promotion nothing raises: members that do not follow yet are logged. A member that does not answer is replaced,
+        now or at the next failover.
         """
-        offsets = {member: offset for member in self.replicas() if (offset := _offset(member)) is not None}
+        offsets = {member: offset for member in self.replicas() if (offset := _replication_offset(member)) is not None}
         if not offsets:
             raise MachineError(f"{self.name} has no replica to fail over to that answers")
         best = max(offsets, key=lambda member: offsets[member])
@@ -208,7 +204,7 @@ class Group:
         return best.index
 
     def _follow(self, member: Member) -> bool:
-        """Whether it follows the primary. Who does not answer may be what failed: it is replaced, as ElastiCache does."""
+        """Make the member follow the primary; return whether it does. A member that does not answer is replaced, as ElastiCache does."""
         try:
             member.call("REPLICAOF", self.primary.address, str(settings.REDIS_PORT))
         except MachineError:
@@ -220,7 +216,7 @@ class Group:
         return True
 
     def _replace(self, member: Member) -> None:
-        """It starts anew, empty, with the group's parameters; floating addresses that it had are gone with its network namespace."""
+        """Start the member again, empty, with the group's parameters. Its floating addresses go with its old network namespace."""
         member.stop()
         self._holders = {address: holder for address, holder in self._holders.items() if holder is not member}
         member.start(self.primary)
@@ -228,14 +224,14 @@ class Group:
             member.call("CONFIG", "SET", key, value)
 
     def _point(self, address: str, member: Member) -> None:
-        """The floating address is where the member is."""
+        """Move the floating address to the member."""
         old = self._holders.get(address)
         network.move_address(address, old=old.netns if old else None, new=member.netns)
         self._holders[address] = member
 
 
-def _offset(replica: Member) -> int | None:
-    """How far it has followed its primary; None when it does not answer."""
+def _replication_offset(replica: Member) -> int | None:
+    """Return how far the replica has followed its primary, in bytes; None when it does not answer."""
     try:
         return int(replica.replication().get("slave_repl_offset", "0"))
     except MachineError:
@@ -243,14 +239,14 @@ def _offset(replica: Member) -> int | None:
 
 
 def server_parameters(parameters: dict[str, str]) -> dict[str, str]:
-    """The parameters of an ElastiCache parameter group that a Redis server knows; MachineError for cluster mode."""
+    """Return those ElastiCache parameters that a Redis server has; MachineError for cluster mode."""
     if parameters.get("cluster-enabled", "no") != "no":
         raise MachineError("cluster mode is not available here: leave cluster-enabled at no")
     return {key: value for key, value in parameters.items() if key not in _ONLY_ELASTICACHE and key != "cluster-enabled"}
 
 
-def quoted(text: str) -> str:
-    """As redis.conf takes a string, whatever is in it."""
+def quote(text: str) -> str:
+    """Quote a string for redis.conf; MachineError when it is not printable."""
     if not text.isprintable():
         raise MachineError("an AUTH token has printable characters only")
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,4 +1,4 @@
-"""An artefact of the build is there whole or not at all, and once."""
+"""An artefact of the build is complete or does not exist, and is made once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from localcloud.build import cache
 from localcloud.build.cache import KEEP_UNUSED_DAYS, Cache, Recipe, Workspace, digest
-from localcloud.progress import Say
+from localcloud.progress import Report
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -24,8 +24,8 @@ def quiet(text: str) -> None:
     pass
 
 
-def writing(content: str) -> Callable[[Workspace, Say], None]:
-    def make(work: Workspace, say: Say) -> None:
+def writing(content: str) -> Callable[[Workspace, Report], None]:
+    def make(work: Workspace, report: Report) -> None:
         (work.out / "file").write_text(content)
 
     return make
@@ -39,13 +39,13 @@ def visible(root: Path) -> list[str]:
     return sorted(path.name for path in root.iterdir() if not path.name.endswith(".lock"))
 
 
-def test_what_is_made_is_found_again_without_making_it(tmp_path: Path) -> None:
+def test_an_artefact_is_made_once_and_then_found(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     first = cache.get(recipe(), quiet)
     assert first.took is not None
     assert (first.path / "file").read_text() == "a"
 
-    def never(work: Workspace, say: Say) -> None:
+    def never(work: Workspace, report: Report) -> None:
         raise AssertionError("made twice")
 
     again = cache.get(replace(recipe(), make=never), quiet)
@@ -60,7 +60,7 @@ def test_the_key_changes_with_every_input_and_not_with_their_order() -> None:
     assert one.key not in {Recipe("thing", inputs, writing("")).key for inputs in others}
 
 
-def test_the_digest_of_sources_sees_names_and_contents_but_not_where_they_lie(tmp_path: Path) -> None:
+def test_the_digest_of_sources_depends_on_names_and_contents_but_not_on_their_folder(tmp_path: Path) -> None:
     for folder, name, content in (("a", "main.go", "x"), ("b", "main.go", "x"), ("c", "main.go", "y"), ("d", "other.go", "x")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_text(content)
@@ -69,8 +69,8 @@ def test_the_digest_of_sources_sees_names_and_contents_but_not_where_they_lie(tm
     assert len({a, c, d}) == 3
 
 
-def test_a_failed_making_leaves_nothing_and_is_tried_again(tmp_path: Path) -> None:
-    def half(work: Workspace, say: Say) -> None:
+def test_a_recipe_that_fails_leaves_nothing_and_is_run_again(tmp_path: Path) -> None:
+    def half(work: Workspace, report: Report) -> None:
         (work.out / "file").write_text("half")
         raise RuntimeError("compiler fell over")
 
@@ -82,10 +82,10 @@ def test_a_failed_making_leaves_nothing_and_is_tried_again(tmp_path: Path) -> No
     assert (cache.get(recipe(), quiet).path / "file").read_text() == "a"
 
 
-def test_what_a_killed_maker_left_is_never_used_and_goes_with_the_next(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_not_used_and_is_removed_by_the_next(tmp_path: Path) -> None:
     started = _FORK.Event()
 
-    def hang(work: Workspace, say: Say) -> None:
+    def hang(work: Workspace, report: Report) -> None:
         (work.out / "file").write_text("half")
         started.set()
         time.sleep(60)
@@ -95,7 +95,7 @@ def test_what_a_killed_maker_left_is_never_used_and_goes_with_the_next(tmp_path:
     assert started.wait(10)
     os.kill(maker.pid or 0, signal.SIGKILL)
     maker.join(10)
-    assert len(visible(tmp_path)) == 1, "the killed maker's temporary folder is the premise of this test"
+    assert len(visible(tmp_path)) == 1, "the killed process must have left its temporary folder"
 
     made = Cache(tmp_path).get(recipe(), quiet)
     assert (made.path / "file").read_text() == "a"
@@ -103,7 +103,7 @@ def test_what_a_killed_maker_left_is_never_used_and_goes_with_the_next(tmp_path:
 
 
 def _count(root: Path, go: Event) -> None:
-    def slowly(work: Workspace, say: Say) -> None:
+    def slowly(work: Workspace, report: Report) -> None:
         with (root / "makings.lock").open("a") as file:
             file.write("x")
         time.sleep(0.3)
@@ -114,7 +114,7 @@ def _count(root: Path, go: Event) -> None:
     assert (made.path / "file").read_text() == "whole"
 
 
-def test_of_runs_at_once_one_makes_and_the_others_wait_for_it(tmp_path: Path) -> None:
+def test_of_several_processes_one_makes_the_artefact_and_the_others_wait_for_it(tmp_path: Path) -> None:
     go = _FORK.Event()
     runs = [_FORK.Process(target=_count, args=(tmp_path, go)) for _ in range(4)]
     for run in runs:
@@ -126,8 +126,8 @@ def test_of_runs_at_once_one_makes_and_the_others_wait_for_it(tmp_path: Path) ->
     assert (tmp_path / "makings.lock").read_text() == "x"
 
 
-def test_who_waits_is_not_sent_after_process_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A build that is the first process of a namespace of its own knows itself by that number."""
+def test_the_error_of_a_held_lock_does_not_blame_process_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build may be process 1 of a pid namespace of its own; elsewhere that number means another process."""
     monkeypatch.setattr(os, "getpid", lambda: 1)
     monkeypatch.setattr(cache, "_LOCK_DEADLINE", 0.0)
     with cache.lock(tmp_path / "lock", quiet), pytest.raises(cache.CacheError) as refused, cache.lock(tmp_path / "lock", quiet):
@@ -136,7 +136,7 @@ def test_who_waits_is_not_sent_after_process_1(tmp_path: Path, monkeypatch: pyte
     assert "process 1" not in str(refused.value)
 
 
-def test_an_artefact_of_other_inputs_stays_until_nobody_asked_for_it_in_a_long_time(tmp_path: Path) -> None:
+def test_an_artefact_of_other_inputs_is_removed_when_it_was_not_used_for_a_long_time(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     old, recent = cache.get(recipe("old"), quiet).path, cache.get(recipe("recent"), quiet).path
     long_ago = time.time() - (KEEP_UNUSED_DAYS + 1) * 86400

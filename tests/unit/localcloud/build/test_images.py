@@ -1,4 +1,4 @@
-"""The archives that we write are what container tools read."""
+"""The image archives have the format that container tools read."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from localcloud.build.images import ARCHIVE, IMAGES, Image, file_capability, rec
 
 
 def make(image: Image, tmp_path: Path) -> Path:
-    """The archive of the image, with a few bytes in place of its binary."""
+    """Write the archive of the image, with a few bytes in place of its binary."""
     built = tmp_path / "built"
     built.mkdir(exist_ok=True)
     (built / image.binary.name).write_bytes(b"\x7fELF not really")
-    binary = Recipe(image.binary.name, (("a", "b"),), lambda work, say: None)
+    binary = Recipe(image.binary.name, (("a", "b"),), lambda work, report: None)
     return Cache(tmp_path / "cache").get(recipe(image, binary, built), lambda text: None).path / ARCHIVE
 
 
 def read(archive: Path) -> tuple[str, dict[str, Any], dict[str, tarfile.TarInfo]]:
-    """Name, config and the layer's entries, read as `docker load` does: by the manifest, checking every digest."""
+    """Return name, config and the layer's entries, read as `docker load` does: by the manifest, with a check of every digest."""
     with tarfile.open(archive) as tar:
 
         def content(name: str) -> bytes:
@@ -48,7 +48,7 @@ def read(archive: Path) -> tuple[str, dict[str, Any], dict[str, tarfile.TarInfo]
 
 
 @pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
-def test_an_image_is_whole_and_starts_its_binary_as_a_numeric_user_that_is_root_only_where_it_must_be(image: Image, tmp_path: Path) -> None:
+def test_an_image_is_complete_and_runs_its_binary_as_a_numeric_user_that_is_root_only_where_needed(image: Image, tmp_path: Path) -> None:
     name, config, entries = read(make(image, tmp_path))
     assert name == image.reference
     assert config["os"] == "linux"
@@ -59,7 +59,7 @@ def test_an_image_is_whole_and_starts_its_binary_as_a_numeric_user_that_is_root_
     assert (int(user) == 0) == (int(group) == 0) == (image.reference == settings.NEURON_DEVICE_PLUGIN_IMAGE)
 
 
-def test_there_is_an_image_for_each_name_that_nodes_are_promised() -> None:
+def test_there_is_an_image_for_each_name_that_nodes_preload() -> None:
     assert tuple(image.reference for image in IMAGES) == settings.PRELOADED_IMAGES
 
 
@@ -71,7 +71,7 @@ def test_coredns_may_bind_port_53_without_being_root(tmp_path: Path) -> None:
     assert attribute == bytes.fromhex("01000002 00040000 00000000 00000000 00000000")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="giving a file a capability is root's")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file a capability")
 def test_the_kernel_accepts_the_capability_attribute(tmp_path: Path) -> None:
     file = tmp_path / "binary"
     file.write_bytes(b"")
@@ -89,15 +89,15 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     assert make(image, tmp_path / "a").read_bytes() == make(image, tmp_path / "b").read_bytes()
 
 
-def test_every_copy_of_the_project_finds_the_same_image(tmp_path: Path) -> None:
-    binary = Recipe("pause", (("a", "b"),), lambda work, say: None)
+def test_an_images_key_does_not_depend_on_the_projects_folder(tmp_path: Path) -> None:
+    binary = Recipe("pause", (("a", "b"),), lambda work, report: None)
     here = IMAGES[0]
-    elsewhere = replace(here, binary=replace(here.binary, folder=Path("/another/checkout/localcloud/binaries/pause")))
+    elsewhere = replace(here, binary=replace(here.binary, folder=Path("/another/checkout/localcloud/build/go/pause")))
     assert recipe(elsewhere, binary, tmp_path).key == recipe(here, binary, tmp_path).key
     assert recipe(replace(here, user="0:0"), binary, tmp_path).key != recipe(here, binary, tmp_path).key
 
 
-def test_a_large_layer_is_written_whole(tmp_path: Path) -> None:
+def test_a_large_layer_is_written_completely(tmp_path: Path) -> None:
     big = tmp_path / "big"
     big.write_bytes(os.urandom(3_000_000))
     layer = tmp_path / "layer.tar"

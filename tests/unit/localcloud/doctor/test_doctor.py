@@ -1,4 +1,4 @@
-"""The doctor reads the machine right and says how to mend it."""
+"""The doctor reads the machine correctly and names what to do."""
 
 from __future__ import annotations
 
@@ -56,33 +56,33 @@ def routes(*pairs: tuple[str, str]) -> list[tuple[str, IPv4Network]]:
     return [(interface, IPv4Network(network)) for interface, network in pairs]
 
 
-def test_routes_are_read_from_the_kernels_table() -> None:
+def test_routes_are_parsed_from_the_kernels_table() -> None:
     assert addresses.parse_routes(ROUTES) == routes(("eth0", "0.0.0.0/0"), ("eth0", "192.0.2.0/24"), ("leeward0", "10.213.0.0/24"))
 
 
-def test_the_machines_addresses_are_read_without_loopbacks_and_broadcasts() -> None:
+def test_the_machines_addresses_are_parsed_without_loopback_and_broadcast() -> None:
     assert addresses.parse_local(TRIE) == [IPv4Address("192.0.2.2")]
 
 
-def test_a_machine_with_other_networks_and_a_running_cloud_has_room_for_the_ranges() -> None:
+def test_other_networks_and_those_of_a_running_cloud_do_not_conflict_with_the_ranges() -> None:
     found = addresses.judge_addresses(addresses.parse_routes(ROUTES), [IPv4Address("192.0.2.2"), IPv4Address("10.213.255.1")])
     assert found.status == OK
 
 
 @pytest.mark.parametrize("taken", ["172.20.0.0/16", "10.214.3.0/24", "10.213.0.0/24"])
-def test_a_network_inside_the_ranges_is_in_the_way(taken: str) -> None:
+def test_a_network_inside_the_ranges_is_a_conflict(taken: str) -> None:
     found = addresses.judge_addresses(routes(("br-1", taken)), [])
     assert found.status == MISSING
     assert taken in found.detail
     assert "br-1" in found.detail
-    assert found.mend
+    assert found.remedy
 
 
-def test_an_address_inside_the_ranges_is_in_the_way() -> None:
+def test_an_address_inside_the_ranges_is_a_conflict() -> None:
     assert addresses.judge_addresses([], [IPv4Address("10.213.7.7")]).status == MISSING
 
 
-def test_a_wider_network_around_the_ranges_is_only_told() -> None:
+def test_a_larger_network_around_the_ranges_is_only_a_warning() -> None:
     found = addresses.judge_addresses(routes(("tun0", "10.0.0.0/8"), ("eth0", "0.0.0.0/0")), [])
     assert found.status == WARNING
     assert "tun0" in found.detail
@@ -102,21 +102,21 @@ def test_the_unified_hierarchy_counts_as_version_2() -> None:
 
 
 @needs_root
-def test_a_unified_root_that_holds_processes_and_hands_nothing_out_is_in_the_way(tmp_path: Path) -> None:
-    """As in a container with a control group namespace of its own; the machine's true root has no cgroup.type."""
+def test_processes_in_a_unified_root_without_enabled_controllers_are_a_problem(tmp_path: Path) -> None:
+    """A container with a cgroup namespace of its own has such a root; the machine's real root has no cgroup.type."""
     files = {"cgroup.controllers": "cpuset cpu memory pids", "cgroup.subtree_control": "", "cgroup.procs": "1\n77\n"}
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert cgroups.unified(tmp_path).status == OK
     (tmp_path / "cgroup.type").write_text("domain\n")
     found = cgroups.unified(tmp_path)
-    assert (found.status, f"mkdir -p {tmp_path}/init" in found.mend) == (MISSING, True)
+    assert (found.status, f"mkdir -p {tmp_path}/init" in found.remedy) == (MISSING, True)
     (tmp_path / "cgroup.subtree_control").write_text("cpu memory pids")
     assert cgroups.unified(tmp_path).status == OK
 
 
 @needs_root
-def test_control_groups_that_a_node_cannot_mount_are_missing_and_the_kernel_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_groups_that_a_node_cannot_mount_are_missing_with_the_kernels_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Path("/proc/self/mountinfo").read_text()
     assert cgroups.control_groups().status == OK
     monkeypatch.setattr(groups, "hierarchies", lambda: (groups.Hierarchy(Path("/sys/fs/cgroup/odd"), "no-such-controller"),))
@@ -125,13 +125,13 @@ def test_control_groups_that_a_node_cannot_mount_are_missing_and_the_kernel_says
     assert Path("/proc/self/mountinfo").read_text() == before
 
 
-def test_a_mount_point_with_a_space_is_read() -> None:
+def test_a_mount_point_with_a_space_is_parsed() -> None:
     (mount,) = mounts.parse_mounts(r"50 27 8:1 / /mnt/my\040disk ro,noatime - ext4 /dev/sda1 rw" + "\n")
     assert mount.point == "/mnt/my disk"
     assert "ro" in mount.options
 
 
-def test_the_mount_of_a_path_is_the_innermost_and_the_latest() -> None:
+def test_the_mount_of_a_path_is_the_innermost_and_latest_one() -> None:
     layers = ("1 0 0:1 / / rw - overlay none rw", "2 1 0:2 / /var rw - ext4 a rw", "3 1 0:3 / /var rw - xfs b rw")
     table = mounts.parse_mounts("\n".join([*layers, "4 1 0:4 / /variety rw - tmpfs c rw"]))
     found = mounts.mount_of(Path("/var/lib"), table)
@@ -147,7 +147,7 @@ def test_lacking_capabilities_are_named() -> None:
 
 @needs_root
 @pytest.mark.parametrize(
-    ("said", "detail"),
+    ("output", "detail"),
     [
         (
             "mount: /m: unknown filesystem type 'overlay'.\n       dmesg(1) may have more information after failed mount system call.",
@@ -158,15 +158,15 @@ def test_lacking_capabilities_are_named() -> None:
         ("", "exit code 3"),
     ],
 )
-def test_what_fails_is_told_in_its_own_words_and_not_in_those_about_dmesg(said: str, detail: str) -> None:
-    found = kernel.tried("x", ["sh", "-c", 'echo "$1" >&2; exit 3', "sh", said], "works")
+def test_a_failed_check_has_the_programs_error_without_its_hint_at_dmesg(output: str, detail: str) -> None:
+    found = kernel.try_command("x", ["sh", "-c", 'echo "$1" >&2; exit 3', "sh", output], "works")
     assert found.status == MISSING
     assert found.detail.startswith(detail)
     assert "dmesg" not in found.detail
 
 
 @pytest.mark.parametrize("check", [kernel.links, kernel.iptables])
-def test_without_root_nothing_is_said_of_programs_that_a_users_path_does_not_show(
+def test_without_root_programs_that_a_users_path_does_not_contain_are_not_reported_as_missing(
     check: Callable[[], Check], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -198,11 +198,11 @@ UBUNTU = 'PRETTY_NAME="Ubuntu 24.04.1 LTS"\nVERSION_ID="24.04"\nVERSION_CODENAME
 def test_the_system_is_judged_by_its_release(release: str, machine: str, status: str, tmp_path: Path) -> None:
     (tmp_path / "os-release").write_text(release)
     found = system.judge_system(debian.os_release(tmp_path / "os-release"), machine)
-    assert (found.status, bool(found.mend)) == (status, status == MISSING)
+    assert (found.status, bool(found.remedy)) == (status, status == MISSING)
 
 
 @pytest.mark.parametrize(("release", "reason"), [(UBUNTU, "Ubuntu 24.04.1 LTS: use Debian 12"), (BOOKWORM, "no Debian bookworm main")])
-def test_a_machine_whose_apt_has_nothing_of_debians_is_refused_before_anything_is_installed(
+def test_a_machine_without_debians_packages_is_refused_before_anything_is_installed(
     release: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "os-release").write_text(release)
@@ -223,7 +223,7 @@ def test_memory_and_disk_are_judged_by_what_is_free() -> None:
     assert system.judge_room("/x", 24 * 10**9, 25 * 10**9).status == MISSING
 
 
-def test_a_machine_on_which_everything_was_built_needs_less_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_less_disk_space_is_needed_once_everything_was_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=14 * 10**9, f_frsize=1))
     assert {check.status for check in system.disk()} == {MISSING}
@@ -239,20 +239,20 @@ def taken() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def test_a_taken_port_is_missing_and_its_program_named(taken: int) -> None:
+def test_a_port_in_use_is_reported_with_its_program(taken: int) -> None:
     found = ports.port(taken)
     assert found.status == MISSING
     assert "(process " in found.detail
 
 
-def test_a_port_is_free_again_after_its_program_left() -> None:
+def test_a_port_is_free_again_after_its_program_ended() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         number = listener.getsockname()[1]
     assert ports.port(number).status == OK
 
 
-def test_terraforms_version_is_read() -> None:
+def test_terraforms_version_is_parsed() -> None:
     assert tools.parse_terraform('{"terraform_version": "1.11.4"}') == (1, 11, 4)
     assert tools.parse_terraform('{"terraform_version": "1.12.0-rc1"}') == (1, 12, 0)
 
@@ -265,34 +265,34 @@ def test_a_mirror_counts_only_with_the_aws_provider(tmp_path: Path) -> None:
     assert tools.mirror_in([tmp_path / "absent", empty, full]) == full
 
 
-def test_a_proxy_that_would_get_the_clouds_requests_is_told_without_its_password() -> None:
+def test_the_warning_about_a_proxy_does_not_contain_its_password() -> None:
     found = tools.judge_proxy({"HTTPS_PROXY": "http://me:secret@proxy:3128", "no_proxy": "localhost, example.com"})
     assert found.status == WARNING
-    assert "secret" not in found.detail + found.mend
-    value = found.mend.partition("=")[2]
+    assert "secret" not in found.detail + found.remedy
+    value = found.remedy.partition("=")[2]
     assert tools.judge_proxy({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": value}).status == OK
     assert tools.judge_proxy({}).status == OK
 
 
-def test_a_ca_bundle_that_is_not_there_is_missing(tmp_path: Path) -> None:
+def test_a_ca_bundle_that_does_not_exist_is_reported(tmp_path: Path) -> None:
     assert tools.judge_certificates({"SSL_CERT_FILE": str(tmp_path / "absent.pem")}).status == MISSING
     (tmp_path / "ca.pem").touch()
     assert tools.judge_certificates({"SSL_CERT_FILE": str(tmp_path / "ca.pem")}).status == OK
     assert tools.judge_certificates({}).status == OK
 
 
-def test_a_check_that_falls_over_is_a_warning_in_a_whole_list(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_that_raises_is_a_warning_and_the_others_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> Check:
         raise FileNotFoundError("/proc/odd")
 
     monkeypatch.setattr(doctor, "_CHECKS", (("odd", broken), ("good", lambda: Check("good", OK, "well"))))
-    odd, good = doctor.examine()
+    odd, good = doctor.run_checks()
     assert (odd.status, good.status) == (WARNING, OK)
     assert "/proc/odd" in odd.detail
 
 
 @pytest.mark.parametrize(("status", "code"), [(OK, 0), (SETUP, 0), (WARNING, 0), (MISSING, 1)])
-def test_only_what_setup_cannot_mend_fails(
+def test_only_what_setup_cannot_install_gives_exit_code_1(
     status: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(doctor, "_CHECKS", (("x", lambda: Check("x", status, "found", "do this")),))
@@ -301,10 +301,10 @@ def test_only_what_setup_cannot_mend_fails(
     assert doctor.main(["--json"]) == code
     assert json.loads(capsys.readouterr().out) == {
         "ok": code == 0,
-        "checks": [{"name": "x", "status": status, "detail": "found", "mend": "do this"}],
+        "checks": [{"name": "x", "status": status, "detail": "found", "remedy": "do this"}],
     }
 
 
-def test_a_port_that_is_no_port_is_refused() -> None:
+def test_an_invalid_port_number_is_refused() -> None:
     with pytest.raises(SystemExit):
         doctor.main(["--port", "70000"])

@@ -1,4 +1,4 @@
-"""Control groups: which hierarchies a machine has, and how the cloud's tree is made in them. On files, save where the kernel judges."""
+"""Control groups: which hierarchies a machine has, and how the cloud's tree is made in them. On files, except where the kernel decides."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from localcloud.machine import cgroups
-from localcloud.machine.box import Box, Service, keeping
+from localcloud.machine.box import Box, Service, runner_command
 from localcloud.machine.interface import MachineError
-from localcloud.machine.processes import until
+from localcloud.machine.processes import wait_until
 
 MIXED = """proc /proc proc rw 0 0
 tmpfs /sys/fs/cgroup tmpfs rw,mode=755 0 0
@@ -48,13 +48,13 @@ def test_a_unified_machine_has_one_hierarchy() -> None:
     assert cgroups.parse(UNIFIED + UNIFIED.replace("/sys", "/elsewhere")) == (cgroups.Hierarchy(Path("/sys/fs/cgroup"), ""),)
 
 
-def test_a_machine_without_control_groups_is_told_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_machine_without_control_groups_names_the_mount_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "read_text", lambda self: "proc /proc proc rw 0 0\n")
     with pytest.raises(MachineError, match="mount -t cgroup2"):
         cgroups.hierarchies()
 
 
-def test_controllers_are_handed_down_to_a_new_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_controllers_are_enabled_for_a_new_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     switched: list[tuple[Path, str]] = []
     hierarchy = unified(tmp_path)
     (tmp_path / "leeward").mkdir()
@@ -73,7 +73,7 @@ def test_controllers_are_handed_down_to_a_new_group(monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "leeward" / "cloud").is_dir()
 
 
-def test_a_group_that_becomes_a_root_hands_nothing_out_while_processes_still_have_to_pass_through_it(
+def test_a_group_that_becomes_a_root_enables_no_controllers_while_processes_must_still_pass_through_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     machine(monkeypatch, unified(tmp_path))
@@ -85,7 +85,7 @@ def test_a_group_that_becomes_a_root_hands_nothing_out_while_processes_still_hav
     assert not (tmp_path / "leeward" / "node-1" / "cgroup.subtree_control").exists()
 
 
-def test_a_controller_that_kubelet_needs_and_cannot_have_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_error_of_a_controller_that_cannot_be_enabled_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     unified(tmp_path, "memory")
 
     def refuse(path: Path, text: str) -> int:
@@ -109,7 +109,7 @@ def test_a_new_cpuset_of_version_1_has_its_parents_processors(monkeypatch: pytes
 
 
 @pytest.mark.parametrize(("name", "process"), [("cpu.shares", 1024), ("cpu.weight", 100)])
-def test_the_cloud_weighs_ten_processes_beside_them_and_less_beside_slices_that_count_as_one_process_each(
+def test_the_cloud_has_the_weight_of_ten_processes_or_of_two_and_a_half_slices(
     name: str, process: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     machine(monkeypatch, cgroups.Hierarchy(tmp_path, ""))
@@ -117,16 +117,16 @@ def test_the_cloud_weighs_ten_processes_beside_them_and_less_beside_slices_that_
     weight = tmp_path / "leeward" / name
     weight.touch()
     (tmp_path / "cgroup.procs").write_text(f"1\n{os.getpid()}\n")
-    cgroups.weigh()
+    cgroups.set_weight()
     assert weight.read_text() == str(10 * process)
     (tmp_path / "cgroup.procs").write_text("1\n")
-    cgroups.weigh()
+    cgroups.set_weight()
     assert int(weight.read_text()) / process == 2.5
 
 
 @pytest.fixture
 def real_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A new group in the machine's hierarchy that has the cpu controller, which is made to look like the only one; another is beside it."""
+    """Two new groups in the machine's hierarchy with the cpu controller, which looks like the only hierarchy. Yields the first."""
     found = [
         hierarchy
         for hierarchy in cgroups.hierarchies()
@@ -147,20 +147,20 @@ def _words(file: Path) -> list[str]:
     return file.read_text().split() if file.exists() else []
 
 
-def test_the_kernel_takes_the_weight_and_the_callers_own_group_decides_it(real_cpu: Path) -> None:
+def test_the_kernel_accepts_the_weight_which_depends_on_the_callers_own_group(real_cpu: Path) -> None:
     name, process = ("cpu.shares", 1024) if (real_cpu / "cpu.shares").exists() else ("cpu.weight", 100)
 
     def weight_beside(group: str) -> float:
-        script = f"from localcloud import cgroups; cgroups.weigh({real_cpu.name!r})"
+        script = f"from localcloud.machine import cgroups; cgroups.set_weight({real_cpu.name!r})"
         subprocess.run(cgroups.join(group, [sys.executable, "-c", script]), check=True)
         return int((real_cpu / name).read_text()) / process
 
     assert weight_beside(f"{real_cpu.name}.slice") == 2.5
-    if not (real_cpu.parent / "cgroup.type").exists():  # in a container with a namespace of its own the root may take no process
+    if not (real_cpu.parent / "cgroup.type").exists():  # in a container with a cgroup namespace, its root group may refuse processes
         assert weight_beside(".") == 10
 
 
-def test_the_joining_command_enters_every_hierarchy_before_it_becomes_the_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_joining_command_enters_every_hierarchy_before_it_runs_the_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     first, second = tmp_path / "cpu", tmp_path / "memory"
     for hierarchy in (first, second):
         (hierarchy / "g").mkdir(parents=True)
@@ -176,7 +176,7 @@ def test_a_program_does_not_run_outside_a_group_it_cannot_join(monkeypatch: pyte
     assert (done.returncode, done.stdout) == (1, "")
 
 
-def test_a_node_mounts_controllers_under_their_own_names_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_has_controllers_under_their_own_names_too(monkeypatch: pytest.MonkeyPatch) -> None:
     machine(monkeypatch, *cgroups.parse(MIXED))
     commands = [" ".join(command) for command in cgroups.remount()]
     assert "mount -t cgroup -o cpu,cpuacct cgroup /sys/fs/cgroup/cpu,cpuacct" in commands
@@ -186,7 +186,7 @@ def test_a_node_mounts_controllers_under_their_own_names_too(monkeypatch: pytest
 
 @pytest.fixture
 def real_v2(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A new group in the machine's own hierarchy of version 2, which is made to look like the only one."""
+    """A new group in the machine's hierarchy of version 2, which looks like the only hierarchy."""
     found = next((hierarchy for hierarchy in cgroups.hierarchies() if hierarchy.version == 2), None)
     if os.geteuid() != 0 or found is None:
         pytest.skip("needs root and a mounted cgroup2")
@@ -198,21 +198,21 @@ def real_v2(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert cgroups.remove(group) == []
 
 
-def test_a_node_of_a_unified_machine_sees_its_group_as_the_root_and_hands_out_all_it_has(real_v2: Path, tmp_path: Path) -> None:
+def test_a_node_of_a_unified_machine_sees_its_group_as_the_root_and_enables_all_its_controllers(real_v2: Path, tmp_path: Path) -> None:
     root = cgroups.ROOT
     script = f"cat /proc/self/cgroup; ls -d {root}/*/; cd {root}; tr '\\n' ' ' <cgroup.controllers; echo; cat cgroup.subtree_control"
     look = Service("look", ("sh", "-c", script), str(tmp_path / "seen"))
     log = tmp_path / "log"
-    box = Box("a node", keeping(tmp_path, [look], setup=cgroups.remount(), restart=False), log=log, group=real_v2.name)
-    until("the box ends", lambda: "it runs" if box.running else None, within=60)
+    box = Box("a node", runner_command(tmp_path, [look], setup=cgroups.remount(), restart=False), log=log, group=real_v2.name)
+    wait_until("the box ends", lambda: "it runs" if box.running else None, within=60)
     assert log.read_text().endswith(" look ended with 0\n")
-    *_, where, folders, controllers, handed_out = (tmp_path / "seen").read_text().splitlines()
+    *_, where, folders, controllers, enabled = (tmp_path / "seen").read_text().splitlines()
     assert where == "0::/init"
     assert folders == f"{root}/init/"
-    assert controllers.split() == handed_out.split()
+    assert controllers.split() == enabled.split()
 
 
-def test_a_crowded_group_makes_way_by_the_command_that_is_told(real_v2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_in_the_error_moves_the_processes_of_a_group_into_a_child(real_v2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cgroups.create(real_v2.name)
     there = (real_v2 / "cgroup.controllers").read_text().split()
     if not there:
@@ -221,12 +221,12 @@ def test_a_crowded_group_makes_way_by_the_command_that_is_told(real_v2: Path, mo
         monkeypatch.setattr(cgroups, "NEEDED", there[:1])
     sleeper = subprocess.Popen(cgroups.join(real_v2.name, ["sleep", "60"]))
     try:
-        until("it is in the group", lambda: None if cgroups.processes(real_v2.name) else "it is not", within=60)
+        wait_until("it is in the group", lambda: None if cgroups.processes(real_v2.name) else "it is not", within=60)
         with pytest.raises(MachineError, match="busy") as refused:
             cgroups.enable_controllers(real_v2)
-        assert cgroups.crowded(real_v2)
+        assert cgroups.has_internal_processes(real_v2)
         subprocess.run(["sh", "-c", str(refused.value).partition("below: ")[2]], check=True)
-        assert not cgroups.crowded(real_v2)
+        assert not cgroups.has_internal_processes(real_v2)
         cgroups.enable_controllers(real_v2)
         assert cgroups.processes(f"{real_v2.name}/init") == {sleeper.pid}
     finally:
@@ -234,13 +234,13 @@ def test_a_crowded_group_makes_way_by_the_command_that_is_told(real_v2: Path, mo
         sleeper.wait()
 
 
-def test_a_node_hands_its_controllers_out_where_they_are_of_version_2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_node_enables_its_controllers_of_version_2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     machine(monkeypatch, unified(tmp_path, "memory"))
     subprocess.run(cgroups.remount()[-1], check=True)
     assert (tmp_path / "cgroup.subtree_control").read_text() == "+memory\n"
 
 
-def test_the_processes_of_a_group_are_those_of_all_below_it_that_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_processes_of_a_group_include_those_below_it_but_no_dead_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     machine(monkeypatch, cgroups.Hierarchy(tmp_path, "cpu"))
     deep = tmp_path / "leeward" / "node" / "pod"
     deep.mkdir(parents=True)
@@ -257,7 +257,7 @@ def test_removing_a_group_removes_what_is_below_it(monkeypatch: pytest.MonkeyPat
     assert not (tmp_path / "leeward").exists()
 
 
-def test_a_group_that_cannot_be_removed_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_group_that_cannot_be_removed_is_returned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     machine(monkeypatch, cgroups.Hierarchy(tmp_path, "cpu"))
     (tmp_path / "leeward").mkdir()
     (tmp_path / "leeward" / "a-file-keeps-it").touch()
@@ -265,7 +265,7 @@ def test_a_group_that_cannot_be_removed_is_told(monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize(("text", "value"), [("cache 5\ntotal_rss 7\nrss 1\n", 7), ("anon 9\nfile 3\n", 9)])
-def test_memory_is_that_of_processes_without_the_page_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, value: int) -> None:
+def test_memory_is_counted_without_the_page_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, value: int) -> None:
     machine(monkeypatch, cgroups.Hierarchy(tmp_path / "cpu", "cpu"), cgroups.Hierarchy(tmp_path, "memory"))
     (tmp_path / "leeward").mkdir()
     (tmp_path / "leeward" / "memory.stat").write_text(text)

@@ -1,4 +1,4 @@
-"""What `up`, `down` and `env` do when something ends early, and what they leave alone. On a file tree, without a cloud."""
+"""What `up`, `down` and `env` do when something ends early, and what they do not touch. On a file tree, without a cloud."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ eth0	00000000	010200C0	0003	0	0	0	00000000	0	0	0
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A machine in a folder, whose control groups and interfaces are not this one's."""
+    """A machine in a folder, with control groups and interfaces of its own."""
     run, data = tmp_path / "run", tmp_path / "data"
     for module, name, value in (
         (paths, "RUN_DIR", run),
@@ -38,7 +38,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
         (leftovers, "CRASH_LOGS", tmp_path / "cache" / "last-crash"),
         (settings, "UPLINK", "no-such0"),
         (cgroups, "hierarchies", lambda: (cgroups.Hierarchy(tmp_path / "cgroup", "cpu"),)),
-        (lifecycle, "_need_artifacts", lambda: None),
+        (lifecycle, "_require_artifacts", lambda: None),
         (os, "geteuid", lambda: 0),
     ):
         monkeypatch.setattr(module, name, value)
@@ -49,7 +49,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 
 
 def dead_cloud(host: Path) -> None:
-    """What a cloud that was killed leaves."""
+    """Make the files and folders that a killed cloud leaves."""
     (host / "data" / "log").mkdir(parents=True)
     (host / "data" / "log" / "supervisor.log").write_text("the reason")
     (host / "data" / "bin").mkdir()
@@ -60,8 +60,8 @@ def dead_cloud(host: Path) -> None:
     state.write(state.ENVIRONMENT, environment)
 
 
-def refusing(error: BaseException) -> Callable[[int], None]:
-    """A guardian that fails while it is made: its group is there already."""
+def failing_guardian(error: BaseException) -> Callable[[int], None]:
+    """Return a replacement of Guardian that raises after it has made its control group."""
 
     def make(lock: int) -> None:
         cgroups.create(cgroups.CLOUD)
@@ -77,45 +77,45 @@ def hold() -> int:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"), [(KeyboardInterrupt(), 130, "interrupted"), (OSError(errno.ENOSPC, "No space left"), 1, "No space left")]
+    ("error", "code", "message"), [(KeyboardInterrupt(), 130, "interrupted"), (OSError(errno.ENOSPC, "No space left"), 1, "No space left")]
 )
-def test_an_up_that_ends_while_the_cloud_is_being_started_leaves_nothing(
-    host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, said: str
+def test_an_up_that_ends_while_the_cloud_is_being_started_leaves_nothing_behind(
+    host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, message: str
 ) -> None:
     (host / "cgroup").mkdir()
-    monkeypatch.setattr(lifecycle, "Guardian", refusing(error))
+    monkeypatch.setattr(lifecycle, "Guardian", failing_guardian(error))
     assert main(["up"]) == code
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert leftovers.find() == []
     assert not (host / "data").exists()
     os.close(hold())
 
 
-def test_an_up_waits_for_a_status_that_looks(host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_up_waits_while_status_holds_the_lock(host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (host / "cgroup").mkdir()
-    take, lookers = state.take_lock, [hold()]
+    take, held_by_status = state.take_lock, [hold()]
 
     def taken() -> int | None:
         found = take()
-        if lookers:
-            os.close(lookers.pop())
+        if held_by_status:
+            os.close(held_by_status.pop())
         return found
 
     monkeypatch.setattr(state, "take_lock", taken)
-    monkeypatch.setattr(lifecycle, "Guardian", refusing(OSError("it was begun")))
+    monkeypatch.setattr(lifecycle, "Guardian", failing_guardian(OSError("it was begun")))
     assert main(["up"]) == 1
     assert "it was begun" in capsys.readouterr().err
 
 
-def test_an_up_that_finds_a_cloud_is_refused(host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(lifecycle, "_LOOKING_WITHIN", 0.0)
+def test_up_is_refused_while_a_cloud_is_up(host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(lifecycle, "_STATUS_WITHIN", 0.0)
     lock = hold()
     assert main(["up"]) == 1
     assert "room for one" in capsys.readouterr().err
     os.close(lock)
 
 
-def test_the_logs_of_a_cloud_that_died_outlive_a_down(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_down_keeps_the_logs_of_a_cloud_that_died(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dead_cloud(host)
     assert main(["down"]) == 0
     assert (leftovers.CRASH_LOGS / "supervisor.log").read_text() == "the reason"
@@ -124,7 +124,7 @@ def test_the_logs_of_a_cloud_that_died_outlive_a_down(host: Path, capsys: pytest
     assert not (host / "data").exists()
 
 
-def test_the_logs_of_a_cloud_that_is_ended_go_with_it(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_logs_of_a_cloud_that_down_ends_are_removed(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dead_cloud(host)
     alive = {os.getpid()}
     monkeypatch.setattr(cgroups, "processes", lambda group="": set(alive))
@@ -133,7 +133,7 @@ def test_the_logs_of_a_cloud_that_is_ended_go_with_it(host: Path, monkeypatch: p
     assert not leftovers.CRASH_LOGS.exists()
 
 
-def test_a_dead_clouds_key_is_not_given_to_clients(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_env_does_not_print_the_key_of_a_dead_cloud(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dead_cloud(host)
     assert main(["env"]) == 1
     assert "no cloud is up" in capsys.readouterr().err
@@ -143,7 +143,7 @@ def test_a_dead_clouds_key_is_not_given_to_clients(host: Path, capsys: pytest.Ca
     os.close(lock)
 
 
-def test_a_disk_that_is_mounted_on_the_clouds_folder_is_emptied_and_stays(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_mounted_on_the_clouds_folder_is_emptied_and_stays_mounted(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dead_cloud(host)
     (host / "data" / "lost+found").mkdir()
     rmdir = Path.rmdir
@@ -154,19 +154,19 @@ def test_a_disk_that_is_mounted_on_the_clouds_folder_is_emptied_and_stays(host: 
         rmdir(path)
 
     def run(argv: list[str], **options: object) -> None:
-        raise AssertionError(f"nothing on the host is to be changed: {argv}")
+        raise AssertionError(f"nothing on the host may be changed: {argv}")
 
     monkeypatch.setattr(Path, "rmdir", busy)
     monkeypatch.setattr(subprocess, "run", run)
     assert main(["down"]) == 0
     assert [path.name for path in (host / "data").iterdir()] == ["lost+found"]
     assert leftovers.find() == []
-    monkeypatch.setattr(lifecycle, "Guardian", refusing(OSError("it was begun")))
+    monkeypatch.setattr(lifecycle, "Guardian", failing_guardian(OSError("it was begun")))
     assert main(["up"]) == 1
     assert (host / "data").is_dir()
 
 
-def test_routes_into_the_cloud_are_found_without_any_program(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_routes_into_the_cloud_are_found_without_the_program_ip(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (host / "routes").write_text(ROUTES.format(uplink=settings.UPLINK))
     monkeypatch.setattr(leftovers, "_ROUTES", host / "routes")
     monkeypatch.setenv("PATH", str(host))

@@ -1,4 +1,4 @@
-"""Nodes on paper: configuration texts, taints, versions, networks."""
+"""Configuration files, taints, versions and networks of nodes, without a node."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_containerd_2_gets_the_format_of_version_3(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("major", [1, 2])
 @pytest.mark.parametrize("may", [True, False])
-def test_oom_scores_are_left_alone_where_the_machine_may_not_lower_them(
+def test_oom_scores_are_not_changed_where_the_machine_may_not_lower_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, major: int, may: bool
 ) -> None:
     monkeypatch.setattr(containerd, "may_lower_oom_score", lambda: may)
@@ -62,11 +62,11 @@ def test_the_registry_is_reached_over_plain_http(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("said", "major"),
+    ("output", "major"),
     [("containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u3", 1), ("containerd containerd.io v2.1.4 75cb2b71", 2)],
 )
-def test_containerds_version_is_read_from_what_it_says(monkeypatch: pytest.MonkeyPatch, said: str, major: int) -> None:
-    monkeypatch.setattr(containerd, "run", lambda argv: said)
+def test_containerds_version_is_parsed_from_its_output(monkeypatch: pytest.MonkeyPatch, output: str, major: int) -> None:
+    monkeypatch.setattr(containerd, "run_command", lambda argv: output)
     assert containerd.major_version.__wrapped__() == major
 
 
@@ -76,7 +76,7 @@ def test_each_node_has_a_pod_network_of_its_own() -> None:
     assert len(set(networks)) == len(settings.NODE_HOSTS)
 
 
-def test_an_interface_is_not_taken_for_one_whose_name_it_begins() -> None:
+def test_interface_names_are_parsed_whole_and_without_their_peers() -> None:
     assert network.interfaces("lo   UNKNOWN 00:00\nlw-100@if3  UP 12:34\n") == {"lo", "lw-100"}
 
 
@@ -86,23 +86,23 @@ def test_a_taint_is_read_with_and_without_value() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "key", "key=value", "key=value:Never", ":NoSchedule"])
-def test_what_is_no_taint_is_refused_with_the_form_of_one(text: str) -> None:
+def test_a_malformed_taint_is_refused_with_the_correct_form(text: str) -> None:
     with pytest.raises(MachineError, match="key=value:NoSchedule"):
         taint(text)
 
 
-def test_the_one_kubernetes_version_is_taken_by_minor_and_by_patch() -> None:
+def test_the_one_kubernetes_version_is_accepted_with_and_without_its_patch_number() -> None:
     controlplane.check_version("1.35")
     controlplane.check_version(settings.KUBERNETES_VERSION)
 
 
 @pytest.mark.parametrize("version", ["1.34", "1.36", "1.3", ""])
-def test_another_kubernetes_version_is_refused_with_the_one_there_is(version: str) -> None:
+def test_another_kubernetes_version_is_refused_with_the_available_one(version: str) -> None:
     with pytest.raises(MachineError, match=r"only 1\.35"):
         controlplane.check_version(version)
 
 
-def test_a_kubeconfig_is_private_and_names_files_not_keys(tmp_path: Path) -> None:
+def test_a_kubeconfig_is_private_and_contains_paths_of_keys_not_keys(tmp_path: Path) -> None:
     path = kubeconfig.write(tmp_path / "k", tmp_path / "ca.crt", Pair(tmp_path / "c.crt", tmp_path / "c.key"))
     assert path.stat().st_mode & 0o777 == 0o600
     assert json.loads(path.read_text())["users"][0]["user"] == {
@@ -111,16 +111,18 @@ def test_a_kubeconfig_is_private_and_names_files_not_keys(tmp_path: Path) -> Non
     }
 
 
-def test_kubelet_is_shown_the_kernel_it_wants_in_files(tmp_path: Path) -> None:
+def test_kubelet_sees_the_kernel_parameters_that_it_wants(tmp_path: Path) -> None:
     commands = filesystem.kernel_files(tmp_path)
     shown = {command[-1]: Path(command[2]).read_text().strip() for command in commands}
     assert shown["/proc/sys/vm/overcommit_memory"] == "1"
     assert len(shown) == len(filesystem.KERNEL)
 
 
-@pytest.mark.parametrize(("chips", "cores", "told"), [(0, 0, {}), (1, 2, {"neuron0": "2"}), (2, 16, {"neuron0": "8", "neuron1": "8"})])
-def test_the_device_plugin_is_told_of_each_chip_and_its_cores(tmp_path: Path, chips: int, cores: int, told: dict[str, str]) -> None:
+@pytest.mark.parametrize(("chips", "cores", "files"), [(0, 0, {}), (1, 2, {"neuron0": "2"}), (2, 16, {"neuron0": "8", "neuron1": "8"})])
+def test_the_device_plugin_sees_a_file_per_chip_with_its_number_of_cores(
+    tmp_path: Path, chips: int, cores: int, files: dict[str, str]
+) -> None:
     commands = filesystem.chip_files(tmp_path, chips, cores)
     shown = Path(commands[-1][2])
-    assert {file.name: file.read_text().strip() for file in shown.iterdir()} == told
+    assert {file.name: file.read_text().strip() for file in shown.iterdir()} == files
     assert commands[-1][-1] == filesystem.CHIPS

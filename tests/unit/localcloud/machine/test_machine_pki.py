@@ -1,4 +1,4 @@
-"""The certificates: what Kubernetes and Redis clients will check."""
+"""Certificates have what Kubernetes and Redis clients check."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read(pair: Pair) -> x509.Certificate:
 
 
 def handshake(server: Pair, authority: Authority, name: str) -> None:
-    """A TLS connection to `server` under `name`, checked as strictly as Python can; raises what the client raises."""
+    """Open a TLS connection to `server` under `name`, with Python's strictest checks; raises what the client raises."""
     here, there = socket.socketpair()
     accepting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     accepting.load_cert_chain(server.certificate, server.key)
@@ -73,6 +73,6 @@ def test_keys_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_authoritys_own_key_is_in_no_file(tmp_path: Path) -> None:
+def test_the_authoritys_own_key_is_not_in_any_file(tmp_path: Path) -> None:
     Authority(tmp_path, "ca")
     assert [path.name for path in tmp_path.iterdir()] == ["ca.crt"]

@@ -1,4 +1,4 @@
-"""Process 1 of a box, run here as an ordinary process, and what is said of a box that is dead."""
+"""Process 1 of a box, run here as an ordinary process, and the error of a box that is dead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.machine.box import RUNNER, Box, Service, keeping
+from localcloud.machine.box import RUNNER, Box, Service, runner_command
 from localcloud.machine.interface import MachineError, NodeSpec
 from localcloud.machine.nodes.node import Node
 
@@ -39,7 +39,7 @@ def test_without_restart_the_first_service_that_ends_ends_the_box_with_its_code(
     assert start(tmp_path, restart=False, long="sleep 30", short="exit 7").wait(60) == 7
 
 
-def test_a_service_killed_by_a_signal_gives_the_code_that_a_shell_gives(tmp_path: Path) -> None:
+def test_a_service_killed_by_a_signal_gives_the_exit_code_that_a_shell_gives(tmp_path: Path) -> None:
     box = start(tmp_path, restart=False, suicide="kill -9 $$")
     assert box.wait(60) == 128 + signal.SIGKILL
 
@@ -58,35 +58,35 @@ def test_with_restart_a_service_that_ends_is_started_again(tmp_path: Path) -> No
         box.kill()
 
 
-def test_output_is_appended_to_the_services_own_log_that_only_root_reads(tmp_path: Path) -> None:
+def test_output_is_appended_to_the_services_own_log(tmp_path: Path) -> None:
     (tmp_path / "talk.log").write_text("before\n")
     start(tmp_path, restart=False, talk="echo out; echo err >&2").wait(60)
     assert (tmp_path / "talk.log").read_text() == "before\nout\nerr\n"
 
 
-def test_a_mount_that_fails_starts_nothing_and_the_log_has_its_words(tmp_path: Path) -> None:
+def test_after_a_failed_mount_nothing_is_started_and_the_log_has_its_error(tmp_path: Path) -> None:
     setup = [["sh", "-c", "echo a warning >&2"], ["sh", "-c", "echo the reason >&2; exit 32"]]
     box = start(tmp_path, restart=False, setup=setup, never=f"touch {tmp_path}/started")
-    said, _ = box.communicate(timeout=60)
+    output, _ = box.communicate(timeout=60)
     assert box.returncode == 1
     assert not (tmp_path / "started").exists()
-    first, failed, reason = said.splitlines()
+    first, failed, reason = output.splitlines()
     assert (first, reason) == ("a warning", "the reason")
     assert failed.endswith("set-up failed: `sh -c echo the reason >&2; exit 32` ended with 32:")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
-def test_a_node_that_died_of_its_set_up_is_told_with_the_reason(tmp_path: Path) -> None:
+def test_the_error_of_a_node_whose_set_up_failed_has_the_reason(tmp_path: Path) -> None:
     containerd = Service("containerd", ("sleep", "60"), str(tmp_path / "containerd.log"))
     setup = [["mount", "--bind", str(tmp_path), str(tmp_path / "absent")]]
     spec = NodeSpec("i-1", "n1", "inf2.xlarge", "us-west-2a", "us-west-2")
     node = Node(spec, 0, SimpleNamespace(logs=tmp_path), tmp_path)  # type: ignore[arg-type]
-    node._box = Box("node n1", keeping(tmp_path, [containerd], setup=setup), log=tmp_path / "log")
+    box = Box("node n1", runner_command(tmp_path, [containerd], setup=setup), log=tmp_path / "log")
     with pytest.raises(MachineError, match=f"node n1 ended with 1(.|\n)*{tmp_path}/absent: .*mount point does not exist"):
-        node._import([])
+        node._import(box, [])
 
 
-def test_a_service_waits_for_the_file_it_needs(tmp_path: Path) -> None:
+def test_a_service_is_started_when_the_file_it_needs_exists(tmp_path: Path) -> None:
     needed = tmp_path / "socket"
     specification = {
         "services": [
@@ -104,7 +104,7 @@ def test_only_wanted_file_descriptors_reach_a_service(tmp_path: Path, wanted: bo
     first, second = os.pipe()
     try:
         number = first if wanted else second
-        box = start(tmp_path, restart=False, fds=(first, second), look=f"test -e /proc/self/fd/{number}")
+        box = start(tmp_path, restart=False, fds=(first, second), check=f"test -e /proc/self/fd/{number}")
         assert box.wait(60) == (0 if wanted else 1)
     finally:
         os.close(first)

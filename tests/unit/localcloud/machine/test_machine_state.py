@@ -1,4 +1,4 @@
-"""What the host side and the cloud tell each other: files, the lock, the words of `status`."""
+"""What the host side and the cloud exchange: files, the lock, startup messages, the text of `status`."""
 
 from __future__ import annotations
 
@@ -39,98 +39,114 @@ def test_one_cloud_at_a_time_has_the_lock(folders: Path) -> None:
     os.close(again)
 
 
-def test_what_is_written_is_private_and_read_back(tmp_path: Path) -> None:
+def test_a_written_value_is_private_and_can_be_read_back(tmp_path: Path) -> None:
     state.write(tmp_path / "a.json", {"secret": "s"})
     assert state.read(tmp_path / "a.json") == {"secret": "s"}
     assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o600
     assert state.read(tmp_path / "absent.json") is None
 
 
-def test_a_log_that_grew_too_large_starts_anew_and_keeps_what_it_had(tmp_path: Path) -> None:
+def test_a_log_that_is_too_large_is_copied_and_emptied(tmp_path: Path) -> None:
     log = tmp_path / "kubelet.log"
     with log.open("ab") as writer:
         writer.write(b"x" * 100)
         writer.flush()
-        supervisor.bound_logs(tmp_path, limit=50)
+        supervisor.rotate_logs(tmp_path, limit=50)
         writer.write(b"y")
     assert (log.read_bytes(), (tmp_path / "kubelet.log.1").read_bytes()) == (b"y", b"x" * 100)
 
 
-def test_a_log_that_cannot_be_moved_does_not_end_the_cloud_nor_keep_others_from_it(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_copied_does_not_keep_others_from_being_rotated(tmp_path: Path) -> None:
     (tmp_path / "gone.log").symlink_to(tmp_path / "removed with its node")
     (tmp_path / "stuck.log").write_bytes(b"x" * 100)
     (tmp_path / "stuck.log.1").mkdir()
     (tmp_path / "whole.log").write_bytes(b"x" * 100)
-    supervisor.bound_logs(tmp_path, limit=50)
+    supervisor.rotate_logs(tmp_path, limit=50)
     assert ((tmp_path / "stuck.log").stat().st_size, (tmp_path / "whole.log").stat().st_size) == (100, 0)
 
 
-def test_what_was_done_counts_though_it_cannot_be_told_to_people(tmp_path: Path) -> None:
-    told = []
+def test_a_call_succeeds_although_the_state_file_cannot_be_written(tmp_path: Path) -> None:
+    written = []
 
     def full(value: object) -> None:
-        told.append(value)
+        written.append(value)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     machine = LocalMachine(tmp_path, tmp_path, (), full)
     machine.remove_node("i-0")
-    assert told
+    assert written
 
 
-def test_every_component_is_a_name_of_the_one_binary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_every_component_is_a_link_to_the_one_binary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(supervisor, "DATA_DIR", tmp_path)
     (tmp_path / "kubernetes").write_text("binary")
     folder = supervisor.link_components(tmp_path / "kubernetes")
     assert {name: (folder / name).read_text() for name in supervisor.COMPONENTS} == dict.fromkeys(supervisor.COMPONENTS, "binary")
 
 
-def birth() -> tuple[supervisor.Birth, socket.socket]:
+def startup_channel() -> tuple[supervisor.StartupChannel, socket.socket]:
     here, there = socket.socketpair()
-    return supervisor.Birth(here.detach()), there
+    return supervisor.StartupChannel(here.detach()), there
 
 
-def test_the_cloud_lives_when_up_wants_it_kept() -> None:
-    cloud, up = birth()
+def test_a_cloud_that_up_keeps_goes_on() -> None:
+    cloud, up = startup_channel()
     with up:
-        up.sendall(supervisor.KEEP)
-        assert cloud.kept()
+        up.sendall(guardian.KEEP)
+        assert cloud.wait_for_keep()
 
 
-def test_the_cloud_does_not_outlive_an_up_that_died() -> None:
-    cloud, up = birth()
+def test_a_cloud_ends_when_up_died_before_it_kept_the_cloud() -> None:
+    cloud, up = startup_channel()
     up.close()
-    assert not cloud.kept()
+    assert not cloud.wait_for_keep()
 
 
-def newborn(messages: bytes) -> guardian.Guardian:
-    """A guardian whose cloud says these messages, then ends."""
+def starting(messages: bytes) -> guardian.Guardian:
+    """Return a guardian that receives these messages from its cloud, then the end of the cloud."""
     here, there = socket.socketpair()
     there.sendall(messages)
     there.close()
-    born = guardian.Guardian.__new__(guardian.Guardian)
-    born._socket = here
-    return born
+    cloud = guardian.Guardian.__new__(guardian.Guardian)
+    cloud._socket = here
+    return cloud
 
 
-def test_up_shows_progress_and_returns_what_the_cloud_says_at_last() -> None:
-    said: list[str] = []
-    born = newborn(b'{"progress": "the registry starts"}\n{"ready": {"region": "r"}}\n')
-    assert born.environment(said.append, 5) == {"region": "r"}
-    assert said == ["the registry starts"]
+def test_up_prints_progress_and_returns_what_clients_need() -> None:
+    progress: list[str] = []
+    cloud = starting(b'{"progress": "the registry starts"}\n{"ready": {"region": "r"}}\n')
+    assert cloud.wait_until_ready(progress.append, 5) == {"region": "r"}
+    assert progress == ["the registry starts"]
 
 
-def test_up_fails_with_the_clouds_reason() -> None:
+def test_the_error_of_up_has_the_clouds_reason() -> None:
     with pytest.raises(MachineError, match="could not start: BuildError: not built"):
-        newborn(b'{"failed": "BuildError: not built"}\n').environment(lambda text: None, 5)
+        starting(b'{"failed": "BuildError: not built"}\n').wait_until_ready(lambda text: None, 5)
 
 
-def test_up_fails_when_the_cloud_dies_and_says_what_it_did_last() -> None:
+def test_the_error_of_up_has_the_last_step_of_a_cloud_that_died() -> None:
     with pytest.raises(MachineError, match=r"ended while it started \(the registry starts\)"):
-        newborn(b'{"progress": "the registry starts"}\n').environment(lambda text: None, 5)
+        starting(b'{"progress": "the registry starts"}\n').wait_until_ready(lambda text: None, 5)
 
 
-def test_status_names_what_is_there() -> None:
-    told = {
+def test_the_messages_of_the_startup_channel_are_understood_by_up() -> None:
+    channel, there = startup_channel()
+    progress: list[str] = []
+    cloud = guardian.Guardian.__new__(guardian.Guardian)
+    cloud._socket = there
+    channel.report("the registry starts")
+    channel.report_ready({"region": "r"})
+    assert cloud.wait_until_ready(progress.append, 5) == {"region": "r"}
+    assert progress == ["the registry starts"]
+    channel.report_failure("BuildError: not built")
+    with pytest.raises(MachineError, match="could not start: BuildError: not built"):
+        cloud.wait_until_ready(progress.append, 5)
+    cloud.keep()
+    assert channel.wait_for_keep()
+
+
+def test_status_names_everything_that_exists() -> None:
+    found = {
         "up": True,
         "endpoint_url": "http://e",
         "memory_bytes": 2e9,
@@ -138,25 +154,25 @@ def test_status_names_what_is_there() -> None:
         "nodes": [{"name": "n", "type": "inf2.8xlarge", "address": "10.213.0.100"}],
         "redis": [{"name": "r", "primary": "10.213.0.20", "members": 2}],
     }
-    words = lifecycle._in_words(told)
+    text = lifecycle._format_status(found)
     for part in ("http://e", "2.0 GB", "c at https://k", "n (inf2.8xlarge, 10.213.0.100)", "r at 10.213.0.20 (2 members)"):
-        assert part in words
+        assert part in text
 
 
-def test_who_is_not_root_is_told_to_be(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_user_other_than_root_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert main(["up"]) == 1
     assert "run it as root" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["sideways"]])
-def test_an_unknown_command_shows_the_known_ones(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_prints_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(arguments)
     assert "usage: python -m localcloud" in capsys.readouterr().err
 
 
-def test_the_clouds_environment_has_no_secret_of_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cloud_inherits_no_secret_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "hush")
     assert "hush" not in guardian._environment().values()
@@ -164,21 +180,21 @@ def test_the_clouds_environment_has_no_secret_of_the_callers(monkeypatch: pytest
 
 def test_an_add_on_that_is_part_of_every_node_needs_nothing() -> None:
     class NoApi:
-        """Whoever touches it fails."""
+        """An API on which every call fails."""
 
     addons.install(NoApi(), "kube-proxy")  # type: ignore[arg-type]
 
 
-def test_an_unknown_add_on_is_refused_with_those_there_are() -> None:
+def test_an_unknown_add_on_is_refused_with_the_available_ones() -> None:
     with pytest.raises(MachineError, match="there are coredns, vpc-cni"):
         addons.install(None, "aws-ebs-csi-driver")  # type: ignore[arg-type]
 
 
-def test_the_add_ons_of_the_machine_are_those_that_eks_offers() -> None:
+def test_the_machine_has_the_add_ons_that_eks_offers() -> None:
     assert {"coredns", *addons.IN_EVERY_NODE} == set(eks_addons.VERSIONS)
 
 
-def test_a_binding_is_of_the_whole_cluster_or_of_one_namespace() -> None:
+def test_a_binding_applies_to_the_whole_cluster_or_to_one_namespace() -> None:
     everywhere, here = Binding("g", "view", None), Binding("g", "view", "ns")
     assert everywhere.path.endswith("/clusterrolebindings/g")
     assert here.path.endswith("/namespaces/ns/rolebindings/g")

@@ -1,4 +1,4 @@
-"""What the machine with cgroup v2 alone is made from: kernel package, configuration, changes of the source, the way to registries."""
+"""Parts of the machine with cgroup v2 alone: kernel package, configuration, changes of the source, access to registries."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from localcloud.build.command import BuildError
 from tests.machines import disk, kernel
 
 
-def test_versions_of_kernels_are_compared_as_numbers() -> None:
+def test_kernel_versions_are_compared_as_numbers() -> None:
     listing = "linux-source-7.9 - Linux kernel source\nlinux-source-7.10 - Linux kernel source\nlinux-source-6.19 - Linux kernel source\n"
-    assert kernel.newest(listing) == "linux-source-7.10"
+    assert kernel.newest_package(listing) == "linux-source-7.10"
 
 
-def test_a_suite_without_a_kernel_is_an_error_that_names_it() -> None:
+def test_the_error_of_a_suite_without_a_kernel_names_the_suite() -> None:
     with pytest.raises(BuildError, match=f"Debian {kernel.SUITE} has no package linux-source"):
-        kernel.newest("linux-doc - Linux kernel documentation\n")
+        kernel.newest_package("linux-doc - Linux kernel documentation\n")
 
 
-DRIVER, CPUINFO = (mend[1:] for mend in kernel.MENDS)
+DRIVER, CPUINFO = (patch[1:] for patch in kernel.PATCHES)
 
 
 def test_a_lock_of_the_network_driver_is_taken_only_where_there_is_a_queue() -> None:
     text = "\tspin_lock(&vp->rx_queue->head_lock);\n\tx++;\n\tspin_unlock(&vp->rx_queue->head_lock);\n"
-    assert kernel.mended(text, *DRIVER, "f.c").splitlines() == [
+    assert kernel.patched(text, *DRIVER, "f.c").splitlines() == [
         "\tif (vp->rx_queue) spin_lock(&vp->rx_queue->head_lock);",
         "\tx++;",
         "\tif (vp->rx_queue) spin_unlock(&vp->rx_queue->head_lock);",
     ]
 
 
-def test_the_clock_speed_stands_before_what_was_there() -> None:
+def test_the_clock_speed_is_printed_before_the_bogomips() -> None:
     text = '\tseq_printf(m, "bogomips\\t: %lu",\n'
-    assert kernel.mended(text, *CPUINFO, "f.c") == f'\tseq_puts(m, "cpu MHz\\t\\t: 2000.000\\n");\n{text}'
+    assert kernel.patched(text, *CPUINFO, "f.c") == f'\tseq_puts(m, "cpu MHz\\t\\t: 2000.000\\n");\n{text}'
 
 
-def test_a_change_that_finds_no_place_in_the_source_is_an_error_that_names_the_file() -> None:
+def test_the_error_of_a_change_that_matches_nothing_names_the_file() -> None:
     with pytest.raises(BuildError, match=r"vector_kern\.c of the kernel no longer has"):
-        kernel.mended("int main(void);\n", *DRIVER, "vector_kern.c")
+        kernel.patched("int main(void);\n", *DRIVER, "vector_kern.c")
 
 
-def test_an_option_that_the_configuration_has_dropped_is_named() -> None:
+def test_an_option_that_is_missing_in_the_finished_configuration_is_named() -> None:
     assert kernel.missing(kernel.wanted_lines()) == []
     assert kernel.missing(kernel.wanted_lines().replace("CONFIG_CPUSETS=y", "# CONFIG_CPUSETS is not set")) == ["CPUSETS"]
 
@@ -51,5 +51,5 @@ def test_the_machine_reaches_package_registries_as_this_host_does(name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "PATH", "HOME", "GOPATH", "PREFECT_API_KEY"])
-def test_the_machine_is_given_nothing_else_of_the_environment(name: str) -> None:
+def test_the_machine_gets_no_other_variables_of_the_environment(name: str) -> None:
     assert not disk.REACHING.fullmatch(name)

@@ -1,4 +1,4 @@
-"""The fixed values agree with each other and with the pins that they repeat."""
+"""Fixed values agree with each other and with the version pins that they repeat."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from localcloud.machine import filesystem
         ("neuron-device-plugin", "k8s.io/kubelet", f"0.{settings.KUBERNETES_VERSION.partition('.')[2]}"),
     ],
 )
-def test_a_version_is_the_one_that_its_go_module_pins(module: str, dependency: str, version: str) -> None:
+def test_a_version_equals_the_one_that_its_go_module_pins(module: str, dependency: str, version: str) -> None:
     text = (paths.GO_DIR / module / "go.mod").read_text()
     assert re.findall(rf"^\s*(?:require )?{re.escape(dependency)} v(\S+)", text, re.MULTILINE) == [version]
 
 
-def test_the_newest_go_that_a_module_asks_for_is_the_least_that_we_take() -> None:
-    asked = [re.search(r"^go (\d+(?:\.\d+)+)$", file.read_text(), re.MULTILINE) for file in paths.GO_DIR.glob("*/go.mod")]
-    assert max(tuple(map(int, found[1].split("."))) for found in asked if found) == settings.GO_MINIMUM
+def test_the_oldest_accepted_go_is_the_newest_that_a_module_requires() -> None:
+    required = [re.search(r"^go (\d+(?:\.\d+)+)$", file.read_text(), re.MULTILINE) for file in paths.GO_DIR.glob("*/go.mod")]
+    assert max(tuple(map(int, found[1].split("."))) for found in required if found) == settings.GO_MINIMUM
 
 
-def test_the_device_plugin_looks_for_chips_where_nodes_show_them() -> None:
+def test_the_device_plugin_reads_the_folder_in_which_nodes_list_their_chips() -> None:
     text = (paths.GO_DIR / "neuron-device-plugin" / "main.go").read_text()
     assert f'"{filesystem.CHIPS}/neuron*"' in text
 
 
-def test_every_address_is_in_its_network_and_has_one_use() -> None:
+def test_every_address_is_in_its_network_and_used_once() -> None:
     single = [settings.GATEWAY, settings.AWS_HOST, settings.REGISTRY_HOST, settings.API_SERVER_HOST]
     hosts = [*single, *settings.REDIS_HOSTS, *settings.NODE_HOSTS]
     assert len(set(hosts)) == len(hosts)
@@ -54,7 +54,7 @@ def test_the_networks_do_not_overlap_and_are_all_claimed() -> None:
     assert all(any(network.subnet_of(ours) for ours in claimed) for network in networks)
 
 
-def test_the_cache_is_where_the_user_keeps_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_folder_follows_the_xdg_specification(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert paths.cache_dir() == Path("/somewhere/leeward")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")

@@ -1,4 +1,4 @@
-"""The books of replication groups: which exist, and which addresses they have."""
+"""The registry of replication groups: which exist, and which addresses they have."""
 
 from __future__ import annotations
 
@@ -7,39 +7,40 @@ from pathlib import Path
 
 from localcloud import settings
 from localcloud.machine.interface import MachineError, Redis
-from localcloud.machine.locks import Locks
+from localcloud.machine.locks import KeyedLocks
 from localcloud.machine.pki import Authority
 from localcloud.machine.redis.group import Group
 
 MAX_REPLICAS = 5
-"""As ElastiCache allows for one shard."""
+"""ElastiCache's own limit for one shard."""
 _FLOATING = 2
+"""Addresses of a group beside those of its members: the primary's and the reader's."""
 
 
-class RedisGroups:
+class GroupRegistry:
     """All replication groups. Calls about one group wait for each other."""
 
     def __init__(self, data: Path, logs: Path) -> None:
-        """Below `data`: the authority of all groups' certificates, and a folder per group."""
+        """`data` will contain the authority of all groups' certificates, and a folder per group."""
         self._data = data
         self._logs = logs
         self._guard = threading.Lock()
-        self._locks = Locks()
+        self._locks = KeyedLocks()
         self._groups: dict[str, Group] = {}
         self.authority = Authority(data / "redis-ca", "redis-ca")
 
     def all(self) -> list[Group]:
-        """The groups there are, those coming up or going included."""
+        """Return all groups, including those that are being created or deleted."""
         with self._guard:
             return list(self._groups.values())
 
     def create(self, name: str, replicas: int, auth_token: str | None, tls: bool, parameters: dict[str, str]) -> Redis:
-        """The group runs, in sync; if it cannot, nothing of it is left."""
+        """Create a group; return its addresses when it runs and is in sync. If that fails, nothing of it is left."""
         if not 0 <= replicas <= MAX_REPLICAS:
-            raise MachineError(f"{replicas} replicas: there may be 0 to {MAX_REPLICAS}")
+            raise MachineError(f"{replicas} replicas: between 0 and {MAX_REPLICAS} are possible")
         if auth_token and not tls:
             raise MachineError("an AUTH token needs encryption in transit")
-        with self._locks.of(name):
+        with self._locks.hold(name):
             group = self._groups.get(name)
             if group is None:
                 group = self._register(name, replicas, auth_token, tls)
@@ -51,21 +52,21 @@ class RedisGroups:
             return group.endpoints
 
     def configure(self, name: str, auth_token: str | None, parameters: dict[str, str]) -> None:
-        """Every member has the parameters and, if one is given, the new token."""
-        with self._locks.of(name):
+        """Give every member the parameters and, if one is given, the new token."""
+        with self._locks.hold(name):
             group = self._group(name)
             group.set_parameters(parameters)
             if auth_token is not None:
                 group.set_auth_token(auth_token)
 
     def fail_over(self, name: str) -> int:
-        """A replica is primary; returns its index."""
-        with self._locks.of(name):
+        """Promote a replica; return its index."""
+        with self._locks.hold(name):
             return self._group(name).fail_over()
 
     def delete(self, name: str) -> None:
-        """The group is gone, whether it was there or not."""
-        with self._locks.of(name):
+        """Delete the group, if there is one of this name."""
+        with self._locks.hold(name):
             if name in self._groups:
                 self._drop(name)
 
@@ -90,7 +91,7 @@ class RedisGroups:
 
 
 def allocate(taken: set[str], count: int) -> list[str]:
-    """`count` addresses for Redis that are free; MachineError when there are not so many."""
+    """Return the first `count` free addresses for Redis; MachineError when there are fewer."""
     free = [address for address in settings.REDIS_HOSTS if address not in taken]
     if len(free) < count:
         raise MachineError(f"no room for {count} more Redis addresses, only for {len(free)}: delete a replication group")

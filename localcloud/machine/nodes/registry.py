@@ -1,4 +1,4 @@
-"""The books of nodes: which EC2 instance is which node, with which index."""
+"""The registry of nodes: which EC2 instance is which node, with which index."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from pathlib import Path
 from localcloud import settings
 from localcloud.machine.cluster.controlplane import Cluster
 from localcloud.machine.interface import MachineError, NodeSpec
-from localcloud.machine.locks import Locks
+from localcloud.machine.locks import KeyedLocks
 from localcloud.machine.nodes.node import Node
 
 
-class Nodes:
-    """All nodes. Different nodes join and go at the same time; calls about one node wait for each other."""
+class NodeRegistry:
+    """All nodes. Different nodes join and leave at the same time; calls about one node wait for each other."""
 
     def __init__(self, folder: Path, images: tuple[Path, ...]) -> None:
-        """`folder`: one folder per node will be in it. `images`: what every node holds before it is used."""
+        """`folder` will contain one folder per node. `images` are imported into every node before it is used."""
         self._folder = folder
         self._images = images
         self._guard = threading.Lock()
-        self._locks = Locks()
+        self._locks = KeyedLocks()
         self._nodes: dict[str, Node] = {}
 
     def all(self) -> list[Node]:
-        """The nodes there are, joining and leaving ones included."""
+        """Return all nodes, including those that are joining or leaving."""
         with self._guard:
             return list(self._nodes.values())
 
     def join(self, spec: NodeSpec, cluster: Cluster) -> str:
-        """The instance is a Ready node of the cluster; returns its address."""
-        with self._locks.of(spec.instance_id):
+        """Make the instance a node of the cluster; return its address when the node is Ready."""
+        with self._locks.hold(spec.instance_id):
             node = self._nodes.get(spec.instance_id)
             if node is None:
                 node = self._register(spec, cluster)
@@ -42,19 +42,19 @@ class Nodes:
             return node.address
 
     def remove(self, instance_id: str) -> None:
-        """The instance is no node any more, whether it was one or not."""
-        with self._locks.of(instance_id):
+        """Remove the node of this instance, if there is one."""
+        with self._locks.hold(instance_id):
             if node := self._nodes.get(instance_id):
                 node.remove()
                 self._forget(instance_id)
 
     def _register(self, spec: NodeSpec, cluster: Cluster) -> Node:
-        """A free index is the node's before anything starts."""
+        """Reserve a free index for the node before anything starts."""
         with self._guard:
             taken = {node.index for node in self._nodes.values()}
             index = next((i for i in range(len(settings.NODE_HOSTS)) if i not in taken), None)
             if index is None:
-                raise MachineError(f"no room for another node: {len(taken)} are there; remove one")
+                raise MachineError(f"no room for another node: there are {len(taken)}; remove one")
             node = Node(spec, index, cluster, self._folder / spec.instance_id)
             self._nodes[spec.instance_id] = node
             return node
