@@ -100,7 +100,7 @@ def test_children_are_those_that_live() -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from scripts.processes import only_one
+from scripts.support.processes import only_one
 with only_one(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
