@@ -24,7 +24,7 @@ from benchmarks.picture import draw  # noqa: E402
 from scripts import setup, stack  # noqa: E402
 from scripts.steps import StepFailed  # noqa: E402
 from scripts.support.interrupts import Interrupted, Interrupts  # noqa: E402
-from scripts.support.places import PYTHON  # noqa: E402
+from scripts.support.paths import PYTHON  # noqa: E402
 from scripts.support.processes import Busy, only_one  # noqa: E402
 from scripts.support.say import Say  # noqa: E402
 from scripts.tools import ToolMissing  # noqa: E402

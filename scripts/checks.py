@@ -12,7 +12,7 @@ from scripts import setup, stack
 from scripts.cloud import CloudError
 from scripts.steps import StepFailed
 from scripts.support.interrupts import Interrupted, Interrupts
-from scripts.support.places import PYTHON, ROOT, VENV
+from scripts.support.paths import PYTHON, ROOT, VENV
 from scripts.support.processes import Busy, only_one
 from scripts.support.say import Say
 from scripts.tools import ToolMissing

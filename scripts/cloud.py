@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from scripts.steps import Step, run
-from scripts.support.places import LOGS, PYTHON, ROOT
+from scripts.support.paths import LOGS, PYTHON, ROOT
 from scripts.support.say import Say
 
 

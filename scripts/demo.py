@@ -21,7 +21,7 @@ from scripts.services.prefect_api import ApiError, NotUp
 from scripts.services.services import LOG, Services
 from scripts.steps import END_S, StepFailed
 from scripts.support.interrupts import Interrupted, Interrupts
-from scripts.support.places import EVIDENCE, PYTHON, ROOT
+from scripts.support.paths import EVIDENCE, PYTHON, ROOT
 from scripts.support.processes import Busy, only_one
 from scripts.support.say import Say, duration
 from scripts.tools import ToolMissing

@@ -17,7 +17,7 @@ import boto3
 import botocore.session
 
 from blocks import eks_token
-from scripts.support.places import ROOT
+from scripts.support.paths import ROOT
 
 PROFILE = "leeward"
 TOKEN_LIVES = timedelta(minutes=14)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from blocks.errors import PipelineError
 from scripts import image
 from scripts.cloud import CloudError
-from scripts.support.places import ROOT
+from scripts.support.paths import ROOT
 from scripts.support.processes import contained
 from tasks.images.builder import Recipe
 

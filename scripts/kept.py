@@ -13,7 +13,7 @@ from typing import Any
 from scripts.cloud import CloudError, Endpoint, built
 from scripts.services.forward import Forward
 from scripts.services.services import Services, free_port
-from scripts.support.places import PYTHON, ROOT, RUN
+from scripts.support.paths import PYTHON, ROOT, RUN
 
 SERVICES = {
     "Ray dashboard": (8265, "{name}-head-svc.{namespace}.svc.cluster.local"),

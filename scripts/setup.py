@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scripts import steps
 from scripts.steps import Step, StepFailed
-from scripts.support.places import LOGS, PYTHON, ROOT
+from scripts.support.paths import LOGS, PYTHON, ROOT
 from scripts.support.say import Say
 from scripts.tools import terraform
 

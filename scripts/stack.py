@@ -15,7 +15,7 @@ from scripts.services import services
 from scripts.services.forward import Forward
 from scripts.services.services import Services
 from scripts.steps import StepFailed
-from scripts.support.places import LOGS, PYTHON, ROOT, RUN, cache_dir, private_folder
+from scripts.support.paths import LOGS, PYTHON, ROOT, RUN, cache_dir, private_folder
 from scripts.support.say import Say
 
 LOCK = Path(os.environ.get("LEEWARD_LOCK") or cache_dir() / "demo.lock")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGTERM
 
-from scripts.support.places import ROOT
+from scripts.support.paths import ROOT
 from scripts.support.processes import Process, children, contained, kill_whole
 from scripts.support.say import Say, duration
 

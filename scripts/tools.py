@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.support.places import ROOT, STATE, cache_dir
+from scripts.support.paths import ROOT, STATE, cache_dir
 
 UV_REQUIREMENT = Path(__file__).with_name("uv.txt")
 UV_MINIMUM = (0, 8)

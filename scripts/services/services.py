@@ -19,7 +19,7 @@ from pathlib import Path
 from scripts.services import inside
 from scripts.services.forward import Forward
 from scripts.services.prefect_api import Api, wait_until
-from scripts.support.places import LOGS, PREFECT_HOME, PYTHON, ROOT, RUN, TEMPORARY, VENV, private_folder
+from scripts.support.paths import LOGS, PREFECT_HOME, PYTHON, ROOT, RUN, TEMPORARY, VENV, private_folder
 from scripts.support.processes import Process, kill_whole, namespaces, read_record, write_record
 from scripts.support.say import Say
 

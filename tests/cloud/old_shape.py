@@ -10,7 +10,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from scripts.support.places import ROOT
+from scripts.support.paths import ROOT
 
 NAME = "old-shape"
 _SWITCH = "    global_worker.set_load_code_from_local(True)\n"

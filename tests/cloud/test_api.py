@@ -15,7 +15,7 @@ from world import Run
 
 from scripts.services.forward import Forward
 from scripts.services.services import free_port
-from scripts.support.places import PYTHON, ROOT
+from scripts.support.paths import PYTHON, ROOT
 
 ASKED: dict[str, Any] = {"model": "mistral", "messages": [{"role": "user", "content": "Tell me about the sea."}], "max_tokens": 16}
 

@@ -15,7 +15,7 @@ import pytest
 from machine_state import remains
 from world import World
 
-from scripts.support.places import ROOT
+from scripts.support.paths import ROOT
 from scripts.support.processes import Process, children
 
 pytestmark = pytest.mark.long

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from scripts.support.places import PYTHON, ROOT
+from scripts.support.paths import PYTHON, ROOT
 from scripts.support.processes import Process
 
 WITHIN_S = 3600

@@ -9,7 +9,7 @@ import pytest
 from world import Run, World
 
 from scripts import eks
-from scripts.support.places import VENV
+from scripts.support.paths import VENV
 
 
 def test_kubectl_works_as_the_pipelines_role(protected: Run, world: World) -> None:

@@ -24,7 +24,7 @@ from scripts.services.follow import Sight, follow, look
 from scripts.services.prefect_api import TERMINAL, wait_until
 from scripts.services.services import LOG, Services
 from scripts.stack import TARGET
-from scripts.support.places import PYTHON, ROOT, RUN
+from scripts.support.paths import PYTHON, ROOT, RUN
 from scripts.support.processes import Process
 from scripts.support.say import Say
 

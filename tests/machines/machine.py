@@ -25,7 +25,7 @@ from localcloud.build import debian, packages
 from localcloud.build.cache import Cache, CacheError
 from localcloud.build.command import BuildError, run, tail
 from localcloud.progress import Reporter, Say, seconds
-from scripts.support.places import LOGS, cache_dir
+from scripts.support.paths import LOGS, cache_dir
 from scripts.support.processes import Process, kill_whole
 from tests.machines import disk, kernel
 

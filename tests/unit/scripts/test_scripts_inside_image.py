@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts import inside_image
-from scripts.support.places import ROOT
+from scripts.support.paths import ROOT
 
 ASKING = "from scripts.inside_image import container\nwith container('image'): print('inside', flush=True)"
 

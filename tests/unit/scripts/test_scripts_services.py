@@ -15,7 +15,7 @@ import pytest
 
 from scripts.services import inside
 from scripts.services.services import prefect_environment
-from scripts.support.places import ROOT
+from scripts.support.paths import ROOT
 from scripts.support.processes import Process, children, namespaces
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a pid namespace needs root")
