@@ -23,10 +23,10 @@ from benchmarks.figures import Cell, Row, Spent, spent_table, table  # noqa: E40
 from benchmarks.picture import draw  # noqa: E402
 from scripts import setup, stack  # noqa: E402
 from scripts.steps import StepFailed  # noqa: E402
+from scripts.support.console import Console  # noqa: E402
 from scripts.support.interrupts import Interrupted, Interrupts  # noqa: E402
 from scripts.support.paths import PYTHON  # noqa: E402
 from scripts.support.processes import Busy, only_one  # noqa: E402
-from scripts.support.say import Say  # noqa: E402
 from scripts.tools import ToolMissing  # noqa: E402
 
 PROMPTS = {"short": 16, "long": 512}
@@ -120,22 +120,22 @@ def run(options: argparse.Namespace, out: TextIO) -> None:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    options, say = arguments(given), Say(sys.stderr)
+    options, console = arguments(given), Console(sys.stderr)
     out = os.fdopen(os.dup(1), "w")
     # What set-up's programs say is progress too.
     os.dup2(2, 1)
     try:
-        with only_one(stack.LOCK), Interrupts(say, "stopping what was started") as interrupts:
+        with only_one(stack.LOCK), Interrupts(console, "stopping what was started") as interrupts:
             try:
                 setup.check_machine()
-                stack.clear(say)
-                setup.prepare(say, setup.TEST_GROUPS, tests=True)
+                stack.clear(console)
+                setup.prepare(console, setup.TEST_GROUPS, tests=True)
                 run(options, out)
             except Interrupted as interrupted:
-                say("stop", f"{interrupted}: {interrupts.now}")
+                console.print("stop", f"{interrupted}: {interrupts.now}")
                 return 130
     except (Busy, StepFailed, ToolMissing, stack.NotOurs, stack.StillUp, ContestFailed) as problem:
-        say("error", str(problem))
+        console.print("error", str(problem))
         return 1
     return 0
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from scripts.steps import Step, run
+from scripts.support.console import Console
 from scripts.support.paths import LOGS, PYTHON, ROOT
-from scripts.support.say import Say
 
 
 class CloudError(RuntimeError):
@@ -33,9 +33,9 @@ def up() -> Step:
     return Step("cloud", command("up"), contained=False, says_its_name="up ", within_s=300)
 
 
-def down(say: Say) -> None:
+def down(console: Console) -> None:
     """Nothing of the cloud is left, whatever state it was in; raises StepFailed with what is."""
-    run([Step("down", command("down"), contained=False, says_its_name="down ", within_s=300)], LOGS, say)
+    run([Step("down", command("down"), contained=False, says_its_name="down ", within_s=300)], LOGS, console)
 
 
 def endpoint() -> Endpoint:

@@ -20,10 +20,10 @@ from scripts.services.follow import RunLost, Sight, follow
 from scripts.services.prefect_api import ApiError, NotUp
 from scripts.services.services import LOG, Services
 from scripts.steps import END_S, StepFailed
+from scripts.support.console import Console, duration
 from scripts.support.interrupts import Interrupted, Interrupts
 from scripts.support.paths import EVIDENCE, PYTHON, ROOT
 from scripts.support.processes import Busy, only_one
-from scripts.support.say import Say, duration
 from scripts.tools import ToolMissing
 
 DEPLOYMENT = "lifecycle/main"
@@ -137,7 +137,7 @@ class Demo:
     """One run of the demo."""
 
     options: argparse.Namespace
-    say: Say
+    console: Console
     interrupts: Interrupts
     leave_up: bool = False
 
@@ -146,15 +146,15 @@ class Demo:
         try:
             code = self._to_the_verdict()
         except PROBLEMS as problem:
-            self.say("error", str(problem))
+            self.console.print("error", str(problem))
             code = 1
         return code if self.leave_up else self.take_down(code)
 
     def _to_the_verdict(self) -> int:
-        stack.make_ready(self.say, [self.options.port] if self.options.port else [])
-        setup.prepare(self.say, setup.CLOUD_GROUPS)
+        stack.make_ready(self.console, [self.options.port] if self.options.port else [])
+        setup.prepare(self.console, setup.CLOUD_GROUPS)
         kept = KeptUp.choose(service(self.options)) if self.options.keep else None
-        services, endpoint = stack.bring_up(self.say, api_port=self.options.port, forwards=kept.forwards if kept else ())
+        services, endpoint = stack.bring_up(self.console, api_port=self.options.port, forwards=kept.forwards if kept else ())
         name = time.strftime("demo-%Y%m%d-%H%M%S")
         sight = self._watch(services, name)
         if kept:
@@ -167,25 +167,25 @@ class Demo:
 
     def _watch(self, services: Services, name: str) -> Sight:
         command = ["deployment", "run", DEPLOYMENT, "--flow-run-name", name, *parameters(self.options)]
-        self.say("run", f"prefect {' '.join(command)}")
+        self.console.print("run", f"prefect {' '.join(command)}")
         stack.prefect(services, *command)
         identity = services.api.flow_run_named(name)
-        self.say("run", f"{services.api_url.removesuffix('/api')}/runs/flow-run/{identity} (log: {LOG.relative_to(ROOT)})")
-        return follow(services.api, identity, services.process, self.say, self.options.deadline * 60)
+        self.console.print("run", f"{services.api_url.removesuffix('/api')}/runs/flow-run/{identity} (log: {LOG.relative_to(ROOT)})")
+        return follow(services.api, identity, services.process, self.console, self.options.deadline * 60)
 
     def _tell(self, name: str, identity: str, sight: Sight) -> bool:
         """Prints the verdict and where the evidence is; True only when the verdict is "passed"."""
         found = evidence(name, identity)
         if found is None:
-            self.say("error", f"the run ended as {sight.label} before there was a verdict. {sight.message}".strip())
-            self.say("error", f"its log: {LOG}; what was collected, if anything: {EVIDENCE / name}")
+            self.console.print("error", f"the run ended as {sight.label} before there was a verdict. {sight.message}".strip())
+            self.console.print("error", f"its log: {LOG}; what was collected, if anything: {EVIDENCE / name}")
             return False
         print()
         subprocess.run([str(PYTHON), "-m", "scripts.summary", str(found)], cwd=ROOT, timeout=60, check=False)
         print(f"\nreport    {report(found)}\nevidence  {found}\n", flush=True)
         verdict = json.loads(found.read_text())["verdict"]
         if verdict == "passed" and sight.state != "COMPLETED":
-            self.say("error", f"the drill passed, but the run ended as {sight.label}. {sight.message}".strip())
+            self.console.print("error", f"the drill passed, but the run ended as {sight.label}. {sight.message}".strip())
         return bool(verdict == "passed" and sight.state == "COMPLETED")
 
     def take_down(self, code: int) -> int:
@@ -195,11 +195,11 @@ class Demo:
         self.interrupts.shielded = True
         self.interrupts.now = "already taking everything down; cutting that short would leave things behind"
         try:
-            stack.take_down(self.say)
+            stack.take_down(self.console)
         except PROBLEMS as problem:
-            self.say("error", f"{problem}\nTry again with: ./demo --down")
+            self.console.print("error", f"{problem}\nTry again with: ./demo --down")
             return code or 1
-        self.say("end", f"nothing is left up; {duration(self.say.elapsed)} in all")
+        self.console.print("end", f"nothing is left up; {duration(self.console.elapsed)} in all")
         return code
 
 
@@ -214,41 +214,41 @@ def report(evidence: Path) -> Path:
     return evidence.with_name("series.html" if evidence.name == "series.json" else "report.html")
 
 
-def down(say: Say) -> int:
+def down(console: Console) -> int:
     """A running demo has been told to stop and has; nothing is up any more."""
     deadline = time.monotonic() + END_S + 270  # it may have to let apt finish first
     while time.monotonic() < deadline:
         try:
-            with only_one(stack.LOCK), Interrupts(say, "taking everything down") as interrupts:
+            with only_one(stack.LOCK), Interrupts(console, "taking everything down") as interrupts:
                 interrupts.shielded = True
-                stack.take_down(say)
-                say("end", "nothing is left up")
+                stack.take_down(console)
+                console.print("end", "nothing is left up")
                 return 0
         except Busy as busy:
             who = busy.holder
-            say("stop", f"a run is under way (process {who.pid if who else 'unknown'}): telling it to stop")
+            console.print("stop", f"a run is under way (process {who.pid if who else 'unknown'}): telling it to stop")
             if who:
                 who.signal(SIGTERM)
                 who.gone_within(120)
             time.sleep(1)
         except PROBLEMS as problem:
-            say("error", str(problem))
+            console.print("error", str(problem))
             return 1
-    say("error", "the run that is under way does not stop; see the message above")
+    console.print("error", "the run that is under way does not stop; see the message above")
     return 1
 
 
 def main(given: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     options = arguments(given)
-    say = Say()
+    console = Console()
     if options.down:
-        return down(say)
+        return down(console)
     try:
-        with only_one(stack.LOCK), Interrupts(say) as interrupts:
-            return _guarded(Demo(options, say, interrupts))
+        with only_one(stack.LOCK), Interrupts(console) as interrupts:
+            return _guarded(Demo(options, console, interrupts))
     except Busy as busy:
-        say("error", f"{busy}. Wait for it, or stop it with: ./demo --down")
+        console.print("error", f"{busy}. Wait for it, or stop it with: ./demo --down")
         return 1
 
 
@@ -257,7 +257,7 @@ def _guarded(demo: Demo) -> int:
     try:
         return demo.run()
     except Interrupted as interrupted:
-        demo.say("stop", f"{interrupted}: taking everything down that was started, which takes seconds")
+        demo.console.print("stop", f"{interrupted}: taking everything down that was started, which takes seconds")
         return demo.take_down(130)
     except BaseException:
         demo.take_down(1)

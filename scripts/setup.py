@@ -9,8 +9,8 @@ from pathlib import Path
 
 from scripts import steps
 from scripts.steps import Step, StepFailed
+from scripts.support.console import Console
 from scripts.support.paths import LOGS, PYTHON, ROOT
-from scripts.support.say import Say
 from scripts.tools import terraform
 
 CLOUD_GROUPS = ("localcloud",)
@@ -45,13 +45,13 @@ def plan(groups: Sequence[str], *, cloud: bool, tests: bool = False) -> list[Ste
     ]
 
 
-def prepare(say: Say, groups: Sequence[str], *, cloud: bool = True, tests: bool = False) -> None:
+def prepare(console: Console, groups: Sequence[str], *, cloud: bool = True, tests: bool = False) -> None:
     """The locked environment, and with `cloud` the binaries, images and tools as well, are there.
 
     Raises:
         StepFailed: one of them could not be had; the text says why.
     """
-    steps.run(plan(groups, cloud=cloud, tests=tests), LOGS, say)
+    steps.run(plan(groups, cloud=cloud, tests=tests), LOGS, console)
 
 
 def tool_path() -> list[Path]:

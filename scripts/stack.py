@@ -15,8 +15,8 @@ from scripts.services import services
 from scripts.services.forward import Forward
 from scripts.services.services import Services
 from scripts.steps import StepFailed
+from scripts.support.console import Console
 from scripts.support.paths import LOGS, PYTHON, ROOT, RUN, cache_dir, private_folder
-from scripts.support.say import Say
 
 LOCK = Path(os.environ.get("LEEWARD_LOCK") or cache_dir() / "demo.lock")
 """Held by the one demo or test run of the machine's user. A test of the demo itself, which runs inside a test run, names another."""
@@ -39,7 +39,7 @@ def ours() -> bool:
     return os.geteuid() == 0 and (OURS.exists() or services.running() is not None)
 
 
-def make_ready(say: Say, ports: Sequence[int] = ()) -> None:
+def make_ready(console: Console, ports: Sequence[int] = ()) -> None:
     """Nothing is up, and the doctor found nothing that set-up cannot mend. These loopback ports are free.
 
     In this order, because what an earlier run left up takes memory, disk and ports that the doctor looks for.
@@ -49,11 +49,11 @@ def make_ready(say: Say, ports: Sequence[int] = ()) -> None:
         StepFailed: the machine lacks something.
     """
     if os.geteuid() == 0:  # who is not is told so by the doctor
-        clear(say)
+        clear(console)
     setup.check_machine(ports)
 
 
-def clear(say: Say) -> None:
+def clear(console: Console) -> None:
     """Nothing is up: what an earlier run left behind is gone.
 
     Raises:
@@ -61,13 +61,13 @@ def clear(say: Say) -> None:
         StillUp: a leftover does not go.
     """
     if ours():
-        say("cleanup", "an earlier run left things up: taking them down")
-        take_down(say)
+        console.print("cleanup", "an earlier run left things up: taking them down")
+        take_down(console)
     elif cloud.running():
         raise NotOurs("an embedded cloud is up that was not started here; end it with `python3 -m localcloud down`, or `./demo --down`")
 
 
-def bring_up(say: Say, *, api_port: int | None = None, forwards: Sequence[Forward] = ()) -> tuple[Services, Endpoint]:
+def bring_up(console: Console, *, api_port: int | None = None, forwards: Sequence[Forward] = ()) -> tuple[Services, Endpoint]:
     """The cloud and Prefect answer, the target block is registered and every flow is deployed.
 
     Raises:
@@ -76,12 +76,12 @@ def bring_up(say: Say, *, api_port: int | None = None, forwards: Sequence[Forwar
     private_folder(RUN)
     OURS.touch()
     started = services.start(api_port=api_port, path=setup.tool_path(), forwards=forwards)
-    say("prefect", f"server and worker are starting at {started.api_url.removesuffix('/api')}")
-    steps.run([cloud.up()], LOGS, say)
+    console.print("prefect", f"server and worker are starting at {started.api_url.removesuffix('/api')}")
+    steps.run([cloud.up()], LOGS, console)
     endpoint = cloud.endpoint()
-    started.wait(say)
+    started.wait(console)
     register(started, endpoint)
-    deploy(started, say)
+    deploy(started, console)
     return started, endpoint
 
 
@@ -96,12 +96,12 @@ def register(started: Services, endpoint: Endpoint) -> None:
         raise CloudError(f"the target block could not be registered: {done.stderr.strip()[-800:]}")
 
 
-def deploy(started: Services, say: Say) -> None:
+def deploy(started: Services, console: Console) -> None:
     """Every deployment of prefect.yaml is on the server."""
-    say("prefect", "the flows are being deployed")
+    console.print("prefect", "the flows are being deployed")
     prefect(started, "--no-prompt", "deploy", "--all")
     count = len(started.api.post("/deployments/filter", {}))
-    say("prefect", f"{count} deployments are registered")
+    console.print("prefect", f"{count} deployments are registered")
 
 
 def prefect(started: Services, *arguments: str) -> str:
@@ -116,7 +116,7 @@ def prefect(started: Services, *arguments: str) -> str:
     return done.stdout
 
 
-def take_down(say: Say) -> None:
+def take_down(console: Console) -> None:
     """Services and cloud are gone, from whatever state; both are tried even when one resists.
 
     Raises:
@@ -125,11 +125,11 @@ def take_down(say: Say) -> None:
     problems = []
     try:
         if services.stop():
-            say("prefect", "server and worker are gone")
+            console.print("prefect", "server and worker are gone")
     except RuntimeError as error:
         problems.append(str(error))
     try:
-        cloud.down(say)
+        cloud.down(console)
     except StepFailed as error:
         problems.append(str(error))
     if problems:

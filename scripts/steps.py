@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGTERM
 
+from scripts.support.console import Console, duration
 from scripts.support.paths import ROOT
 from scripts.support.processes import Process, children, contained, kill_whole
-from scripts.support.say import Say, duration
 
 QUIET_S = 15.0
 """After so long without a line of its own, a running step is mentioned with the last line of its log."""
@@ -62,7 +62,7 @@ class _Running:
                 start_new_session=True,  # Ctrl-C of the terminal reaches us, not it; we end it
             )
 
-    def tell(self, say: Say) -> None:
+    def tell(self, console: Console) -> None:
         """Echoes whole new lines of the log; mentions a step that has been quiet for long."""
         with self.log.open("rb") as file:
             file.seek(self._offset)
@@ -72,10 +72,10 @@ class _Running:
         if lines:
             self._last = lines[-1].strip()
         if lines and self.step.echo:
-            say(self.step.name, "\n".join(self._shown(line) for line in lines))
+            console.print(self.step.name, "\n".join(self._shown(line) for line in lines))
             self.spoke = time.monotonic()
         elif time.monotonic() - self.spoke > QUIET_S:
-            say(self.step.name, f"… {duration(time.monotonic() - self.start)}: {self._last[:120]}")
+            console.print(self.step.name, f"… {duration(time.monotonic() - self.start)}: {self._last[:120]}")
             self.spoke = time.monotonic()
 
     def _shown(self, line: str) -> str:
@@ -90,22 +90,22 @@ class _Running:
             first.signal(SIGTERM)
         return listening
 
-    def stop(self, asked: Sequence[Process], say: Say) -> None:
+    def stop(self, asked: Sequence[Process], console: Console) -> None:
         """The step and everything it started are gone: by themselves, or killed."""
         deadline = time.monotonic() + END_S
         try:
             while any(one.alive for one in asked) and time.monotonic() < deadline:
-                self.tell(say)
+                self.tell(console)
                 time.sleep(0.1)
         finally:
             if (process := Process.of(self.popen.pid)) and self.step.contained:
                 kill_whole(process)
             self.popen.kill()
             self.popen.wait()
-        self.tell(say)
+        self.tell(console)
 
 
-def run(steps: Sequence[Step], logs: Path, say: Say, *, every: float = 0.1) -> None:
+def run(steps: Sequence[Step], logs: Path, console: Console, *, every: float = 0.1) -> None:
     """All steps have succeeded. Those whose predecessors are done run at the same time.
 
     Raises:
@@ -121,19 +121,19 @@ def run(steps: Sequence[Step], logs: Path, say: Say, *, every: float = 0.1) -> N
                     running[step.name] = _Running(step, logs / f"setup-{step.name}.log")
             if not running:
                 raise ValueError(f"steps wait for one another: {sorted(s.name for s in steps if s.name not in done)}")
-            for ended in [one for one in running.values() if _ended(one, say)]:
+            for ended in [one for one in running.values() if _ended(one, console)]:
                 del running[ended.step.name]
                 done.add(ended.step.name)
             time.sleep(every)
     finally:
         asked = {name: one.ask() for name, one in running.items()}
         for name, one in running.items():
-            one.stop(asked[name], say)
+            one.stop(asked[name], console)
 
 
-def _ended(one: _Running, say: Say) -> bool:
+def _ended(one: _Running, console: Console) -> bool:
     code = one.popen.poll()
-    one.tell(say)
+    one.tell(console)
     took = time.monotonic() - one.start
     if code is None and took > one.step.within_s:
         raise StepFailed(f"{one.step.name} was not done after {duration(took)}. {_tail(one.log)}")
@@ -142,7 +142,7 @@ def _ended(one: _Running, say: Say) -> bool:
     if code != 0:
         raise StepFailed(f"{one.step.name} failed (exit code {code}). {_tail(one.log)}")
     if took > 2:
-        say(one.step.name, f"done in {duration(took)}")
+        console.print(one.step.name, f"done in {duration(took)}")
     return True
 
 

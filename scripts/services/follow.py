@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scripts.services.prefect_api import TERMINAL, Api, ApiError
+from scripts.support.console import Console, duration
 from scripts.support.processes import Process
-from scripts.support.say import Say, duration
 
 STAGE_TAG = "stage:"
 RUN = "run"
@@ -118,8 +118,8 @@ def _because(message: str) -> str:
 class Progress:
     """Says how far long tasks are: at most one line a task every few seconds, and something whenever all is quiet."""
 
-    def __init__(self, say: Callable[[str, str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._say, self._clock = say, clock
+    def __init__(self, write: Callable[[str, str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write, self._clock = write, clock
         self._said: dict[str, tuple[float, str]] = {}
         self._spoke = clock()
 
@@ -130,7 +130,7 @@ class Progress:
             lines = [(task.stage, f"… {task.name} runs for {duration(task.seconds)}") for task in now.running[:2]]
             lines = lines or [("run", f"… {now.label.lower()}")]
         for who, text in lines:
-            self._say(who, text)
+            self._write(who, text)
         if lines:
             self._spoke = self._clock()
 
@@ -143,13 +143,13 @@ class Progress:
                 yield task.stage, f"  {text}"
 
 
-def follow(api: Api, flow_run: str, services: Process, say: Say, within_s: float, every_s: float = 1.0) -> Sight:
+def follow(api: Api, flow_run: str, services: Process, console: Console, within_s: float, every_s: float = 1.0) -> Sight:
     """Shows the run until it has ended and returns its last sight.
 
     Raises:
         RunLost: the services ended, no worker took the run up, or it was still going after `within_s` seconds.
     """
-    progress, sight = Progress(say), Sight("SCHEDULED", "Scheduled")
+    progress, sight = Progress(console.print), Sight("SCHEDULED", "Scheduled")
     start = answered = time.monotonic()
     while sight.state not in TERMINAL:
         time.sleep(every_s)

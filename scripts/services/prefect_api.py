@@ -9,8 +9,8 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+from scripts.support.console import Console
 from scripts.support.processes import Process
-from scripts.support.say import Say
 
 TERMINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 """State types in which a flow run stays."""
@@ -93,7 +93,7 @@ class Api:
                 return rows
 
 
-def wait_until(what: str, holds: Callable[[], bool], within_s: float, process: Process, say: Say) -> None:
+def wait_until(what: str, holds: Callable[[], bool], within_s: float, process: Process, console: Console) -> None:
     """`holds()` was true once. Says what it waits for every few seconds.
 
     Raises:
@@ -114,5 +114,5 @@ def wait_until(what: str, holds: Callable[[], bool], within_s: float, process: P
             raise NotUp(f"{what}: not within {within_s:.0f} s; last seen: {seen}")
         if time.monotonic() - spoke > SAY_EVERY_S:
             spoke = time.monotonic()
-            say("prefect", f"… waiting for {what}, {spoke - start:.0f} s of at most {within_s:.0f} s")
+            console.print("prefect", f"… waiting for {what}, {spoke - start:.0f} s of at most {within_s:.0f} s")
         time.sleep(0.2)

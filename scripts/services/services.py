@@ -19,9 +19,9 @@ from pathlib import Path
 from scripts.services import inside
 from scripts.services.forward import Forward
 from scripts.services.prefect_api import Api, wait_until
+from scripts.support.console import Console
 from scripts.support.paths import LOGS, PREFECT_HOME, PYTHON, ROOT, RUN, TEMPORARY, VENV, private_folder
 from scripts.support.processes import Process, kill_whole, namespaces, read_record, write_record
-from scripts.support.say import Say
 
 POOL = "leeward"
 """The work pool that prefect.yaml names; the worker makes it."""
@@ -47,11 +47,11 @@ class Services:
         """The server's REST API."""
         return Api(self.api_url)
 
-    def wait(self, say: Say) -> None:
+    def wait(self, console: Console) -> None:
         """Server and worker answer; raises NotUp with what was seen last."""
         for what, holds in (("the server", self.api.healthy), ("the worker", lambda: self.api.pool_ready(POOL))):
-            wait_until(what, holds, START_S, self.process, say)
-        say("prefect", "server and worker answer")
+            wait_until(what, holds, START_S, self.process, console)
+        console.print("prefect", "server and worker answer")
 
     def keep(self) -> None:
         """From now on the services outlive this process, until `stop`."""

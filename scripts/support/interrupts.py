@@ -6,7 +6,7 @@ import signal
 from types import FrameType
 from typing import Self
 
-from scripts.support.say import Say
+from scripts.support.console import Console
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -18,8 +18,8 @@ class Interrupted(BaseException):
 class Interrupts:
     """Inside, the first signal raises `Interrupted`; any later one only tells what is going on."""
 
-    def __init__(self, say: Say, now: str = "stopping") -> None:
-        self._say = say
+    def __init__(self, console: Console, now: str = "stopping") -> None:
+        self._console = console
         self._before: dict[signal.Signals, object] = {}
         self.now = now
         """What is being done about the first signal, for whoever sends a second."""
@@ -37,7 +37,7 @@ class Interrupts:
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         if self.shielded:
-            self._say("stop", f"{name}: {self.now}")
+            self._console.print("stop", f"{name}: {self.now}")
             return
         self.shielded = True
         raise Interrupted(name)

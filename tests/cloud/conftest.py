@@ -28,8 +28,8 @@ from botocore.config import Config
 from world import ELASTIC, SCALED, Run, World
 
 from scripts import stack
+from scripts.support.console import Console
 from scripts.support.processes import Busy, Process, only_one
-from scripts.support.say import Say
 from tests.terminal import Terminal
 
 STAGES = ("cloud", "protected", "outdated", "cleaned", "unprotected", "scaled", "mortal", "killed", "gone")
@@ -63,12 +63,12 @@ def alone() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def world(alone: None, pytestconfig: pytest.Config) -> Iterator[World]:
     """Cloud, Prefect server and worker; what they leave behind is looked at by the tests that need `gone`."""
-    say = Say(Terminal(pytestconfig))
-    stack.clear(say)
+    console = Console(Terminal(pytestconfig))
+    stack.clear(console)
     try:
-        yield World(*stack.bring_up(say), say)
+        yield World(*stack.bring_up(console), console)
     finally:
-        stack.take_down(say)
+        stack.take_down(console)
 
 
 @pytest.fixture(scope="session")
@@ -138,7 +138,7 @@ def killed(mortal: World) -> Run:
 @pytest.fixture(scope="session")
 def gone(world: World) -> World:
     """Cloud and Prefect have been taken down, after all that any other test needs of them."""
-    stack.take_down(world.say)
+    stack.take_down(world.console)
     return world
 
 

@@ -30,7 +30,7 @@ def test_the_weekly_drill_waits_until_somebody_switches_it_on(cloud: World) -> N
 
 def test_deploying_again_changes_nothing(cloud: World) -> None:
     before = deployments(cloud)
-    stack.deploy(cloud.services, cloud.say)
+    stack.deploy(cloud.services, cloud.console)
     after = deployments(cloud)
     assert {name: one["id"] for name, one in after.items()} == {name: one["id"] for name, one in before.items()}
     assert {name: len(one["schedules"]) for name, one in after.items()} == {name: len(one["schedules"]) for name, one in before.items()}

@@ -24,9 +24,9 @@ from scripts.services.follow import Sight, follow, look
 from scripts.services.prefect_api import TERMINAL, wait_until
 from scripts.services.services import LOG, Services
 from scripts.stack import TARGET
+from scripts.support.console import Console
 from scripts.support.paths import PYTHON, ROOT, RUN
 from scripts.support.processes import Process
-from scripts.support.say import Say
 
 SCALED = {"workers": 1, "scaling": {"max_workers": 2, "ongoing_requests": 6, "up_after_s": 5, "down_after_s": 30}}
 """A service that follows its load, as quick to shrink as it may be."""
@@ -88,14 +88,14 @@ class World:
 
     services: Services
     endpoint: Endpoint
-    say: Say
+    console: Console
     runs: list[Run] = field(default_factory=list)
 
     def run(self, deployment: str, within_s: float = WITHIN_S, **parameters: object) -> Run:
         """The deployment has run to its end with target=embedded, started as a user would."""
         before = LOG.stat().st_size
         name, identity = self.start(deployment, **parameters)
-        sight = follow(self.services.api, identity, self.services.process, self.say, within_s)
+        sight = follow(self.services.api, identity, self.services.process, self.console, within_s)
         log = LOG.read_bytes()[before:].decode(errors="replace")
         run = Run(name, identity, sight, log)
         self.runs.append(run)
@@ -111,7 +111,7 @@ class World:
 
     def until(self, what: str, holds: Callable[[], bool]) -> None:
         """`holds()` was true once."""
-        wait_until(what, holds, WITHIN_S, self.services.process, self.say)
+        wait_until(what, holds, WITHIN_S, self.services.process, self.console)
 
     def until_in(self, name: str, identity: str, task: str, progress: str = "") -> None:
         """The run is in a task whose progress has matched the pattern; or just past it, when that was quick."""

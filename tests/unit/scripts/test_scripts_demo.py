@@ -16,8 +16,8 @@ from scripts import checks, cloud, demo, setup, stack
 from scripts.kept import DEPLOYED, KeptUp
 from scripts.services import services
 from scripts.steps import StepFailed
+from scripts.support.console import Console
 from scripts.support.interrupts import Interrupted, Interrupts
-from scripts.support.say import Say
 
 
 def chosen(*given: str) -> list[str]:
@@ -109,7 +109,7 @@ def test_evidence_is_found_by_the_name_of_the_run_or_by_its_id(tmp_path: Path, m
 
 def test_the_first_signal_interrupts_and_the_second_is_answered() -> None:
     out = io.StringIO()
-    with Interrupts(Say(out), "taking everything down") as interrupts:
+    with Interrupts(Console(out), "taking everything down") as interrupts:
         with pytest.raises(Interrupted, match="Ctrl-C"):
             os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
@@ -121,7 +121,7 @@ def test_the_first_signal_interrupts_and_the_second_is_answered() -> None:
 
 def test_every_signal_that_ends_a_program_interrupts() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        with Interrupts(Say(io.StringIO())), pytest.raises(Interrupted):
+        with Interrupts(Console(io.StringIO())), pytest.raises(Interrupted):
             os.kill(os.getpid(), number)
 
 
@@ -155,7 +155,7 @@ class Machine:
         if what == self.interrupted_at:
             raise Interrupted("Ctrl-C")
 
-    def take_down(self, say: Say) -> None:
+    def take_down(self, console: Console) -> None:
         self.do("take down")
         self.cloud_is_up = False
         self.marker.unlink(missing_ok=True)

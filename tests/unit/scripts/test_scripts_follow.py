@@ -55,13 +55,13 @@ class Told:
         self.lines: list[str] = []
         self.now = 0.0
 
-    def __call__(self, who: str, text: str) -> None:
+    def print(self, who: str, text: str) -> None:
         self.lines.append(f"{who}: {text}")
 
 
 def test_progress_is_told_when_it_changes_but_not_more_often_than_every_few_seconds() -> None:
     told = Told()
-    progress = Progress(told, lambda: told.now)
+    progress = Progress(told.print, lambda: told.now)
     for second in range(12):
         told.now = second
         progress.tell(sight(task()), sight(task(), progress=f"{second} % of 12"))
@@ -70,7 +70,7 @@ def test_progress_is_told_when_it_changes_but_not_more_often_than_every_few_seco
 
 def test_silence_is_broken_by_what_still_runs() -> None:
     told = Told()
-    progress = Progress(told, lambda: told.now)
+    progress = Progress(told.print, lambda: told.now)
     told.now = 25
     progress.tell(sight(task()), sight(task(seconds=25)))
     assert told.lines == ["provision: … apply runs for 25 s"]

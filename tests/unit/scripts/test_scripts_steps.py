@@ -10,7 +10,7 @@ import pytest
 
 from scripts import setup, steps
 from scripts.steps import Step, StepFailed
-from scripts.support.say import Say, duration
+from scripts.support.console import Console, duration
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="steps run in namespaces of their own, which need root")
 
@@ -27,7 +27,7 @@ def test_a_step_waits_for_those_it_comes_after(tmp_path: Path) -> None:
         bash("second", f"echo b >> {order}", "first"),
         bash("first", f"sleep 0.3; echo a >> {order}"),
     ]
-    steps.run(wanted, tmp_path, Say(out))
+    steps.run(wanted, tmp_path, Console(out))
     assert order.read_text().split() == ["a", "b", "c"]
 
 
@@ -39,12 +39,12 @@ def test_steps_that_need_nothing_of_each_other_run_at_the_same_time(tmp_path: Pa
         bash("left", meet.format(mine=left, other=right), within_s=20),
         bash("right", meet.format(mine=right, other=left), within_s=20),
     ]
-    steps.run(wanted, tmp_path, Say(io.StringIO()))
+    steps.run(wanted, tmp_path, Console(io.StringIO()))
 
 
 def test_output_is_shown_with_the_name_of_its_step_unless_it_is_not_to_be_echoed(tmp_path: Path) -> None:
     out = io.StringIO()
-    steps.run([bash("loud", "echo hello; echo error >&2"), bash("quiet", "echo whisper", echo=False)], tmp_path, Say(out))
+    steps.run([bash("loud", "echo hello; echo error >&2"), bash("quiet", "echo whisper", echo=False)], tmp_path, Console(out))
     shown = out.getvalue()
     assert "loud        hello" in shown
     assert "loud        error" in shown
@@ -54,7 +54,7 @@ def test_output_is_shown_with_the_name_of_its_step_unless_it_is_not_to_be_echoed
 
 def test_a_step_that_says_its_own_name_is_not_named_twice(tmp_path: Path) -> None:
     out = io.StringIO()
-    steps.run([bash("cloud", "echo 'up      it answers'; echo 'upper case'", says_its_name="up ")], tmp_path, Say(out))
+    steps.run([bash("cloud", "echo 'up      it answers'; echo 'upper case'", says_its_name="up ")], tmp_path, Console(out))
     assert "cloud       it answers" in out.getvalue()
     assert "cloud       upper case" in out.getvalue()
 
@@ -62,7 +62,7 @@ def test_a_step_that_says_its_own_name_is_not_named_twice(tmp_path: Path) -> Non
 def test_a_failure_stops_the_others_and_shows_the_end_of_the_log(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match=r"bad failed \(exit code 3\)(?s:.*)the reason"):
         steps.run(
-            [bash("slow", f"sleep 60; touch {tmp_path}/survived"), bash("bad", "echo the reason; exit 3")], tmp_path, Say(io.StringIO())
+            [bash("slow", f"sleep 60; touch {tmp_path}/survived"), bash("bad", "echo the reason; exit 3")], tmp_path, Console(io.StringIO())
         )
 
 
@@ -71,7 +71,7 @@ def test_a_step_that_listens_ends_in_order_when_another_fails(tmp_path: Path) ->
     listens = f"trap 'echo finishing; touch {ended}; exit' TERM; touch {up}; while :; do sleep 0.05; done"
     out = io.StringIO()
     with pytest.raises(StepFailed, match="bad failed"):
-        steps.run([bash("good", listens), bash("bad", f"while [ ! -e {up} ]; do sleep 0.02; done; exit 3")], tmp_path, Say(out))
+        steps.run([bash("good", listens), bash("bad", f"while [ ! -e {up} ]; do sleep 0.02; done; exit 3")], tmp_path, Console(out))
     assert ended.exists()
     assert "good        finishing" in out.getvalue()
 
@@ -84,7 +84,7 @@ def test_a_step_that_listens_and_does_not_end_is_killed(tmp_path: Path, monkeypa
     stubborn = f"exec 3<>{fifo}; trap : TERM; touch {up}; while :; do sleep 0.05; done"
     with pytest.raises(StepFailed, match="bad failed"):
         steps.run(
-            [bash("stubborn", stubborn), bash("bad", f"while [ ! -e {up} ]; do sleep 0.02; done; exit 3")], tmp_path, Say(io.StringIO())
+            [bash("stubborn", stubborn), bash("bad", f"while [ ! -e {up} ]; do sleep 0.02; done; exit 3")], tmp_path, Console(io.StringIO())
         )
     with open(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb") as end:
         assert end.read() == b""
@@ -92,12 +92,12 @@ def test_a_step_that_listens_and_does_not_end_is_killed(tmp_path: Path, monkeypa
 
 def test_a_step_that_takes_too_long_has_failed(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="was not done"):
-        steps.run([bash("endless", "sleep 60", within_s=0.3)], tmp_path, Say(io.StringIO()))
+        steps.run([bash("endless", "sleep 60", within_s=0.3)], tmp_path, Console(io.StringIO()))
 
 
 def test_steps_that_wait_for_one_another_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="wait for one another"):
-        steps.run([bash("hen", "true", "egg"), bash("egg", "true", "hen")], tmp_path, Say(io.StringIO()))
+        steps.run([bash("hen", "true", "egg"), bash("egg", "true", "hen")], tmp_path, Console(io.StringIO()))
 
 
 def test_the_set_up_waits_only_where_it_must() -> None:
