@@ -26,7 +26,7 @@ from scripts.steps import StepFailed  # noqa: E402
 from scripts.support.console import Console  # noqa: E402
 from scripts.support.interrupts import Interrupted, Interrupts  # noqa: E402
 from scripts.support.paths import PYTHON  # noqa: E402
-from scripts.support.processes import Busy, only_one  # noqa: E402
+from scripts.support.processes import Busy, exclusive_lock  # noqa: E402
 from scripts.tools import ToolMissing  # noqa: E402
 
 PROMPTS = {"short": 16, "long": 512}
@@ -125,7 +125,7 @@ def main(given: Sequence[str] | None = None) -> int:
     # What set-up's programs say is progress too.
     os.dup2(2, 1)
     try:
-        with only_one(stack.LOCK), Interrupts(console, "stopping what was started") as interrupts:
+        with exclusive_lock(stack.LOCK), Interrupts(console, "stopping what was started") as interrupts:
             try:
                 setup.check_machine()
                 stack.clear(console)

@@ -14,7 +14,7 @@ from scripts.steps import StepFailed
 from scripts.support.console import Console
 from scripts.support.interrupts import Interrupted, Interrupts
 from scripts.support.paths import PYTHON, ROOT, VENV
-from scripts.support.processes import Busy, only_one
+from scripts.support.processes import Busy, exclusive_lock
 from scripts.tools import ToolMissing
 
 TYPED = ("flows", "tasks", "blocks", "drills", "localcloud", "scripts")
@@ -96,7 +96,7 @@ def main(given: Sequence[str] | None = None) -> int:
     options, more = arguments(given)
     console = Console()
     try:
-        with only_one(stack.LOCK), Interrupts(console) as interrupts:
+        with exclusive_lock(stack.LOCK), Interrupts(console) as interrupts:
             return Checks(options, more, console, interrupts).run()
     except (Busy, StepFailed, CloudError, ToolMissing, stack.NotOurs, stack.StillUp, OSError) as problem:
         console.print("error", str(problem))

@@ -23,7 +23,7 @@ from scripts.steps import END_S, StepFailed
 from scripts.support.console import Console, duration
 from scripts.support.interrupts import Interrupted, Interrupts
 from scripts.support.paths import EVIDENCE, PYTHON, ROOT
-from scripts.support.processes import Busy, only_one
+from scripts.support.processes import Busy, exclusive_lock
 from scripts.tools import ToolMissing
 
 DEPLOYMENT = "lifecycle/main"
@@ -219,7 +219,7 @@ def down(console: Console) -> int:
     deadline = time.monotonic() + END_S + 270  # it may have to let apt finish first
     while time.monotonic() < deadline:
         try:
-            with only_one(stack.LOCK), Interrupts(console, "taking everything down") as interrupts:
+            with exclusive_lock(stack.LOCK), Interrupts(console, "taking everything down") as interrupts:
                 interrupts.shielded = True
                 stack.take_down(console)
                 console.print("end", "nothing is left up")
@@ -245,7 +245,7 @@ def main(given: Sequence[str] | None = None) -> int:
     if options.down:
         return down(console)
     try:
-        with only_one(stack.LOCK), Interrupts(console) as interrupts:
+        with exclusive_lock(stack.LOCK), Interrupts(console) as interrupts:
             return _guarded(Demo(options, console, interrupts))
     except Busy as busy:
         console.print("error", f"{busy}. Wait for it, or stop it with: ./demo --down")

@@ -117,7 +117,7 @@ class Busy(RuntimeError):
 
 
 @contextmanager
-def only_one(path: Path) -> Iterator[None]:
+def exclusive_lock(path: Path) -> Iterator[None]:
     """Inside, this process alone holds the lock; the kernel lets it go with the process, however that dies.
 
     Raises:

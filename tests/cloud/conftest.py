@@ -29,7 +29,7 @@ from world import ELASTIC, SCALED, Run, World
 
 from scripts import stack
 from scripts.support.console import Console
-from scripts.support.processes import Busy, Process, only_one
+from scripts.support.processes import Busy, Process, exclusive_lock
 from tests.terminal import Terminal
 
 STAGES = ("cloud", "protected", "outdated", "cleaned", "unprotected", "scaled", "mortal", "killed", "gone")
@@ -53,7 +53,7 @@ def alone() -> Iterator[None]:
     """Nobody else uses the machine's one cloud: `./test` holds the lock for us, or we take it."""
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(only_one(stack.LOCK))
+            held.enter_context(exclusive_lock(stack.LOCK))
         except Busy as busy:
             if busy.holder != Process.of(os.getppid()):
                 raise

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.support.processes import Busy, Process, children, contained, only_one, read_record, write_record
+from scripts.support.processes import Busy, Process, children, contained, exclusive_lock, read_record, write_record
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 
@@ -100,8 +100,8 @@ def test_children_are_those_that_live() -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from scripts.support.processes import only_one
-with only_one(Path(sys.argv[1])):
+from scripts.support.processes import exclusive_lock
+with exclusive_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -112,12 +112,12 @@ def test_a_second_holder_is_told_who_the_first_is_and_a_killed_holder_lets_go(tm
     with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(Busy) as refused, only_one(lock):
+        with pytest.raises(Busy) as refused, exclusive_lock(lock):
             pass
         assert refused.value.holder == Process.of(holder.pid)
         assert str(holder.pid) in str(refused.value)
         holder.kill()
-    with only_one(lock):
+    with exclusive_lock(lock):
         pass
 
 
