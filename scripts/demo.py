@@ -229,7 +229,7 @@ def down(console: Console) -> int:
             console.print("stop", f"a run is under way (process {who.pid if who else 'unknown'}): telling it to stop")
             if who:
                 who.signal(SIGTERM)
-                who.gone_within(120)
+                who.ended_within(120)
             time.sleep(1)
         except PROBLEMS as problem:
             console.print("error", str(problem))

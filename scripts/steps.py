@@ -12,7 +12,7 @@ from signal import SIGTERM
 
 from scripts.support.console import Console, duration
 from scripts.support.paths import ROOT
-from scripts.support.processes import Process, children, contained, kill_whole
+from scripts.support.processes import Process, children, contained, kill_with_children
 
 QUIET_S = 15.0
 """After so long without a line of its own, a running step is mentioned with the last line of its log."""
@@ -84,7 +84,7 @@ class _Running:
 
     def ask(self) -> list[Process]:
         """A contained step has been told to end, if it listens; returns whom to wait for."""
-        process = Process.of(self.popen.pid) if self.step.contained else None
+        process = Process.find(self.popen.pid) if self.step.contained else None
         listening = [first for first in (children(process) if process else []) if first.catches(SIGTERM)]
         for first in listening:
             first.signal(SIGTERM)
@@ -98,8 +98,8 @@ class _Running:
                 self.tell(console)
                 time.sleep(0.1)
         finally:
-            if (process := Process.of(self.popen.pid)) and self.step.contained:
-                kill_whole(process)
+            if (process := Process.find(self.popen.pid)) and self.step.contained:
+                kill_with_children(process)
             self.popen.kill()
             self.popen.wait()
         self.tell(console)

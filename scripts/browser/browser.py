@@ -20,7 +20,7 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from scripts.support.processes import Process, contained, kill_whole
+from scripts.support.processes import Process, contained, kill_with_children
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -150,8 +150,8 @@ async def browser(program: str = "chromium") -> AsyncIterator[Browser]:
         try:
             yield Browser(await _port(Path(profile) / "DevToolsActivePort", popen))
         finally:
-            if process := Process.of(popen.pid):
-                kill_whole(process)
+            if process := Process.find(popen.pid):
+                kill_with_children(process)
             popen.wait()
 
 

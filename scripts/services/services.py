@@ -21,7 +21,7 @@ from scripts.services.forward import Forward
 from scripts.services.prefect_api import Api, wait_until
 from scripts.support.console import Console
 from scripts.support.paths import LOGS, PREFECT_HOME, PYTHON, ROOT, RUN, TEMPORARY, VENV, private_folder
-from scripts.support.processes import Process, kill_whole, namespaces, read_record, write_record
+from scripts.support.processes import Process, in_pid_namespace, kill_with_children, read_record, write_record
 
 POOL = "leeward"
 """The work pool that prefect.yaml names; the worker makes it."""
@@ -101,7 +101,7 @@ def start(*, api_port: int | None = None, path: Sequence[Path] = (), forwards: S
         private_folder(folder)
     with LOG.open("wb") as log:
         lifeline = subprocess.Popen(
-            namespaces([str(PYTHON), "-m", "scripts.services.inside"]),
+            in_pid_namespace([str(PYTHON), "-m", "scripts.services.inside"]),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -109,7 +109,7 @@ def start(*, api_port: int | None = None, path: Sequence[Path] = (), forwards: S
             cwd=ROOT,
             start_new_session=True,
         )
-    process = Process.of(lifeline.pid)
+    process = Process.find(lifeline.pid)
     assert process, "unshare cannot be gone: nobody has waited for it"
     assert lifeline.stdin
     write_record(RECORD, process, api_url=api_url)
@@ -140,7 +140,7 @@ def running() -> tuple[Process, str] | None:
 def stop() -> bool:
     """No service runs and none of their files are left but logs; True when there was something to stop."""
     found = running()
-    if found and not kill_whole(found[0]):
+    if found and not kill_with_children(found[0]):
         raise RuntimeError(f"process {found[0].pid} (services) does not go after SIGKILL; see /proc/{found[0].pid}/stack")
     RECORD.unlink(missing_ok=True)
     for folder in (PREFECT_HOME, TEMPORARY):

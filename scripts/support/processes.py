@@ -26,7 +26,7 @@ class Process:
     """Boot id and start time in clock ticks since that boot."""
 
     @classmethod
-    def of(cls, pid: int) -> Process | None:
+    def find(cls, pid: int) -> Process | None:
         """The living process with this pid, or None. A zombie is not alive, unless only its first thread has ended."""
         try:
             # The command name in parentheses may hold anything, so count from its end.
@@ -40,7 +40,7 @@ class Process:
     @property
     def alive(self) -> bool:
         """Whether this very process still runs."""
-        return Process.of(self.pid) == self
+        return Process.find(self.pid) == self
 
     def catches(self, number: signal.Signals) -> bool:
         """Whether it does something of its own about the signal. The first process of a namespace is deaf to any other but SIGKILL."""
@@ -57,7 +57,7 @@ class Process:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
-    def gone_within(self, seconds: float) -> bool:
+    def ended_within(self, seconds: float) -> bool:
         """Waits for the end; False when it still runs after `seconds`."""
         deadline = time.monotonic() + seconds
         while self.alive:
@@ -73,18 +73,18 @@ def children(process: Process) -> list[Process]:
         pids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     except OSError:
         return []
-    found = [Process.of(int(pid)) for pid in pids]
+    found = [Process.find(int(pid)) for pid in pids]
     return [child for child in found if child] if process.alive else []
 
 
-def kill_whole(process: Process) -> bool:
+def kill_with_children(process: Process) -> bool:
     """The process and, when it is an `unshare`, all of its namespace are gone; False when not within 20 s.
 
     The first process inside goes first: the kernel lets it go last of all inside, and `unshare` waits for it.
     """
     for each in (*children(process), process):
         each.signal(signal.SIGKILL)
-        if not each.gone_within(20):
+        if not each.ended_within(20):
             return False
     return True
 
@@ -132,7 +132,7 @@ def exclusive_lock(path: Path) -> Iterator[None]:
         except BlockingIOError:
             found = read_record(path)
             raise Busy(found[0] if found else None) from None
-        me = Process.of(os.getpid())
+        me = Process.find(os.getpid())
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(me) if me else {}).encode(), 0)
         yield
@@ -146,9 +146,9 @@ def contained(argv: list[str], *, mounts: bool = True) -> list[str]:
     SIGKILL of the starter, of `unshare` or of the command itself leaves no process and no mount. Start it
     from a thread that lives as long as the command: the death signal follows the starting thread.
     """
-    return ["setpriv", "--pdeathsig", "KILL", "--", *namespaces(argv, mounts=mounts)]
+    return ["setpriv", "--pdeathsig", "KILL", "--", *in_pid_namespace(argv, mounts=mounts)]
 
 
-def namespaces(argv: list[str], *, mounts: bool = False) -> list[str]:
+def in_pid_namespace(argv: list[str], *, mounts: bool = False) -> list[str]:
     """`argv` as first process of a pid namespace of its own; killing `unshare` kills all of it."""
     return ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *(["--mount"] if mounts else []), "--", *argv]

@@ -55,7 +55,7 @@ def alone() -> Iterator[None]:
         try:
             held.enter_context(exclusive_lock(stack.LOCK))
         except Busy as busy:
-            if busy.holder != Process.of(os.getppid()):
+            if busy.holder != Process.find(os.getppid()):
                 raise
         yield
 

@@ -110,7 +110,7 @@ def test_after_a_sigkill_it_can_be_taken_down(gone: World, demo: Callable[..., D
 def test_a_demo_whose_parts_are_killed_says_so_and_cleans_up(gone: World, demo: Callable[..., Demo], victim: str) -> None:
     one = demo()
     one.until(SAYS["provision"])
-    me = Process.of(one.popen.pid)
+    me = Process.find(one.popen.pid)
     assert me
     if victim == "the services":
         for child in children(me):

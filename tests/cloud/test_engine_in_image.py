@@ -33,12 +33,12 @@ def test_what_runs_inside_ends_with_who_started_it_and_its_container_goes(number
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_interruptible) as popen:
         assert popen.stdout
         assert any(line == "it runs\n" for line in popen.stdout)
-        mine = [child for child in map(Process.of, _group(popen.pid)) if child]
+        mine = [child for child in map(Process.find, _group(popen.pid)) if child]
         assert f"leeward-bench-{popen.pid}" in _containers()
         # Ctrl-C reaches all of a terminal's group, a kill one process.
         os.killpg(popen.pid, number) if number == signal.SIGINT else popen.send_signal(number)
         popen.wait(120)
-    assert all(child.gone_within(60) for child in mine)
+    assert all(child.ended_within(60) for child in mine)
     deadline = time.monotonic() + 120
     while f"leeward-bench-{popen.pid}" in _containers():
         assert time.monotonic() < deadline

@@ -78,7 +78,7 @@ def processes_of(flow_run: str) -> list[Process]:
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(Process.of(int(entry.name)))
+                    found.append(Process.find(int(entry.name)))
     return [process for process in found if process]
 
 

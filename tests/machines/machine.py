@@ -26,7 +26,7 @@ from localcloud.build.cache import Cache, CacheError
 from localcloud.build.command import BuildError, run, tail
 from localcloud.progress import Reporter, Say, seconds
 from scripts.support.paths import LOGS, cache_dir
-from scripts.support.processes import Process, kill_whole
+from scripts.support.processes import Process, kill_with_children
 from tests.machines import disk, kernel
 
 HOST_PACKAGES = (*kernel.PACKAGES, "debian-archive-keyring", "e2fsprogs", "iproute2", "mmdebstrap", "openssh-client", "slirp4netns")
@@ -155,14 +155,14 @@ def _started(variables: dict[str, str]) -> Iterator[Process]:
             env=environment,
             start_new_session=True,  # Ctrl-C is ours to answer
         )
-    process = Process.of(popen.pid)
+    process = Process.find(popen.pid)
     try:
         if process is None:
             raise BuildError(f"the machine ended at once. Last lines of {LOG}:\n{tail(LOG)}")
         yield process
     finally:
         if process:
-            kill_whole(process)
+            kill_with_children(process)
         popen.wait(20)
 
 

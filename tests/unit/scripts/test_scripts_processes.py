@@ -32,19 +32,19 @@ def until(holds: object, within: float = 10.0) -> bool:
 
 def test_a_recorded_process_is_found_again_until_it_ends(tmp_path: Path) -> None:
     with sleeper() as child:
-        process = Process.of(child.pid)
+        process = Process.find(child.pid)
         assert process is not None
         write_record(tmp_path / "record.json", process, api_url="http://here")
         assert read_record(tmp_path / "record.json") == (process, {"api_url": "http://here"})
         assert process.alive
         child.kill()
-        assert process.gone_within(60), "a zombie counts as gone"
-    assert Process.of(child.pid) != process
+        assert process.ended_within(60), "a zombie counts as gone"
+    assert Process.find(child.pid) != process
 
 
 def test_a_stranger_with_the_same_pid_is_never_signalled() -> None:
     with sleeper() as child:
-        process = Process.of(child.pid)
+        process = Process.find(child.pid)
         assert process is not None
         for stranger in (replace(process, started=process.started + "0"), replace(process, started="another-boot:1")):
             assert not stranger.alive
@@ -54,7 +54,7 @@ def test_a_stranger_with_the_same_pid_is_never_signalled() -> None:
 
 
 def test_a_record_is_private_and_a_broken_one_is_no_record(tmp_path: Path) -> None:
-    me = Process.of(os.getpid())
+    me = Process.find(os.getpid())
     assert me is not None
     write_record(tmp_path / "record.json", me)
     assert (tmp_path / "record.json").stat().st_mode & 0o777 == 0o600
@@ -77,11 +77,11 @@ def test_a_process_lives_until_its_last_thread_has_ended() -> None:
         while ") Z " not in stat.read_text():
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        process = Process.of(popen.pid)
+        process = Process.find(popen.pid)
         assert process is not None
         assert process.alive
         process.signal(signal.SIGKILL)
-        assert process.gone_within(60)
+        assert process.ended_within(60)
     finally:
         popen.kill()
         popen.wait()
@@ -89,7 +89,7 @@ def test_a_process_lives_until_its_last_thread_has_ended() -> None:
 
 def test_children_are_those_that_live() -> None:
     with sleeper() as child:
-        me = Process.of(os.getpid())
+        me = Process.find(os.getpid())
         assert me is not None
         assert child.pid in [found.pid for found in children(me)]
         child.kill()
@@ -114,7 +114,7 @@ def test_a_second_holder_is_told_who_the_first_is_and_a_killed_holder_lets_go(tm
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(Busy) as refused, exclusive_lock(lock):
             pass
-        assert refused.value.holder == Process.of(holder.pid)
+        assert refused.value.holder == Process.find(holder.pid)
         assert str(holder.pid) in str(refused.value)
         holder.kill()
     with exclusive_lock(lock):
@@ -128,7 +128,7 @@ def test_what_is_contained_dies_with_its_starter_and_with_its_namespace(tmp_path
     start = f"import subprocess; from scripts.support.processes import contained\nsubprocess.run(contained(['bash', '-c', {inner!r}]))"
     with subprocess.Popen([sys.executable, "-c", start]) as starter:
         assert until((tmp_path / "up").exists)
-        first = Process.of(starter.pid)
+        first = Process.find(starter.pid)
         assert first is not None
         (unshare,) = children(first)
         (init,) = children(unshare)
@@ -136,7 +136,7 @@ def test_what_is_contained_dies_with_its_starter_and_with_its_namespace(tmp_path
         assert len(sleepers) == 2
         (first if victim == "starter" else unshare).signal(signal.SIGKILL)
         for process in (init, *sleepers):
-            assert process.gone_within(60), f"{process} outlived {victim}"
+            assert process.ended_within(60), f"{process} outlived {victim}"
 
 
 @needs_root

@@ -16,7 +16,7 @@ import pytest
 from scripts.services import inside
 from scripts.services.services import prefect_environment
 from scripts.support.paths import ROOT
-from scripts.support.processes import Process, children, namespaces
+from scripts.support.processes import Process, children, in_pid_namespace
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a pid namespace needs root")
 
@@ -33,7 +33,7 @@ class Started:
 
     def __init__(self, programs: dict[str, str], gate: Path, again: tuple[str, ...] = ()) -> None:
         self.popen = subprocess.Popen(
-            namespaces([sys.executable, "-m", "scripts.services.inside"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+            in_pid_namespace([sys.executable, "-m", "scripts.services.inside"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
         )
         commands = {name: ["bash", "-c", script] for name, script in programs.items()}
         self.say(json.dumps({"programs": commands, "gate": gate.as_uri(), "again": again}).encode() + b"\n")
@@ -52,7 +52,7 @@ class Started:
 
     @property
     def programs(self) -> list[Process]:
-        unshare = Process.of(self.popen.pid)
+        unshare = Process.find(self.popen.pid)
         assert unshare
         return [program for first in children(unshare) for program in children(first)]
 
@@ -99,12 +99,12 @@ def test_everything_stays_when_the_starter_said_so_before_it_went(toys: Started)
 @pytest.mark.parametrize("victim", ["first process", "unshare"])
 def test_a_kill_of_the_namespace_leaves_nothing(toys: Started, victim: str) -> None:
     programs = wait_for_programs(toys)
-    unshare = Process.of(toys.popen.pid)
+    unshare = Process.find(toys.popen.pid)
     assert unshare
     (first,) = children(unshare)
     (first if victim == "first process" else unshare).signal(signal.SIGKILL)
     for process in (*programs, first):
-        assert process.gone_within(60)
+        assert process.ended_within(60)
 
 
 def test_a_program_that_ends_is_the_end_of_all(toys: Started) -> None:
@@ -137,7 +137,7 @@ def test_orphans_are_buried(gate: Path) -> None:
     started = Started({"worker": f"(setsid sh -c 'sleep 0.2; touch {over}' &) ; sleep 60; exit"}, gate)
     try:
         wait_for_programs(started, 1)
-        unshare = Process.of(started.popen.pid)
+        unshare = Process.find(started.popen.pid)
         assert unshare
         (first,) = children(unshare)
         everyone = Path(f"/proc/{first.pid}/task/{first.pid}/children")
