@@ -128,13 +128,13 @@ def main(given: Sequence[str] | None = None) -> int:
         with exclusive_lock(stack.LOCK), Interrupts(console, "stopping what was started") as interrupts:
             try:
                 setup.check_machine()
-                stack.clear(console)
+                stack.take_down_leftovers(console)
                 setup.prepare(console, setup.TEST_GROUPS, tests=True)
                 run(options, out)
             except Interrupted as interrupted:
                 console.print("stop", f"{interrupted}: {interrupts.now}")
                 return 130
-    except (Busy, StepFailed, ToolMissing, stack.NotOurs, stack.StillUp, ContestFailed) as problem:
+    except (Busy, StepFailed, ToolMissing, stack.ForeignCloud, stack.StillUp, ContestFailed) as problem:
         console.print("error", str(problem))
         return 1
     return 0

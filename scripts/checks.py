@@ -64,14 +64,14 @@ class Checks:
             return self._checked()
         except Interrupted as interrupted:
             self.console.print("stop", f"{interrupted}: stopping")
-            if self.cleared or (stack.ours() and not self.options.unit):
+            if self.cleared or (stack.may_be_up() and not self.options.unit):
                 self.interrupts.now = "already taking everything down"
                 stack.take_down(self.console)
             return 130
 
     def _checked(self) -> int:
         if not self.options.unit:
-            stack.make_ready(self.console)
+            stack.prepare_machine(self.console)
             self.cleared = True
         setup.prepare(self.console, setup.TEST_GROUPS, cloud=not self.options.unit, tests=True)
         environment = {**os.environ, "PATH": os.pathsep.join([*self._tools(), os.environ.get("PATH", os.defpath)]), "DO_NOT_TRACK": "1"}
@@ -98,7 +98,7 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         with exclusive_lock(stack.LOCK), Interrupts(console) as interrupts:
             return Checks(options, more, console, interrupts).run()
-    except (Busy, StepFailed, CloudError, ToolMissing, stack.NotOurs, stack.StillUp, OSError) as problem:
+    except (Busy, StepFailed, CloudError, ToolMissing, stack.ForeignCloud, stack.StillUp, OSError) as problem:
         console.print("error", str(problem))
         return 1
 

@@ -39,7 +39,9 @@ PARAMETERS = (*MODELS, "drill", "repeat", "graces", "stop_at_first_loss", "appro
 MOST_FAULTS = 1000
 GRACES = ("own", "in-turn")
 CATALOGUE = ROOT / "drills" / "catalogue"
-PROBLEMS = (StepFailed, CloudError, NotUp, ApiError, RunLost, ToolMissing, stack.NotOurs, stack.StillUp, OSError, subprocess.TimeoutExpired)
+PROBLEMS = (
+    StepFailed, CloudError, NotUp, ApiError, RunLost, ToolMissing, stack.ForeignCloud, stack.StillUp, OSError, subprocess.TimeoutExpired,
+)  # fmt: skip
 """What can go wrong and says itself what to do; anything else is a bug and shows its traceback."""
 
 
@@ -151,7 +153,7 @@ class Demo:
         return code if self.leave_up else self.take_down(code)
 
     def _to_the_verdict(self) -> int:
-        stack.make_ready(self.console, [self.options.port] if self.options.port else [])
+        stack.prepare_machine(self.console, [self.options.port] if self.options.port else [])
         setup.prepare(self.console, setup.CLOUD_GROUPS)
         kept = KeptUp.choose(service(self.options)) if self.options.keep else None
         services, endpoint = stack.bring_up(self.console, api_port=self.options.port, forwards=kept.forwards if kept else ())
@@ -190,7 +192,7 @@ class Demo:
 
     def take_down(self, code: int) -> int:
         """Nothing of ours is up; returns `code`, or 1 instead of 0 when something resisted."""
-        if not stack.ours():
+        if not stack.may_be_up():
             return code
         self.interrupts.shielded = True
         self.interrupts.now = "already taking everything down; cutting that short would leave things behind"

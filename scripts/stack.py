@@ -20,13 +20,13 @@ from scripts.support.paths import LOGS, PYTHON, ROOT, RUN, cache_dir, private_fo
 
 LOCK = Path(os.environ.get("LEEWARD_LOCK") or cache_dir() / "demo.lock")
 """Held by the one demo or test run of the machine's user. A test of the demo itself, which runs inside a test run, names another."""
-OURS = RUN / "cloud-is-ours"
+MARKER = RUN / "cloud-is-ours"
 """There while an embedded cloud may be up that this project folder started."""
 TARGET = "embedded"
 """Name of the target block that stands for the embedded cloud."""
 
 
-class NotOurs(RuntimeError):
+class ForeignCloud(RuntimeError):
     """An embedded cloud is up that nothing here started; the text says what to do."""
 
 
@@ -34,37 +34,39 @@ class StillUp(RuntimeError):
     """Something could not be taken down; the text says what, and why."""
 
 
-def ours() -> bool:
+def may_be_up() -> bool:
     """Whether anything may be up that this project folder started. Who is not root could start nothing, and takes nothing down."""
-    return os.geteuid() == 0 and (OURS.exists() or services.running() is not None)
+    return os.geteuid() == 0 and (MARKER.exists() or services.running() is not None)
 
 
-def make_ready(console: Console, ports: Sequence[int] = ()) -> None:
+def prepare_machine(console: Console, ports: Sequence[int] = ()) -> None:
     """Nothing is up, and the doctor found nothing that set-up cannot mend. These loopback ports are free.
 
     In this order, because what an earlier run left up takes memory, disk and ports that the doctor looks for.
 
     Raises:
-        NotOurs, StillUp: as `clear`.
+        ForeignCloud, StillUp: as `take_down_leftovers`.
         StepFailed: the machine lacks something.
     """
     if os.geteuid() == 0:  # who is not is told so by the doctor
-        clear(console)
+        take_down_leftovers(console)
     setup.check_machine(ports)
 
 
-def clear(console: Console) -> None:
+def take_down_leftovers(console: Console) -> None:
     """Nothing is up: what an earlier run left behind is gone.
 
     Raises:
-        NotOurs: a cloud is up that was started by hand or from another folder.
+        ForeignCloud: a cloud is up that was started by hand or from another folder.
         StillUp: a leftover does not go.
     """
-    if ours():
+    if may_be_up():
         console.print("cleanup", "an earlier run left things up: taking them down")
         take_down(console)
     elif cloud.running():
-        raise NotOurs("an embedded cloud is up that was not started here; end it with `python3 -m localcloud down`, or `./demo --down`")
+        raise ForeignCloud(
+            "an embedded cloud is up that was not started here; end it with `python3 -m localcloud down`, or `./demo --down`"
+        )
 
 
 def bring_up(console: Console, *, api_port: int | None = None, forwards: Sequence[Forward] = ()) -> tuple[Services, Endpoint]:
@@ -74,7 +76,7 @@ def bring_up(console: Console, *, api_port: int | None = None, forwards: Sequenc
         StepFailed, CloudError, NotUp: one of them did not come up; the text says what was seen last.
     """
     private_folder(RUN)
-    OURS.touch()
+    MARKER.touch()
     started = services.start(api_port=api_port, path=setup.tool_path(), forwards=forwards)
     console.print("prefect", f"server and worker are starting at {started.api_url.removesuffix('/api')}")
     steps.run([cloud.up()], LOGS, console)

@@ -64,7 +64,7 @@ def alone() -> Iterator[None]:
 def world(alone: None, pytestconfig: pytest.Config) -> Iterator[World]:
     """Cloud, Prefect server and worker; what they leave behind is looked at by the tests that need `gone`."""
     console = Console(Terminal(pytestconfig))
-    stack.clear(console)
+    stack.take_down_leftovers(console)
     try:
         yield World(*stack.bring_up(console), console)
     finally:

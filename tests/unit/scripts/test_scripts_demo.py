@@ -166,7 +166,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     it = Machine(tmp_path / "cloud-is-ours")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(stack, "LOCK", tmp_path / "lock")
-    monkeypatch.setattr(stack, "OURS", it.marker)
+    monkeypatch.setattr(stack, "MARKER", it.marker)
     monkeypatch.setattr(services, "running", lambda: None)
     monkeypatch.setattr(cloud, "running", lambda: it.cloud_is_up)
     monkeypatch.setattr(stack, "take_down", it.take_down)
