@@ -78,7 +78,7 @@ def inside(module: Sequence[str]) -> dict[str, Any]:
     Raises:
         ContestFailed: it failed.
     """
-    command = [str(PYTHON), "-m", "scripts.inside_image", "--", "python3", "-m", *module]
+    command = [str(PYTHON), "-m", "scripts.installed.run_in_image", "--", "python3", "-m", *module]
     # A session of its own: Ctrl-C reaches us, and we end it.
     popen = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
     try:

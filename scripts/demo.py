@@ -183,7 +183,7 @@ class Demo:
             self.console.print("error", f"its log: {LOG}; what was collected, if anything: {EVIDENCE / name}")
             return False
         print()
-        subprocess.run([str(PYTHON), "-m", "scripts.summary", str(found)], cwd=ROOT, timeout=60, check=False)
+        subprocess.run([str(PYTHON), "-m", "scripts.installed.summary", str(found)], cwd=ROOT, timeout=60, check=False)
         print(f"\nreport    {report(found)}\nevidence  {found}\n", flush=True)
         verdict = json.loads(found.read_text())["verdict"]
         if verdict == "passed" and sight.state != "COMPLETED":

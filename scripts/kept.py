@@ -66,7 +66,7 @@ def _line(title: str, text: str) -> None:
 
 def write_kubeconfig(endpoint: Endpoint) -> Path:
     """A kubeconfig that asks for an EKS token whenever it needs one; raises CloudError when there is no cluster."""
-    command = [str(PYTHON), "-m", "scripts.eks", "kubeconfig", str(RUN)]
+    command = [str(PYTHON), "-m", "scripts.installed.eks", "kubeconfig", str(RUN)]
     done = subprocess.run(command, input=json.dumps(endpoint), text=True, capture_output=True, cwd=ROOT, timeout=60, check=False)
     if done.returncode:
         raise CloudError(f"no kubeconfig: {done.stderr.strip()[-300:]}")

@@ -41,7 +41,7 @@ def plan(groups: Sequence[str], *, cloud: bool, tests: bool = False) -> list[Ste
         *needed,
         Step("terraform", [sys.executable, "-m", "scripts.tools", "terraform"]),
         Step("build", [sys.executable, "-m", "localcloud", "build"]),
-        Step("image", [str(PYTHON), "-m", "scripts.image", *(["--bench"] if tests else [])], after=("python", "build")),
+        Step("image", [str(PYTHON), "-m", "scripts.installed.image", *(["--bench"] if tests else [])], after=("python", "build")),
     ]
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from world import Run, World
 
-from scripts.browser.browser import browser
-from scripts.browser.conversation import Person, person
+from scripts.installed.browser import browser
+from scripts.installed.conversation import Person, person
 from scripts.services.forward import Forward, listen
 from scripts.services.services import free_port
 

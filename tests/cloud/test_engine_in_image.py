@@ -13,7 +13,7 @@ from scripts.support.paths import PYTHON, ROOT
 from scripts.support.processes import Process
 
 WITHIN_S = 3600
-INSIDE = [str(PYTHON), "-m", "scripts.inside_image", "--"]
+INSIDE = [str(PYTHON), "-m", "scripts.installed.run_in_image", "--"]
 
 
 @pytest.mark.timeout(WITHIN_S)

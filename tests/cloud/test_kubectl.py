@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from world import Run, World
 
-from scripts import eks
+from scripts.installed import eks
 from scripts.support.paths import VENV
 
 

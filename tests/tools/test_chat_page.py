@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from chat_service import StandIn, chat, words
 
-from scripts.browser.browser import browser, holding
-from scripts.browser.conversation import Person, person
+from scripts.installed.browser import browser, holding
+from scripts.installed.conversation import Person, person
 
 Scene = Callable[..., Coroutine[Any, Any, None]]
 Play = Callable[..., None]

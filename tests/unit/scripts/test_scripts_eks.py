@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 from botocore.configloader import load_config
 
-from scripts import eks
+from scripts.installed import eks
 
 ENDPOINT = {
     "endpoint_url": "http://10.213.0.2:4566", "region": "us-west-2", "role_arn": "arn:aws:iam::123456789012:role/leeward-pipeline",

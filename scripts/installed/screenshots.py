@@ -1,4 +1,4 @@
-"""Pictures for the docs: `python -m scripts.browser.screenshots FOLDER NAME=URL[@WIDTHxHEIGHT][>CLICK ON][#WAIT FOR] …`.
+"""Pictures for the docs: `python -m scripts.installed.screenshots FOLDER NAME=URL[@WIDTHxHEIGHT][>CLICK ON][#WAIT FOR] …`.
 
 The pages are drawn by scripts that ask a server, and are done only when their text is there.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.browser.browser import Page, browser, holding
+from scripts.installed.browser import Page, browser, holding
 
 SETTLE_S = 3.0
 """After the text is there, for charts and fonts that move in."""
@@ -66,7 +66,7 @@ async def take_all(shots: Sequence[Shot], folder: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """See the module's text."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.browser.screenshots", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m scripts.installed.screenshots", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("shots", nargs="+", type=Shot.parse, metavar="NAME=URL[@WIDTHxHEIGHT][>CLICK][#TEXT]")
     chosen = parser.parse_args(arguments)

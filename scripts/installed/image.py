@@ -1,4 +1,4 @@
-"""Builds images ahead of the first use: `python -m scripts.image [--bench]`. Needs the locked environment.
+"""Builds images ahead of the first use: `python -m scripts.installed.image [--bench]`. Needs the locked environment.
 
 The deploy stage would build those of the service itself; done here, it shows its own progress and its time is not the
 pipeline's. `--bench` builds the one in which tests and benchmarks compute as well.
@@ -45,7 +45,7 @@ def build(wanted: Iterable[Recipe]) -> list[str]:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Exit code 1 with the reason when an image could not be built."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.image", description="Build the images that this machine runs.")
+    parser = argparse.ArgumentParser(prog="python -m scripts.installed.image", description="Build the images that this machine runs.")
     parser.add_argument("--bench", action="store_true", help="also the image of tests and benchmarks")
     options = parser.parse_args(given)
     try:

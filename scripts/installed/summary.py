@@ -1,4 +1,4 @@
-"""Prints the short verdict of a drill or of a series: `python -m scripts.summary evidence.json`. Needs the locked environment."""
+"""Prints the short verdict of a drill or of a series: `python -m scripts.installed.summary evidence.json`. Needs the locked environment."""
 
 from __future__ import annotations
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts import inside_image
+from scripts.installed import run_in_image
 from scripts.support.paths import ROOT
 
-ASKING = "from scripts.inside_image import container\nwith container('image'): print('inside', flush=True)"
+ASKING = "from scripts.installed.run_in_image import container\nwith container('image'): print('inside', flush=True)"
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ def buildah(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_container_is_there_inside_and_removed_afterwards(buildah: Path) -> None:
-    with inside_image.container("image"):
+    with run_in_image.container("image"):
         assert (buildah / "did").read_text().split() == ["made"]
     assert (buildah / "did").read_text().split() == ["made", "removed"]
 
 
 def test_without_an_image_there_is_no_container(buildah: Path) -> None:
     (buildah / "go").unlink()
-    with pytest.raises(subprocess.CalledProcessError), inside_image.container("image"):
+    with pytest.raises(subprocess.CalledProcessError), run_in_image.container("image"):
         pass
     assert not (buildah / "did").exists()
 

@@ -1,4 +1,4 @@
-"""Runs a command inside the bench image on this machine: `python -m scripts.inside_image -- python3 -m pytest tests/engine`.
+"""Runs a command inside the bench image on this machine: `python -m scripts.installed.run_in_image -- python3 -m pytest tests/engine`.
 
 For what needs torch, which no index has without a gigabyte of CUDA. Inside, the project is the working directory, read-only,
 and the network is loopback alone; the exit code is the command's. Needs root and buildah, as the embedded cloud does.
@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from blocks.errors import PipelineError
-from scripts import image
 from scripts.cloud import CloudError
+from scripts.installed import image
 from scripts.support.paths import ROOT
 from scripts.support.processes import contained
 from tasks.images.builder import Recipe
@@ -94,7 +94,7 @@ def run(argv: Sequence[str]) -> int:
 
 def main(given: Sequence[str] | None = None) -> int:
     """The command's exit code; 1 with the reason when it could not be run."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.inside_image", description="Run a command inside the bench image.")
+    parser = argparse.ArgumentParser(prog="python -m scripts.installed.run_in_image", description="Run a command inside the bench image.")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="after --: the command and its arguments")
     argv = parser.parse_args(given).command
     argv = argv[1:] if argv[:1] == ["--"] else argv

@@ -1,5 +1,5 @@
 """A conversation on the chat's page, held in a browser by the tests, and for the picture in the docs:
-`python -m scripts.browser.conversation URL PICTURE.png QUESTION …`.
+`python -m scripts.installed.conversation URL PICTURE.png QUESTION …`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from scripts.browser.browser import Browser, Page, browser, holding
+from scripts.installed.browser import Browser, Page, browser, holding
 
 SAID = "[...document.querySelectorAll('#talk [data-testid=%s] > .message-content')].map(one => one.innerText.trim())"
 REMARKS = "[...document.querySelectorAll('#talk .thought-group .title')].map(one => one.innerText.trim())"
@@ -97,7 +97,7 @@ async def portray(address: str, picture: Path, questions: Sequence[str]) -> None
 
 def main() -> None:
     """See the module's text."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.browser.conversation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m scripts.installed.conversation", description=__doc__)
     parser.add_argument("url")
     parser.add_argument("picture", type=Path)
     parser.add_argument("questions", nargs="+", metavar="QUESTION")

@@ -1,7 +1,7 @@
 """kubectl for the embedded EKS, the way `aws eks update-kubeconfig` does it. Needs the locked environment.
 
-`python -m scripts.eks kubeconfig FOLDER` (what `localcloud env --json` prints on stdin) writes FOLDER/aws-config
-and FOLDER/kubeconfig; `python -m scripts.eks token CLUSTER` is what the kubeconfig calls.
+`python -m scripts.installed.eks kubeconfig FOLDER` (what `localcloud env --json` prints on stdin) writes FOLDER/aws-config
+and FOLDER/kubeconfig; `python -m scripts.installed.eks token CLUSTER` is what the kubeconfig calls.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def kubeconfig(cluster: dict[str, Any], config_file: Path) -> str:
     ask = {
         "apiVersion": "client.authentication.k8s.io/v1",
         "command": sys.executable,
-        "args": ["-m", "scripts.eks", "token", name],
+        "args": ["-m", "scripts.installed.eks", "token", name],
         "env": [{"name": key, "value": str(value)} for key, value in environment.items()],
         "interactiveMode": "Never",
     }
