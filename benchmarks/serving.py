@@ -132,7 +132,7 @@ def main(given: Sequence[str] | None = None) -> int:
                 setup.prepare(console, setup.TEST_GROUPS, tests=True)
                 run(options, out)
             except Interrupted as interrupted:
-                console.print("stop", f"{interrupted}: {interrupts.now}")
+                console.print("stop", f"{interrupted}: {interrupts.activity}")
                 return 130
     except (Busy, StepFailed, ToolMissing, stack.ForeignCloud, stack.StillUp, ContestFailed) as problem:
         console.print("error", str(problem))

@@ -65,7 +65,7 @@ class Checks:
         except Interrupted as interrupted:
             self.console.print("stop", f"{interrupted}: stopping")
             if self.cleared or (stack.may_be_up() and not self.options.unit):
-                self.interrupts.now = "already taking everything down"
+                self.interrupts.activity = "already taking everything down"
                 stack.take_down(self.console)
             return 130
 

@@ -195,7 +195,7 @@ class Demo:
         if not stack.may_be_up():
             return code
         self.interrupts.shielded = True
-        self.interrupts.now = "already taking everything down; cutting that short would leave things behind"
+        self.interrupts.activity = "already taking everything down; cutting that short would leave things behind"
         try:
             stack.take_down(self.console)
         except PROBLEMS as problem:

@@ -18,10 +18,10 @@ class Interrupted(BaseException):
 class Interrupts:
     """Inside, the first signal raises `Interrupted`; any later one only tells what is going on."""
 
-    def __init__(self, console: Console, now: str = "stopping") -> None:
+    def __init__(self, console: Console, activity: str = "stopping") -> None:
         self._console = console
         self._before: dict[signal.Signals, object] = {}
-        self.now = now
+        self.activity = activity
         """What is being done about the first signal, for whoever sends a second."""
         self.shielded = False
         """Set while cleaning up: signals are answered with `now`, and nothing is cut short."""
@@ -37,7 +37,7 @@ class Interrupts:
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         if self.shielded:
-            self._console.print("stop", f"{name}: {self.now}")
+            self._console.print("stop", f"{name}: {self.activity}")
             return
         self.shielded = True
         raise Interrupted(name)
