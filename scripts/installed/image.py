@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from blocks.errors import PipelineError
 from blocks.register import image_source
 from blocks.target import Images
-from scripts.cloud import CloudError, built
+from scripts.cloud import CloudError, artifact_path
 from tasks.images.builder import Builder, Recipe
 from tasks.images.publish import recipes
 
@@ -24,7 +24,7 @@ def base() -> str:
     Raises:
         CloudError: it is not built.
     """
-    return image_source(str(built("base_image")))
+    return image_source(str(artifact_path("base_image")))
 
 
 def build(wanted: Iterable[Recipe]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal, as one exception that comes once."""
+"""Ctrl-C, SIGTERM and SIGHUP (a closed terminal), turned into one exception that is raised once."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """The user wants to stop. Like KeyboardInterrupt it passes handlers of ordinary errors."""
+    """The user wants to stop. Like KeyboardInterrupt it is no Exception, so handlers of ordinary errors do not catch it."""
 
 
 class Interrupts:
-    """Inside, the first signal raises `Interrupted`; any later one only tells what is going on."""
+    """Context manager in which the first signal raises `Interrupted`, and every later one only prints the current activity."""
 
     def __init__(self, console: Console, activity: str = "stopping") -> None:
         self._console = console
         self._before: dict[signal.Signals, object] = {}
         self.activity = activity
-        """What is being done about the first signal, for whoever sends a second."""
+        """What is being done about the first signal; printed at every later one."""
         self.shielded = False
-        """Set while cleaning up: signals are answered with `now`, and nothing is cut short."""
+        """Set while cleaning up: signals print `activity` and interrupt nothing."""
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}

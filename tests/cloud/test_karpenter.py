@@ -147,13 +147,13 @@ def shortage(world: World, *types: str) -> Iterator[None]:
     """No zone has any of these types."""
     places = [f"shortages/{kind}/{zone}" for kind in types for zone in settings.AVAILABILITY_ZONES]
     for place in places:
-        _tell(world, "PUT", place)
+        _send(world, "PUT", place)
     yield
     for place in places:
-        _tell(world, "DELETE", place)
+        _send(world, "DELETE", place)
 
 
-def _tell(world: World, method: str, path: str) -> None:
+def _send(world: World, method: str, path: str) -> None:
     url = f"{world.endpoint['endpoint_url']}/localcloud/{path}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     opener.open(urllib.request.Request(url, method=method), timeout=30).close()
@@ -180,7 +180,7 @@ def test_the_controller_has_no_key_but_its_pod_identity(api: Api) -> None:
 def test_an_interrupted_instance_is_replaced(api: Api, cloud: World, worker: Callable[[str], dict[str, Any]]) -> None:
     node = worker("interrupted")
     instance = node["spec"]["providerID"].rpartition("/")[2]
-    _tell(cloud, "PUT", f"interruptions/{instance}")
+    _send(cloud, "PUT", f"interruptions/{instance}")
 
     _gone(api, node)
     assert not api.find("/api/v1/namespaces/default/pods/interrupted"), "its pod was evicted"

@@ -18,8 +18,8 @@ from typing import Any
 
 from scripts import stack
 from scripts.cloud import Endpoint
-from scripts.demo import evidence
-from scripts.kept import link_kubectl, write_kubeconfig
+from scripts.demo import find_evidence
+from scripts.local_access import link_kubectl, write_kubeconfig
 from scripts.services.follow import Sight, follow, look
 from scripts.services.prefect_api import TERMINAL, wait_until
 from scripts.services.services import LOG, Services
@@ -54,14 +54,14 @@ class Run:
     @cached_property
     def folder(self) -> Path:
         """Where its evidence is."""
-        found = evidence(self.name, self.identity)
+        found = find_evidence(self.name, self.identity)
         assert found, f"{self.name} left no evidence; it ended as {self.sight.label}: {self.sight.message}"
         return found.parent
 
     @cached_property
     def evidence(self) -> dict[str, Any]:
         """Its evidence.json, or of a series its series.json."""
-        found = evidence(self.name, self.identity)
+        found = find_evidence(self.name, self.identity)
         assert found, f"{self.name} left no evidence"
         return dict(json.loads(found.read_text()))
 

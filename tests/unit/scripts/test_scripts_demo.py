@@ -13,7 +13,7 @@ import pytest
 
 from blocks.parameters import SERVICE
 from scripts import checks, cloud, demo, setup, stack
-from scripts.kept import DEPLOYED, KeptUp
+from scripts.local_access import DEPLOYED, LocalAccess
 from scripts.services import services
 from scripts.steps import StepFailed
 from scripts.support.console import Console
@@ -74,7 +74,8 @@ def test_a_parameter_of_the_run_may_be_each_that_the_flow_has_but_the_target() -
 
 def kept(*given: str) -> dict[str, str]:
     return {
-        title: host.removesuffix(".svc.cluster.local") for title, host in KeptUp.choose(demo.service(demo.arguments(given))).hosts.items()
+        title: host.removesuffix(".svc.cluster.local")
+        for title, host in LocalAccess.choose(demo.service_parameter(demo.arguments(given))).hosts.items()
     }
 
 
@@ -91,20 +92,20 @@ def test_what_is_left_up_is_forwarded_by_the_names_that_it_was_deployed_with() -
 def test_an_example_of_a_parameter_is_one() -> None:
     from flows.lifecycle import lifecycle
 
-    for key, example in demo.MODELS.items():
+    for key, example in demo.OBJECT_PARAMETERS.items():
         assert demo.arguments(["-p", f"{key}={example}"]).param == [f"{key}={example}"]
     for grace in demo.GRACES:
         lifecycle.validate_parameters({"target": "t", "graces": grace, "repeat": demo.MOST_FAULTS})
-    lifecycle.validate_parameters({"target": "t", **{key: json.loads(example) for key, example in demo.MODELS.items()}})
+    lifecycle.validate_parameters({"target": "t", **{key: json.loads(example) for key, example in demo.OBJECT_PARAMETERS.items()}})
 
 
 def test_evidence_is_found_by_the_name_of_the_run_or_by_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "EVIDENCE", tmp_path)
-    assert demo.evidence("name", "id") is None
+    assert demo.find_evidence("name", "id") is None
     for folder in ("id", "name"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "evidence.json").touch()
-        assert demo.evidence("name", "id") == tmp_path / folder / "evidence.json"
+        assert demo.find_evidence("name", "id") == tmp_path / folder / "evidence.json"
 
 
 def test_the_first_signal_interrupts_and_the_second_is_answered() -> None:

@@ -36,8 +36,8 @@ def test_steps_that_need_nothing_of_each_other_run_at_the_same_time(tmp_path: Pa
     meet = "touch {mine}; while [ ! -e {other} ]; do sleep 0.02; done"
     left, right = tmp_path / "left", tmp_path / "right"
     wanted = [
-        bash("left", meet.format(mine=left, other=right), within_s=20),
-        bash("right", meet.format(mine=right, other=left), within_s=20),
+        bash("left", meet.format(mine=left, other=right), timeout_s=20),
+        bash("right", meet.format(mine=right, other=left), timeout_s=20),
     ]
     steps.run(wanted, tmp_path, Console(io.StringIO()))
 
@@ -54,7 +54,7 @@ def test_output_is_shown_with_the_name_of_its_step_unless_it_is_not_to_be_echoed
 
 def test_a_step_that_says_its_own_name_is_not_named_twice(tmp_path: Path) -> None:
     out = io.StringIO()
-    steps.run([bash("cloud", "echo 'up      it answers'; echo 'upper case'", says_its_name="up ")], tmp_path, Console(out))
+    steps.run([bash("cloud", "echo 'up      it answers'; echo 'upper case'", own_prefix="up ")], tmp_path, Console(out))
     assert "cloud       it answers" in out.getvalue()
     assert "cloud       upper case" in out.getvalue()
 
@@ -77,7 +77,7 @@ def test_a_step_that_listens_ends_in_order_when_another_fails(tmp_path: Path) ->
 
 
 def test_a_step_that_listens_and_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "END_S", 0.0)
+    monkeypatch.setattr(steps, "STOP_TIMEOUT_S", 0.0)
     up, fifo = tmp_path / "up", tmp_path / "fifo"
     os.mkfifo(fifo)
     # Whoever reads the fifo sees its end once nobody holds it any more.
@@ -92,7 +92,7 @@ def test_a_step_that_listens_and_does_not_end_is_killed(tmp_path: Path, monkeypa
 
 def test_a_step_that_takes_too_long_has_failed(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="was not done"):
-        steps.run([bash("endless", "sleep 60", within_s=0.3)], tmp_path, Console(io.StringIO()))
+        steps.run([bash("endless", "sleep 60", timeout_s=0.3)], tmp_path, Console(io.StringIO()))
 
 
 def test_steps_that_wait_for_one_another_are_refused(tmp_path: Path) -> None:
