@@ -16,7 +16,7 @@ from typing import Any
 from scripts import setup, stack
 from scripts.cloud import CloudError
 from scripts.local_access import LocalAccess
-from scripts.services.follow import RunLost, Sight, follow
+from scripts.services.follow import RunLost, RunSnapshot, follow
 from scripts.services.prefect_api import ApiError, NotUp
 from scripts.services.services import LOG, Services
 from scripts.steps import STOP_TIMEOUT_S, StepFailed
@@ -159,16 +159,16 @@ class Demo:
         access = LocalAccess.choose(service_parameter(self.options)) if self.options.keep else None
         services, endpoint = stack.bring_up(self.console, api_port=self.options.port, forwards=access.forwards if access else ())
         name = time.strftime("demo-%Y%m%d-%H%M%S")
-        sight = self._start_and_follow(services, name)
+        snapshot = self._start_and_follow(services, name)
         if access:
             services.keep()
             self.leave_up = True
-        passed = self._print_verdict(name, services.api.flow_run_named(name), sight)
+        passed = self._print_verdict(name, services.api.flow_run_named(name), snapshot)
         if access:
             access.print_addresses(services, endpoint)
         return 0 if passed else 1
 
-    def _start_and_follow(self, services: Services, name: str) -> Sight:
+    def _start_and_follow(self, services: Services, name: str) -> RunSnapshot:
         command = ["deployment", "run", DEPLOYMENT, "--flow-run-name", name, *parameters(self.options)]
         self.console.print("run", f"prefect {' '.join(command)}")
         stack.prefect(services, *command)
@@ -176,20 +176,20 @@ class Demo:
         self.console.print("run", f"{services.api_url.removesuffix('/api')}/runs/flow-run/{identity} (log: {LOG.relative_to(ROOT)})")
         return follow(services.api, identity, services.process, self.console, self.options.deadline * 60)
 
-    def _print_verdict(self, name: str, identity: str, sight: Sight) -> bool:
+    def _print_verdict(self, name: str, identity: str, snapshot: RunSnapshot) -> bool:
         """Print the verdict and the paths of the evidence; return whether the verdict is "passed"."""
         found = find_evidence(name, identity)
         if found is None:
-            self.console.print("error", f"the run ended as {sight.label} before there was a verdict. {sight.message}".strip())
+            self.console.print("error", f"the run ended as {snapshot.label} before there was a verdict. {snapshot.message}".strip())
             self.console.print("error", f"its log: {LOG}; what was collected, if anything: {EVIDENCE / name}")
             return False
         print()
         subprocess.run([str(PYTHON), "-m", "scripts.installed.summary", str(found)], cwd=ROOT, timeout=60, check=False)
         print(f"\nreport    {report_path(found)}\nevidence  {found}\n", flush=True)
         verdict = json.loads(found.read_text())["verdict"]
-        if verdict == "passed" and sight.state != "COMPLETED":
-            self.console.print("error", f"the drill passed, but the run ended as {sight.label}. {sight.message}".strip())
-        return bool(verdict == "passed" and sight.state == "COMPLETED")
+        if verdict == "passed" and snapshot.state != "COMPLETED":
+            self.console.print("error", f"the drill passed, but the run ended as {snapshot.label}. {snapshot.message}".strip())
+        return bool(verdict == "passed" and snapshot.state == "COMPLETED")
 
     def take_down(self, code: int) -> int:
         """Take down what this folder started; return `code`, or 1 instead of 0 when something could not be removed."""

@@ -117,7 +117,7 @@ def scaled(request: pytest.FixtureRequest, world: World) -> Iterator[World]:
     _clean_up_first(request, world)
     for deployment, more in (("provision/main", {}), ("deploy/main", {"service": SCALED})):
         run = world.run(deployment, infrastructure=ELASTIC, **more)
-        assert run.state == "COMPLETED", run.sight.message
+        assert run.state == "COMPLETED", run.snapshot.message
     yield world
     assert world.run("cleanup/main", service=SCALED).state == "COMPLETED"
 

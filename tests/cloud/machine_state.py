@@ -33,7 +33,7 @@ def _processes() -> Iterator[str]:
             ours
             or ("prefect" in command and str(ROOT) in command)
             or "localcloud supervise" in command
-            or "scripts.services.inside" in command
+            or "scripts.services.pid1" in command
         ):
             yield f"process {entry.name}: {command[:120]}"
 

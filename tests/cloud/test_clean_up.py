@@ -10,7 +10,7 @@ from world import Run, World
 
 
 def test_the_second_lifecycle_found_everything_in_place_and_passed(cleaned: Run) -> None:
-    assert cleaned.state == "COMPLETED", cleaned.sight.message
+    assert cleaned.state == "COMPLETED", cleaned.snapshot.message
     assert cleaned.evidence["verdict"] == "passed", cleaned.evidence["why"]
     assert cleaned.stage("cleanup")
 

@@ -9,7 +9,7 @@ import deaths
 import pytest
 from world import Run, World, processes_of
 
-from scripts.services.follow import look
+from scripts.services.follow import take_snapshot
 from scripts.services.prefect_api import TERMINAL
 
 pytestmark = pytest.mark.long
@@ -26,8 +26,8 @@ def test_a_run_that_dies_has_ended_is_swept_and_what_it_left_is_named(mortal: Wo
         death.do(mortal, identity)
         if way == "both":  # nobody knows yet
             assert {"load", "drill journal"} <= mortal.status().keys()
-        mortal.until(f"{name} has ended", lambda: look(mortal.services.api, identity).state in TERMINAL)
-        assert look(mortal.services.api, identity).state in death.ends
+        mortal.until(f"{name} has ended", lambda: take_snapshot(mortal.services.api, identity).state in TERMINAL)
+        assert take_snapshot(mortal.services.api, identity).state in death.ends
         mortal.until(f"no process of {name} is left", lambda: not processes_of(identity))
     finally:
         for process in processes_of(identity):
@@ -46,7 +46,7 @@ def test_what_a_dead_provision_left_is_cleaned_up(mortal: World, way: str) -> No
     name, identity = mortal.start("provision/main")
     mortal.until_in(name, identity, moment.task, moment.progress)
     deaths.WAYS[way].do(mortal, identity)
-    mortal.until(f"{name} has ended", lambda: look(mortal.services.api, identity).state in TERMINAL)
+    mortal.until(f"{name} has ended", lambda: take_snapshot(mortal.services.api, identity).state in TERMINAL)
     assert mortal.run("cleanup/main").state == "COMPLETED"
     assert left_of(mortal) == set()
 
@@ -69,7 +69,7 @@ def left_of(world: World) -> set[str]:
 
 
 def test_after_all_that_the_next_run_converges(killed: Run) -> None:
-    assert killed.state == "COMPLETED", killed.sight.message
+    assert killed.state == "COMPLETED", killed.snapshot.message
     assert killed.evidence["verdict"] == "passed", killed.evidence["why"]
 
 

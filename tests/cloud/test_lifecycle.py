@@ -14,7 +14,7 @@ STAGES = ("provision", "verify", "deploy", "drill", "cleanup")
 
 def test_the_run_completes_with_the_verdict_passed(protected: Run) -> None:
     assert protected.evidence["verdict"] == "passed", protected.evidence["why"]
-    assert protected.state == "COMPLETED", protected.sight.message
+    assert protected.state == "COMPLETED", protected.snapshot.message
 
 
 def test_every_stage_but_the_clean_up_ran(protected: Run) -> None:
@@ -102,7 +102,7 @@ def test_progress_and_results_can_be_seen_in_prefect(protected: Run, world: Worl
 
 def test_a_second_provision_changes_nothing(protected: Run, world: World) -> None:
     again = world.run("provision/main")
-    assert again.state == "COMPLETED", again.sight.message
+    assert again.state == "COMPLETED", again.snapshot.message
     told = " ".join(str(artifact["data"]) for artifact in world.services.api.artifacts(again.identity)).lower()
     assert "0 to add, 0 to change, 0 to destroy" in told
 

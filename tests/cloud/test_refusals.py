@@ -36,7 +36,7 @@ def test_a_target_that_does_not_exist_ends_the_run_before_anything_is_made(cloud
     run = cloud.run("provision/main", target="nowhere")
     cloud.runs.remove(run)
     assert run.state == "FAILED"
-    assert "nowhere" in run.sight.message + run.log
+    assert "nowhere" in run.snapshot.message + run.log
     assert not run.stage("provision")
     assert cloud.ask("leftovers") == {}
 
@@ -45,5 +45,5 @@ def test_an_unknown_drill_ends_the_run_before_anything_is_made(cloud: World) -> 
     run = cloud.run("lifecycle/main", drill="no-such-drill")
     cloud.runs.remove(run)
     assert run.state == "FAILED"
-    assert "head-pod" in run.sight.message + run.log, "the known ones are listed"
+    assert "head-pod" in run.snapshot.message + run.log, "the known ones are listed"
     assert cloud.ask("leftovers") == {}

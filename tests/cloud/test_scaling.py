@@ -23,7 +23,7 @@ def test_a_newer_ami_alone_changes_nothing_and_refresh_replaces_the_node(scaled:
     scaled.until("Karpenter calls the node drifted", lambda: "AMIDrift" in scaled.kubectl("get", "nodeclaims", "-o", "yaml").stdout)
     assert _nodes(scaled) == before
     run = scaled.run("refresh/main", infrastructure=OTHER_AMI, service=SCALED)
-    assert run.state == "COMPLETED", run.sight.message
+    assert run.state == "COMPLETED", run.snapshot.message
     assert not _nodes(scaled) & before
 
 

@@ -77,7 +77,7 @@ def test_prefect_shows_one_verdict_for_the_series_and_tells_its_task_runs_apart(
 @pytest.mark.long
 def test_in_the_shape_that_the_service_once_had_a_series_loses_something(outdated: World) -> None:
     run = outdated.run("drill/main", within_s=2 * 3600, repeat=20, stop_at_first_loss=True)
-    assert run.sight.label == "VerdictFailed", run.sight.message
+    assert run.snapshot.label == "VerdictFailed", run.snapshot.message
     assert run.evidence["lossy"]["lossy"] > 0, run.evidence["why"]
     assert run.evidence["faults"][0]["grace"] == "default"
 
@@ -96,7 +96,7 @@ def test_a_deployment_brings_the_old_shape_over_and_nobody_notices(outdated: Wor
         ended(load, tmp_path / "records.jsonl", traffic.patience_s, lambda _: None)
     finally:
         remove_load(api, load.name)
-    assert run.state == "COMPLETED", run.sight.message
+    assert run.state == "COMPLETED", run.snapshot.message
     records = list(records_in(tmp_path / "records.jsonl"))
     assert len(records) > 500
     assert [record for record in records if not record.ok] == []

@@ -9,7 +9,7 @@ from world import Run
 
 def test_the_run_ends_as_a_failed_verdict_and_not_as_an_error(unprotected: Run) -> None:
     assert unprotected.state == "FAILED"
-    assert unprotected.sight.label == "VerdictFailed"
+    assert unprotected.snapshot.label == "VerdictFailed"
     assert unprotected.evidence["verdict"] == "failed"
 
 

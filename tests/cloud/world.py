@@ -20,7 +20,7 @@ from scripts import stack
 from scripts.cloud import Endpoint
 from scripts.demo import find_evidence
 from scripts.local_access import link_kubectl, write_kubeconfig
-from scripts.services.follow import Sight, follow, look
+from scripts.services.follow import RunSnapshot, follow, take_snapshot
 from scripts.services.prefect_api import TERMINAL, wait_until
 from scripts.services.services import LOG, Services
 from scripts.stack import TARGET
@@ -42,20 +42,20 @@ class Run:
 
     name: str
     identity: str
-    sight: Sight
+    snapshot: RunSnapshot
     log: str
     """What the worker and the flow wrote meanwhile."""
 
     @property
     def state(self) -> str:
         """COMPLETED, FAILED, …"""
-        return self.sight.state
+        return self.snapshot.state
 
     @cached_property
     def folder(self) -> Path:
         """Where its evidence is."""
         found = find_evidence(self.name, self.identity)
-        assert found, f"{self.name} left no evidence; it ended as {self.sight.label}: {self.sight.message}"
+        assert found, f"{self.name} left no evidence; it ended as {self.snapshot.label}: {self.snapshot.message}"
         return found.parent
 
     @cached_property
@@ -67,7 +67,7 @@ class Run:
 
     def stage(self, name: str) -> list[str]:
         """Names of the tasks of a stage that ran to their end."""
-        return [task.name for task in self.sight.tasks.values() if task.stage == name and task.state == "COMPLETED"]
+        return [task.name for task in self.snapshot.tasks.values() if task.stage == name and task.state == "COMPLETED"]
 
 
 def processes_of(flow_run: str) -> list[Process]:
@@ -95,9 +95,9 @@ class World:
         """The deployment has run to its end with target=embedded, started as a user would."""
         before = LOG.stat().st_size
         name, identity = self.start(deployment, **parameters)
-        sight = follow(self.services.api, identity, self.services.process, self.console, within_s)
+        snapshot = follow(self.services.api, identity, self.services.process, self.console, within_s)
         log = LOG.read_bytes()[before:].decode(errors="replace")
-        run = Run(name, identity, sight, log)
+        run = Run(name, identity, snapshot, log)
         self.runs.append(run)
         return run
 
@@ -117,10 +117,10 @@ class World:
         """The run is in a task whose progress has matched the pattern; or just past it, when that was quick."""
 
         def there() -> bool:
-            sight = look(self.services.api, identity)
-            assert sight.state not in TERMINAL, f"{name} ended before '{task}': {sight.label}: {sight.message}"
-            tasks = {key: one.state for key, one in sight.tasks.items() if one.name == task}
-            in_it = any(state == "RUNNING" and re.search(progress, sight.progress.get(key, "")) for key, state in tasks.items())
+            snapshot = take_snapshot(self.services.api, identity)
+            assert snapshot.state not in TERMINAL, f"{name} ended before '{task}': {snapshot.label}: {snapshot.message}"
+            tasks = {key: one.state for key, one in snapshot.tasks.items() if one.name == task}
+            in_it = any(state == "RUNNING" and re.search(progress, snapshot.progress.get(key, "")) for key, state in tasks.items())
             return in_it or "COMPLETED" in tasks.values()
 
         self.until(f"{name} is in '{task}'", there)
@@ -133,7 +133,7 @@ class World:
     def status(self) -> dict[str, list[str]]:
         """What `status/main` names now: kind → what it says of each. What could not be asked is left out."""
         run = self.run("status/main")
-        assert run.state == "COMPLETED", run.sight.message
+        assert run.state == "COMPLETED", run.snapshot.message
         (table,) = [artifact for artifact in self.services.api.artifacts(run.identity) if artifact["key"] == "status"]
         kinds: dict[str, list[str]] = {}
         for row in json.loads(table["data"]):

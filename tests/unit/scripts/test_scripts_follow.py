@@ -4,48 +4,48 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.services.follow import Progress, RunLost, Sight, Task, follow, look, news
+from scripts.services.follow import RunLost, RunPrinter, RunSnapshot, TaskSnapshot, changes, follow, take_snapshot
 from scripts.services.prefect_api import ApiError
 
 
 def task(
     name: str = "apply", *, state: str = "RUNNING", label: str = "Running", message: str = "", seconds: float = 3, tries: int = 1
-) -> Task:
-    return Task(name, "provision", state, label, message, seconds, tries)
+) -> TaskSnapshot:
+    return TaskSnapshot(name, "provision", state, label, message, seconds, tries)
 
 
-def sight(*tasks: Task, state: str = "RUNNING", label: str = "Running", message: str = "", progress: str = "") -> Sight:
-    return Sight(state, label, message, {str(n): one for n, one in enumerate(tasks)}, {"0": progress} if progress else {})
+def snapshot(*tasks: TaskSnapshot, state: str = "RUNNING", label: str = "Running", message: str = "", progress: str = "") -> RunSnapshot:
+    return RunSnapshot(state, label, message, {str(n): one for n, one in enumerate(tasks)}, {"0": progress} if progress else {})
 
 
 def test_a_task_is_told_when_it_begins_and_when_it_ends_with_its_duration() -> None:
-    assert list(news(sight(), sight(task()))) == [("provision", "apply …")]
+    assert list(changes(snapshot(), snapshot(task()))) == [("provision", "apply …")]
     done = task(state="COMPLETED", label="Completed", seconds=63)
-    assert list(news(sight(task()), sight(done))) == [("provision", "apply: done (1 min 03 s)")]
-    assert list(news(sight(done), sight(done))) == []
+    assert list(changes(snapshot(task()), snapshot(done))) == [("provision", "apply: done (1 min 03 s)")]
+    assert list(changes(snapshot(done), snapshot(done))) == []
 
 
 def test_a_task_that_failed_says_why_on_one_line() -> None:
     failed = task(state="FAILED", label="Failed", message="no room\n  for a node")
-    assert list(news(sight(task()), sight(failed))) == [("provision", "apply: failed (3 s): no room for a node")]
+    assert list(changes(snapshot(task()), snapshot(failed))) == [("provision", "apply: failed (3 s): no room for a node")]
 
 
 def test_a_retry_is_told_with_its_reason_and_its_number() -> None:
     waiting = task(state="SCHEDULED", label="AwaitingRetry", message="connection refused")
     again = task(label="Retrying", tries=2)
-    assert list(news(sight(task()), sight(waiting))) == [("provision", "apply: will be tried again: connection refused")]
-    assert list(news(sight(waiting), sight(again))) == [("provision", "apply: try 2 …")]
+    assert list(changes(snapshot(task()), snapshot(waiting))) == [("provision", "apply: will be tried again: connection refused")]
+    assert list(changes(snapshot(waiting), snapshot(again))) == [("provision", "apply: try 2 …")]
 
 
 def test_a_cached_task_was_done_earlier() -> None:
     cached = task(state="COMPLETED", label="Cached", seconds=0)
-    assert list(news(sight(), sight(cached))) == [("provision", "apply: done earlier (0 s)")]
+    assert list(changes(snapshot(), snapshot(cached))) == [("provision", "apply: done earlier (0 s)")]
 
 
 def test_the_run_itself_is_told_when_its_state_changes_and_why_when_it_failed() -> None:
-    failed = sight(state="FAILED", label="VerdictFailed", message="28 of 80 streams lost")
-    assert list(news(sight(), failed)) == [("run", "verdictfailed: 28 of 80 streams lost")]
-    assert list(news(sight(state="PENDING", label="Pending"), sight())) == [("run", "running")]
+    failed = snapshot(state="FAILED", label="VerdictFailed", message="28 of 80 streams lost")
+    assert list(changes(snapshot(), failed)) == [("run", "verdictfailed: 28 of 80 streams lost")]
+    assert list(changes(snapshot(state="PENDING", label="Pending"), snapshot())) == [("run", "running")]
 
 
 class Told:
@@ -61,18 +61,18 @@ class Told:
 
 def test_progress_is_told_when_it_changes_but_not_more_often_than_every_few_seconds() -> None:
     told = Told()
-    progress = Progress(told.print, lambda: told.now)
+    progress = RunPrinter(told.print, lambda: told.now)
     for second in range(12):
         told.now = second
-        progress.tell(sight(task()), sight(task(), progress=f"{second} % of 12"))
+        progress.print_changes(snapshot(task()), snapshot(task(), progress=f"{second} % of 12"))
     assert told.lines == ["provision:   0 % of 12", "provision:   5 % of 12", "provision:   10 % of 12"]
 
 
 def test_silence_is_broken_by_what_still_runs() -> None:
     told = Told()
-    progress = Progress(told.print, lambda: told.now)
+    progress = RunPrinter(told.print, lambda: told.now)
     told.now = 25
-    progress.tell(sight(task()), sight(task(seconds=25)))
+    progress.print_changes(snapshot(task()), snapshot(task(seconds=25)))
     assert told.lines == ["provision: … apply runs for 25 s"]
 
 
@@ -110,8 +110,8 @@ class Living:
 
 
 def test_a_look_reads_stage_name_duration_and_progress() -> None:
-    seen = look(FakeApi("RUNNING"), "run")  # type: ignore[arg-type]
-    assert seen.tasks["t"] == Task("plan infrastructure", "provision", "RUNNING", "Running", "", 63.0, 1)
+    seen = take_snapshot(FakeApi("RUNNING"), "run")  # type: ignore[arg-type]
+    assert seen.tasks["t"] == TaskSnapshot("plan infrastructure", "provision", "RUNNING", "Running", "", 63.0, 1)
     assert seen.progress == {"t": "43 % 41 of 95 resources"}
 
 

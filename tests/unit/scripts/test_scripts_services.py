@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.services import inside
+from scripts.services import pid1
 from scripts.services.services import prefect_environment
 from scripts.support.paths import ROOT
 from scripts.support.processes import Process, children, in_pid_namespace
@@ -29,14 +29,14 @@ def gate(tmp_path: Path) -> Path:
 
 
 class Started:
-    """`scripts.services.inside` in its namespace, with toy programs."""
+    """`scripts.services.pid1` in its namespace, with toy programs."""
 
-    def __init__(self, programs: dict[str, str], gate: Path, again: tuple[str, ...] = ()) -> None:
+    def __init__(self, programs: dict[str, str], gate: Path, restarted: tuple[str, ...] = ()) -> None:
         self.popen = subprocess.Popen(
-            in_pid_namespace([sys.executable, "-m", "scripts.services.inside"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+            in_pid_namespace([sys.executable, "-m", "scripts.services.pid1"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
         )
         commands = {name: ["bash", "-c", script] for name, script in programs.items()}
-        self.say(json.dumps({"programs": commands, "gate": gate.as_uri(), "again": again}).encode() + b"\n")
+        self.say(json.dumps({"commands": commands, "gate": gate.as_uri(), "restarted": restarted}).encode() + b"\n")
 
     def say(self, words: bytes) -> None:
         assert self.popen.stdin
@@ -88,7 +88,7 @@ def test_everything_ends_when_the_starter_is_gone(toys: Started) -> None:
 
 def test_everything_stays_when_the_starter_said_so_before_it_went(toys: Started) -> None:
     programs = wait_for_programs(toys)
-    toys.say(inside.KEEP)
+    toys.say(pid1.KEEP)
     assert toys.popen.stdin
     toys.popen.stdin.close()
     with pytest.raises(subprocess.TimeoutExpired):
@@ -116,7 +116,7 @@ def test_a_program_that_ends_is_the_end_of_all(toys: Started) -> None:
 
 
 def test_a_program_that_keeps_nothing_is_started_again(gate: Path) -> None:
-    started = Started({"server": "sleep 60; exit", "worker": f"sleep {inside.SETTLED_S + 0.5}; exit 3"}, gate, again=("worker",))
+    started = Started({"server": "sleep 60; exit", "worker": f"sleep {pid1.SETTLED_S + 0.5}; exit 3"}, gate, restarted=("worker",))
     try:
         started.until_said("started worker")
         started.until_said("worker ended with exit code 3")
@@ -128,7 +128,7 @@ def test_a_program_that_keeps_nothing_is_started_again(gate: Path) -> None:
 
 
 def test_one_that_ends_as_soon_as_it_begins_is_the_end_of_all_even_so(gate: Path) -> None:
-    started = Started({"server": "sleep 60; exit", "worker": "exit 3"}, gate, again=("worker",))
+    started = Started({"server": "sleep 60; exit", "worker": "exit 3"}, gate, restarted=("worker",))
     assert started.popen.wait(60) == 1
 
 
