@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from scripts import tools
-from scripts.tools import ToolMissing, unpack_checked, version_in
+from scripts.tools import ToolMissing, unpack_checked, parse_version
 
 
 @pytest.mark.parametrize(
@@ -20,11 +20,11 @@ from scripts.tools import ToolMissing, unpack_checked, version_in
     [("uv 0.13.9 (abc 2026-01-01)", (0, 13, 9)), ("Terraform v1.11.4\non linux_amd64", (1, 11, 4)), ("nothing", ()), ("1.9.0", (1, 9, 0))],
 )
 def test_a_version_is_read_from_what_a_tool_says(text: str, version: tuple[int, ...]) -> None:
-    assert version_in(text) == version
+    assert parse_version(text) == version
 
 
 def test_a_version_that_cannot_be_read_is_too_old() -> None:
-    assert not version_in("no number here") >= tools.TERRAFORM_MINIMUM
+    assert not parse_version("no number here") >= tools.TERRAFORM_MINIMUM
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_every_pin_is_a_version_with_its_checksums() -> None:
     assert len(re.findall(r"^uv==\d+\.\d+\.\d+ ", pin, re.MULTILINE)) == 1
     assert len(set(re.findall(r"--hash=sha256:[0-9a-f]{64}", pin))) == 2, "one for each architecture"
     assert all(re.fullmatch(r"[0-9a-f]{64}", checksum) for _, checksum in tools.TERRAFORM_SHA256.values())
-    assert version_in(tools.TERRAFORM_PINNED) >= tools.TERRAFORM_MINIMUM
+    assert parse_version(tools.TERRAFORM_PINNED) >= tools.TERRAFORM_MINIMUM
 
 
 def test_a_python_without_ensurepip_gets_debians_package_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,5 +121,5 @@ def test_an_apt_that_is_under_way_ends_before_its_step_does(tmp_path: Path, monk
     (tmp_path / "apt-get").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(SystemExit):
-        tools._install("chromium", "a reason")
+        tools._install_debian_package("chromium", "a reason")
     assert (tmp_path / "unpacked").exists()
