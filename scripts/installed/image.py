@@ -1,7 +1,7 @@
-"""Builds images ahead of the first use: `python -m scripts.installed.image [--bench]`. Needs the locked environment.
+"""Builds images before their first use: `python -m scripts.installed.image [--bench]`.
 
-The deploy stage would build those of the service itself; done here, it shows its own progress and its time is not the
-pipeline's. `--bench` builds the one in which tests and benchmarks compute as well.
+The deploy stage would build the service's images itself. Built here, they show their own progress and do not count in the
+pipeline's time. `--bench` also builds the image of the tests and benchmarks.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from tasks.images.builder import Builder, Recipe
 from tasks.images.publish import recipes
 
 
-def base() -> str:
-    """What every image on this machine begins from.
+def base_image() -> str:
+    """Return the source of the base image of every image on this machine.
 
     Raises:
-        CloudError: it is not built.
+        CloudError: the base image is not built.
     """
     return image_source(str(artifact_path("base_image")))
 
 
-def build(wanted: Iterable[Recipe]) -> list[str]:
-    """Every image is in the builder's store; returns their names there, by which the deploy stage looks for its own.
+def build_images(wanted: Iterable[Recipe]) -> list[str]:
+    """Build every image that is not in the builder's store; return their names there, under which the deploy stage finds its own.
 
     Raises:
-        PipelineError: one could not be built.
+        PipelineError: an image could not be built.
     """
     names, builder = [], Builder.found()
     for recipe in wanted:
@@ -44,13 +44,13 @@ def build(wanted: Iterable[Recipe]) -> list[str]:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Exit code 1 with the reason when an image could not be built."""
+    """Run the command; print the reason and return 1 when an image could not be built."""
     parser = argparse.ArgumentParser(prog="python -m scripts.installed.image", description="Build the images that this machine runs.")
     parser.add_argument("--bench", action="store_true", help="also the image of tests and benchmarks")
     options = parser.parse_args(given)
     try:
-        wanted = recipes("cpu", Images(base=base()))
-        build([*wanted.values(), *([Recipe("bench", base())] if options.bench else [])])
+        wanted = recipes("cpu", Images(base=base_image()))
+        build_images([*wanted.values(), *([Recipe("bench", base_image())] if options.bench else [])])
     except (PipelineError, CloudError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,10 +1,11 @@
 """Runs a command inside the bench image on this machine: `python -m scripts.installed.run_in_image -- python3 -m pytest tests/engine`.
 
-For what needs torch, which no index has without a gigabyte of CUDA. Inside, the project is the working directory, read-only,
-and the network is loopback alone; the exit code is the command's. Needs root and buildah, as the embedded cloud does.
+For code that needs torch, which no index has without a gigabyte of CUDA. In the container the project is the working directory,
+read-only, and the network is loopback only; the exit code is the command's. Needs root and buildah, as the embedded cloud does.
 
-The container goes in any case: a process of its own session makes it, waits for the end of a pipe whose other end only we hold, and
-removes it then, whether we ended, were interrupted or were killed. What runs inside ends with us, by its pid namespace.
+The container is removed in any case: a process in a session of its own creates it, waits until a pipe closes that only this
+process holds open, and then removes it, whether this process ended, was interrupted or was killed. The command in the container
+ends with this process, because it runs in a pid namespace bound to it.
 """
 
 from __future__ import annotations
@@ -24,35 +25,35 @@ from scripts.support.processes import contained
 from tasks.images.builder import Recipe
 
 SOURCE = "/src"
-"""Where the project is inside."""
+"""Path of the project in the container."""
 ENVIRONMENT = {
     "PYTHONPATH": SOURCE,
     "PYTHONDONTWRITEBYTECODE": "1",
-    # The project cannot be written to, and its folder is where these would.
+    # By default pytest and Hypothesis write to the project's folder, which is read-only.
     "PYTEST_ADDOPTS": "-p no:cacheprovider",
     "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis",
 }
 END_S = 30.0
-"""For which an interrupted command may tell how far it got."""
+"""Seconds that an interrupted command has to print how far it got."""
 _KEEPER = """
-trap '' PIPE  # nobody may be left to read that it is there
+trap '' PIPE  # the reader of the next line may have ended
 buildah from --quiet --pull-never --name "$1" "$2" </dev/null >/dev/null || exit
 echo made
 cat >/dev/null
 exec buildah rm "$1" >/dev/null 2>&1
 """
-_LOOPBACK_ALONE = ["unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+_LOOPBACK_ONLY = ["unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
 
 
 @contextmanager
 def container(name: str) -> Iterator[str]:
-    """A container of that image while inside; gone afterwards, however this process ends.
+    """Create a container of the image `name` and yield its own name; it is removed however this process ends.
 
     Raises:
-        subprocess.CalledProcessError: there is none.
+        subprocess.CalledProcessError: there is no such image.
     """
-    ours = f"leeward-bench-{os.getpid()}"
-    argv = ["sh", "-c", _KEEPER, "sh", ours, name]
+    created = f"leeward-bench-{os.getpid()}"
+    argv = ["sh", "-c", _KEEPER, "sh", created, name]
     keeper = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     assert keeper.stdin
     assert keeper.stdout
@@ -60,29 +61,29 @@ def container(name: str) -> Iterator[str]:
         with keeper.stdout as made:
             if not made.readline():
                 raise subprocess.CalledProcessError(keeper.wait(), ["buildah", "from", name])
-        yield ours
+        yield created
     finally:
         keeper.stdin.close()
         keeper.wait()
 
 
-def command(ours: str, argv: Sequence[str]) -> list[str]:
-    """The command line that runs `argv` in the container."""
+def command_in(name: str, argv: Sequence[str]) -> list[str]:
+    """Return the command line that runs `argv` in the container `name`."""
     environment = [f"--env={key}={value}" for key, value in ENVIRONMENT.items()]
-    place = [f"--volume={ROOT}:{SOURCE}:ro", f"--workingdir={SOURCE}"]
-    inside = ["buildah", "run", "--isolation=chroot", "--network=host", *place, *environment, ours, "--", *argv]
-    return contained([*_LOOPBACK_ALONE, *inside])
+    folder = [f"--volume={ROOT}:{SOURCE}:ro", f"--workingdir={SOURCE}"]
+    buildah = ["buildah", "run", "--isolation=chroot", "--network=host", *folder, *environment, name, "--", *argv]
+    return contained([*_LOOPBACK_ONLY, *buildah])
 
 
-def run(argv: Sequence[str]) -> int:
-    """The command has ended in the bench image, which was built if it was not there; returns its exit code.
+def run_in_image(argv: Sequence[str]) -> int:
+    """Run the command in the bench image, which is built if it is missing; return the command's exit code.
 
     Raises:
-        PipelineError, CloudError: there is no such image, and it could not be built.
+        PipelineError, CloudError: the image is missing and could not be built.
     """
-    (name,) = image.build([Recipe("bench", image.base())])
-    with container(name) as ours:
-        popen = subprocess.Popen(command(ours, argv), stdin=subprocess.DEVNULL)
+    (name,) = image.build_images([Recipe("bench", image.base_image())])
+    with container(name) as created:
+        popen = subprocess.Popen(command_in(created, argv), stdin=subprocess.DEVNULL)
         try:
             return popen.wait()
         except KeyboardInterrupt:
@@ -93,7 +94,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """The command's exit code; 1 with the reason when it could not be run."""
+    """Return the command's exit code; print the reason and return 1 when it could not be run."""
     parser = argparse.ArgumentParser(prog="python -m scripts.installed.run_in_image", description="Run a command inside the bench image.")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="after --: the command and its arguments")
     argv = parser.parse_args(given).command
@@ -101,7 +102,7 @@ def main(given: Sequence[str] | None = None) -> int:
     if not argv:
         parser.error("no command")
     try:
-        return run(argv)
+        return run_in_image(argv)
     except (PipelineError, CloudError, subprocess.SubprocessError) as error:
         print(error, file=sys.stderr)
         return 1
