@@ -101,7 +101,7 @@ def interruptions(aws: Aws, queue: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def running(aws: Aws, groups: Iterable[str] = tuple(NODE_GROUPS)) -> Iterator[str]:
+def running_cluster(aws: Aws, groups: Iterable[str] = tuple(NODE_GROUPS)) -> Iterator[str]:
     """The cluster's name: ACTIVE, two nodes of each of these NODE_GROUPS, the ADDONS. Afterwards nothing of it is left."""
     eks = aws("eks")
     with subnets(aws) as networks, _role(aws, "eks") as own, _role(aws, "ec2") as nodes:

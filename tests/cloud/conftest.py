@@ -8,7 +8,7 @@ Tests run in the order of what they need, whatever files they stand in:
     cleaned       after a second lifecycle on the same infrastructure, the head killed three times, without grace first, with its clean-up
     unprotected   after a third lifecycle, without GCS fault tolerance; its verdict is "failed", and it cleaned up, too
     scaled        (long) with a service that follows the load, and after its nodes were replaced under it; it cleans up after itself
-    mortal        (long) nothing is there: runs may die on it, one after the other, each on what the one before left
+    disposable        (long) nothing is there: runs may die on it, one after the other, each on what the one before left
     killed        (long) after all of them, and one that was let run to its end
     gone          after the cloud and Prefect were taken down
 
@@ -25,15 +25,15 @@ import boto3
 import old_shape
 import pytest
 from botocore.config import Config
-from world import ELASTIC, SCALED, Run, World
+from system_under_test import ELASTIC, SCALED, Run, System
 
 from scripts import stack
 from scripts.support.console import Console
 from scripts.support.processes import Busy, Process, exclusive_lock
 from tests.terminal import Terminal
 
-STAGES = ("cloud", "protected", "outdated", "cleaned", "unprotected", "scaled", "mortal", "killed", "gone")
-"""Fixtures, in the order in which the world goes through them."""
+STAGES = ("cloud", "protected", "outdated", "cleaned", "unprotected", "scaled", "disposable", "after_kills", "taken_down")
+"""Fixtures, in the order in which the system goes through them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,109 +61,109 @@ def alone() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def world(alone: None, pytestconfig: pytest.Config) -> Iterator[World]:
-    """Cloud, Prefect server and worker; what they leave behind is looked at by the tests that need `gone`."""
+def system(alone: None, pytestconfig: pytest.Config) -> Iterator[System]:
+    """Cloud, Prefect server and worker; what they leave behind is looked at by the tests that need `taken_down`."""
     console = Console(Terminal(pytestconfig))
     stack.take_down_leftovers(console)
     try:
-        yield World(*stack.bring_up(console), console)
+        yield System(*stack.bring_up(console), console)
     finally:
         stack.take_down(console)
 
 
 @pytest.fixture(scope="session")
-def cloud(world: World) -> World:
+def cloud(system: System) -> System:
     """The empty cloud. A test that makes something in it takes it away again."""
-    assert not world.runs, "tests of the empty cloud come first"
-    return world
+    assert not system.runs, "tests of the empty cloud come first"
+    return system
 
 
 @pytest.fixture(scope="session")
-def protected(world: World) -> Run:
+def protected(system: System) -> Run:
     """The first lifecycle: all defaults, everything left up."""
-    return world.run("lifecycle/main", keep=True)
+    return system.run("lifecycle/main", keep=True)
 
 
 @pytest.fixture(scope="session")
-def outdated(world: World, protected: Run) -> World:
+def outdated(system: System, protected: Run) -> System:
     """The service in the shape that it once had. The next deployment brings it to today's."""
-    world.replace_service(old_shape.overlay)
-    return world
+    system.replace_service(old_shape.overlay)
+    return system
 
 
 @pytest.fixture(scope="session")
-def cleaned(world: World, protected: Run) -> Run:
+def cleaned(system: System, protected: Run) -> Run:
     """The second lifecycle, on the infrastructure of the first: a series of three faults, without grace, with it, and without, then all
     cleaned up."""
-    return world.run("lifecycle/main", drill="head-pod-forced", repeat=3, graces="in-turn")
+    return system.run("lifecycle/main", drill="head-pod-forced", repeat=3, graces="in-turn")
 
 
 @pytest.fixture(scope="session")
-def unprotected(request: pytest.FixtureRequest, world: World) -> Run:
+def unprotected(request: pytest.FixtureRequest, system: System) -> Run:
     """The third lifecycle: the same drill as the first's, without Redis, and on nodes of a managed group."""
-    _clean_up_first(request, world)
-    return world.run("lifecycle/main", infrastructure={"enable_gcs_ha": False, "inf2_nodes": {"provisioner": "managed"}})
+    _clean_up_first(request, system)
+    return system.run("lifecycle/main", infrastructure={"enable_gcs_ha": False, "inf2_nodes": {"provisioner": "managed"}})
 
 
-def _clean_up_first(request: pytest.FixtureRequest, world: World) -> None:
+def _clean_up_first(request: pytest.FixtureRequest, system: System) -> None:
     """When the first lifecycle's infrastructure is there, the second has taken it away."""
-    if world.runs:
+    if system.runs:
         request.getfixturevalue("cleaned")
 
 
 @pytest.fixture(scope="session")
-def scaled(request: pytest.FixtureRequest, world: World) -> Iterator[World]:
+def scaled(request: pytest.FixtureRequest, system: System) -> Iterator[System]:
     """A service of one worker that may become two."""
-    _clean_up_first(request, world)
+    _clean_up_first(request, system)
     for deployment, more in (("provision/main", {}), ("deploy/main", {"service": SCALED})):
-        run = world.run(deployment, infrastructure=ELASTIC, **more)
+        run = system.run(deployment, infrastructure=ELASTIC, **more)
         assert run.state == "COMPLETED", run.snapshot.message
-    yield world
-    assert world.run("cleanup/main", service=SCALED).state == "COMPLETED"
+    yield system
+    assert system.run("cleanup/main", service=SCALED).state == "COMPLETED"
 
 
 @pytest.fixture(scope="session")
-def mortal(request: pytest.FixtureRequest, world: World) -> World:
-    """A world in which nothing else is looked at any more until a lifecycle has run to its end."""
-    _clean_up_first(request, world)
-    return world
+def disposable(request: pytest.FixtureRequest, system: System) -> System:
+    """A system in which nothing else is looked at any more until a lifecycle has run to its end."""
+    _clean_up_first(request, system)
+    return system
 
 
 @pytest.fixture(scope="session")
-def killed(mortal: World) -> Run:
+def after_kills(disposable: System) -> Run:
     """A lifecycle that ran to its end on what all those that died had left."""
-    return mortal.run("lifecycle/main")
+    return disposable.run("lifecycle/main")
 
 
 @pytest.fixture(scope="session")
-def gone(world: World) -> World:
+def taken_down(system: System) -> System:
     """Cloud and Prefect have been taken down, after all that any other test needs of them."""
-    stack.take_down(world.console)
-    return world
+    stack.take_down(system.console)
+    return system
 
 
 @pytest.fixture(scope="session")
-def session(world: World) -> boto3.Session:
+def session(system: System) -> boto3.Session:
     """boto3 as the cloud's user; the endpoint is in its clients by way of `aws`."""
-    return boto3.Session(world.endpoint["access_key_id"], world.endpoint["secret_access_key"], region_name=world.endpoint["region"])
+    return boto3.Session(system.endpoint["access_key_id"], system.endpoint["secret_access_key"], region_name=system.endpoint["region"])
 
 
 @pytest.fixture(scope="session")
-def aws(session: boto3.Session, world: World):  # type: ignore[no-untyped-def]  # boto3's clients have no types
+def aws(session: boto3.Session, system: System):  # type: ignore[no-untyped-def]  # boto3's clients have no types
     """Makes a client of a service of the embedded AWS: `aws("eks")`."""
     config = Config(retries={"total_max_attempts": 2})
-    return lambda service: session.client(service, endpoint_url=world.endpoint["endpoint_url"], config=config)
+    return lambda service: session.client(service, endpoint_url=system.endpoint["endpoint_url"], config=config)
 
 
 @pytest.fixture(scope="session")
-def aws_environment(world: World) -> dict[str, str]:
+def aws_environment(system: System) -> dict[str, str]:
     """The environment that makes any AWS tool use the embedded cloud, for subprocesses."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return {
         **clean,
-        "AWS_ENDPOINT_URL": world.endpoint["endpoint_url"],
-        "AWS_REGION": world.endpoint["region"],
-        "AWS_DEFAULT_REGION": world.endpoint["region"],
-        "AWS_ACCESS_KEY_ID": world.endpoint["access_key_id"],
-        "AWS_SECRET_ACCESS_KEY": world.endpoint["secret_access_key"],
+        "AWS_ENDPOINT_URL": system.endpoint["endpoint_url"],
+        "AWS_REGION": system.endpoint["region"],
+        "AWS_DEFAULT_REGION": system.endpoint["region"],
+        "AWS_ACCESS_KEY_ID": system.endpoint["access_key_id"],
+        "AWS_SECRET_ACCESS_KEY": system.endpoint["secret_access_key"],
     }

@@ -13,7 +13,7 @@ NETWORKS = ("10.213.", "10.214.", "172.20.")
 FOLDERS = (Path("/var/lib/leeward"), Path("/run/leeward/environment.json"), RUN, PREFECT_HOME, TEMPORARY)
 
 
-def remains() -> list[str]:
+def find_leftovers() -> list[str]:
     """Everything that a demo or a cloud must not leave behind, in words; caches, logs and evidence are meant to stay."""
     return [*_processes(), *_mounts(), *_network(), *_control_groups(), *(f"folder {folder}" for folder in FOLDERS if folder.exists())]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import openai
 import pytest
-from world import Run
+from system_under_test import Run
 
 from scripts.services.forward import Forward
 from scripts.services.services import free_port

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from world import Run, World
+from system_under_test import Run, System
 
 from scripts.installed.browser import browser
 from scripts.installed.conversation import Person, person
@@ -24,19 +24,19 @@ WITHIN_S = 600.0
 """For a new head to be ready."""
 
 
-def test_a_conversation_goes_on_while_the_head_is_away(protected: Run, world: World) -> None:
+def test_a_conversation_goes_on_while_the_head_is_away(protected: Run, system: System) -> None:
     async def scene(reader: Person) -> None:
         await reader.want(TOKENS)
-        async with _no_room_for_a_head(world):
+        async with _no_room_for_a_head(system):
             await reader.say("Tell me about the sea.")
             await reader.until_answered(1)
-            await _kubectl(world, "delete", "pod", *HEAD, "--timeout=50s")
+            await _kubectl(system, "delete", "pod", *HEAD, "--timeout=50s")
             await _whole(reader, 1)
             await reader.say("And about the wind?")
             await reader.until_answered(2)
             await _whole(reader, 2)
-            assert "True" not in await _kubectl(world, "get", "pods", *HEAD, "--output", READY), "there was a head all the time"
-        await _until_ready(world)
+            assert "True" not in await _kubectl(system, "get", "pods", *HEAD, "--output", READY), "there was a head all the time"
+        await _until_ready(system)
         await reader.say("And with a new head?")
         await reader.until_answered(3)
         await _whole(reader, 3)
@@ -71,32 +71,32 @@ async def _whole(reader: Person, number: int) -> None:
 
 
 @asynccontextmanager
-async def _no_room_for_a_head(world: World) -> AsyncIterator[None]:
+async def _no_room_for_a_head(system: System) -> AsyncIterator[None]:
     """A head that is made meanwhile waits for a node; else it could be back before anything was asked. Karpenter may launch none."""
-    limits = json.loads(await _kubectl(world, "get", "nodepool", "core", "--output", "jsonpath={.spec.limits}"))
-    await _limit_core_nodes(world, {"nodes": "0"})
-    await _kubectl(world, "cordon", "--selector", "leeward.dev/pool=core")
+    limits = json.loads(await _kubectl(system, "get", "nodepool", "core", "--output", "jsonpath={.spec.limits}"))
+    await _limit_core_nodes(system, {"nodes": "0"})
+    await _kubectl(system, "cordon", "--selector", "leeward.dev/pool=core")
     try:
         yield
     finally:
-        await _kubectl(world, "uncordon", "--selector", "leeward.dev/pool=core")
-        await _limit_core_nodes(world, limits)
+        await _kubectl(system, "uncordon", "--selector", "leeward.dev/pool=core")
+        await _limit_core_nodes(system, limits)
 
 
-async def _limit_core_nodes(world: World, limits: dict[str, Any]) -> None:
-    await _kubectl(world, "patch", "nodepool", "core", "--type=merge", "--patch", json.dumps({"spec": {"limits": limits}}))
+async def _limit_core_nodes(system: System, limits: dict[str, Any]) -> None:
+    await _kubectl(system, "patch", "nodepool", "core", "--type=merge", "--patch", json.dumps({"spec": {"limits": limits}}))
 
 
-async def _until_ready(world: World) -> None:
+async def _until_ready(system: System) -> None:
     """There is a head again, for the tests that come after this one."""
     deadline = time.monotonic() + WITHIN_S
-    while "True" not in await _kubectl(world, "get", "pods", *HEAD, "--output", READY):
-        assert time.monotonic() < deadline, await _kubectl(world, "describe", "pods", *HEAD)
+    while "True" not in await _kubectl(system, "get", "pods", *HEAD, "--output", READY):
+        assert time.monotonic() < deadline, await _kubectl(system, "describe", "pods", *HEAD)
         await asyncio.sleep(1)
 
 
-async def _kubectl(world: World, *arguments: str) -> str:
+async def _kubectl(system: System, *arguments: str) -> str:
     """What kubectl said; beside it the forwarder and the browser go on."""
-    done = await asyncio.to_thread(world.kubectl, *arguments)
+    done = await asyncio.to_thread(system.kubectl, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout

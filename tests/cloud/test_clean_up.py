@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from machine_state import remains
-from world import Run, World
+from machine_state import find_leftovers
+from system_under_test import Run, System
 
 
 def test_the_second_lifecycle_found_everything_in_place_and_passed(cleaned: Run) -> None:
@@ -16,15 +16,17 @@ def test_the_second_lifecycle_found_everything_in_place_and_passed(cleaned: Run)
 
 
 @pytest.mark.parametrize("run", ["cleaned", "unprotected"])
-def test_only_the_bucket_with_state_and_evidence_is_left_in_aws(run: str, request: pytest.FixtureRequest, world: World) -> None:
+def test_only_the_bucket_with_state_and_evidence_is_left_in_aws(run: str, request: pytest.FixtureRequest, system: System) -> None:
     request.getfixturevalue(run)
-    left: dict[str, dict[str, list[str]]] = world.ask("leftovers")
+    left: dict[str, dict[str, list[str]]] = system.ask("leftovers")
     others = {service: kinds for service, kinds in left.items() if not service.startswith("s3")}
     assert others == {}
 
 
 @pytest.mark.parametrize("run", ["cleaned", "unprotected"])
-def test_the_bucket_holds_no_state_of_anything_and_every_evidence(run: str, request: pytest.FixtureRequest, world: World, aws: Any) -> None:
+def test_the_bucket_holds_no_state_of_anything_and_every_evidence(
+    run: str, request: pytest.FixtureRequest, system: System, aws: Any
+) -> None:
     this: Run = request.getfixturevalue(run)
     s3 = aws("s3")
     (bucket,) = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
@@ -33,5 +35,5 @@ def test_the_bucket_holds_no_state_of_anything_and_every_evidence(run: str, requ
     assert not [key for key in keys if key.endswith(".tflock")], "Terraform's lock"
 
 
-def test_nothing_is_left_on_the_machine(gone: World) -> None:
-    assert remains() == []
+def test_nothing_is_left_on_the_machine(taken_down: System) -> None:
+    assert find_leftovers() == []

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from machine_state import remains
-from world import World
+from machine_state import find_leftovers
+from system_under_test import System
 
 from scripts.support.paths import ROOT
 from scripts.support.processes import Process, children
@@ -50,7 +50,7 @@ class Demo:
 
 
 @pytest.fixture
-def demo(gone: World, tmp_path: Path) -> Iterator[Callable[..., Demo]]:
+def demo(taken_down: System, tmp_path: Path) -> Iterator[Callable[..., Demo]]:
     """Starts demos; whatever they leave up is taken down at the end."""
     started: list[Demo] = []
 
@@ -65,20 +65,20 @@ def demo(gone: World, tmp_path: Path) -> Iterator[Callable[..., Demo]]:
     assert start("--down").end() == 0
 
 
-def test_it_passes_and_leaves_nothing(gone: World, demo: Callable[..., Demo]) -> None:
+def test_it_passes_and_leaves_nothing(taken_down: System, demo: Callable[..., Demo]) -> None:
     one = demo()
     assert one.end() == 0, one.said
     assert "PASSED" in one.said
     (report,) = re.findall(r"^report +(\S+)$", one.said, re.MULTILINE)
     assert Path(report).exists()
-    assert remains() == []
+    assert find_leftovers() == []
 
 
-def test_a_failed_verdict_is_its_exit_code(gone: World, demo: Callable[..., Demo]) -> None:
+def test_a_failed_verdict_is_its_exit_code(taken_down: System, demo: Callable[..., Demo]) -> None:
     one = demo("--no-gcs-fault-tolerance")
     assert one.end() == 1, one.said
     assert "FAILED" in one.said
-    assert remains() == []
+    assert find_leftovers() == []
 
 
 STAGES = ("setup", "provision", "deploy", "drill")
@@ -86,28 +86,28 @@ SAYS = {"setup": " terraform +using", "provision": r"provision +\w.* …", "depl
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_ctrl_c_takes_everything_down_and_a_second_one_is_answered(gone: World, demo: Callable[..., Demo], stage: str) -> None:
+def test_ctrl_c_takes_everything_down_and_a_second_one_is_answered(taken_down: System, demo: Callable[..., Demo], stage: str) -> None:
     one = demo()
     one.until(SAYS[stage])
     one.popen.send_signal(signal.SIGINT)
     one.until("taking everything down")
     one.popen.send_signal(signal.SIGINT)
     assert one.end() == 130, one.said
-    assert remains() == []
+    assert find_leftovers() == []
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_after_a_sigkill_it_can_be_taken_down(gone: World, demo: Callable[..., Demo], stage: str) -> None:
+def test_after_a_sigkill_it_can_be_taken_down(taken_down: System, demo: Callable[..., Demo], stage: str) -> None:
     one = demo()
     one.until(SAYS[stage])
     one.popen.kill()
     one.popen.wait()
     assert demo("--down").end() == 0
-    assert remains() == []
+    assert find_leftovers() == []
 
 
 @pytest.mark.parametrize("victim", ["the services", "the supervisor of the cloud"])
-def test_a_demo_whose_parts_are_killed_says_so_and_cleans_up(gone: World, demo: Callable[..., Demo], victim: str) -> None:
+def test_a_demo_whose_parts_are_killed_says_so_and_cleans_up(taken_down: System, demo: Callable[..., Demo], victim: str) -> None:
     one = demo()
     one.until(SAYS["provision"])
     me = Process.find(one.popen.pid)
@@ -119,10 +119,10 @@ def test_a_demo_whose_parts_are_killed_says_so_and_cleans_up(gone: World, demo: 
         subprocess.run([str(ROOT / ".venv/bin/python"), "-m", "localcloud", "down"], cwd=ROOT, check=True)
     assert one.end() == 1, one.said
     assert re.search(r" error ", one.said)
-    assert remains() == []
+    assert find_leftovers() == []
 
 
-def test_a_second_demo_is_refused_and_down_stops_the_first(gone: World, demo: Callable[..., Demo]) -> None:
+def test_a_second_demo_is_refused_and_down_stops_the_first(taken_down: System, demo: Callable[..., Demo]) -> None:
     first = demo()
     first.until(SAYS["setup"])
     second = demo()
@@ -130,10 +130,10 @@ def test_a_second_demo_is_refused_and_down_stops_the_first(gone: World, demo: Ca
     assert str(first.popen.pid) in second.said
     assert demo("--down").end() == 0
     assert first.end() == 130
-    assert remains() == []
+    assert find_leftovers() == []
 
 
-def test_a_kept_demo_answers_on_loopback_until_it_is_taken_down(gone: World, demo: Callable[..., Demo]) -> None:
+def test_a_kept_demo_answers_on_loopback_until_it_is_taken_down(taken_down: System, demo: Callable[..., Demo]) -> None:
     one = demo("--keep")
     assert one.end() == 0, one.said
     places = re.findall(r"http://127\.0\.0\.1:\S+", one.said.split("Everything is left up")[1])
@@ -146,4 +146,4 @@ def test_a_kept_demo_answers_on_loopback_until_it_is_taken_down(gone: World, dem
     pods = subprocess.run([kubectl, f"--kubeconfig={config}", "get", "pods", "-A"], capture_output=True, text=True, timeout=60, check=True)
     assert "mistral" in pods.stdout
     assert demo("--down").end() == 0
-    assert remains() == []
+    assert find_leftovers() == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
-from world import Run, World
+from system_under_test import Run, System
 
 from blocks.parameters import Infrastructure
 from tasks.aws.account import leftovers, redis_auth_token, state_bucket
@@ -35,12 +35,12 @@ class Target:
 
 
 @pytest.fixture
-def target(world: World, aws: Any) -> Target:
-    taken = aws("sts").assume_role(RoleArn=world.endpoint["role_arn"], RoleSessionName="tests")["Credentials"]
+def target(system: System, aws: Any) -> Target:
+    taken = aws("sts").assume_role(RoleArn=system.endpoint["role_arn"], RoleSessionName="tests")["Credentials"]
     return Target(
         {
-            "AWS_ENDPOINT_URL": world.endpoint["endpoint_url"],
-            "AWS_REGION": world.endpoint["region"],
+            "AWS_ENDPOINT_URL": system.endpoint["endpoint_url"],
+            "AWS_REGION": system.endpoint["region"],
             "AWS_ACCESS_KEY_ID": taken["AccessKeyId"],
             "AWS_SECRET_ACCESS_KEY": taken["SecretAccessKey"],
             "AWS_SESSION_TOKEN": taken["SessionToken"],

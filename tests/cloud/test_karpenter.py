@@ -11,7 +11,7 @@ from typing import Any
 import bare_cluster
 import pytest
 from bare_cluster import Aws, kubectl
-from world import World
+from system_under_test import System
 
 from blocks.parameters import Inf2Nodes, Infrastructure
 from localcloud import settings
@@ -28,10 +28,10 @@ NODE_WITHIN_S = 120.0
 
 
 @pytest.fixture(scope="module")
-def api(cloud: World, aws: Aws) -> Iterator[Api]:
+def api(cloud: System, aws: Aws) -> Iterator[Api]:
     """A cluster with core nodes and Karpenter, and nothing of either afterwards."""
     with (
-        bare_cluster.running(aws, ("core",)) as name,
+        bare_cluster.running_cluster(aws, ("core",)) as name,
         bare_cluster.pod_role(aws, "karpenter", "kube-system", "karpenter"),
         bare_cluster.interruptions(aws, QUEUE),
         bare_cluster.instance_profile(aws) as profile,
@@ -143,18 +143,18 @@ def _no_nodes(api: Api) -> None:
 
 
 @contextlib.contextmanager
-def shortage(world: World, *types: str) -> Iterator[None]:
+def shortage(system: System, *types: str) -> Iterator[None]:
     """No zone has any of these types."""
     places = [f"shortages/{kind}/{zone}" for kind in types for zone in settings.AVAILABILITY_ZONES]
     for place in places:
-        _send(world, "PUT", place)
+        _send(system, "PUT", place)
     yield
     for place in places:
-        _send(world, "DELETE", place)
+        _send(system, "DELETE", place)
 
 
-def _send(world: World, method: str, path: str) -> None:
-    url = f"{world.endpoint['endpoint_url']}/localcloud/{path}"
+def _send(system: System, method: str, path: str) -> None:
+    url = f"{system.endpoint['endpoint_url']}/localcloud/{path}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     opener.open(urllib.request.Request(url, method=method), timeout=30).close()
 
@@ -177,7 +177,7 @@ def test_the_controller_has_no_key_but_its_pod_identity(api: Api) -> None:
     assert not environment & {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 
 
-def test_an_interrupted_instance_is_replaced(api: Api, cloud: World, worker: Callable[[str], dict[str, Any]]) -> None:
+def test_an_interrupted_instance_is_replaced(api: Api, cloud: System, worker: Callable[[str], dict[str, Any]]) -> None:
     node = worker("interrupted")
     instance = node["spec"]["providerID"].rpartition("/")[2]
     _send(cloud, "PUT", f"interruptions/{instance}")
@@ -206,12 +206,14 @@ def test_orphans_of_a_karpenter_that_is_gone_are_removed(api: Api, aws: Aws, wor
     _no_nodes(api)
 
 
-def test_without_capacity_for_the_first_type_the_next_one_is_taken(api: Api, cloud: World, worker: Callable[[str], dict[str, Any]]) -> None:
+def test_without_capacity_for_the_first_type_the_next_one_is_taken(
+    api: Api, cloud: System, worker: Callable[[str], dict[str, Any]]
+) -> None:
     with shortage(cloud, FIRST):
         assert _type(worker("second-choice")) == SECOND
 
 
-def test_with_no_capacity_at_all_it_says_what_was_tried(api: Api, cloud: World) -> None:
+def test_with_no_capacity_at_all_it_says_what_was_tried(api: Api, cloud: System) -> None:
     _no_nodes(api)
     with shortage(cloud, FIRST, SECOND):
         api.apply(_pod("no-choice"))

@@ -7,7 +7,7 @@ import re
 import xml.etree.ElementTree as ET
 from typing import Any
 
-from world import Run, World
+from system_under_test import Run, System
 
 STAGES = ("provision", "verify", "deploy", "drill", "cleanup")
 
@@ -92,36 +92,36 @@ def test_the_evidence_is_kept_in_the_bucket_too(protected: Run, aws: Any) -> Non
     assert {"evidence.json", "report.html", "records.jsonl"} <= {key.rsplit("/", 1)[-1] for key in keys if protected.name in key}
 
 
-def test_progress_and_results_can_be_seen_in_prefect(protected: Run, world: World) -> None:
-    artifacts = world.services.api.artifacts(protected.identity)
+def test_progress_and_results_can_be_seen_in_prefect(protected: Run, system: System) -> None:
+    artifacts = system.services.api.artifacts(protected.identity)
     kinds = {artifact["type"] for artifact in artifacts}
     assert {"progress", "markdown"} <= kinds
     finished = [artifact for artifact in artifacts if artifact["type"] == "progress"]
     assert all(artifact["data"] == 100 for artifact in finished), [(a["key"], a["data"]) for a in finished]
 
 
-def test_a_second_provision_changes_nothing(protected: Run, world: World) -> None:
-    again = world.run("provision/main")
+def test_a_second_provision_changes_nothing(protected: Run, system: System) -> None:
+    again = system.run("provision/main")
     assert again.state == "COMPLETED", again.snapshot.message
-    told = " ".join(str(artifact["data"]) for artifact in world.services.api.artifacts(again.identity)).lower()
+    told = " ".join(str(artifact["data"]) for artifact in system.services.api.artifacts(again.identity)).lower()
     assert "0 to add, 0 to change, 0 to destroy" in told
 
 
-def test_verify_can_be_run_by_itself(protected: Run, world: World) -> None:
-    assert world.run("verify/main").state == "COMPLETED"
+def test_verify_can_be_run_by_itself(protected: Run, system: System) -> None:
+    assert system.run("verify/main").state == "COMPLETED"
 
 
-def test_no_secret_reached_a_log_an_artifact_or_the_evidence(protected: Run, world: World, aws: Any) -> None:
+def test_no_secret_reached_a_log_an_artifact_or_the_evidence(protected: Run, system: System, aws: Any) -> None:
     manager = aws("secretsmanager")
-    secrets = {world.endpoint["secret_access_key"]}
+    secrets = {system.endpoint["secret_access_key"]}
     for listed in manager.list_secrets()["SecretList"]:
         secrets.add(manager.get_secret_value(SecretId=listed["ARN"])["SecretString"])
     assert len(secrets) >= 2, "the Redis AUTH token is one"
-    places = {"the log": protected.log, "the artifacts": json.dumps(world.services.api.artifacts(protected.identity))}
+    places = {"the log": protected.log, "the artifacts": json.dumps(system.services.api.artifacts(protected.identity))}
     places |= {str(path): path.read_text(errors="replace") for path in protected.folder.rglob("*") if path.is_file()}
     assert not [place for place, text in places.items() for secret in secrets if secret in text]
 
 
-def test_nothing_but_the_owner_can_read_what_the_run_left(protected: Run, world: World) -> None:
-    loose = [path for path in (world.kubeconfig, world.kubeconfig.with_name("aws-config")) if path.stat().st_mode & 0o077]
+def test_nothing_but_the_owner_can_read_what_the_run_left(protected: Run, system: System) -> None:
+    loose = [path for path in (system.kubeconfig, system.kubeconfig.with_name("aws-config")) if path.stat().st_mode & 0o077]
     assert not loose

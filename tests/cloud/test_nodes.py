@@ -51,7 +51,7 @@ spec: {{selector: {{app: {name}}}, ports: [{{port: 80, targetPort: 8080}}]}}
 @pytest.fixture(scope="module")
 def cluster(cloud: object, aws: Aws) -> Iterator[str]:
     """Made for this file, and gone after it."""
-    with bare_cluster.running(aws) as name:
+    with bare_cluster.running_cluster(aws) as name:
         yield name
     assert not (paths.DATA_DIR / "cluster").exists()
     assert not list((paths.DATA_DIR / "nodes").iterdir())

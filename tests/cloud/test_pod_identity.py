@@ -35,7 +35,7 @@ def cluster(cloud: object, aws: Aws) -> Iterator[str]:
     trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     role = aws("iam").create_role(RoleName=ROLE, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
     try:
-        with bare_cluster.running(aws, ("core",)) as name:
+        with bare_cluster.running_cluster(aws, ("core",)) as name:
             eks = aws("eks")
             eks.create_pod_identity_association(clusterName=name, namespace="default", serviceAccount=ACCOUNT, roleArn=role)
             for account in (ACCOUNT, STRANGER):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from world import World
+from system_under_test import System
 
 from scripts import stack
 from scripts.steps import StepFailed
@@ -22,7 +22,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("wrong", BAD)
-def test_wrong_parameters_are_refused_before_a_run_exists(cloud: World, wrong: str) -> None:
+def test_wrong_parameters_are_refused_before_a_run_exists(cloud: System, wrong: str) -> None:
     before = cloud.services.api.post("/flow_runs/count", {})
     pairs = [part for key, value in BAD[wrong].items() for part in ("-p", f"{key}={json.dumps(value)}")]
     with pytest.raises(StepFailed) as refused:
@@ -32,7 +32,7 @@ def test_wrong_parameters_are_refused_before_a_run_exists(cloud: World, wrong: s
     assert key in str(refused.value), "the refusal names the parameter"
 
 
-def test_a_target_that_does_not_exist_ends_the_run_before_anything_is_made(cloud: World) -> None:
+def test_a_target_that_does_not_exist_ends_the_run_before_anything_is_made(cloud: System) -> None:
     run = cloud.run("provision/main", target="nowhere")
     cloud.runs.remove(run)
     assert run.state == "FAILED"
@@ -41,7 +41,7 @@ def test_a_target_that_does_not_exist_ends_the_run_before_anything_is_made(cloud
     assert cloud.ask("leftovers") == {}
 
 
-def test_an_unknown_drill_ends_the_run_before_anything_is_made(cloud: World) -> None:
+def test_an_unknown_drill_ends_the_run_before_anything_is_made(cloud: System) -> None:
     run = cloud.run("lifecycle/main", drill="no-such-drill")
     cloud.runs.remove(run)
     assert run.state == "FAILED"

@@ -11,7 +11,7 @@ from typing import Any
 import old_shape
 import pytest
 from kubernetes import config
-from world import WITHIN_S, Run, World
+from system_under_test import WITHIN_S, Run, System
 
 from blocks.parameters import SERVICE
 from drills.definition import Drill
@@ -68,14 +68,14 @@ def test_the_page_of_a_series_is_one_file_that_leads_to_the_reports_of_its_fault
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("4", "0", "0")
 
 
-def test_prefect_shows_one_verdict_for_the_series_and_tells_its_task_runs_apart(cleaned: Run, world: World) -> None:
-    artifacts = world.services.api.artifacts(cleaned.identity)
+def test_prefect_shows_one_verdict_for_the_series_and_tells_its_task_runs_apart(cleaned: Run, system: System) -> None:
+    artifacts = system.services.api.artifacts(cleaned.identity)
     assert [artifact["key"] for artifact in artifacts if artifact["type"] == "markdown" and artifact["key"] == "verdict"] == ["verdict"]
     assert {f"observe recovery {number} of 3" for number in (1, 2, 3)} <= set(cleaned.stage("drill"))
 
 
 @pytest.mark.long
-def test_in_the_shape_that_the_service_once_had_a_series_loses_something(outdated: World) -> None:
+def test_in_the_shape_that_the_service_once_had_a_series_loses_something(outdated: System) -> None:
     run = outdated.run("drill/main", within_s=2 * 3600, repeat=20, stop_at_first_loss=True)
     assert run.snapshot.label == "VerdictFailed", run.snapshot.message
     assert run.evidence["lossy"]["lossy"] > 0, run.evidence["why"]
@@ -83,7 +83,7 @@ def test_in_the_shape_that_the_service_once_had_a_series_loses_something(outdate
 
 
 @pytest.mark.long
-def test_a_deployment_brings_the_old_shape_over_and_nobody_notices(outdated: World, tmp_path: Path) -> None:
+def test_a_deployment_brings_the_old_shape_over_and_nobody_notices(outdated: System, tmp_path: Path) -> None:
     assert head_addresses(outdated) == ["None"]
     api = Api(config.new_client_from_config(str(outdated.kubeconfig)))
     traffic = Drill.named("head-pod").load
@@ -105,7 +105,7 @@ def test_a_deployment_brings_the_old_shape_over_and_nobody_notices(outdated: Wor
     assert left == [], "nothing of the old shape is in the pods that serve now"
 
 
-def head_addresses(world: World) -> list[str]:
+def head_addresses(system: System) -> list[str]:
     """Cluster addresses of the Services behind which the Ray clusters' heads are looked for; "None": headless."""
-    services = world.objects("services", "-l", "ray.io/node-type=head,ray.io/cluster")["items"]
+    services = system.objects("services", "-l", "ray.io/node-type=head,ray.io/cluster")["items"]
     return [service["spec"]["clusterIP"] for service in services]

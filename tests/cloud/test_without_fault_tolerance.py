@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-from world import Run
+from system_under_test import Run
 
 
 def test_the_run_ends_as_a_failed_verdict_and_not_as_an_error(unprotected: Run) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from scripts import tools
-from scripts.tools import ToolMissing, unpack_checked, parse_version
+from scripts.tools import ToolMissing, parse_version, unpack_checked
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def processes_of(flow_run: str) -> list[Process]:
 
 
 @dataclass
-class World:
+class System:
     """A cloud that is up, with Prefect beside it."""
 
     services: Services
