@@ -1,4 +1,4 @@
-"""The ways in which a run can die, and the moments at which it does: the two sides of the matrix in test_kills.py."""
+"""The ways in which a run is ended early, and the points at which that happens: the two axes of the matrix in test_terminations.py."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from scripts.support.processes import Process, children
 
 @dataclass(frozen=True)
 class TerminationPoint:
-    """In the middle of a stage."""
+    """A point in the middle of a stage."""
 
     task: str
     leftovers: frozenset[str]
-    """Kinds of things that are there for certain after a death in this stage."""
+    """Kinds of things that certainly exist after a run was ended in this stage."""
     progress: str = ""
-    """Pattern of the task's progress: not before there is something half done."""
+    """Pattern of the task's progress to wait for, so that something is half done."""
 
 
 POINTS = {
@@ -31,68 +31,68 @@ POINTS = {
     "drill": TerminationPoint("observe recovery", frozenset({"RayService", "worker pod"})),
     "cleanup": TerminationPoint("destroy infrastructure", frozenset({"s3 bucket"}), r"destroy: [1-9]\d* of"),
 }
-"""In the order of a lifecycle, so that what one death leaves is what the next run begins with."""
+"""Stage → point, in the order of a lifecycle, so that each run starts with what the previous one left."""
 
 
 @dataclass(frozen=True)
 class Termination:
-    """How a run dies."""
+    """A way to end a run."""
 
     apply: Callable[[System, str], None]
     final_states: frozenset[str]
-    """State types in which Prefect then has the run."""
+    """State types that Prefect may record for the run afterwards."""
 
 
 def interrupt(system: System, flow_run: str) -> None:
-    """Ctrl-C in the run's own process."""
+    """Send SIGINT, as Ctrl-C does, to the run's own process."""
     for process in _of_command(processes_of(flow_run), "prefect.engine"):
         process.signal(SIGINT)
 
 
 def cancel(system: System, flow_run: str) -> None:
-    """The button in the Prefect UI."""
+    """Cancel the run, as the button in the Prefect UI does."""
     stack.prefect(system.services, "flow-run", "cancel", flow_run)
 
 
 def kill_worker(system: System, flow_run: str) -> None:
-    """SIGKILL of the worker alone. The run goes on until its next word, which nobody reads."""
+    """Send SIGKILL to the worker alone. The run goes on until it next writes to the pipe that nothing reads any more."""
     _kill(workers(system))
 
 
 def kill_runner(system: System, flow_run: str) -> None:
-    """SIGKILL of the run's own process; the worker tells Prefect."""
+    """Send SIGKILL to the run's own process; the worker reports that to Prefect."""
     _kill(processes_of(flow_run))
 
 
 def kill_both(system: System, flow_run: str) -> None:
-    """SIGKILL of both: nobody is left to tell Prefect."""
+    """Send SIGKILL to both, so that no process is left that could report it to Prefect."""
     _kill([*workers(system), *processes_of(flow_run)])
 
 
 TERMINATIONS = {
     "interrupted": Termination(interrupt, frozenset({"CRASHED"})),
     "cancelled": Termination(cancel, frozenset({"CANCELLED"})),
-    # What is submitted, such as building images, may be what speaks first: then the run fails by it.
+    # A submitted task, such as building images, may be the first to write to the closed pipe: then the run fails by it.
     "worker": Termination(kill_worker, frozenset({"CRASHED", "FAILED"})),
-    # Terraform outlives this one and ends its work, so it comes last: the others leave something half done to the next.
+    # Terraform outlives this one and finishes its work, so it comes last: after the others the next run finds something half done.
     "runner": Termination(kill_runner, frozenset({"CRASHED"})),
     "both": Termination(kill_both, frozenset({"CRASHED"})),
 }
 
 
 def cases() -> list[tuple[str, str]]:
-    """Stage and how, in the order in which they are done."""
-    # Prefect finds out about both in one and the same how, whatever the stage, and takes two minutes for it.
-    return [(stage, how) for stage in POINTS for how in TERMINATIONS if how != "both" or stage == "drill"]
+    """Return stage and way of every case, in the order in which they run."""
+    # Prefect detects "both" in the same way in every stage, and takes two minutes for it, so one stage is enough.
+    return [(stage, way) for stage in POINTS for way in TERMINATIONS if way != "both" or stage == "drill"]
 
 
-def deployment(stage: str, how: str) -> str:
-    """What is run: everything from the start, but what is half cleaned up need not be made again to be cleaned up on."""
-    return "cleanup/main" if stage == "cleanup" and how != next(iter(TERMINATIONS)) else "lifecycle/main"
+def deployment(stage: str, way: str) -> str:
+    """Return the deployment to run: the lifecycle, or for a half-finished clean-up only the clean-up."""
+    return "cleanup/main" if stage == "cleanup" and way != next(iter(TERMINATIONS)) else "lifecycle/main"
 
 
 def workers(system: System) -> list[Process]:
-    """Prefect's worker; empty while it is being started again."""
+    """Return the processes of Prefect's worker; empty while it is being started again."""
     programs = [program for first in children(system.services.process) for program in children(first)]
     return _of_command(programs, "worker start")
 
@@ -109,6 +109,6 @@ def _command(process: Process) -> str:
 
 
 def _kill(processes: list[Process]) -> None:
-    assert processes, "there is nobody to kill"
+    assert processes, "there is no process to kill"
     for process in processes:
         process.signal(SIGKILL)

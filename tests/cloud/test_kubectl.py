@@ -1,4 +1,4 @@
-"""Who may use the Kubernetes API: the identities that EKS would let in, and nobody else."""
+"""Access to the Kubernetes API: identities that EKS would accept are accepted, all others are refused."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from scripts.installed import eks
 from scripts.support.paths import VENV
 
 
-def test_kubectl_works_as_the_pipelines_role(protected: Run, system: System) -> None:
-    said = system.kubectl("get", "nodes", "-o", "name")
-    assert said.returncode == 0, said.stderr
-    assert len(said.stdout.split()) == 4
+def test_kubectl_works_with_the_pipelines_role(protected: Run, system: System) -> None:
+    done = system.kubectl("get", "nodes", "-o", "name")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == 4
 
 
 def test_the_aws_command_line_writes_a_kubeconfig_that_works(
@@ -26,9 +26,9 @@ def test_the_aws_command_line_writes_a_kubeconfig_that_works(
     update = ["eks", "update-kubeconfig", "--name", "leeward", "--kubeconfig", str(config), "--role-arn", system.endpoint["role_arn"]]
     made = system.python("awscli", *update, environment=environment)
     assert made.returncode == 0, made.stderr
-    said = system.kubectl("auth", "whoami", config=config, environment=environment)
-    assert said.returncode == 0, said.stderr
-    assert "leeward-pipeline" in said.stdout
+    done = system.kubectl("auth", "whoami", config=config, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "leeward-pipeline" in done.stdout
 
 
 REFUSED = {
@@ -39,27 +39,27 @@ REFUSED = {
 
 @pytest.mark.parametrize("wrong", REFUSED)
 def test_a_token_signed_with_wrong_credentials_is_refused(protected: Run, system: System, tmp_path: Path, wrong: str) -> None:
-    said = system.kubectl("get", "nodes", config=_user_config(system, tmp_path, **REFUSED[wrong]))
-    assert said.returncode != 0
-    assert "Unauthorized" in said.stderr
+    done = system.kubectl("get", "nodes", config=_user_config(system, tmp_path, **REFUSED[wrong]))
+    assert done.returncode != 0
+    assert "Unauthorized" in done.stderr
 
 
 def test_a_user_without_an_access_entry_is_refused(protected: Run, system: System, tmp_path: Path) -> None:
-    said = system.kubectl("get", "nodes", config=_user_config(system, tmp_path))
-    assert said.returncode != 0
-    assert "Unauthorized" in said.stderr
+    done = system.kubectl("get", "nodes", config=_user_config(system, tmp_path))
+    assert done.returncode != 0
+    assert "Unauthorized" in done.stderr
 
 
 def test_a_token_for_another_cluster_is_refused(protected: Run, system: System, tmp_path: Path) -> None:
     config = json.loads(system.kubeconfig.read_text())
     config["users"][0]["user"]["exec"]["args"][-1] = "another"
-    said = system.kubectl("get", "nodes", config=eks.write_private(tmp_path / "kubeconfig", json.dumps(config)))
-    assert said.returncode != 0
-    assert "Unauthorized" in said.stderr
+    done = system.kubectl("get", "nodes", config=eks.write_private(tmp_path / "kubeconfig", json.dumps(config)))
+    assert done.returncode != 0
+    assert "Unauthorized" in done.stderr
 
 
 def _user_config(system: System, folder: Path, **changed: str) -> Path:
-    """A kubeconfig that signs as the cloud's user itself, who has no access entry; with other credentials where given."""
+    """Write a kubeconfig that signs as the cloud's user itself, which has no access entry; `changed`: other credentials."""
     _, _, user = eks.aws_config({**system.endpoint, **changed}).partition(f"[profile {eks.PROFILE}-user]")
     aws_config = eks.write_private(folder / "aws-config", f"[profile {eks.PROFILE}]{user}")
     config = json.loads(system.kubeconfig.read_text())

@@ -1,4 +1,4 @@
-"""What cannot work is refused before anything is touched."""
+"""Parameters that cannot work are refused before anything is created."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BAD = {
     "a name too long for some AWS service": {"infrastructure": {"name": "a" * 28}},
     "a name that AWS does not take": {"infrastructure": {"name": "Leeward_1"}},
     "a misspelt parameter": {"infrastructure": {"core_node": {}}},
-    "a parameter nobody knows": {"colour": "blue"},
+    "an unknown parameter": {"colour": "blue"},
     "no node at all": {"infrastructure": {"core_nodes": {"count": 0}}},
     "an instance type without Neuron": {"infrastructure": {"inf2_nodes": {"instance_type": "m6i.large"}}},
     "a service name that Kubernetes does not take": {"service": {"name": "Mistral!"}},
@@ -32,7 +32,7 @@ def test_wrong_parameters_are_refused_before_a_run_exists(cloud: System, wrong: 
     assert key in str(refused.value), "the refusal names the parameter"
 
 
-def test_a_target_that_does_not_exist_ends_the_run_before_anything_is_made(cloud: System) -> None:
+def test_a_run_with_an_unknown_target_fails_before_anything_is_created(cloud: System) -> None:
     run = cloud.run("provision/main", target="nowhere")
     cloud.runs.remove(run)
     assert run.state == "FAILED"
@@ -41,7 +41,7 @@ def test_a_target_that_does_not_exist_ends_the_run_before_anything_is_made(cloud
     assert cloud.ask("leftovers") == {}
 
 
-def test_an_unknown_drill_ends_the_run_before_anything_is_made(cloud: System) -> None:
+def test_a_run_with_an_unknown_drill_fails_before_anything_is_created(cloud: System) -> None:
     run = cloud.run("lifecycle/main", drill="no-such-drill")
     cloud.runs.remove(run)
     assert run.state == "FAILED"

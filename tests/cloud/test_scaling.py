@@ -1,4 +1,4 @@
-"""A service that follows its load, by the real Serve, the real autoscaler and the real Karpenter; and new nodes under load."""
+"""A service that follows its load, with the real Serve, autoscaler and Karpenter; and the replacement of nodes under load."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OTHER_AMI = {**ELASTIC, "karpenter": {"empty_for_s": 30, "ami_alias": "al2023@v2
 
 
 @pytest.mark.parametrize("fault", ["none", "head-pod"])
-def test_twice_the_load_brings_a_worker_and_a_node_and_both_go_and_no_request_fails(scaled: System, fault: str) -> None:
+def test_twice_the_load_adds_a_worker_and_a_node_both_go_afterwards_and_no_request_fails(scaled: System, fault: str) -> None:
     run = scaled.run("surge/main", fault=fault, **QUICK)
     assert run.evidence["judgement"]["verdict"] == "passed", run.evidence["judgement"]
     assert run.state == "COMPLETED"
@@ -20,7 +20,7 @@ def test_twice_the_load_brings_a_worker_and_a_node_and_both_go_and_no_request_fa
 def test_a_newer_ami_alone_changes_nothing_and_refresh_replaces_the_node(scaled: System) -> None:
     before = _nodes(scaled)
     assert scaled.run("provision/main", infrastructure=OTHER_AMI).state == "COMPLETED"
-    scaled.until("Karpenter calls the node drifted", lambda: "AMIDrift" in scaled.kubectl("get", "nodeclaims", "-o", "yaml").stdout)
+    scaled.until("Karpenter reports the node as drifted", lambda: "AMIDrift" in scaled.kubectl("get", "nodeclaims", "-o", "yaml").stdout)
     assert _nodes(scaled) == before
     run = scaled.run("refresh/main", infrastructure=OTHER_AMI, service=SCALED)
     assert run.state == "COMPLETED", run.snapshot.message

@@ -1,4 +1,4 @@
-"""A run that dies, in whatever way and stage, is known to have ended, is swept, and leaves what the next one can work with."""
+"""A run that is ended early, in any way and stage, is recorded as ended and swept, and the next run can continue on what it left."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from scripts.services.prefect_api import TERMINAL
 
 pytestmark = pytest.mark.long
 DRILLING = {"load", "drill lock", "drill journal"}
-"""Kinds of what a drill has in the cluster."""
+"""Kinds of a drill's things in the cluster, as `status` names them."""
 
 
-@pytest.mark.parametrize(("stage", "how"), terminations.cases())
-def test_a_run_that_dies_has_ended_is_swept_and_what_it_left_is_named(disposable: System, stage: str, how: str) -> None:
-    point, termination, deployment = terminations.POINTS[stage], terminations.TERMINATIONS[how], terminations.deployment(stage, how)
+@pytest.mark.parametrize(("stage", "way"), terminations.cases())
+def test_a_run_that_is_ended_early_is_recorded_and_swept_and_status_names_what_it_left(disposable: System, stage: str, way: str) -> None:
+    point, termination, deployment = terminations.POINTS[stage], terminations.TERMINATIONS[way], terminations.deployment(stage, way)
     name, identity = disposable.start(deployment)
     try:
         disposable.until_in(name, identity, point.task, point.progress)
         termination.apply(disposable, identity)
-        if how == "both":  # nobody knows yet
+        if way == "both":  # Prefect has not detected it yet
             assert {"load", "drill journal"} <= disposable.status().keys()
         disposable.until(f"{name} has ended", lambda: take_snapshot(disposable.services.api, identity).state in TERMINAL)
         assert take_snapshot(disposable.services.api, identity).state in termination.final_states
@@ -32,7 +32,7 @@ def test_a_run_that_dies_has_ended_is_swept_and_what_it_left_is_named(disposable
     finally:
         for process in processes_of(identity):
             process.signal(SIGKILL)
-    if deployment != "cleanup/main":  # which has no drill that could be left
+    if deployment != "cleanup/main":  # a clean-up has no drill to sweep
         disposable.until(f"{name} was swept", lambda: bool(TERMINAL.intersection(disposable.sweeps_of(identity))))
         assert "COMPLETED" in disposable.sweeps_of(identity)
     left = disposable.status()
@@ -40,18 +40,18 @@ def test_a_run_that_dies_has_ended_is_swept_and_what_it_left_is_named(disposable
     assert not DRILLING & left.keys()
 
 
-@pytest.mark.parametrize("how", ["interrupted", "runner"])
-def test_what_a_dead_provision_left_is_cleaned_up(disposable: System, how: str) -> None:
+@pytest.mark.parametrize("way", ["interrupted", "runner"])
+def test_cleanup_removes_what_a_provision_that_was_ended_early_left(disposable: System, way: str) -> None:
     point = terminations.POINTS["provision"]
     name, identity = disposable.start("provision/main")
     disposable.until_in(name, identity, point.task, point.progress)
-    terminations.TERMINATIONS[how].apply(disposable, identity)
+    terminations.TERMINATIONS[way].apply(disposable, identity)
     disposable.until(f"{name} has ended", lambda: take_snapshot(disposable.services.api, identity).state in TERMINAL)
     assert disposable.run("cleanup/main").state == "COMPLETED"
     assert left_of(disposable) == set()
 
 
-def test_a_cluster_that_lets_us_in_no_more_is_cleaned_up(disposable: System, aws: Any) -> None:
+def test_cleanup_removes_a_cluster_without_any_access_entry_for_the_pipeline(disposable: System, aws: Any) -> None:
     assert disposable.run("provision/main").state == "COMPLETED"
     eks = aws("eks")
     (cluster,) = eks.list_clusters()["clusters"]
@@ -64,15 +64,15 @@ def test_a_cluster_that_lets_us_in_no_more_is_cleaned_up(disposable: System, aws
 
 
 def left_of(system: System) -> set[str]:
-    """Services of AWS that still have something, besides the bucket that stays."""
+    """Return the AWS services that still have resources, except the bucket that is meant to stay."""
     return {service for service in system.ask("leftovers") if not service.startswith("s3")}
 
 
-def test_after_all_that_the_next_run_converges(after_kills: Run) -> None:
+def test_the_lifecycle_after_all_early_ended_runs_passes(after_kills: Run) -> None:
     assert after_kills.state == "COMPLETED", after_kills.snapshot.message
     assert after_kills.evidence["verdict"] == "passed", after_kills.evidence["why"]
 
 
-def test_after_all_that_a_clean_up_leaves_nothing(after_kills: Run, system: System) -> None:
+def test_the_lifecycle_after_all_early_ended_runs_leaves_nothing(after_kills: Run, system: System) -> None:
     assert left_of(system) == set()
     assert system.status().keys() == {"s3 bucket", "stack"}
