@@ -1,4 +1,4 @@
-"""Processes are found again by pid, start time and boot, and end with whoever started them."""
+"""Processes are identified by pid, start time and boot, and end with the process that started them."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def test_a_recorded_process_is_found_again_until_it_ends(tmp_path: Path) -> None
     assert Process.find(child.pid) != process
 
 
-def test_a_stranger_with_the_same_pid_is_never_signalled() -> None:
+def test_another_process_with_the_same_pid_is_never_signalled() -> None:
     with sleeper() as child:
         process = Process.find(child.pid)
         assert process is not None
-        for stranger in (replace(process, started=process.started + "0"), replace(process, started="another-boot:1")):
-            assert not stranger.alive
-            stranger.signal(signal.SIGKILL)
+        for other in (replace(process, started=process.started + "0"), replace(process, started="another-boot:1")):
+            assert not other.alive
+            other.signal(signal.SIGKILL)
         assert process.alive
         child.kill()
 
 
-def test_a_record_is_private_and_a_broken_one_is_no_record(tmp_path: Path) -> None:
+def test_a_record_has_mode_0600_and_a_broken_one_is_ignored(tmp_path: Path) -> None:
     me = Process.find(os.getpid())
     assert me is not None
     write_record(tmp_path / "record.json", me)
@@ -70,7 +70,7 @@ ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)
 """
 
 
-def test_a_process_lives_until_its_last_thread_has_ended() -> None:
+def test_a_process_is_alive_until_its_last_thread_has_ended() -> None:
     popen = subprocess.Popen([sys.executable, "-c", FIRST_THREAD_ENDS])
     try:
         stat, deadline = Path(f"/proc/{popen.pid}/stat"), time.monotonic() + 60
@@ -87,7 +87,7 @@ def test_a_process_lives_until_its_last_thread_has_ended() -> None:
         popen.wait()
 
 
-def test_children_are_those_that_live() -> None:
+def test_children_are_only_live_processes() -> None:
     with sleeper() as child:
         me = Process.find(os.getpid())
         assert me is not None
@@ -107,7 +107,7 @@ with exclusive_lock(Path(sys.argv[1])):
 """
 
 
-def test_a_second_holder_is_told_who_the_first_is_and_a_killed_holder_lets_go(tmp_path: Path) -> None:
+def test_the_lock_names_its_holder_and_is_released_when_the_holder_is_killed(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout
@@ -123,7 +123,7 @@ def test_a_second_holder_is_told_who_the_first_is_and_a_killed_holder_lets_go(tm
 
 @needs_root
 @pytest.mark.parametrize("victim", ["starter", "unshare"])
-def test_what_is_contained_dies_with_its_starter_and_with_its_namespace(tmp_path: Path, victim: str) -> None:
+def test_a_contained_command_ends_with_its_parent_and_with_its_namespace(tmp_path: Path, victim: str) -> None:
     inner = f"sleep 60 & setsid sleep 61 & echo $$ > {tmp_path}/up; wait"
     start = f"import subprocess; from scripts.support.processes import contained\nsubprocess.run(contained(['bash', '-c', {inner!r}]))"
     with subprocess.Popen([sys.executable, "-c", start]) as starter:
@@ -140,7 +140,7 @@ def test_what_is_contained_dies_with_its_starter_and_with_its_namespace(tmp_path
 
 
 @needs_root
-def test_a_mount_made_in_containment_is_not_seen_outside(tmp_path: Path) -> None:
+def test_a_mount_of_a_contained_command_is_not_visible_outside(tmp_path: Path) -> None:
     done = subprocess.run(
         contained(["bash", "-c", f"mount -t tmpfs none {tmp_path} && touch {tmp_path}/inside && ls {tmp_path}"]), capture_output=True
     )
