@@ -10,6 +10,7 @@ from pathlib import Path
 from scripts.steps import Step, run
 from scripts.support.console import Console
 from scripts.support.paths import LOGS, PYTHON, ROOT
+from scripts.support.processes import output_of
 
 
 class CloudError(RuntimeError):
@@ -40,17 +41,17 @@ def down(console: Console) -> None:
 
 def endpoint() -> Endpoint:
     """Return address and credentials of the running cloud; raises CloudError when there is none."""
-    done = _run("env", "--json")
-    if done.returncode:
-        raise CloudError(f"`localcloud env` failed (exit code {done.returncode}): {done.stderr.strip()[-800:]}")
-    return Endpoint(json.loads(done.stdout))
+    return Endpoint(json.loads(output_of(command("env", "--json"), lambda reason: CloudError(f"`localcloud env` failed: {reason}"))))
 
 
 def running() -> bool:
     """Whether a cloud is up, starting, or unhealthy."""
-    done = _run("status", "--json")
     try:
+        # The exit code is 1 when no cloud is up; the answer is in the output.
+        done = subprocess.run(command("status", "--json"), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         status = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise CloudError("`localcloud status` did not answer within 60 s") from None
     except ValueError:
         raise CloudError(f"`localcloud status` printed no JSON: {(done.stderr or done.stdout).strip()[-500:]}") from None
     return bool(status["up"] or status.get("wrong"))
@@ -59,14 +60,6 @@ def running() -> bool:
 def artifact_path(artifact: str) -> Path:
     """Return the path of an artifact of `localcloud build`; raises CloudError when it is not built."""
     code = f"from localcloud.build.artifacts import artifacts; print(artifacts().{artifact})"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    if done.returncode:
-        raise CloudError(f"no {artifact}: {done.stderr.strip().splitlines()[-1]}")
-    return Path(done.stdout.strip())
-
-
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise CloudError(f"`localcloud {' '.join(arguments)}` did not answer within 60 s") from error
+    # The last line of a traceback is the error's message.
+    found = output_of([sys.executable, "-c", code], lambda reason: CloudError(f"no {artifact}: {reason.splitlines()[-1]}"))
+    return Path(found.strip())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 from scripts.cloud import CloudError, Endpoint, artifact_path
 from scripts.services.forward import Forward
 from scripts.services.services import Services, free_port
-from scripts.support.paths import PYTHON, ROOT, RUN
+from scripts.support.paths import PYTHON, RUN
+from scripts.support.processes import output_of
 
 SERVICES = {
     "Ray dashboard": (8265, "{name}-head-svc.{namespace}.svc.cluster.local"),
@@ -67,10 +67,7 @@ def _print_line(title: str, text: str) -> None:
 def write_kubeconfig(endpoint: Endpoint) -> Path:
     """Write a kubeconfig whose exec plugin gets EKS tokens, and return its path; raises CloudError when there is no cluster."""
     command = [str(PYTHON), "-m", "scripts.installed.eks", "kubeconfig", str(RUN)]
-    done = subprocess.run(command, input=json.dumps(endpoint), text=True, capture_output=True, cwd=ROOT, timeout=60, check=False)
-    if done.returncode:
-        raise CloudError(f"no kubeconfig: {done.stderr.strip()[-300:]}")
-    return Path(done.stdout.strip())
+    return Path(output_of(command, lambda reason: CloudError(f"no kubeconfig: {reason}"), stdin=json.dumps(endpoint)).strip())
 
 
 def link_kubectl() -> Path:

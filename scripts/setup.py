@@ -11,6 +11,7 @@ from scripts import steps
 from scripts.steps import Step, StepFailed
 from scripts.support.console import Console
 from scripts.support.paths import LOGS, PYTHON, ROOT
+from scripts.support.processes import output_of
 from scripts.tools import terraform
 
 CLOUD_GROUPS = ("localcloud",)
@@ -63,7 +64,5 @@ def tool_path() -> list[Path]:
     """
     # Flows read upstream's manifests out of Go modules, and render Karpenter's chart.
     code = "from localcloud import build; print(*build.tools(), sep='\\n')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    if done.returncode:
-        raise StepFailed(f"no Go or no Helm: {done.stderr.strip()[-300:]}")
-    return [terraform().parent, *(Path(line).parent for line in done.stdout.splitlines())]
+    found = output_of([sys.executable, "-c", code], lambda reason: StepFailed(f"no Go or no Helm: {reason}"))
+    return [terraform().parent, *(Path(line).parent for line in found.splitlines())]

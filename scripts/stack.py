@@ -17,6 +17,7 @@ from scripts.services.services import Services
 from scripts.steps import StepFailed
 from scripts.support.console import Console
 from scripts.support.paths import LOGS, PYTHON, ROOT, RUN, cache_dir, private_folder
+from scripts.support.processes import output_of
 
 LOCK = Path(os.environ.get("LEEWARD_LOCK") or cache_dir() / "demo.lock")
 """Lock file of the one demo or test run of this user. A test of the demo runs inside a test run, so it sets another path."""
@@ -89,13 +90,12 @@ def bring_up(console: Console, *, api_port: int | None = None, forwards: Sequenc
 
 def register(started: Services, endpoint: Endpoint) -> None:
     """Register the block `leeward-target/embedded` for this cloud. Secrets go through a pipe, never a command line."""
-    done = subprocess.run(
-        # The embedded cloud costs nothing, so a plan needs no confirmation.
-        [str(PYTHON), "-m", "blocks.register", TARGET, "--auto-approve"],
-        input=json.dumps(endpoint), text=True, capture_output=True, cwd=ROOT, env=started.environment, timeout=120, check=False,
+    # The embedded cloud costs nothing, so a plan needs no confirmation.
+    command = [str(PYTHON), "-m", "blocks.register", TARGET, "--auto-approve"]
+    output_of(
+        command, lambda reason: CloudError(f"the target block could not be registered: {reason}"),
+        stdin=json.dumps(endpoint), env=started.environment, timeout_s=120,
     )  # fmt: skip
-    if done.returncode:
-        raise CloudError(f"the target block could not be registered: {done.stderr.strip()[-800:]}")
 
 
 def deploy(started: Services, console: Console) -> None:

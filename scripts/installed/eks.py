@@ -17,7 +17,7 @@ import boto3
 import botocore.session
 
 from blocks import eks_token
-from scripts.support.paths import ROOT
+from scripts.support.paths import ROOT, write_private
 
 PROFILE = "leeward"
 TOKEN_LIVES = timedelta(minutes=14)
@@ -80,13 +80,6 @@ def write_config_files(folder: Path, endpoint: dict[str, Any]) -> Path:
     if not names:
         raise LookupError("the embedded cloud has no EKS cluster")
     return write_private(folder / "kubeconfig", kubeconfig(eks.describe_cluster(name=names[0])["cluster"], config_file))
-
-
-def write_private(path: Path, text: str) -> Path:
-    """Write `text` to `path`, readable by its owner only (mode 0600), and return the path."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    return path
 
 
 def main(arguments: list[str]) -> int:

@@ -30,6 +30,13 @@ def cache_dir() -> Path:
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "leeward"
 
 
+def write_private(path: Path, text: str) -> Path:
+    """Write `text` to `path`, readable by its owner only (mode 0600), and return the path."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    return path
+
+
 def private_folder(path: Path) -> Path:
     """Create the folder if necessary, with access for its owner only, and return it."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)

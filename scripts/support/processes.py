@@ -10,11 +10,14 @@ import fcntl
 import json
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from scripts.support.paths import ROOT, write_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +95,7 @@ def kill_with_children(process: Process) -> bool:
 def write_record(path: Path, process: Process, **more: object) -> None:
     """Write a record of the process to `path` (mode 0600), atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump({**more, **asdict(process)}, file)
-    draft.replace(path)
+    write_private(path.with_name(path.name + ".new"), json.dumps({**more, **asdict(process)})).replace(path)
 
 
 def read_record(path: Path) -> tuple[Process, dict[str, object]] | None:
@@ -138,6 +138,19 @@ def exclusive_lock(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def output_of(
+    command: Sequence[str], failed: Callable[[str], Exception], *, stdin: str = "", env: dict[str, str] | None = None, timeout_s: float = 60
+) -> str:
+    """Run a program in the project's folder and return its output; raise `failed(reason)` if it fails or exceeds the timeout."""
+    try:
+        done = subprocess.run(command, input=stdin, env=env, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        raise failed(f"no end within {timeout_s:.0f} s") from None
+    if done.returncode:
+        raise failed(f"exit code {done.returncode}: {done.stderr.strip()[-800:]}")
+    return done.stdout
 
 
 def contained(argv: list[str], *, mounts: bool = True) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from system_under_test import Run, System
 
 from scripts.installed import eks
-from scripts.support.paths import VENV
+from scripts.support.paths import VENV, write_private
 
 
 def test_kubectl_works_with_the_pipelines_role(protected: Run, system: System) -> None:
@@ -53,7 +53,7 @@ def test_a_user_without_an_access_entry_is_refused(protected: Run, system: Syste
 def test_a_token_for_another_cluster_is_refused(protected: Run, system: System, tmp_path: Path) -> None:
     config = json.loads(system.kubeconfig.read_text())
     config["users"][0]["user"]["exec"]["args"][-1] = "another"
-    done = system.kubectl("get", "nodes", config=eks.write_private(tmp_path / "kubeconfig", json.dumps(config)))
+    done = system.kubectl("get", "nodes", config=write_private(tmp_path / "kubeconfig", json.dumps(config)))
     assert done.returncode != 0
     assert "Unauthorized" in done.stderr
 
@@ -61,8 +61,8 @@ def test_a_token_for_another_cluster_is_refused(protected: Run, system: System, 
 def _user_config(system: System, folder: Path, **changed: str) -> Path:
     """Write a kubeconfig that signs as the cloud's user itself, which has no access entry; `changed`: other credentials."""
     _, _, user = eks.aws_config({**system.endpoint, **changed}).partition(f"[profile {eks.PROFILE}-user]")
-    aws_config = eks.write_private(folder / "aws-config", f"[profile {eks.PROFILE}]{user}")
+    aws_config = write_private(folder / "aws-config", f"[profile {eks.PROFILE}]{user}")
     config = json.loads(system.kubeconfig.read_text())
     for entry in config["users"][0]["user"]["exec"]["env"]:
         entry["value"] = {"AWS_CONFIG_FILE": str(aws_config)}.get(entry["name"], entry["value"])
-    return eks.write_private(folder / "kubeconfig", json.dumps(config))
+    return write_private(folder / "kubeconfig", json.dumps(config))

@@ -12,6 +12,7 @@ import pytest
 from botocore.configloader import load_config
 
 from scripts.installed import eks
+from scripts.support.paths import write_private
 
 ENDPOINT = {
     "endpoint_url": "http://10.213.0.2:4566", "region": "us-west-2", "role_arn": "arn:aws:iam::123456789012:role/leeward-pipeline",
@@ -35,7 +36,7 @@ def test_a_token_is_signed_for_the_endpoint_of_the_profile_whatever_the_shell_ha
 
 
 def aws_config_of_user(folder: Path) -> Path:
-    return eks.write_private(folder / "aws-config", eks.aws_config(ENDPOINT))
+    return write_private(folder / "aws-config", eks.aws_config(ENDPOINT))
 
 
 def test_kubectl_gets_an_expiration_time_before_the_token_really_expires() -> None:
@@ -52,7 +53,7 @@ def test_the_kubeconfig_names_the_cluster_and_holds_no_secret(tmp_path: Path) ->
 
 
 def test_the_profile_assumes_the_pipelines_role_at_the_embedded_endpoint(tmp_path: Path) -> None:
-    path = eks.write_private(tmp_path / "aws-config", eks.aws_config(ENDPOINT))
+    path = write_private(tmp_path / "aws-config", eks.aws_config(ENDPOINT))
     assert path.stat().st_mode & 0o777 == 0o600
     read = load_config(str(path))["profiles"]
     assert read["leeward"]["role_arn"] == ENDPOINT["role_arn"]
