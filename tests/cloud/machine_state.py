@@ -18,6 +18,14 @@ def find_leftovers() -> list[str]:
     return [*_processes(), *_mounts(), *_network(), *_control_groups(), *(f"folder {folder}" for folder in FOLDERS if folder.exists())]
 
 
+def command_line(pid: int) -> str:
+    """Return the command line of a process; empty when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def _processes() -> Iterator[str]:
     """Yield the processes that run a binary of Leeward's or Prefect of its environment, or work in the cloud's folder."""
     for entry in Path("/proc").iterdir():
@@ -25,9 +33,9 @@ def _processes() -> Iterator[str]:
             continue
         try:
             program, folder = os.readlink(entry / "exe"), os.readlink(entry / "cwd")
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
+        command = command_line(int(entry.name))
         of_leeward = program.startswith(str(cache_dir())) or folder.startswith("/var/lib/leeward")
         if (
             of_leeward

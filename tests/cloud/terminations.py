@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from signal import SIGINT, SIGKILL
 
+from machine_state import command_line
 from system_under_test import System, processes_of
 
 from scripts import stack
@@ -98,14 +98,7 @@ def workers(system: System) -> list[Process]:
 
 
 def _of_command(processes: list[Process], words: str) -> list[Process]:
-    return [process for process in processes if words in _command(process)]
-
-
-def _command(process: Process) -> str:
-    try:
-        return Path(f"/proc/{process.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
+    return [process for process in processes if words in command_line(process.pid)]
 
 
 def _kill(processes: list[Process]) -> None:

@@ -10,15 +10,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from machine_state import command_line
 
 from localcloud import paths, settings
 from localcloud.host import leftovers, state
 from localcloud.machine import cgroups
+from tests.waiting import eventually
 
 LOCALCLOUD = [sys.executable, "-m", "localcloud"]
 pytestmark = pytest.mark.usefixtures("no_cloud")
@@ -45,28 +46,15 @@ def up(no_cloud: None) -> None:
 def coming_up(no_cloud: None) -> Iterator[subprocess.Popen[str]]:
     """An `up` that is still running and whose cloud has processes already."""
     process = subprocess.Popen([*LOCALCLOUD, "up"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    eventually(lambda: bool(cgroups.processes()), "the first process of the cloud")
+    eventually(lambda: bool(cgroups.processes()), what="the first process of the cloud")
     yield process
     process.kill()
     process.communicate()
 
 
-def eventually(holds: object, what: str, within: float = 60.0) -> None:
-    deadline = time.monotonic() + within
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < deadline, f"not within {within} s: {what}"
-        time.sleep(0.05)
-
-
 def commands() -> dict[int, str]:
     """Return pid, as the host sees it, and command line of the cloud's processes."""
-    found = {}
-    for pid in cgroups.processes():
-        try:
-            found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-    return found
+    return {pid: command_line(pid) for pid in cgroups.processes()}
 
 
 def pid_of(words: str) -> int:
@@ -120,8 +108,8 @@ def test_env_fails_without_a_cloud_and_says_how_to_start_one() -> None:
 @pytest.mark.parametrize("victim", ["unshare --pid", "localcloud supervise"])
 def test_a_kill_of_the_first_process_ends_the_whole_cloud_and_status_removes_its_files(up: None, victim: str) -> None:
     os.kill(pid_of(victim), signal.SIGKILL)
-    eventually(lambda: not cgroups.processes(), "the end of every process")
-    eventually(lambda: not Path("/sys/class/net", settings.UPLINK).exists(), "the end of the uplink")
+    eventually(lambda: not cgroups.processes(), what="the end of every process")
+    eventually(lambda: not Path("/sys/class/net", settings.UPLINK).exists(), what="the end of the uplink")
     status = json.loads(localcloud("status", "--json").stdout)
     assert status["left"] == []
     assert leftovers.find() == []
@@ -130,7 +118,7 @@ def test_a_kill_of_the_first_process_ends_the_whole_cloud_and_status_removes_its
 
 def test_up_works_again_at_once_after_the_cloud_was_killed(up: None) -> None:
     os.kill(pid_of("localcloud supervise"), signal.SIGKILL)
-    eventually(lambda: not cgroups.processes(), "the end of every process")
+    eventually(lambda: not cgroups.processes(), what="the end of every process")
     again = localcloud("up")
     assert again.returncode == 0, again.stderr
     assert "removing what a cloud that died left" in again.stdout
@@ -138,7 +126,7 @@ def test_up_works_again_at_once_after_the_cloud_was_killed(up: None) -> None:
 
 def test_a_kill_of_up_also_ends_the_cloud_that_it_was_starting(coming_up: subprocess.Popen[str]) -> None:
     coming_up.kill()
-    eventually(lambda: not cgroups.processes(), "the end of every process")
+    eventually(lambda: not cgroups.processes(), what="the end of every process")
     assert localcloud("down").returncode == 0
     assert leftovers.find() == []
 

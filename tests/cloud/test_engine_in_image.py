@@ -11,6 +11,7 @@ import pytest
 
 from scripts.support.paths import PYTHON, ROOT
 from scripts.support.processes import Process
+from tests.waiting import eventually
 
 WITHIN_S = 3600
 IN_IMAGE = [str(PYTHON), "-m", "scripts.installed.run_in_image", "--"]
@@ -39,10 +40,7 @@ def test_a_command_in_the_image_ends_with_the_process_that_started_it_and_its_co
         os.killpg(popen.pid, number) if number == signal.SIGINT else popen.send_signal(number)
         popen.wait(120)
     assert all(child.ended_within(60) for child in mine)
-    deadline = time.monotonic() + 120
-    while f"leeward-bench-{popen.pid}" in _containers():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    eventually(lambda: f"leeward-bench-{popen.pid}" in _containers(), False)
 
 
 def _interruptible() -> None:

@@ -20,6 +20,7 @@ from bare_cluster import Aws, kubectl
 from localcloud import paths, settings
 from localcloud.machine import cgroups
 from tasks.cluster import neuron
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("cluster")
 PATIENCE = "90s"
@@ -113,13 +114,6 @@ def status_of(host: str, path: str, *, port: int = 80) -> int | str:
         return str(error)
     finally:
         connection.close()
-
-
-def eventually(observe: Callable[[], object], wanted: object, within: float = 120.0) -> None:
-    deadline = time.monotonic() + within
-    while (seen := observe()) != wanted:
-        assert time.monotonic() < deadline, f"wanted {wanted!r}, last saw {seen!r}"
-        time.sleep(0.2)
 
 
 def test_every_node_is_an_instance_of_its_zone() -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import ssl
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import bare_cluster
 import pytest
+from machine_state import command_line
 
 from localcloud import settings
 from localcloud.machine import cgroups
 from localcloud.machine.redis.protocol import Connection, RedisError
+from tests.waiting import eventually
 
 GROUP = "leeward-test"
 
@@ -32,11 +32,12 @@ class Group:
         return found
 
     def wait(self) -> None:
-        deadline = time.monotonic() + 120
-        while (status := self.describe()["Status"]) != "available":
-            assert status in ("creating", "modifying"), status
-            assert time.monotonic() < deadline, status
-            time.sleep(0.1)
+        def status() -> str:
+            found = str(self.describe()["Status"])
+            assert found in ("creating", "modifying", "available")
+            return found
+
+        eventually(status, "available")
 
     def address(self, which: str = "PrimaryEndpoint") -> str:
         return str(self.describe()["NodeGroups"][0][which]["Address"])
@@ -79,21 +80,14 @@ def make(aws: bare_cluster.Aws, cloud: Any, subnets: list[str], tmp_path: Path) 
 
     yield create
     elasticache.delete_replication_group(ReplicationGroupId=GROUP)
-    deadline = time.monotonic() + 120
-    while any(g["ReplicationGroupId"] == GROUP for g in elasticache.describe_replication_groups()["ReplicationGroups"]):
-        assert time.monotonic() < deadline, "the group was not deleted"
-        time.sleep(0.1)
+    eventually(lambda: GROUP in [g["ReplicationGroupId"] for g in elasticache.describe_replication_groups()["ReplicationGroups"]], False)
     elasticache.delete_cache_subnet_group(CacheSubnetGroupName=GROUP)
     assert not [line for line in command_lines() if "redis-server" in line]
 
 
 def command_lines() -> list[str]:
-    """Return the command lines of the cloud's processes, except of those that end meanwhile."""
-    found = []
-    for pid in cgroups.processes():
-        with contextlib.suppress(OSError):
-            found.append(Path(f"/proc/{pid}/cmdline").read_bytes().decode())
-    return found
+    """Return the command lines of the cloud's processes."""
+    return [command_line(pid) for pid in cgroups.processes()]
 
 
 def test_the_reader_has_what_was_written_to_the_primary_and_refuses_writes(make: Callable[..., Group]) -> None:

@@ -6,28 +6,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scripts.support.processes import Busy, Process, children, contained, exclusive_lock, read_record, write_record
+from tests.waiting import eventually
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 
 
 def sleeper() -> subprocess.Popen[bytes]:
     return subprocess.Popen(["sleep", "60"])
-
-
-def until(holds: object, within: float = 10.0) -> bool:
-    deadline = time.monotonic() + within
-    while not holds():  # type: ignore[operator]
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def test_a_recorded_process_is_found_again_until_it_ends(tmp_path: Path) -> None:
@@ -73,10 +64,7 @@ ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)
 def test_a_process_is_alive_until_its_last_thread_has_ended() -> None:
     popen = subprocess.Popen([sys.executable, "-c", FIRST_THREAD_ENDS])
     try:
-        stat, deadline = Path(f"/proc/{popen.pid}/stat"), time.monotonic() + 60
-        while ") Z " not in stat.read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        eventually(lambda: ") Z " in Path(f"/proc/{popen.pid}/stat").read_text(), what="the first thread ends")
         process = Process.find(popen.pid)
         assert process is not None
         assert process.alive
@@ -127,7 +115,7 @@ def test_a_contained_command_ends_with_its_parent_and_with_its_namespace(tmp_pat
     inner = f"sleep 60 & setsid sleep 61 & echo $$ > {tmp_path}/up; wait"
     start = f"import subprocess; from scripts.support.processes import contained\nsubprocess.run(contained(['bash', '-c', {inner!r}]))"
     with subprocess.Popen([sys.executable, "-c", start]) as starter:
-        assert until((tmp_path / "up").exists)
+        eventually((tmp_path / "up").exists)
         first = Process.find(starter.pid)
         assert first is not None
         (unshare,) = children(first)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from scripts.services import pid1
 from scripts.services.services import prefect_environment
 from scripts.support.paths import ROOT
 from scripts.support.processes import Process, children, in_pid_namespace
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a pid namespace needs root")
 
@@ -66,15 +67,8 @@ def started(gate: Path) -> Iterator[Started]:
     started.popen.wait()
 
 
-def until(what: str, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
-        time.sleep(0.05)
-
-
 def wait_for_programs(started: Started, count: int = 2) -> list[Process]:
-    until(f"{count} programs are up", lambda: len(started.programs) >= count)
+    eventually(lambda: len(started.programs) >= count, what=f"{count} programs are up")
     return started.programs
 
 
@@ -141,8 +135,8 @@ def test_ended_orphans_are_reaped(gate: Path) -> None:
         assert unshare
         (first,) = children(unshare)
         members = Path(f"/proc/{first.pid}/task/{first.pid}/children")
-        until("the orphan ends", over.exists)
-        until("an ended orphan is no zombie", lambda: len(members.read_text().split()) == 1)
+        eventually(over.exists, what="the orphan ends")
+        eventually(lambda: len(members.read_text().split()), 1, what="the ended orphan is no zombie")
     finally:
         started.popen.kill()
         started.popen.wait()
