@@ -14,8 +14,9 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from dataclasses import dataclass, field
+
+from scripts.services.prefect_api import DIRECT
 
 KEEP = b"keep\n"
 """Written to stdin: go on running when the pipe closes."""
@@ -79,7 +80,7 @@ class Programs:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=2):
+        with DIRECT.open(url, timeout=2):
             return True
     except OSError:
         return False

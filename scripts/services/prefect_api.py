@@ -12,6 +12,8 @@ from typing import Any
 from scripts.support.console import Console, duration
 from scripts.support.processes import Process
 
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Opener for addresses on this machine, which ignores the proxies of the environment."""
 TERMINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 """State types that a flow run does not leave."""
 
@@ -32,8 +34,6 @@ class Api:
 
     def __init__(self, url: str, timeout_s: float = 10) -> None:
         self.url, self._timeout = url.rstrip("/"), timeout_s
-        # Requests to loopback must not go through a proxy from the environment.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def get(self, path: str) -> Any:
         """Return the JSON at `path`."""
@@ -46,7 +46,7 @@ class Api:
 
     def _call(self, request: urllib.request.Request) -> Any:
         try:
-            with self._opener.open(request, timeout=self._timeout) as answer:
+            with DIRECT.open(request, timeout=self._timeout) as answer:
                 return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             raise ApiError(f"{request.full_url}: HTTP {error.code} {error.read(500).decode(errors='replace')}") from error

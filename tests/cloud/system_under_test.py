@@ -21,7 +21,7 @@ from scripts.cloud import Endpoint
 from scripts.demo import find_evidence
 from scripts.local_access import link_kubectl, write_kubeconfig
 from scripts.services.follow import RunSnapshot, follow, take_snapshot
-from scripts.services.prefect_api import TERMINAL, wait_until
+from scripts.services.prefect_api import DIRECT, TERMINAL, wait_until
 from scripts.services.services import LOG, Services
 from scripts.stack import TARGET
 from scripts.support.console import Console
@@ -141,10 +141,10 @@ class System:
                 kinds.setdefault(row["kind"], []).append(f"{row['name']}: {row['says']}")
         return kinds
 
-    def ask(self, path: str) -> Any:
-        """Return the JSON of the cloud's own endpoint at /localcloud/`path`."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{self.endpoint['endpoint_url']}/localcloud/{path}", timeout=30) as answer:
+    def ask(self, path: str, method: str = "GET") -> Any:
+        """Send a request to the cloud's own API, /localcloud/`path`, and return the JSON of its answer."""
+        request = urllib.request.Request(f"{self.endpoint['endpoint_url']}/localcloud/{path}", method=method)
+        with DIRECT.open(request, timeout=30) as answer:
             return json.load(answer)
 
     @cached_property

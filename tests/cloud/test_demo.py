@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from machine_state import find_leftovers
 from system_under_test import System
 
+from scripts.services.prefect_api import DIRECT
 from scripts.support.paths import ROOT
 from scripts.support.processes import Process, children
 
@@ -141,7 +141,7 @@ def test_a_kept_demo_answers_on_loopback_until_it_is_taken_down(taken_down: Syst
     addresses = re.findall(r"http://127\.0\.0\.1:\S+", run.output.split("Everything is left up")[1])
     assert len(addresses) == 4, "Prefect, Ray's dashboard, the model, the chat"
     for address in addresses:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=30) as answer:
+        with DIRECT.open(address, timeout=30) as answer:
             assert answer.status == 200, address
     (config,) = re.findall(r"KUBECONFIG=(\S+)", run.output)
     (kubectl,) = re.findall(r"(\S+/kubectl) get pods -A", run.output)

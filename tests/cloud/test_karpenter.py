@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -147,16 +146,10 @@ def shortage(system: System, *types: str) -> Iterator[None]:
     """Declare these instance types out of capacity in every zone."""
     paths = [f"shortages/{kind}/{zone}" for kind in types for zone in settings.AVAILABILITY_ZONES]
     for path in paths:
-        _send(system, "PUT", path)
+        system.ask(path, "PUT")
     yield
     for path in paths:
-        _send(system, "DELETE", path)
-
-
-def _send(system: System, method: str, path: str) -> None:
-    url = f"{system.endpoint['endpoint_url']}/localcloud/{path}"
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    opener.open(urllib.request.Request(url, method=method), timeout=30).close()
+        system.ask(path, "DELETE")
 
 
 def test_a_pod_that_requests_a_chip_gets_a_node_with_the_type_labels_and_taints_of_its_pool(
@@ -184,7 +177,7 @@ def test_the_node_of_an_interrupted_instance_is_drained_and_removed(
 ) -> None:
     node = worker("interrupted")
     instance = node["spec"]["providerID"].rpartition("/")[2]
-    _send(cloud, "PUT", f"interruptions/{instance}")
+    cloud.ask(f"interruptions/{instance}", "PUT")
 
     _until_gone(api, node)
     assert not api.find("/api/v1/namespaces/default/pods/interrupted"), "its pod was evicted"
