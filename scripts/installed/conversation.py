@@ -1,4 +1,4 @@
-"""A conversation on the chat's page, held in a browser by the tests, and for the picture in the docs:
+"""A conversation on the chat page in a browser, for tests and for the picture in the docs:
 `python -m scripts.installed.conversation URL PICTURE.png QUESTION …`.
 """
 
@@ -11,98 +11,98 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from scripts.installed.browser import Browser, Page, browser, holding
+from scripts.installed.browser import Browser, Page, browser, element_with
 
-SAID = "[...document.querySelectorAll('#talk [data-testid=%s] > .message-content')].map(one => one.innerText.trim())"
-REMARKS = "[...document.querySelectorAll('#talk .thought-group .title')].map(one => one.innerText.trim())"
+MESSAGES = "[...document.querySelectorAll('#talk [data-testid=%s] > .message-content')].map(one => one.innerText.trim())"
+NOTICES = "[...document.querySelectorAll('#talk .thought-group .title')].map(one => one.innerText.trim())"
 BOX = "document.querySelector('#box textarea')"
 STOP = "document.querySelector('#box .stop-button')"
 SEND = "document.querySelector('#box .submit-button')"
 LONGEST = "document.querySelector('#longest input[type=number]')"
 
 
-class Person:
-    """Reads and types on one page of the chat."""
+class ChatUser:
+    """Reads from and types into one page of the chat."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
 
-    async def say(self, text: str) -> None:
-        """The text was typed and sent with the Enter key."""
+    async def send(self, text: str) -> None:
+        """Type the text and send it with the Enter key."""
         await self.page.click(BOX)
         await self.page.type(text)
         await self.page.enter()
 
-    async def want(self, tokens: int) -> None:
-        """The settings allow no longer answer than this."""
-        await self.page.click(holding("Settings"))
+    async def limit_answer(self, tokens: int) -> None:
+        """Set the maximum length of an answer, in tokens, in the page's settings."""
+        await self.page.click(element_with("Settings"))
         await self.page.click(LONGEST)
         await self.page.value(f"{LONGEST}.select()")
         await self.page.type(str(tokens))
-        await self.page.click(holding("Settings"))
+        await self.page.click(element_with("Settings"))
 
     async def answers(self) -> list[str]:
-        """The answers on the page."""
-        return list(await self.page.value(SAID % "bot"))
+        """Return the texts of the answers on the page."""
+        return list(await self.page.value(MESSAGES % "bot"))
 
     async def questions(self) -> list[str]:
-        """The questions on the page."""
-        return list(await self.page.value(SAID % "user"))
+        """Return the texts of the questions on the page."""
+        return list(await self.page.value(MESSAGES % "user"))
 
-    async def remarks(self) -> list[str]:
-        """The remarks on the page; one that waits is among them."""
-        return list(await self.page.value(REMARKS))
+    async def notices(self) -> list[str]:
+        """Return the texts of the notices on the page, including one about waiting."""
+        return list(await self.page.value(NOTICES))
 
-    async def until_remarked(self, text: str) -> None:
-        """Such a remark is on the page."""
-        await self.page.until_true(f"{REMARKS}.some(one => one.includes({json.dumps(text)}))")
+    async def until_notice(self, text: str) -> None:
+        """Wait until a notice that contains the text is on the page."""
+        await self.page.until_true(f"{NOTICES}.some(one => one.includes({json.dumps(text)}))")
 
     async def until_answered(self, number: int, text: str = "") -> None:
-        """So many answers are on the page, and the last one begins with the text."""
-        await self.page.until_true(f"(said => said.length == {number} && said.at(-1).startsWith({json.dumps(text)}))({SAID % 'bot'})")
+        """Wait until this number of answers is on the page and the last one begins with the text."""
+        await self.page.until_true(f"(all => all.length == {number} && all.at(-1).startsWith({json.dumps(text)}))({MESSAGES % 'bot'})")
 
     async def until_idle(self) -> None:
-        """No answer grows: the box has its button to send."""
+        """Wait until no answer is growing: the input box has its send button again."""
         await self.page.until_true(f"!!{SEND}")
 
     async def stop(self) -> None:
-        """The button to stop was clicked on."""
+        """Click on the stop button."""
         await self.page.click(STOP)
 
     async def box(self) -> str:
-        """What stands in the box."""
+        """Return the text in the input box."""
         return str(await self.page.value(f"{BOX}.value"))
 
 
 @asynccontextmanager
-async def person(chromium: Browser, address: str) -> AsyncIterator[Person]:
-    """Somebody who has just opened the page."""
+async def chat_user(chromium: Browser, address: str) -> AsyncIterator[ChatUser]:
+    """Open the page in a new tab."""
     async with chromium.page() as page:
         await page.open(address, 1280, 800)
         await page.until_true(f"!!{BOX} && !!{SEND}")
-        yield Person(page)
+        yield ChatUser(page)
 
 
-async def portray(address: str, picture: Path, questions: Sequence[str]) -> None:
-    """The picture shows the page in the middle of the last answer; answers are short enough for all to be seen."""
-    async with browser() as chromium, person(chromium, address) as reader:
-        await reader.want(72)
+async def take_picture(address: str, picture: Path, questions: Sequence[str]) -> None:
+    """Save a picture of the page in the middle of the last answer; answers are short, so that all are visible."""
+    async with browser() as chromium, chat_user(chromium, address) as reader:
+        await reader.limit_answer(72)
         for number, question in enumerate(questions, 1):
             await reader.until_idle()
-            await reader.say(question)
+            await reader.send(question)
             await reader.until_answered(number)
-        await asyncio.sleep(2)  # some words more
-        picture.write_bytes(await reader.page.picture())
+        await asyncio.sleep(2)  # so that the answer has more words
+        picture.write_bytes(await reader.page.screenshot())
 
 
 def main() -> None:
-    """See the module's text."""
+    """Run the command that the module describes."""
     parser = argparse.ArgumentParser(prog="python -m scripts.installed.conversation", description=__doc__)
     parser.add_argument("url")
     parser.add_argument("picture", type=Path)
     parser.add_argument("questions", nargs="+", metavar="QUESTION")
     given = parser.parse_args()
-    asyncio.run(portray(given.url, given.picture, given.questions))
+    asyncio.run(take_picture(given.url, given.picture, given.questions))
 
 
 if __name__ == "__main__":

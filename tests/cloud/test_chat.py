@@ -12,7 +12,7 @@ from typing import Any
 from system_under_test import Run, System
 
 from scripts.installed.browser import browser
-from scripts.installed.conversation import Person, person
+from scripts.installed.conversation import ChatUser, chat_user
 from scripts.services.forward import Forward, listen
 from scripts.services.services import free_port
 
@@ -25,19 +25,19 @@ WITHIN_S = 600.0
 
 
 def test_a_chat_conversation_continues_while_there_is_no_head(protected: Run, system: System) -> None:
-    async def scene(reader: Person) -> None:
-        await reader.want(TOKENS)
+    async def scene(reader: ChatUser) -> None:
+        await reader.limit_answer(TOKENS)
         async with _head_pending(system):
-            await reader.say("Tell me about the sea.")
+            await reader.send("Tell me about the sea.")
             await reader.until_answered(1)
             await _kubectl(system, "delete", "pod", *HEAD, "--timeout=50s")
             await _until_complete(reader, 1)
-            await reader.say("And about the wind?")
+            await reader.send("And about the wind?")
             await reader.until_answered(2)
             await _until_complete(reader, 2)
             assert "True" not in await _kubectl(system, "get", "pods", *HEAD, "--output", READY), "there was a head all the time"
         await _until_ready(system)
-        await reader.say("And with a new head?")
+        await reader.send("And with a new head?")
         await reader.until_answered(3)
         await _until_complete(reader, 3)
         assert await reader.questions() == ["Tell me about the sea.", "And about the wind?", "And with a new head?"]
@@ -46,28 +46,28 @@ def test_a_chat_conversation_continues_while_there_is_no_head(protected: Run, sy
 
 
 def test_the_chat_page_says_that_the_models_words_are_noise(protected: Run) -> None:
-    async def scene(reader: Person) -> None:
+    async def scene(reader: ChatUser) -> None:
         await reader.page.until_shown("noise")
 
     _play(scene)
 
 
-def _play(scene: Callable[[Person], Coroutine[Any, Any, None]]) -> None:
+def _play(scene: Callable[[ChatUser], Coroutine[Any, Any, None]]) -> None:
     """Run the scene on a page of the cluster's chat."""
 
     async def go() -> None:
         forward = Forward(free_port(7860), "chat.chat.svc.cluster.local", 7860)
-        async with await listen(forward), browser() as chromium, person(chromium, f"http://127.0.0.1:{forward.port}") as reader:
+        async with await listen(forward), browser() as chromium, chat_user(chromium, f"http://127.0.0.1:{forward.port}") as reader:
             await scene(reader)
 
     asyncio.run(go())
 
 
-async def _until_complete(reader: Person, number: int) -> None:
+async def _until_complete(reader: ChatUser, number: int) -> None:
     """Wait until the answer has ended; assert that it ended by itself or at its maximum length."""
     await reader.until_idle()
     assert len(await reader.answers()) == number
-    assert [remark for remark in await reader.remarks() if "was cut at" not in remark] == []
+    assert [remark for remark in await reader.notices() if "was cut at" not in remark] == []
 
 
 @asynccontextmanager
