@@ -25,7 +25,7 @@ from typing import NamedTuple
 from benchmarks.contestants import BareEngine, Contestant, OneAtATime, Ours, Setting, TransformersServe, Work
 from benchmarks.figures import STREAMED, Cell, Row, Spent
 from benchmarks.prompts import Prompts
-from scripts.support.say import Say
+from scripts.support.console import Console
 from serving.tokenizer import Tokenizer
 
 ANSWER_TOKENS = 64
@@ -46,10 +46,10 @@ class Turn(NamedTuple):
 class Contest:
     """Measures all contestants in one cell after the other."""
 
-    def __init__(self, turns: Sequence[Turn], prompts: Prompts, say: Say) -> None:
+    def __init__(self, turns: Sequence[Turn], prompts: Prompts, console: Console) -> None:
         self._turns = list(turns)
         self._prompts = prompts
-        self._say = say
+        self._console = console
         self.rows: list[Row] = []
         self.spent: list[Spent] = []
 
@@ -58,7 +58,7 @@ class Contest:
         for turn in self._turns:
             turn.contestant.family.go_on()
             for tokens in sorted({cell.prompt_tokens for cell in cells}):
-                self._say("warm-up", f"{turn.key}, prompts of {tokens} tokens")
+                self._console.print("warm-up", f"{turn.key}, prompts of {tokens} tokens")
                 self._measure(turn, Cell(WARM_UP_CLIENTS, tokens), WARM_UP_TOKENS)
             turn.contestant.family.hold()
 
@@ -77,7 +77,9 @@ class Contest:
                         began += time.monotonic() - since
                         spent = _plus(spent, before, _cpu_s(turn.contestant))
                 rates[turn.key].append(rate)
-                self._say(f"{cell.clients} × {cell.prompt_tokens}", f"round {number + 1} of {rounds}: {turn.key} {rate:.1f} tokens/s")
+                self._console.print(
+                    f"{cell.clients} × {cell.prompt_tokens}", f"round {number + 1} of {rounds}: {turn.key} {rate:.1f} tokens/s"
+                )
         self.rows.append(Row(cell, rates))
         self.spent.append(Spent(cell, began, spent))
 
@@ -110,7 +112,7 @@ def make_model(folder: Path) -> None:
 
 
 @contextmanager
-def contestants(setting: Setting, say: Say, encode: Callable[[str], Sequence[int]]) -> Iterator[list[Turn]]:
+def contestants(setting: Setting, console: Console, encode: Callable[[str], Sequence[int]]) -> Iterator[list[Turn]]:
     """All are up; none is left afterwards."""
     up: dict[str, Contestant] = {}
     try:
@@ -120,7 +122,7 @@ def contestants(setting: Setting, say: Say, encode: Callable[[str], Sequence[int
             ("transformers_serve", lambda: TransformersServe(setting)),
             ("bare_engine", lambda: BareEngine(setting, encode)),
         ):
-            say("start", name)
+            console.print("start", name)
             up[name] = start()
             up[name].family.hold()
         yield [Turn("ours", up["ours"]), Turn(STREAMED, up["ours"], True), *(Turn(k, c) for k, c in up.items() if k != "ours")]
@@ -146,7 +148,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 def main(given: Sequence[str] | None = None) -> None:
     """Runs the contest and prints what was measured."""
     options = arguments(given)
-    say = Say(sys.stderr)
+    console = Console(sys.stderr)
     # So that what was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     tokenizer = Tokenizer()
@@ -155,8 +157,8 @@ def main(given: Sequence[str] | None = None) -> None:
         model = Path(folder, "model")
         make_model(model)
         setting = Setting(model, len(os.sched_getaffinity(0)), SLOTS, POSITIONS, Path(folder))
-        with contestants(setting, say, tokenizer.completion) as turns:
-            contest = Contest(turns, Prompts(tokenizer.alphabet.pieces, tokenizer.completion, SEED), say)
+        with contestants(setting, console, tokenizer.completion) as turns:
+            contest = Contest(turns, Prompts(tokenizer.alphabet.pieces, tokenizer.completion, SEED), console)
             contest.warm_up(cells)
             for cell in cells:
                 contest.run(cell, options.rounds)

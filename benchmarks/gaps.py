@@ -29,7 +29,7 @@ from benchmarks.contest import POSITIONS, SLOTS, make_model
 from benchmarks.contestants import Setting, free_port, of_the_service
 from benchmarks.prompts import Prompts
 from benchmarks.watched import Watched
-from scripts.support.say import Say
+from scripts.support.console import Console
 from serving.app import Api
 from serving.tokenizer import Tokenizer
 
@@ -118,18 +118,18 @@ async def _stream(session: aiohttp.ClientSession, url: str, prompt: str) -> list
     return arrivals
 
 
-def measure(setting: Setting, say: Say) -> Gaps:
+def measure(setting: Setting, console: Console) -> Gaps:
     """Serves the model, and watches."""
     os.environ.update(of_the_service(setting) | {"LEEWARD_MODEL_NAME": "mistral"})
     tokenizer, port = Tokenizer(), free_port()
     served.node(port)
-    say("start", "the service")
+    console.print("start", "the service")
     engine = serve.deployment(name="engine", max_ongoing_requests=1024)(Watched)
     serve.run(Api.bind(engine.bind()))
     handle = serve.get_deployment_handle("engine", "default")
     prompts = Prompts(tokenizer.alphabet.pieces, tokenizer.completion, seed=1)
     before = [len(told) for told in handle.told.remote().result()]
-    say("watch", f"{STREAMS} streams of {STREAM_TOKENS} tokens, and {VISITORS} clients with prompts of {LONG} tokens beside them")
+    console.print("watch", f"{STREAMS} streams of {STREAM_TOKENS} tokens, and {VISITORS} clients with prompts of {LONG} tokens beside them")
     client = asyncio.run(watch(f"http://127.0.0.1:{port}/v1/completions", prompts))
     steps, gaps = (told[start:] for told, start in zip(handle.told.remote().result(), before, strict=True))
     of_kind = {kind: [step.seconds for step in steps if step.kind == kind] for kind in ("decode", "prefill")}
@@ -138,12 +138,12 @@ def measure(setting: Setting, say: Say) -> Gaps:
 
 def main() -> None:
     """Measures once and prints."""
-    say = Say(sys.stderr)
+    console = Console(sys.stderr)
     with tempfile.TemporaryDirectory(prefix="leeward-bench-") as folder:
         model = Path(folder, "model")
         make_model(model)
         try:
-            gaps = measure(Setting(model, len(os.sched_getaffinity(0)), SLOTS, POSITIONS, Path(folder)), say)
+            gaps = measure(Setting(model, len(os.sched_getaffinity(0)), SLOTS, POSITIONS, Path(folder)), console)
         finally:
             serve.shutdown()
             ray.shutdown()

@@ -23,10 +23,10 @@ from benchmarks.figures import Cell, Row, Spent, spent_table, table  # noqa: E40
 from benchmarks.picture import draw  # noqa: E402
 from scripts import setup, stack  # noqa: E402
 from scripts.steps import StepFailed  # noqa: E402
+from scripts.support.console import Console  # noqa: E402
 from scripts.support.interrupts import Interrupted, Interrupts  # noqa: E402
-from scripts.support.places import PYTHON  # noqa: E402
-from scripts.support.processes import Busy, only_one  # noqa: E402
-from scripts.support.say import Say  # noqa: E402
+from scripts.support.paths import PYTHON  # noqa: E402
+from scripts.support.processes import Busy, exclusive_lock  # noqa: E402
 from scripts.tools import ToolMissing  # noqa: E402
 
 PROMPTS = {"short": 16, "long": 512}
@@ -78,7 +78,7 @@ def inside(module: Sequence[str]) -> dict[str, Any]:
     Raises:
         ContestFailed: it failed.
     """
-    command = [str(PYTHON), "-m", "scripts.inside_image", "--", "python3", "-m", *module]
+    command = [str(PYTHON), "-m", "scripts.installed.run_in_image", "--", "python3", "-m", *module]
     # A session of its own: Ctrl-C reaches us, and we end it.
     popen = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
@@ -120,22 +120,22 @@ def run(options: argparse.Namespace, out: TextIO) -> None:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    options, say = arguments(given), Say(sys.stderr)
+    options, console = arguments(given), Console(sys.stderr)
     out = os.fdopen(os.dup(1), "w")
     # What set-up's programs say is progress too.
     os.dup2(2, 1)
     try:
-        with only_one(stack.LOCK), Interrupts(say, "stopping what was started") as interrupts:
+        with exclusive_lock(stack.LOCK), Interrupts(console, "stopping what was started") as interrupts:
             try:
                 setup.check_machine()
-                stack.clear(say)
-                setup.prepare(say, setup.TEST_GROUPS, tests=True)
+                stack.take_down_leftovers(console)
+                setup.prepare(console, setup.TEST_GROUPS, tests=True)
                 run(options, out)
             except Interrupted as interrupted:
-                say("stop", f"{interrupted}: {interrupts.now}")
+                console.print("stop", f"{interrupted}: {interrupts.activity}")
                 return 130
-    except (Busy, StepFailed, ToolMissing, stack.NotOurs, stack.StillUp, ContestFailed) as problem:
-        say("error", str(problem))
+    except (Busy, StepFailed, ToolMissing, stack.ForeignCloud, stack.StillUp, ContestFailed) as problem:
+        console.print("error", str(problem))
         return 1
     return 0
 

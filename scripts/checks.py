@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from scripts import setup, stack
 from scripts.cloud import CloudError
 from scripts.steps import StepFailed
+from scripts.support.console import Console
 from scripts.support.interrupts import Interrupted, Interrupts
-from scripts.support.places import PYTHON, ROOT, VENV
-from scripts.support.processes import Busy, only_one
-from scripts.support.say import Say
+from scripts.support.paths import PYTHON, ROOT, VENV
+from scripts.support.processes import Busy, exclusive_lock
 from scripts.tools import ToolMissing
 
 TYPED = ("flows", "tasks", "blocks", "drills", "localcloud", "scripts")
@@ -53,7 +53,7 @@ class Checks:
 
     options: argparse.Namespace
     more: Sequence[str]
-    say: Say
+    console: Console
     interrupts: Interrupts
     cleared: bool = False
     """Nothing was up, so whatever is now is the tests': some start a cloud of their own."""
@@ -63,27 +63,27 @@ class Checks:
         try:
             return self._checked()
         except Interrupted as interrupted:
-            self.say("stop", f"{interrupted}: stopping")
-            if self.cleared or (stack.ours() and not self.options.unit):
-                self.interrupts.now = "already taking everything down"
-                stack.take_down(self.say)
+            self.console.print("stop", f"{interrupted}: stopping")
+            if self.cleared or (stack.may_be_up() and not self.options.unit):
+                self.interrupts.activity = "already taking everything down"
+                stack.take_down(self.console)
             return 130
 
     def _checked(self) -> int:
         if not self.options.unit:
-            stack.make_ready(self.say)
+            stack.prepare_machine(self.console)
             self.cleared = True
-        setup.prepare(self.say, setup.TEST_GROUPS, cloud=not self.options.unit, tests=True)
+        setup.prepare(self.console, setup.TEST_GROUPS, cloud=not self.options.unit, tests=True)
         environment = {**os.environ, "PATH": os.pathsep.join([*self._tools(), os.environ.get("PATH", os.defpath)]), "DO_NOT_TRACK": "1"}
         for name, command in (
             ("ruff", [str(PYTHON), "-m", "ruff", "check", "."]),
             ("mypy", [str(PYTHON), "-m", "mypy", "--strict", *(folder for folder in TYPED if (ROOT / folder).exists())]),
             ("pytest", pytest_command(self.options, self.more)),
         ):
-            self.say(name, "…")
+            self.console.print(name, "…")
             code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
             if code:
-                self.say(name, f"failed (exit code {code})")
+                self.console.print(name, f"failed (exit code {code})")
                 return code
         return 0
 
@@ -94,12 +94,12 @@ class Checks:
 def main(given: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     options, more = arguments(given)
-    say = Say()
+    console = Console()
     try:
-        with only_one(stack.LOCK), Interrupts(say) as interrupts:
-            return Checks(options, more, say, interrupts).run()
-    except (Busy, StepFailed, CloudError, ToolMissing, stack.NotOurs, stack.StillUp, OSError) as problem:
-        say("error", str(problem))
+        with exclusive_lock(stack.LOCK), Interrupts(console) as interrupts:
+            return Checks(options, more, console, interrupts).run()
+    except (Busy, StepFailed, CloudError, ToolMissing, stack.ForeignCloud, stack.StillUp, OSError) as problem:
+        console.print("error", str(problem))
         return 1
 
 

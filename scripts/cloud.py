@@ -1,4 +1,4 @@
-"""The embedded cloud, from outside: its command line is all that the demo and the tests know of it."""
+"""The embedded cloud, seen from outside: the demo and the tests use nothing of it but its command line."""
 
 from __future__ import annotations
 
@@ -8,65 +8,58 @@ import sys
 from pathlib import Path
 
 from scripts.steps import Step, run
-from scripts.support.places import LOGS, PYTHON, ROOT
-from scripts.support.say import Say
+from scripts.support.console import Console
+from scripts.support.paths import LOGS, PYTHON, ROOT
+from scripts.support.processes import output_of
 
 
 class CloudError(RuntimeError):
-    """A `localcloud` command failed; the text holds what it said."""
+    """A `localcloud` command failed; the text holds its output."""
 
 
 class Endpoint(dict[str, str]):
-    """What `localcloud env --json` says: address, credentials, images. Holds secrets, so it does not print itself."""
+    """The output of `localcloud env --json`: address, credentials, images. It holds secrets, so its repr shows the address only."""
 
     def __repr__(self) -> str:
         return f"Endpoint({self.get('endpoint_url')})"
 
 
 def command(*arguments: str) -> list[str]:
-    """The command line of `localcloud`, by the locked environment when there is one."""
+    """Return the command line of `localcloud`, with the locked environment's interpreter when there is one."""
     return [str(PYTHON) if PYTHON.exists() else sys.executable, "-m", "localcloud", *arguments]
 
 
-def up() -> Step:
-    """The step after which the AWS endpoint answers. The cloud outlives it."""
-    return Step("cloud", command("up"), contained=False, says_its_name="up ", within_s=300)
+def up_step() -> Step:
+    """Return the step after which the AWS endpoint answers. The cloud goes on running when the step ends."""
+    return Step("cloud", command("up"), contained=False, own_prefix="up ", timeout_s=300)
 
 
-def down(say: Say) -> None:
-    """Nothing of the cloud is left, whatever state it was in; raises StepFailed with what is."""
-    run([Step("down", command("down"), contained=False, says_its_name="down ", within_s=300)], LOGS, say)
+def down(console: Console) -> None:
+    """Take the cloud down from any state; raises StepFailed with what could not be removed."""
+    run([Step("down", command("down"), contained=False, own_prefix="down ", timeout_s=300)], LOGS, console)
 
 
 def endpoint() -> Endpoint:
-    """Address and credentials of the running cloud; raises CloudError when there is none."""
-    done = _ask("env", "--json")
-    if done.returncode:
-        raise CloudError(f"`localcloud env` failed (exit code {done.returncode}): {done.stderr.strip()[-800:]}")
-    return Endpoint(json.loads(done.stdout))
+    """Return address and credentials of the running cloud; raises CloudError when there is none."""
+    return Endpoint(json.loads(output_of(command("env", "--json"), lambda reason: CloudError(f"`localcloud env` failed: {reason}"))))
 
 
 def running() -> bool:
-    """Whether a cloud is up, coming up, or ailing."""
-    done = _ask("status", "--json")
+    """Whether a cloud is up, starting, or unhealthy."""
     try:
-        told = json.loads(done.stdout)
+        # The exit code is 1 when no cloud is up; the answer is in the output.
+        done = subprocess.run(command("status", "--json"), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        status = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise CloudError("`localcloud status` did not answer within 60 s") from None
     except ValueError:
-        raise CloudError(f"`localcloud status` said nothing readable: {(done.stderr or done.stdout).strip()[-500:]}") from None
-    return bool(told["up"] or told.get("wrong"))
+        raise CloudError(f"`localcloud status` printed no JSON: {(done.stderr or done.stdout).strip()[-500:]}") from None
+    return bool(status["up"] or status.get("wrong"))
 
 
-def built(artifact: str) -> Path:
-    """Where an artefact of `localcloud build` is; raises CloudError when it is not built."""
+def artifact_path(artifact: str) -> Path:
+    """Return the path of an artifact of `localcloud build`; raises CloudError when it is not built."""
     code = f"from localcloud.build.artifacts import artifacts; print(artifacts().{artifact})"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    if done.returncode:
-        raise CloudError(f"no {artifact}: {done.stderr.strip().splitlines()[-1]}")
-    return Path(done.stdout.strip())
-
-
-def _ask(*arguments: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise CloudError(f"`localcloud {' '.join(arguments)}` did not answer within 60 s") from error
+    # The last line of a traceback is the error's message.
+    found = output_of([sys.executable, "-c", code], lambda reason: CloudError(f"no {artifact}: {reason.splitlines()[-1]}"))
+    return Path(found.strip())

@@ -1,4 +1,4 @@
-"""`./demo`: from a bare machine to a verdict, and everything gone again."""
+"""`./demo`: from a bare machine to a verdict, then everything is taken down again."""
 
 from __future__ import annotations
 
@@ -15,36 +15,39 @@ from typing import Any
 
 from scripts import setup, stack
 from scripts.cloud import CloudError
-from scripts.kept import KeptUp
-from scripts.services.follow import RunLost, Sight, follow
+from scripts.local_access import LocalAccess
+from scripts.services.follow import RunLost, RunSnapshot, follow
 from scripts.services.prefect_api import ApiError, NotUp
 from scripts.services.services import LOG, Services
-from scripts.steps import END_S, StepFailed
+from scripts.steps import STOP_TIMEOUT_S, StepFailed
+from scripts.support.console import Console, duration
 from scripts.support.interrupts import Interrupted, Interrupts
-from scripts.support.places import EVIDENCE, PYTHON, ROOT
-from scripts.support.processes import Busy, only_one
-from scripts.support.say import Say, duration
+from scripts.support.paths import EVIDENCE, PYTHON, ROOT
+from scripts.support.processes import Busy, exclusive_lock
 from scripts.tools import ToolMissing
 
 DEPLOYMENT = "lifecycle/main"
-MODELS = {
+OBJECT_PARAMETERS = {
     "infrastructure": '{"enable_gcs_ha": false}',
     "service": '{"chat": false}',
     "timing": '{"before_s": 60}',
     "load": '{"streams": 20}',
     "slos": '{"max_recovery_s": 60}',
 }
-PARAMETERS = (*MODELS, "drill", "repeat", "graces", "stop_at_first_loss", "approved", "keep")
-"""Of it, those that are for the user to give; the target is the embedded cloud."""
+"""The run's parameters that are JSON objects, each with an example."""
+PARAMETERS = (*OBJECT_PARAMETERS, "drill", "repeat", "graces", "stop_at_first_loss", "approved", "keep")
+"""The run's parameters that the user may set: all but the target, which is the embedded cloud."""
 MOST_FAULTS = 1000
 GRACES = ("own", "in-turn")
 CATALOGUE = ROOT / "drills" / "catalogue"
-PROBLEMS = (StepFailed, CloudError, NotUp, ApiError, RunLost, ToolMissing, stack.NotOurs, stack.StillUp, OSError, subprocess.TimeoutExpired)
-"""What can go wrong and says itself what to do; anything else is a bug and shows its traceback."""
+PROBLEMS = (
+    StepFailed, CloudError, NotUp, ApiError, RunLost, ToolMissing, stack.ForeignCloud, stack.StillUp, OSError, subprocess.TimeoutExpired,
+)  # fmt: skip
+"""Errors that are printed as their text, which says what to do; any other exception is a bug and shows its traceback."""
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="./demo",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -63,24 +66,24 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         "-p",
         action="append",
         default=[],
-        type=_pair,
+        type=_parameter,
         metavar="KEY=JSON",
         help=f"a parameter of {DEPLOYMENT}, passed on as it is",
     )
     parser.add_argument("--port", type=_port, help="loopback port of the Prefect UI (default: 4200, or a free one)")
     parser.add_argument(
-        "--deadline", type=_minutes, default=60, metavar="MINUTES", help="give the run up after so long (default: %(default)s)"
+        "--deadline", type=_minutes, default=60, metavar="MINUTES", help="give up on the run after this time (default: %(default)s)"
     )
     options = parser.parse_args(given)
     if options.no_gcs_fault_tolerance and any(one.startswith("infrastructure=") for one in options.param):
         parser.error(
-            '--no-gcs-fault-tolerance is itself a parameter infrastructure: give that one alone, with "enable_gcs_ha": false in it'
+            '--no-gcs-fault-tolerance sets the parameter infrastructure itself: give that one alone, with "enable_gcs_ha": false in it'
         )
     return options
 
 
-def _pair(word: str) -> str:
-    """Set-up takes minutes, so what the run would not take is said before it."""
+def _parameter(word: str) -> str:
+    """Check a KEY=JSON argument now: set-up takes minutes, and the run would refuse it only afterwards."""
     key, equals, value = word.partition("=")
     if not equals or key not in PARAMETERS:
         raise argparse.ArgumentTypeError(f"{word!r} is not KEY=JSON with one of {', '.join(PARAMETERS)} as its KEY")
@@ -90,12 +93,12 @@ def _pair(word: str) -> str:
         raise argparse.ArgumentTypeError(f"repeat is a whole number from 1 to {MOST_FAULTS:,}, not {value}")
     if key == "graces" and value.strip('"') not in GRACES:
         raise argparse.ArgumentTypeError(f"graces is {' or '.join(GRACES)}, not {value}")
-    if key in MODELS and not _is_object(value):
-        raise argparse.ArgumentTypeError(f"{key} is a JSON object such as {MODELS[key]}, not {value}")
+    if key in OBJECT_PARAMETERS and not _is_json_object(value):
+        raise argparse.ArgumentTypeError(f"{key} is a JSON object such as {OBJECT_PARAMETERS[key]}, not {value}")
     return word
 
 
-def _is_object(text: str) -> bool:
+def _is_json_object(text: str) -> bool:
     try:
         return isinstance(json.loads(text), dict)
     except ValueError:
@@ -119,15 +122,15 @@ def _minutes(word: str) -> float:
 
 
 def parameters(options: argparse.Namespace) -> list[str]:
-    """The `-p` arguments of the run; what the user gave comes last and wins."""
+    """Return the `-p` arguments of the run. The user's own come last and so take precedence."""
     chosen = [f"target={stack.TARGET}"]
     chosen += ["keep=true"] if options.keep else []
     chosen += ['infrastructure={"enable_gcs_ha": false}'] if options.no_gcs_fault_tolerance else []
     return [part for one in (*chosen, *options.param) for part in ("-p", one)]
 
 
-def service(options: argparse.Namespace) -> dict[str, Any]:
-    """The parameter `service` that the user gave: the last one, as for the run."""
+def service_parameter(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the user's `service` parameter; of several the last one counts, as for the run."""
     given = [one.partition("=")[2] for one in options.param if one.startswith("service=")]
     return dict(json.loads(given[-1])) if given else {}
 
@@ -137,127 +140,127 @@ class Demo:
     """One run of the demo."""
 
     options: argparse.Namespace
-    say: Say
+    console: Console
     interrupts: Interrupts
     leave_up: bool = False
 
     def run(self) -> int:
-        """Everything from the check of the machine to the end; returns the exit code."""
+        """Check the machine, run to the verdict, and take everything down unless `--keep` was given; return the exit code."""
         try:
-            code = self._to_the_verdict()
+            code = self._run_to_verdict()
         except PROBLEMS as problem:
-            self.say("error", str(problem))
+            self.console.print("error", str(problem))
             code = 1
         return code if self.leave_up else self.take_down(code)
 
-    def _to_the_verdict(self) -> int:
-        stack.make_ready(self.say, [self.options.port] if self.options.port else [])
-        setup.prepare(self.say, setup.CLOUD_GROUPS)
-        kept = KeptUp.choose(service(self.options)) if self.options.keep else None
-        services, endpoint = stack.bring_up(self.say, api_port=self.options.port, forwards=kept.forwards if kept else ())
+    def _run_to_verdict(self) -> int:
+        stack.prepare_machine(self.console, [self.options.port] if self.options.port else [])
+        setup.prepare(self.console, setup.CLOUD_GROUPS)
+        access = LocalAccess.choose(service_parameter(self.options)) if self.options.keep else None
+        services, endpoint = stack.bring_up(self.console, api_port=self.options.port, forwards=access.forwards if access else ())
         name = time.strftime("demo-%Y%m%d-%H%M%S")
-        sight = self._watch(services, name)
-        if kept:
+        snapshot = self._start_and_follow(services, name)
+        if access:
             services.keep()
             self.leave_up = True
-        passed = self._tell(name, services.api.flow_run_named(name), sight)
-        if kept:
-            kept.tell(services, endpoint)
+        passed = self._print_verdict(name, services.api.flow_run_named(name), snapshot)
+        if access:
+            access.print_addresses(services, endpoint)
         return 0 if passed else 1
 
-    def _watch(self, services: Services, name: str) -> Sight:
+    def _start_and_follow(self, services: Services, name: str) -> RunSnapshot:
         command = ["deployment", "run", DEPLOYMENT, "--flow-run-name", name, *parameters(self.options)]
-        self.say("run", f"prefect {' '.join(command)}")
+        self.console.print("run", f"prefect {' '.join(command)}")
         stack.prefect(services, *command)
         identity = services.api.flow_run_named(name)
-        self.say("run", f"{services.api_url.removesuffix('/api')}/runs/flow-run/{identity} (log: {LOG.relative_to(ROOT)})")
-        return follow(services.api, identity, services.process, self.say, self.options.deadline * 60)
+        self.console.print("run", f"{services.api_url.removesuffix('/api')}/runs/flow-run/{identity} (log: {LOG.relative_to(ROOT)})")
+        return follow(services.api, identity, services.process, self.console, self.options.deadline * 60)
 
-    def _tell(self, name: str, identity: str, sight: Sight) -> bool:
-        """Prints the verdict and where the evidence is; True only when the verdict is "passed"."""
-        found = evidence(name, identity)
+    def _print_verdict(self, name: str, identity: str, snapshot: RunSnapshot) -> bool:
+        """Print the verdict and the paths of the evidence; return whether the verdict is "passed"."""
+        found = find_evidence(name, identity)
         if found is None:
-            self.say("error", f"the run ended as {sight.label} before there was a verdict. {sight.message}".strip())
-            self.say("error", f"its log: {LOG}; what was collected, if anything: {EVIDENCE / name}")
+            self.console.print("error", f"the run ended as {snapshot.label} before there was a verdict. {snapshot.message}".strip())
+            self.console.print("error", f"its log: {LOG}; what was collected, if anything: {EVIDENCE / name}")
             return False
         print()
-        subprocess.run([str(PYTHON), "-m", "scripts.summary", str(found)], cwd=ROOT, timeout=60, check=False)
-        print(f"\nreport    {report(found)}\nevidence  {found}\n", flush=True)
+        subprocess.run([str(PYTHON), "-m", "scripts.installed.summary", str(found)], cwd=ROOT, timeout=60, check=False)
+        print(f"\nreport    {report_path(found)}\nevidence  {found}\n", flush=True)
         verdict = json.loads(found.read_text())["verdict"]
-        if verdict == "passed" and sight.state != "COMPLETED":
-            self.say("error", f"the drill passed, but the run ended as {sight.label}. {sight.message}".strip())
-        return bool(verdict == "passed" and sight.state == "COMPLETED")
+        if verdict == "passed" and snapshot.state != "COMPLETED":
+            self.console.print("error", f"the drill passed, but the run ended as {snapshot.label}. {snapshot.message}".strip())
+        return bool(verdict == "passed" and snapshot.state == "COMPLETED")
 
     def take_down(self, code: int) -> int:
-        """Nothing of ours is up; returns `code`, or 1 instead of 0 when something resisted."""
-        if not stack.ours():
+        """Take down what this folder started; return `code`, or 1 instead of 0 when something could not be removed."""
+        if not stack.may_be_up():
             return code
         self.interrupts.shielded = True
-        self.interrupts.now = "already taking everything down; cutting that short would leave things behind"
+        self.interrupts.activity = "already taking everything down; cutting that short would leave things behind"
         try:
-            stack.take_down(self.say)
+            stack.take_down(self.console)
         except PROBLEMS as problem:
-            self.say("error", f"{problem}\nTry again with: ./demo --down")
+            self.console.print("error", f"{problem}\nTry again with: ./demo --down")
             return code or 1
-        self.say("end", f"nothing is left up; {duration(self.say.elapsed)} in all")
+        self.console.print("end", f"nothing is left up; {duration(self.console.elapsed)} in all")
         return code
 
 
-def evidence(name: str, identity: str) -> Path | None:
-    """The evidence.json of a flow run, or of a series its series.json, by its name or its id; None when there is none."""
-    places = (EVIDENCE / folder / file for folder in (name, identity) for file in ("evidence.json", "series.json"))
-    return next((place for place in places if place.exists()), None)
+def find_evidence(name: str, identity: str) -> Path | None:
+    """Return the evidence.json of a flow run (series.json for a series), found by the run's name or id; None when there is none."""
+    paths = (EVIDENCE / folder / file for folder in (name, identity) for file in ("evidence.json", "series.json"))
+    return next((path for path in paths if path.exists()), None)
 
 
-def report(evidence: Path) -> Path:
-    """The page beside the evidence."""
+def report_path(evidence: Path) -> Path:
+    """Return the path of the HTML report beside the evidence."""
     return evidence.with_name("series.html" if evidence.name == "series.json" else "report.html")
 
 
-def down(say: Say) -> int:
-    """A running demo has been told to stop and has; nothing is up any more."""
-    deadline = time.monotonic() + END_S + 270  # it may have to let apt finish first
+def stop_and_take_down(console: Console) -> int:
+    """Stop a running demo and take everything down; return the exit code."""
+    deadline = time.monotonic() + STOP_TIMEOUT_S + 270  # it may have to let apt finish first
     while time.monotonic() < deadline:
         try:
-            with only_one(stack.LOCK), Interrupts(say, "taking everything down") as interrupts:
+            with exclusive_lock(stack.LOCK), Interrupts(console, "taking everything down") as interrupts:
                 interrupts.shielded = True
-                stack.take_down(say)
-                say("end", "nothing is left up")
+                stack.take_down(console)
+                console.print("end", "nothing is left up")
                 return 0
         except Busy as busy:
-            who = busy.holder
-            say("stop", f"a run is under way (process {who.pid if who else 'unknown'}): telling it to stop")
-            if who:
-                who.signal(SIGTERM)
-                who.gone_within(120)
+            holder = busy.holder
+            console.print("stop", f"a run is under way (process {holder.pid if holder else 'unknown'}): stopping it")
+            if holder:
+                holder.signal(SIGTERM)
+                holder.ended_within(120)
             time.sleep(1)
         except PROBLEMS as problem:
-            say("error", str(problem))
+            console.print("error", str(problem))
             return 1
-    say("error", "the run that is under way does not stop; see the message above")
+    console.print("error", "the running demo does not stop; see the message above")
     return 1
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
+    """Run the command; return its exit code."""
     options = arguments(given)
-    say = Say()
+    console = Console()
     if options.down:
-        return down(say)
+        return stop_and_take_down(console)
     try:
-        with only_one(stack.LOCK), Interrupts(say) as interrupts:
-            return _guarded(Demo(options, say, interrupts))
+        with exclusive_lock(stack.LOCK), Interrupts(console) as interrupts:
+            return _run_and_take_down(Demo(options, console, interrupts))
     except Busy as busy:
-        say("error", f"{busy}. Wait for it, or stop it with: ./demo --down")
+        console.print("error", f"{busy}. Wait for it, or stop it with: ./demo --down")
         return 1
 
 
-def _guarded(demo: Demo) -> int:
-    """Runs the demo; whatever ends it early, everything that it started is taken down."""
+def _run_and_take_down(demo: Demo) -> int:
+    """Run the demo; when it ends early for any reason, take down everything that it started."""
     try:
         return demo.run()
     except Interrupted as interrupted:
-        demo.say("stop", f"{interrupted}: taking everything down that was started, which takes seconds")
+        demo.console.print("stop", f"{interrupted}: taking everything down that was started, which takes seconds")
         return demo.take_down(130)
     except BaseException:
         demo.take_down(1)

@@ -1,4 +1,4 @@
-"""Everything that the demo and the tests need on the machine, in place. Nothing to do takes seconds."""
+"""Set-up of everything that the demo and the tests need on the machine. With nothing to do it takes seconds."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ from pathlib import Path
 
 from scripts import steps
 from scripts.steps import Step, StepFailed
-from scripts.support.places import LOGS, PYTHON, ROOT
-from scripts.support.say import Say
+from scripts.support.console import Console
+from scripts.support.paths import LOGS, PYTHON, ROOT
+from scripts.support.processes import output_of
 from scripts.tools import terraform
 
 CLOUD_GROUPS = ("localcloud",)
-"""What the demo needs beyond the project's own dependencies."""
+"""Dependency groups that the demo needs beyond the project's own dependencies."""
 TEST_GROUPS = ("localcloud", "serving", "dev")
+"""Dependency groups that the tests need."""
 
 
 def check_machine(ports: Sequence[int] = ()) -> None:
-    """The doctor found nothing that set-up cannot mend, and these loopback ports free; its one list is on the terminal.
+    """Run the doctor, which prints one list: the machine has what set-up cannot provide, and these loopback ports are free.
 
     Raises:
-        StepFailed: something is missing; the list says how to mend it.
+        StepFailed: something is missing; the list says how to provide it.
     """
-    # Before anything is installed, so by whatever Python runs this.
+    # Nothing is installed yet, so the Python of this process runs it.
     command = [sys.executable, "-m", "localcloud", "doctor", *(f"--port={port}" for port in ports)]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
-        raise StepFailed("this machine lacks something that the set-up cannot mend itself: see the list above")
+        raise StepFailed("this machine lacks something that the set-up cannot provide: see the list above")
 
 
 def plan(groups: Sequence[str], *, cloud: bool, tests: bool = False) -> list[Step]:
-    """The steps; those that wait for the network run beside those that use the cores. `tests`: with what only they need."""
+    """Return the steps, ordered so that downloads run beside builds. `tests`: include what only the tests need."""
     environment = Step("python", [sys.executable, "-m", "scripts.tools", "environment", *groups], echo=False)
     browser = Step("browser", [sys.executable, "-m", "scripts.tools", "browser"], after=("build",) if cloud else ())
     needed = [environment, browser] if tests else [environment]
@@ -41,28 +43,26 @@ def plan(groups: Sequence[str], *, cloud: bool, tests: bool = False) -> list[Ste
         *needed,
         Step("terraform", [sys.executable, "-m", "scripts.tools", "terraform"]),
         Step("build", [sys.executable, "-m", "localcloud", "build"]),
-        Step("image", [str(PYTHON), "-m", "scripts.image", *(["--bench"] if tests else [])], after=("python", "build")),
+        Step("image", [str(PYTHON), "-m", "scripts.installed.image", *(["--bench"] if tests else [])], after=("python", "build")),
     ]
 
 
-def prepare(say: Say, groups: Sequence[str], *, cloud: bool = True, tests: bool = False) -> None:
-    """The locked environment, and with `cloud` the binaries, images and tools as well, are there.
+def prepare(console: Console, groups: Sequence[str], *, cloud: bool = True, tests: bool = False) -> None:
+    """Install the locked environment, and with `cloud` the binaries, images and tools as well.
 
     Raises:
-        StepFailed: one of them could not be had; the text says why.
+        StepFailed: one of them could not be installed or built; the text says why.
     """
-    steps.run(plan(groups, cloud=cloud, tests=tests), LOGS, say)
+    steps.run(plan(groups, cloud=cloud, tests=tests), LOGS, console)
 
 
 def tool_path() -> list[Path]:
-    """Folders to put before the PATH of flows: where Terraform, Go and Helm are.
+    """Return the folders of Terraform, Go and Helm, to be put in front of the flows' PATH.
 
     Raises:
         StepFailed: set-up has not run.
     """
     # Flows read upstream's manifests out of Go modules, and render Karpenter's chart.
     code = "from localcloud.build import artifacts; print(*artifacts.tools(), sep='\\n')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    if done.returncode:
-        raise StepFailed(f"no Go or no Helm: {done.stderr.strip()[-300:]}")
-    return [terraform().parent, *(Path(line).parent for line in done.stdout.splitlines())]
+    found = output_of([sys.executable, "-c", code], lambda reason: StepFailed(f"no Go or no Helm: {reason}"))
+    return [terraform().parent, *(Path(line).parent for line in found.splitlines())]

@@ -1,4 +1,4 @@
-"""Cloud, Prefect server and worker, brought up and taken down as one; what the demo and the tests share."""
+"""The stack: embedded cloud, Prefect server and worker, brought up and taken down as one by the demo and by the tests."""
 
 from __future__ import annotations
 
@@ -15,97 +15,99 @@ from scripts.services import services
 from scripts.services.forward import Forward
 from scripts.services.services import Services
 from scripts.steps import StepFailed
-from scripts.support.places import LOGS, PYTHON, ROOT, RUN, cache_dir, private_folder
-from scripts.support.say import Say
+from scripts.support.console import Console
+from scripts.support.paths import LOGS, PYTHON, ROOT, RUN, cache_dir, private_folder
+from scripts.support.processes import output_of
 
 LOCK = Path(os.environ.get("LEEWARD_LOCK") or cache_dir() / "demo.lock")
-"""Held by the one demo or test run of the machine's user. A test of the demo itself, which runs inside a test run, names another."""
-OURS = RUN / "cloud-is-ours"
-"""There while an embedded cloud may be up that this project folder started."""
+"""Lock file of the one demo or test run of this user. A test of the demo runs inside a test run, so it sets another path."""
+MARKER = RUN / "cloud-is-ours"
+"""File that exists while an embedded cloud may be up that this project folder started."""
 TARGET = "embedded"
-"""Name of the target block that stands for the embedded cloud."""
+"""Name of the target block of the embedded cloud."""
 
 
-class NotOurs(RuntimeError):
-    """An embedded cloud is up that nothing here started; the text says what to do."""
+class ForeignCloud(RuntimeError):
+    """An embedded cloud is up that this project folder did not start; the text says what to do."""
 
 
 class StillUp(RuntimeError):
     """Something could not be taken down; the text says what, and why."""
 
 
-def ours() -> bool:
-    """Whether anything may be up that this project folder started. Who is not root could start nothing, and takes nothing down."""
-    return os.geteuid() == 0 and (OURS.exists() or services.running() is not None)
+def may_be_up() -> bool:
+    """Whether anything may be up that this project folder started. Without root nothing can have been started or be taken down."""
+    return os.geteuid() == 0 and (MARKER.exists() or services.running() is not None)
 
 
-def make_ready(say: Say, ports: Sequence[int] = ()) -> None:
-    """Nothing is up, and the doctor found nothing that set-up cannot mend. These loopback ports are free.
+def prepare_machine(console: Console, ports: Sequence[int] = ()) -> None:
+    """Take down what an earlier run left, then run the doctor, which also checks that these loopback ports are free.
 
-    In this order, because what an earlier run left up takes memory, disk and ports that the doctor looks for.
+    In this order, because what an earlier run left up uses memory, disk and ports that the doctor checks.
 
     Raises:
-        NotOurs, StillUp: as `clear`.
+        ForeignCloud, StillUp: as `take_down_leftovers`.
         StepFailed: the machine lacks something.
     """
-    if os.geteuid() == 0:  # who is not is told so by the doctor
-        clear(say)
+    if os.geteuid() == 0:  # the doctor reports it when root is missing
+        take_down_leftovers(console)
     setup.check_machine(ports)
 
 
-def clear(say: Say) -> None:
-    """Nothing is up: what an earlier run left behind is gone.
+def take_down_leftovers(console: Console) -> None:
+    """Take down what an earlier run left up.
 
     Raises:
-        NotOurs: a cloud is up that was started by hand or from another folder.
-        StillUp: a leftover does not go.
+        ForeignCloud: a cloud is up that was started by hand or from another folder.
+        StillUp: something could not be taken down.
     """
-    if ours():
-        say("cleanup", "an earlier run left things up: taking them down")
-        take_down(say)
+    if may_be_up():
+        console.print("cleanup", "an earlier run left things up: taking them down")
+        take_down(console)
     elif cloud.running():
-        raise NotOurs("an embedded cloud is up that was not started here; end it with `python3 -m localcloud down`, or `./demo --down`")
+        raise ForeignCloud(
+            "an embedded cloud is up that was not started here; end it with `python3 -m localcloud down`, or `./demo --down`"
+        )
 
 
-def bring_up(say: Say, *, api_port: int | None = None, forwards: Sequence[Forward] = ()) -> tuple[Services, Endpoint]:
-    """The cloud and Prefect answer, the target block is registered and every flow is deployed.
+def bring_up(console: Console, *, api_port: int | None = None, forwards: Sequence[Forward] = ()) -> tuple[Services, Endpoint]:
+    """Start the cloud and Prefect until both answer, register the target block and deploy every flow.
 
     Raises:
-        StepFailed, CloudError, NotUp: one of them did not come up; the text says what was seen last.
+        StepFailed, CloudError, NotUp: one of them did not come up; the text has the last observation.
     """
     private_folder(RUN)
-    OURS.touch()
+    MARKER.touch()
     started = services.start(api_port=api_port, path=setup.tool_path(), forwards=forwards)
-    say("prefect", f"server and worker are starting at {started.api_url.removesuffix('/api')}")
-    steps.run([cloud.up()], LOGS, say)
+    console.print("prefect", f"server and worker are starting at {started.api_url.removesuffix('/api')}")
+    steps.run([cloud.up_step()], LOGS, console)
     endpoint = cloud.endpoint()
-    started.wait(say)
+    started.wait(console)
     register(started, endpoint)
-    deploy(started, say)
+    deploy(started, console)
     return started, endpoint
 
 
 def register(started: Services, endpoint: Endpoint) -> None:
-    """The block `leeward-target/embedded` leads to this cloud. Secrets go through a pipe, never a command line."""
-    done = subprocess.run(
-        # Nothing embedded costs money, so a plan need not be confirmed.
-        [str(PYTHON), "-m", "blocks.register", TARGET, "--auto-approve"],
-        input=json.dumps(endpoint), text=True, capture_output=True, cwd=ROOT, env=started.environment, timeout=120, check=False,
+    """Register the block `leeward-target/embedded` for this cloud. Secrets go through a pipe, never a command line."""
+    # The embedded cloud costs nothing, so a plan needs no confirmation.
+    command = [str(PYTHON), "-m", "blocks.register", TARGET, "--auto-approve"]
+    output_of(
+        command, lambda reason: CloudError(f"the target block could not be registered: {reason}"),
+        stdin=json.dumps(endpoint), env=started.environment, timeout_s=120,
     )  # fmt: skip
-    if done.returncode:
-        raise CloudError(f"the target block could not be registered: {done.stderr.strip()[-800:]}")
 
 
-def deploy(started: Services, say: Say) -> None:
-    """Every deployment of prefect.yaml is on the server."""
-    say("prefect", "the flows are being deployed")
+def deploy(started: Services, console: Console) -> None:
+    """Deploy every deployment of prefect.yaml to the server."""
+    console.print("prefect", "deploying the flows")
     prefect(started, "--no-prompt", "deploy", "--all")
     count = len(started.api.post("/deployments/filter", {}))
-    say("prefect", f"{count} deployments are registered")
+    console.print("prefect", f"{count} deployments are registered")
 
 
 def prefect(started: Services, *arguments: str) -> str:
-    """The output of a `prefect` command against our server; raises StepFailed with it when the command fails."""
+    """Run a `prefect` command against this server and return its output; raises StepFailed with the output when it fails."""
     command = [str(PYTHON), "-m", "prefect", *arguments]
     done = subprocess.run(
         command, cwd=ROOT, env=started.environment, stdin=subprocess.DEVNULL,
@@ -116,20 +118,20 @@ def prefect(started: Services, *arguments: str) -> str:
     return done.stdout
 
 
-def take_down(say: Say) -> None:
-    """Services and cloud are gone, from whatever state; both are tried even when one resists.
+def take_down(console: Console) -> None:
+    """Take down services and cloud from any state. A failure of one does not keep the other from being taken down.
 
     Raises:
-        StillUp: what could not be taken down.
+        StillUp: something could not be taken down; the text says what and why.
     """
     problems = []
     try:
         if services.stop():
-            say("prefect", "server and worker are gone")
+            console.print("prefect", "server and worker are gone")
     except RuntimeError as error:
         problems.append(str(error))
     try:
-        cloud.down(say)
+        cloud.down(console)
     except StepFailed as error:
         problems.append(str(error))
     if problems:

@@ -1,4 +1,4 @@
-"""Set-up steps: programs that run side by side where they may, with a log each and progress for the user."""
+"""Set-up steps: programs that run in parallel where their order allows it, each with a log, and with progress for the user."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGTERM
 
-from scripts.support.places import ROOT
-from scripts.support.processes import Process, children, contained, kill_whole
-from scripts.support.say import Say, duration
+from scripts.support.console import Console, duration
+from scripts.support.paths import ROOT
+from scripts.support.processes import Process, children, contained, kill_with_children
 
 QUIET_S = 15.0
-"""After so long without a line of its own, a running step is mentioned with the last line of its log."""
-END_S = 330.0
-"""For which a step that is stopped may finish what must not be cut short: `localcloud build` gives apt and dpkg 300 s."""
+"""Seconds without a printed line after which the last log line of a running step is printed."""
+STOP_TIMEOUT_S = 330.0
+"""Seconds that a stopped step has to finish what must not be interrupted: `localcloud build` gives apt and dpkg 300 s."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One program to run to its end."""
+    """One program that is run to its end."""
 
     name: str
     argv: Sequence[str]
     after: tuple[str, ...] = ()
-    """Names of steps that must have succeeded before."""
+    """Names of the steps that must have succeeded before this one starts."""
     env: Mapping[str, str] = field(default_factory=dict)
     echo: bool = True
-    """Show its output line by line; else only the beginning, the end, and a sign of life."""
-    says_its_name: str = ""
-    """What it begins its lines with, to be left out: the line says already who speaks."""
+    """Whether its output is printed line by line; otherwise only its end, and its last line every QUIET_S seconds."""
+    own_prefix: str = ""
+    """Prefix of the program's own lines, removed because the printed line names the step already."""
     contained: bool = True
-    """Whatever it starts ends with it, and it ends with us. False for what is meant to leave something running."""
-    within_s: float = 3600
-    """It has failed when it runs for longer. An hour: compiling everything on one slow core."""
+    """Whether the step's processes end with it, and the step with this process. False for a step that leaves something running."""
+    timeout_s: float = 3600
+    """Seconds after which the step counts as failed. An hour: compiling everything on one slow core."""
 
 
 class StepFailed(RuntimeError):
-    """A step ended with an exit code other than 0; the text holds the end of its log."""
+    """A step ended with an exit code other than 0 or took too long; the text holds the end of its log."""
 
 
-class _Running:
-    """A step under way."""
+class _RunningStep:
+    """A step whose program is running."""
 
     def __init__(self, step: Step, log: Path) -> None:
         self.step, self.log, self.start = step, log, time.monotonic()
-        self.spoke = self.start
+        self.last_printed = self.start
         self._offset = 0
         self._last = "no output yet"
         with log.open("wb") as out:
@@ -59,11 +59,11 @@ class _Running:
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **step.env},
-                start_new_session=True,  # Ctrl-C of the terminal reaches us, not it; we end it
+                start_new_session=True,  # the terminal's Ctrl-C reaches this process only, which ends the step
             )
 
-    def tell(self, say: Say) -> None:
-        """Echoes whole new lines of the log; mentions a step that has been quiet for long."""
+    def print_new_lines(self, console: Console) -> None:
+        """Print the complete new lines of the log; after a long silence, print its last line."""
         with self.log.open("rb") as file:
             file.seek(self._offset)
             text, newline, _rest = file.read().rpartition(b"\n")
@@ -72,77 +72,77 @@ class _Running:
         if lines:
             self._last = lines[-1].strip()
         if lines and self.step.echo:
-            say(self.step.name, "\n".join(self._shown(line) for line in lines))
-            self.spoke = time.monotonic()
-        elif time.monotonic() - self.spoke > QUIET_S:
-            say(self.step.name, f"… {duration(time.monotonic() - self.start)}: {self._last[:120]}")
-            self.spoke = time.monotonic()
+            console.print(self.step.name, "\n".join(self._shown(line) for line in lines))
+            self.last_printed = time.monotonic()
+        elif time.monotonic() - self.last_printed > QUIET_S:
+            console.print(self.step.name, f"… {duration(time.monotonic() - self.start)}: {self._last[:120]}")
+            self.last_printed = time.monotonic()
 
     def _shown(self, line: str) -> str:
-        rest = line.removeprefix(self.step.says_its_name)
+        rest = line.removeprefix(self.step.own_prefix)
         return (rest.strip() if rest != line else line.rstrip())[:160]
 
-    def ask(self) -> list[Process]:
-        """A contained step has been told to end, if it listens; returns whom to wait for."""
-        process = Process.of(self.popen.pid) if self.step.contained else None
-        listening = [first for first in (children(process) if process else []) if first.catches(SIGTERM)]
-        for first in listening:
+    def request_end(self) -> list[Process]:
+        """Send SIGTERM to a contained step if it handles that signal; return the processes to wait for."""
+        process = Process.find(self.popen.pid) if self.step.contained else None
+        handling = [first for first in (children(process) if process else []) if first.catches(SIGTERM)]
+        for first in handling:
             first.signal(SIGTERM)
-        return listening
+        return handling
 
-    def stop(self, asked: Sequence[Process], say: Say) -> None:
-        """The step and everything it started are gone: by themselves, or killed."""
-        deadline = time.monotonic() + END_S
+    def stop(self, asked: Sequence[Process], console: Console) -> None:
+        """Wait for the processes in `asked`, then kill what is left of the step and of what it started."""
+        deadline = time.monotonic() + STOP_TIMEOUT_S
         try:
             while any(one.alive for one in asked) and time.monotonic() < deadline:
-                self.tell(say)
+                self.print_new_lines(console)
                 time.sleep(0.1)
         finally:
-            if (process := Process.of(self.popen.pid)) and self.step.contained:
-                kill_whole(process)
+            if (process := Process.find(self.popen.pid)) and self.step.contained:
+                kill_with_children(process)
             self.popen.kill()
             self.popen.wait()
-        self.tell(say)
+        self.print_new_lines(console)
 
 
-def run(steps: Sequence[Step], logs: Path, say: Say, *, every: float = 0.1) -> None:
-    """All steps have succeeded. Those whose predecessors are done run at the same time.
+def run(steps: Sequence[Step], logs: Path, console: Console, *, every: float = 0.1) -> None:
+    """Run all steps to success. Steps whose predecessors are done run in parallel.
 
     Raises:
-        StepFailed: the first that failed; the others have been stopped.
+        StepFailed: the first step that failed; the others have been stopped.
     """
     logs.mkdir(parents=True, exist_ok=True)
     done: set[str] = set()
-    running: dict[str, _Running] = {}
+    running: dict[str, _RunningStep] = {}
     try:
         while len(done) < len(steps):
             for step in steps:
                 if step.name not in done and step.name not in running and done.issuperset(step.after):
-                    running[step.name] = _Running(step, logs / f"setup-{step.name}.log")
+                    running[step.name] = _RunningStep(step, logs / f"setup-{step.name}.log")
             if not running:
                 raise ValueError(f"steps wait for one another: {sorted(s.name for s in steps if s.name not in done)}")
-            for ended in [one for one in running.values() if _ended(one, say)]:
+            for ended in [one for one in running.values() if _ended(one, console)]:
                 del running[ended.step.name]
                 done.add(ended.step.name)
             time.sleep(every)
     finally:
-        asked = {name: one.ask() for name, one in running.items()}
+        asked = {name: one.request_end() for name, one in running.items()}
         for name, one in running.items():
-            one.stop(asked[name], say)
+            one.stop(asked[name], console)
 
 
-def _ended(one: _Running, say: Say) -> bool:
+def _ended(one: _RunningStep, console: Console) -> bool:
     code = one.popen.poll()
-    one.tell(say)
+    one.print_new_lines(console)
     took = time.monotonic() - one.start
-    if code is None and took > one.step.within_s:
+    if code is None and took > one.step.timeout_s:
         raise StepFailed(f"{one.step.name} was not done after {duration(took)}. {_tail(one.log)}")
     if code is None:
         return False
     if code != 0:
         raise StepFailed(f"{one.step.name} failed (exit code {code}). {_tail(one.log)}")
     if took > 2:
-        say(one.step.name, f"done in {duration(took)}")
+        console.print(one.step.name, f"done in {duration(took)}")
     return True
 
 

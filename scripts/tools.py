@@ -1,7 +1,7 @@
-"""The tools that the project needs and Python does not bring: uv and Terraform, and for tests a browser.
+"""Tools that the project needs and Python does not include: uv, Terraform, and for tests a browser.
 
-The first two come from the machine when they are there and new enough, else from a pinned release checked by SHA-256, kept
-in the user's cache; the browser is Debian's. `python3 -m scripts.tools environment` also makes the locked environment with uv.
+uv and Terraform are the machine's own if they are new enough, else a pinned release that is checked by SHA-256 and kept in the
+user's cache; the browser is Debian's. `python3 -m scripts.tools environment` also creates the locked environment with uv.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.support.places import ROOT, STATE, cache_dir
+from scripts.support.paths import ROOT, STATE, cache_dir
 
 UV_REQUIREMENT = Path(__file__).with_name("uv.txt")
 UV_MINIMUM = (0, 8)
-"""The first whose lock files have the revision of ours."""
+"""First version of uv that reads and writes lock files of this revision."""
 
 TERRAFORM_MINIMUM = (1, 11)
-"""The first with lock files in S3 that need no DynamoDB table."""
+"""First version of Terraform that locks its state in S3 without a DynamoDB table."""
 TERRAFORM_PINNED = "1.11.4"
 TERRAFORM_SHA256 = {
     "x86_64": ("amd64", "1ce994251c00281d6845f0f268637ba50c0005657eb3cf096b92f753b42ef4dc"),
@@ -40,75 +40,75 @@ TERRAFORM_URL = "https://releases.hashicorp.com/terraform/{version}/terraform_{v
 
 
 class ToolMissing(RuntimeError):
-    """A tool is not there and could not be had; the text says what to do."""
+    """A tool is missing and could not be installed; the text says what to do."""
 
 
-def version_in(text: str) -> tuple[int, ...]:
-    """The first dotted number in `text`, e.g. (1, 11, 4); () when there is none."""
+def parse_version(text: str) -> tuple[int, ...]:
+    """Return the first dotted number in `text`, e.g. (1, 11, 4); () when there is none."""
     found = re.search(r"\d+(\.\d+)+", text)
     return tuple(int(part) for part in found[0].split(".")) if found else ()
 
 
 def uv() -> Path:
-    """A uv that is new enough: the machine's, else the pinned one, installed into the cache.
+    """Return a uv that is new enough: the machine's, else the pinned one, installed into the cache.
 
     Raises:
         ToolMissing: pip could not install it.
     """
     on_path = shutil.which("uv")
-    if on_path and version_in(_output([on_path, "--version"])) >= UV_MINIMUM:
+    if on_path and parse_version(_stdout_of([on_path, "--version"])) >= UV_MINIMUM:
         return Path(on_path)
     pinned = re.search(r"^uv==(\S+)", UV_REQUIREMENT.read_text(), re.MULTILINE)
     assert pinned, f"{UV_REQUIREMENT} pins no uv"
-    mine = cache_dir() / f"uv-{pinned[1]}" / "uv"
-    if not mine.exists():
-        _install_uv(mine)
-    return mine
+    target = cache_dir() / f"uv-{pinned[1]}" / "uv"
+    if not target.exists():
+        _install_uv(target)
+    return target
 
 
 def _install_uv(target: Path) -> None:
-    """The pinned uv stands at `target`: pip checks its hash, and only the finished file is moved there."""
-    with _draft(target) as draft:
+    """Install the pinned uv at `target`: pip checks its hash, and only the finished file is moved there."""
+    with _staging_folder(target) as draft:
         venv = draft / "venv"
         _make_venv(venv)
-        say(f"installing {UV_REQUIREMENT.name} into {target.parent}")
+        report(f"installing {UV_REQUIREMENT.name} into {target.parent}")
         pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:"]
         if subprocess.run([*pip, "-r", str(UV_REQUIREMENT)], check=False).returncode:
-            raise ToolMissing("pip could not install uv (its message is above); install uv yourself, or mend the package index")
+            raise ToolMissing("pip could not install uv (its message is above); install uv yourself, or repair the package index")
         (venv / "bin" / "uv").replace(target)
 
 
 def _make_venv(venv: Path) -> None:
-    """A virtual environment with pip. Debian keeps ensurepip in a package of its own, which is installed when missing."""
+    """Create a virtual environment with pip. Debian ships ensurepip in a separate package, which is installed if missing."""
     make = [sys.executable, "-m", "venv", str(venv)]
     if subprocess.run(make, stdout=subprocess.DEVNULL, check=False).returncode == 0:
         return
     shutil.rmtree(venv, ignore_errors=True)
-    _install(f"python{sys.version_info.major}.{sys.version_info.minor}-venv", "this Python has no ensurepip")
+    _install_debian_package(f"python{sys.version_info.major}.{sys.version_info.minor}-venv", "this Python has no ensurepip")
     if subprocess.run(make, stdout=subprocess.DEVNULL, check=False).returncode:
         raise ToolMissing(f"`{' '.join(make)}` failed (its message is above); install uv yourself")
 
 
-def _install(package: str, why: str) -> None:
-    """The Debian package is installed.
+def _install_debian_package(package: str, why: str) -> None:
+    """Install a Debian package; `why` is printed.
 
     Raises:
-        ToolMissing: apt could not.
+        ToolMissing: apt could not install it.
     """
-    say(f"{why}: installing the Debian package {package}")
+    report(f"{why}: installing the Debian package {package}")
     apt = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    # Another step may be using apt at the same time: wait for it.
+    # Another step may be using apt at the same time, so wait for its lock.
     get = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"]
     for command in ([*get, "update"], [*get, "install", "-y", "--no-install-recommends", package]):
-        with _to_its_end():
+        with _sigterm_deferred():
             failed = subprocess.run(command, env=apt, stdout=subprocess.DEVNULL, check=False).returncode
         if failed:
             raise ToolMissing(f"`{' '.join(command)}` failed (its message is above); install {package} yourself")
 
 
 @contextmanager
-def _to_its_end() -> Iterator[None]:
-    """SIGTERM ends this program only afterwards: dpkg stopped half-way leaves the machine's packages half installed."""
+def _sigterm_deferred() -> Iterator[None]:
+    """Defer a SIGTERM to the end of the block: a dpkg that is stopped half-way leaves the machine's packages half installed."""
     came: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
     try:
@@ -120,13 +120,13 @@ def _to_its_end() -> Iterator[None]:
 
 
 def browser() -> Path:
-    """Debian's Chromium, in which the tests look at pages; installed where it is missing.
+    """Return Debian's Chromium, in which tests open pages; install it if it is missing.
 
     Raises:
-        ToolMissing: apt could not.
+        ToolMissing: apt could not install it.
     """
     if not shutil.which("chromium"):
-        _install("chromium", "the tests of pages need a browser")
+        _install_debian_package("chromium", "the tests of pages need a browser")
     found = shutil.which("chromium")
     if not found:
         raise ToolMissing("the package chromium is installed, and there is no chromium on the PATH")
@@ -134,10 +134,10 @@ def browser() -> Path:
 
 
 def terraform() -> Path:
-    """A Terraform that is new enough: the machine's, else the pinned release by its SHA-256, from the cache.
+    """Return a Terraform that is new enough: the machine's, else the pinned release, checked by its SHA-256, from the cache.
 
     Raises:
-        ToolMissing: it could not be downloaded, or is not what was pinned.
+        ToolMissing: it could not be downloaded, or is not the pinned release.
     """
     on_path = shutil.which("terraform")
     if on_path and _terraform_version(on_path) >= TERRAFORM_MINIMUM:
@@ -150,9 +150,9 @@ def terraform() -> Path:
 
 
 def _terraform_version(program: str) -> tuple[int, ...]:
-    text = _output([program, "version", "-json"])
+    text = _stdout_of([program, "version", "-json"])
     try:
-        return version_in(json.loads(text[text.index("{") :])["terraform_version"])
+        return parse_version(json.loads(text[text.index("{") :])["terraform_version"])
     except (ValueError, KeyError):
         return ()
 
@@ -164,13 +164,13 @@ def _terraform_release(machine: str) -> tuple[str, str]:
 
 
 def unpack_checked(url: str, sha256: str, member: str, target: Path) -> None:
-    """`member` of the zip at `url` stands at `target`, executable; nothing does unless the zip's SHA-256 is `sha256`.
+    """Download the zip at `url` and put its `member` at `target`, executable; only if the zip's SHA-256 is `sha256`.
 
     Raises:
-        ToolMissing: no answer, or another content.
+        ToolMissing: the download failed, or its content is another.
     """
-    say(f"downloading {url}")
-    with _draft(target) as draft:
+    report(f"downloading {url}")
+    with _staging_folder(target) as draft:
         archive = draft / "download.zip"
         try:
             with urllib.request.urlopen(url, timeout=60) as answer, archive.open("wb") as file:
@@ -188,8 +188,8 @@ def unpack_checked(url: str, sha256: str, member: str, target: Path) -> None:
 
 
 @contextmanager
-def _draft(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target`. It has one name, so what a killed set-up left in it goes the next time."""
+def _staging_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target`. Its name is fixed, so the next call removes what a killed set-up left in it."""
     folder = target.parent / "draft"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -200,16 +200,16 @@ def _draft(target: Path) -> Iterator[Path]:
 
 
 def environment(groups: Sequence[str]) -> None:
-    """The locked environment holds the project's dependencies and those of `groups`; more may be in it.
+    """Install the project's dependencies and those of `groups` into the locked environment; other packages stay in it.
 
     Raises:
-        ToolMissing: uv could not be had, or could not make it.
+        ToolMissing: uv could not be installed, or its sync failed.
     """
     program = uv()
     unfinished = STATE / "environment-unfinished"
     command = [str(program), "sync", "--frozen", "--inexact", "--no-progress", "--no-default-groups"]
     command += [part for group in groups for part in ("--group", group)]
-    # A sync that was killed may leave a package that looks installed and is not whole.
+    # A killed sync may leave a package that looks installed and is incomplete.
     command += ["--reinstall"] if unfinished.exists() else []
     STATE.mkdir(exist_ok=True)
     unfinished.touch()
@@ -218,13 +218,13 @@ def environment(groups: Sequence[str]) -> None:
     unfinished.unlink()
 
 
-def _output(command: list[str]) -> str:
+def _stdout_of(command: list[str]) -> str:
     quiet = {**os.environ, "CHECKPOINT_DISABLE": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=quiet, timeout=60, check=False).stdout
 
 
-def say(text: str) -> None:
-    """One line of progress."""
+def report(text: str) -> None:
+    """Print one line of progress."""
     print(text, flush=True)
 
 
@@ -232,15 +232,15 @@ PROGRAMS = {"terraform": terraform, "browser": browser}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`environment [GROUP …]`, `terraform` or `browser`; exit code 1 with the reason when it cannot be had."""
+    """Run `environment [GROUP …]`, `terraform` or `browser`; print the reason and return 1 when it fails."""
     parser = argparse.ArgumentParser(prog="python3 -m scripts.tools", description=__doc__)
     parser.add_argument("what", choices=("environment", *PROGRAMS))
     parser.add_argument("groups", nargs="*", help="dependency groups beyond the project's own dependencies")
     chosen = parser.parse_args(arguments)
     try:
-        environment(chosen.groups) if chosen.what == "environment" else say(f"using {PROGRAMS[chosen.what]()}")
+        environment(chosen.groups) if chosen.what == "environment" else report(f"using {PROGRAMS[chosen.what]()}")
     except ToolMissing as missing:
-        say(str(missing))
+        report(str(missing))
         return 1
     return 0
 

@@ -1,1 +1,1 @@
-"""Prefect's server and worker and the port forwarders: started, followed and ended."""
+"""Prefect's server and worker and the port forwarders: starting, following and ending them."""

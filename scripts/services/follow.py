@@ -1,7 +1,7 @@
-"""A flow run as it goes by: stages, tasks, retries and progress, one line each, not its log.
+"""Follows a flow run on the terminal: stages, tasks, retries and progress, one line each; not the run's log.
 
-`look` reads one `Sight` from the API; `news` says what is new between two of them and touches nothing, so
-what a user sees is tested without a server.
+`take_snapshot` reads one `RunSnapshot` from the API; `changes` is a pure function that lists what is new between two of
+them, so what a user sees is tested without a server.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scripts.services.prefect_api import TERMINAL, Api, ApiError
+from scripts.support.console import Console, duration
 from scripts.support.processes import Process
-from scripts.support.say import Say, duration
 
 STAGE_TAG = "stage:"
 RUN = "run"
-"""Stands for a task's id where the progress is that of the whole flow run."""
+"""Key of the flow run's own progress, where tasks have their id."""
 PROGRESS_EVERY_S = 5.0
-"""Between two progress lines of one task."""
+"""Seconds between two progress lines of one task."""
 QUIET_S = 20.0
-"""After so long without news, what runs is said again."""
-TAKEN_UP_WITHIN_S = 120.0
-"""A worker that serves the pool takes a run up within seconds."""
+"""Seconds without a change after which the running tasks are printed again."""
+PICKED_UP_WITHIN_S = 120.0
+"""Seconds a run may wait for a worker. A worker of the pool picks a run up within seconds."""
 API_AWAY_S = 60.0
-"""A server that does not answer for so long will not come back: its namespace holds its database."""
+"""Seconds without an answer after which the server is given up. It cannot be started again: its database ends with it."""
 
 
 class RunLost(RuntimeError):
-    """The run can no longer be followed; the text says what was seen last."""
+    """The run can no longer be followed; the text has the last observation."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """One task run at one moment."""
+class TaskSnapshot:
+    """State of one task run at one moment."""
 
     name: str
     stage: str
@@ -50,24 +50,24 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Sight:
-    """A flow run at one moment."""
+class RunSnapshot:
+    """State of a flow run at one moment."""
 
     state: str
     label: str = ""
     message: str = ""
-    tasks: Mapping[str, Task] = field(default_factory=dict)
+    tasks: Mapping[str, TaskSnapshot] = field(default_factory=dict)
     progress: Mapping[str, str] = field(default_factory=dict)
-    """Task run id → the text of its progress artifact; RUN → that of the flow run's own."""
+    """Task run id → text of its progress artifact; RUN → text of the flow run's own."""
 
     @property
-    def running(self) -> list[Task]:
-        """Tasks under way, longest first."""
+    def running(self) -> list[TaskSnapshot]:
+        """Running tasks, longest first."""
         return sorted((task for task in self.tasks.values() if task.state == "RUNNING"), key=lambda task: -task.seconds)
 
 
-def look(api: Api, flow_run: str) -> Sight:
-    """The flow run now. Raises ApiError when the server does not answer."""
+def take_snapshot(api: Api, flow_run: str) -> RunSnapshot:
+    """Read the flow run's present state. Raises ApiError when the server does not answer."""
     run = api.flow_run(flow_run)
     tasks = {one["id"]: _task(one) for one in api.task_runs(flow_run)}
     progress = {
@@ -75,14 +75,14 @@ def look(api: Api, flow_run: str) -> Sight:
         for one in api.artifacts(flow_run)
         if one["type"] == "progress"
     }
-    return Sight(run["state_type"], run["state_name"], (run.get("state") or {}).get("message") or "", tasks, progress)
+    return RunSnapshot(run["state_type"], run["state_name"], (run.get("state") or {}).get("message") or "", tasks, progress)
 
 
-def _task(one: dict[str, Any]) -> Task:
+def _task(one: dict[str, Any]) -> TaskSnapshot:
     stage = next((tag.removeprefix(STAGE_TAG) for tag in sorted(one["tags"]) if tag.startswith(STAGE_TAG)), "run")
     name = re.sub(r"-[0-9a-f]{3}$", "", one["name"]).replace("_", " ")
     message = ((one.get("state") or {}).get("message") or "").strip()
-    return Task(name, stage, one["state_type"], one["state_name"], message, _seconds(one), one["run_count"])
+    return TaskSnapshot(name, stage, one["state_type"], one["state_name"], message, _seconds(one), one["run_count"])
 
 
 def _seconds(one: dict[str, Any]) -> float:
@@ -93,8 +93,8 @@ def _seconds(one: dict[str, Any]) -> float:
     return max(0.0, (end - start).total_seconds())
 
 
-def news(before: Sight, now: Sight) -> Iterator[tuple[str, str]]:
-    """What happened between two sights: who (the stage) and what. Progress is left to `Progress`."""
+def changes(before: RunSnapshot, now: RunSnapshot) -> Iterator[tuple[str, str]]:
+    """Yield what changed between two snapshots: the stage and a text. Progress is left to `RunPrinter`."""
     for key, task in now.tasks.items():
         was = before.tasks.get(key)
         if was and (was.label, was.tries) == (task.label, task.tries):
@@ -115,57 +115,57 @@ def _because(message: str) -> str:
     return f": {' '.join(message.split())[:300]}" if message else ""
 
 
-class Progress:
-    """Says how far long tasks are: at most one line a task every few seconds, and something whenever all is quiet."""
+class RunPrinter:
+    """Prints changes and the progress of long tasks: at most one line per task every few seconds, and a sign of life in silence."""
 
-    def __init__(self, say: Callable[[str, str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._say, self._clock = say, clock
-        self._said: dict[str, tuple[float, str]] = {}
-        self._spoke = clock()
+    def __init__(self, write: Callable[[str, str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write, self._clock = write, clock
+        self._printed: dict[str, tuple[float, str]] = {}
+        self._last_printed = clock()
 
-    def tell(self, before: Sight, now: Sight) -> None:
-        """Writes the news between two sights."""
-        lines = [*news(before, now), *self._progress(now)]
-        if not lines and self._clock() - self._spoke > QUIET_S:
+    def print_changes(self, before: RunSnapshot, now: RunSnapshot) -> None:
+        """Print what changed between two snapshots."""
+        lines = [*changes(before, now), *self._progress(now)]
+        if not lines and self._clock() - self._last_printed > QUIET_S:
             lines = [(task.stage, f"… {task.name} runs for {duration(task.seconds)}") for task in now.running[:2]]
             lines = lines or [("run", f"… {now.label.lower()}")]
-        for who, text in lines:
-            self._say(who, text)
+        for stage, text in lines:
+            self._write(stage, text)
         if lines:
-            self._spoke = self._clock()
+            self._last_printed = self._clock()
 
-    def _progress(self, now: Sight) -> Iterator[tuple[str, str]]:
+    def _progress(self, now: RunSnapshot) -> Iterator[tuple[str, str]]:
         for key, text in now.progress.items():
             task = next(iter(now.running), None) if key == RUN else now.tasks.get(key)
-            at, last = self._said.get(key, (-1e9, ""))
+            at, last = self._printed.get(key, (-1e9, ""))
             if task and task.state == "RUNNING" and text != last and self._clock() - at >= PROGRESS_EVERY_S:
-                self._said[key] = (self._clock(), text)
+                self._printed[key] = (self._clock(), text)
                 yield task.stage, f"  {text}"
 
 
-def follow(api: Api, flow_run: str, services: Process, say: Say, within_s: float, every_s: float = 1.0) -> Sight:
-    """Shows the run until it has ended and returns its last sight.
+def follow(api: Api, flow_run: str, services: Process, console: Console, within_s: float, every_s: float = 1.0) -> RunSnapshot:
+    """Print the run's changes until it has ended; return its last snapshot.
 
     Raises:
-        RunLost: the services ended, no worker took the run up, or it was still going after `within_s` seconds.
+        RunLost: the services ended, no worker picked the run up, or it was still running after `within_s` seconds.
     """
-    progress, sight = Progress(say), Sight("SCHEDULED", "Scheduled")
+    printer, snapshot = RunPrinter(console.print), RunSnapshot("SCHEDULED", "Scheduled")
     start = answered = time.monotonic()
-    while sight.state not in TERMINAL:
+    while snapshot.state not in TERMINAL:
         time.sleep(every_s)
         try:
-            before, sight = sight, look(api, flow_run)
+            before, snapshot = snapshot, take_snapshot(api, flow_run)
             answered = time.monotonic()
-            progress.tell(before, sight)
+            printer.print_changes(before, snapshot)
         except ApiError as error:
-            _still(services.alive and time.monotonic() - answered < API_AWAY_S, f"the Prefect server is gone; last: {error}")
-        _still(services.alive, "the Prefect server or its worker ended")
-        waiting = sight.state in ("SCHEDULED", "PENDING") and not sight.tasks
-        _still(not waiting or time.monotonic() - start < TAKEN_UP_WITHIN_S, f"no worker took the run up; it is {sight.label}")
-        _still(time.monotonic() - start < within_s, f"not over after {duration(within_s)}; it is {sight.label}")
-    return sight
+            _require(services.alive and time.monotonic() - answered < API_AWAY_S, f"the Prefect server is gone; last: {error}")
+        _require(services.alive, "the Prefect server or its worker ended")
+        waiting = snapshot.state in ("SCHEDULED", "PENDING") and not snapshot.tasks
+        _require(not waiting or time.monotonic() - start < PICKED_UP_WITHIN_S, f"no worker picked the run up; it is {snapshot.label}")
+        _require(time.monotonic() - start < within_s, f"not over after {duration(within_s)}; it is {snapshot.label}")
+    return snapshot
 
 
-def _still(holds: bool, otherwise: str) -> None:
-    if not holds:
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
         raise RunLost(otherwise)

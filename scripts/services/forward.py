@@ -1,8 +1,8 @@
 """TCP from loopback into the cluster: `python3 -m scripts.services.forward 8000=mistral-serve-svc.mistral.svc.cluster.local:8000 …`.
 
-The cloud's addresses are routed on the host, but a browser on another machine reaches only what a tunnel
-to this machine's loopback reaches. Names are asked of the cluster's own DNS at every connection, so a service
-that was deployed again at another address is found.
+The cloud's addresses are routed on the host, but a browser on another machine reaches only what a tunnel to this machine's
+loopback reaches. The cluster's own DNS resolves the name at every connection, so a service that was deployed again at another
+address is found.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 CLUSTER_DNS = ("172.20.0.10", 53)
-"""Where every EKS cluster with this service network has its DNS."""
-PATIENCE_S = 5.0
-"""For one DNS answer and for one connection."""
+"""Address and port of the DNS of every EKS cluster with this service network."""
+TIMEOUT_S = 5.0
+"""Seconds to wait for a DNS answer or a connection."""
 
 
 class NoAddress(OSError):
-    """The cluster's DNS has no address for the name; the text says what it answered."""
+    """The cluster's DNS has no address for the name; the text has its answer."""
 
 
 @dataclass(frozen=True)
 class Forward:
-    """One loopback port and where it leads."""
+    """One loopback port and its target in the cluster."""
 
     port: int
     host: str
-    """A name in the cluster, or an address."""
+    """DNS name in the cluster, or an IPv4 address."""
     target_port: int
 
     @classmethod
     def parse(cls, text: str) -> Forward:
-        """From `8000=name.namespace.svc.cluster.local:8000`; raises ValueError for anything else."""
+        """Parse `8000=name.namespace.svc.cluster.local:8000`; raises ValueError for anything else."""
         port, _, target = text.partition("=")
         host, _, target_port = target.rpartition(":")
         if not host:
@@ -50,13 +50,13 @@ class Forward:
 
 
 def question(name: str, number: int) -> bytes:
-    """A DNS query for the IPv4 addresses of `name`."""
+    """Return a DNS query, with this id, for the IPv4 addresses of `name`."""
     labels = b"".join(bytes([len(part)]) + part.encode("ascii") for part in name.rstrip(".").split("."))
     return struct.pack(">6H", number, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">2H", 1, 1)
 
 
 def addresses(answer: bytes, number: int) -> list[str]:
-    """The IPv4 addresses in a DNS answer; raises NoAddress when it has none or is not for query `number`."""
+    """Return the IPv4 addresses in a DNS answer; raises NoAddress when it has none or is not for query `number`."""
     try:
         got, flags, questions, answers, _, _ = struct.unpack_from(">6H", answer)
         if got != number or flags & 0x000F:
@@ -87,8 +87,8 @@ def _after_name(message: bytes, at: int) -> int:
     return at + 1
 
 
-class _Ask(asyncio.DatagramProtocol):
-    """One query; its answer ends up in the future."""
+class _DnsQuery(asyncio.DatagramProtocol):
+    """Sends one query and puts its answer into the future `answer`."""
 
     def __init__(self, query: bytes) -> None:
         self.query, self.answer = query, asyncio.get_running_loop().create_future()
@@ -106,15 +106,17 @@ class _Ask(asyncio.DatagramProtocol):
 
 
 async def resolve(name: str, server: tuple[str, int] = CLUSTER_DNS) -> str:
-    """An address of `name` now. Raises NoAddress, also when no answer comes in time."""
+    """Resolve `name` to an address. Raises NoAddress, also when no answer comes in time."""
     with suppress(ValueError):
         return str(ipaddress.IPv4Address(name))
     number = secrets.randbelow(1 << 16)
-    transport, ask = await asyncio.get_running_loop().create_datagram_endpoint(lambda: _Ask(question(name, number)), remote_addr=server)
+    transport, query = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: _DnsQuery(question(name, number)), remote_addr=server
+    )
     try:
-        return addresses(await asyncio.wait_for(ask.answer, PATIENCE_S), number)[0]
+        return addresses(await asyncio.wait_for(query.answer, TIMEOUT_S), number)[0]
     except TimeoutError:
-        raise NoAddress(f"{name}: no answer from the cluster's DNS within {PATIENCE_S:.0f} s") from None
+        raise NoAddress(f"{name}: no answer from the cluster's DNS within {TIMEOUT_S:.0f} s") from None
     finally:
         transport.close()
 
@@ -130,27 +132,27 @@ async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 
 async def _serve(forward: Forward, dns: tuple[str, int], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
-        there = await asyncio.wait_for(asyncio.open_connection(await resolve(forward.host, dns), forward.target_port), PATIENCE_S)
+        target = await asyncio.wait_for(asyncio.open_connection(await resolve(forward.host, dns), forward.target_port), TIMEOUT_S)
     except (OSError, TimeoutError) as error:
         print(f"{forward}: {error or 'no connection in time'}", flush=True)
-        # The client sees a reset, as from a port where nobody listens, instead of an empty answer.
+        # The client sees a reset, as from a port without a listener, instead of an empty answer.
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
         return
     try:
-        await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
+        await asyncio.gather(_copy(reader, target[1]), _copy(target[0], writer))
     finally:
-        there[1].close()
+        target[1].close()
         writer.close()
 
 
 async def listen(forward: Forward, dns: tuple[str, int] = CLUSTER_DNS) -> asyncio.Server:
-    """Connections to 127.0.0.1:`forward.port` are carried into the cluster until the server is closed."""
+    """Forward connections to 127.0.0.1:`forward.port` into the cluster until the returned server is closed."""
     return await asyncio.start_server(lambda r, w: _serve(forward, dns, r, w), "127.0.0.1", forward.port)
 
 
 async def run(forwards: Sequence[Forward]) -> None:
-    """Serves all of them for ever."""
+    """Serve all forwards until cancelled."""
     servers = [await listen(forward) for forward in forwards]
     print(f"forwarding {', '.join(map(str, forwards))}", flush=True)
     await asyncio.gather(*(server.serve_forever() for server in servers))

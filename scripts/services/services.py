@@ -1,7 +1,7 @@
-"""The Prefect server, its worker and the forwarders: one pid namespace, started, recorded and ended as one thing.
+"""The Prefect server, its worker and the forwarders: one pid namespace, started, recorded and ended as a unit.
 
-`kill -9` of its first process, or of `unshare`, ends all of it at once; so does the death of the starter,
-unless it said `keep`. Everything listens on loopback only.
+SIGKILL of its first process, or of `unshare`, ends all of it at once; so does the end of the process that started it,
+unless that process called `keep`. Everything listens on loopback only.
 """
 
 from __future__ import annotations
@@ -16,52 +16,53 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.services import inside
+from scripts.services import pid1
 from scripts.services.forward import Forward
 from scripts.services.prefect_api import Api, wait_until
-from scripts.support.places import LOGS, PREFECT_HOME, PYTHON, ROOT, RUN, TEMPORARY, VENV, private_folder
-from scripts.support.processes import Process, kill_whole, namespaces, read_record, write_record
-from scripts.support.say import Say
+from scripts.support.console import Console
+from scripts.support.paths import LOGS, PREFECT_HOME, PYTHON, ROOT, RUN, TEMPORARY, VENV, private_folder
+from scripts.support.processes import Process, in_pid_namespace, kill_with_children, read_record, write_record
 
 POOL = "leeward"
-"""The work pool that prefect.yaml names; the worker makes it."""
+"""Name of the work pool in prefect.yaml; the worker creates the pool."""
 WORKER = "prefect worker"
-"""Started again when it ends: what it was doing is in the server's books."""
+"""Name of the program that is started again when it ends: the state of its runs is in the server's database."""
 RECORD = RUN / "services.json"
 LOG = LOGS / "services.log"
 START_S = 300.0
-"""The server's first start makes its database: 10 s on an idle machine."""
+"""Seconds that server and worker may take to answer. The server first creates its database: 10 s on an idle machine."""
 
 
 @dataclass
 class Services:
-    """Services that are up, or coming up."""
+    """Services that are running or starting."""
 
     process: Process
     api_url: str
     lifeline: subprocess.Popen[bytes]
+    """The `unshare` process; the services end when its stdin closes before KEEP was written to it."""
     environment: dict[str, str]
 
     @property
     def api(self) -> Api:
-        """The server's REST API."""
+        """Client of the server's REST API."""
         return Api(self.api_url)
 
-    def wait(self, say: Say) -> None:
-        """Server and worker answer; raises NotUp with what was seen last."""
+    def wait(self, console: Console) -> None:
+        """Wait until server and worker answer; raises NotUp with the last observation."""
         for what, holds in (("the server", self.api.healthy), ("the worker", lambda: self.api.pool_ready(POOL))):
-            wait_until(what, holds, START_S, self.process, say)
-        say("prefect", "server and worker answer")
+            wait_until(what, holds, START_S, self.process, console)
+        console.print("prefect", "server and worker answer")
 
     def keep(self) -> None:
-        """From now on the services outlive this process, until `stop`."""
+        """Let the services outlive this process, until `stop`."""
         assert self.lifeline.stdin
-        self.lifeline.stdin.write(inside.KEEP)
+        self.lifeline.stdin.write(pid1.KEEP)
         self.lifeline.stdin.flush()
 
 
 def prefect_environment(api_url: str, path: Iterable[Path]) -> dict[str, str]:
-    """The environment of every Prefect program: our server, our folders, nothing that phones home or listens outside."""
+    """Return the environment of every Prefect program: this server, these folders, no telemetry, loopback only."""
     host, port = "127.0.0.1", api_url.split(":")[2].split("/")[0]
     search = [*map(str, path), str(VENV / "bin"), os.environ.get("PATH", os.defpath)]
     return {
@@ -87,12 +88,12 @@ def prefect_environment(api_url: str, path: Iterable[Path]) -> dict[str, str]:
 
 
 def start(*, api_port: int | None = None, path: Sequence[Path] = (), forwards: Sequence[Forward] = ()) -> Services:
-    """The services are starting; `wait()` on what is returned until they answer.
+    """Start the services; call `wait()` of the returned object until they answer.
 
     Args:
         api_port: Port of server and UI; None takes 4200, or a free one.
-        path: Folders to put before the PATH of flows, e.g. Terraform's.
-        forwards: Loopback ports that lead into the cluster.
+        path: Folders to put in front of the flows' PATH, e.g. Terraform's.
+        forwards: Loopback ports to forward into the cluster.
     """
     stop()
     api_url = f"http://127.0.0.1:{api_port or free_port(4200)}/api"
@@ -101,7 +102,7 @@ def start(*, api_port: int | None = None, path: Sequence[Path] = (), forwards: S
         private_folder(folder)
     with LOG.open("wb") as log:
         lifeline = subprocess.Popen(
-            namespaces([str(PYTHON), "-m", "scripts.services.inside"]),
+            in_pid_namespace([str(PYTHON), "-m", "scripts.services.pid1"]),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -109,39 +110,39 @@ def start(*, api_port: int | None = None, path: Sequence[Path] = (), forwards: S
             cwd=ROOT,
             start_new_session=True,
         )
-    process = Process.of(lifeline.pid)
-    assert process, "unshare cannot be gone: nobody has waited for it"
+    process = Process.find(lifeline.pid)
+    assert process, "unshare is still in the process table: nothing has waited for it"
     assert lifeline.stdin
     write_record(RECORD, process, api_url=api_url)
-    told = {"programs": _programs(api_url, forwards), "gate": f"{api_url}/health", "again": [WORKER]}
-    lifeline.stdin.write(json.dumps(told).encode() + b"\n")
+    programs = {"commands": _commands(api_url, forwards), "gate": f"{api_url}/health", "restarted": [WORKER]}
+    lifeline.stdin.write(json.dumps(programs).encode() + b"\n")
     lifeline.stdin.flush()
     return Services(process, api_url, lifeline, environment)
 
 
-def _programs(api_url: str, forwards: Sequence[Forward]) -> dict[str, list[str]]:
+def _commands(api_url: str, forwards: Sequence[Forward]) -> dict[str, list[str]]:
     prefect = [str(PYTHON), "-m", "prefect"]
     host_port = ["--host", "127.0.0.1", "--port", Api(api_url).url.split(":")[2].split("/")[0]]
-    programs = {
+    commands = {
         "prefect server": [*prefect, "server", "start", *host_port, "--analytics-off"],
         WORKER: [*prefect, "worker", "start", "--pool", POOL, "--type", "process", "--name", "leeward"],
     }
     if forwards:
-        programs["forwarders"] = [str(PYTHON), "-m", "scripts.services.forward", *map(str, forwards)]
-    return programs
+        commands["forwarders"] = [str(PYTHON), "-m", "scripts.services.forward", *map(str, forwards)]
+    return commands
 
 
 def running() -> tuple[Process, str] | None:
-    """The services that an earlier start recorded and that still run, with the API's URL."""
+    """Return the recorded services that still run, and their API's URL; None when there are none."""
     found = read_record(RECORD)
     return (found[0], str(found[1].get("api_url"))) if found and found[0].alive else None
 
 
 def stop() -> bool:
-    """No service runs and none of their files are left but logs; True when there was something to stop."""
+    """Stop the services and remove their files except logs; return whether any were running."""
     found = running()
-    if found and not kill_whole(found[0]):
-        raise RuntimeError(f"process {found[0].pid} (services) does not go after SIGKILL; see /proc/{found[0].pid}/stack")
+    if found and not kill_with_children(found[0]):
+        raise RuntimeError(f"process {found[0].pid} (services) still runs after SIGKILL; see /proc/{found[0].pid}/stack")
     RECORD.unlink(missing_ok=True)
     for folder in (PREFECT_HOME, TEMPORARY):
         shutil.rmtree(folder, ignore_errors=True)
@@ -149,7 +150,7 @@ def stop() -> bool:
 
 
 def free_port(preferred: int) -> int:
-    """`preferred` when nobody listens there on loopback, else one the kernel picks."""
+    """Return `preferred` when it is free on loopback, else a port that the kernel picks."""
     for port in (preferred, 0):
         with closing(socket.socket()) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

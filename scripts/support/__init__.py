@@ -1,1 +1,1 @@
-"""What all scripts share: folders, processes, progress lines, interrupts. Standard library only."""
+"""Modules that all scripts share: paths, processes, progress lines, interrupts."""

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal, as one exception that comes once."""
+"""Ctrl-C, SIGTERM and SIGHUP (a closed terminal), turned into one exception that is raised once."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import signal
 from types import FrameType
 from typing import Self
 
-from scripts.support.say import Say
+from scripts.support.console import Console
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """The user wants to stop. Like KeyboardInterrupt it passes handlers of ordinary errors."""
+    """The user wants to stop. Like KeyboardInterrupt it is no Exception, so handlers of ordinary errors do not catch it."""
 
 
 class Interrupts:
-    """Inside, the first signal raises `Interrupted`; any later one only tells what is going on."""
+    """Context manager in which the first signal raises `Interrupted`, and every later one only prints the current activity."""
 
-    def __init__(self, say: Say, now: str = "stopping") -> None:
-        self._say = say
+    def __init__(self, console: Console, activity: str = "stopping") -> None:
+        self._console = console
         self._before: dict[signal.Signals, object] = {}
-        self.now = now
-        """What is being done about the first signal, for whoever sends a second."""
+        self.activity = activity
+        """What is being done about the first signal; printed at every later one."""
         self.shielded = False
-        """Set while cleaning up: signals are answered with `now`, and nothing is cut short."""
+        """Set while cleaning up: signals print `activity` and interrupt nothing."""
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
@@ -37,7 +37,7 @@ class Interrupts:
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         if self.shielded:
-            self._say("stop", f"{name}: {self.now}")
+            self._console.print("stop", f"{name}: {self.activity}")
             return
         self.shielded = True
         raise Interrupted(name)

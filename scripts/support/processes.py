@@ -1,7 +1,7 @@
-"""Processes that are recorded, found again and ended without ever hitting a stranger.
+"""Processes that are recorded, found again and ended, without ever signalling another process.
 
-A pid alone is not an identity: the kernel gives it to somebody else later. A record holds the process's
-start time and the machine's boot as well, and only a process that matches all three is ever signalled.
+A pid alone is not an identity: the kernel reuses it for another process. A record also holds the process's
+start time and the machine's boot id, and only a process that matches all three is signalled.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ import fcntl
 import json
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from scripts.support.paths import ROOT, write_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,8 @@ class Process:
     """Boot id and start time in clock ticks since that boot."""
 
     @classmethod
-    def of(cls, pid: int) -> Process | None:
-        """The living process with this pid, or None. A zombie is not alive, unless only its first thread has ended."""
+    def find(cls, pid: int) -> Process | None:
+        """Return the live process with this pid, or None. A zombie is not alive, unless only its first thread has ended."""
         try:
             # The command name in parentheses may hold anything, so count from its end.
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -39,11 +42,11 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs."""
-        return Process.of(self.pid) == self
+        """Whether this process still runs; another process with the same pid does not count."""
+        return Process.find(self.pid) == self
 
     def catches(self, number: signal.Signals) -> bool:
-        """Whether it does something of its own about the signal. The first process of a namespace is deaf to any other but SIGKILL."""
+        """Whether the process handles the signal. The first process of a pid namespace ignores what it does not handle, but SIGKILL."""
         try:
             status = Path(f"/proc/{self.pid}/status").read_text()
         except OSError:
@@ -52,13 +55,13 @@ class Process:
         return bool(int(caught, 16) >> (number - 1) & 1) and self.alive
 
     def signal(self, number: signal.Signals) -> None:
-        """Sends a signal, unless the process is gone."""
+        """Send a signal, unless the process has ended."""
         if self.alive:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
-    def gone_within(self, seconds: float) -> bool:
-        """Waits for the end; False when it still runs after `seconds`."""
+    def ended_within(self, seconds: float) -> bool:
+        """Wait for the process to end; False when it still runs after `seconds`."""
         deadline = time.monotonic() + seconds
         while self.alive:
             if time.monotonic() > deadline:
@@ -68,38 +71,35 @@ class Process:
 
 
 def children(process: Process) -> list[Process]:
-    """The living children of a process."""
+    """Return the live children of a process."""
     try:
         pids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     except OSError:
         return []
-    found = [Process.of(int(pid)) for pid in pids]
+    found = [Process.find(int(pid)) for pid in pids]
     return [child for child in found if child] if process.alive else []
 
 
-def kill_whole(process: Process) -> bool:
-    """The process and, when it is an `unshare`, all of its namespace are gone; False when not within 20 s.
+def kill_with_children(process: Process) -> bool:
+    """Kill the process and its children; of an `unshare` that ends its whole namespace. False when one outlives 20 s.
 
-    The first process inside goes first: the kernel lets it go last of all inside, and `unshare` waits for it.
+    The child goes first: it is the namespace's first process, which the kernel ends only after all others in it.
     """
     for each in (*children(process), process):
         each.signal(signal.SIGKILL)
-        if not each.gone_within(20):
+        if not each.ended_within(20):
             return False
     return True
 
 
 def write_record(path: Path, process: Process, **more: object) -> None:
-    """The record stands in `path` (0600), whole or not at all."""
+    """Write a record of the process to `path` (mode 0600), atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump({**more, **asdict(process)}, file)
-    draft.replace(path)
+    write_private(path.with_name(path.name + ".new"), json.dumps({**more, **asdict(process)})).replace(path)
 
 
 def read_record(path: Path) -> tuple[Process, dict[str, object]] | None:
-    """What `write_record` wrote; None when there is nothing readable."""
+    """Return what `write_record` wrote; None when there is no readable record."""
     try:
         raw = json.loads(path.read_text())
         return Process(raw.pop("pid"), raw.pop("started")), raw
@@ -108,23 +108,23 @@ def read_record(path: Path) -> tuple[Process, dict[str, object]] | None:
 
 
 class Busy(RuntimeError):
-    """Somebody else holds the lock."""
+    """Another process holds the lock."""
 
     def __init__(self, holder: Process | None) -> None:
         self.holder = holder
-        who = f"process {holder.pid}" if holder else "another process"
-        super().__init__(f"a demo or test run of Leeward is already under way ({who}); one machine has room for one")
+        name = f"process {holder.pid}" if holder else "another process"
+        super().__init__(f"a demo or test run of Leeward is already under way ({name}); one machine has room for one")
 
 
 @contextmanager
-def only_one(path: Path) -> Iterator[None]:
-    """Inside, this process alone holds the lock; the kernel lets it go with the process, however that dies.
+def exclusive_lock(path: Path) -> Iterator[None]:
+    """Hold the lock file for this process alone; the kernel releases it when the process ends in any way.
 
     Raises:
-        Busy: somebody else holds it.
+        Busy: another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not inherited by children (PEP 446), so nothing left running can keep the lock.
+    # Children do not inherit the descriptor (PEP 446), so no child that outlives this process holds the lock.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
@@ -132,7 +132,7 @@ def only_one(path: Path) -> Iterator[None]:
         except BlockingIOError:
             found = read_record(path)
             raise Busy(found[0] if found else None) from None
-        me = Process.of(os.getpid())
+        me = Process.find(os.getpid())
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(me) if me else {}).encode(), 0)
         yield
@@ -140,15 +140,28 @@ def only_one(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def output_of(
+    command: Sequence[str], failed: Callable[[str], Exception], *, stdin: str = "", env: dict[str, str] | None = None, timeout_s: float = 60
+) -> str:
+    """Run a program in the project's folder and return its output; raise `failed(reason)` if it fails or exceeds the timeout."""
+    try:
+        done = subprocess.run(command, input=stdin, env=env, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        raise failed(f"no end within {timeout_s:.0f} s") from None
+    if done.returncode:
+        raise failed(f"exit code {done.returncode}: {done.stderr.strip()[-800:]}")
+    return done.stdout
+
+
 def contained(argv: list[str], *, mounts: bool = True) -> list[str]:
-    """The command line that runs `argv` in a pid (and mount) namespace which dies with whoever starts it.
+    """Return the command line that runs `argv` in a pid (and mount) namespace which ends with the process that starts it.
 
-    SIGKILL of the starter, of `unshare` or of the command itself leaves no process and no mount. Start it
-    from a thread that lives as long as the command: the death signal follows the starting thread.
+    SIGKILL of the starting process, of `unshare` or of the command itself leaves no process and no mount. Start it
+    from a thread that lives as long as the command: the kernel sends the parent-death signal when that thread ends.
     """
-    return ["setpriv", "--pdeathsig", "KILL", "--", *namespaces(argv, mounts=mounts)]
+    return ["setpriv", "--pdeathsig", "KILL", "--", *in_pid_namespace(argv, mounts=mounts)]
 
 
-def namespaces(argv: list[str], *, mounts: bool = False) -> list[str]:
-    """`argv` as first process of a pid namespace of its own; killing `unshare` kills all of it."""
+def in_pid_namespace(argv: list[str], *, mounts: bool = False) -> list[str]:
+    """Return the command line that runs `argv` as first process of a new pid namespace; killing `unshare` kills all in it."""
     return ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *(["--mount"] if mounts else []), "--", *argv]

@@ -1,4 +1,4 @@
-"""A cluster of the embedded EKS made by hand, call by call, without Terraform: for tests of the machine behind it."""
+"""A cluster of the embedded EKS that is created by single API calls, without Terraform: for tests of the machine behind it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FAST = {"Delay": 1, "MaxAttempts": 600}
 
 @contextlib.contextmanager
 def subnets(aws: Aws, block: str = "10.30") -> Iterator[list[str]]:
-    """A network with a subnet in each of two zones."""
+    """Create a VPC with a subnet in each of two zones; yield the subnets' ids."""
     ec2 = aws("ec2")
     vpc = ec2.create_vpc(CidrBlock=f"{block}.0.0/16")["Vpc"]["VpcId"]
     made = [
@@ -60,7 +60,7 @@ def _role(aws: Aws, service: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def pod_role(aws: Aws, name: str, namespace: str, account: str) -> Iterator[None]:
-    """The service account's pods have a role of this name, which may do all."""
+    """Give the service account's pods a role of this name that allows everything."""
     iam, eks = aws("iam"), aws("eks")
     actions = ["sts:AssumeRole", "sts:TagSession"]
     statement = {"Effect": "Allow", "Action": actions, "Principal": {"Service": "pods.eks.amazonaws.com"}}
@@ -77,7 +77,7 @@ def pod_role(aws: Aws, name: str, namespace: str, account: str) -> Iterator[None
 
 @contextlib.contextmanager
 def instance_profile(aws: Aws) -> Iterator[str]:
-    """The name of an instance profile with the nodes' role."""
+    """Create an instance profile with the nodes' role; yield its name."""
     iam, name = aws("iam"), "bare-nodes"
     iam.create_instance_profile(InstanceProfileName=name)
     iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName="bare-ec2")
@@ -87,8 +87,8 @@ def instance_profile(aws: Aws) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def interruptions(aws: Aws, queue: str) -> Iterator[None]:
-    """A queue of this name gets EC2's warnings."""
+def interruption_queue(aws: Aws, queue: str) -> Iterator[None]:
+    """Create a queue of this name that receives EC2's events."""
     sqs, events = aws("sqs"), aws("events")
     url = sqs.create_queue(QueueName=queue)["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -101,8 +101,8 @@ def interruptions(aws: Aws, queue: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def running(aws: Aws, groups: Iterable[str] = tuple(NODE_GROUPS)) -> Iterator[str]:
-    """The cluster's name: ACTIVE, two nodes of each of these NODE_GROUPS, the ADDONS. Afterwards nothing of it is left."""
+def running_cluster(aws: Aws, groups: Iterable[str] = tuple(NODE_GROUPS)) -> Iterator[str]:
+    """Create an ACTIVE cluster with two nodes of each of these NODE_GROUPS and the ADDONS; yield its name, and delete it afterwards."""
     eks = aws("eks")
     with subnets(aws) as networks, _role(aws, "eks") as own, _role(aws, "ec2") as nodes:
         eks.create_cluster(name=NAME, version="1.35", roleArn=own, resourcesVpcConfig={"subnetIds": networks})
@@ -123,7 +123,7 @@ def running(aws: Aws, groups: Iterable[str] = tuple(NODE_GROUPS)) -> Iterator[st
 
 
 def api() -> Api:
-    """The pipeline's client of the cluster, as the holder of a client certificate of it."""
+    """Return the pipeline's client of the cluster, authenticated by a client certificate."""
     pki = paths.DATA_DIR / "cluster" / "pki"
     configuration = client.Configuration(host=settings.API_SERVER_URL)
     configuration.ssl_ca_cert = str(pki / "ca.crt")
@@ -132,13 +132,13 @@ def api() -> Api:
 
 
 def create_nodes(aws: Aws, group: str, role: str, networks: list[str], count: int, **more: Any) -> None:
-    """The node group is being made."""
+    """Start the creation of a node group of `count` nodes."""
     size = {"minSize": count, "maxSize": count, "desiredSize": count}
     aws("eks").create_nodegroup(clusterName=NAME, nodegroupName=group, nodeRole=role, subnets=networks, scalingConfig=size, **more)
 
 
 def delete_nodes(eks: Any, group: str) -> None:
-    """The node group is gone."""
+    """Delete the node group and wait for the end of its deletion."""
     eks.delete_nodegroup(clusterName=NAME, nodegroupName=group)
     eks.get_waiter("nodegroup_deleted").wait(clusterName=NAME, nodegroupName=group, WaiterConfig=_FAST)
 
@@ -151,7 +151,7 @@ def _delete(eks: Any) -> None:
 
 
 def kubectl(*arguments: str, stdin: str | None = None, user: str = "machine") -> str:
-    """What kubectl writes, as the holder of a client certificate of the cluster; AssertionError with its words when it fails."""
+    """Run kubectl with a client certificate of the cluster and return its output; AssertionError with its stderr when it fails."""
     pki = paths.DATA_DIR / "cluster" / "pki"
     identity = ["--client-certificate", f"{pki}/{user}.crt", "--client-key", f"{pki}/{user}.key"]
     server = ["--server", settings.API_SERVER_URL, "--certificate-authority", f"{pki}/ca.crt", "--kubeconfig", "/dev/null"]
@@ -162,7 +162,7 @@ def kubectl(*arguments: str, stdin: str | None = None, user: str = "machine") ->
 
 
 def push_busybox() -> str:
-    """The reference of an image, in the cloud's registry, that is busybox under the names of _APPLETS in /bin."""
+    """Push an image with busybox in /bin, linked under the names of _APPLETS, to the cloud's registry; return its reference."""
     layer = _layer()
     config = json.dumps(
         {
@@ -195,16 +195,16 @@ def _layer() -> bytes:
 
 
 def _upload(content: bytes, kind: str) -> dict[str, Any]:
-    """The content's descriptor, once it is in the registry."""
+    """Upload the content to the registry and return its descriptor."""
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    place = _registry("POST", "/v2/busybox/blobs/uploads/", b"", "")
-    path = place.partition(settings.REGISTRY)[2]
+    location = _registry("POST", "/v2/busybox/blobs/uploads/", b"", "")
+    path = location.partition(settings.REGISTRY)[2]
     _registry("PUT", f"{path}{'&' if '?' in path else '?'}digest={digest}", content, "application/octet-stream")
     return {"mediaType": kind, "digest": digest, "size": len(content)}
 
 
 def _registry(method: str, path: str, body: bytes, kind: str) -> str:
-    """The location that the registry answers with."""
+    """Send a request to the registry and return the Location of its answer."""
     connection = http.client.HTTPConnection(settings.REGISTRY_HOST, settings.REGISTRY_PORT, timeout=10)
     try:
         connection.request(method, path, body, {"Content-Type": kind} if kind else {})

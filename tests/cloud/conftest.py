@@ -1,18 +1,18 @@
-"""The embedded cloud for tests, brought up once, and three lifecycles that many tests look at.
+"""The embedded cloud for tests, brought up once, and three lifecycles that many tests examine.
 
-Tests run in the order of what they need, whatever files they stand in:
+Tests run in the order of the stages that they need, independent of the files they are in:
 
-    cloud         an empty cloud: nothing provisioned
-    protected     after `lifecycle/main` with everything left up: the service is there to be looked at
-    outdated      (long) with the shape that the service once had, in which not every head's loss goes unnoticed
-    cleaned       after a second lifecycle on the same infrastructure, the head killed three times, without grace first, with its clean-up
-    unprotected   after a third lifecycle, without GCS fault tolerance; its verdict is "failed", and it cleaned up, too
-    scaled        (long) with a service that follows the load, and after its nodes were replaced under it; it cleans up after itself
-    mortal        (long) nothing is there: runs may die on it, one after the other, each on what the one before left
-    killed        (long) after all of them, and one that was let run to its end
-    gone          after the cloud and Prefect were taken down
+    cloud         an empty cloud: nothing is provisioned
+    protected     after `lifecycle/main` with everything left up: the running service can be examined
+    outdated      (long) with an earlier shape of the service, in which some deletions of the head cause losses
+    cleaned       after a second lifecycle on the same infrastructure, which kills the head three times, first without grace, and cleans up
+    unprotected   after a third lifecycle, without GCS fault tolerance; its verdict is "failed", and it cleans up too
+    scaled        (long) with a service that follows the load, and after its nodes were replaced under load; cleans up after itself
+    disposable    (long) with nothing provisioned: runs are killed in it, one after the other, each on what the previous one left
+    after_kills   (long) after all of them and a lifecycle that ran to its end
+    taken_down    after the cloud and Prefect were taken down
 
-A lifecycle whose flow run goes wrong fails every test that needs it, with the run's state and its log's place.
+When the flow run of a lifecycle fails, every test that needs it fails with the run's state and the path of its log.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ import boto3
 import old_shape
 import pytest
 from botocore.config import Config
-from world import ELASTIC, SCALED, Run, World
+from system_under_test import ELASTIC, SCALED, Run, System
 
 from scripts import stack
-from scripts.support.processes import Busy, Process, only_one
-from scripts.support.say import Say
+from scripts.support.console import Console
+from scripts.support.processes import Busy, Process, exclusive_lock
 from tests.terminal import Terminal
 
-STAGES = ("cloud", "protected", "outdated", "cleaned", "unprotected", "scaled", "mortal", "killed", "gone")
-"""Fixtures, in the order in which the world goes through them."""
+STAGES = ("cloud", "protected", "outdated", "cleaned", "unprotected", "scaled", "disposable", "after_kills", "taken_down")
+"""Fixtures, in the order in which the system passes through them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sorts the tests by the latest stage they need; within a stage, as collected."""
+    """Sort the tests by the latest stage they need; within a stage the order of collection stays."""
     items.sort(key=_stage)
 
 
 def _stage(item: pytest.Item) -> int:
-    # A stage may also be the value of a parameter, for tests that look at several.
+    # A stage may also be the value of a parameter, for tests that examine several stages.
     given = item.callspec.params.values() if hasattr(item, "callspec") else ()
     needed = {*getattr(item, "fixturenames", ()), *map(str, given)} & set(STAGES)
     return max(map(STAGES.index, needed), default=-1)
@@ -50,120 +50,120 @@ def _stage(item: pytest.Item) -> int:
 
 @pytest.fixture(scope="session")
 def alone() -> Iterator[None]:
-    """Nobody else uses the machine's one cloud: `./test` holds the lock for us, or we take it."""
+    """The lock of the machine's one cloud: `./test` holds it already, or the fixture takes it."""
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(only_one(stack.LOCK))
+            held.enter_context(exclusive_lock(stack.LOCK))
         except Busy as busy:
-            if busy.holder != Process.of(os.getppid()):
+            if busy.holder != Process.find(os.getppid()):
                 raise
         yield
 
 
 @pytest.fixture(scope="session")
-def world(alone: None, pytestconfig: pytest.Config) -> Iterator[World]:
-    """Cloud, Prefect server and worker; what they leave behind is looked at by the tests that need `gone`."""
-    say = Say(Terminal(pytestconfig))
-    stack.clear(say)
+def system(alone: None, pytestconfig: pytest.Config) -> Iterator[System]:
+    """Cloud, Prefect server and worker; the tests that need `taken_down` examine what they leave behind."""
+    console = Console(Terminal(pytestconfig))
+    stack.take_down_leftovers(console)
     try:
-        yield World(*stack.bring_up(say), say)
+        yield System(*stack.bring_up(console), console)
     finally:
-        stack.take_down(say)
+        stack.take_down(console)
 
 
 @pytest.fixture(scope="session")
-def cloud(world: World) -> World:
-    """The empty cloud. A test that makes something in it takes it away again."""
-    assert not world.runs, "tests of the empty cloud come first"
-    return world
+def cloud(system: System) -> System:
+    """The empty cloud. A test that creates something in it deletes it again."""
+    assert not system.runs, "tests of the empty cloud come first"
+    return system
 
 
 @pytest.fixture(scope="session")
-def protected(world: World) -> Run:
+def protected(system: System) -> Run:
     """The first lifecycle: all defaults, everything left up."""
-    return world.run("lifecycle/main", keep=True)
+    return system.run("lifecycle/main", keep=True)
 
 
 @pytest.fixture(scope="session")
-def outdated(world: World, protected: Run) -> World:
-    """The service in the shape that it once had. The next deployment brings it to today's."""
-    world.replace_service(old_shape.overlay)
-    return world
+def outdated(system: System, protected: Run) -> System:
+    """The service in an earlier shape. The next deployment brings it to the present one."""
+    system.replace_service(old_shape.overlay)
+    return system
 
 
 @pytest.fixture(scope="session")
-def cleaned(world: World, protected: Run) -> Run:
-    """The second lifecycle, on the infrastructure of the first: a series of three faults, without grace, with it, and without, then all
-    cleaned up."""
-    return world.run("lifecycle/main", drill="head-pod-forced", repeat=3, graces="in-turn")
+def cleaned(system: System, protected: Run) -> Run:
+    """The second lifecycle, on the infrastructure of the first: a series of three faults, without, with and without grace, then a
+    clean-up."""
+    return system.run("lifecycle/main", drill="head-pod-forced", repeat=3, graces="in-turn")
 
 
 @pytest.fixture(scope="session")
-def unprotected(request: pytest.FixtureRequest, world: World) -> Run:
-    """The third lifecycle: the same drill as the first's, without Redis, and on nodes of a managed group."""
-    _clean_up_first(request, world)
-    return world.run("lifecycle/main", infrastructure={"enable_gcs_ha": False, "inf2_nodes": {"provisioner": "managed"}})
+def unprotected(request: pytest.FixtureRequest, system: System) -> Run:
+    """The third lifecycle: the drill of the first one without Redis, on nodes of a managed group."""
+    _clean_up_first(request, system)
+    return system.run("lifecycle/main", infrastructure={"enable_gcs_ha": False, "inf2_nodes": {"provisioner": "managed"}})
 
 
-def _clean_up_first(request: pytest.FixtureRequest, world: World) -> None:
-    """When the first lifecycle's infrastructure is there, the second has taken it away."""
-    if world.runs:
+def _clean_up_first(request: pytest.FixtureRequest, system: System) -> None:
+    """Run the second lifecycle, which cleans up, if there is infrastructure of the first one."""
+    if system.runs:
         request.getfixturevalue("cleaned")
 
 
 @pytest.fixture(scope="session")
-def scaled(request: pytest.FixtureRequest, world: World) -> Iterator[World]:
+def scaled(request: pytest.FixtureRequest, system: System) -> Iterator[System]:
     """A service of one worker that may become two."""
-    _clean_up_first(request, world)
+    _clean_up_first(request, system)
     for deployment, more in (("provision/main", {}), ("deploy/main", {"service": SCALED})):
-        run = world.run(deployment, infrastructure=ELASTIC, **more)
-        assert run.state == "COMPLETED", run.sight.message
-    yield world
-    assert world.run("cleanup/main", service=SCALED).state == "COMPLETED"
+        run = system.run(deployment, infrastructure=ELASTIC, **more)
+        assert run.state == "COMPLETED", run.snapshot.message
+    yield system
+    assert system.run("cleanup/main", service=SCALED).state == "COMPLETED"
 
 
 @pytest.fixture(scope="session")
-def mortal(request: pytest.FixtureRequest, world: World) -> World:
-    """A world in which nothing else is looked at any more until a lifecycle has run to its end."""
-    _clean_up_first(request, world)
-    return world
+def disposable(request: pytest.FixtureRequest, system: System) -> System:
+    """A system without infrastructure, in which no other test needs anything until `after_kills`."""
+    _clean_up_first(request, system)
+    return system
 
 
 @pytest.fixture(scope="session")
-def killed(mortal: World) -> Run:
-    """A lifecycle that ran to its end on what all those that died had left."""
-    return mortal.run("lifecycle/main")
+def after_kills(disposable: System) -> Run:
+    """A lifecycle that ran to its end on what all the killed runs had left."""
+    return disposable.run("lifecycle/main")
 
 
 @pytest.fixture(scope="session")
-def gone(world: World) -> World:
-    """Cloud and Prefect have been taken down, after all that any other test needs of them."""
-    stack.take_down(world.say)
-    return world
+def taken_down(system: System) -> System:
+    """Cloud and Prefect, taken down after every test that needs them."""
+    stack.take_down(system.console)
+    return system
 
 
 @pytest.fixture(scope="session")
-def session(world: World) -> boto3.Session:
-    """boto3 as the cloud's user; the endpoint is in its clients by way of `aws`."""
-    return boto3.Session(world.endpoint["access_key_id"], world.endpoint["secret_access_key"], region_name=world.endpoint["region"])
+def session(system: System) -> boto3.Session:
+    """A boto3 session as the cloud's user; `aws` adds the endpoint to its clients."""
+    return boto3.Session(system.endpoint["access_key_id"], system.endpoint["secret_access_key"], region_name=system.endpoint["region"])
 
 
 @pytest.fixture(scope="session")
-def aws(session: boto3.Session, world: World):  # type: ignore[no-untyped-def]  # boto3's clients have no types
-    """Makes a client of a service of the embedded AWS: `aws("eks")`."""
+def aws(session: boto3.Session, system: System):  # type: ignore[no-untyped-def]  # boto3's clients have no types
+    """A function that returns a client of a service of the embedded AWS: `aws("eks")`."""
     config = Config(retries={"total_max_attempts": 2})
-    return lambda service: session.client(service, endpoint_url=world.endpoint["endpoint_url"], config=config)
+    return lambda service: session.client(service, endpoint_url=system.endpoint["endpoint_url"], config=config)
 
 
 @pytest.fixture(scope="session")
-def aws_environment(world: World) -> dict[str, str]:
-    """The environment that makes any AWS tool use the embedded cloud, for subprocesses."""
+def aws_environment(system: System) -> dict[str, str]:
+    """Environment for subprocesses in which any AWS tool uses the embedded cloud."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return {
         **clean,
-        "AWS_ENDPOINT_URL": world.endpoint["endpoint_url"],
-        "AWS_REGION": world.endpoint["region"],
-        "AWS_DEFAULT_REGION": world.endpoint["region"],
-        "AWS_ACCESS_KEY_ID": world.endpoint["access_key_id"],
-        "AWS_SECRET_ACCESS_KEY": world.endpoint["secret_access_key"],
+        "AWS_ENDPOINT_URL": system.endpoint["endpoint_url"],
+        "AWS_REGION": system.endpoint["region"],
+        "AWS_DEFAULT_REGION": system.endpoint["region"],
+        "AWS_ACCESS_KEY_ID": system.endpoint["access_key_id"],
+        "AWS_SECRET_ACCESS_KEY": system.endpoint["secret_access_key"],
     }

@@ -1,4 +1,4 @@
-"""What of Leeward is on this machine, found without asking Leeward."""
+"""Finds what Leeward has left on this machine, independently of its own clean-up code."""
 
 from __future__ import annotations
 
@@ -7,33 +7,41 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.support.places import PREFECT_HOME, ROOT, RUN, TEMPORARY, cache_dir
+from scripts.support.paths import PREFECT_HOME, ROOT, RUN, TEMPORARY, cache_dir
 
 NETWORKS = ("10.213.", "10.214.", "172.20.")
 FOLDERS = (Path("/var/lib/leeward"), Path("/run/leeward/environment.json"), RUN, PREFECT_HOME, TEMPORARY)
 
 
-def remains() -> list[str]:
-    """Everything that a demo or a cloud must not leave behind, in words; caches, logs and evidence are meant to stay."""
+def find_leftovers() -> list[str]:
+    """Describe everything that a demo or a cloud must not leave behind; caches, logs and evidence are meant to stay."""
     return [*_processes(), *_mounts(), *_network(), *_control_groups(), *(f"folder {folder}" for folder in FOLDERS if folder.exists())]
 
 
+def command_line(pid: int) -> str:
+    """Return the command line of a process; empty when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def _processes() -> Iterator[str]:
-    """Whatever runs a binary of ours, Prefect from our environment, or works in the cloud's folder."""
+    """Yield the processes that run a binary of Leeward's or Prefect of its environment, or work in the cloud's folder."""
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
             program, folder = os.readlink(entry / "exe"), os.readlink(entry / "cwd")
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        ours = program.startswith(str(cache_dir())) or folder.startswith("/var/lib/leeward")
+        command = command_line(int(entry.name))
+        of_leeward = program.startswith(str(cache_dir())) or folder.startswith("/var/lib/leeward")
         if (
-            ours
+            of_leeward
             or ("prefect" in command and str(ROOT) in command)
             or "localcloud supervise" in command
-            or "scripts.services.inside" in command
+            or "scripts.services.pid1" in command
         ):
             yield f"process {entry.name}: {command[:120]}"
 
@@ -54,14 +62,14 @@ def _network() -> Iterator[str]:
 def _control_groups() -> Iterator[str]:
     for pattern in ("leeward*", "*/leeward*"):
         yield from (f"control group {path}" for root in _ROOTS for path in root.glob(pattern))
-    yield from (f"control group {path}" for path in _pods() - _OTHERS)
+    yield from (f"control group {path}" for path in _kubernetes_groups() - _EXISTED_BEFORE)
 
 
-def _pods() -> frozenset[Path]:
-    """Groups such as containerd and kubelet make."""
+def _kubernetes_groups() -> frozenset[Path]:
+    """Return the control groups with names that containerd and kubelet use."""
     return frozenset(path for root in _ROOTS for name in ("kubepods*", "k8s.io") for path in [*root.glob(name), *root.glob(f"*/{name}")])
 
 
 _ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
-_OTHERS = _pods()
-"""Another containerd on this machine has them, too: those that were there before any cloud are not Leeward's."""
+_EXISTED_BEFORE = _kubernetes_groups()
+"""Control groups that existed before any cloud: another containerd on this machine may have some too."""

@@ -11,11 +11,11 @@ from typing import Any
 
 import openai
 import pytest
-from world import Run
+from system_under_test import Run
 
 from scripts.services.forward import Forward
 from scripts.services.services import free_port
-from scripts.support.places import PYTHON, ROOT
+from scripts.support.paths import PYTHON, ROOT
 
 ASKED: dict[str, Any] = {"model": "mistral", "messages": [{"role": "user", "content": "Tell me about the sea."}], "max_tokens": 16}
 
@@ -39,7 +39,7 @@ def client(url: str) -> Iterator[openai.OpenAI]:
         yield official
 
 
-def test_a_streamed_chat_is_the_whole_one(client: openai.OpenAI) -> None:
+def test_a_streamed_chat_answer_equals_the_one_that_is_not_streamed(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(**ASKED, temperature=0)
     *chunks, usage = client.chat.completions.create(**ASKED, temperature=0, stream=True, stream_options={"include_usage": True})
     assert answer.choices[0].message.content
@@ -53,23 +53,23 @@ def test_every_replica_gives_the_same_answer_to_the_same_seed(client: openai.Ope
     assert len({answer.choices[0].message.content for answer in answers}) == 1
 
 
-def test_the_model_says_that_its_words_are_noise(client: openai.OpenAI) -> None:
+def test_the_models_description_says_that_its_words_are_noise(client: openai.OpenAI) -> None:
     (model,) = client.models.list()
     assert (model.id, "noise" in model.model_dump()["description"]) == ("mistral", True)
 
 
-def test_a_wrong_parameter_is_refused_by_name(client: openai.OpenAI) -> None:
+def test_the_refusal_of_a_wrong_parameter_names_it(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(**ASKED, n=2)
     assert caught.value.param == "n"
 
 
-def test_another_model_is_not_found(client: openai.OpenAI) -> None:
+def test_a_request_for_another_model_is_answered_not_found(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="no such model"):
         client.chat.completions.create(**{**ASKED, "model": "gpt"})
 
 
-def test_curl_gets_a_stream_with_an_end_and_older_clients_their_list(url: str) -> None:
+def test_curl_gets_a_complete_stream_and_clients_of_infer_get_their_list(url: str) -> None:
     body = json.dumps({**ASKED, "stream": True})
     events = _curl(f"{url}/v1/chat/completions", "--no-buffer", "--json", body).split("\n\n")
     assert events[-2:] == ["data: [DONE]", ""]
@@ -86,8 +86,8 @@ def _curl(*arguments: str) -> str:
 @pytest.mark.timeout(900)
 def test_schemathesis_finds_no_server_error(url: str, tmp_path: Path) -> None:
     tool = Path(sys.executable).with_name("schemathesis")
-    # An example that is understood may get as long an answer as there is, at a large model's pace: 26 s. So they are few;
-    # tests/tools/test_api_document.py has many, over an engine without a pace.
+    # A valid example may get the longest possible answer at a large model's pace: 26 s. So there are few examples;
+    # tests/tools/test_api_document.py has many, with an engine without a pace.
     few = ["--phases", "fuzzing", "--max-examples", "6", "--seed", "7", "--generation-database", "none"]
     command = [str(tool), "run", f"{url}/openapi.json", *few, "--request-timeout", "120", "--checks", "not_a_server_error", "--no-color"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=900)

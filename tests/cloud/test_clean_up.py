@@ -1,30 +1,32 @@
-"""After a clean-up nothing is left: asked of the embedded AWS, of the cluster's machine side, and of the host."""
+"""After a clean-up nothing is left in the embedded AWS and on the machine."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from machine_state import remains
-from world import Run, World
+from machine_state import find_leftovers
+from system_under_test import Run, System
 
 
-def test_the_second_lifecycle_found_everything_in_place_and_passed(cleaned: Run) -> None:
-    assert cleaned.state == "COMPLETED", cleaned.sight.message
+def test_a_second_lifecycle_on_existing_infrastructure_passes_and_cleans_up(cleaned: Run) -> None:
+    assert cleaned.state == "COMPLETED", cleaned.snapshot.message
     assert cleaned.evidence["verdict"] == "passed", cleaned.evidence["why"]
     assert cleaned.stage("cleanup")
 
 
 @pytest.mark.parametrize("run", ["cleaned", "unprotected"])
-def test_only_the_bucket_with_state_and_evidence_is_left_in_aws(run: str, request: pytest.FixtureRequest, world: World) -> None:
+def test_after_a_clean_up_only_the_bucket_is_left_in_aws(run: str, request: pytest.FixtureRequest, system: System) -> None:
     request.getfixturevalue(run)
-    left: dict[str, dict[str, list[str]]] = world.ask("leftovers")
+    left: dict[str, dict[str, list[str]]] = system.ask("leftovers")
     others = {service: kinds for service, kinds in left.items() if not service.startswith("s3")}
     assert others == {}
 
 
 @pytest.mark.parametrize("run", ["cleaned", "unprotected"])
-def test_the_bucket_holds_no_state_of_anything_and_every_evidence(run: str, request: pytest.FixtureRequest, world: World, aws: Any) -> None:
+def test_after_a_clean_up_the_bucket_holds_the_evidence_and_no_terraform_lock(
+    run: str, request: pytest.FixtureRequest, system: System, aws: Any
+) -> None:
     this: Run = request.getfixturevalue(run)
     s3 = aws("s3")
     (bucket,) = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
@@ -33,5 +35,5 @@ def test_the_bucket_holds_no_state_of_anything_and_every_evidence(run: str, requ
     assert not [key for key in keys if key.endswith(".tflock")], "Terraform's lock"
 
 
-def test_nothing_is_left_on_the_machine(gone: World) -> None:
-    assert remains() == []
+def test_nothing_is_left_on_the_machine_after_everything_was_taken_down(taken_down: System) -> None:
+    assert find_leftovers() == []

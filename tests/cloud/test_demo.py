@@ -1,4 +1,4 @@
-"""`./demo` as a user has it: it passes, it can be stopped anywhere, and it leaves nothing behind."""
+"""`./demo` as a user runs it: it passes, it can be stopped at any moment, and it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import re
 import signal
 import subprocess
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from machine_state import remains
-from world import World
+from machine_state import find_leftovers
+from system_under_test import System
 
-from scripts.support.places import ROOT
+from scripts.services.prefect_api import DIRECT
+from scripts.support.paths import ROOT
 from scripts.support.processes import Process, children
 
 pytestmark = pytest.mark.long
@@ -23,35 +23,35 @@ WITHIN_S = 40 * 60
 
 
 class Demo:
-    """A `./demo` that runs, and everything it has said so far."""
+    """A `./demo` that was started, and its output so far."""
 
     def __init__(self, log: Path, *arguments: str) -> None:
         self.log = log
-        # Its own lock: the test run, whose child it is, holds the usual one.
+        # A lock of its own, because the test run, its parent, holds the usual one.
         environment = {**os.environ, "LEEWARD_LOCK": str(log.parent / "lock")}
         with log.open("wb") as out:
             self.popen = subprocess.Popen([str(ROOT / "demo"), *arguments], stdout=out, stderr=subprocess.STDOUT, env=environment)
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text(errors="replace")
 
     def until(self, pattern: str) -> None:
-        """Waits until it has said something that matches."""
+        """Wait until its output matches the pattern."""
         deadline = time.monotonic() + WITHIN_S
-        while not re.search(pattern, self.said):
-            assert self.popen.poll() is None, f"it ended without saying {pattern!r}:\n{self.said}"
-            assert time.monotonic() < deadline, f"it did not say {pattern!r}:\n{self.said}"
+        while not re.search(pattern, self.output):
+            assert self.popen.poll() is None, f"it ended without printing {pattern!r}:\n{self.output}"
+            assert time.monotonic() < deadline, f"it did not print {pattern!r}:\n{self.output}"
             time.sleep(0.2)
 
     def end(self) -> int:
-        """Its exit code."""
+        """Wait for its end; return the exit code."""
         return self.popen.wait(WITHIN_S)
 
 
 @pytest.fixture
-def demo(gone: World, tmp_path: Path) -> Iterator[Callable[..., Demo]]:
-    """Starts demos; whatever they leave up is taken down at the end."""
+def demo(taken_down: System, tmp_path: Path) -> Iterator[Callable[..., Demo]]:
+    """A function that starts demos; what they leave up is taken down after the test."""
     started: list[Demo] = []
 
     def start(*arguments: str) -> Demo:
@@ -59,91 +59,93 @@ def demo(gone: World, tmp_path: Path) -> Iterator[Callable[..., Demo]]:
         return started[-1]
 
     yield start
-    for one in started:
-        one.popen.kill()
-        one.popen.wait()
+    for run in started:
+        run.popen.kill()
+        run.popen.wait()
     assert start("--down").end() == 0
 
 
-def test_it_passes_and_leaves_nothing(gone: World, demo: Callable[..., Demo]) -> None:
-    one = demo()
-    assert one.end() == 0, one.said
-    assert "PASSED" in one.said
-    (report,) = re.findall(r"^report +(\S+)$", one.said, re.MULTILINE)
+def test_a_demo_passes_and_leaves_nothing(taken_down: System, demo: Callable[..., Demo]) -> None:
+    run = demo()
+    assert run.end() == 0, run.output
+    assert "PASSED" in run.output
+    (report,) = re.findall(r"^report +(\S+)$", run.output, re.MULTILINE)
     assert Path(report).exists()
-    assert remains() == []
+    assert find_leftovers() == []
 
 
-def test_a_failed_verdict_is_its_exit_code(gone: World, demo: Callable[..., Demo]) -> None:
-    one = demo("--no-gcs-fault-tolerance")
-    assert one.end() == 1, one.said
-    assert "FAILED" in one.said
-    assert remains() == []
+def test_a_demo_with_a_failed_verdict_exits_with_1_and_leaves_nothing(taken_down: System, demo: Callable[..., Demo]) -> None:
+    run = demo("--no-gcs-fault-tolerance")
+    assert run.end() == 1, run.output
+    assert "FAILED" in run.output
+    assert find_leftovers() == []
 
 
 STAGES = ("setup", "provision", "deploy", "drill")
-SAYS = {"setup": " terraform +using", "provision": r"provision +\w.* …", "deploy": r"deploy +\w.* …", "drill": r"drill +\w.* …"}
+STAGE_OUTPUT = {"setup": " terraform +using", "provision": r"provision +\w.* …", "deploy": r"deploy +\w.* …", "drill": r"drill +\w.* …"}
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_ctrl_c_takes_everything_down_and_a_second_one_is_answered(gone: World, demo: Callable[..., Demo], stage: str) -> None:
-    one = demo()
-    one.until(SAYS[stage])
-    one.popen.send_signal(signal.SIGINT)
-    one.until("taking everything down")
-    one.popen.send_signal(signal.SIGINT)
-    assert one.end() == 130, one.said
-    assert remains() == []
+def test_ctrl_c_takes_everything_down_and_a_second_one_prints_the_activity(
+    taken_down: System, demo: Callable[..., Demo], stage: str
+) -> None:
+    run = demo()
+    run.until(STAGE_OUTPUT[stage])
+    run.popen.send_signal(signal.SIGINT)
+    run.until("taking everything down")
+    run.popen.send_signal(signal.SIGINT)
+    assert run.end() == 130, run.output
+    assert find_leftovers() == []
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_after_a_sigkill_it_can_be_taken_down(gone: World, demo: Callable[..., Demo], stage: str) -> None:
-    one = demo()
-    one.until(SAYS[stage])
-    one.popen.kill()
-    one.popen.wait()
+def test_a_demo_that_got_sigkill_can_be_taken_down(taken_down: System, demo: Callable[..., Demo], stage: str) -> None:
+    run = demo()
+    run.until(STAGE_OUTPUT[stage])
+    run.popen.kill()
+    run.popen.wait()
     assert demo("--down").end() == 0
-    assert remains() == []
+    assert find_leftovers() == []
 
 
 @pytest.mark.parametrize("victim", ["the services", "the supervisor of the cloud"])
-def test_a_demo_whose_parts_are_killed_says_so_and_cleans_up(gone: World, demo: Callable[..., Demo], victim: str) -> None:
-    one = demo()
-    one.until(SAYS["provision"])
-    me = Process.of(one.popen.pid)
+def test_a_demo_reports_killed_parts_and_cleans_up(taken_down: System, demo: Callable[..., Demo], victim: str) -> None:
+    run = demo()
+    run.until(STAGE_OUTPUT["provision"])
+    me = Process.find(run.popen.pid)
     assert me
     if victim == "the services":
         for child in children(me):
             child.signal(signal.SIGKILL)
     else:
         subprocess.run([str(ROOT / ".venv/bin/python"), "-m", "localcloud", "down"], cwd=ROOT, check=True)
-    assert one.end() == 1, one.said
-    assert re.search(r" error ", one.said)
-    assert remains() == []
+    assert run.end() == 1, run.output
+    assert re.search(r" error ", run.output)
+    assert find_leftovers() == []
 
 
-def test_a_second_demo_is_refused_and_down_stops_the_first(gone: World, demo: Callable[..., Demo]) -> None:
+def test_a_second_demo_is_refused_and_down_stops_the_first(taken_down: System, demo: Callable[..., Demo]) -> None:
     first = demo()
-    first.until(SAYS["setup"])
+    first.until(STAGE_OUTPUT["setup"])
     second = demo()
     assert second.end() == 1
-    assert str(first.popen.pid) in second.said
+    assert str(first.popen.pid) in second.output
     assert demo("--down").end() == 0
     assert first.end() == 130
-    assert remains() == []
+    assert find_leftovers() == []
 
 
-def test_a_kept_demo_answers_on_loopback_until_it_is_taken_down(gone: World, demo: Callable[..., Demo]) -> None:
-    one = demo("--keep")
-    assert one.end() == 0, one.said
-    places = re.findall(r"http://127\.0\.0\.1:\S+", one.said.split("Everything is left up")[1])
-    assert len(places) == 4, "Prefect, Ray's dashboard, the model, the chat"
-    for place in places:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(place, timeout=30) as answer:
-            assert answer.status == 200, place
-    (config,) = re.findall(r"KUBECONFIG=(\S+)", one.said)
-    (kubectl,) = re.findall(r"(\S+/kubectl) get pods -A", one.said)
+def test_a_kept_demo_answers_on_loopback_until_it_is_taken_down(taken_down: System, demo: Callable[..., Demo]) -> None:
+    run = demo("--keep")
+    assert run.end() == 0, run.output
+    addresses = re.findall(r"http://127\.0\.0\.1:\S+", run.output.split("Everything is left up")[1])
+    assert len(addresses) == 4, "Prefect, Ray's dashboard, the model, the chat"
+    for address in addresses:
+        with DIRECT.open(address, timeout=30) as answer:
+            assert answer.status == 200, address
+    (config,) = re.findall(r"KUBECONFIG=(\S+)", run.output)
+    (kubectl,) = re.findall(r"(\S+/kubectl) get pods -A", run.output)
     pods = subprocess.run([kubectl, f"--kubeconfig={config}", "get", "pods", "-A"], capture_output=True, text=True, timeout=60, check=True)
     assert "mistral" in pods.stdout
     assert demo("--down").end() == 0
-    assert remains() == []
+    assert find_leftovers() == []

@@ -1,43 +1,43 @@
-"""prefect.yaml as the server has it."""
+"""The deployments of prefect.yaml on the Prefect server."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from world import World
+from system_under_test import System
 
 from scripts import stack
 
 FLOWS = ("lifecycle", "provision", "verify", "deploy", "drill", "refresh", "surge", "status", "cleanup", "sweep")
 
 
-def deployments(world: World) -> dict[str, dict[str, Any]]:
-    api = world.services.api
+def deployments(system: System) -> dict[str, dict[str, Any]]:
+    api = system.services.api
     flows = {flow["id"]: flow["name"] for flow in api.post("/flows/filter", {})}
     return {f"{flows[one['flow_id']]}/{one['name']}": one for one in api.post("/deployments/filter", {})}
 
 
-def test_there_is_one_deployment_a_flow_and_a_weekly_drill(cloud: World) -> None:
+def test_every_flow_has_one_deployment_and_the_drill_a_weekly_one_too(cloud: System) -> None:
     assert set(deployments(cloud)) == {*(f"{flow}/main" for flow in FLOWS), "drill/weekly-head-pod"}
 
 
-def test_the_weekly_drill_waits_until_somebody_switches_it_on(cloud: World) -> None:
+def test_the_schedule_of_the_weekly_drill_is_inactive(cloud: System) -> None:
     (schedule,) = deployments(cloud)["drill/weekly-head-pod"]["schedules"]
     assert schedule["active"] is False
     assert schedule["schedule"]["cron"]
 
 
-def test_deploying_again_changes_nothing(cloud: World) -> None:
+def test_deploying_all_flows_again_changes_no_deployment(cloud: System) -> None:
     before = deployments(cloud)
-    stack.deploy(cloud.services, cloud.say)
+    stack.deploy(cloud.services, cloud.console)
     after = deployments(cloud)
     assert {name: one["id"] for name, one in after.items()} == {name: one["id"] for name, one in before.items()}
     assert {name: len(one["schedules"]) for name, one in after.items()} == {name: len(one["schedules"]) for name, one in before.items()}
 
 
 @pytest.mark.parametrize("flow", FLOWS)
-def test_the_form_explains_every_parameter(cloud: World, flow: str) -> None:
+def test_the_form_of_a_deployment_describes_every_parameter(cloud: System, flow: str) -> None:
     schema = deployments(cloud)[f"{flow}/main"]["parameter_openapi_schema"]
     unexplained = [
         name for name, field in schema["properties"].items() if not (field.get("description") or field.get("$ref") or field.get("allOf"))
@@ -45,5 +45,5 @@ def test_the_form_explains_every_parameter(cloud: World, flow: str) -> None:
     assert not unexplained
 
 
-def test_the_lifecycle_asks_only_for_its_target(cloud: World) -> None:
+def test_the_lifecycle_requires_no_parameter_but_its_target(cloud: System) -> None:
     assert deployments(cloud)["lifecycle/main"]["parameter_openapi_schema"].get("required", []) in ([], ["target"])

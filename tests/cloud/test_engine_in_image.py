@@ -1,4 +1,4 @@
-"""The tests of what computes, where it computes: inside the image, which has torch. And that image's containers never stay."""
+"""The tests of the engines, run inside the bench image, which has torch; and that no container of the image is left."""
 
 from __future__ import annotations
 
@@ -9,40 +9,38 @@ import time
 
 import pytest
 
-from scripts.support.places import PYTHON, ROOT
+from scripts.support.paths import PYTHON, ROOT
 from scripts.support.processes import Process
+from tests.waiting import eventually
 
 WITHIN_S = 3600
-INSIDE = [str(PYTHON), "-m", "scripts.inside_image", "--"]
+IN_IMAGE = [str(PYTHON), "-m", "scripts.installed.run_in_image", "--"]
 
 
 @pytest.mark.timeout(WITHIN_S)
 @pytest.mark.parametrize("folder", ["tests/engine", "tests/served"])
-def test_every_test_of_what_computes_passes_inside_the_image(folder: str) -> None:
-    # So wide that the last lines say why a test failed; without the warnings of others' libraries before them.
-    command = [*INSIDE, "env", "COLUMNS=500", "python3", "-m", "pytest", "-v", "-rfEs", "--disable-warnings", "--color=no", folder]
+def test_every_test_of_the_engines_passes_inside_the_image(folder: str) -> None:
+    # Wide enough that the last lines say why a test failed; without the warnings of other libraries before them.
+    command = [*IN_IMAGE, "env", "COLUMNS=500", "python3", "-m", "pytest", "-v", "-rfEs", "--disable-warnings", "--color=no", folder]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S, check=False)
-    print(done.stdout)  # the names of the tests inside, with -rP and when one fails
+    print(done.stdout)  # the names of the tests in the image, shown with -rP and when one fails
     assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-5000:]
     assert " passed" in done.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_what_runs_inside_ends_with_who_started_it_and_its_container_goes(number: signal.Signals) -> None:
-    command = [*INSIDE, "sh", "-c", "echo it runs; exec sleep 3600"]
+def test_a_command_in_the_image_ends_with_the_process_that_started_it_and_its_container_is_removed(number: signal.Signals) -> None:
+    command = [*IN_IMAGE, "sh", "-c", "echo it runs; exec sleep 3600"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_interruptible) as popen:
         assert popen.stdout
         assert any(line == "it runs\n" for line in popen.stdout)
-        mine = [child for child in map(Process.of, _group(popen.pid)) if child]
+        mine = [child for child in map(Process.find, _group(popen.pid)) if child]
         assert f"leeward-bench-{popen.pid}" in _containers()
         # Ctrl-C reaches all of a terminal's group, a kill one process.
         os.killpg(popen.pid, number) if number == signal.SIGINT else popen.send_signal(number)
         popen.wait(120)
-    assert all(child.gone_within(60) for child in mine)
-    deadline = time.monotonic() + 120
-    while f"leeward-bench-{popen.pid}" in _containers():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    assert all(child.ended_within(60) for child in mine)
+    eventually(lambda: f"leeward-bench-{popen.pid}" in _containers(), False)
 
 
 def _interruptible() -> None:
@@ -55,7 +53,7 @@ def _group(leader: int) -> list[int]:
 
 
 def _containers() -> str:
-    # buildah fails when a container goes while it lists them.
+    # buildah fails when a container is removed while it lists them.
     deadline = time.monotonic() + 60
     while True:
         done = subprocess.run(["buildah", "containers"], capture_output=True, text=True, timeout=60, check=False)

@@ -1,4 +1,4 @@
-"""What Terraform made on the embedded cloud: it is whole, and Terraform finds nothing more to do."""
+"""The infrastructure that Terraform created on the embedded cloud is complete, and a second plan finds nothing to do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
-from world import Run, World
+from system_under_test import Run, System
 
 from blocks.parameters import Infrastructure
 from tasks.aws.account import leftovers, redis_auth_token, state_bucket
@@ -18,7 +18,7 @@ from tasks.terraform import infrastructure
 
 @dataclass(frozen=True)
 class Target:
-    """The embedded cloud as the pipeline's role."""
+    """The embedded cloud, used with the pipeline's role."""
 
     environment: Mapping[str, str] = field(repr=False)
 
@@ -35,12 +35,12 @@ class Target:
 
 
 @pytest.fixture
-def target(world: World, aws: Any) -> Target:
-    taken = aws("sts").assume_role(RoleArn=world.endpoint["role_arn"], RoleSessionName="tests")["Credentials"]
+def target(system: System, aws: Any) -> Target:
+    taken = aws("sts").assume_role(RoleArn=system.endpoint["role_arn"], RoleSessionName="tests")["Credentials"]
     return Target(
         {
-            "AWS_ENDPOINT_URL": world.endpoint["endpoint_url"],
-            "AWS_REGION": world.endpoint["region"],
+            "AWS_ENDPOINT_URL": system.endpoint["endpoint_url"],
+            "AWS_REGION": system.endpoint["region"],
             "AWS_ACCESS_KEY_ID": taken["AccessKeyId"],
             "AWS_SECRET_ACCESS_KEY": taken["SecretAccessKey"],
             "AWS_SESSION_TOKEN": taken["SessionToken"],
@@ -48,7 +48,7 @@ def target(world: World, aws: Any) -> Target:
     )
 
 
-def test_a_second_plan_is_empty(protected: Run, target: Target, tmp_path: Path) -> None:
+def test_a_second_plan_after_the_lifecycle_is_empty(protected: Run, target: Target, tmp_path: Path) -> None:
     wanted = Infrastructure()
     bucket = state_bucket(target, wanted.name)
     workspace = infrastructure.Workspace(
@@ -67,14 +67,14 @@ def test_a_second_plan_is_empty(protected: Run, target: Target, tmp_path: Path) 
     assert infrastructure.plan(workspace, variables).changes == ()
 
 
-def test_while_it_is_up_its_things_are_found_by_name_and_tag(protected: Run, target: Target) -> None:
+def test_the_resources_of_the_running_infrastructure_are_found_by_name_and_tag(protected: Run, target: Target) -> None:
     found = {f"{each.service} {each.kind}" for each in leftovers(target, Infrastructure().name)}
     assert {"ec2 vpc", "ec2 instance", "eks cluster", "elasticache replication-group", "ecr repository", "iam role"} <= found
 
 
-def test_after_a_clean_up_no_service_knows_the_name(cleaned: Run, target: Target) -> None:
+def test_no_resource_of_the_name_is_left_after_a_clean_up(cleaned: Run, target: Target) -> None:
     assert leftovers(target, Infrastructure().name) == []
 
 
-def test_nor_after_one_without_redis(unprotected: Run, target: Target) -> None:
+def test_no_resource_of_the_name_is_left_after_a_clean_up_without_redis(unprotected: Run, target: Target) -> None:
     assert leftovers(target, Infrastructure().name) == []

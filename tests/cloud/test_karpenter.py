@@ -1,17 +1,16 @@
-"""The real Karpenter on a cluster without inf2 nodes, installed as the pipeline does: nodes come for pods, from what there is, and go."""
+"""The real Karpenter on a cluster without inf2 nodes, installed as by the pipeline: it launches nodes for pods and removes them."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import bare_cluster
 import pytest
 from bare_cluster import Aws, kubectl
-from world import World
+from system_under_test import System
 
 from blocks.parameters import Inf2Nodes, Infrastructure
 from localcloud import settings
@@ -28,12 +27,12 @@ NODE_WITHIN_S = 120.0
 
 
 @pytest.fixture(scope="module")
-def api(cloud: World, aws: Aws) -> Iterator[Api]:
-    """A cluster with core nodes and Karpenter, and nothing of either afterwards."""
+def api(cloud: System, aws: Aws) -> Iterator[Api]:
+    """The client of a cluster with core nodes and Karpenter; afterwards both are gone."""
     with (
-        bare_cluster.running(aws, ("core",)) as name,
+        bare_cluster.running_cluster(aws, ("core",)) as name,
         bare_cluster.pod_role(aws, "karpenter", "kube-system", "karpenter"),
-        bare_cluster.interruptions(aws, QUEUE),
+        bare_cluster.interruption_queue(aws, QUEUE),
         bare_cluster.instance_profile(aws) as profile,
     ):
         found = bare_cluster.api()
@@ -51,7 +50,7 @@ def api(cloud: World, aws: Aws) -> Iterator[Api]:
 
 
 class _Session:
-    """What makes boto3 clients, as tasks want it."""
+    """A factory of boto3 clients with the interface that tasks need."""
 
     def __init__(self, aws: Aws) -> None:
         self._aws = aws
@@ -62,7 +61,7 @@ class _Session:
 
 @pytest.fixture
 def worker(api: Api) -> Iterator[Callable[[str], dict[str, Any]]]:
-    """Runs a pod that asks for a chip, as a worker does; returns the node that it runs on. All are gone afterwards."""
+    """A function that runs a pod which requests a chip, as a worker does, and returns its node. The pods are deleted afterwards."""
     names = []
 
     def run(name: str) -> dict[str, Any]:
@@ -76,7 +75,7 @@ def worker(api: Api) -> Iterator[Callable[[str], dict[str, Any]]]:
 
 
 def _pod(name: str) -> dict[str, Any]:
-    """The pause image is on every node."""
+    """Return a pod that requests a chip. It runs the pause image, which is on every node."""
     container = {"name": "main", "image": settings.PAUSE_IMAGE, "resources": {"limits": {"aws.amazon.com/neuron": 1}}}
     spread = [{"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "worker"}}}]
     return {
@@ -98,31 +97,31 @@ def _node_of(api: Api, name: str) -> dict[str, Any]:
         if pod["status"].get("phase") != "Running":
             return Pending(json.dumps(pod["status"].get("conditions")))
         node = api.get(f"/api/v1/nodes/{pod['spec']['nodeName']}")
-        # Karpenter may see last that the node has all it must have: the scheduler does not wait for it.
-        return node if "karpenter.sh/initialized" in node["metadata"]["labels"] else Pending("Karpenter does not call its node initialised")
+        # The scheduler does not wait until Karpenter has found the node initialised.
+        return node if "karpenter.sh/initialized" in node["metadata"]["labels"] else Pending("Karpenter has not initialised its node")
 
-    return Until(f"pod {name} to run on a node that is complete", probe, NODE_WITHIN_S).wait()
+    return Until(f"pod {name} to run on an initialised node", probe, NODE_WITHIN_S).wait()
 
 
-def _type(node: dict[str, Any]) -> str:
+def _instance_type(node: dict[str, Any]) -> str:
     return str(node["metadata"]["labels"]["node.kubernetes.io/instance-type"])
 
 
-def _claim(api: Api, node: dict[str, Any]) -> dict[str, Any]:
+def _claim_of(api: Api, node: dict[str, Any]) -> dict[str, Any]:
     return next(c for c in api.items(karpenter.CLAIMS) if c["status"].get("nodeName") == node["metadata"]["name"])
 
 
 def _conditions_once_ready(api: Api, node: dict[str, Any]) -> dict[str, str]:
-    """Of its claim, which Karpenter calls ready a moment after it has labelled the node."""
+    """Return the conditions of the node's claim once it is ready, which is a moment after Karpenter has labelled the node."""
 
     def probe() -> dict[str, str] | Pending:
-        conditions = {c["type"]: c["status"] for c in _claim(api, node)["status"].get("conditions", ())}
+        conditions = {c["type"]: c["status"] for c in _claim_of(api, node)["status"].get("conditions", ())}
         return conditions if conditions.get("Ready") == "True" else Pending(str(conditions))
 
     return Until(f"the claim of node {node['metadata']['name']} to be ready", probe, NODE_WITHIN_S).wait()
 
 
-def _gone(api: Api, node: dict[str, Any]) -> None:
+def _until_gone(api: Api, node: dict[str, Any]) -> None:
     def probe() -> bool | Pending:
         there = api.find(f"/api/v1/nodes/{node['metadata']['name']}")
         return Pending("it is still there") if there else True
@@ -130,8 +129,8 @@ def _gone(api: Api, node: dict[str, Any]) -> None:
     Until(f"node {node['metadata']['name']} to go", probe, NODE_WITHIN_S).wait()
 
 
-def _no_nodes(api: Api) -> None:
-    """None of Karpenter's is left, also none that an earlier test left."""
+def _remove_nodes(api: Api) -> None:
+    """Delete all of Karpenter's nodes, also those that an earlier test left, and wait for their end."""
 
     def probe() -> bool | Pending:
         left = api.items(karpenter.CLAIMS)
@@ -143,88 +142,90 @@ def _no_nodes(api: Api) -> None:
 
 
 @contextlib.contextmanager
-def shortage(world: World, *types: str) -> Iterator[None]:
-    """No zone has any of these types."""
-    places = [f"shortages/{kind}/{zone}" for kind in types for zone in settings.AVAILABILITY_ZONES]
-    for place in places:
-        _tell(world, "PUT", place)
+def shortage(system: System, *types: str) -> Iterator[None]:
+    """Declare these instance types out of capacity in every zone."""
+    paths = [f"shortages/{kind}/{zone}" for kind in types for zone in settings.AVAILABILITY_ZONES]
+    for path in paths:
+        system.ask(path, "PUT")
     yield
-    for place in places:
-        _tell(world, "DELETE", place)
+    for path in paths:
+        system.ask(path, "DELETE")
 
 
-def _tell(world: World, method: str, path: str) -> None:
-    url = f"{world.endpoint['endpoint_url']}/localcloud/{path}"
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    opener.open(urllib.request.Request(url, method=method), timeout=30).close()
-
-
-def test_a_pod_that_asks_for_a_chip_gets_a_node_with_all_that_its_pool_says(api: Api, worker: Callable[[str], dict[str, Any]]) -> None:
+def test_a_pod_that_requests_a_chip_gets_a_node_with_the_type_labels_and_taints_of_its_pool(
+    api: Api, worker: Callable[[str], dict[str, Any]]
+) -> None:
     node = worker("first")
     labels = node["metadata"]["labels"]
-    assert _type(node) == FIRST
+    assert _instance_type(node) == FIRST
     assert labels["karpenter.sh/nodepool"] == "inf2"
     assert labels["karpenter.sh/registered"] == labels["karpenter.sh/initialized"] == "true"
     assert node["spec"]["taints"] == [{"key": "aws.amazon.com/neuron", "value": "true", "effect": "NoSchedule"}]
-    # Karpenter compares instance and class once a minute or so; what differed at once would differ then.
+    # Karpenter compares instance and class about once a minute; a difference that exists from the start is found then.
     assert _conditions_once_ready(api, node).get("Drifted") != "True"
 
 
-def test_the_controller_has_no_key_but_its_pod_identity(api: Api) -> None:
+def test_the_karpenter_controller_has_no_access_key_but_its_pod_identity(api: Api) -> None:
     pods = api.items("/api/v1/namespaces/kube-system/pods", labelSelector="app.kubernetes.io/name=karpenter")
     environment = {e["name"] for e in pods[0]["spec"]["containers"][0]["env"]}
     assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" in environment
     assert not environment & {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 
 
-def test_an_interrupted_instance_is_replaced(api: Api, cloud: World, worker: Callable[[str], dict[str, Any]]) -> None:
+def test_the_node_of_an_interrupted_instance_is_drained_and_removed(
+    api: Api, cloud: System, worker: Callable[[str], dict[str, Any]]
+) -> None:
     node = worker("interrupted")
     instance = node["spec"]["providerID"].rpartition("/")[2]
-    _tell(cloud, "PUT", f"interruptions/{instance}")
+    cloud.ask(f"interruptions/{instance}", "PUT")
 
-    _gone(api, node)
+    _until_gone(api, node)
     assert not api.find("/api/v1/namespaces/default/pods/interrupted"), "its pod was evicted"
 
 
-def test_an_empty_node_goes_by_itself(api: Api, worker: Callable[[str], dict[str, Any]]) -> None:
+def test_karpenter_removes_an_empty_node(api: Api, worker: Callable[[str], dict[str, Any]]) -> None:
     node = worker("short-lived")
     api.delete("/api/v1/namespaces/default/pods/short-lived", grace_s=0)
-    _gone(api, node)
+    _until_gone(api, node)
 
 
-def test_orphans_of_a_karpenter_that_is_gone_are_removed(api: Api, aws: Aws, worker: Callable[[str], dict[str, Any]]) -> None:
+def test_nodes_and_launch_templates_of_a_karpenter_that_no_longer_runs_are_removed(
+    api: Api, aws: Aws, worker: Callable[[str], dict[str, Any]]
+) -> None:
     node = worker("orphan")
     kubectl("-n", "kube-system", "scale", "deployment/karpenter", "--replicas=0")
     kubectl("-n", "kube-system", "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=karpenter", "--timeout=90s")
     done = karpenter_orphans.remove(_Session(aws), bare_cluster.NAME, lambda seen: None)
     instance = node["spec"]["providerID"].rpartition("/")[2]
     assert f"terminated {instance}" in done
-    assert any(said.startswith("deleted lt-") for said in done)
+    assert any(line.startswith("deleted lt-") for line in done)
     assert not karpenter_orphans.remove(_Session(aws), bare_cluster.NAME, lambda seen: None)
     kubectl("-n", "kube-system", "scale", "deployment/karpenter", "--replicas=2")
     kubectl("-n", "kube-system", "rollout", "status", "deployment/karpenter", "--timeout=120s")
-    _no_nodes(api)
+    _remove_nodes(api)
 
 
-def test_without_capacity_for_the_first_type_the_next_one_is_taken(api: Api, cloud: World, worker: Callable[[str], dict[str, Any]]) -> None:
+def test_without_capacity_for_the_first_type_the_next_one_is_taken(
+    api: Api, cloud: System, worker: Callable[[str], dict[str, Any]]
+) -> None:
     with shortage(cloud, FIRST):
-        assert _type(worker("second-choice")) == SECOND
+        assert _instance_type(worker("second-choice")) == SECOND
 
 
-def test_with_no_capacity_at_all_it_says_what_was_tried(api: Api, cloud: World) -> None:
-    _no_nodes(api)
+def test_without_any_capacity_the_events_name_the_types_that_were_tried(api: Api, cloud: System) -> None:
+    _remove_nodes(api)
     with shortage(cloud, FIRST, SECOND):
         api.apply(_pod("no-choice"))
 
-        def told() -> str | Pending:
+        def reported() -> str | Pending:
             return "; ".join(karpenter.out_of_stock(api)) or Pending("no event")
 
         try:
-            said = Until("Karpenter to say so", told, NODE_WITHIN_S).wait()
+            events = Until("Karpenter to report the shortage", reported, NODE_WITHIN_S).wait()
         finally:
             api.delete("/api/v1/namespaces/default/pods/no-choice", grace_s=0)
-    assert "InsufficientInstanceCapacity" in said
-    assert SECOND in said
+    assert "InsufficientInstanceCapacity" in events
+    assert SECOND in events
 
 
 @pytest.mark.parametrize(
@@ -236,9 +237,8 @@ def test_with_no_capacity_at_all_it_says_what_was_tried(api: Api, cloud: World) 
         ("EC2NodeClass", {"spec": {"role": "and-a-profile"}}),
     ],
 )
-def test_what_the_rules_of_karpenter_forbid_is_refused(api: Api, kind: str, change: dict[str, Any]) -> None:
+def test_the_api_server_refuses_objects_that_karpenters_validation_rules_forbid(api: Api, kind: str, change: dict[str, Any]) -> None:
     made = Provisioning(QUEUE, "profile", {"core": ("subnet-1",), "inf2": ("subnet-1",)}, "sg-1", {})
-    thing = next(t for t in karpenter.node_pools(INFRASTRUCTURE, made) if t["kind"] == kind)
-    thing = manifests.merge(thing, {**change, "metadata": {"name": "wrong"}})
+    manifest = next(m for m in karpenter.node_pools(INFRASTRUCTURE, made) if m["kind"] == kind)
     with pytest.raises(Refused):
-        api.apply(thing)
+        api.apply(manifests.merge(manifest, {**change, "metadata": {"name": "wrong"}}))

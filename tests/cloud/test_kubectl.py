@@ -1,4 +1,4 @@
-"""Who may use the Kubernetes API: the identities that EKS would let in, and nobody else."""
+"""Access to the Kubernetes API: identities that EKS would accept are accepted, all others are refused."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import json
 from pathlib import Path
 
 import pytest
-from world import Run, World
+from system_under_test import Run, System
 
-from scripts import eks
-from scripts.support.places import VENV
+from scripts.installed import eks
+from scripts.support.paths import VENV, write_private
 
 
-def test_kubectl_works_as_the_pipelines_role(protected: Run, world: World) -> None:
-    said = world.kubectl("get", "nodes", "-o", "name")
-    assert said.returncode == 0, said.stderr
-    assert len(said.stdout.split()) == 4
+def test_kubectl_works_with_the_pipelines_role(protected: Run, system: System) -> None:
+    done = system.kubectl("get", "nodes", "-o", "name")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == 4
 
 
 def test_the_aws_command_line_writes_a_kubeconfig_that_works(
-    protected: Run, world: World, tmp_path: Path, aws_environment: dict[str, str]
+    protected: Run, system: System, tmp_path: Path, aws_environment: dict[str, str]
 ) -> None:
     environment = aws_environment | {"PATH": f"{VENV / 'bin'}:{aws_environment['PATH']}", "HOME": str(tmp_path)}
     config = tmp_path / "kubeconfig"
-    update = ["eks", "update-kubeconfig", "--name", "leeward", "--kubeconfig", str(config), "--role-arn", world.endpoint["role_arn"]]
-    made = world.python("awscli", *update, environment=environment)
+    update = ["eks", "update-kubeconfig", "--name", "leeward", "--kubeconfig", str(config), "--role-arn", system.endpoint["role_arn"]]
+    made = system.python("awscli", *update, environment=environment)
     assert made.returncode == 0, made.stderr
-    said = world.kubectl("auth", "whoami", config=config, environment=environment)
-    assert said.returncode == 0, said.stderr
-    assert "leeward-pipeline" in said.stdout
+    done = system.kubectl("auth", "whoami", config=config, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "leeward-pipeline" in done.stdout
 
 
 REFUSED = {
@@ -38,31 +38,31 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("wrong", REFUSED)
-def test_a_token_signed_with_wrong_credentials_is_refused(protected: Run, world: World, tmp_path: Path, wrong: str) -> None:
-    said = world.kubectl("get", "nodes", config=_user_config(world, tmp_path, **REFUSED[wrong]))
-    assert said.returncode != 0
-    assert "Unauthorized" in said.stderr
+def test_a_token_signed_with_wrong_credentials_is_refused(protected: Run, system: System, tmp_path: Path, wrong: str) -> None:
+    done = system.kubectl("get", "nodes", config=_user_config(system, tmp_path, **REFUSED[wrong]))
+    assert done.returncode != 0
+    assert "Unauthorized" in done.stderr
 
 
-def test_a_user_without_an_access_entry_is_refused(protected: Run, world: World, tmp_path: Path) -> None:
-    said = world.kubectl("get", "nodes", config=_user_config(world, tmp_path))
-    assert said.returncode != 0
-    assert "Unauthorized" in said.stderr
+def test_a_user_without_an_access_entry_is_refused(protected: Run, system: System, tmp_path: Path) -> None:
+    done = system.kubectl("get", "nodes", config=_user_config(system, tmp_path))
+    assert done.returncode != 0
+    assert "Unauthorized" in done.stderr
 
 
-def test_a_token_for_another_cluster_is_refused(protected: Run, world: World, tmp_path: Path) -> None:
-    config = json.loads(world.kubeconfig.read_text())
+def test_a_token_for_another_cluster_is_refused(protected: Run, system: System, tmp_path: Path) -> None:
+    config = json.loads(system.kubeconfig.read_text())
     config["users"][0]["user"]["exec"]["args"][-1] = "another"
-    said = world.kubectl("get", "nodes", config=eks.write_private(tmp_path / "kubeconfig", json.dumps(config)))
-    assert said.returncode != 0
-    assert "Unauthorized" in said.stderr
+    done = system.kubectl("get", "nodes", config=write_private(tmp_path / "kubeconfig", json.dumps(config)))
+    assert done.returncode != 0
+    assert "Unauthorized" in done.stderr
 
 
-def _user_config(world: World, folder: Path, **changed: str) -> Path:
-    """A kubeconfig that signs as the cloud's user itself, who has no access entry; with other credentials where given."""
-    _, _, user = eks.aws_config({**world.endpoint, **changed}).partition(f"[profile {eks.PROFILE}-user]")
-    aws_config = eks.write_private(folder / "aws-config", f"[profile {eks.PROFILE}]{user}")
-    config = json.loads(world.kubeconfig.read_text())
+def _user_config(system: System, folder: Path, **changed: str) -> Path:
+    """Write a kubeconfig that signs as the cloud's user itself, which has no access entry; `changed`: other credentials."""
+    _, _, user = eks.aws_config({**system.endpoint, **changed}).partition(f"[profile {eks.PROFILE}-user]")
+    aws_config = write_private(folder / "aws-config", f"[profile {eks.PROFILE}]{user}")
+    config = json.loads(system.kubeconfig.read_text())
     for entry in config["users"][0]["user"]["exec"]["env"]:
         entry["value"] = {"AWS_CONFIG_FILE": str(aws_config)}.get(entry["name"], entry["value"])
-    return eks.write_private(folder / "kubeconfig", json.dumps(config))
+    return write_private(folder / "kubeconfig", json.dumps(config))

@@ -1,4 +1,4 @@
-"""Nodes and the network of a running cluster: two core and two inf2 nodes, CoreDNS installed."""
+"""Nodes and network of a running cluster: two core and two inf2 nodes, CoreDNS installed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from bare_cluster import Aws, kubectl
 from localcloud import paths, settings
 from localcloud.machine import cgroups
 from tasks.cluster import neuron
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("cluster")
 PATIENCE = "90s"
@@ -50,8 +51,8 @@ spec: {{selector: {{app: {name}}}, ports: [{{port: 80, targetPort: 8080}}]}}
 
 @pytest.fixture(scope="module")
 def cluster(cloud: object, aws: Aws) -> Iterator[str]:
-    """Made for this file, and gone after it."""
-    with bare_cluster.running(aws) as name:
+    """A cluster that is created for this file and deleted after it."""
+    with bare_cluster.running_cluster(aws) as name:
         yield name
     assert not (paths.DATA_DIR / "cluster").exists()
     assert not list((paths.DATA_DIR / "nodes").iterdir())
@@ -65,14 +66,14 @@ def busybox(cluster: str) -> str:
 
 @pytest.fixture(scope="module")
 def plugin(cluster: str) -> None:
-    """The device plug-in is installed as the pipeline does it, and every inf2 node offers its chip."""
+    """Installs the device plug-in as the pipeline does, and waits until every inf2 node offers its chip."""
     neuron.install(bare_cluster.api())
     eventually(lambda: [offered(node) for node in nodes() if inf2(node)], [ONE_CHIP, ONE_CHIP])
 
 
 @pytest.fixture
 def pod(busybox: str) -> Iterator[Callable[..., str]]:
-    """Runs a pod that serves its /bin over HTTP, behind a service of its name; returns the name, unless told otherwise once it is ready."""
+    """A function that runs a pod which serves its /bin over HTTP, behind a service of its name, and returns the name when it is ready."""
     made = []
 
     def run(name: str, selector: dict[str, str] | None = None, resources: dict[str, Any] | None = None, wait: bool = True) -> str:
@@ -98,13 +99,13 @@ def inf2(node: dict[str, Any]) -> bool:
 
 
 def offered(node: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Chips and cores that pods may have."""
+    """Return the chips and the cores that the node offers to pods."""
     allocatable = node["status"]["allocatable"]
     return allocatable.get(neuron.CHIP), allocatable.get("aws.amazon.com/neuroncore")
 
 
 def status_of(host: str, path: str, *, port: int = 80) -> int | str:
-    """The HTTP status, or what came instead."""
+    """Return the HTTP status, or the text of the error."""
     connection = http.client.HTTPConnection(host, port, timeout=60)
     try:
         connection.request("GET", path)
@@ -115,14 +116,7 @@ def status_of(host: str, path: str, *, port: int = 80) -> int | str:
         connection.close()
 
 
-def eventually(look: Callable[[], object], wanted: object, within: float = 120.0) -> None:
-    deadline = time.monotonic() + within
-    while (seen := look()) != wanted:
-        assert time.monotonic() < deadline, f"wanted {wanted!r}, last saw {seen!r}"
-        time.sleep(0.2)
-
-
-def test_only_real_nodes_are_there_and_each_is_an_instance_of_its_zone() -> None:
+def test_every_node_is_an_instance_of_its_zone() -> None:
     found = nodes()
     assert len(found) == 4
     for node in found:
@@ -142,7 +136,7 @@ def test_inf2_nodes_alone_offer_chips_and_are_tainted() -> None:
 
 
 @pytest.mark.usefixtures("plugin")
-def test_a_chip_is_one_pods_until_it_ends(pod: Callable[..., str]) -> None:
+def test_a_chip_belongs_to_one_pod_until_that_ends(pod: Callable[..., str]) -> None:
     node = node_with(pod("chip", resources=CHIP))
     assert inf2(node)
     pod("next", {"kubernetes.io/hostname": node["metadata"]["name"]}, CHIP, wait=False)
@@ -155,24 +149,24 @@ def test_a_chip_is_one_pods_until_it_ends(pod: Callable[..., str]) -> None:
 
 
 def node_with(name: str) -> dict[str, Any]:
-    """The node that the pod is on."""
+    """Return the node that the pod runs on."""
     where = kubectl("get", "pod", name, "-o", "jsonpath={.spec.nodeName}")
     return next(node for node in nodes() if node["metadata"]["name"] == where)
 
 
 def life_of(name: str) -> str:
-    """The same as long as nothing happened to the pod."""
+    """Return a text that changes when the pod is replaced, ends or restarts."""
     return kubectl("get", "pod", name, "-o", "jsonpath={.metadata.uid} {.status.phase} {.status.containerStatuses[0].containerID}")
 
 
 def plugin_on(node: dict[str, Any]) -> str:
-    """The pod of the device plug-in; empty while there is none."""
+    """Return the name of the device plug-in's pod on the node; empty while there is none."""
     there = ["-l", neuron.PODS, "--field-selector", f"spec.nodeName={node['metadata']['name']}"]
     return kubectl("-n", neuron.NAMESPACE, "get", "pods", *there, "-o", "name").strip()
 
 
 def registrations(plugin: str) -> int:
-    """How many kubelets this pod of the plug-in has told of its chips; 0 while kubelet cannot be asked."""
+    """Return how often this pod of the plug-in has registered its chips with a kubelet; 0 while its log cannot be read."""
     try:
         return kubectl("-n", neuron.NAMESPACE, "logs", plugin).count(f"{neuron.CHIP}: kubelet knows of 1")
     except AssertionError:
@@ -180,7 +174,7 @@ def registrations(plugin: str) -> int:
 
 
 @pytest.mark.usefixtures("plugin")
-def test_a_device_plugin_that_goes_takes_its_chips_along_but_not_from_a_worker(pod: Callable[..., str]) -> None:
+def test_a_replaced_device_plugin_offers_the_chip_again_and_a_running_worker_keeps_it(pod: Callable[..., str]) -> None:
     node = node_with(pod("worker", resources=CHIP))
     alive, before = life_of("worker"), plugin_on(node)
     kubectl("-n", neuron.NAMESPACE, "delete", before)
@@ -191,7 +185,7 @@ def test_a_device_plugin_that_goes_takes_its_chips_along_but_not_from_a_worker(p
 
 def test_pods_find_services_by_name_on_other_nodes(pod: Callable[..., str]) -> None:
     server, client = pod("server", {"pool": "inf2"}), pod("client", {"pool": "core"})
-    # The client's node may come to know a moment later than kubectl that the server is ready.
+    # The client's node may learn a moment later than kubectl that the server is ready.
     eventually(lambda: fetched(client, f"http://{server}.default.svc.cluster.local/busybox"), True)
     found = kubectl("exec", client, "--", "nslookup", "kubernetes.default.svc.cluster.local")
     assert "172.20.0.1" in found
@@ -205,7 +199,7 @@ def fetched(pod: str, url: str) -> bool:
     return True
 
 
-def test_the_host_reaches_services_and_pods(pod: Callable[..., str]) -> None:
+def test_the_host_reaches_services_and_pods_by_their_addresses(pod: Callable[..., str]) -> None:
     name = pod("reached")
     service = kubectl("get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
     eventually(lambda: status_of(service, "/busybox"), 200)
@@ -223,7 +217,7 @@ def test_the_api_server_reaches_into_pods(pod: Callable[..., str]) -> None:
     kubectl("logs", name)
 
 
-def test_strangers_are_refused_by_api_server_and_kubelet() -> None:
+def test_api_server_and_kubelet_refuse_requests_without_credentials() -> None:
     address = nodes()[0]["status"]["addresses"][0]["address"]
     for host, port, path, refused in (
         (settings.API_SERVER_HOST, settings.API_SERVER_PORT, "/api/v1/nodes", 403),
@@ -235,7 +229,7 @@ def test_strangers_are_refused_by_api_server_and_kubelet() -> None:
         connection.close()
 
 
-def test_a_node_may_not_speak_for_another() -> None:
+def test_a_node_may_not_change_another_nodes_object() -> None:
     first, second = nodes()[:2]
     user = f"kubelet-{first['spec']['providerID'].rpartition('/')[2]}"
     kubectl("annotate", "node", first["metadata"]["name"], "a=b", user=user)
@@ -244,7 +238,7 @@ def test_a_node_may_not_speak_for_another() -> None:
 
 
 @pytest.mark.usefixtures("plugin")
-def test_a_kubelet_that_dies_comes_back_and_so_do_its_chips(pod: Callable[..., str]) -> None:
+def test_a_killed_kubelet_is_started_again_and_offers_its_chips_again(pod: Callable[..., str]) -> None:
     node = node_with(pod("steady", resources=CHIP))
     alive, plugin = life_of("steady"), plugin_on(node)
     before = registrations(plugin)
@@ -263,25 +257,25 @@ def comm(pid: int) -> str:
         return ""
 
 
-def test_an_instance_that_is_terminated_takes_its_pods_along_and_leaves_nothing(cluster: str, pod: Callable[..., str], aws: Aws) -> None:
+def test_a_terminated_instance_takes_its_node_and_pods_along_and_leaves_nothing(cluster: str, pod: Callable[..., str], aws: Aws) -> None:
     eks = aws("eks")
     like = eks.describe_nodegroup(clusterName=cluster, nodegroupName="core")["nodegroup"]
     bare_cluster.create_nodes(aws, "brief", like["nodeRole"], like["subnets"], 1, labels={"brief": "true"})
     eks.get_waiter("nodegroup_active").wait(clusterName=cluster, nodegroupName="brief", WaiterConfig={"Delay": 1, "MaxAttempts": 90})
-    pod("doomed", {"brief": "true"})
+    pod("short-lived", {"brief": "true"})
     node = next(node for node in nodes() if node["metadata"]["labels"].get("brief"))
     instance = node["spec"]["providerID"].rpartition("/")[2]
     assert cgroups.processes(f"{cgroups.TREE}/node-{instance}")
     aws("ec2").terminate_instances(InstanceIds=[instance])
     eventually(lambda: node["metadata"]["name"] in kubectl("get", "nodes", "-o", "name"), False)
-    eventually(lambda: "doomed" in kubectl("get", "pods", "-o", "name"), False)
+    eventually(lambda: "short-lived" in kubectl("get", "pods", "-o", "name"), False)
     eventually(lambda: cgroups.folders(f"{cgroups.TREE}/node-{instance}"), [])
     assert not (paths.DATA_DIR / "nodes" / instance).exists()
     bare_cluster.delete_nodes(eks, "brief")
 
 
 @pytest.mark.usefixtures("plugin")
-def test_an_instance_of_a_fleet_becomes_the_node_that_its_user_data_describes_and_goes_with_it(cluster: str, aws: Aws) -> None:
+def test_an_instance_of_a_fleet_becomes_the_node_that_its_user_data_describes_until_it_is_terminated(cluster: str, aws: Aws) -> None:
     ec2 = aws("ec2")
     subnet = aws("eks").describe_cluster(name=cluster)["cluster"]["resourcesVpcConfig"]["subnetIds"][1]
     taint = {"key": neuron.CHIP, "value": "true", "effect": "NoSchedule"}
@@ -313,7 +307,7 @@ def test_an_instance_of_a_fleet_becomes_the_node_that_its_user_data_describes_an
 
 
 def node_of(instance: str) -> dict[str, Any]:
-    """Empty when there is none."""
+    """Return the node of the instance; empty when there is none."""
     return next((node for node in nodes() if node["spec"].get("providerID", "").endswith(f"/{instance}")), {})
 
 
@@ -322,9 +316,9 @@ def ready(instance: str) -> str:
     return next((one["status"] for one in conditions if one["type"] == "Ready"), "no node")
 
 
-def test_nodes_write_nothing_to_the_machine_but_the_clouds_folder(pod: Callable[..., str]) -> None:
+def test_nodes_write_to_no_folder_of_the_machine_but_the_clouds(pod: Callable[..., str]) -> None:
     before = time.time()
     kubectl("exec", pod("writer"), "--", "true")
-    for place in ("/var/lib/cni", "/var/lib/kubelet", "/var/log/pods", "/var/log/containers", "/usr/libexec/kubernetes"):
-        assert not Path(place).exists() or Path(place).stat().st_mtime < before, place
-    assert Path("/proc/sys/kernel/panic").read_text().strip() != "10", "kubelet's wish for the kernel reached the machine"
+    for folder in ("/var/lib/cni", "/var/lib/kubelet", "/var/log/pods", "/var/log/containers", "/usr/libexec/kubernetes"):
+        assert not Path(folder).exists() or Path(folder).stat().st_mtime < before, folder
+    assert Path("/proc/sys/kernel/panic").read_text().strip() != "10", "kubelet changed a kernel setting of the machine"

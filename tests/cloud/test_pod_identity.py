@@ -1,4 +1,4 @@
-"""EKS Pod Identity in a running cluster: the credentials of a pod, got from inside it by what the webhook gave it."""
+"""EKS Pod Identity in a running cluster: a pod gets credentials with the settings that the webhook gave it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from localcloud import settings
 
 ROLE = "pod-identity-test"
 ACCOUNT, STRANGER = "reader", "stranger"
-"""Service accounts: one with an association, one without."""
+"""Service accounts, one with and one without an association."""
 PATIENCE = "90s"
 AS_AN_SDK_DOES = 'wget -qO- --header "Authorization: $(cat $AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE)" "$AWS_CONTAINER_CREDENTIALS_FULL_URI"'
 WITH_THE_PODS_OWN_TOKEN = (
@@ -26,7 +26,7 @@ WITH_THE_PODS_OWN_TOKEN = (
 
 @pytest.fixture(scope="module")
 def cluster(cloud: object, aws: Aws) -> Iterator[str]:
-    """With the add-on, the two service accounts, and a role for one of them."""
+    """A cluster with the add-on, the two service accounts, and a role for one of them."""
     statement = {
         "Effect": "Allow",
         "Action": ["sts:AssumeRole", "sts:TagSession"],
@@ -35,7 +35,7 @@ def cluster(cloud: object, aws: Aws) -> Iterator[str]:
     trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     role = aws("iam").create_role(RoleName=ROLE, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
     try:
-        with bare_cluster.running(aws, ("core",)) as name:
+        with bare_cluster.running_cluster(aws, ("core",)) as name:
             eks = aws("eks")
             eks.create_pod_identity_association(clusterName=name, namespace="default", serviceAccount=ACCOUNT, roleArn=role)
             for account in (ACCOUNT, STRANGER):
@@ -53,7 +53,7 @@ def busybox(cluster: str) -> str:
 
 @pytest.fixture
 def pod(busybox: str) -> Iterator[Callable[..., str]]:
-    """Runs a pod of the service account, with a container before the one that waits; returns the pod's name."""
+    """A function that runs a pod of the service account, with an init container, and returns the pod's name."""
     made = []
 
     def run(name: str, account: str, **spec: Any) -> str:
@@ -81,7 +81,7 @@ def pod(busybox: str) -> Iterator[Callable[..., str]]:
         kubectl("delete", "pod", name, "--ignore-not-found", "--wait=false")
 
 
-def inside(pod: str, script: str) -> str:
+def run_in(pod: str, script: str) -> str:
     return kubectl("exec", pod, "--container=main", "--", "sh", "-c", script)
 
 
@@ -91,11 +91,13 @@ def containers(pod: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("host_network", [False, True], ids=["its own network", "the node's network"])
-def test_a_pod_gets_credentials_of_its_role_with_what_it_was_given(pod: Callable[..., str], cluster: str, host_network: bool) -> None:
+def test_a_pod_gets_credentials_of_its_role_with_the_settings_of_the_webhook(
+    pod: Callable[..., str], cluster: str, host_network: bool
+) -> None:
     name = pod(f"reads-{str(host_network).lower()}", ACCOUNT, hostNetwork=host_network)
-    made = json.loads(inside(name, AS_AN_SDK_DOES))
+    made = json.loads(run_in(name, AS_AN_SDK_DOES))
     assert made["AccountId"] == settings.ACCOUNT
-    endpoint = inside(name, "echo $AWS_ENDPOINT_URL").strip()
+    endpoint = run_in(name, "echo $AWS_ENDPOINT_URL").strip()
     sts = boto3.client(
         "sts",
         endpoint_url=endpoint,
@@ -111,14 +113,14 @@ def test_a_pod_gets_credentials_of_its_role_with_what_it_was_given(pod: Callable
         assert names >= {"AWS_REGION", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"}
 
 
-def test_a_pod_without_an_association_is_left_alone_and_gets_nothing(pod: Callable[..., str]) -> None:
+def test_a_pod_without_an_association_is_not_changed_and_gets_no_credentials(pod: Callable[..., str]) -> None:
     name = pod("alone", STRANGER)
     assert not any(container.get("env") for container in containers(name))
-    with pytest.raises(AssertionError, match="400"):  # the audience of the token that every pod has is another
-        inside(name, WITH_THE_PODS_OWN_TOKEN)
+    with pytest.raises(AssertionError, match="400"):  # the token that every pod has is for another audience
+        run_in(name, WITH_THE_PODS_OWN_TOKEN)
 
 
-def test_the_api_server_vouches_only_for_tokens_of_pods_with_the_right_audience(pod: Callable[..., str], cluster: str, aws: Aws) -> None:
+def test_only_tokens_of_pods_with_the_right_audience_and_signature_are_accepted(pod: Callable[..., str], cluster: str, aws: Aws) -> None:
     bound = ["--bound-object-kind=Pod", f"--bound-object-name={pod('bound', ACCOUNT)}"]
     audience = f"--audience={settings.POD_IDENTITY_SERVICE}"
     assume = aws("eks-auth").assume_role_for_pod_identity
@@ -127,13 +129,13 @@ def test_the_api_server_vouches_only_for_tokens_of_pods_with_the_right_audience(
     assert given["subject"] == {"namespace": "default", "serviceAccount": ACCOUNT}
     assert f"assumed-role/{ROLE}/eks-{cluster}-bound-" in given["assumedRoleUser"]["arn"]
     wrong_audience, of_no_pod = (kubectl("create", "token", ACCOUNT, *more).strip() for more in (bound, [audience]))
-    for another in (wrong_audience, of_no_pod, signed_by_nobody(right)):
+    for wrong in (wrong_audience, of_no_pod, with_a_wrong_signature(right)):
         with pytest.raises(ClientError) as refused:
-            assume(clusterName=cluster, token=another)
+            assume(clusterName=cluster, token=wrong)
         assert refused.value.response["Error"]["Code"] == "InvalidTokenException"
 
 
-def signed_by_nobody(token: str) -> str:
-    """The token with a signature that nobody made."""
+def with_a_wrong_signature(token: str) -> str:
+    """Return the token with a signature that is not its own."""
     head, payload, signature = token.split(".")
     return f"{head}.{payload}.{signature[::-1]}"

@@ -1,28 +1,28 @@
-"""Replication groups are real Redis servers, reached as on AWS: TLS, AUTH, an address that follows the primary."""
+"""Replication groups are real Redis servers, used as on AWS: TLS, AUTH, an address that follows the primary."""
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import ssl
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import bare_cluster
 import pytest
+from machine_state import command_line
 
 from localcloud import settings
 from localcloud.machine import cgroups
 from localcloud.machine.redis.protocol import Connection, RedisError
+from tests.waiting import eventually
 
 GROUP = "leeward-test"
 
 
 class Group:
-    """A replication group and how a client reaches it."""
+    """A replication group, with the CA and the token that its clients need."""
 
     def __init__(self, elasticache: Any, ca: Path, token: str | None) -> None:
         self.elasticache, self.ca, self.token = elasticache, ca, token
@@ -32,11 +32,12 @@ class Group:
         return found
 
     def wait(self) -> None:
-        deadline = time.monotonic() + 120
-        while (status := self.describe()["Status"]) != "available":
-            assert status in ("creating", "modifying"), status
-            assert time.monotonic() < deadline, status
-            time.sleep(0.1)
+        def status() -> str:
+            found = str(self.describe()["Status"])
+            assert found in ("creating", "modifying", "available")
+            return found
+
+        eventually(status, "available")
 
     def address(self, which: str = "PrimaryEndpoint") -> str:
         return str(self.describe()["NodeGroups"][0][which]["Address"])
@@ -54,7 +55,7 @@ def subnets(cloud: object, aws: bare_cluster.Aws) -> Iterator[list[str]]:
 
 @pytest.fixture
 def make(aws: bare_cluster.Aws, cloud: Any, subnets: list[str], tmp_path: Path) -> Iterator[Callable[..., Group]]:
-    """Makes the replication group; it is deleted afterwards."""
+    """A function that creates the replication group; it is deleted after the test."""
     elasticache = aws("elasticache")
     ca = tmp_path / "ca.pem"
     ca.write_text(cloud.endpoint["redis_ca_pem"])
@@ -79,24 +80,17 @@ def make(aws: bare_cluster.Aws, cloud: Any, subnets: list[str], tmp_path: Path) 
 
     yield create
     elasticache.delete_replication_group(ReplicationGroupId=GROUP)
-    deadline = time.monotonic() + 120
-    while any(g["ReplicationGroupId"] == GROUP for g in elasticache.describe_replication_groups()["ReplicationGroups"]):
-        assert time.monotonic() < deadline, "the group was not deleted"
-        time.sleep(0.1)
+    eventually(lambda: GROUP in [g["ReplicationGroupId"] for g in elasticache.describe_replication_groups()["ReplicationGroups"]], False)
     elasticache.delete_cache_subnet_group(CacheSubnetGroupName=GROUP)
     assert not [line for line in command_lines() if "redis-server" in line]
 
 
 def command_lines() -> list[str]:
-    """Of the cloud's processes; one that is gone has none."""
-    found = []
-    for pid in cgroups.processes():
-        with contextlib.suppress(OSError):
-            found.append(Path(f"/proc/{pid}/cmdline").read_bytes().decode())
-    return found
+    """Return the command lines of the cloud's processes."""
+    return [command_line(pid) for pid in cgroups.processes()]
 
 
-def test_what_the_primary_is_told_the_reader_knows(make: Callable[..., Group]) -> None:
+def test_the_reader_has_what_was_written_to_the_primary_and_refuses_writes(make: Callable[..., Group]) -> None:
     group = make()
     with group.connect() as primary:
         primary.call("SET", "k", "v")
@@ -107,7 +101,7 @@ def test_what_the_primary_is_told_the_reader_knows(make: Callable[..., Group]) -
             reader.call("SET", "k", "w")
 
 
-def test_redis_cli_gets_in_with_tls_and_token_only(make: Callable[..., Group]) -> None:
+def test_redis_cli_connects_with_tls_and_token_only(make: Callable[..., Group]) -> None:
     group = make()
     argv = ["redis-cli", "-h", group.address()]
     tls = ["--tls", "--cacert", str(group.ca)]
@@ -122,7 +116,7 @@ def test_redis_cli_gets_in_with_tls_and_token_only(make: Callable[..., Group]) -
     assert "PONG" not in ping(token=group.token)
 
 
-def test_after_a_failover_the_same_address_takes_writes_and_keeps_the_data(make: Callable[..., Group]) -> None:
+def test_after_a_failover_the_same_address_accepts_writes_and_has_the_data(make: Callable[..., Group]) -> None:
     group = make()
     address = group.address()
     for turn in range(2):
@@ -140,7 +134,7 @@ def test_after_a_failover_the_same_address_takes_writes_and_keeps_the_data(make:
             assert primary.call("WAIT", "1", "30000") == 1, "the old primary follows the new one"
 
 
-def test_a_failover_of_a_primary_that_died_gives_both_addresses_back_with_the_data(make: Callable[..., Group]) -> None:
+def test_a_failover_of_a_stopped_primary_restores_both_addresses_with_the_data(make: Callable[..., Group]) -> None:
     group = make()
     with group.connect() as primary:
         primary.call("SET", "k", "v")
@@ -151,7 +145,7 @@ def test_a_failover_of_a_primary_that_died_gives_both_addresses_back_with_the_da
     group.wait()
     with group.connect() as primary:
         assert primary.call("SET", "l", "w") == "OK"
-        assert primary.call("WAIT", "1", "30000") == 1, "the member that died follows the new primary"
+        assert primary.call("WAIT", "1", "30000") == 1, "the stopped member follows the new primary"
     with group.connect("ReaderEndpoint") as reader:
         assert [reader.call("GET", key) for key in ("k", "l")] == ["v", "w"]
 
@@ -166,7 +160,7 @@ def test_a_failover_cuts_the_connections_to_the_old_primary(make: Callable[..., 
             old.call("SET", "k", "v")
 
 
-def test_a_rotated_token_is_in_force_and_the_old_one_is_not(make: Callable[..., Group]) -> None:
+def test_after_a_rotation_the_new_token_is_valid_and_the_old_one_is_not(make: Callable[..., Group]) -> None:
     group = make()
     old, group.token = group.token, secrets.token_hex(16)
     group.elasticache.modify_replication_group(
@@ -180,7 +174,7 @@ def test_a_rotated_token_is_in_force_and_the_old_one_is_not(make: Callable[..., 
         group.connect()
 
 
-def test_the_token_is_on_no_command_line(make: Callable[..., Group]) -> None:
+def test_the_auth_token_is_on_no_command_line(make: Callable[..., Group]) -> None:
     group = make()
     assert group.token
     lines = command_lines()
@@ -188,7 +182,7 @@ def test_the_token_is_on_no_command_line(make: Callable[..., Group]) -> None:
     assert not [line for line in lines if group.token in line]
 
 
-def test_one_member_without_tls_is_primary_and_reader(make: Callable[..., Group]) -> None:
+def test_the_only_member_of_a_group_without_tls_accepts_writes(make: Callable[..., Group]) -> None:
     group = make(members=1, tls=False)
     with group.connect() as primary:
         assert primary.call("SET", "k", "v") == "OK"

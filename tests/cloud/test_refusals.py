@@ -1,11 +1,11 @@
-"""What cannot work is refused before anything is touched."""
+"""Parameters that cannot work are refused before anything is created."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from world import World
+from system_under_test import System
 
 from scripts import stack
 from scripts.steps import StepFailed
@@ -14,7 +14,7 @@ BAD = {
     "a name too long for some AWS service": {"infrastructure": {"name": "a" * 28}},
     "a name that AWS does not take": {"infrastructure": {"name": "Leeward_1"}},
     "a misspelt parameter": {"infrastructure": {"core_node": {}}},
-    "a parameter nobody knows": {"colour": "blue"},
+    "an unknown parameter": {"colour": "blue"},
     "no node at all": {"infrastructure": {"core_nodes": {"count": 0}}},
     "an instance type without Neuron": {"infrastructure": {"inf2_nodes": {"instance_type": "m6i.large"}}},
     "a service name that Kubernetes does not take": {"service": {"name": "Mistral!"}},
@@ -22,7 +22,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("wrong", BAD)
-def test_wrong_parameters_are_refused_before_a_run_exists(cloud: World, wrong: str) -> None:
+def test_wrong_parameters_are_refused_before_a_run_exists(cloud: System, wrong: str) -> None:
     before = cloud.services.api.post("/flow_runs/count", {})
     pairs = [part for key, value in BAD[wrong].items() for part in ("-p", f"{key}={json.dumps(value)}")]
     with pytest.raises(StepFailed) as refused:
@@ -32,18 +32,18 @@ def test_wrong_parameters_are_refused_before_a_run_exists(cloud: World, wrong: s
     assert key in str(refused.value), "the refusal names the parameter"
 
 
-def test_a_target_that_does_not_exist_ends_the_run_before_anything_is_made(cloud: World) -> None:
+def test_a_run_with_an_unknown_target_fails_before_anything_is_created(cloud: System) -> None:
     run = cloud.run("provision/main", target="nowhere")
     cloud.runs.remove(run)
     assert run.state == "FAILED"
-    assert "nowhere" in run.sight.message + run.log
+    assert "nowhere" in run.snapshot.message + run.log
     assert not run.stage("provision")
     assert cloud.ask("leftovers") == {}
 
 
-def test_an_unknown_drill_ends_the_run_before_anything_is_made(cloud: World) -> None:
+def test_a_run_with_an_unknown_drill_fails_before_anything_is_created(cloud: System) -> None:
     run = cloud.run("lifecycle/main", drill="no-such-drill")
     cloud.runs.remove(run)
     assert run.state == "FAILED"
-    assert "head-pod" in run.sight.message + run.log, "the known ones are listed"
+    assert "head-pod" in run.snapshot.message + run.log, "the known ones are listed"
     assert cloud.ask("leftovers") == {}

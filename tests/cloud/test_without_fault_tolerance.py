@@ -1,25 +1,25 @@
-"""The same drill without GCS fault tolerance: it fails, says why, and is cleaned up after."""
+"""The same drill without GCS fault tolerance: it fails, says why, and the run cleans up."""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-from world import Run
+from system_under_test import Run
 
 
-def test_the_run_ends_as_a_failed_verdict_and_not_as_an_error(unprotected: Run) -> None:
+def test_a_lifecycle_without_fault_tolerance_ends_with_a_failed_verdict_and_not_with_an_error(unprotected: Run) -> None:
     assert unprotected.state == "FAILED"
-    assert unprotected.sight.label == "VerdictFailed"
+    assert unprotected.snapshot.label == "VerdictFailed"
     assert unprotected.evidence["verdict"] == "failed"
 
 
-def test_it_says_why(unprotected: Run) -> None:
+def test_the_evidence_of_a_failed_drill_says_why(unprotected: Run) -> None:
     why = " ".join(unprotected.evidence["why"]).lower()
     assert "gcs" in why or "fault tolerance" in why
     assert [slo["name"] for slo in unprotected.evidence["slos"] if not slo["passed"]]
 
 
-def test_users_lost_requests_or_streams_and_a_worker_was_touched(unprotected: Run) -> None:
+def test_without_fault_tolerance_requests_or_streams_are_lost_and_a_worker_is_restarted_or_replaced(unprotected: Run) -> None:
     seen = unprotected.evidence
     lost = seen["requests"]["failed"] + seen["streams"]["sent"] - seen["streams"]["finished"]
     assert lost > 0
@@ -27,13 +27,13 @@ def test_users_lost_requests_or_streams_and_a_worker_was_touched(unprotected: Ru
 
 
 def test_losses_begin_only_after_the_fault(unprotected: Run) -> None:
-    """Else it is not the fault that the drill shows."""
+    """Earlier losses would have another cause than the fault."""
     (before,) = [phase for phase in unprotected.evidence["phases"] if phase["name"] == "before"]
     assert before["requests"] > 0
     assert before["failed"] == 0
 
 
-def test_the_evidence_is_kept_with_a_debug_bundle(unprotected: Run) -> None:
+def test_the_evidence_of_a_failed_drill_has_a_debug_bundle(unprotected: Run) -> None:
     assert (unprotected.folder / "report.html").exists()
     assert list(ET.parse(unprotected.folder / "junit.xml").getroot().iter("failure"))
     bundle = unprotected.folder / "debug"
@@ -42,5 +42,5 @@ def test_the_evidence_is_kept_with_a_debug_bundle(unprotected: Run) -> None:
         assert [path for path in bundle.rglob(f"ray/*/session_*/logs/{log}") if path.stat().st_size], log
 
 
-def test_it_was_cleaned_up(unprotected: Run) -> None:
+def test_a_lifecycle_with_a_failed_verdict_cleans_up(unprotected: Run) -> None:
     assert unprotected.stage("cleanup")

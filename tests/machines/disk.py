@@ -21,7 +21,7 @@ from localcloud.build.command import BuildError, run_logged
 from localcloud.paths import artifacts_dir
 from localcloud.progress import Report
 from scripts import tools
-from scripts.support.places import LOGS, ROOT, cache_dir
+from scripts.support.paths import LOGS, ROOT, cache_dir
 from tasks.terraform.mirror import mirror
 
 PACKAGES = (

@@ -17,7 +17,7 @@ from localcloud.build.baseimage import KEYRING
 from localcloud.build.cache import Recipe, Workspace
 from localcloud.build.command import BuildError, run_logged
 from localcloud.progress import Report
-from scripts.support.places import LOGS
+from scripts.support.paths import LOGS
 
 SUITE = "testing"
 """Debian's release with a new enough kernel: User-Mode Linux has several processors since 6.19, and seccomp since 6.16."""

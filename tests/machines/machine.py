@@ -26,8 +26,8 @@ from localcloud.build.cache import Cache, CacheError
 from localcloud.build.command import BuildError, run_logged
 from localcloud.files import last_lines
 from localcloud.progress import Report, Reporter, format_seconds
-from scripts.support.places import LOGS, cache_dir
-from scripts.support.processes import Process, kill_whole
+from scripts.support.paths import LOGS, cache_dir
+from scripts.support.processes import Process, kill_with_children
 from tests.machines import disk, kernel
 
 HOST_PACKAGES = (*kernel.PACKAGES, "debian-archive-keyring", "e2fsprogs", "iproute2", "mmdebstrap", "openssh-client", "slirp4netns")
@@ -156,14 +156,14 @@ def _started(variables: dict[str, str]) -> Iterator[Process]:
             env=environment,
             start_new_session=True,  # so that Ctrl-C reaches this process alone
         )
-    process = Process.of(popen.pid)
+    process = Process.find(popen.pid)
     try:
         if process is None:
             raise BuildError(f"the machine ended at once. Last lines of {LOG}:\n{last_lines(LOG)}")
         yield process
     finally:
         if process:
-            kill_whole(process)
+            kill_with_children(process)
         popen.wait(20)
 
 

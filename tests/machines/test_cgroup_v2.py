@@ -49,7 +49,8 @@ def test_the_doctor_finds_nothing_missing(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    "tests", ["tests/unit/localcloud/machine/test_machine_cgroups.py", "tests/cloud/test_life_and_death.py", "tests/cloud/test_nodes.py"]
+    "tests",
+    ["tests/unit/localcloud/machine/test_machine_cgroups.py", "tests/cloud/test_cloud_start_and_stop.py", "tests/cloud/test_nodes.py"],
 )
 def test_the_tests_of_control_groups_and_nodes_pass_on_the_machine(set_up: Machine, tests: str) -> None:
     set_up.run([PYTHON, "-m", "pytest", "-v", tests], within_s=3600)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from chat_service import StandIn, chat, words
 
-from scripts.browser.browser import browser, holding
-from scripts.browser.conversation import Person, person
+from scripts.installed.browser import browser, element_with
+from scripts.installed.conversation import ChatUser, chat_user
 
 Scene = Callable[..., Coroutine[Any, Any, None]]
 Play = Callable[..., None]
@@ -30,7 +30,7 @@ def play() -> Iterator[Play]:
 
             async def one(scene: Scene, people: int) -> None:
                 async with AsyncExitStack() as pages:
-                    cast = [await pages.enter_async_context(person(chromium, address)) for _ in range(people)]
+                    cast = [await pages.enter_async_context(chat_user(chromium, address)) for _ in range(people)]
                     behind.requests.clear()
                     await scene(behind, *cast)
                 await until_free(behind)
@@ -51,23 +51,23 @@ def said(body: dict[str, Any]) -> list[str]:
 
 
 def test_an_answer_is_seen_growing(play: Play) -> None:
-    async def scene(behind: StandIn, reader: Person) -> None:
-        await reader.say("halves 100")
+    async def scene(behind: StandIn, reader: ChatUser) -> None:
+        await reader.send("halves 100")
         await reader.until_answered(1, words(50))
         assert await reader.answers() == [words(50)]
         behind.rest.set()
         await reader.until_answered(1, words(100))
         await reader.until_idle()
         assert await reader.answers() == [words(100)]
-        assert await reader.remarks() == []
+        assert await reader.notices() == []
 
     play(scene)
 
 
 def test_the_whole_conversation_is_sent(play: Play) -> None:
-    async def scene(behind: StandIn, reader: Person) -> None:
+    async def scene(behind: StandIn, reader: ChatUser) -> None:
         for number, count in enumerate((3, 4, 5), 1):
-            await reader.say(f"words {count}")
+            await reader.send(f"words {count}")
             await reader.until_answered(number, words(count))
             await reader.until_idle()
         assert said(behind.requests[-1]) == ["words 3", words(3), "words 4", words(4), "words 5"]
@@ -77,15 +77,15 @@ def test_the_whole_conversation_is_sent(play: Play) -> None:
 
 
 def test_an_answer_can_be_stopped_and_the_service_with_it(play: Play) -> None:
-    async def scene(behind: StandIn, reader: Person) -> None:
-        await reader.say("hold")
+    async def scene(behind: StandIn, reader: ChatUser) -> None:
+        await reader.send("hold")
         await reader.until_answered(1, words(1))
         await reader.stop()
-        await reader.until_remarked("Stopped.")
+        await reader.until_notice("Stopped.")
         await until_free(behind)
         await reader.until_idle()
         assert await reader.answers() == [words(1)]
-        await reader.say("words 2")
+        await reader.send("words 2")
         await reader.until_answered(2, words(2))
         assert said(behind.requests[-1]) == ["hold", words(1), "words 2"]
 
@@ -101,32 +101,32 @@ def test_an_answer_can_be_stopped_and_the_service_with_it(play: Play) -> None:
     ],
 )
 def test_what_went_wrong_is_said_and_the_conversation_goes_on(play: Play, question: str, remark: str, answer: list[str]) -> None:
-    async def scene(_: StandIn, reader: Person) -> None:
-        await reader.say(question)
-        await reader.until_remarked(remark)
+    async def scene(_: StandIn, reader: ChatUser) -> None:
+        await reader.send(question)
+        await reader.until_notice(remark)
         assert await reader.answers() == answer
         await reader.until_idle()
-        await reader.say("words 2")
+        await reader.send("words 2")
         await reader.until_answered(len(answer) + 1, words(2))
 
     play(scene)
 
 
 def test_a_service_that_is_not_ready_is_seen_to_be_waited_for(play: Play) -> None:
-    async def scene(behind: StandIn, reader: Person) -> None:
-        await reader.say("unready")
-        await reader.until_remarked("Waiting for the service… (it is not ready)")
+    async def scene(behind: StandIn, reader: ChatUser) -> None:
+        await reader.send("unready")
+        await reader.until_notice("Waiting for the service… (it is not ready)")
         behind.ready = True
         await reader.until_answered(1, words(5))
-        assert await reader.remarks() == []
+        assert await reader.notices() == []
 
     play(scene)
 
 
 def test_people_do_not_wait_for_each_other(play: Play) -> None:
-    async def scene(behind: StandIn, *readers: Person) -> None:
+    async def scene(behind: StandIn, *readers: ChatUser) -> None:
         for reader in readers:
-            await reader.say("hold")
+            await reader.send("hold")
         for reader in readers:
             await reader.until_answered(1, words(1))
         assert behind.live == len(readers)
@@ -136,33 +136,33 @@ def test_people_do_not_wait_for_each_other(play: Play) -> None:
 
 
 def test_the_service_computes_no_more_for_a_page_that_was_closed(play: Play) -> None:
-    async def scene(behind: StandIn, reader: Person) -> None:
-        await reader.say("hold")
+    async def scene(behind: StandIn, reader: ChatUser) -> None:
+        await reader.send("hold")
         await reader.until_answered(1, words(1))
 
     play(scene)  # which ends only when the service gives no answer any more
 
 
 def test_a_message_typed_meanwhile_is_kept_until_the_answer_is_whole(play: Play) -> None:
-    async def scene(behind: StandIn, reader: Person) -> None:
-        await reader.say("hold")
+    async def scene(behind: StandIn, reader: ChatUser) -> None:
+        await reader.send("hold")
         await reader.until_answered(1, words(1))
-        await reader.say("words 2")
+        await reader.send("words 2")
         assert await reader.box() == "words 2"
         await reader.stop()
-        await reader.until_remarked("Stopped.")
+        await reader.until_notice("Stopped.")
         await reader.until_idle()
         assert await reader.box() == "words 2"
         assert len(behind.requests) == 1
-        await reader.say("")
+        await reader.send("")
         await reader.until_answered(2, words(2))
 
     play(scene)
 
 
 def test_nothing_is_asked_by_an_empty_message(play: Play) -> None:
-    async def scene(behind: StandIn, reader: Person) -> None:
-        await reader.say("  ")
+    async def scene(behind: StandIn, reader: ChatUser) -> None:
+        await reader.send("  ")
         await reader.page.type("words 2")
         while not behind.requests:  # the page hears no second Enter before it is done with the first
             await reader.page.enter()
@@ -174,17 +174,17 @@ def test_nothing_is_asked_by_an_empty_message(play: Play) -> None:
 
 
 def test_the_last_question_can_be_asked_again(play: Play) -> None:
-    async def scene(behind: StandIn, reader: Person) -> None:
-        await reader.say("words 2")
+    async def scene(behind: StandIn, reader: ChatUser) -> None:
+        await reader.send("words 2")
         await reader.until_answered(1, words(2))
         await reader.until_idle()
-        await reader.say("break 3")
-        await reader.until_remarked("broke off")
+        await reader.send("break 3")
+        await reader.until_notice("broke off")
         await reader.until_idle()
         await reader.page.click("document.querySelector('#talk button[aria-label=Retry]:not([disabled])')")
         while len(behind.requests) < 3:
             await asyncio.sleep(0.05)
-        await reader.until_remarked("broke off")
+        await reader.until_notice("broke off")
         await reader.until_idle()
         assert said(behind.requests[2]) == said(behind.requests[1]) == ["words 2", words(2), "break 3"]
         assert await reader.questions() == ["words 2", "break 3"]
@@ -193,14 +193,14 @@ def test_the_last_question_can_be_asked_again(play: Play) -> None:
 
 
 def test_a_new_conversation_ends_the_old_one(play: Play) -> None:
-    async def scene(behind: StandIn, reader: Person) -> None:
-        await reader.say("hold")
+    async def scene(behind: StandIn, reader: ChatUser) -> None:
+        await reader.send("hold")
         await reader.until_answered(1, words(1))
-        await reader.page.click(holding("New conversation"))
+        await reader.page.click(element_with("New conversation"))
         await until_free(behind)
         await reader.page.until_shown("Ask something.")
         await reader.until_idle()
-        await reader.say("words 2")
+        await reader.send("words 2")
         await reader.until_answered(1, words(2))
         assert said(behind.requests[-1]) == ["words 2"]
 
@@ -208,12 +208,12 @@ def test_a_new_conversation_ends_the_old_one(play: Play) -> None:
 
 
 def test_the_settings_are_sent(play: Play) -> None:
-    async def scene(behind: StandIn, reader: Person) -> None:
-        await reader.want(48)
-        await reader.page.click(holding("Settings"))
+    async def scene(behind: StandIn, reader: ChatUser) -> None:
+        await reader.limit_answer(48)
+        await reader.page.click(element_with("Settings"))
         await reader.page.click("document.querySelector('#settings textarea')")
         await reader.page.type("be brief")
-        await reader.say("words 2")
+        await reader.send("words 2")
         await reader.until_answered(1, words(2))
         (body,) = behind.requests
         assert body["messages"][0] == {"role": "system", "content": "be brief"}
@@ -223,18 +223,18 @@ def test_the_settings_are_sent(play: Play) -> None:
 
 
 def test_the_page_says_what_the_service_says_about_its_model(play: Play) -> None:
-    async def scene(behind: StandIn, reader: Person) -> None:
+    async def scene(behind: StandIn, reader: ChatUser) -> None:
         assert "noise" not in str(await reader.page.text())
         behind.description = "Its words are noise."
-        await reader.say("words 2")  # also a page that was loaded before the service answered comes to know
+        await reader.send("words 2")  # also a page that was loaded before the service answered comes to know
         await reader.page.until_shown("Its words are noise.")
 
     play(scene)
 
 
 def test_the_page_asks_nobody_but_the_chat(play: Play) -> None:
-    async def scene(_: StandIn, reader: Person) -> None:
-        await reader.say("words 2")
+    async def scene(_: StandIn, reader: ChatUser) -> None:
+        await reader.send("words 2")
         await reader.until_answered(1, words(2))
         here = await reader.page.value("location.origin")
         assert len(reader.page.requests) > 5
@@ -244,8 +244,8 @@ def test_the_page_asks_nobody_but_the_chat(play: Play) -> None:
 
 
 def test_markup_in_an_answer_is_shown_but_never_run(play: Play) -> None:
-    async def scene(_: StandIn, reader: Person) -> None:
-        await reader.say("script")
+    async def scene(_: StandIn, reader: ChatUser) -> None:
+        await reader.send("script")
         await reader.until_answered(1, "before")
         await reader.until_idle()
         assert await reader.page.value("window.run") is None

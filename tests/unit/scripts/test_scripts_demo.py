@@ -1,4 +1,4 @@
-"""The command line of `./demo` and `./test`, and what a Ctrl-C does."""
+"""The command lines of `./demo` and `./test`, and what a Ctrl-C does."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ import pytest
 
 from blocks.parameters import SERVICE
 from scripts import checks, cloud, demo, setup, stack
-from scripts.kept import DEPLOYED, KeptUp
+from scripts.local_access import DEPLOYED, LocalAccess
 from scripts.services import services
 from scripts.steps import StepFailed
+from scripts.support.console import Console
 from scripts.support.interrupts import Interrupted, Interrupts
-from scripts.support.say import Say
 
 
 def chosen(*given: str) -> list[str]:
     return demo.parameters(demo.arguments(given))[1::2]
 
 
-def test_the_run_is_the_documented_one() -> None:
+def test_without_options_the_run_has_the_embedded_target_as_its_only_parameter() -> None:
     assert chosen() == ["target=embedded"]
 
 
-def test_options_become_parameters_and_the_users_own_come_last() -> None:
+def test_options_become_parameters_and_those_of_the_user_come_last() -> None:
     assert chosen("--keep") == ["target=embedded", "keep=true"]
     assert chosen("--no-gcs-fault-tolerance") == ["target=embedded", 'infrastructure={"enable_gcs_ha": false}']
     assert chosen("--keep", "-p", "keep=false", "--param", 'drill="head-pod-forced"')[-2:] == ["keep=false", 'drill="head-pod-forced"']
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "message"),
     [
         (["--deadline", "-5"], "minutes"),
         (["--deadline", "0"], "minutes"),
@@ -57,59 +57,60 @@ def test_options_become_parameters_and_the_users_own_come_last() -> None:
     ],
     ids=lambda part: " ".join(part) if isinstance(part, list) else None,
 )
-def test_what_the_run_would_not_take_is_refused_before_anything_is_set_up(
-    capsys: pytest.CaptureFixture[str], wrong: list[str], says: str
+def test_a_wrong_option_or_parameter_is_refused_before_anything_is_set_up(
+    capsys: pytest.CaptureFixture[str], wrong: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         demo.arguments(wrong)
     assert ended.value.code == 2
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_parameter_of_the_run_may_be_each_that_the_flow_has_but_the_target() -> None:
+def test_the_demo_accepts_every_parameter_of_the_flow_but_the_target() -> None:
     from flows.lifecycle import lifecycle
 
     assert {*demo.PARAMETERS, "target"} == set(lifecycle.parameters.properties)
 
 
-def kept(*given: str) -> dict[str, str]:
+def forwarded(*given: str) -> dict[str, str]:
     return {
-        title: host.removesuffix(".svc.cluster.local") for title, host in KeptUp.choose(demo.service(demo.arguments(given))).hosts.items()
+        title: host.removesuffix(".svc.cluster.local")
+        for title, host in LocalAccess.choose(demo.service_parameter(demo.arguments(given))).hosts.items()
     }
 
 
-def test_what_is_left_up_is_forwarded_by_the_names_that_it_was_deployed_with() -> None:
+def test_forwards_lead_to_the_names_under_which_the_services_were_deployed() -> None:
     usual = {"Ray dashboard": "mistral-head-svc.mistral", "Model": "mistral-serve-svc.mistral", "Chat": "chat.chat"}
-    assert kept("--keep") == usual
-    assert kept("--keep", "-p", 'service={"name": "x"}', "-p", 'service={"namespace": "b", "chat": false}') == {
+    assert forwarded("--keep") == usual
+    assert forwarded("--keep", "-p", 'service={"name": "x"}', "-p", 'service={"namespace": "b", "chat": false}') == {
         "Ray dashboard": "mistral-head-svc.b",
         "Model": "mistral-serve-svc.b",
     }
     assert (DEPLOYED["name"], DEPLOYED["namespace"], DEPLOYED["chat"]) == (SERVICE.name, SERVICE.namespace, SERVICE.chat)
 
 
-def test_an_example_of_a_parameter_is_one() -> None:
+def test_the_examples_of_parameters_are_accepted_by_the_demo_and_by_the_flow() -> None:
     from flows.lifecycle import lifecycle
 
-    for key, example in demo.MODELS.items():
+    for key, example in demo.OBJECT_PARAMETERS.items():
         assert demo.arguments(["-p", f"{key}={example}"]).param == [f"{key}={example}"]
     for grace in demo.GRACES:
         lifecycle.validate_parameters({"target": "t", "graces": grace, "repeat": demo.MOST_FAULTS})
-    lifecycle.validate_parameters({"target": "t", **{key: json.loads(example) for key, example in demo.MODELS.items()}})
+    lifecycle.validate_parameters({"target": "t", **{key: json.loads(example) for key, example in demo.OBJECT_PARAMETERS.items()}})
 
 
 def test_evidence_is_found_by_the_name_of_the_run_or_by_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "EVIDENCE", tmp_path)
-    assert demo.evidence("name", "id") is None
+    assert demo.find_evidence("name", "id") is None
     for folder in ("id", "name"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "evidence.json").touch()
-        assert demo.evidence("name", "id") == tmp_path / folder / "evidence.json"
+        assert demo.find_evidence("name", "id") == tmp_path / folder / "evidence.json"
 
 
-def test_the_first_signal_interrupts_and_the_second_is_answered() -> None:
+def test_the_first_signal_interrupts_and_later_ones_print_the_activity() -> None:
     out = io.StringIO()
-    with Interrupts(Say(out), "taking everything down") as interrupts:
+    with Interrupts(Console(out), "taking everything down") as interrupts:
         with pytest.raises(Interrupted, match="Ctrl-C"):
             os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
@@ -119,9 +120,9 @@ def test_the_first_signal_interrupts_and_the_second_is_answered() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_every_signal_that_ends_a_program_interrupts() -> None:
+def test_sigint_sigterm_and_sighup_interrupt() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        with Interrupts(Say(io.StringIO())), pytest.raises(Interrupted):
+        with Interrupts(Console(io.StringIO())), pytest.raises(Interrupted):
             os.kill(os.getpid(), number)
 
 
@@ -130,32 +131,32 @@ def pytest_arguments(*given: str) -> list[str]:
     return checks.pytest_command(options, more)[3:]
 
 
-def test_unit_tests_come_before_those_on_the_cloud_and_long_ones_are_asked_for() -> None:
+def test_unit_tests_come_before_those_on_the_cloud_and_long_ones_need_an_option() -> None:
     assert pytest_arguments() == ["-m", "not long", "tests/unit", "tests/tools", "tests/cloud"]
     assert pytest_arguments("--all") == ["tests/unit", "tests/tools", "tests/cloud", "tests/machines"]
     assert pytest_arguments("--unit") == ["-m", "not long", "tests/unit"]
 
 
-def test_what_is_not_known_goes_to_pytest() -> None:
+def test_unknown_arguments_of_test_go_to_pytest() -> None:
     assert pytest_arguments("--unit", "-k", "verdict", "-x") == ["-m", "not long", "-k", "verdict", "-x", "tests/unit"]
     assert pytest_arguments("tests/cloud/test_identity.py::test_x") == ["-m", "not long", "tests/cloud/test_identity.py::test_x"]
 
 
 @dataclass
 class Machine:
-    """A machine with or without a cloud on it; what is done to it is noted."""
+    """A machine with or without a cloud that records what is done to it."""
 
     marker: Path
     cloud_is_up: bool = False
     interrupted_at: str = ""
-    did: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
 
     def do(self, what: str) -> None:
-        self.did.append(what)
+        self.calls.append(what)
         if what == self.interrupted_at:
             raise Interrupted("Ctrl-C")
 
-    def take_down(self, say: Say) -> None:
+    def take_down(self, console: Console) -> None:
         self.do("take down")
         self.cloud_is_up = False
         self.marker.unlink(missing_ok=True)
@@ -166,7 +167,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     it = Machine(tmp_path / "cloud-is-ours")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(stack, "LOCK", tmp_path / "lock")
-    monkeypatch.setattr(stack, "OURS", it.marker)
+    monkeypatch.setattr(stack, "MARKER", it.marker)
     monkeypatch.setattr(services, "running", lambda: None)
     monkeypatch.setattr(cloud, "running", lambda: it.cloud_is_up)
     monkeypatch.setattr(stack, "take_down", it.take_down)
@@ -180,26 +181,26 @@ def test_a_cloud_that_was_not_started_here_is_refused_and_left_alone(machine: Ma
     assert demo.main([]) == 1
     assert checks.main([]) == 1
     assert capsys.readouterr().out.count("end it with `python3 -m localcloud down`") == 2
-    assert machine.did == []
+    assert machine.calls == []
 
 
-def test_a_machine_that_lacks_something_is_left_as_it_was(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_the_doctor_refuses_is_not_changed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     def lacking(ports: object) -> None:
         raise StepFailed("see the list above")
 
     monkeypatch.setattr(setup, "check_machine", lacking)
     assert demo.main([]) == 1
-    assert machine.did == []
+    assert machine.calls == []
 
 
-def test_what_an_earlier_run_left_is_gone_before_the_doctor_measures(machine: Machine) -> None:
+def test_what_an_earlier_run_left_is_taken_down_before_the_doctor_runs(machine: Machine) -> None:
     machine.marker.touch()
     machine.interrupted_at = "set-up"
     assert demo.main(["--port", "4321"]) == 130
-    assert machine.did == ["take down", "doctor [4321]", "set-up"]
+    assert machine.calls == ["take down", "doctor [4321]", "set-up"]
 
 
-def test_an_interrupted_demo_takes_down_what_it_started(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_demo_that_is_interrupted_takes_down_what_it_started(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     def bring_up(*_: object, **__: object) -> None:
         machine.marker.touch()
         machine.do("bring up")
@@ -207,26 +208,26 @@ def test_an_interrupted_demo_takes_down_what_it_started(machine: Machine, monkey
     monkeypatch.setattr(stack, "bring_up", bring_up)
     machine.interrupted_at = "bring up"
     assert demo.main([]) == 130
-    assert machine.did[-2:] == ["bring up", "take down"]
+    assert machine.calls[-2:] == ["bring up", "take down"]
 
 
-def test_interrupted_unit_tests_take_nothing_down(machine: Machine) -> None:
+def test_unit_tests_that_are_interrupted_take_nothing_down(machine: Machine) -> None:
     machine.marker.touch()
     machine.cloud_is_up = True
     machine.interrupted_at = "set-up"
     assert checks.main(["--unit"]) == 130
-    assert machine.did == ["set-up"]
+    assert machine.calls == ["set-up"]
 
 
-def test_interrupted_tests_on_the_cloud_take_down_what_came_up_meanwhile(machine: Machine) -> None:
+def test_tests_on_the_cloud_that_are_interrupted_take_down_what_came_up_meanwhile(machine: Machine) -> None:
     machine.interrupted_at = "set-up"
     assert checks.main([]) == 130
-    assert machine.did == ["doctor []", "set-up", "take down"]
+    assert machine.calls == ["doctor []", "set-up", "take down"]
 
 
-def test_who_is_not_root_hears_it_from_the_doctor_and_ends_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_root_nothing_is_taken_down_and_the_doctor_reports_it(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     machine.marker.touch()
     machine.interrupted_at = "doctor []"
     assert demo.main([]) == 130
-    assert machine.did == ["doctor []"]
+    assert machine.calls == ["doctor []"]

@@ -1,4 +1,4 @@
-"""kubectl reaches the embedded EKS as it reaches a real one."""
+"""The kubeconfig and the tokens with which kubectl reaches the embedded EKS as it would a real one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 from botocore.configloader import load_config
 
-from scripts import eks
+from scripts.installed import eks
+from scripts.support.paths import write_private
 
 ENDPOINT = {
     "endpoint_url": "http://10.213.0.2:4566", "region": "us-west-2", "role_arn": "arn:aws:iam::123456789012:role/leeward-pipeline",
@@ -20,27 +21,27 @@ ENDPOINT = {
 CLUSTER = {"name": "leeward", "endpoint": "https://10.213.0.10", "certificateAuthority": {"data": "Q0E="}}
 
 
-def test_a_token_is_asked_of_the_endpoint_that_the_profile_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_signed_for_the_endpoint_of_the_profile_whatever_the_shell_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     user = aws_config_of_user(tmp_path)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(user))
-    # As `eval "$(python -m localcloud env)"` leaves a shell.
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIASOMEBODYELSE")
+    # The environment of a shell after `eval "$(python -m localcloud env)"`.
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAANOTHERUSER")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     encoded = eks.fresh_token("leeward", "leeward-user").removeprefix("k8s-aws-v1.")
-    asked = urlparse(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode())
-    assert f"{asked.scheme}://{asked.netloc}" == ENDPOINT["endpoint_url"]
-    access_key, _, region, *_ = parse_qs(asked.query)["X-Amz-Credential"][0].split("/")
+    signed = urlparse(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode())
+    assert f"{signed.scheme}://{signed.netloc}" == ENDPOINT["endpoint_url"]
+    access_key, _, region, *_ = parse_qs(signed.query)["X-Amz-Credential"][0].split("/")
     assert (access_key, region) == (ENDPOINT["access_key_id"], ENDPOINT["region"])
 
 
 def aws_config_of_user(folder: Path) -> Path:
-    return eks.write_private(folder / "aws-config", eks.aws_config(ENDPOINT))
+    return write_private(folder / "aws-config", eks.aws_config(ENDPOINT))
 
 
-def test_kubectl_is_given_the_token_before_it_expires() -> None:
-    said = json.loads(eks.credential("t", datetime(2026, 11, 23, 22, 0, tzinfo=UTC)))
-    assert said["status"] == {"token": "t", "expirationTimestamp": "2026-11-23T22:14:00Z"}
+def test_kubectl_gets_an_expiration_time_before_the_token_really_expires() -> None:
+    given = json.loads(eks.credential("t", datetime(2026, 11, 23, 22, 0, tzinfo=UTC)))
+    assert given["status"] == {"token": "t", "expirationTimestamp": "2026-11-23T22:14:00Z"}
 
 
 def test_the_kubeconfig_names_the_cluster_and_holds_no_secret(tmp_path: Path) -> None:
@@ -51,8 +52,8 @@ def test_the_kubeconfig_names_the_cluster_and_holds_no_secret(tmp_path: Path) ->
     assert "very-secret" not in text
 
 
-def test_the_profile_acts_as_the_pipelines_role_on_the_embedded_endpoint(tmp_path: Path) -> None:
-    path = eks.write_private(tmp_path / "aws-config", eks.aws_config(ENDPOINT))
+def test_the_profile_assumes_the_pipelines_role_at_the_embedded_endpoint(tmp_path: Path) -> None:
+    path = write_private(tmp_path / "aws-config", eks.aws_config(ENDPOINT))
     assert path.stat().st_mode & 0o777 == 0o600
     read = load_config(str(path))["profiles"]
     assert read["leeward"]["role_arn"] == ENDPOINT["role_arn"]

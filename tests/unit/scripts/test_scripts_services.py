@@ -1,4 +1,4 @@
-"""The services' first process: what it starts lives exactly as long as it should."""
+"""PID 1 of the services: the programs that it starts run exactly as long as they should."""
 
 from __future__ import annotations
 
@@ -8,160 +8,154 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from scripts.services import inside
+from scripts.services import pid1
 from scripts.services.services import prefect_environment
-from scripts.support.places import ROOT
-from scripts.support.processes import Process, children, namespaces
+from scripts.support.paths import ROOT
+from scripts.support.processes import Process, children, in_pid_namespace
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a pid namespace needs root")
 
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Path:
-    """A file that stands for "the server answers"."""
+    """A file whose existence stands for "the server answers"."""
     (tmp_path / "gate").touch()
     return tmp_path / "gate"
 
 
 class Started:
-    """`scripts.services.inside` in its namespace, with toy programs."""
+    """`scripts.services.pid1` in its namespace, with small shell programs."""
 
-    def __init__(self, programs: dict[str, str], gate: Path, again: tuple[str, ...] = ()) -> None:
+    def __init__(self, programs: dict[str, str], gate: Path, restarted: tuple[str, ...] = ()) -> None:
         self.popen = subprocess.Popen(
-            namespaces([sys.executable, "-m", "scripts.services.inside"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+            in_pid_namespace([sys.executable, "-m", "scripts.services.pid1"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
         )
         commands = {name: ["bash", "-c", script] for name, script in programs.items()}
-        self.say(json.dumps({"programs": commands, "gate": gate.as_uri(), "again": again}).encode() + b"\n")
+        self.write(json.dumps({"commands": commands, "gate": gate.as_uri(), "restarted": restarted}).encode() + b"\n")
 
-    def say(self, words: bytes) -> None:
+    def write(self, words: bytes) -> None:
         assert self.popen.stdin
         self.popen.stdin.write(words)
         self.popen.stdin.flush()
 
-    def until_said(self, words: str) -> None:
+    def until_printed(self, words: str) -> None:
         assert self.popen.stdout
         for line in self.popen.stdout:
             if words in line.decode():
                 return
-        raise AssertionError(f"it ended without saying {words!r}")
+        raise AssertionError(f"it ended without printing {words!r}")
 
     @property
     def programs(self) -> list[Process]:
-        unshare = Process.of(self.popen.pid)
+        unshare = Process.find(self.popen.pid)
         assert unshare
         return [program for first in children(unshare) for program in children(first)]
 
 
 @pytest.fixture
-def toys(gate: Path) -> Iterator[Started]:
-    """Two programs that run on, one of which has left an orphan."""
+def started(gate: Path) -> Iterator[Started]:
+    """Two programs that go on running, one of which has an orphan."""
     started = Started({"server": "sleep 60; exit", "worker": "setsid sleep 60 & sleep 60; exit"}, gate)
     yield started
     started.popen.kill()
     started.popen.wait()
 
 
-def until(what: str, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
-        time.sleep(0.05)
+def wait_for_programs(started: Started, count: int = 2) -> list[Process]:
+    eventually(lambda: len(started.programs) >= count, what=f"{count} programs are up")
+    return started.programs
 
 
-def wait_for_programs(toys: Started, count: int = 2) -> list[Process]:
-    until(f"{count} programs are up", lambda: len(toys.programs) >= count)
-    return toys.programs
-
-
-def test_everything_ends_when_the_starter_is_gone(toys: Started) -> None:
-    programs = wait_for_programs(toys)
-    assert toys.popen.stdin
-    toys.popen.stdin.close()
-    assert toys.popen.wait(60) == 2
+def test_all_programs_end_when_the_pipe_closes(started: Started) -> None:
+    programs = wait_for_programs(started)
+    assert started.popen.stdin
+    started.popen.stdin.close()
+    assert started.popen.wait(60) == 2
     assert not any(program.alive for program in programs)
 
 
-def test_everything_stays_when_the_starter_said_so_before_it_went(toys: Started) -> None:
-    programs = wait_for_programs(toys)
-    toys.say(inside.KEEP)
-    assert toys.popen.stdin
-    toys.popen.stdin.close()
+def test_all_programs_go_on_when_the_pipe_closes_after_keep_was_written(started: Started) -> None:
+    programs = wait_for_programs(started)
+    started.write(pid1.KEEP)
+    assert started.popen.stdin
+    started.popen.stdin.close()
     with pytest.raises(subprocess.TimeoutExpired):
-        toys.popen.wait(2)
+        started.popen.wait(2)
     assert all(program.alive for program in programs)
 
 
 @pytest.mark.parametrize("victim", ["first process", "unshare"])
-def test_a_kill_of_the_namespace_leaves_nothing(toys: Started, victim: str) -> None:
-    programs = wait_for_programs(toys)
-    unshare = Process.of(toys.popen.pid)
+def test_a_kill_of_the_namespace_leaves_no_process(started: Started, victim: str) -> None:
+    programs = wait_for_programs(started)
+    unshare = Process.find(started.popen.pid)
     assert unshare
     (first,) = children(unshare)
     (first if victim == "first process" else unshare).signal(signal.SIGKILL)
     for process in (*programs, first):
-        assert process.gone_within(60)
+        assert process.ended_within(60)
 
 
-def test_a_program_that_ends_is_the_end_of_all(toys: Started) -> None:
-    programs = wait_for_programs(toys)
+def test_all_programs_end_when_one_ends(started: Started) -> None:
+    programs = wait_for_programs(started)
     programs[0].signal(signal.SIGKILL)
-    toys.until_said("ended with exit code -9")
-    assert toys.popen.wait(60) == 1
+    started.until_printed("ended with exit code -9")
+    assert started.popen.wait(60) == 1
     assert not any(program.alive for program in programs)
 
 
-def test_a_program_that_keeps_nothing_is_started_again(gate: Path) -> None:
-    started = Started({"server": "sleep 60; exit", "worker": f"sleep {inside.SETTLED_S + 0.5}; exit 3"}, gate, again=("worker",))
+def test_a_program_that_may_be_restarted_is_started_again_when_it_ends(gate: Path) -> None:
+    started = Started({"server": "sleep 60; exit", "worker": f"sleep {pid1.SETTLED_S + 0.5}; exit 3"}, gate, restarted=("worker",))
     try:
-        started.until_said("started worker")
-        started.until_said("worker ended with exit code 3")
-        started.until_said("started worker")
+        started.until_printed("started worker")
+        started.until_printed("worker ended with exit code 3")
+        started.until_printed("started worker")
         assert len(wait_for_programs(started)) == 2
     finally:
         started.popen.kill()
         started.popen.wait()
 
 
-def test_one_that_ends_as_soon_as_it_begins_is_the_end_of_all_even_so(gate: Path) -> None:
-    started = Started({"server": "sleep 60; exit", "worker": "exit 3"}, gate, again=("worker",))
+def test_all_programs_end_when_a_restartable_one_ends_right_after_its_start(gate: Path) -> None:
+    started = Started({"server": "sleep 60; exit", "worker": "exit 3"}, gate, restarted=("worker",))
     assert started.popen.wait(60) == 1
 
 
-def test_orphans_are_buried(gate: Path) -> None:
+def test_ended_orphans_are_reaped(gate: Path) -> None:
     over = gate.with_name("over")
     started = Started({"worker": f"(setsid sh -c 'sleep 0.2; touch {over}' &) ; sleep 60; exit"}, gate)
     try:
         wait_for_programs(started, 1)
-        unshare = Process.of(started.popen.pid)
+        unshare = Process.find(started.popen.pid)
         assert unshare
         (first,) = children(unshare)
-        everyone = Path(f"/proc/{first.pid}/task/{first.pid}/children")
-        until("the orphan ends", over.exists)
-        until("an ended orphan is no zombie", lambda: len(everyone.read_text().split()) == 1)
+        members = Path(f"/proc/{first.pid}/task/{first.pid}/children")
+        eventually(over.exists, what="the orphan ends")
+        eventually(lambda: len(members.read_text().split()), 1, what="the ended orphan is no zombie")
     finally:
         started.popen.kill()
         started.popen.wait()
 
 
-def test_a_worker_waits_until_the_server_answers(tmp_path: Path) -> None:
+def test_the_second_program_starts_only_when_the_server_answers(tmp_path: Path) -> None:
     started = Started({"server": "sleep 60; exit", "worker": "sleep 60; exit"}, tmp_path / "gate")
     try:
-        started.until_said("started server")
+        started.until_printed("started server")
         time.sleep(1.2)
         assert len(started.programs) == 1
         (tmp_path / "gate").touch()
-        started.until_said("started worker")
+        started.until_printed("started worker")
     finally:
         started.popen.kill()
         started.popen.wait()
 
 
-def test_nothing_of_the_users_own_prefect_or_aws_reaches_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefect_and_aws_variables_of_the_user_do_not_reach_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_KEY", "secret")
     monkeypatch.setenv("AWS_PROFILE", "production")
     environment = prefect_environment("http://127.0.0.1:4299/api", [Path("/tools")])
@@ -170,7 +164,7 @@ def test_nothing_of_the_users_own_prefect_or_aws_reaches_the_services(monkeypatc
     assert environment["PREFECT_SERVER_API_PORT"] == "4299"
 
 
-def test_nothing_listens_outside_loopback_and_nothing_phones_home() -> None:
+def test_the_services_listen_on_loopback_only_and_send_no_telemetry() -> None:
     environment = prefect_environment("http://127.0.0.1:4200/api", [])
     assert environment["PREFECT_WORKER_WEBSERVER_HOST"] == environment["PREFECT_SERVER_API_HOST"] == "127.0.0.1"
     assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"

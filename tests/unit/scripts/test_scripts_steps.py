@@ -1,4 +1,4 @@
-"""Set-up steps run in their order, side by side where they may, and fail with the end of their log."""
+"""Set-up steps run in their order, in parallel where it allows that, and fail with the end of their log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from scripts import setup, steps
 from scripts.steps import Step, StepFailed
-from scripts.support.say import Say, duration
+from scripts.support.console import Console, duration
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="steps run in namespaces of their own, which need root")
 
@@ -27,24 +27,24 @@ def test_a_step_waits_for_those_it_comes_after(tmp_path: Path) -> None:
         bash("second", f"echo b >> {order}", "first"),
         bash("first", f"sleep 0.3; echo a >> {order}"),
     ]
-    steps.run(wanted, tmp_path, Say(out))
+    steps.run(wanted, tmp_path, Console(out))
     assert order.read_text().split() == ["a", "b", "c"]
 
 
-def test_steps_that_need_nothing_of_each_other_run_at_the_same_time(tmp_path: Path) -> None:
-    """Each waits for a file that the other makes: one after the other, neither would end."""
+def test_independent_steps_run_at_the_same_time(tmp_path: Path) -> None:
+    """Each step waits for a file that the other one creates, so neither would end if they ran one after the other."""
     meet = "touch {mine}; while [ ! -e {other} ]; do sleep 0.02; done"
     left, right = tmp_path / "left", tmp_path / "right"
     wanted = [
-        bash("left", meet.format(mine=left, other=right), within_s=20),
-        bash("right", meet.format(mine=right, other=left), within_s=20),
+        bash("left", meet.format(mine=left, other=right), timeout_s=20),
+        bash("right", meet.format(mine=right, other=left), timeout_s=20),
     ]
-    steps.run(wanted, tmp_path, Say(io.StringIO()))
+    steps.run(wanted, tmp_path, Console(io.StringIO()))
 
 
-def test_output_is_shown_with_the_name_of_its_step_unless_it_is_not_to_be_echoed(tmp_path: Path) -> None:
+def test_output_is_printed_with_the_name_of_its_step_unless_echo_is_off(tmp_path: Path) -> None:
     out = io.StringIO()
-    steps.run([bash("loud", "echo hello; echo error >&2"), bash("quiet", "echo whisper", echo=False)], tmp_path, Say(out))
+    steps.run([bash("loud", "echo hello; echo error >&2"), bash("quiet", "echo whisper", echo=False)], tmp_path, Console(out))
     shown = out.getvalue()
     assert "loud        hello" in shown
     assert "loud        error" in shown
@@ -52,55 +52,55 @@ def test_output_is_shown_with_the_name_of_its_step_unless_it_is_not_to_be_echoed
     assert "whisper" in (tmp_path / "setup-quiet.log").read_text()
 
 
-def test_a_step_that_says_its_own_name_is_not_named_twice(tmp_path: Path) -> None:
+def test_the_own_prefix_of_a_programs_lines_is_removed(tmp_path: Path) -> None:
     out = io.StringIO()
-    steps.run([bash("cloud", "echo 'up      it answers'; echo 'upper case'", says_its_name="up ")], tmp_path, Say(out))
+    steps.run([bash("cloud", "echo 'up      it answers'; echo 'upper case'", own_prefix="up ")], tmp_path, Console(out))
     assert "cloud       it answers" in out.getvalue()
     assert "cloud       upper case" in out.getvalue()
 
 
-def test_a_failure_stops_the_others_and_shows_the_end_of_the_log(tmp_path: Path) -> None:
+def test_a_failed_step_stops_the_others_and_its_error_has_the_end_of_the_log(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match=r"bad failed \(exit code 3\)(?s:.*)the reason"):
         steps.run(
-            [bash("slow", f"sleep 60; touch {tmp_path}/survived"), bash("bad", "echo the reason; exit 3")], tmp_path, Say(io.StringIO())
+            [bash("slow", f"sleep 60; touch {tmp_path}/survived"), bash("bad", "echo the reason; exit 3")], tmp_path, Console(io.StringIO())
         )
 
 
-def test_a_step_that_listens_ends_in_order_when_another_fails(tmp_path: Path) -> None:
+def test_a_step_that_handles_sigterm_may_finish_when_another_fails(tmp_path: Path) -> None:
     up, ended = tmp_path / "up", tmp_path / "ended"
-    listens = f"trap 'echo finishing; touch {ended}; exit' TERM; touch {up}; while :; do sleep 0.05; done"
+    handler = f"trap 'echo finishing; touch {ended}; exit' TERM; touch {up}; while :; do sleep 0.05; done"
     out = io.StringIO()
     with pytest.raises(StepFailed, match="bad failed"):
-        steps.run([bash("good", listens), bash("bad", f"while [ ! -e {up} ]; do sleep 0.02; done; exit 3")], tmp_path, Say(out))
+        steps.run([bash("good", handler), bash("bad", f"while [ ! -e {up} ]; do sleep 0.02; done; exit 3")], tmp_path, Console(out))
     assert ended.exists()
     assert "good        finishing" in out.getvalue()
 
 
-def test_a_step_that_listens_and_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "END_S", 0.0)
+def test_a_step_that_handles_sigterm_and_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "STOP_TIMEOUT_S", 0.0)
     up, fifo = tmp_path / "up", tmp_path / "fifo"
     os.mkfifo(fifo)
-    # Whoever reads the fifo sees its end once nobody holds it any more.
+    # A reader of the fifo gets its end once no process has it open for writing.
     stubborn = f"exec 3<>{fifo}; trap : TERM; touch {up}; while :; do sleep 0.05; done"
     with pytest.raises(StepFailed, match="bad failed"):
         steps.run(
-            [bash("stubborn", stubborn), bash("bad", f"while [ ! -e {up} ]; do sleep 0.02; done; exit 3")], tmp_path, Say(io.StringIO())
+            [bash("stubborn", stubborn), bash("bad", f"while [ ! -e {up} ]; do sleep 0.02; done; exit 3")], tmp_path, Console(io.StringIO())
         )
     with open(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb") as end:
         assert end.read() == b""
 
 
-def test_a_step_that_takes_too_long_has_failed(tmp_path: Path) -> None:
+def test_a_step_that_exceeds_its_timeout_has_failed(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="was not done"):
-        steps.run([bash("endless", "sleep 60", within_s=0.3)], tmp_path, Say(io.StringIO()))
+        steps.run([bash("endless", "sleep 60", timeout_s=0.3)], tmp_path, Console(io.StringIO()))
 
 
-def test_steps_that_wait_for_one_another_are_refused(tmp_path: Path) -> None:
+def test_steps_with_circular_dependencies_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="wait for one another"):
-        steps.run([bash("hen", "true", "egg"), bash("egg", "true", "hen")], tmp_path, Say(io.StringIO()))
+        steps.run([bash("hen", "true", "egg"), bash("egg", "true", "hen")], tmp_path, Console(io.StringIO()))
 
 
-def test_the_set_up_waits_only_where_it_must() -> None:
+def test_a_set_up_step_waits_only_for_the_steps_that_it_needs() -> None:
     plan = {step.name: step for step in setup.plan(setup.TEST_GROUPS, cloud=True)}
     assert {name: set(step.after) for name, step in plan.items()} == {
         "python": set(), "terraform": set(), "build": set(), "image": {"python", "build"},
@@ -109,5 +109,5 @@ def test_the_set_up_waits_only_where_it_must() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s")])
-def test_durations_are_written_for_people(seconds: float, text: str) -> None:
+def test_a_duration_is_formatted_in_minutes_and_seconds(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -1,4 +1,4 @@
-"""Tools come from the machine, or are exactly what was pinned."""
+"""Tools are the machine's own, or exactly the pinned release."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 
 from scripts import tools
-from scripts.tools import ToolMissing, unpack_checked, version_in
+from scripts.tools import ToolMissing, parse_version, unpack_checked
 
 
 @pytest.mark.parametrize(
     ("text", "version"),
     [("uv 0.13.9 (abc 2026-01-01)", (0, 13, 9)), ("Terraform v1.11.4\non linux_amd64", (1, 11, 4)), ("nothing", ()), ("1.9.0", (1, 9, 0))],
 )
-def test_a_version_is_read_from_what_a_tool_says(text: str, version: tuple[int, ...]) -> None:
-    assert version_in(text) == version
+def test_a_version_is_parsed_from_the_output_of_a_tool(text: str, version: tuple[int, ...]) -> None:
+    assert parse_version(text) == version
 
 
-def test_a_version_that_cannot_be_read_is_too_old() -> None:
-    assert not version_in("no number here") >= tools.TERRAFORM_MINIMUM
+def test_a_version_that_cannot_be_parsed_counts_as_too_old() -> None:
+    assert not parse_version("no number here") >= tools.TERRAFORM_MINIMUM
 
 
 @pytest.fixture
@@ -49,13 +49,13 @@ def test_a_release_with_another_checksum_is_not_used(release: Path, tmp_path: Pa
     assert not target.exists()
 
 
-def test_a_release_that_cannot_be_had_says_what_to_do(tmp_path: Path) -> None:
+def test_the_error_of_a_release_that_is_missing_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ToolMissing, match="put terraform on the PATH"):
         unpack_checked((tmp_path / "nowhere.zip").as_uri(), "0" * 64, "terraform", tmp_path / "terraform")
 
 
 @pytest.mark.parametrize("broken", [ConnectionResetError("reset"), http.client.IncompleteRead(b"half")])
-def test_a_download_that_breaks_off_says_what_to_do(broken: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_an_interrupted_download_says_what_to_do(broken: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def urlopen(url: str, timeout: float) -> None:
         raise broken
 
@@ -64,14 +64,14 @@ def test_a_download_that_breaks_off_says_what_to_do(broken: Exception, tmp_path:
         unpack_checked("https://example.com/release.zip", "0" * 64, "terraform", tmp_path / "terraform")
 
 
-def test_what_a_killed_set_up_left_behind_is_no_obstacle(release: Path, tmp_path: Path) -> None:
+def test_a_release_is_unpacked_although_a_killed_set_up_left_files(release: Path, tmp_path: Path) -> None:
     target = tmp_path / "cache" / "terraform"
     (target.parent / "draft" / "half").mkdir(parents=True)
     unpack_checked(release.as_uri(), hashlib.sha256(release.read_bytes()).hexdigest(), "terraform", target)
     assert [path.name for path in target.parent.iterdir()] == ["terraform"]
 
 
-def test_a_tool_on_the_path_that_is_new_enough_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_on_the_path_that_is_new_enough_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "terraform"
     program.write_text("#!/bin/sh\necho 'a warning'\necho '{\"terraform_version\": \"1.12.0\"}'\n")
     program.chmod(0o755)
@@ -79,16 +79,18 @@ def test_a_tool_on_the_path_that_is_new_enough_is_taken(tmp_path: Path, monkeypa
     assert tools.terraform() == program
 
 
-def test_every_pin_is_a_version_with_its_checksums() -> None:
+def test_every_pinned_tool_has_a_version_and_checksums() -> None:
     pin = tools.UV_REQUIREMENT.read_text()
     assert len(re.findall(r"^uv==\d+\.\d+\.\d+ ", pin, re.MULTILINE)) == 1
     assert len(set(re.findall(r"--hash=sha256:[0-9a-f]{64}", pin))) == 2, "one for each architecture"
     assert all(re.fullmatch(r"[0-9a-f]{64}", checksum) for _, checksum in tools.TERRAFORM_SHA256.values())
-    assert version_in(tools.TERRAFORM_PINNED) >= tools.TERRAFORM_MINIMUM
+    assert parse_version(tools.TERRAFORM_PINNED) >= tools.TERRAFORM_MINIMUM
 
 
-def test_a_python_without_ensurepip_gets_debians_package_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a fresh Debian: `python3 -m venv` fails until apt has installed python3.X-venv."""
+def test_a_python_without_ensurepip_gets_it_as_debian_package_before_the_environment_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a fresh Debian `python3 -m venv` fails until apt has installed python3.X-venv."""
     programs = {
         "python": f'test -e {tmp_path}/installed || {{ mkdir -p "$3/half"; exit 1; }}; test ! -e "$3/half" && mkdir "$3"',
         "apt-get": f'echo "$@" >> {tmp_path}/asked; case "$*" in *install*) touch {tmp_path}/installed;; esac',
@@ -105,7 +107,7 @@ def test_a_python_without_ensurepip_gets_debians_package_first(tmp_path: Path, m
     assert re.search(r"install .*python3\.\d+-venv$", asked[1])
 
 
-def test_an_apt_that_fails_is_an_error_that_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_failed_apt_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("python", "apt-get"):
         (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
         (tmp_path / name).chmod(0o755)
@@ -115,11 +117,11 @@ def test_an_apt_that_fails_is_an_error_that_names_the_command(tmp_path: Path, mo
         tools._make_venv(tmp_path / "venv")
 
 
-def test_an_apt_that_is_under_way_ends_before_its_step_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_apt_ends_before_sigterm_ends_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     apt = f"case $* in *install*) kill -TERM $PPID; touch {tmp_path}/unpacked;; esac"
     (tmp_path / "apt-get").write_text(f"#!/bin/sh\n{apt}\n")
     (tmp_path / "apt-get").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(SystemExit):
-        tools._install("chromium", "a reason")
+        tools._install_debian_package("chromium", "a reason")
     assert (tmp_path / "unpacked").exists()

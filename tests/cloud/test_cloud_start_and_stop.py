@@ -1,6 +1,6 @@
-"""The cloud comes up whole, goes whole, and whoever dies at whatever moment leaves nothing behind.
+"""The cloud comes up and goes down completely, and a kill at any moment leaves nothing behind.
 
-Each test starts and ends with no cloud on the machine, so they run before the session's own cloud is there.
+Each test starts and ends without a cloud on the machine, so these tests run before the session's own cloud is up.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from machine_state import command_line
 
 from localcloud import paths, settings
 from localcloud.host import leftovers, state
 from localcloud.machine import cgroups
+from tests.waiting import eventually
 
 LOCALCLOUD = [sys.executable, "-m", "localcloud"]
 pytestmark = pytest.mark.usefixtures("no_cloud")
@@ -43,35 +44,22 @@ def up(no_cloud: None) -> None:
 
 @pytest.fixture
 def coming_up(no_cloud: None) -> Iterator[subprocess.Popen[str]]:
-    """An `up` whose cloud has processes already and is not up yet."""
+    """An `up` that is still running and whose cloud has processes already."""
     process = subprocess.Popen([*LOCALCLOUD, "up"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    eventually(lambda: bool(cgroups.processes()), "the first process of the cloud")
+    eventually(lambda: bool(cgroups.processes()), what="the first process of the cloud")
     yield process
     process.kill()
     process.communicate()
 
 
-def eventually(holds: object, what: str, within: float = 60.0) -> None:
-    deadline = time.monotonic() + within
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < deadline, f"not within {within} s: {what}"
-        time.sleep(0.05)
-
-
 def commands() -> dict[int, str]:
-    """The cloud's processes as the host sees them."""
-    found = {}
-    for pid in cgroups.processes():
-        try:
-            found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-    return found
+    """Return pid, as the host sees it, and command line of the cloud's processes."""
+    return {pid: command_line(pid) for pid in cgroups.processes()}
 
 
-def one(beginning: str) -> int:
-    """The cloud's one process whose command line has this in it, the outermost if there are several."""
-    return min(pid for pid, command in commands().items() if beginning in command)
+def pid_of(words: str) -> int:
+    """Return the pid of the cloud's process with these words in its command line, the outermost of several."""
+    return min(pid for pid, command in commands().items() if words in command)
 
 
 def test_up_answers_and_down_leaves_nothing(up: None) -> None:
@@ -82,23 +70,23 @@ def test_up_answers_and_down_leaves_nothing(up: None) -> None:
     assert not paths.DATA_DIR.exists()
 
 
-def test_a_second_up_is_refused_and_the_first_lives_on(up: None) -> None:
+def test_a_second_up_is_refused_and_the_running_cloud_stays_healthy(up: None) -> None:
     second = localcloud("up")
     assert second.returncode == 1
     assert "room for one" in second.stderr
     assert state.endpoint_problem() is None
 
 
-def test_status_tells_a_cloud_from_none(up: None) -> None:
-    told = json.loads(localcloud("status", "--json").stdout)
-    assert told["up"]
-    assert told["memory_bytes"] > 10**7
+def test_status_reports_whether_a_cloud_is_up(up: None) -> None:
+    status = json.loads(localcloud("status", "--json").stdout)
+    assert status["up"]
+    assert status["memory_bytes"] > 10**7
     localcloud("down")
     none = localcloud("status", "--json")
     assert (none.returncode, json.loads(none.stdout)["up"]) == (1, False)
 
 
-def test_clients_get_what_they_need_and_nobody_else_can_read_it(up: None) -> None:
+def test_env_returns_what_clients_need_and_only_the_owner_can_read_it(up: None) -> None:
     environment = json.loads(localcloud("env", "--json").stdout)
     assert environment["endpoint_url"] == settings.AWS_ENDPOINT_URL
     assert "BEGIN CERTIFICATE" in environment["redis_ca_pem"]
@@ -111,34 +99,34 @@ def test_clients_get_what_they_need_and_nobody_else_can_read_it(up: None) -> Non
     assert not [log for log in state.LOGS.iterdir() if secret in log.read_text(errors="replace")]
 
 
-def test_without_a_cloud_there_is_no_environment() -> None:
+def test_env_fails_without_a_cloud_and_says_how_to_start_one() -> None:
     done = localcloud("env")
     assert (done.returncode, done.stdout) == (1, "")
     assert "python -m localcloud up" in done.stderr
 
 
 @pytest.mark.parametrize("victim", ["unshare --pid", "localcloud supervise"])
-def test_killed_at_its_head_the_cloud_is_gone_whole_and_status_removes_its_files(up: None, victim: str) -> None:
-    os.kill(one(victim), signal.SIGKILL)
-    eventually(lambda: not cgroups.processes(), "the end of every process")
-    eventually(lambda: not Path("/sys/class/net", settings.UPLINK).exists(), "the end of the uplink")
-    told = json.loads(localcloud("status", "--json").stdout)
-    assert told["left"] == []
+def test_a_kill_of_the_first_process_ends_the_whole_cloud_and_status_removes_its_files(up: None, victim: str) -> None:
+    os.kill(pid_of(victim), signal.SIGKILL)
+    eventually(lambda: not cgroups.processes(), what="the end of every process")
+    eventually(lambda: not Path("/sys/class/net", settings.UPLINK).exists(), what="the end of the uplink")
+    status = json.loads(localcloud("status", "--json").stdout)
+    assert status["left"] == []
     assert leftovers.find() == []
-    assert (leftovers.CRASH_LOGS / "supervisor.log").exists(), "the logs of a cloud that died are kept"
+    assert (leftovers.CRASH_LOGS / "supervisor.log").exists(), "the logs of a killed cloud are kept"
 
 
-def test_after_a_kill_up_works_again_at_once(up: None) -> None:
-    os.kill(one("localcloud supervise"), signal.SIGKILL)
-    eventually(lambda: not cgroups.processes(), "the end of every process")
+def test_up_works_again_at_once_after_the_cloud_was_killed(up: None) -> None:
+    os.kill(pid_of("localcloud supervise"), signal.SIGKILL)
+    eventually(lambda: not cgroups.processes(), what="the end of every process")
     again = localcloud("up")
     assert again.returncode == 0, again.stderr
     assert "removing what a cloud that died left" in again.stdout
 
 
-def test_an_up_that_is_killed_takes_its_half_made_cloud_along(coming_up: subprocess.Popen[str]) -> None:
+def test_a_kill_of_up_also_ends_the_cloud_that_it_was_starting(coming_up: subprocess.Popen[str]) -> None:
     coming_up.kill()
-    eventually(lambda: not cgroups.processes(), "the end of every process")
+    eventually(lambda: not cgroups.processes(), what="the end of every process")
     assert localcloud("down").returncode == 0
     assert leftovers.find() == []
 
@@ -150,7 +138,7 @@ def test_an_up_that_is_interrupted_leaves_nothing(coming_up: subprocess.Popen[st
     assert leftovers.find() == []
 
 
-def test_a_down_during_up_wins(coming_up: subprocess.Popen[str]) -> None:
+def test_a_down_ends_an_up_that_is_still_running(coming_up: subprocess.Popen[str]) -> None:
     assert localcloud("down").returncode == 0
     assert coming_up.wait(120) == 1
     assert leftovers.find() == []

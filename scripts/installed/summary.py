@@ -1,4 +1,4 @@
-"""Prints the short verdict of a drill or of a series: `python -m scripts.summary evidence.json`. Needs the locked environment."""
+"""Prints the short verdict of a drill or of a series: `python -m scripts.installed.summary evidence.json`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from drills.series import SeriesEvidence
 
 
 def main(path: Path) -> int:
-    """The summary is on standard output; exit code 0 only when the verdict is "passed"."""
+    """Print the summary; return 0 only when the verdict is "passed"."""
     found = SeriesEvidence.load(path) if path.name == "series.json" else Evidence.load(path)
     print(summary(found, colour=sys.stdout.isatty()), end="")
     return 0 if found.verdict == "passed" else 1

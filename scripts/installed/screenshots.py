@@ -1,6 +1,6 @@
-"""Pictures for the docs: `python -m scripts.browser.screenshots FOLDER NAME=URL[@WIDTHxHEIGHT][>CLICK ON][#WAIT FOR] …`.
+"""Takes pictures for the docs: `python -m scripts.installed.screenshots FOLDER NAME=URL[@WIDTHxHEIGHT][>CLICK ON][#WAIT FOR] …`.
 
-The pages are drawn by scripts that ask a server, and are done only when their text is there.
+Scripts render the pages after requests to a server, so a page is complete only when its text is there.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.browser.browser import Page, browser, holding
+from scripts.installed.browser import Page, browser, element_with
 
 SETTLE_S = 3.0
-"""After the text is there, for charts and fonts that move in."""
+"""Seconds to wait after the text is there, for charts and fonts that appear later."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Shot:
     width: int = 1400
     height: int = 900
     click: str = ""
-    """Text of a tab or button to click on, once the page shows it."""
+    """Text of a tab or button to click on once the page shows it."""
     text: str = ""
-    """Wait until the page shows it."""
+    """Text to wait for before the picture is taken."""
 
     @classmethod
     def parse(cls, given: str) -> Shot:
-        """From `NAME=URL[@WIDTHxHEIGHT][>CLICK][#TEXT]`; raises ValueError for anything else."""
+        """Parse `NAME=URL[@WIDTHxHEIGHT][>CLICK][#TEXT]`; raises ValueError for anything else."""
         found = re.fullmatch(r"([\w-]+)=((?:https?|file)://[^@#>]+)(?:@(\d+)x(\d+))?(?:>([^#]+))?(?:#(.+))?", given)
         if not found:
             raise ValueError(f"not NAME=URL[@WIDTHxHEIGHT][>CLICK][#TEXT]: {given!r}")
@@ -43,19 +43,19 @@ class Shot:
 
 
 async def take(page: Page, shot: Shot) -> bytes:
-    """The picture, as PNG; raises TimeoutError with the page's text when it never shows what is waited for."""
+    """Take the picture and return it as PNG; raises TimeoutError with the page's text when the awaited text never appears."""
     await page.open(shot.url, shot.width, shot.height)
     if shot.click:
         await page.until_shown(shot.click)
         await asyncio.sleep(SETTLE_S)
-        await page.click(holding(shot.click))
+        await page.click(element_with(shot.click))
     await page.until_shown(shot.text)
     await asyncio.sleep(SETTLE_S)
-    return await page.picture()
+    return await page.screenshot()
 
 
 async def take_all(shots: Sequence[Shot], folder: Path) -> None:
-    """Every picture is in the folder as NAME.png."""
+    """Save every picture in the folder as NAME.png."""
     folder.mkdir(parents=True, exist_ok=True)
     async with browser() as chromium:
         for shot in shots:
@@ -65,8 +65,8 @@ async def take_all(shots: Sequence[Shot], folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """See the module's text."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.browser.screenshots", description=__doc__)
+    """Run the command that the module describes."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.installed.screenshots", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("shots", nargs="+", type=Shot.parse, metavar="NAME=URL[@WIDTHxHEIGHT][>CLICK][#TEXT]")
     chosen = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""What tests on the embedded cloud hold in their hands: the cloud, Prefect, and the flow runs made so far."""
+"""The system that tests on the embedded cloud examine: the cloud, Prefect, and the flow runs so far."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from typing import Any
 
 from scripts import stack
 from scripts.cloud import Endpoint
-from scripts.demo import evidence
-from scripts.kept import link_kubectl, write_kubeconfig
-from scripts.services.follow import Sight, follow, look
-from scripts.services.prefect_api import TERMINAL, wait_until
+from scripts.demo import find_evidence
+from scripts.local_access import link_kubectl, write_kubeconfig
+from scripts.services.follow import RunSnapshot, follow, take_snapshot
+from scripts.services.prefect_api import DIRECT, TERMINAL, wait_until
 from scripts.services.services import LOG, Services
 from scripts.stack import TARGET
-from scripts.support.places import PYTHON, ROOT, RUN
+from scripts.support.console import Console
+from scripts.support.paths import PYTHON, ROOT, RUN
 from scripts.support.processes import Process
-from scripts.support.say import Say
 
 SCALED = {"workers": 1, "scaling": {"max_workers": 2, "ongoing_requests": 6, "up_after_s": 5, "down_after_s": 30}}
-"""A service that follows its load, as quick to shrink as it may be."""
+"""Parameters of a service that follows its load and shrinks after the shortest delay that is allowed."""
 ELASTIC = {"inf2_nodes": {"count": 2}, "karpenter": {"empty_for_s": 30}}
-"""And the infrastructure for it."""
+"""Parameters of the infrastructure for the service SCALED."""
 WITHIN_S = 30 * 60.0
-"""A lifecycle takes five minutes here; a machine six times as slow still passes."""
+"""Seconds that a run may take. A lifecycle takes five minutes on two cores; a machine six times as slow still passes."""
 
 
 @dataclass(frozen=True)
@@ -42,67 +42,67 @@ class Run:
 
     name: str
     identity: str
-    sight: Sight
+    snapshot: RunSnapshot
     log: str
-    """What the worker and the flow wrote meanwhile."""
+    """The services' log during the run."""
 
     @property
     def state(self) -> str:
-        """COMPLETED, FAILED, …"""
-        return self.sight.state
+        """State type of the run: COMPLETED, FAILED, …"""
+        return self.snapshot.state
 
     @cached_property
     def folder(self) -> Path:
-        """Where its evidence is."""
-        found = evidence(self.name, self.identity)
-        assert found, f"{self.name} left no evidence; it ended as {self.sight.label}: {self.sight.message}"
+        """Folder of the run's evidence."""
+        found = find_evidence(self.name, self.identity)
+        assert found, f"{self.name} left no evidence; it ended as {self.snapshot.label}: {self.snapshot.message}"
         return found.parent
 
     @cached_property
     def evidence(self) -> dict[str, Any]:
-        """Its evidence.json, or of a series its series.json."""
-        found = evidence(self.name, self.identity)
+        """Content of the run's evidence.json, or for a series of its series.json."""
+        found = find_evidence(self.name, self.identity)
         assert found, f"{self.name} left no evidence"
         return dict(json.loads(found.read_text()))
 
     def stage(self, name: str) -> list[str]:
-        """Names of the tasks of a stage that ran to their end."""
-        return [task.name for task in self.sight.tasks.values() if task.stage == name and task.state == "COMPLETED"]
+        """Return the names of the tasks of a stage that completed."""
+        return [task.name for task in self.snapshot.tasks.values() if task.stage == name and task.state == "COMPLETED"]
 
 
 def processes_of(flow_run: str) -> list[Process]:
-    """The living processes that Prefect started for a flow run."""
+    """Return the live processes that Prefect started for a flow run."""
     mark = f"PREFECT__FLOW_RUN_ID={flow_run}".encode()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(Process.of(int(entry.name)))
+                    found.append(Process.find(int(entry.name)))
     return [process for process in found if process]
 
 
 @dataclass
-class World:
-    """A cloud that is up, with Prefect beside it."""
+class System:
+    """A running cloud and Prefect."""
 
     services: Services
     endpoint: Endpoint
-    say: Say
+    console: Console
     runs: list[Run] = field(default_factory=list)
 
     def run(self, deployment: str, within_s: float = WITHIN_S, **parameters: object) -> Run:
-        """The deployment has run to its end with target=embedded, started as a user would."""
+        """Run the deployment to its end with target=embedded, started as a user would."""
         before = LOG.stat().st_size
         name, identity = self.start(deployment, **parameters)
-        sight = follow(self.services.api, identity, self.services.process, self.say, within_s)
+        snapshot = follow(self.services.api, identity, self.services.process, self.console, within_s)
         log = LOG.read_bytes()[before:].decode(errors="replace")
-        run = Run(name, identity, sight, log)
+        run = Run(name, identity, snapshot, log)
         self.runs.append(run)
         return run
 
     def start(self, deployment: str, **parameters: object) -> tuple[str, str]:
-        """The deployment has been asked to run with target=embedded; its name and id."""
+        """Start the deployment with target=embedded; return the run's name and id."""
         name = f"{deployment.split('/')[0]}-{time.strftime('%H%M%S')}-{secrets.token_hex(2)}"
         given = {"target": TARGET, **parameters}
         pairs = [part for key, value in given.items() for part in ("-p", f"{key}={json.dumps(value)}")]
@@ -110,30 +110,30 @@ class World:
         return name, self.services.api.flow_run_named(name)
 
     def until(self, what: str, holds: Callable[[], bool]) -> None:
-        """`holds()` was true once."""
-        wait_until(what, holds, WITHIN_S, self.services.process, self.say)
+        """Wait until `holds()` is true."""
+        wait_until(what, holds, WITHIN_S, self.services.process, self.console)
 
     def until_in(self, name: str, identity: str, task: str, progress: str = "") -> None:
-        """The run is in a task whose progress has matched the pattern; or just past it, when that was quick."""
+        """Wait until the run is in a task whose progress matches the pattern, or has just completed it, when that was quick."""
 
-        def there() -> bool:
-            sight = look(self.services.api, identity)
-            assert sight.state not in TERMINAL, f"{name} ended before '{task}': {sight.label}: {sight.message}"
-            tasks = {key: one.state for key, one in sight.tasks.items() if one.name == task}
-            in_it = any(state == "RUNNING" and re.search(progress, sight.progress.get(key, "")) for key, state in tasks.items())
+        def reached() -> bool:
+            snapshot = take_snapshot(self.services.api, identity)
+            assert snapshot.state not in TERMINAL, f"{name} ended before '{task}': {snapshot.label}: {snapshot.message}"
+            tasks = {key: one.state for key, one in snapshot.tasks.items() if one.name == task}
+            in_it = any(state == "RUNNING" and re.search(progress, snapshot.progress.get(key, "")) for key, state in tasks.items())
             return in_it or "COMPLETED" in tasks.values()
 
-        self.until(f"{name} is in '{task}'", there)
+        self.until(f"{name} is in '{task}'", reached)
 
     def sweeps_of(self, owner: str) -> list[str]:
-        """State types of the flow runs that sweep after a run."""
+        """Return the state types of the `sweep` flow runs for the run `owner`."""
         sweeps = self.services.api.post("/flow_runs/filter", {"flows": {"name": {"any_": ["sweep"]}}})
         return [str(sweep["state_type"]) for sweep in sweeps if sweep["parameters"].get("owner") == owner]
 
     def status(self) -> dict[str, list[str]]:
-        """What `status/main` names now: kind → what it says of each. What could not be asked is left out."""
+        """Run `status/main` and return kind → descriptions. Sources that could not be asked are left out."""
         run = self.run("status/main")
-        assert run.state == "COMPLETED", run.sight.message
+        assert run.state == "COMPLETED", run.snapshot.message
         (table,) = [artifact for artifact in self.services.api.artifacts(run.identity) if artifact["key"] == "status"]
         kinds: dict[str, list[str]] = {}
         for row in json.loads(table["data"]):
@@ -141,40 +141,40 @@ class World:
                 kinds.setdefault(row["kind"], []).append(f"{row['name']}: {row['says']}")
         return kinds
 
-    def ask(self, path: str) -> Any:
-        """The JSON that the cloud's own endpoint has at /localcloud/`path`."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{self.endpoint['endpoint_url']}/localcloud/{path}", timeout=30) as answer:
+    def ask(self, path: str, method: str = "GET") -> Any:
+        """Send a request to the cloud's own API, /localcloud/`path`, and return the JSON of its answer."""
+        request = urllib.request.Request(f"{self.endpoint['endpoint_url']}/localcloud/{path}", method=method)
+        with DIRECT.open(request, timeout=30) as answer:
             return json.load(answer)
 
     @cached_property
     def kubeconfig(self) -> Path:
-        """A kubeconfig whose tokens are those of the pipeline's role."""
+        """A kubeconfig that authenticates as the pipeline's role."""
         return write_kubeconfig(self.endpoint)
 
     def kubectl(
         self, *arguments: str, config: Path | None = None, environment: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """kubectl has ended; look at its `returncode`, `stdout` and `stderr`."""
+        """Run kubectl to its end, whatever its exit code, and return the completed process."""
         program = RUN / "kubectl"
         command = [str(program if program.exists() else link_kubectl()), f"--kubeconfig={config or self.kubeconfig}", *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
     def objects(self, *arguments: str) -> dict[str, Any]:
-        """What `kubectl get` finds, in the service's namespace."""
-        said = self.kubectl("-n", "mistral", "get", *arguments, "-o", "json")
-        assert said.returncode == 0, said.stderr
-        return dict(json.loads(said.stdout))
+        """Return what `kubectl get` finds in the service's namespace."""
+        done = self.kubectl("-n", "mistral", "get", *arguments, "-o", "json")
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
 
     def replace_service(self, overlay: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> None:
-        """The objects that `overlay` makes of the living RayService are in the cluster, and a Ray cluster of that shape serves."""
+        """Apply what `overlay` makes of the running RayService; wait until a Ray cluster of that shape serves."""
         for thing in overlay(self.objects("rayservice", "mistral")):
             with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
                 json.dump(thing, file)
                 file.flush()
-                # What is there is replaced: applied, it would keep the fields that the pipeline has set and the overlay has not.
-                said = self.kubectl("replace" if thing["kind"] == "RayService" else "apply", "-f", file.name)
-            assert said.returncode == 0, said.stderr
+                # Replaced, because an apply would keep the fields that the pipeline has set and the overlay leaves out.
+                done = self.kubectl("replace" if thing["kind"] == "RayService" else "apply", "-f", file.name)
+            assert done.returncode == 0, done.stderr
 
         def served() -> bool:
             found = self.objects("rayservice", "mistral")
@@ -185,6 +185,6 @@ class World:
         self.until("the service has taken up the new shape", served)
 
     def python(self, module: str, *arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        """A program of the locked environment has ended."""
+        """Run a program of the locked environment to its end and return the completed process."""
         command = [str(PYTHON), "-m", module, *arguments]
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)

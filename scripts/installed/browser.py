@@ -1,7 +1,4 @@
-"""A headless Chromium, driven over its DevTools protocol: pages that are drawn by scripts are looked at, clicked on and typed into.
-
-Needs the locked environment and Debian's chromium.
-"""
+"""A headless Chromium that is driven over its DevTools protocol, for pages that are rendered by scripts. Needs Debian's chromium."""
 
 from __future__ import annotations
 
@@ -20,37 +17,38 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from scripts.support.processes import Process, contained, kill_whole
+from scripts.services.prefect_api import DIRECT
+from scripts.support.processes import Process, contained, kill_with_children
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--force-color-profile=srgb", "--remote-debugging-port=0",
 )  # fmt: skip
-PATIENCE_S = 60.0
-"""For the browser to come up and to answer, and for a page to show what is waited for."""
+TIMEOUT_S = 60.0
+"""Seconds for the browser to start or to answer, and for a page to show what is waited for."""
 
 
 class Page:
-    """One tab of a browser, over the DevTools protocol."""
+    """One tab of a browser, driven over the DevTools protocol."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket, self._numbers = socket, itertools.count(1)
         self.requests: list[str] = []
-        """Addresses that the page has asked for, in order; data: addresses, too."""
+        """URLs that the page has requested, in order; including data: URLs."""
 
     async def open(self, url: str, width: int = 1400, height: int = 900, scale: float = 1, mobile: bool = False) -> None:
-        """The page is on its way, in a window of this size; mobile: as a phone draws it."""
+        """Start loading the URL in a viewport of this size in CSS pixels; `mobile`: as a phone renders it."""
         size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": mobile}
         await self.call("Emulation.setDeviceMetricsOverride", **size)
         await self.call("Network.enable")
         await self.call("Page.navigate", url=url)
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """The result of one DevTools command; raises RuntimeError with what the browser says against it."""
+        """Send a DevTools command and return its result; raises RuntimeError with the browser's message when it fails."""
         number = next(self._numbers)
         await self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
-            message = json.loads(await asyncio.wait_for(self._socket.recv(), PATIENCE_S))
+            message = json.loads(await asyncio.wait_for(self._socket.recv(), TIMEOUT_S))
             if message.get("method") == "Network.requestWillBeSent":
                 self.requests.append(str(message["params"]["request"]["url"]))
             if message.get("id") == number:
@@ -59,21 +57,21 @@ class Page:
                 return dict(message["result"])
 
     async def value(self, expression: str) -> Any:
-        """What a JavaScript expression is worth on the page; raises RuntimeError with what it throws."""
+        """Evaluate a JavaScript expression on the page; raises RuntimeError with the exception that it throws."""
         found = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         if "exceptionDetails" in found:
             raise RuntimeError(f"{expression:.100}: {found['exceptionDetails']['exception'].get('description', '?'):.300}")
         return found["result"].get("value")
 
     async def text(self) -> str | None:
-        """What a reader of the page sees; None while it loads."""
+        """Return the visible text of the page; None while it loads."""
         shown = "document.readyState == 'complete' ? (document.body?.innerText ?? document.documentElement.textContent) : null"
         text: str | None = await self.value(shown)
         return text
 
     async def until_shown(self, wanted: str) -> str:
-        """The page's text, once `wanted` is in it; raises TimeoutError with its text when it never is."""
-        deadline = time.monotonic() + PATIENCE_S
+        """Wait until the page's text contains `wanted` and return it; raises TimeoutError with the last text."""
+        deadline = time.monotonic() + TIMEOUT_S
         while (text := await self.text()) is None or wanted not in text:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the page did not show {wanted!r}, but: {text!r:.500}")
@@ -81,82 +79,82 @@ class Page:
         return text
 
     async def until_true(self, expression: str) -> Any:
-        """The worth of a JavaScript expression, once it is true; raises TimeoutError with the page's text when it never is."""
-        deadline = time.monotonic() + PATIENCE_S
+        """Wait until a JavaScript expression is truthy and return its value; raises TimeoutError with the page's text."""
+        deadline = time.monotonic() + TIMEOUT_S
         while not (found := await self.value(expression)):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"never on the page: {expression}; its text: {await self.text()!r:.500}")
+                raise TimeoutError(f"never true on the page: {expression}; its text: {await self.text()!r:.500}")
             await asyncio.sleep(0.1)
         return found
 
     async def click(self, element: str) -> None:
-        """The middle of an element, named by a JavaScript expression, was clicked on, once it was there."""
+        """Wait for an element, given as a JavaScript expression, and click on its centre."""
         await self.until_true(f"!!({element})")
         x, y = await self.value(f"(box => [box.x + box.width / 2, box.y + box.height / 2])(({element}).getBoundingClientRect())")
         for what in ("mousePressed", "mouseReleased"):
             await self.call("Input.dispatchMouseEvent", type=what, button="left", clickCount=1, x=x, y=y)
 
     async def type(self, text: str) -> None:
-        """The text was typed into what has the focus."""
+        """Type the text into the focused element."""
         await self.call("Input.insertText", text=text)
 
     async def enter(self) -> None:
-        """The Enter key was pressed."""
+        """Press the Enter key."""
         key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
         await self.call("Input.dispatchKeyEvent", type="keyDown", **key)
         await self.call("Input.dispatchKeyEvent", type="keyUp", **key)
 
-    async def picture(self) -> bytes:
-        """What the window shows, as PNG."""
+    async def screenshot(self) -> bytes:
+        """Return the viewport's content as PNG."""
         taken = await self.call("Page.captureScreenshot", format="png")
         return base64.b64decode(taken["data"])
 
 
-def holding(text: str) -> str:
-    """The last element that holds just this text, as a JavaScript expression."""
+def element_with(text: str) -> str:
+    """Return a JavaScript expression for the last element that contains exactly this text."""
     every = "[...document.querySelectorAll('*')]"
     return f"{every}.filter(one => one.innerText?.trim() == {json.dumps(text)} && !one.children.length).at(-1)"
 
 
 class Browser:
-    """A browser that runs."""
+    """A running browser."""
 
     def __init__(self, port: int) -> None:
         self._port = port
 
     @asynccontextmanager
     async def page(self) -> AsyncIterator[Page]:
-        """A new tab, closed afterwards."""
-        tab = await asyncio.to_thread(self._ask, "PUT", "new")
+        """Open a new tab, closed afterwards."""
+        tab = await asyncio.to_thread(self._request, "PUT", "new")
         try:
             async with connect(tab["webSocketDebuggerUrl"], proxy=None, max_size=None) as socket:
                 yield Page(socket)
         finally:
-            await asyncio.to_thread(self._ask, "GET", f"close/{tab['id']}")
+            await asyncio.to_thread(self._request, "GET", f"close/{tab['id']}")
 
-    def _ask(self, method: str, path: str) -> Any:
+    def _request(self, method: str, path: str) -> Any:
         request = urllib.request.Request(f"http://127.0.0.1:{self._port}/json/{path}", method=method)
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=PATIENCE_S) as answer:
+        with DIRECT.open(request, timeout=TIMEOUT_S) as answer:
             text = answer.read()
         return json.loads(text) if text.startswith(b"{") else None
 
 
 @asynccontextmanager
 async def browser(program: str = "chromium") -> AsyncIterator[Browser]:
-    """A browser with a profile of its own, gone afterwards."""
+    """Start a browser with a profile of its own; both are gone afterwards."""
     with tempfile.TemporaryDirectory() as profile:
         command = contained([program, *FLAGS, f"--user-data-dir={profile}", "about:blank"])
         popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             yield Browser(await _port(Path(profile) / "DevToolsActivePort", popen))
         finally:
-            if process := Process.of(popen.pid):
-                kill_whole(process)
+            if process := Process.find(popen.pid):
+                kill_with_children(process)
             popen.wait()
 
 
 async def _port(file: Path, popen: subprocess.Popen[bytes]) -> int:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not file.exists() or not file.read_text().strip():
         if popen.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the browser did not come up (exit code {popen.poll()})")

@@ -1,7 +1,7 @@
-"""kubectl for the embedded EKS, the way `aws eks update-kubeconfig` does it. Needs the locked environment.
+"""kubectl access to the embedded EKS, like that of `aws eks update-kubeconfig`.
 
-`python -m scripts.eks kubeconfig FOLDER` (what `localcloud env --json` prints on stdin) writes FOLDER/aws-config
-and FOLDER/kubeconfig; `python -m scripts.eks token CLUSTER` is what the kubeconfig calls.
+`python -m scripts.installed.eks kubeconfig FOLDER`, with the output of `localcloud env --json` on stdin, writes FOLDER/aws-config
+and FOLDER/kubeconfig. The kubeconfig's exec plugin is `python -m scripts.installed.eks token CLUSTER`.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ import boto3
 import botocore.session
 
 from blocks import eks_token
-from scripts.support.places import ROOT
+from scripts.support.paths import ROOT, write_private
 
 PROFILE = "leeward"
 TOKEN_LIVES = timedelta(minutes=14)
-"""EKS accepts a token for 15 minutes."""
+"""Time after which kubectl asks for a new token. EKS accepts a token for 15 minutes."""
 
 
 def aws_config(endpoint: dict[str, Any]) -> str:
-    """An AWS configuration whose profile acts as the pipeline's role on the embedded endpoint."""
-    where = f"region = {endpoint['region']}\nendpoint_url = {endpoint['endpoint_url']}\n"
+    """Return an AWS configuration with a profile that assumes the pipeline's role at the embedded endpoint."""
+    target = f"region = {endpoint['region']}\nendpoint_url = {endpoint['endpoint_url']}\n"
     return (
-        f"[profile {PROFILE}]\nrole_arn = {endpoint['role_arn']}\nsource_profile = {PROFILE}-user\n{where}\n"
+        f"[profile {PROFILE}]\nrole_arn = {endpoint['role_arn']}\nsource_profile = {PROFILE}-user\n{target}\n"
         f"[profile {PROFILE}-user]\naws_access_key_id = {endpoint['access_key_id']}\n"
-        f"aws_secret_access_key = {endpoint['secret_access_key']}\n{where}"
+        f"aws_secret_access_key = {endpoint['secret_access_key']}\n{target}"
     )
 
 
 def kubeconfig(cluster: dict[str, Any], config_file: Path) -> str:
-    """A kubeconfig, as JSON, for what `describe_cluster` says."""
+    """Return a kubeconfig, as JSON, for a cluster as `describe_cluster` returns it."""
     name = cluster["name"]
     environment = {"AWS_CONFIG_FILE": config_file, "PYTHONPATH": ROOT}
-    ask = {
+    plugin = {
         "apiVersion": "client.authentication.k8s.io/v1",
         "command": sys.executable,
-        "args": ["-m", "scripts.eks", "token", name],
+        "args": ["-m", "scripts.installed.eks", "token", name],
         "env": [{"name": key, "value": str(value)} for key, value in environment.items()],
         "interactiveMode": "Never",
     }
@@ -50,7 +50,7 @@ def kubeconfig(cluster: dict[str, Any], config_file: Path) -> str:
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": name, "cluster": server}],
-        "users": [{"name": name, "user": {"exec": ask}}],
+        "users": [{"name": name, "user": {"exec": plugin}}],
         "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
         "current-context": name,
     }
@@ -58,21 +58,21 @@ def kubeconfig(cluster: dict[str, Any], config_file: Path) -> str:
 
 
 def fresh_token(cluster: str, profile: str = PROFILE) -> str:
-    """A bearer token for the cluster, signed as that profile and for the endpoint it names, whatever AWS_* say in the shell."""
-    # Named here, and not by AWS_PROFILE, the profile comes before a shell's AWS_ACCESS_KEY_ID.
+    """Return a bearer token for the cluster, signed with the profile for its endpoint; the shell's AWS_* variables do not matter."""
+    # A profile that is named here, unlike AWS_PROFILE, takes precedence over the shell's AWS_ACCESS_KEY_ID.
     session = botocore.session.Session(profile=profile)
-    where = session.get_scoped_config()
-    return eks_token.token(session, cluster, where["region"], where.get("endpoint_url"))
+    config = session.get_scoped_config()
+    return eks_token.token(session, cluster, config["region"], config.get("endpoint_url"))
 
 
 def credential(bearer: str, now: datetime) -> str:
-    """What kubectl reads from an exec plugin."""
+    """Return the ExecCredential, as JSON, that kubectl reads from an exec plugin."""
     status = {"token": bearer, "expirationTimestamp": (now + TOKEN_LIVES).strftime("%Y-%m-%dT%H:%M:%SZ")}
     return json.dumps({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status})
 
 
-def write_all(folder: Path, endpoint: dict[str, Any]) -> Path:
-    """Both files stand in `folder`, for its owner alone; returns the kubeconfig. Raises LookupError when no cluster exists."""
+def write_config_files(folder: Path, endpoint: dict[str, Any]) -> Path:
+    """Write both files to `folder`, readable by their owner only; return the kubeconfig. Raises LookupError without a cluster."""
     config_file = write_private(folder / "aws-config", aws_config(endpoint))
     os.environ.update(AWS_CONFIG_FILE=str(config_file), AWS_SHARED_CREDENTIALS_FILE=os.devnull)
     eks = boto3.Session(profile_name=PROFILE).client("eks")
@@ -82,19 +82,12 @@ def write_all(folder: Path, endpoint: dict[str, Any]) -> Path:
     return write_private(folder / "kubeconfig", kubeconfig(eks.describe_cluster(name=names[0])["cluster"], config_file))
 
 
-def write_private(path: Path, text: str) -> Path:
-    """`path` holds `text` and only its owner can read it."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    return path
-
-
 def main(arguments: list[str]) -> int:
-    """See the module's text; exit code 1 with the reason."""
+    """Run the command that the module describes; print the reason and return 1 when it fails."""
     what, argument = arguments
     try:
         if what == "kubeconfig":
-            print(write_all(Path(argument), json.load(sys.stdin)))
+            print(write_config_files(Path(argument), json.load(sys.stdin)))
         else:
             print(credential(fresh_token(argument), datetime.now(UTC)))
     except LookupError as error:

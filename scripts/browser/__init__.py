@@ -1,1 +1,0 @@
-"""A headless Chromium for tests and for the pictures in the docs."""

@@ -1,0 +1,79 @@
+"""Access to what `./demo --keep` leaves running: loopback ports, a kubeconfig, kubectl."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.cloud import CloudError, Endpoint, artifact_path
+from scripts.services.forward import Forward
+from scripts.services.services import Services, free_port
+from scripts.support.paths import PYTHON, RUN
+from scripts.support.processes import output_of
+
+SERVICES = {
+    "Ray dashboard": (8265, "{name}-head-svc.{namespace}.svc.cluster.local"),
+    "Model": (8000, "{name}-serve-svc.{namespace}.svc.cluster.local"),
+    "Chat": (7860, "chat.chat.svc.cluster.local"),
+}
+"""Title → port and DNS name in the cluster. A name, because a service that is deployed again gets another address."""
+DEPLOYED = {"name": "mistral", "namespace": "mistral", "chat": True}
+"""The defaults of blocks/parameters.py for the service."""
+PATHS = {"Model": "/infer?sentence=Hello"}
+
+
+@dataclass(frozen=True)
+class LocalAccess:
+    """Loopback ports that are forwarded into the cluster."""
+
+    ports: dict[str, int]
+    hosts: dict[str, str]
+
+    @classmethod
+    def choose(cls, service: Mapping[str, Any]) -> LocalAccess:
+        """Choose a port for everything that is deployed: its usual one if free, else another. `service`: the run's parameter."""
+        settings = {**DEPLOYED, **service}
+        up = {title: port for title, (port, _) in SERVICES.items() if settings["chat"] or title != "Chat"}
+        return cls({title: free_port(port) for title, port in up.items()}, {title: SERVICES[title][1].format(**settings) for title in up})
+
+    @property
+    def forwards(self) -> list[Forward]:
+        """The forwards to start, one per port."""
+        return [Forward(self.ports[title], host, SERVICES[title][0]) for title, host in self.hosts.items()]
+
+    def print_addresses(self, services: Services, endpoint: Endpoint) -> None:
+        """Print every address; write kubeconfig and AWS configuration to the run folder (mode 0600)."""
+        print("Everything is left up. On this machine's loopback:")
+        _print_line("Prefect UI", services.api_url.removesuffix("/api"))
+        for title, port in self.ports.items():
+            _print_line(title, f"http://127.0.0.1:{port}{PATHS.get(title, '/')}")
+        try:
+            _print_line("Kubernetes", f"export KUBECONFIG={shlex.quote(str(write_kubeconfig(endpoint)))}")
+            _print_line("", f"{shlex.quote(str(link_kubectl()))} get pods -A")
+            _print_line("AWS", f"export AWS_CONFIG_FILE={shlex.quote(str(RUN / 'aws-config'))} AWS_PROFILE=leeward")
+        except CloudError as error:
+            _print_line("Kubernetes", str(error))
+        _print_line("Take it down", "./demo --down")
+
+
+def _print_line(title: str, text: str) -> None:
+    print(f"  {title:<14} {text}", flush=True)
+
+
+def write_kubeconfig(endpoint: Endpoint) -> Path:
+    """Write a kubeconfig whose exec plugin gets EKS tokens, and return its path; raises CloudError when there is no cluster."""
+    command = [str(PYTHON), "-m", "scripts.installed.eks", "kubeconfig", str(RUN)]
+    return Path(output_of(command, lambda reason: CloudError(f"no kubeconfig: {reason}"), stdin=json.dumps(endpoint)).strip())
+
+
+def link_kubectl() -> Path:
+    """Link the embedded cloud's Kubernetes binary as `kubectl` and return the link; raises CloudError when it is not built."""
+    link = RUN / "kubectl"
+    program = artifact_path("kubernetes")
+    link.unlink(missing_ok=True)
+    link.symlink_to(program)
+    return link
