@@ -54,7 +54,7 @@ def answer_all(scheduler: Scheduler, waiting: Iterator[Request], clients: int) -
 def main() -> None:
     """Measures as often as it is told to, until its input ends."""
     settings = Settings.from_env()
-    engine = Timed(profiles.named(settings.engine).make(settings))
+    engine = Timed(profiles.named(settings.engine).make_step_engine(settings))
     warm_up(engine)
     print(json.dumps({"slots": engine.limits.slots}), flush=True)
     for line in sys.stdin:

@@ -8,13 +8,13 @@ from typing import ClassVar
 
 from benchmarks.timed import Step, Timed
 from serving.engines import profiles
-from serving.engines.callbacks import Observer
+from serving.engines.callbacks import EngineCallbacks
 from serving.replica import Replica
 from serving.settings import Settings
 
 
 @dataclass
-class Seen(Observer):
+class Seen(EngineCallbacks):
     """The gaps, as the scheduler tells them."""
 
     gaps_s: list[float] = field(default_factory=list)
@@ -26,19 +26,19 @@ class Seen(Observer):
 
 def build(settings: Settings) -> Timed:
     """The engine of the settings, whose steps are noted: a profile's factory."""
-    timed = Timed(profiles.named(settings.engine).make(settings))
+    timed = Timed(profiles.named(settings.engine).make_step_engine(settings))
     Watched.steps = timed.steps
     return timed
 
 
 class Watched(Replica):
-    """The engine's deployment with a step engine and an observer that write down times."""
+    """The engine's deployment with a step engine and callbacks that write down times."""
 
     steps: ClassVar[list[Step]] = []
 
     async def __init__(self) -> None:
         self._seen = Seen()
-        profile = replace(profiles.named(Settings.from_env().engine), factory="benchmarks.watched:build")
+        profile = replace(profiles.named(Settings.from_env().engine), step_engine="benchmarks.watched:build")
         await super().__init__(profile, self._seen)
 
     async def told(self) -> tuple[list[Step], list[float]]:

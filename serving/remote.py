@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 from grpc.aio import AioRpcError
@@ -26,7 +26,7 @@ LATE_S = 1.0
 
 
 class RemoteEngine:
-    """A TextEngine over the engine deployment's handle."""
+    """An EngineClient over the handle of the engine deployment."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
@@ -45,7 +45,7 @@ class RemoteEngine:
             raise told if isinstance(told, NotReady) else NotReady(NOBODY) from error
         return limits
 
-    async def generate(self, request: Request) -> AsyncIterator[Piece]:
+    async def generate(self, request: Request) -> AsyncGenerator[Piece, None]:
         """The answer as it grows; closing the iterator cancels it over there.
 
         Raises:

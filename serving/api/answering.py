@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -22,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 from serving import sse
 from serving.api.problems import problem_of
 from serving.api.wire import Form, StreamForm
-from serving.engines.contract import EngineError, GenerationFailed, Piece, Request, TextEngine
+from serving.engines.contract import EngineClient, EngineError, GenerationFailed, Piece, Request
 from serving.text import Alphabet, GrowingText
 
 log = logging.getLogger(__name__)
@@ -47,15 +46,14 @@ class Wanted:
     continues: bool = False
     """It goes on from the prompt's text."""
 
-    async def parts(self, engine: TextEngine) -> AsyncIterator[Part]:
+    async def parts(self, engine: EngineClient) -> AsyncGenerator[Part, None]:
         """The answer as it grows, up to its end or a stop string.
 
         Raises:
             EngineError: there is no answer, or it broke off.
         """
         text = GrowingText(self.alphabet, self.stops, self.continues)
-        pieces: Any = engine.generate(self.request)
-        async with aclosing(pieces):
+        async with aclosing(engine.generate(self.request)) as pieces:
             async for piece in pieces:
                 part = _part(piece, text)
                 yield part
@@ -79,12 +77,12 @@ def _part(piece: Piece, text: GrowingText) -> Part:
 class _Answer(Response):
     """A response that is computed while its client is there."""
 
-    def __init__(self, engine: TextEngine, wanted: Wanted) -> None:
+    def __init__(self, engine: EngineClient, wanted: Wanted) -> None:
         super().__init__(headers={"Cache-Control": "no-store"}, media_type=self.media_type)
         # The parent counts an empty body.
         self.raw_headers = [header for header in self.raw_headers if header[0] != b"content-length"]
         self._wanted = wanted
-        self._parts: Any = wanted.parts(engine)
+        self._parts = wanted.parts(engine)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; or stop when the client is gone."""
@@ -122,7 +120,7 @@ class WholeAnswer(_Answer):
 
     media_type = "application/json"
 
-    def __init__(self, engine: TextEngine, wanted: Wanted, form: Form) -> None:
+    def __init__(self, engine: EngineClient, wanted: Wanted, form: Form) -> None:
         super().__init__(engine, wanted)
         self._form = form
 
@@ -144,7 +142,7 @@ class StreamedAnswer(_Answer):
 
     media_type = sse.MEDIA_TYPE
 
-    def __init__(self, engine: TextEngine, wanted: Wanted, form: StreamForm) -> None:
+    def __init__(self, engine: EngineClient, wanted: Wanted, form: StreamForm) -> None:
         super().__init__(engine, wanted)
         self._form = form
 

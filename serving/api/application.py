@@ -19,12 +19,12 @@ from serving.api.problems import Problem
 from serving.api.prompts import Prompts
 from serving.api.shapes import ChatCompletion, Completion, Model, Models, Status, responses
 from serving.api.wire import ChatForm, CompletionForm, ListForm
-from serving.engines.contract import EngineError, TextEngine
+from serving.engines.contract import EngineClient, EngineError
 from serving.settings import Settings
 from serving.tokenizer import Tokenizer
 
 
-def build(engine: TextEngine, tokenizer: Tokenizer, settings: Settings) -> FastAPI:
+def build(engine: EngineClient, tokenizer: Tokenizer, settings: Settings) -> FastAPI:
     """The application over an engine, which may still be starting."""
     prompts = Prompts(engine, tokenizer, settings)
 
@@ -53,7 +53,7 @@ def build(engine: TextEngine, tokenizer: Tokenizer, settings: Settings) -> FastA
     return app
 
 
-def _add_answers(app: FastAPI, engine: TextEngine, prompts: Prompts, model: str) -> None:
+def _add_answers(app: FastAPI, engine: EngineClient, prompts: Prompts, model: str) -> None:
     statuses = (400, 401, 404, 413, 429, 500, 503, 504)
 
     @app.post("/v1/chat/completions", responses=responses(*statuses, model=ChatCompletion, stream=True))

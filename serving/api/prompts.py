@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from serving.api.answering import Wanted
 from serving.api.bodies import Body, ChatBody, CompletionBody
 from serving.api.problems import TOO_LONG, Problem
-from serving.engines.contract import Limits, NotReady, Request, Sampling, TextEngine
+from serving.engines.contract import EngineClient, Limits, NotReady, Request, Sampling
 from serving.settings import Settings
 from serving.tokenizer import BadConversation, Message, Tokenizer
 from serving.waiting import in_time
@@ -25,7 +25,7 @@ EACH = 64
 class Prompts:
     """Makes requests for one engine."""
 
-    def __init__(self, engine: TextEngine, tokenizer: Tokenizer, settings: Settings) -> None:
+    def __init__(self, engine: EngineClient, tokenizer: Tokenizer, settings: Settings) -> None:
         self._engine = engine
         self._tokenizer = tokenizer
         self._alphabet = tokenizer.alphabet

@@ -11,11 +11,11 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import closing
 
 from serving.engines.answers import Answer, longest_prompt
-from serving.engines.callbacks import Observer, Stats
+from serving.engines.callbacks import EngineCallbacks, Stats
 from serving.engines.contract import Limits, NotReady, Piece, Request, Sampling, StepEngine
 from serving.engines.readers import Reader
 from serving.engines.sampling import Sampler
@@ -35,7 +35,7 @@ class BatchingEngine:
         ends: Collection[int],
         max_queue: int,
         stuck_after_s: float,
-        observer: Observer | None = None,
+        callbacks: EngineCallbacks | None = None,
     ) -> None:
         """`ends`: the tokens that end an answer. `max_queue`: requests that may wait for a slot. `stuck_after_s`: seconds
         that a step may take."""
@@ -43,7 +43,7 @@ class BatchingEngine:
         self._ends = frozenset(ends)
         self._max_queue = max_queue
         self._stuck_after_s = stuck_after_s
-        self._observer = observer
+        self._callbacks = callbacks
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._wake = threading.Event()
         self._stopping = False
@@ -71,7 +71,7 @@ class BatchingEngine:
         self.check()
         return self._working().limits
 
-    async def generate(self, request: Request) -> AsyncIterator[Piece]:
+    async def generate(self, request: Request) -> AsyncGenerator[Piece, None]:
         """The answer as it grows. Closing the iterator, or cancelling who reads it, frees the slot with the next step.
 
         Raises:
@@ -167,7 +167,7 @@ class BatchingEngine:
 
     def _compute(self, engine: StepEngine) -> None:
         warm_up(engine)
-        self._scheduler = Scheduler(engine, self._ends, self._max_queue, time.monotonic, self._observer)
+        self._scheduler = Scheduler(engine, self._ends, self._max_queue, time.monotonic, self._callbacks)
         self._tell(self._rise)
         while not self._stopping:
             self._wake.clear()

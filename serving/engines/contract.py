@@ -1,7 +1,8 @@
 """The two levels of an engine, and what passes between them: frozen values and errors. Needs nothing but numpy.
 
-    StepEngine   synchronous, one thread: prefill(slot, ids), decode(slots, tokens, positions); its limits are data
-    TextEngine   asynchronous: generate(request) -> pieces; what the API sees
+    StepEngine     synchronous, one thread: prefill(slot, ids), decode(slots, tokens, positions); its limits are data
+    TextEngine     asynchronous: generate(request) -> pieces; started, checked and stopped by its replica
+    EngineClient   the part of a text engine that the API calls, in the same process or behind a Serve handle
 
 Errors cross process borders, so each is made of one sentence and nothing else:
 
@@ -15,12 +16,14 @@ Errors cross process borders, so each is made of one sentence and nothing else:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from serving.engines.callbacks import Stats
 
 Logits = NDArray[np.float32]
 """float32; [vocabulary] of a prefill, [slots, vocabulary] of a decode."""
@@ -130,19 +133,43 @@ class Piece:
     finish: FinishReason | None = None
 
 
-class TextEngine(Protocol):
-    """Answers requests, as many at once as it can."""
+class EngineClient(Protocol):
+    """Answers requests, as many at once as the engine can."""
 
     async def ready(self) -> Limits:
-        """What it can take, once it can answer.
+        """Return the engine's limits once it can answer.
 
         Raises:
             NotReady: it cannot.
         """
 
-    def generate(self, request: Request) -> AsyncIterator[Piece]:
-        """The answer as it grows. Closing the iterator, or cancelling who reads it, frees the slot within one step.
+    def generate(self, request: Request) -> AsyncGenerator[Piece, None]:
+        """Yield the answer as it grows. Closing the iterator, or cancelling its reader, frees the slot within one step.
 
         Raises:
-            EngineError: see the tree above; tokens that were given before it stand.
+            EngineError: see the tree above; pieces that were yielded before it stand.
+        """
+
+
+class TextEngine(EngineClient, Protocol):
+    """An engine that is started, checked and stopped by the replica that owns it (serving/replica.py), on its event loop."""
+
+    def start(self) -> None:
+        """Begin to load the model and warm up, in the background; `ready` returns when that is done. Called once."""
+
+    def check(self) -> None:
+        """Return while the engine starts or works.
+
+        Raises:
+            NotReady: it is stopped, broken, or stuck in a step; the replica is then replaced.
+        """
+
+    def stats(self) -> Stats:
+        """Return how much work there is and was, for the metrics; all 0 before the start."""
+
+    async def stop(self) -> None:
+        """End all answers with NotReady, then the engine.
+
+        Raises:
+            NotReady: the engine does not end; its resources are free only when the process has ended.
         """

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple, get_args
 
 from serving.engines.answers import Answer, Line
-from serving.engines.callbacks import Observer, Outcome, Stats
+from serving.engines.callbacks import EngineCallbacks, Outcome, Stats
 from serving.engines.contract import DeadlineExceeded, EngineError, GenerationFailed, Logits, NotReady, Piece, Request, StepEngine
 from serving.engines.sampling import NotFinite
 
@@ -41,7 +41,7 @@ class Scheduler:
     """
 
     def __init__(
-        self, engine: StepEngine, ends: Collection[int], max_queue: int, now: Callable[[], float], observer: Observer | None = None
+        self, engine: StepEngine, ends: Collection[int], max_queue: int, now: Callable[[], float], callbacks: EngineCallbacks | None = None
     ) -> None:
         """`ends`: the tokens that end an answer. `max_queue`: requests that may wait for a slot. `now`: seconds."""
         self.limits = engine.limits
@@ -50,7 +50,7 @@ class Scheduler:
         self._engine = engine
         self._ends = frozenset(ends)
         self._now = now
-        self._observer = observer or Observer()
+        self._callbacks = callbacks or EngineCallbacks()
         self._line = Line(max_queue)
         self._slots: list[Answer | None] = [None] * self.limits.slots
         self._prefilled_last = False
@@ -106,7 +106,7 @@ class Scheduler:
         self._slots[slot] = answer
         self._prefilled_last = True
         self._counts["prefills"] += 1
-        self._observer.admitted(self._now() - answer.arrived)
+        self._callbacks.admitted(self._now() - answer.arrived)
         return self._compute([answer], lambda: self._engine.prefill(slot, answer.request.prompt)[None])
 
     def _decode(self, live: list[tuple[int, Answer]]) -> list[Event]:
@@ -141,9 +141,9 @@ class Scheduler:
         self._counts["tokens"] += len(gaps)
         if self._prefilled_last:
             for gap in gaps:
-                self._observer.first_token(gap)
+                self._callbacks.first_token(gap)
         elif gaps:
-            self._observer.next_tokens(gaps)
+            self._callbacks.next_tokens(gaps)
         return events
 
     def _next(self, answer: Answer, row: Logits, now: float) -> Event:
@@ -175,7 +175,7 @@ class Scheduler:
         if answer in self._slots:
             self._slots[self._slots.index(answer)] = None
         self._counts[outcome] += 1
-        self._observer.ended(outcome)
+        self._callbacks.ended(outcome)
 
 
 def _given(answer: Answer) -> str:

@@ -60,7 +60,7 @@ def alone(model: Path) -> Callable[[str, int], list[int]]:
     tokenizer, known = Tokenizer(model), dict[str, list[int]]()
 
     async def answer(prompt: str, tokens: int) -> list[int]:
-        engine = named("cpu").text_engine(Settings(model=model, slots=4, threads=1))
+        engine = named("cpu").make_text_engine(Settings(model=model, slots=4, threads=1))
         engine.start()
         await engine.ready()
         request = Request("alone", tuple(tokenizer.completion(prompt)), tokens, Sampling(temperature=0))

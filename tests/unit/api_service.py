@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -14,7 +14,7 @@ from functools import cache
 import uvicorn
 
 from serving import api
-from serving.engines.contract import EngineError, Limits, Piece, Request, TextEngine
+from serving.engines.contract import EngineClient, EngineError, Limits, Piece, Request
 from serving.settings import Settings
 from serving.tokenizer import Tokenizer
 
@@ -64,7 +64,7 @@ class StandIn:
             raise self.down
         return self.limits
 
-    async def generate(self, request: Request) -> AsyncIterator[Piece]:
+    async def generate(self, request: Request) -> AsyncGenerator[Piece, None]:
         self.requests.append(request)
         self.live += 1
         try:
@@ -110,7 +110,7 @@ class Service:
 
 
 @contextmanager
-def served(engine: TextEngine, settings: Settings = SETTINGS) -> Iterator[Service]:
+def served(engine: EngineClient, settings: Settings = SETTINGS) -> Iterator[Service]:
     """The API over this engine."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = server_of(engine, settings)
@@ -124,7 +124,7 @@ def served(engine: TextEngine, settings: Settings = SETTINGS) -> Iterator[Servic
             thread.join(DEADLINE_S)
 
 
-def server_of(engine: TextEngine, settings: Settings = SETTINGS) -> uvicorn.Server:
+def server_of(engine: EngineClient, settings: Settings = SETTINGS) -> uvicorn.Server:
     """The server, not yet running."""
     app = api.build(engine, tokenizer(), settings)
     return uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1))

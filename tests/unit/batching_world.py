@@ -12,7 +12,7 @@ from typing import Any
 from exact_engine import ExactEngine
 
 from serving.engines.batching import BatchingEngine
-from serving.engines.callbacks import Observer
+from serving.engines.callbacks import EngineCallbacks
 from serving.engines.contract import EngineError, Limits, Piece, Request, Sampling
 
 LIMITS = Limits(slots=4, positions=64, max_prompt=16, vocabulary=64, min_prompt=2)
@@ -54,11 +54,11 @@ class World:
         ends: frozenset[int] = frozenset(),
         max_queue: int = 8,
         stuck_after_s: float = PATIENCE_S,
-        observer: Observer | None = None,
+        callbacks: EngineCallbacks | None = None,
         build: Callable[[], Gated] = lambda: Gated(LIMITS),
     ) -> None:
         self._make = build
-        self.engine = BatchingEngine(self._build, ends, max_queue, stuck_after_s, observer)
+        self.engine = BatchingEngine(self._build, ends, max_queue, stuck_after_s, callbacks)
         self.exact: Gated
 
     def _build(self) -> Gated:

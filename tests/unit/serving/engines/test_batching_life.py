@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 from batching_world import LIMITS, Gated, World, on_a_loop, read, read_to_error, running, until
 
-from serving.engines.callbacks import Observer, Stats
+from serving.engines.callbacks import EngineCallbacks, Stats
 from serving.engines.contract import GenerationFailed, Logits, NotReady
 
 
@@ -135,7 +135,7 @@ def test_a_broken_engine_is_unhealthy_and_takes_nobody() -> None:
     on_a_loop(test)
 
 
-class Quits(Observer):
+class Quits(EngineCallbacks):
     """Ends the thread that tells it of a first token."""
 
     def first_token(self, after_s: float) -> None:
@@ -144,7 +144,7 @@ class Quits(Observer):
 
 def test_when_the_thread_dies_readers_are_told_and_it_is_unhealthy() -> None:
     async def test() -> None:
-        world = World(observer=Quits())
+        world = World(callbacks=Quits())
         world.engine.start()
         await world.engine.ready()
         readers = [asyncio.ensure_future(read(world.ask())) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""How long streams wait, on an engine whose steps take known times, and what an observer is told of it."""
+"""How long streams wait, on an engine whose steps take known times, and what an callbacks is told of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from exact_engine import ExactEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.engines.callbacks import Observer, Outcome
+from serving.engines.callbacks import EngineCallbacks, Outcome
 from serving.engines.contract import Limits, Logits, Request
 from serving.engines.scheduler import Scheduler
 
@@ -31,7 +31,7 @@ class Timed(ExactEngine):
         return super().decode(slots, tokens, positions)
 
 
-class Notes(Observer):
+class Notes(EngineCallbacks):
     """Writes down what it is told."""
 
     def __init__(self) -> None:
