@@ -156,7 +156,7 @@ def main(given: Sequence[str] | None = None) -> None:
         make_model(model)
         setting = Setting(model, len(os.sched_getaffinity(0)), SLOTS, POSITIONS, Path(folder))
         with contestants(setting, say, tokenizer.completion) as turns:
-            contest = Contest(turns, Prompts(tokenizer.alphabet.pieces, tokenizer.completion, SEED), say)
+            contest = Contest(turns, Prompts(tokenizer.token_bytes.pieces, tokenizer.completion, SEED), say)
             contest.warm_up(cells)
             for cell in cells:
                 contest.run(cell, options.rounds)

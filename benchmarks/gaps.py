@@ -127,7 +127,7 @@ def measure(setting: Setting, say: Say) -> Gaps:
     engine = serve.deployment(name="engine", max_ongoing_requests=1024)(Watched)
     serve.run(Api.bind(engine.bind()))
     handle = serve.get_deployment_handle("engine", "default")
-    prompts = Prompts(tokenizer.alphabet.pieces, tokenizer.completion, seed=1)
+    prompts = Prompts(tokenizer.token_bytes.pieces, tokenizer.completion, seed=1)
     before = [len(told) for told in handle.told.remote().result()]
     say("watch", f"{STREAMS} streams of {STREAM_TOKENS} tokens, and {VISITORS} clients with prompts of {LONG} tokens beside them")
     client = asyncio.run(watch(f"http://127.0.0.1:{port}/v1/completions", prompts))

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import TypeVar
 
-from serving.waiting import in_time
+from serving.waiting import with_timeout
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ async def paced(values: AsyncGenerator[T, None], every_s: float = REDRAW_S, agai
     try:
         while not reader.done():
             with suppress(asyncio.TimeoutError):
-                await in_time(news.wait(), again_s)
+                await with_timeout(news.wait(), again_s)
             news.clear()
             for value in newest:
                 yield value

@@ -1,4 +1,4 @@
-"""The page: Gradio, in the look of look.css."""
+"""The page: Gradio, in the look of style.css."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from openai import APIError
 
 from serving.chat.conversation import Shown, answered, asked, exchanges, stopped, until_asked
 from serving.chat.pace import paced
-from serving.chat.service import Service, Wishes
+from serving.chat.service import Options, Service
 
 # Read by Gradio when it is imported: it tells nobody that it runs, and after each answer makes no table of all before it.
 os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_ANALYTICS_MAX_EVENTS="1", GRADIO_ANALYTICS_CACHE_FREQUENCY=str(10**9))
 import gradio as gr
 
-LOOK = Path(__file__).with_name("look.css")
+STYLE = Path(__file__).with_name("style.css")
 THEME = gr.themes.Base(
     primary_hue=gr.themes.colors.teal,
     neutral_hue=gr.themes.colors.slate,
@@ -37,7 +37,7 @@ class Talk:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def ask(self, event: gr.EventData, text: str, shown: list[Shown], *wishes: Any) -> AsyncIterator[tuple[Any, Any]]:
+    async def ask(self, event: gr.EventData, text: str, shown: list[Shown], *options: Any) -> AsyncIterator[tuple[Any, Any]]:
         """Yields the box and the conversation while the answer grows: to what stands in the box, or once more to the last
         question."""
         again = isinstance(event.target, gr.Chatbot)
@@ -46,7 +46,7 @@ class Talk:
             yield gr.skip(), gr.skip()
             return
         yield gr.Textbox(**BUSY) if again else gr.Textbox("", **BUSY), before
-        async with aclosing(paced(self._service.answer(exchanges(before), _wishes(*wishes)))) as answers:
+        async with aclosing(paced(self._service.answer(exchanges(before), _options(*options)))) as answers:
             async for answer in answers:
                 yield gr.skip(), [*before, *answered(answer)]
 
@@ -63,13 +63,13 @@ class Talk:
         return gr.Markdown(text, visible=bool(text))
 
 
-def _wishes(system: str, max_tokens: float, temperature: float, top_p: float) -> Wishes:
-    return Wishes(temperature, top_p, int(max_tokens), system.strip())
+def _options(system: str, max_tokens: float, temperature: float, top_p: float) -> Options:
+    return Options(temperature, top_p, int(max_tokens), system.strip())
 
 
 def _settings() -> list[gr.components.Component]:
-    """The controls, in the order in which `_wishes` takes them."""
-    usual = Wishes()
+    """The controls, in the order in which `_options` takes them."""
+    usual = Options()
     with gr.Accordion("Settings", open=False, elem_id="settings"):
         system = gr.Textbox(usual.system, label="System prompt", placeholder="What the model is told before the conversation", max_lines=4)
         with gr.Row():
@@ -94,10 +94,10 @@ def build(service: Service) -> gr.Blocks:
         box = gr.Textbox(
             show_label=False, container=False, placeholder="Message", max_lines=8, max_length=100_000, autofocus=True, elem_id="box", **IDLE
         )
-        wishes = _settings()
+        options = _settings()
         here = [box, shown]
         answering = gr.on(
-            [box.submit, shown.retry], talk.ask, [*here, *wishes], here, show_progress="hidden", api_visibility="private"
+            [box.submit, shown.retry], talk.ask, [*here, *options], here, show_progress="hidden", api_visibility="private"
         )  # one event for both: while it is on, Gradio begins no second one
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         # Also after an answer that was stopped or failed; and the model may have been another one since the page was loaded.
@@ -113,5 +113,5 @@ def application(service: Service) -> FastAPI:
     """The page as an ASGI application."""
     return gr.mount_gradio_app(
         FastAPI(openapi_url=None), build(service), "/", footer_links=[], run_history=False, max_file_size="1kb", ssr_mode=False,
-        enable_monitoring=False, pwa=False, mcp_server=False, theme=THEME, css_paths=LOOK,
+        enable_monitoring=False, pwa=False, mcp_server=False, theme=THEME, css_paths=STYLE,
     )  # fmt: skip

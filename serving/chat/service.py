@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from openai import APIError, AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
 
-from serving.chat import words
+from serving.chat import error_messages
 from serving.chat.conversation import Answer, Exchange, messages
 
 SILENCE_S = 180.0
@@ -39,7 +39,7 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Options:
     """How a person wants to be answered."""
 
     temperature: float = 0.7
@@ -84,30 +84,30 @@ class Service:
             known = {model.id: model for model in (await self._client.models.list()).data}
         return str(getattr(known.get(self._model), "description", None) or "")
 
-    async def answer(self, said: Sequence[Exchange], wishes: Wishes) -> AsyncGenerator[Answer, None]:
+    async def answer(self, said: Sequence[Exchange], options: Options) -> AsyncGenerator[Answer, None]:
         """The answer to the last exchange as it grows; the last one stands. What goes wrong is told in it. Closing it closes
         the connection, and so the service computes no more."""
         until, left_out, attempt = time.monotonic() + self._patience_s, 0, 0
         yield Answer(waiting="Waiting for the answer…")
         while True:
             try:
-                async with aclosing(self._attempt(said[left_out:], wishes)) as answers:
+                async with aclosing(self._attempt(said[left_out:], options)) as answers:
                     async for answer in answers:
                         yield replace(answer, remarks=_left_out(left_out) + answer.remarks)
                 return
             except APIError as error:
-                if words.too_long(error) and left_out < len(said) - 1:
+                if error_messages.too_long(error) and left_out < len(said) - 1:
                     left_out += 1
                     continue
-                pause = words.pause(error, attempt)
+                pause = error_messages.pause(error, attempt)
                 if pause is None or time.monotonic() + pause > until:
-                    yield Answer(remarks=(words.no_answer(error),))
+                    yield Answer(remarks=(error_messages.no_answer(error),))
                     return
-                yield Answer(waiting=words.waiting(error))
+                yield Answer(waiting=error_messages.waiting(error))
                 await asyncio.sleep(pause)
                 attempt += 1
 
-    async def _attempt(self, said: Sequence[Exchange], wishes: Wishes) -> AsyncGenerator[Answer, None]:
+    async def _attempt(self, said: Sequence[Exchange], options: Options) -> AsyncGenerator[Answer, None]:
         """The answer from its first word on.
 
         Raises:
@@ -115,7 +115,7 @@ class Service:
         """
         text, finish = "", ""
         try:
-            async with aclosing(self._pieces(said, wishes)) as pieces:
+            async with aclosing(self._pieces(said, options)) as pieces:
                 async for piece, why in pieces:
                     text, finish = text + piece, why or finish
                     if text:
@@ -125,18 +125,18 @@ class Service:
         except APIError as error:
             if not text:
                 raise
-            yield Answer(text, remarks=(words.broke_off(error),))
+            yield Answer(text, remarks=(error_messages.broke_off(error),))
         else:
-            yield Answer(text, remarks=words.ending(text, finish, wishes.max_tokens))
+            yield Answer(text, remarks=error_messages.ending(text, finish, options.max_tokens))
 
-    async def _pieces(self, said: Sequence[Exchange], wishes: Wishes) -> AsyncGenerator[tuple[str, str], None]:
+    async def _pieces(self, said: Sequence[Exchange], options: Options) -> AsyncGenerator[tuple[str, str], None]:
         """Text as it comes, and with the last of it why it ends: "stop" or "length"."""
         stream = await self._client.chat.completions.create(
             model=self._model,
-            messages=messages(said, wishes.system),  # type: ignore[arg-type]  # plain dictionaries are what it sends
-            temperature=wishes.temperature,
-            top_p=wishes.top_p,
-            max_tokens=wishes.max_tokens,
+            messages=messages(said, options.system),  # type: ignore[arg-type]  # plain dictionaries are what it sends
+            temperature=options.temperature,
+            top_p=options.top_p,
+            max_tokens=options.max_tokens,
             stream=True,
         )
         with _understood():
@@ -160,4 +160,4 @@ def _understood() -> Iterator[None]:
 
 
 def _left_out(count: int) -> tuple[str, ...]:
-    return (words.left_out(count),) if count else ()
+    return (error_messages.left_out(count),) if count else ()

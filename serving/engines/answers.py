@@ -10,18 +10,13 @@ from serving.engines.contract import Limits, Logits, NotReady, Piece, QueueFull,
 from serving.engines.sampling import Sampler
 
 
-def longest_prompt(limits: Limits) -> int:
-    """Tokens of the longest prompt that leaves room for an answer."""
-    return min(limits.max_prompt, limits.positions - 1)
-
-
 def check_fit(request: Request, limits: Limits) -> None:
     """Return if the request can be answered within the limits.
 
     Raises:
         Unfit: it cannot; the message names what would have to be smaller or larger.
     """
-    size, most = len(request.prompt), longest_prompt(limits)
+    size, most = len(request.prompt), limits.longest_prompt
     if not limits.min_prompt <= size <= most:
         raise Unfit(f"the prompt has {size} tokens; between {limits.min_prompt} and {most} can be taken")
     if request.max_tokens < 1:

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import closing
 
-from serving.engines.answers import Answer, longest_prompt
+from serving.engines.answers import Answer
 from serving.engines.callbacks import EngineCallbacks, Stats
 from serving.engines.contract import Limits, NotReady, Piece, Request, Sampling, StepEngine
 from serving.engines.readers import Reader
@@ -202,6 +202,6 @@ def warm_up(engine: StepEngine) -> None:
         NotFinite: the logits are not a distribution.
         Exception: whatever the engine raised.
     """
-    longest, greedy = longest_prompt(engine.limits), Sampler(Sampling(temperature=0))
+    longest, greedy = engine.limits.longest_prompt, Sampler(Sampling(temperature=0))
     token = greedy.draw(engine.prefill(0, [0] * longest))
     greedy.draw(engine.decode([0], [token], [longest])[0])

@@ -71,6 +71,11 @@ class Limits:
     min_prompt: int = 1
     """Tokens of the shortest prompt that a prefill accepts."""
 
+    @property
+    def longest_prompt(self) -> int:
+        """Tokens of the longest prompt that leaves room for an answer."""
+        return min(self.max_prompt, self.positions - 1)
+
 
 class StepEngine(Protocol):
     """Computes one step at a time. Only one thread calls it.

@@ -20,7 +20,7 @@ from serving.load.clock import Clock
 from serving.load.request import Question, ask
 from serving.load.warmup import Learned, learn
 from serving.records import Kind, Record
-from serving.waiting import in_time
+from serving.waiting import with_timeout
 
 State = Literal["warming", "running", "draining", "done"]
 
@@ -128,7 +128,7 @@ class Load:
         wait = due - self.clock.now()
         if wait > 0:
             with contextlib.suppress(asyncio.TimeoutError):
-                await in_time(self._stop.wait(), wait)
+                await with_timeout(self._stop.wait(), wait)
         return self._stop.is_set()
 
     async def _one(self, question: Question, expected: tuple[int, ...], due: float) -> None:

@@ -18,7 +18,7 @@ LIE = "positive_data_acceptance"
 
 
 def application(key: str = "") -> FastAPI:
-    return api.build(StandIn(), tokenizer(), replace(SETTINGS, api_key=key))
+    return api.build_app(StandIn(), tokenizer(), replace(SETTINGS, api_key=key))
 
 
 def operations(document: dict[str, Any]) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def served(engine: EngineClient, settings: Settings = SETTINGS) -> Iterator[Serv
 
 def server_of(engine: EngineClient, settings: Settings = SETTINGS) -> uvicorn.Server:
     """The server, not yet running."""
-    app = api.build(engine, tokenizer(), settings)
+    app = api.build_app(engine, tokenizer(), settings)
     return uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1))
 
 

@@ -72,7 +72,7 @@ def three(tmp_path: Path) -> Iterator[Three]:
 def contest(sleepers: list[Sleeper], told: io.StringIO) -> Contest:
     tokenizer = Tokenizer()
     turns = [Turn(name, sleeper) for name, sleeper in zip(("ours", "b", "c"), sleepers, strict=True)]
-    return Contest(turns, Prompts(tokenizer.alphabet.pieces, tokenizer.completion, seed=1), Say(told))
+    return Contest(turns, Prompts(tokenizer.token_bytes.pieces, tokenizer.completion, seed=1), Say(told))
 
 
 def test_contestants_take_turns_within_each_round_and_each_begins_one(three: Three) -> None:

@@ -75,7 +75,7 @@ def test_the_picture_has_a_bar_for_each_contestant_in_each_row_as_high_as_its_ra
 @pytest.mark.parametrize("tokens", [16, 512])
 def test_prompts_are_texts_of_just_so_many_tokens_and_no_two_are_alike(tokens: int) -> None:
     tokenizer = Tokenizer()
-    texts = Prompts(tokenizer.alphabet.pieces, tokenizer.completion, seed=1).some(30, tokens)
+    texts = Prompts(tokenizer.token_bytes.pieces, tokenizer.completion, seed=1).some(30, tokens)
     assert {len(tokenizer.completion(text)) for text in texts} == {tokens}
     assert len(set(texts)) == 30
 

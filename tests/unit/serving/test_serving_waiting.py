@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from serving.waiting import in_time
+from serving.waiting import with_timeout
 
 
 def test_what_comes_in_time_is_returned_and_an_error_of_it_raised() -> None:
@@ -16,16 +16,16 @@ def test_what_comes_in_time_is_returned_and_an_error_of_it_raised() -> None:
     async def broken() -> int:
         raise ValueError("broken")
 
-    assert asyncio.run(in_time(seven(), 60)) == 7
+    assert asyncio.run(with_timeout(seven(), 60)) == 7
     with pytest.raises(ValueError, match="broken"):
-        asyncio.run(in_time(broken(), 60))
+        asyncio.run(with_timeout(broken(), 60))
 
 
 def test_what_does_not_come_in_time_is_cancelled() -> None:
     async def go() -> None:
         coming = asyncio.get_running_loop().create_future()
         with pytest.raises(asyncio.TimeoutError):
-            await in_time(coming, 0.01)
+            await with_timeout(coming, 0.01)
         assert coming.cancelled()
 
     asyncio.run(go())
@@ -39,7 +39,7 @@ def test_who_leaves_as_it_comes_is_gone(after: int) -> None:
         event = asyncio.Event()
 
         async def stay() -> None:
-            await in_time(event.wait(), 60)
+            await with_timeout(event.wait(), 60)
             await asyncio.Event().wait()
 
         waiting = asyncio.ensure_future(stay())

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
-from serving.text import Alphabet, GrowingText
+from serving.text import GrowingText, TokenBytes
 from serving.tokenizer import Tokenizer
 
-LETTERS = Alphabet([bytes([byte]) for byte in range(256)])
+LETTERS = TokenBytes([bytes([byte]) for byte in range(256)])
 BYTES = 771
 """The v3 token of the byte 0; those of the other bytes follow."""
 
@@ -51,13 +51,13 @@ def ids_of(bytes_from: int, vocabulary: int) -> st.SearchStrategy[list[int]]:
 
 @given(ids_of(BYTES, 32768))
 def test_pieces_together_are_the_text_of_all_tokens(ids: list[int]) -> None:
-    assert "".join(pieces(GrowingText(v3().alphabet), ids)) == v3().text(ids)
+    assert "".join(pieces(GrowingText(v3().token_bytes), ids)) == v3().text(ids)
 
 
 def test_pieces_together_are_the_text_of_all_tokens_of_the_newer_kind(with_tekken: Tokenizer) -> None:
     @given(ids_of(1000, with_tekken.vocabulary))
     def holds(ids: list[int]) -> None:
-        assert "".join(pieces(GrowingText(with_tekken.alphabet), ids)) == with_tekken.text(ids)
+        assert "".join(pieces(GrowingText(with_tekken.token_bytes), ids)) == with_tekken.text(ids)
 
     holds()
 
@@ -66,7 +66,7 @@ def test_pieces_together_are_the_text_of_all_tokens_of_the_newer_kind(with_tekke
 def test_a_text_that_goes_on_is_what_comes_after_the_prompt(prompt: str, more: str) -> None:
     ids = v3().completion(more)[1:]
     whole = v3().text([*v3().completion(prompt or "x"), *ids])
-    given_out = "".join(pieces(GrowingText(v3().alphabet, continues=True), ids))
+    given_out = "".join(pieces(GrowingText(v3().token_bytes, continues=True), ids))
     assert whole == v3().text(v3().completion(prompt or "x")) + given_out
 
 
@@ -101,7 +101,7 @@ def first_stop(text: str, stops: list[str]) -> str | None:
 def test_a_stop_string_ends_the_text_however_it_is_cut(text: str, stops: list[str], data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     parts = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    growing = GrowingText(Alphabet([part.encode() for part in parts]), stops)
+    growing = GrowingText(TokenBytes([part.encode() for part in parts]), stops)
     given_out: list[str] = []
     for token in range(len(parts)):
         given_out.append(growing.add(token))

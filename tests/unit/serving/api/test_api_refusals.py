@@ -197,7 +197,7 @@ def test_a_conversation_that_takes_long_to_encode_holds_up_no_stream(monkeypatch
 
     monkeypatch.setattr(tokenizer(), "chat", chat)
     prompts = Prompts(StandIn(), tokenizer(), SETTINGS)
-    asyncio.run(prompts.of_chat(ChatBody(messages=[ChatMessage(role="user", content="")] * turns)))
+    asyncio.run(prompts.prepare_chat(ChatBody(messages=[ChatMessage(role="user", content="")] * turns)))
     assert (threads != [threading.main_thread()]) == apart
 
 

@@ -13,7 +13,7 @@ from chat_service import StandIn, words
 from openai import APIConnectionError, APIError
 
 from serving.chat.conversation import Answer, Exchange
-from serving.chat.service import Address, Service, Wishes
+from serving.chat.service import Address, Options, Service
 
 T = TypeVar("T")
 BEFORE = (Exchange("a", "1"), Exchange("b", "2"), Exchange("c", "3"))
@@ -31,12 +31,12 @@ def with_service(run: Callable[[Service, StandIn], Awaitable[T]], stand_in: Stan
 
 
 def seen(
-    question: str, *before: Exchange, stand_in: StandIn | None = None, patience_s: float = 60.0, wishes: Wishes | None = None
+    question: str, *before: Exchange, stand_in: StandIn | None = None, patience_s: float = 60.0, options: Options | None = None
 ) -> list[Answer]:
     """All that is seen of the answer to a question."""
 
     async def run(service: Service, _: StandIn) -> list[Answer]:
-        return [answer async for answer in service.answer([*before, Exchange(question)], wishes or Wishes())]
+        return [answer async for answer in service.answer([*before, Exchange(question)], options or Options())]
 
     return with_service(run, stand_in, patience_s)
 
@@ -53,7 +53,7 @@ def test_the_answer_grows_to_what_the_service_says() -> None:
 
 def test_the_request_has_the_conversation_the_wishes_and_the_key() -> None:
     behind = StandIn(pace_s=0)
-    seen("words 1", *BEFORE[:1], stand_in=behind, wishes=Wishes(0.5, 0.75, 99, "be brief"))
+    seen("words 1", *BEFORE[:1], stand_in=behind, options=Options(0.5, 0.75, 99, "be brief"))
     assert behind.keys == ["Bearer it-is-secret"]
     (body,) = behind.requests
     assert body == {
@@ -66,7 +66,7 @@ def test_the_request_has_the_conversation_the_wishes_and_the_key() -> None:
 
 
 def test_an_answer_as_long_as_allowed_is_marked_as_cut() -> None:
-    assert seen("words 20", wishes=Wishes(max_tokens=7))[-1] == Answer(
+    assert seen("words 20", options=Options(max_tokens=7))[-1] == Answer(
         words(7), remarks=("The answer was cut at 7 tokens, the longest that the settings allow.",)
     )
 
@@ -109,7 +109,7 @@ def test_a_service_that_is_not_ready_is_waited_for() -> None:
 
 
 def test_a_full_queue_is_waited_for_until_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.chat.words.pause", lambda error, attempt: 0.01 if attempt < 2 else 3600)
+    monkeypatch.setattr("serving.chat.error_messages.pause", lambda error, attempt: 0.01 if attempt < 2 else 3600)
     behind = StandIn()
     states = seen("busy", stand_in=behind)
     assert states[1].waiting == "Waiting for the service… (it is busy)"
@@ -146,12 +146,12 @@ def test_a_service_that_comes_up_is_found() -> None:
 
     async def go() -> Answer:
         service = Service(Address(f"http://127.0.0.1:{port}"))
-        async with aclosing(service.answer([Exchange("words 3")], Wishes())) as answers:
+        async with aclosing(service.answer([Exchange("words 3")], Options())) as answers:
             async for answer in answers:
                 if "cannot be reached" in answer.waiting:
                     break
         async with StandIn(pace_s=0).serve(port):
-            return [answer async for answer in service.answer([Exchange("words 3")], Wishes())][-1]
+            return [answer async for answer in service.answer([Exchange("words 3")], Options())][-1]
 
     assert asyncio.run(go()) == Answer(words(3))
 
@@ -160,7 +160,7 @@ def test_a_service_that_is_gone_is_given_up_when_patience_ends() -> None:
     async def go() -> Answer:
         async with StandIn().serve() as url:
             pass
-        return [answer async for answer in Service(Address(url), 0.5).answer([Exchange("hello")], Wishes())][-1]
+        return [answer async for answer in Service(Address(url), 0.5).answer([Exchange("hello")], Options())][-1]
 
     assert asyncio.run(go()) == Answer(remarks=("The service cannot be reached. Try again in a moment.",))
 
@@ -186,7 +186,7 @@ def test_a_single_message_that_is_too_long_is_told_in_words() -> None:
 
 def test_the_service_computes_no_more_when_an_answer_is_closed() -> None:
     async def run(service: Service, behind: StandIn) -> None:
-        async with aclosing(service.answer([Exchange("hold")], Wishes())) as answers:
+        async with aclosing(service.answer([Exchange("hold")], Options())) as answers:
             async for answer in answers:
                 if answer.text:
                     break

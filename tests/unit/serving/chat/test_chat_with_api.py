@@ -10,11 +10,11 @@ import pytest
 from api_service import SETTINGS, WORDS, StandIn, served, tokenizer
 
 from serving.chat.conversation import Answer, Exchange
-from serving.chat.service import Address, Service, Wishes
+from serving.chat.service import Address, Options, Service
 from serving.engines.contract import GenerationFailed, QueueFull
 from serving.tokenizer import Message
 
-SHORT = Wishes(temperature=0, max_tokens=80)
+SHORT = Options(temperature=0, max_tokens=80)
 KEY = "it-is-secret"
 
 
@@ -29,12 +29,12 @@ def url(engine: StandIn) -> Iterator[str]:
         yield service.url
 
 
-def last(url: str, *said: Exchange, key: str = KEY, patience_s: float = 60.0, wishes: Wishes = SHORT) -> Answer:
+def last(url: str, *said: Exchange, key: str = KEY, patience_s: float = 60.0, options: Options = SHORT) -> Answer:
     """What stands in the end."""
 
     async def go() -> Answer:
         service = Service(Address(url, api_key=key), patience_s)
-        return [answer async for answer in service.answer(said, wishes)][-1]
+        return [answer async for answer in service.answer(said, options)][-1]
 
     return asyncio.run(go())
 
@@ -71,7 +71,7 @@ def test_a_failure_in_the_middle_keeps_what_has_come(url: str, engine: StandIn) 
 
 
 def test_more_tokens_than_the_service_allows_are_refused_in_its_words(url: str) -> None:
-    answer = last(url, Exchange("Hello"), wishes=replace(SHORT, max_tokens=101))
+    answer = last(url, Exchange("Hello"), options=replace(SHORT, max_tokens=101))
     assert answer.remarks[0].startswith("The service refused: ")
     assert "max_tokens" in answer.remarks[0]
 
