@@ -91,7 +91,7 @@ def test_what_has_come_of_a_broken_answer_stands_and_is_marked(question: str, re
         ("refuse", "The service refused: temperature must be at most 2"),
         ("model", "The service refused: there is no model 'mistral'"),
         ("late", "The answer took longer than the service allows. Try again, or ask for a shorter one."),
-        ("key", "The service wants an API key that this chat does not have."),
+        ("key", "The service requires an API key that this chat does not have."),
     ],
 )
 def test_a_refusal_is_told_in_words_and_not_repeated(question: str, remark: str) -> None:

@@ -54,7 +54,7 @@ def test_a_conversation_longer_than_the_model_can_take_loses_its_oldest_turns(ur
 
 def test_a_wrong_key_is_told_without_the_key(url: str) -> None:
     answer = last(url, Exchange("Hello"), key="it-is-wrong")
-    assert answer == Answer(remarks=("The service wants an API key that this chat does not have.",))
+    assert answer == Answer(remarks=("The service requires an API key that this chat does not have.",))
 
 
 def test_a_full_queue_is_waited_for(url: str, engine: StandIn) -> None:
