@@ -72,9 +72,7 @@ def _settings() -> list[gr.components.Component]:
     """Create the controls, in the order of the parameters of `_options`."""
     usual = Options()
     with gr.Accordion("Settings", open=False, elem_id="settings"):
-        system = gr.Textbox(
-            usual.system, label="System prompt", placeholder="Instructions before the conversation", max_lines=4
-        )
+        system = gr.Textbox(usual.system, label="System prompt", placeholder="Instructions before the conversation", max_lines=4)
         with gr.Row():
             longest = gr.Slider(16, 1024, usual.max_tokens, step=16, label="Longest answer (tokens)", min_width=220, elem_id="longest")
             temperature = gr.Slider(0, 1.5, usual.temperature, step=0.1, label="Temperature", min_width=220)
