@@ -20,11 +20,11 @@ def test_a_late_answer_ends_at_its_deadline_although_the_engine_cannot_check_the
             got, answer = await stream(http, "Once", 5), await whole(http, "Twice", 1)
             return got, answer.status_code, answer.json()["error"]["code"]
 
-    got, *told = asyncio.run(go())
+    got, *refusal = asyncio.run(go())
     assert got.error
     assert got.error["code"] == "deadline_exceeded"
     assert not got.done
-    assert told == [504, "deadline_exceeded"]
+    assert refusal == [504, "deadline_exceeded"]
 
 
 def test_an_engine_that_is_stuck_in_a_step_is_replaced_and_its_stream_gets_an_error() -> None:

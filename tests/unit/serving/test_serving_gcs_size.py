@@ -33,11 +33,15 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     lines = ["bind 127.0.0.1", "port 0", f"tls-port {port}", f"tls-cert-file {pair.certificate}", f"tls-key-file {pair.key}"]
     lines += [f"tls-ca-cert-file {authority.certificate}", "tls-auth-clients no", 'save ""', f"requirepass {PASSWORD}", f"dir {folder}"]
     (folder / "redis.conf").write_text("\n".join(lines))
-    told = {"RAY_REDIS_ADDRESS": f"rediss://127.0.0.1:{port}", "RAY_REDIS_CA_CERT": str(authority.certificate), "REDIS_PASSWORD": PASSWORD}
+    environment = {
+        "RAY_REDIS_ADDRESS": f"rediss://127.0.0.1:{port}",
+        "RAY_REDIS_CA_CERT": str(authority.certificate),
+        "REDIS_PASSWORD": PASSWORD,
+    }
     with subprocess.Popen(["redis-server", str(folder / "redis.conf")], stdout=subprocess.DEVNULL) as server:
         try:
-            Until("redis to answer", lambda: answers(told), 60, 0.05).wait()
-            yield {**told, "RAY_external_storage_namespace": "uid-1"}
+            Until("redis to answer", lambda: answers(environment), 60, 0.05).wait()
+            yield {**environment, "RAY_external_storage_namespace": "uid-1"}
         finally:
             server.kill()
 

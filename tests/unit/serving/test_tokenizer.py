@@ -41,7 +41,7 @@ def test_text_of_a_user_never_becomes_control_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    ("roles", "told"),
+    ("roles", "message"),
     [
         ([], "the user's"),
         (["system"], "the user's"),
@@ -50,8 +50,8 @@ def test_text_of_a_user_never_becomes_control_tokens() -> None:
         (["user", "assistant", "system", "user"], "after role"),
     ],
 )
-def test_a_conversation_that_the_template_does_not_accept_is_refused_with_a_message(roles: list[Any], told: str) -> None:
-    with pytest.raises(BadConversation, match=told):
+def test_a_conversation_that_the_template_does_not_accept_is_refused_with_a_message(roles: list[Any], message: str) -> None:
+    with pytest.raises(BadConversation, match=message):
         TOKENIZER.chat([Message(role, "x") for role in roles])
 
 

@@ -243,7 +243,7 @@ def test_a_models_name_may_contain_a_slash(engine: StandIn) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    ("failure", "told", "code"),
+    ("failure", "raised", "code"),
     [
         (QueueFull("512 requests wait already"), openai.RateLimitError, "queue_full"),
         (NotReady("the engine is starting"), openai.InternalServerError, "not_ready"),
@@ -253,10 +253,10 @@ def test_a_models_name_may_contain_a_slash(engine: StandIn) -> None:
     ],
 )
 def test_an_engines_error_raises_the_matching_exception_in_the_client(
-    client: openai.OpenAI, engine: StandIn, failure: Exception, told: type[openai.APIStatusError], code: str, stream: bool
+    client: openai.OpenAI, engine: StandIn, failure: Exception, raised: type[openai.APIStatusError], code: str, stream: bool
 ) -> None:
     engine.fail(failure)
-    with pytest.raises(told, match=str(failure)) as caught:
+    with pytest.raises(raised, match=str(failure)) as caught:
         client.chat.completions.create(model="mistral", messages=ASKED, stream=stream)
     assert caught.value.code == code
     assert ("retry-after" in caught.value.response.headers) == (code in ("queue_full", "not_ready"))

@@ -15,7 +15,7 @@ def page(*turns: tuple[str, Answer]) -> list[Shown]:
 def test_the_complete_conversation_is_sent() -> None:
     shown = [*page(("one", Answer("1")), ("two", Answer("2"))), asked("three")]
     assert exchanges(shown) == [Exchange("one", "1"), Exchange("two", "2"), Exchange("three")]
-    assert [(told["role"], told["content"]) for told in messages(exchanges(shown), "be brief")] == [
+    assert [(message["role"], message["content"]) for message in messages(exchanges(shown), "be brief")] == [
         ("system", "be brief"), ("user", "one"), ("assistant", "1"), ("user", "two"), ("assistant", "2"), ("user", "three"),
     ]  # fmt: skip
 

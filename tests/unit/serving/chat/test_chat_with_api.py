@@ -41,8 +41,8 @@ def last(url: str, *said: Exchange, key: str = KEY, patience_s: float = 60.0, op
 
 def test_the_engine_gets_the_complete_conversation_and_its_answer_arrives_complete(url: str, engine: StandIn) -> None:
     assert last(url, Exchange("Hello", "Good day."), Exchange("And?")) == Answer(WORDS)
-    told = [Message("user", "Hello"), Message("assistant", "Good day."), Message("user", "And?")]
-    assert list(engine.requests[0].prompt) == list(tokenizer().chat(told))
+    conversation = [Message("user", "Hello"), Message("assistant", "Good day."), Message("user", "And?")]
+    assert list(engine.requests[0].prompt) == list(tokenizer().chat(conversation))
 
 
 def test_a_conversation_longer_than_the_model_can_take_loses_its_oldest_turns(url: str, engine: StandIn) -> None:

@@ -45,17 +45,17 @@ def test_500_streams_at_once_are_all_complete_and_right() -> None:
 def test_the_results_of_a_step_go_to_the_event_loop_in_one_call() -> None:
     async def test() -> None:
         loop, calls = asyncio.get_running_loop(), 0
-        told = loop.call_soon_threadsafe
+        original = loop.call_soon_threadsafe
 
         def counted(*args: Any, **kwargs: Any) -> Any:
             nonlocal calls
             calls += 1
-            return told(*args, **kwargs)
+            return original(*args, **kwargs)
 
         async with running(World()) as world:
             loop.call_soon_threadsafe = counted  # type: ignore[method-assign, assignment]
             await asyncio.gather(*(read(world.ask(2, n)) for n in range(2, 6)))
-            loop.call_soon_threadsafe = told  # type: ignore[method-assign]
+            loop.call_soon_threadsafe = original  # type: ignore[method-assign]
             assert calls == world.engine.stats().steps
 
     on_a_loop(test)

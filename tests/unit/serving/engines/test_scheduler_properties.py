@@ -146,11 +146,11 @@ class AnyOrder(RuleBasedStateMachine):
         self.unseen_cancels = 0
         assert busy or not (events or calls)
         assert len(calls) == bool(waiting or live), "a step computes once, if there is anything to compute"
-        told = self.expire(events, expired)
+        remaining = self.expire(events, expired)
         computed_for: list[Asked] = []
         for what, slots in calls:
             computed_for = self.prefilled(slots, waiting, live) if what == "prefill" else self.decoded(slots, waiting, live)
-        self.take(told, computed_for, [*live, *waiting])
+        self.take(remaining, computed_for, [*live, *waiting])
         assert self.scheduler.stats().live == len(self.live())
         assert self.scheduler.stats().queued == len(self.waiting())
 
@@ -176,12 +176,12 @@ class AnyOrder(RuleBasedStateMachine):
         assert not starved or self.engine.calls[-2][0] == "prefill", "no request waits longer than a decode while a slot is free"
         return live
 
-    def take(self, events: list[Event], computed_for: list[Asked], everybody: list[Asked]) -> None:
+    def take(self, events: list[Event], computed_for: list[Asked], all_requests: list[Asked]) -> None:
         """Check that each computed request gets exactly one event, and all requests when the engine breaks."""
         if computed_for:
             self.failed_in_a_row = 0 if any(isinstance(e.what, Piece) for e in events) else self.failed_in_a_row + 1
-        to_be_told = everybody if self.broken else computed_for
-        assert sorted(id(e.answer) for e in events) == sorted(id(a.answer) for a in to_be_told)
+        expected = all_requests if self.broken else computed_for
+        assert sorted(id(e.answer) for e in events) == sorted(id(a.answer) for a in expected)
         for event in events:
             asked = self.of(event)
             asked.take(event.what)
