@@ -178,8 +178,6 @@ class BareEngine(Contestant):
         """Start the program; `encode` returns a text's tokens, as the servers encode it."""
         super().__init__("bare-engine", setting, ["benchmarks.bare_engine"], service_environment(setting), piped=True)
         self._encode = encode
-        self.in_engine: dict[Cell, list[float]] = {}
-        """Share of the time in which the step engine computed, one value for each measurement."""
         try:
             self._answer()
         except BaseException:
@@ -193,9 +191,7 @@ class BareEngine(Contestant):
         assert self.processes.first.stdin
         self.processes.first.stdin.write(line.encode() + b"\n")
         self.processes.first.stdin.flush()
-        found = self._answer()
-        self.in_engine.setdefault(work.cell, []).append(found["in_engine"])
-        return found["tokens_per_s"]
+        return self._answer()["tokens_per_s"]
 
     def _answer(self) -> dict[str, float]:
         assert self.processes.first.stdout

@@ -62,8 +62,6 @@ class Tokenizer:
         self._inner: Any = self._mistral.instruct_tokenizer.tokenizer
         self.vocabulary: int = self._inner.n_words
         """Number of tokens."""
-        self.end: frozenset[int] = frozenset({self._inner.eos_id})
-        """Tokens with which the model ends its answer."""
 
     def chat(self, messages: Sequence[Message]) -> list[int]:
         """Return the prompt of a conversation. Its last turn must be the user's.

@@ -31,7 +31,7 @@ def test_a_text_has_its_golden_tokens(case: dict[str, Any]) -> None:
 def test_the_template_is_the_one_that_mistral_publishes() -> None:
     # <s> [INST] hello [/INST] of the v3 tokenizer.
     assert TOKENIZER.chat([Message("user", "hello")]) == [1, 3, 7080, 29477, 4]
-    assert (TOKENIZER.vocabulary, TOKENIZER.end) == (VOCABULARY, {END})
+    assert (TOKENIZER.vocabulary, TOKENIZER._inner.eos_id) == (VOCABULARY, END)
 
 
 def test_text_of_a_user_never_becomes_control_tokens() -> None:
@@ -91,10 +91,10 @@ def test_a_checkpoint_without_a_tokenizer_and_a_missing_checkpoint_use_the_packa
 )
 def test_a_checkpoints_own_tokenizer_is_used(tmp_path: Path, file: str, packaged: Any) -> None:
     inner = packaged.instruct_tokenizer.tokenizer
-    (tmp_path / "tokenizer.model").write_bytes(b"the older file that some bring too")
+    (tmp_path / "tokenizer.model").write_bytes(b"the older file, which some checkpoints have, too")
     (tmp_path / file).symlink_to(inner.file_path)
     own = Tokenizer(tmp_path)
-    assert (own.vocabulary, own.end) == (inner.n_words, {inner.eos_id})
+    assert own.vocabulary == inner.n_words
     assert own.completion("hello") == inner.encode("hello", bos=True, eos=False)
     turns = [Message("system", "Be brief."), Message("user", "hello")]
     assert own.chat(turns) != TOKENIZER.chat(turns)
