@@ -53,7 +53,7 @@ class Answer:
         """The position at which the slot is to hold the newest token."""
         return len(self.request.prompt) + self.given - 1
 
-    def over(self, now: float) -> bool:
+    def is_over(self, now: float) -> bool:
         """Whether the answer was cancelled or its deadline has passed, so that nothing more is computed for it."""
         return self.cancelled or now - self.arrived >= self.request.within_s
 
@@ -61,7 +61,7 @@ class Answer:
         """Mark the answer as not wanted any more: the next step ends it. Any thread may call this, also after the answer has ended."""
         self.cancelled = True
 
-    def grow(self, logits: Logits, ends: Collection[int], now: float) -> Piece:
+    def next_piece(self, logits: Logits, ends: Collection[int], now: float) -> Piece:
         """Draw the next token from its logits, [vocabulary], and return it as a piece.
 
         Raises:

@@ -101,8 +101,8 @@ class Scheduler:
 
     def _end_overdue(self) -> list[Event]:
         now = self._now()
-        over = self._queue.drop(lambda answer: answer.over(now))
-        over += [answer for _, answer in self._live() if answer.over(now)]
+        over = self._queue.drop(lambda answer: answer.is_over(now))
+        over += [answer for _, answer in self._live() if answer.is_over(now)]
         for answer in over:
             self._end(answer, "cancelled" if answer.cancelled else "expired")
         return [Event(a, DeadlineExceeded(f"not whole within {a.request.within_s:g} s; {_given(a)}")) for a in over if not a.cancelled]
@@ -131,14 +131,14 @@ class Scheduler:
             log.exception("a step of the engine failed")
             events = [self._fail(answer, type(error).__name__) for answer in answers]
         else:
-            events = self._grow(answers, logits)
+            events = self._draw(answers, logits)
         if any(isinstance(event.what, Piece) for event in events):
             self._failed_in_a_row = 0
             return events
         self._failed_in_a_row += 1
         return events + self._break() if self._failed_in_a_row == BROKEN_AFTER else events
 
-    def _grow(self, answers: list[Answer], logits: Logits) -> list[Event]:
+    def _draw(self, answers: list[Answer], logits: Logits) -> list[Event]:
         """Draw the next token of each answer from its row of the logits."""
         now, before = self._now(), [answer.last_at for answer in answers]
         events = [self._next(answer, row, now) for answer, row in zip(answers, logits, strict=True)]
@@ -153,7 +153,7 @@ class Scheduler:
 
     def _next(self, answer: Answer, row: Logits, now: float) -> Event:
         try:
-            piece = answer.grow(row, self._ends, now)
+            piece = answer.next_piece(row, self._ends, now)
         except NotFinite as error:
             log.error("an answer failed: %s", error)
             return self._fail(answer, type(error).__name__)
