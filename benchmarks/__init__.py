@@ -1,1 +1,1 @@
-"""How fast the service is, as ratios measured in one run; how even its streams are. Runs inside the `bench` image."""
+"""Benchmarks of the service: its speed, as ratios measured in one run, and the evenness of its streams. Runs inside the `bench` image."""

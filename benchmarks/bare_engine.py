@@ -2,9 +2,7 @@
 
     python3 -m benchmarks.bare_engine        settings from the environment, as in a replica
 
-Reads a line of JSON for each measurement, {clients, answer_tokens, prompts: [[id, …], …]}, and answers with one:
-{tokens_per_s, in_engine}, the latter the share of the time in which the step engine computed. What is left of it is what
-scheduling and sampling cost.
+Reads a line of JSON for each measurement, {clients, answer_tokens, prompts: [[id, …], …]}, and answers with one: {tokens_per_s}.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from benchmarks.timed import Timed
 from serving.engines import profiles
 from serving.engines.batching import warm_up
 from serving.engines.contract import EngineError, Request, Sampling
@@ -23,20 +20,20 @@ from serving.engines.scheduler import Scheduler
 from serving.settings import Settings
 
 WITHIN_S = 3600.0
-"""For one answer: never too little."""
+"""Seconds for one answer: more than any answer needs."""
 
 
 def requests(prompts: Sequence[Sequence[int]], answer_tokens: int) -> Iterator[Request]:
-    """One greedy request a prompt."""
+    """Yield one greedy request for each prompt."""
     for number, prompt in enumerate(prompts):
         yield Request(str(number), tuple(prompt), answer_tokens, Sampling(temperature=0), WITHIN_S)
 
 
 def answer_all(scheduler: Scheduler, waiting: Iterator[Request], clients: int) -> int:
-    """All are answered, `clients` of them at a time; returns how many tokens that took.
+    """Answer all requests, `clients` of them at a time; return the number of tokens.
 
     Raises:
-        EngineError: one of them was not answered.
+        EngineError: a request was not answered.
     """
     given = 0
     for request in islice(waiting, clients):
@@ -52,20 +49,17 @@ def answer_all(scheduler: Scheduler, waiting: Iterator[Request], clients: int) -
 
 
 def main() -> None:
-    """Measures as often as it is told to, until its input ends."""
+    """Measure once for each line of input, until the input ends."""
     settings = Settings.from_env()
-    engine = Timed(profiles.named(settings.engine).make(settings))
+    engine = profiles.named(settings.engine).make_step_engine(settings)
     warm_up(engine)
     print(json.dumps({"slots": engine.limits.slots}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
-        engine.steps.clear()
         scheduler = Scheduler(engine, ends=(), max_queue=settings.max_queue, now=time.monotonic)
         start = time.monotonic()
         given = answer_all(scheduler, requests(asked["prompts"], asked["answer_tokens"]), asked["clients"])
-        took = time.monotonic() - start
-        in_engine = sum(step.seconds for step in engine.steps) / took
-        print(json.dumps({"tokens_per_s": given / took, "in_engine": in_engine}), flush=True)
+        print(json.dumps({"tokens_per_s": given / (time.monotonic() - start)}), flush=True)
 
 
 if __name__ == "__main__":

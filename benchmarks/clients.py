@@ -1,4 +1,4 @@
-"""Closed-loop clients: each sends its next request when its last answer is whole."""
+"""Closed-loop clients: each sends its next request when its last answer is complete."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from typing import Any
 import aiohttp
 
 WITHIN_S = 1800.0
-"""For one answer, its time in a queue of 64 on a slow machine included."""
+"""Seconds for one answer, time in a queue of 64 on a slow machine included."""
 
 
 class NotAnAnswer(Exception):
-    """An answer is not what was asked for: refused, cut, or of another length. Its tokens a second would say nothing."""
+    """An answer was refused, cut, or has another length than requested; tokens per second would mean nothing."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What the clients of one measurement ask for, together."""
+    """All requests of one measurement."""
 
     url: str
     model: str
     prompts: Sequence[str]
-    """One request each; whichever client is free takes the next."""
+    """Prompts, one for each request; the next free client sends the next one."""
     prompt_tokens: int
     answer_tokens: int
     clients: int
     stream: bool = False
     enough: int = 0
-    """Answers after which it is over, and the clients hang up; 0: as many as there are prompts."""
+    """Number of answers after which the measurement ends and the clients disconnect; 0: as many as there are prompts."""
 
 
 async def tokens_per_s(job: Job) -> float:
-    """Tokens of all answers that were waited for, by the seconds from the first request to the end of the last of them.
+    """Return the tokens of all counted answers, divided by the seconds from the first request to the end of the last counted answer.
 
     Raises:
-        NotAnAnswer: one of them was not as asked for.
+        NotAnAnswer: an answer was not as requested.
     """
     left, done = iter(job.prompts), Countdown(job.enough or len(job.prompts))
-    # No limit of its own: a connection for each client.
+    # No limit on connections: each client has one.
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=WITHIN_S)) as session:
         start = time.perf_counter()
@@ -62,14 +62,14 @@ async def tokens_per_s(job: Job) -> float:
 
 
 class Countdown:
-    """Over when it was told so many answers."""
+    """Counts answers down; the event `over` is set when all have come."""
 
     def __init__(self, of: int) -> None:
         self.of = self.left = of
         self.over = asyncio.Event()
 
-    def one(self) -> None:
-        """One more is whole."""
+    def count(self) -> None:
+        """Count one complete answer."""
         self.left -= 1
         if not self.left:
             self.over.set()
@@ -78,7 +78,7 @@ class Countdown:
 async def _client(session: aiohttp.ClientSession, job: Job, left: Iterator[str], done: Countdown) -> None:
     for prompt in left:
         await (_streamed if job.stream else _whole)(session, job, prompt)
-        done.one()
+        done.count()
 
 
 def _body(job: Job, prompt: str) -> dict[str, object]:
@@ -99,17 +99,17 @@ async def _streamed(session: aiohttp.ClientSession, job: Job, prompt: str) -> No
             raise NotAnAnswer(f"status {response.status}: {(await response.text())[:300]}")
         last = b""
         async for line in response.content:
-            # Every event is read; what is in the last but one, the usage, is enough to see that none is missing.
+            # Every event is read. The one before [DONE] has the usage, which shows whether tokens are missing.
             if line.startswith(b"data: ") and not line.startswith(b"data: [DONE]"):
                 last = line
     check(json.loads(last.removeprefix(b"data: ") or b"{}"), job)
 
 
 def check(answer: dict[str, object], job: Job) -> None:
-    """The answer, or the last event of its stream, says as many tokens as were to be.
+    """Return if the usage in the answer, or in the last event of its stream, has the requested numbers of tokens.
 
     Raises:
-        NotAnAnswer: it says others, or none.
+        NotAnAnswer: it has other numbers, or there is no usage.
     """
     usage = answer.get("usage")
     found = (usage.get("prompt_tokens"), usage.get("completion_tokens")) if isinstance(usage, dict) else None

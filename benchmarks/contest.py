@@ -2,8 +2,8 @@
 
     python3 -m benchmarks.contest --clients 1,16 --prompts 16,512 --rounds 3
 
-All are started and warmed up once. While one is measured the others are held still (SIGSTOP), so none disturbs another, and
-what slows the machine for a minute slows all of them. Progress goes to stderr, one JSON object to stdout.
+All are started and warmed up once. While one is measured, the others are stopped (SIGSTOP), so that none disturbs another; and if the
+machine is slow for a minute, this affects all of them. Progress goes to stderr, one JSON object to stdout.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SEED = 1
 
 
 class Turn(NamedTuple):
-    """One measurement of each round."""
+    """One measurement in each round."""
 
     key: str
     contestant: Contestant
@@ -54,34 +54,34 @@ class Contest:
         self.spent: list[Spent] = []
 
     def warm_up(self, cells: Sequence[Cell]) -> None:
-        """Everybody has answered prompts of every length, two at a time; then all are held still."""
+        """Let every contestant answer prompts of every length, two at a time, and stop its processes after that."""
         for turn in self._turns:
-            turn.contestant.family.go_on()
+            turn.contestant.processes.resume()
             for tokens in sorted({cell.prompt_tokens for cell in cells}):
                 self._console.print("warm-up", f"{turn.key}, prompts of {tokens} tokens")
                 self._measure(turn, Cell(WARM_UP_CLIENTS, tokens), WARM_UP_TOKENS)
-            turn.contestant.family.hold()
+            turn.contestant.processes.pause()
 
     def run(self, cell: Cell, rounds: int) -> None:
-        """The cell's row is there."""
+        """Measure all contestants in the cell, and append its row."""
         rates: dict[str, list[float]] = {turn.key: [] for turn in self._turns}
-        began = 0.0
+        seconds = 0.0
         spent: dict[str, float] = {}
         for number in range(rounds):
-            # Nobody always comes first, or always after the same.
+            # Another contestant begins each round.
             for turn in self._turns[number % len(self._turns) :] + self._turns[: number % len(self._turns)]:
                 with _alone(turn.contestant):
                     before, since = _cpu_s(turn.contestant), time.monotonic()
                     rate = self._measure(turn, cell)
                     if turn.key == "ours":
-                        began += time.monotonic() - since
+                        seconds += time.monotonic() - since
                         spent = _plus(spent, before, _cpu_s(turn.contestant))
                 rates[turn.key].append(rate)
                 self._console.print(
                     f"{cell.clients} × {cell.prompt_tokens}", f"round {number + 1} of {rounds}: {turn.key} {rate:.1f} tokens/s"
                 )
         self.rows.append(Row(cell, rates))
-        self.spent.append(Spent(cell, began, spent))
+        self.spent.append(Spent(cell, seconds, spent))
 
     def _measure(self, turn: Turn, cell: Cell, answer_tokens: int = ANSWER_TOKENS) -> float:
         prompts = self._prompts.some(turn.contestant.number(cell.clients), cell.prompt_tokens)
@@ -90,14 +90,14 @@ class Contest:
 
 @contextmanager
 def _alone(contestant: Contestant) -> Iterator[None]:
-    contestant.family.go_on()
+    contestant.processes.resume()
     yield
-    contestant.family.hold()
+    contestant.processes.pause()
 
 
 def _cpu_s(contestant: Contestant) -> dict[str, float]:
     times = os.times()
-    return {**contestant.family.cpu_s(), "the clients": times.user + times.system}
+    return {**contestant.processes.cpu_s(), "the clients": times.user + times.system}
 
 
 def _plus(spent: Mapping[str, float], before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
@@ -106,14 +106,14 @@ def _plus(spent: Mapping[str, float], before: Mapping[str, float], after: Mappin
 
 
 def make_model(folder: Path) -> None:
-    """The folder has the bench model, and its tokenizer as transformers reads it."""
+    """Write the bench model into the folder, and its tokenizer in transformers' format."""
     for module, *more in (("serving.make_model", "bench"), ("benchmarks.hf_tokenizer",)):
         subprocess.run([sys.executable, "-m", module, str(folder), *more], check=True, stdout=sys.stderr, timeout=600)
 
 
 @contextmanager
 def contestants(setting: Setting, console: Console, encode: Callable[[str], Sequence[int]]) -> Iterator[list[Turn]]:
-    """All are up; none is left afterwards."""
+    """Start all contestants, and end them when the context is left."""
     up: dict[str, Contestant] = {}
     try:
         for name, start in (
@@ -124,20 +124,20 @@ def contestants(setting: Setting, console: Console, encode: Callable[[str], Sequ
         ):
             console.print("start", name)
             up[name] = start()
-            up[name].family.hold()
+            up[name].processes.pause()
         yield [Turn("ours", up["ours"]), Turn(STREAMED, up["ours"], True), *(Turn(k, c) for k, c in up.items() if k != "ours")]
     finally:
         for contestant in up.values():
-            contestant.family.end()
+            contestant.processes.end()
 
 
 def numbers(text: str) -> list[int]:
-    """`1,4,16` → [1, 4, 16]."""
+    """Parse `1,4,16` to [1, 4, 16]."""
     return [int(word) for word in text.split(",")]
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.contest")
     parser.add_argument("--clients", type=numbers, required=True)
     parser.add_argument("--prompts", type=numbers, required=True)
@@ -146,10 +146,10 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """Runs the contest and prints what was measured."""
+    """Run the contest and print the measured values."""
     options = arguments(given)
     console = Console(sys.stderr)
-    # So that what was started is ended.
+    # An exception, so that the contestants are ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     tokenizer = Tokenizer()
     cells = [Cell(clients, tokens) for tokens in options.prompts for clients in options.clients]
@@ -158,7 +158,7 @@ def main(given: Sequence[str] | None = None) -> None:
         make_model(model)
         setting = Setting(model, len(os.sched_getaffinity(0)), SLOTS, POSITIONS, Path(folder))
         with contestants(setting, console, tokenizer.completion) as turns:
-            contest = Contest(turns, Prompts(tokenizer.alphabet.pieces, tokenizer.completion, SEED), console)
+            contest = Contest(turns, Prompts(tokenizer.token_bytes.pieces, tokenizer.completion, SEED), console)
             contest.warm_up(cells)
             for cell in cells:
                 contest.run(cell, options.rounds)

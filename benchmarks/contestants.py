@@ -1,4 +1,4 @@
-"""The servers that are compared, and the bare engine: how each is started, asked, and held still while others are measured."""
+"""The compared servers and the bare engine: how each is started and measured."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.clients import Job, tokens_per_s
-from benchmarks.family import Family
 from benchmarks.figures import Cell
+from benchmarks.processes import Processes
 
 STARTS_WITHIN_S = 300.0
 ANSWERS_WITHIN_S = 3600.0
@@ -26,10 +26,10 @@ ANSWERS_WITHIN_S = 3600.0
 
 @dataclass(frozen=True)
 class Setting:
-    """What is the same for all."""
+    """Settings that are the same for all contestants."""
 
     model: Path
-    """Folder with the weights, and with the tokenizer as transformers reads it."""
+    """Folder with the weights, and with the tokenizer in transformers' format."""
     threads: int
     slots: int
     positions: int
@@ -38,7 +38,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Work:
-    """What is asked in one measurement."""
+    """The requests of one measurement."""
 
     cell: Cell
     prompts: Sequence[str]
@@ -47,56 +47,56 @@ class Work:
 
 
 class Failed(Exception):
-    """A contestant did not start, or ended; the text has the end of its log."""
+    """A contestant did not start, or ended; the message has the end of its log."""
 
 
 class Contestant(ABC):
-    """A program under way that answers."""
+    """A running program that answers requests."""
 
     ANSWERS_A_CLIENT, AT_MOST = 3, 64
-    """Answers that each client waits for in one measurement; together no more than so many, but one each."""
+    """Answers for each client in one measurement, and the most for all clients together (at least one for each)."""
 
-    def __init__(self, name: str, setting: Setting, argv: Sequence[str], env: Mapping[str, str], *, spoken_to: bool = False) -> None:
+    def __init__(self, name: str, setting: Setting, argv: Sequence[str], env: Mapping[str, str], *, piped: bool = False) -> None:
         self._log = setting.logs / f"{name}.log"
         here = {"PYTHONPATH": os.pathsep.join(sys.path), "HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0"}
         with self._log.open("wb") as log:
-            self.family = Family([sys.executable, "-m", *argv], {**here, **env}, log, spoken_to=spoken_to)
+            self.processes = Processes([sys.executable, "-m", *argv], {**here, **env}, log, piped=piped)
 
     @abstractmethod
     def measure(self, work: Work) -> float:
-        """Tokens a second.
+        """Return tokens per second.
 
         Raises:
-            Failed, NotAnAnswer: it did not do the work.
+            Failed, NotAnAnswer: the contestant did not do the work.
         """
 
     def number(self, clients: int) -> int:
-        """Prompts that it needs for a measurement."""
+        """Return the number of prompts for a measurement."""
         return max(clients, min(clients * self.ANSWERS_A_CLIENT, self.AT_MOST))
 
     def failed(self, why: str) -> Failed:
-        """What to raise."""
+        """Return an error with the end of the log."""
         return Failed(f"{why}; the end of {self._log.name}:\n{self._log.read_text(errors='replace')[-2000:]}")
 
 
 class Server(Contestant):
-    """One that is asked by HTTP."""
+    """A contestant that answers HTTP requests."""
 
     ready_path = "/openapi.json"
 
     def __init__(self, name: str, setting: Setting, argv: Callable[[int], Sequence[str]], env: Mapping[str, str], model: str) -> None:
-        """`argv` is told the port. Returns when it answers."""
+        """Start the server and wait until it answers; `argv` makes the command line for a port."""
         port = free_port()
         self._url, self._model = f"http://127.0.0.1:{port}", model
-        super().__init__(name, setting, argv(port), env, spoken_to=False)
+        super().__init__(name, setting, argv(port), env)
         try:
             self._wait_until_ready()
         except BaseException:
-            self.family.end()
+            self.processes.end()
             raise
 
     def measure(self, work: Work) -> float:
-        """Tokens a second that its clients got, together."""
+        """Return the tokens per second of all clients together."""
         return asyncio.run(tokens_per_s(self._job(work)))
 
     def _job(self, work: Work) -> Job:
@@ -105,8 +105,8 @@ class Server(Contestant):
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + STARTS_WITHIN_S
         while not self._ready():
-            if self.family.first.poll() is not None:
-                raise self.failed(f"ended with exit code {self.family.first.returncode} instead of answering")
+            if self.processes.first.poll() is not None:
+                raise self.failed(f"ended with exit code {self.processes.first.returncode} instead of answering")
             if time.monotonic() > deadline:
                 raise self.failed(f"did not answer within {STARTS_WITHIN_S:.0f} s")
             time.sleep(0.2)
@@ -118,46 +118,48 @@ class Server(Contestant):
 
 
 class Ours(Server):
-    """The service, as benchmarks.served starts it."""
+    """Our service, started by benchmarks.served."""
 
     ready_path = "/readyz"
 
     def __init__(self, setting: Setting) -> None:
-        super().__init__("ours", setting, lambda port: ["benchmarks.served", str(port)], of_the_service(setting), "mistral")
+        super().__init__("ours", setting, lambda port: ["benchmarks.served", str(port)], service_environment(setting), "mistral")
 
 
 PASSIVE = {"OMP_WAIT_POLICY": "passive"}
-"""The others' threads do not spin for each other: by default they do for long, which costs them most. Ours has a setting of its own."""
+"""Environment of the other servers: their threads do not spin while they wait for each other. By default they spin long, which makes these
+servers slowest. Ours has its own setting."""
 
 
 class OneAtATime(Server):
-    """benchmarks.one_at_a_time. All clients ask at once, and after some answers it is over: those who waited hang up."""
+    """The server benchmarks.one_at_a_time. All clients send at once; after some answers the measurement ends, and the others disconnect."""
 
     ENOUGH = 4
+    """Number of answers in one measurement."""
 
     def __init__(self, setting: Setting) -> None:
         where = [str(setting.model)], [str(setting.threads)]
         super().__init__("one-at-a-time", setting, lambda port: ["benchmarks.one_at_a_time", *where[0], str(port), *where[1]], PASSIVE, "")
 
     def number(self, clients: int) -> int:
-        """Its rate does not depend on how many wait, so it need not answer them all; but as many do wait."""
+        """Return enough prompts for all clients to wait at the end; the rate does not depend on how many wait, so few are answered."""
         return clients + self.ENOUGH
 
     def measure(self, work: Work) -> float:
-        """Tokens a second that its clients got, together."""
+        """Return the tokens per second of all clients together."""
         job = self._job(work)
         rate = asyncio.run(tokens_per_s(Job(**{**vars(job), "enough": self.ENOUGH})))
-        # It is idle again when it answers this.
+        # When the server answers this one, it has finished all others.
         asyncio.run(tokens_per_s(Job(**{**vars(job), "prompts": job.prompts[:1], "clients": 1})))
         return rate
 
 
 class TransformersServe(Server):
-    """transformers' own server, `transformers serve --continuous-batching`."""
+    """The server of transformers, `transformers serve --continuous-batching`."""
 
     ready_path = "/health"
     BLOCKS = ("--cb-num-blocks", "2048", "--cb-block-size", "32", "--cb-max-batch-tokens", "256")
-    """The best of those tried: docs/benchmarks.md. Room for all that 64 clients may ask at once."""
+    """The best of the settings that were tried (docs/benchmarks.md), with room for all requests of 64 clients."""
 
     def __init__(self, setting: Setting) -> None:
         model = str(setting.model)
@@ -170,54 +172,50 @@ COMMAND = "transformers.cli.transformers"
 
 
 class BareEngine(Contestant):
-    """benchmarks.bare_engine, asked through its standard input."""
+    """The program benchmarks.bare_engine, which reads its work from standard input."""
 
     def __init__(self, setting: Setting, encode: Callable[[str], Sequence[int]]) -> None:
-        """`encode`: a text's tokens, as the servers see it."""
-        super().__init__("bare-engine", setting, ["benchmarks.bare_engine"], of_the_service(setting), spoken_to=True)
+        """Start the program; `encode` returns a text's tokens, as the servers encode it."""
+        super().__init__("bare-engine", setting, ["benchmarks.bare_engine"], service_environment(setting), piped=True)
         self._encode = encode
-        self.in_engine: dict[Cell, list[float]] = {}
-        """Share of its time in which the step engine computed, a figure a measurement."""
         try:
             self._answer()
         except BaseException:
-            self.family.end()
+            self.processes.end()
             raise
 
     def measure(self, work: Work) -> float:
-        """Tokens a second of the loop."""
+        """Return the tokens per second of the loop."""
         prompts = [list(self._encode(prompt)) for prompt in work.prompts]
         line = json.dumps({"clients": work.cell.clients, "answer_tokens": work.answer_tokens, "prompts": prompts})
-        assert self.family.first.stdin
-        self.family.first.stdin.write(line.encode() + b"\n")
-        self.family.first.stdin.flush()
-        found = self._answer()
-        self.in_engine.setdefault(work.cell, []).append(found["in_engine"])
-        return found["tokens_per_s"]
+        assert self.processes.first.stdin
+        self.processes.first.stdin.write(line.encode() + b"\n")
+        self.processes.first.stdin.flush()
+        return self._answer()["tokens_per_s"]
 
     def _answer(self) -> dict[str, float]:
-        assert self.family.first.stdout
-        line = self.family.first.stdout.readline()
+        assert self.processes.first.stdout
+        line = self.processes.first.stdout.readline()
         if not line:
             raise self.failed("the bare engine ended")
         found: dict[str, float] = json.loads(line)
         return found
 
 
-def of_the_service(setting: Setting) -> dict[str, str]:
-    """The environment of a replica, and of the bare engine."""
+def service_environment(setting: Setting) -> dict[str, str]:
+    """Return the environment of a replica and of the bare engine."""
     return {
         "LEEWARD_MODEL": str(setting.model),
         "LEEWARD_THREADS": str(setting.threads),
         "LEEWARD_SLOTS": str(setting.slots),
         "LEEWARD_POSITIONS": str(setting.positions),
-        # The others wait as long as it takes.
+        # The other servers have no deadline.
         "LEEWARD_DEADLINE_S": str(ANSWERS_WITHIN_S),
     }
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nobody had a moment ago."""
+    """Return a TCP port of the loopback that was free a moment ago."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

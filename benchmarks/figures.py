@@ -1,4 +1,4 @@
-"""What was measured: values, their medians and ratios, as JSON and as a table. Standard library only."""
+"""Measured values, their medians and ratios, as JSON and as a table. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ CONTESTANTS = {
     "transformers_serve": "transformers serve",
     "bare_engine": "bare engine",
 }
-"""Key in the JSON → name in words."""
+"""Names of the contestants by their key in the JSON."""
 STREAMED = "ours_streamed"
-"""Ours once more, its answers streamed; beside the comparison, because not all contestants were asked to stream."""
+"""Key of our service with streamed answers; not part of the comparison, because the other contestants do not stream in it."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One setting that all contestants are measured in."""
+    """One combination of clients and prompt length in which all contestants are measured."""
 
     clients: int
     prompt_tokens: int
@@ -27,46 +27,46 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """Tokens a second of each contestant in one cell, a figure a round, in the order of the rounds."""
+    """Tokens per second of each contestant in one cell, one value for each round, in the order of the rounds."""
 
     cell: Cell
     rates: Mapping[str, Sequence[float]]
 
     def rate(self, contestant: str) -> float:
-        """The median over the rounds, in tokens a second."""
+        """Return the median over the rounds, in tokens per second."""
         return statistics.median(self.rates[contestant])
 
     def ratio(self, contestant: str, to: str) -> float:
-        """How many times as fast, round by round, so that what slows the machine for a while slows both; the median."""
+        """Return the median of the rounds' ratios. Within a round, a slow phase of the machine affects both contestants."""
         pairs = zip(self.rates[contestant], self.rates[to], strict=True)
         return statistics.median(one / other for one, other in pairs)
 
     def as_json(self) -> dict[str, float | int]:
-        """Clients, prompt tokens, and each contestant's rate."""
+        """Return clients, prompt tokens, and each contestant's rate."""
         rates = {name: round(self.rate(name), 2) for name in (*CONTESTANTS, STREAMED) if name in self.rates}
         return {"clients": self.cell.clients, "prompt_tokens": self.cell.prompt_tokens, **rates}
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Where the processors' time went while ours answered in one cell."""
+    """Processor time of each process while our service was measured in one cell."""
 
     cell: Cell
     seconds: float
-    """How long it was measured, all rounds together."""
+    """Duration of the measurement, all rounds together."""
     cpu_s: Mapping[str, float]
-    """Process → processor seconds."""
+    """Processor seconds by process."""
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The figures as a Markdown table: rates, then what ours is to the others."""
+    """Return the figures as a Markdown table: rates, then the ratios of ours to the others."""
     head = ["clients", "prompt", *(f"{name}, tokens/s" for name in CONTESTANTS.values())]
     head += ["ours to one at a time", "ours to transformers serve", "left of the bare engine", "ours streamed, tokens/s"]
     return _markdown(head, [_line(row) for row in rows])
 
 
 def spent_table(spent: Sequence[Spent]) -> str:
-    """Processor seconds of each process for each second that passed."""
+    """Return a Markdown table of the cores that each process used on average."""
     names = sorted({name for one in spent for name in one.cpu_s}, key=lambda name: -sum(one.cpu_s.get(name, 0) for one in spent))
     shown = [name for name in names if any(one.cpu_s.get(name, 0) / one.seconds >= 0.005 for one in spent)]
     head = ["cores busy with", *(f"{one.cell.clients} × {one.cell.prompt_tokens}" for one in spent)]

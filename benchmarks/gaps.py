@@ -1,10 +1,9 @@
-"""How even streams are while prompts are admitted beside them: the gaps between their tokens, in one run.
+"""Measures the gaps between the tokens of streams while other prompts are admitted beside them.
 
     python3 -m benchmarks.gaps        inside the image
 
-What is promised: 99 of 100 gaps are no longer than one decode step and the longest prefill that was admitted. Measured where
-tokens are made, on the engine's own clock, and where they arrive, at clients of the whole service. Ends with a JSON object:
-{text: a table and the verdict}.
+The promise: 99 of 100 gaps are no longer than one decode step and the longest admitted prefill together. The gaps are measured in the
+engine, on its own clock, and at the clients of the whole service. The output ends with a JSON object: {text: a table and the verdict}.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from ray import serve
 
 from benchmarks import served
 from benchmarks.contest import POSITIONS, SLOTS, make_model
-from benchmarks.contestants import Setting, free_port, of_the_service
+from benchmarks.contestants import Setting, free_port, service_environment
 from benchmarks.prompts import Prompts
 from benchmarks.watched import Watched
 from scripts.support.console import Console
@@ -34,31 +33,31 @@ from serving.app import Api
 from serving.tokenizer import Tokenizer
 
 STREAMS, STREAM_TOKENS = 8, 400
-"""Streams that are watched, each of a short prompt."""
-VISITORS, VISITOR_TOKENS = 3, 2
-"""Clients that come again and again beside them, with long prompts and short answers: most of the time one is admitted."""
+"""Number of measured streams, each with a short prompt, and their tokens."""
+OTHERS, OTHER_TOKENS = 3, 2
+"""Number of other clients, which send long prompts with short answers in a row, so that prompts are admitted most of the time."""
 SHORT, LONG = 16, 512
 WITHIN_S = 1800.0
 
 
 @dataclass(frozen=True)
 class Gaps:
-    """What was measured; seconds."""
+    """The measured times, in seconds."""
 
     decodes: Sequence[float]
     prefills: Sequence[float]
     engine: Sequence[float]
-    """Gaps on the engine's clock, those of the visitors' short answers too."""
+    """Gaps on the engine's clock, those of the other clients' short answers included."""
     client: Sequence[float]
-    """Gaps at the watched clients."""
+    """Gaps at the clients of the measured streams."""
 
     @property
     def bound(self) -> float:
-        """One decode step and the longest prefill."""
+        """The promised bound: one decode step and the longest prefill."""
         return float(np.median(self.decodes) + max(self.prefills))
 
     def text(self) -> str:
-        """A table in milliseconds, and the verdict."""
+        """Return a table in milliseconds, and the verdict."""
         named = {
             "decode step": self.decodes,
             "prefill": self.prefills,
@@ -74,7 +73,7 @@ class Gaps:
         return "\n".join([*lines, "", promised])
 
     def within(self, gaps: Sequence[float]) -> bool:
-        """Whether 99 of 100 of them are as promised."""
+        """Return whether 99 of 100 gaps are within the bound."""
         return bool(np.percentile(gaps, 99) <= self.bound)
 
     @property
@@ -83,28 +82,28 @@ class Gaps:
 
 
 async def watch(url: str, prompts: Prompts) -> list[float]:
-    """The gaps between arrivals of tokens at the watched streams, while visitors come and go."""
+    """Return the gaps between arrivals of tokens of the measured streams, while other clients send long prompts."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WITHIN_S)) as session:
-        visitors = [asyncio.ensure_future(_visit(session, url, prompts)) for _ in range(VISITORS)]
+        others = [asyncio.ensure_future(_send_long_prompts(session, url, prompts)) for _ in range(OTHERS)]
         try:
             streams = await asyncio.gather(*(_stream(session, url, prompt) for prompt in prompts.some(STREAMS, SHORT)))
         finally:
-            for visitor in visitors:
-                visitor.cancel()
-            await asyncio.gather(*visitors, return_exceptions=True)
+            for other in others:
+                other.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
     return [gap for arrivals in streams for gap in np.diff(arrivals).tolist()]
 
 
-async def _visit(session: aiohttp.ClientSession, url: str, prompts: Prompts) -> None:
+async def _send_long_prompts(session: aiohttp.ClientSession, url: str, prompts: Prompts) -> None:
     while True:
         (prompt,) = prompts.some(1, LONG)
-        async with session.post(url, json={"prompt": prompt, "max_tokens": VISITOR_TOKENS, "temperature": 0}) as response:
+        async with session.post(url, json={"prompt": prompt, "max_tokens": OTHER_TOKENS, "temperature": 0}) as response:
             await response.read()
             response.raise_for_status()
 
 
 async def _stream(session: aiohttp.ClientSession, url: str, prompt: str) -> list[float]:
-    """When each event with tokens came."""
+    """Return the arrival time of each event with tokens."""
     asked = {"prompt": prompt, "max_tokens": STREAM_TOKENS, "temperature": 0, "stream": True, "return_token_ids": True}
     arrivals, tokens = [], 0
     async with session.post(url, json=asked) as response:
@@ -119,25 +118,25 @@ async def _stream(session: aiohttp.ClientSession, url: str, prompt: str) -> list
 
 
 def measure(setting: Setting, console: Console) -> Gaps:
-    """Serves the model, and watches."""
-    os.environ.update(of_the_service(setting) | {"LEEWARD_MODEL_NAME": "mistral"})
+    """Serve the model and measure the gaps."""
+    os.environ.update(service_environment(setting) | {"LEEWARD_MODEL_NAME": "mistral"})
     tokenizer, port = Tokenizer(), free_port()
-    served.node(port)
+    served.start_node(port)
     console.print("start", "the service")
     engine = serve.deployment(name="engine", max_ongoing_requests=1024)(Watched)
     serve.run(Api.bind(engine.bind()))
     handle = serve.get_deployment_handle("engine", "default")
-    prompts = Prompts(tokenizer.alphabet.pieces, tokenizer.completion, seed=1)
-    before = [len(told) for told in handle.told.remote().result()]
-    console.print("watch", f"{STREAMS} streams of {STREAM_TOKENS} tokens, and {VISITORS} clients with prompts of {LONG} tokens beside them")
+    prompts = Prompts(tokenizer.token_bytes.pieces, tokenizer.completion, seed=1)
+    before = [len(times) for times in handle.times.remote().result()]
+    console.print("watch", f"{STREAMS} streams of {STREAM_TOKENS} tokens, and {OTHERS} clients with prompts of {LONG} tokens beside them")
     client = asyncio.run(watch(f"http://127.0.0.1:{port}/v1/completions", prompts))
-    steps, gaps = (told[start:] for told, start in zip(handle.told.remote().result(), before, strict=True))
+    steps, gaps = (times[start:] for times, start in zip(handle.times.remote().result(), before, strict=True))
     of_kind = {kind: [step.seconds for step in steps if step.kind == kind] for kind in ("decode", "prefill")}
     return Gaps(of_kind["decode"], of_kind["prefill"], gaps, client)
 
 
 def main() -> None:
-    """Measures once and prints."""
+    """Measure once and print the result."""
     console = Console(sys.stderr)
     with tempfile.TemporaryDirectory(prefix="leeward-bench-") as folder:
         model = Path(folder, "model")

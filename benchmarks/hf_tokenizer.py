@@ -1,8 +1,8 @@
-"""Gives a model folder the tokenizer that the service uses, in the form that transformers reads.
+"""Writes the tokenizer that the service uses into a model folder, in transformers' format.
 
     python3 -m benchmarks.hf_tokenizer MODEL
 
-So the same text is the same tokens for every contestant.
+So every contestant encodes a text to the same tokens.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from tokenizers import normalizers
 from transformers import AutoTokenizer
 
 PIECES = "data/mistral_instruct_tokenizer_240323.model.v3"
-"""In mistral-common: what serving.tokenizer uses."""
+"""File in mistral-common's package that serving.tokenizer uses."""
 CONFIG = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
 def write(folder: Path) -> None:
-    """The folder has a tokenizer.json."""
+    """Write tokenizer.json and its configuration into the folder."""
     given = folder / "tokenizer.model"
     with files("mistral_common").joinpath(PIECES).open("rb") as source, given.open("wb") as copy:
         shutil.copyfileobj(source, copy)
     (folder / "tokenizer_config.json").write_text(json.dumps(CONFIG))
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    # Converted without the space before the first word that Mistral's own tokenizer puts there.
+    # The conversion leaves out the space that Mistral's own tokenizer adds before the first word.
     spaces = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
     tokenizer.backend_tokenizer.normalizer = normalizers.Sequence(spaces)
     given.unlink()

@@ -1,9 +1,9 @@
-"""The server to compare with: one model, one request at a time, all cores for it, its answer sent when it is whole.
+"""The server of the comparison: one model, one request at a time on all cores, and complete answers only.
 
     python3 -m benchmarks.one_at_a_time MODEL PORT THREADS
 
-What the blueprint's server does with a Neuron model, with transformers' own generation on a CPU. It answers as many tokens as
-asked for, greedily, so that it can be given the same work as others.
+It works as the blueprint's server does with a Neuron model, but with transformers' own generation on a CPU. Answers are greedy and have the
+requested number of tokens, so that all contestants do the same work.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from transformers import AutoTokenizer, MistralForCausalLM
 
 
 class Asked(BaseModel):
-    """Body of a request; what else it has is ignored."""
+    """Body of a request; other fields are ignored."""
 
     prompt: str
     max_tokens: int
 
 
 class OneAtATime:
-    """A model and the lock before it."""
+    """A model, and the lock that admits one request at a time."""
 
     def __init__(self, folder: Path, threads: int) -> None:
         torch.set_num_threads(threads)
@@ -35,7 +35,7 @@ class OneAtATime:
         self._lock = asyncio.Lock()
 
     async def answer(self, asked: Asked, request: Request) -> dict[str, Any]:
-        """The answer and how many tokens it took; nothing is computed for clients that went away while they waited."""
+        """Return the answer and the numbers of tokens; nothing is computed for a client that disconnected while it waited."""
         async with self._lock:
             if await request.is_disconnected():
                 return {}
@@ -50,8 +50,8 @@ class OneAtATime:
         return {"choices": [{"text": text}], "usage": {"prompt_tokens": given, "completion_tokens": len(ids) - given}}
 
 
-def build(server: OneAtATime) -> FastAPI:
-    """The routes."""
+def build_app(server: OneAtATime) -> FastAPI:
+    """Return the application with its only route."""
     app = FastAPI()
 
     @app.post("/v1/completions")
@@ -62,5 +62,5 @@ def build(server: OneAtATime) -> FastAPI:
 
 
 if __name__ == "__main__":
-    app = build(OneAtATime(Path(sys.argv[1]), int(sys.argv[3])))
+    app = build_app(OneAtATime(Path(sys.argv[1]), int(sys.argv[3])))
     uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")

@@ -1,4 +1,4 @@
-"""The figures as a picture: for each length of prompt a panel, for each number of clients a group of bars. SVG, no library."""
+"""The figures as an SVG picture: a panel for each prompt length, a group of bars for each number of clients. No library is used."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from benchmarks.figures import CONTESTANTS, Row
 
 WIDTH, LEFT, RIGHT = 900.0, 56.0, 16.0
 TOP, PLOT, FOOT = 64.0, 210.0, 40.0
-"""Room above the first panel, height of a panel's bars, and room below them for its axis."""
+"""Space above the first panel, height of a panel's bars, and space below them for the axis."""
 NAME = 26.0
 GAP = 28.0
-"""Between two groups of bars."""
+"""Space between two groups of bars."""
 
 STYLE = (
     ".lw{--ink:#18273d;--soft:#5c6b80;--faint:#dde3ea;--bg:#fff;--ours:#1f7a9c;--one:#c8371b;--ts:#a86a00;--bare:#7fb6cb}"
@@ -27,7 +27,7 @@ STYLE = (
 
 
 def draw(rows: Sequence[Row]) -> str:
-    """The picture."""
+    """Return the picture as SVG."""
     lengths = list(dict.fromkeys(row.cell.prompt_tokens for row in rows))
     highest = max(row.rate(name) for row in rows for name in CONTESTANTS) * 1.08
     panels = [_panel([row for row in rows if row.cell.prompt_tokens == tokens], highest) for tokens in lengths]

@@ -1,7 +1,7 @@
-"""Tokens a second of the service, as ratios measured in one run: `python benchmarks/serving.py --help`.
+"""Measures the service's tokens per second, as ratios in one run: `python benchmarks/serving.py --help`.
 
-Sets up what it needs as ./test does, then has benchmarks.contest measure inside the `bench` image. Standard library only,
-because it runs before anything is installed.
+Sets up what it needs as ./test does, then runs benchmarks.contest inside the `bench` image. Standard library only, because it runs before
+anything is installed.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from scripts.support.processes import Busy, exclusive_lock  # noqa: E402
 from scripts.tools import ToolMissing  # noqa: E402
 
 PROMPTS = {"short": 16, "long": 512}
-"""Tokens of the prompts, the beginning token included."""
+"""Tokens of the prompts by name, the beginning token included."""
 WITHIN_S = 6 * 3600.0
 STOPS_WITHIN_S = 40.0
 
 
 class ContestFailed(RuntimeError):
-    """Nothing was measured; why is on the terminal above."""
+    """Nothing was measured; the reason is on the terminal above."""
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="benchmarks/serving.py",
         description="Measures the service against a server that answers one request at a time, against `transformers serve\n"
@@ -72,14 +72,14 @@ def _prompts(text: str) -> list[str]:
     return words
 
 
-def inside(module: Sequence[str]) -> dict[str, Any]:
-    """Runs a module of benchmarks/ inside the image; returns the JSON object that it ends with.
+def run_in_image(module: Sequence[str]) -> dict[str, Any]:
+    """Run a module of benchmarks/ inside the image; return the JSON object on its last line.
 
     Raises:
-        ContestFailed: it failed.
+        ContestFailed: the module failed.
     """
     command = [str(PYTHON), "-m", "scripts.installed.run_in_image", "--", "python3", "-m", *module]
-    # A session of its own: Ctrl-C reaches us, and we end it.
+    # A session of its own: Ctrl-C reaches only this process, which then ends the other one.
     popen = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         out, _ = popen.communicate(timeout=WITHIN_S)
@@ -93,7 +93,7 @@ def inside(module: Sequence[str]) -> dict[str, Any]:
 
 
 def _stop(popen: subprocess.Popen[bytes]) -> None:
-    """It is gone, and what it started."""
+    """End the process and everything that it started."""
     os.killpg(popen.pid, signal.SIGINT)
     try:
         popen.wait(STOPS_WITHIN_S)
@@ -102,13 +102,13 @@ def _stop(popen: subprocess.Popen[bytes]) -> None:
         popen.wait()
 
 
-def run(options: argparse.Namespace, out: TextIO) -> None:
-    """Measures, and tells."""
+def measure(options: argparse.Namespace, out: TextIO) -> None:
+    """Measure, and print the tables; write the files that the options name."""
     if options.gaps:
-        print(inside(["benchmarks.gaps"])["text"], file=out, flush=True)
+        print(run_in_image(["benchmarks.gaps"])["text"], file=out, flush=True)
         return
     numbers = ["--clients", ",".join(map(str, options.clients)), "--prompts", ",".join(str(PROMPTS[name]) for name in options.prompts)]
-    found = inside(["benchmarks.contest", *numbers, "--rounds", "1" if options.quick else "3"])
+    found = run_in_image(["benchmarks.contest", *numbers, "--rounds", "1" if options.quick else "3"])
     rows = [Row(**{**row, "cell": Cell(**row["cell"])}) for row in found["rows"]]
     spent = [Spent(**{**one, "cell": Cell(**one["cell"])}) for one in found["spent"]]
     print(table(rows), spent_table(spent), sep="\n\n", file=out, flush=True)
@@ -119,10 +119,10 @@ def run(options: argparse.Namespace, out: TextIO) -> None:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
+    """Run the command; return its exit code."""
     options, console = arguments(given), Console(sys.stderr)
     out = os.fdopen(os.dup(1), "w")
-    # What set-up's programs say is progress too.
+    # The output of the set-up's programs is progress, too.
     os.dup2(2, 1)
     try:
         with exclusive_lock(stack.LOCK), Interrupts(console, "stopping what was started") as interrupts:
@@ -130,7 +130,7 @@ def main(given: Sequence[str] | None = None) -> int:
                 setup.check_machine()
                 stack.take_down_leftovers(console)
                 setup.prepare(console, setup.TEST_GROUPS, tests=True)
-                run(options, out)
+                measure(options, out)
             except Interrupted as interrupted:
                 console.print("stop", f"{interrupted}: {interrupts.activity}")
                 return 130

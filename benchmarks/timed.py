@@ -1,4 +1,4 @@
-"""A step engine that notes when each step began and ended, on the machine's monotonic clock."""
+"""A step engine that records the beginning and the end of each step, on the machine's monotonic clock."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Step(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Duration of the step."""
         return self.ended - self.began
 
 
 class Timed:
-    """A StepEngine around another."""
+    """Wraps a StepEngine and records its steps."""
 
     def __init__(self, engine: StepEngine) -> None:
         self._engine = engine
@@ -31,23 +31,23 @@ class Timed:
 
     @property
     def limits(self) -> Limits:
-        """The other's."""
+        """The limits of the wrapped engine."""
         return self._engine.limits
 
     def prefill(self, slot: int, ids: Sequence[int]) -> Logits:
-        """See StepEngine."""
+        """Call the wrapped engine's prefill, and record the step."""
         began = time.monotonic()
         logits = self._engine.prefill(slot, ids)
         self.steps.append(Step("prefill", began, time.monotonic()))
         return logits
 
     def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> Logits:
-        """See StepEngine."""
+        """Call the wrapped engine's decode, and record the step."""
         began = time.monotonic()
         logits = self._engine.decode(slots, tokens, positions)
         self.steps.append(Step("decode", began, time.monotonic()))
         return logits
 
     def close(self) -> None:
-        """Closes the other."""
+        """Close the wrapped engine."""
         self._engine.close()

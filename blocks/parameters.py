@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Any, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -188,8 +189,13 @@ def _not_ours(text: str) -> str:
     return text
 
 
-Engine = Literal["cpu", "neuron"]
-"""What computes the answers. It decides the workers' image, what they ask of their node, and their limits."""
+ENGINES = tuple(sorted(file.stem.removeprefix("engine-") for file in (Path(__file__).parents[1] / "manifests").glob("engine-*.yaml")))
+"""Names of the engines: each has a manifest engine-NAME.yaml."""
+if TYPE_CHECKING:
+    Engine = str
+else:
+    Engine = Literal[ENGINES]
+    """What computes the answers. It decides the workers' image, what they ask of their node, and their limits."""
 
 
 class Scaling(Parameters):

@@ -1,1 +1,1 @@
-"""What runs inside the cluster: the Serve application, the load generator, the chat. Stands alone."""
+"""Everything that runs inside the cluster: the Serve application, the load generator, the chat. Imports no other folder of ours."""

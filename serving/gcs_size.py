@@ -1,8 +1,8 @@
-"""How much a Ray cluster keeps in Redis: prints the number of fields of all hashes that are its own.
+"""Size of a Ray cluster's state in Redis: prints the number of fields in all hashes of the cluster.
 
     python3 -m serving.gcs_size
 
-For a container of the head: where Redis is, its password and the cluster's name there stand in the environment, as KubeRay sets them.
+Runs in a container of the head: address and password of Redis and the cluster's name there are in the environment, as KubeRay sets them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ ANSWER_S = 5.0
 
 
 class RedisError(Exception):
-    """Redis said no, in its words."""
+    """Redis answered with an error; the message is its own."""
 
 
 class Connection:
     """A connection to Redis."""
 
     def __init__(self, address: str, ca_file: str | None) -> None:
-        """Connect to an address such as rediss://host:6379; without TLS where the scheme is another."""
+        """Connect to an address such as rediss://host:6379; without TLS if the scheme is another one."""
         parts = urlsplit(address if "://" in address else f"redis://{address}")
         host = parts.hostname or ""
         self._socket = socket.create_connection((host, parts.port or 6379), timeout=ANSWER_S)
@@ -35,7 +35,7 @@ class Connection:
         self._answers: BufferedReader = self._socket.makefile("rb")
 
     def ask(self, *words: str) -> Any:
-        """The answer to one command."""
+        """Send one command and return the answer."""
         encoded = [word.encode() for word in words]
         self._socket.sendall(b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded))
         return self._answer()
@@ -60,7 +60,7 @@ class Connection:
 
 
 def entries(env: Mapping[str, str]) -> int:
-    """Fields of all hashes of the cluster that has this environment. Ray keeps each of its tables in one hash.
+    """Count the fields in all hashes of the cluster that has this environment. Ray keeps each of its tables in one hash.
 
     Raises:
         KeyError: the environment names no Redis.

@@ -1,4 +1,4 @@
-"""What `ray start` is told beyond its options: Ray calls `settings` when RAY_START_HOOK names it."""
+"""Settings of `ray start` for which it has no option: Ray calls `settings` because RAY_START_HOOK names it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 
 def settings(parameters: Any, head: bool) -> None:
-    """Start no server for Ray's own client: nothing here uses it, and a new head has better use for its first seconds.
+    """Start no Ray Client server on the head: nothing here uses it, and it would delay a new head.
 
-    `ray start` has no option for that: where gRPC is installed it takes port 10001.
+    `ray start` has no option for that: if gRPC is installed, it always uses port 10001.
     """
     if head:
         parameters.ray_client_server_port = None

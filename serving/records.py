@@ -1,8 +1,8 @@
-"""What the load generator writes down of every request, and how a reader gets it back.
+"""The record that the load generator writes for every request, and how to read it.
 
-Standard library only: this is the one thing that drills/ takes from serving/. A record is one line
-of JSON in an append-only file, written when the request has ended, so order in the file is order of
-ending. All times are seconds since the epoch on the clock of the load generator.
+Standard library only: this is the one module of serving/ that drills/ imports. A record is one line of JSON in an append-only file,
+written when the request has ended, so the lines are in the order of ending. All times are seconds since the epoch on the clock of the
+load generator.
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ Kind = Literal["short", "stream"]
 Outcome = Literal["finished", "cut", "hung", "refused", "wrong"]
 """How a request ended.
 
-finished: answered whole. cut: ended by the other side after at least one token. hung: no byte came
-for longer than the client waits. refused: no answer, or a status other than 200. wrong: answered
-whole, but not with what a healthy server answers.
+finished: the complete answer arrived. cut: the other side ended it after at least one token. hung: no byte arrived for longer than the
+client waits. refused: no answer, or a status other than 200. wrong: complete, but not the answer of a healthy server.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One request, from the moment it was due to how it ended."""
+    """One request, from the time it was due to its end."""
 
     id: int
     kind: Kind
     due: float
-    """When it should have been sent; latency counts from here, so a stalled sender cannot hide a stall."""
+    """Time at which the request should have been sent; latency counts from here, so a stalled sender cannot hide a stall."""
     sent: float
     first_token: float | None
     token_times: tuple[float, ...]
@@ -42,21 +41,21 @@ class Record:
 
     @property
     def ok(self) -> bool:
-        """Whether the user got the whole, right answer."""
+        """Whether the user got the complete and right answer."""
         return self.outcome == "finished"
 
     @property
     def latency_s(self) -> float:
-        """Seconds from due to the end."""
+        """Seconds from the time it was due to its end."""
         return self.end - self.due
 
     def to_line(self) -> str:
-        """The record as one line of JSON, newline included."""
+        """Return the record as one line of JSON, newline included."""
         return json.dumps(asdict(self), separators=(",", ":")) + "\n"
 
     @classmethod
     def from_line(cls, line: str) -> Record:
-        """The record that `to_line` wrote.
+        """Return the record that `to_line` wrote.
 
         Raises:
             ValueError: the line is not a record; the message says why.
@@ -71,7 +70,7 @@ class Record:
 
 
 def read_lines(lines: Iterable[str]) -> Iterator[Record]:
-    """The records of whole lines; a last line without its newline is still being written and is left out."""
+    """Yield the records of complete lines; a last line without a newline is still being written and is left out."""
     for line in lines:
         if line.endswith("\n"):
             yield Record.from_line(line)

@@ -1,4 +1,4 @@
-"""Which engine answers: the one on the same node, unless another has clearly less to do."""
+"""How Serve chooses the engine for a request: the one on the same node, unless another has clearly less load."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from typing import Any
 from ray.serve.request_router import FIFOMixin, LocalityMixin, PendingRequest, RequestRouter, RunningReplica
 
 SPILL = 4
-"""Requests by which the nearest engine may be ahead of the idlest before one goes there. Less, and streams cross nodes for
-nothing; more, and a busy engine queues beside a free one."""
+"""Requests that the nearest engine may have more than the least loaded one before a request goes there. With a smaller number streams
+cross nodes needlessly; with a larger one a busy engine queues requests beside a free one."""
 
 
 class Nearest(FIFOMixin, LocalityMixin, RequestRouter):
-    """Requests in the order of their arrival; each to the least loaded engine, with a preference for this node's.
+    """Routes requests in the order of arrival, each to the least loaded engine, with a preference for the engine on this node.
 
-    A stream that crosses nodes is lost with either of them, so one that can be answered where it came in is. Loads are those
-    that this router knows: engines tell them with every answer, and one that is not known is taken for idle and asked.
+    A stream that crosses nodes is lost with either node, so a request is answered where it came in if possible. The loads are those that
+    this router knows: engines report theirs with every answer; an unknown load counts as 0, and the engine is then asked.
     """
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
     ) -> list[list[RunningReplica]]:
-        """Ranks for Serve to try one after the other; within a rank it takes the least loaded, and it passes by full ones."""
-        # Serve routes all that wait in one go. Those before this one are sent now, and count: else a burst goes to one engine.
+        """Return ranks that Serve tries one after the other; within a rank it takes the least loaded replica, and skips full ones."""
+        # Serve routes all waiting requests in one go. Let those before this one be sent first, so that they count in the load: otherwise a
+        # burst goes to one engine.
         await asyncio.sleep(0)
         near, zone, far = self.rank_replicas_via_locality(candidate_replicas)
         others = [*zone, *far]

@@ -1,6 +1,6 @@
-"""What a serving process is told by its environment, and the limits it keeps.
+"""Settings and limits of a serving process, read from its environment.
 
-One frozen value, made once when a replica starts. Standard library only.
+One frozen value, created once when a replica starts. Standard library only.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ class Settings:
     model: Path = Path("/opt/leeward/model")
     """Folder with the checkpoint: config.json and safetensors."""
     model_name: str = "mistral"
-    """What the API calls the model."""
+    """Name of the model in the API."""
     slots: int = 16
     """Answers that one replica computes at the same time."""
     positions: int = 2048
-    """Tokens of prompt and answer together."""
+    """Tokens of prompt and answer together at most."""
     max_tokens: int = 1024
-    """Longest answer, and the length of one that does not say."""
+    """Tokens of the longest answer, and of an answer for which the request gives no limit."""
     max_queue: int = 512
     """Requests that wait for a slot in one replica; the next one is refused (429)."""
     deadline_s: float = 120.0
-    """Seconds in which an answer must be whole. Bounds how long a stream lives, and so how long a worker must be allowed to
-    shut down: manifests/rayservice.yaml has the other half."""
+    """Seconds in which an answer must be complete. Bounds how long a stream lives, and so the grace periods with which a worker shuts
+    down: those are in manifests/rayservice.yaml."""
     stuck_after_s: float = 60.0
     """Seconds after which a step that does not end makes the replica unhealthy."""
     threads: int = 0
-    """Threads that compute; 0: as many as the process may use cores."""
+    """Threads that compute; 0: one for each core that the process may use."""
     steps_per_s: float = 0.0
-    """Decode steps a second at most; 0: as many as it can. A tiny model would be done in a blink; paced like a 7B its streams
-    live long enough for a fault to meet them."""
+    """Decode steps per second at most; 0: no limit. A tiny model would answer in an instant; at the pace of a 7B its streams live long
+    enough to be hit by a fault."""
     api_key: str = field(default="", repr=False)
-    """Who calls must know it; empty: anybody may call."""
+    """Key that every request must have; empty: no key is needed."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
-        """The defaults, where the environment does not say otherwise.
+        """Read the settings; a variable that is not set has its default.
 
         Raises:
-            ValueError: a value is not of its field's kind or out of bounds; the message names the variable.
+            ValueError: a value has the wrong type or is out of bounds; the message names the variable.
         """
         given = {f.name: _read(PREFIX + f.name.upper(), f.default, env) for f in fields(cls) if PREFIX + f.name.upper() in env}
         return cls(**given)
@@ -61,7 +61,7 @@ _MAY_BE_ZERO = ("LEEWARD_THREADS", "LEEWARD_STEPS_PER_S")
 
 
 def _read(name: str, default: Any, env: Mapping[str, str]) -> Any:
-    """The variable's value, of the default's type."""
+    """Return the variable's value, with the type of the default."""
     text = env[name]
     if isinstance(default, (str, Path)):
         return type(default)(text)

@@ -1,7 +1,7 @@
 """Server-sent events as the service writes them and its clients read them. Standard library only.
 
-A stream is OpenAI's: an event for each chunk, `data: {"choices": […]}`, and last `data: [DONE]`. A failure on the way is
-told as `data: {"error": {…}}`, and no [DONE] follows: an end without [DONE] is never a whole answer.
+A stream has OpenAI's format: an event for each chunk, `data: {"choices": […]}`, and at the end `data: [DONE]`. A failure after the start
+is an event `data: {"error": {…}}`, and no [DONE] follows: a stream without [DONE] is never a complete answer.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Event:
 
     @property
     def last(self) -> bool:
-        """Whether the answer is whole."""
+        """Whether the answer is complete."""
         return self.data == DONE
 
     def json(self) -> dict[str, Any]:
-        """The data of an event that is neither [DONE] nor broken.
+        """Return the data of an event other than [DONE].
 
         Raises:
             ValueError: the data is not a JSON object.
@@ -39,22 +39,22 @@ class Event:
 
 
 def encode(data: Mapping[str, Any] | str) -> str:
-    """An event as text, blank line included; a mapping becomes one line of JSON.
+    """Return an event as text, blank line included; a mapping becomes one line of JSON.
 
-    Characters outside ASCII are escaped: some clients take U+2028 and its like for the end of a line.
+    Characters outside ASCII are escaped: some clients take U+2028 and similar characters for the end of a line.
     """
     text = data if isinstance(data, str) else json.dumps(data)
     return f"data: {text}\n\n"
 
 
 class Decoder:
-    """Makes events of lines, fed one by one as they arrive."""
+    """Turns lines into events; the lines are fed one by one as they arrive."""
 
     def __init__(self) -> None:
         self._data: list[str] = []
 
     def feed(self, line: bytes) -> Event | None:
-        """The event that this line ends, if it ends one."""
+        """Add a line, and return the event that it completes, if it completes one."""
         text = line.decode("utf-8", "replace").rstrip("\r\n")
         if text:
             field, _, value = text.partition(":")

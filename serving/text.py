@@ -1,7 +1,7 @@
-"""Text of an answer that grows token by token. Standard library only.
+"""The text of an answer that grows token by token. Standard library only.
 
-What is given out, put together, is exactly the text of all tokens decoded at once, up to a stop string. A character is
-never cut, a stop string is never begun, and what a token costs does not depend on how many came before it.
+The returned texts together are exactly the text of all tokens decoded at once, up to a stop string. A character is never cut, no part of
+a stop string is returned, and the cost of a token does not depend on how many came before it.
 """
 
 from __future__ import annotations
@@ -11,64 +11,63 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 EACH_BYTE = "leeward.each_byte"
-"""Name of the error handler that makes one U+FFFD of each byte that is no part of a character, as SentencePiece does;
-Python's own "replace" makes one of several."""
+"""Name of the error handler that decodes each invalid byte to one U+FFFD, as SentencePiece does; Python's own "replace" makes one of
+several bytes."""
 
 codecs.register_error(EACH_BYTE, lambda error: ("\N{REPLACEMENT CHARACTER}", getattr(error, "start", 0) + 1))
 
 
 @dataclass(frozen=True)
-class Alphabet:
-    """What the tokens of a vocabulary stand for."""
+class TokenBytes:
+    """The bytes of each token of a vocabulary, and how they become text."""
 
     pieces: Sequence[bytes | None]
-    """UTF-8 of each token, maybe only a part of a character. None: a control token, which has no text and ends what a
-    character's bytes have begun; a token outside the vocabulary counts as one."""
+    """UTF-8 of each token, possibly only a part of a character. None: a control token, which has no text and ends an incomplete
+    character; a token outside the vocabulary counts as one."""
     first: Mapping[int, bytes] = field(default_factory=dict)
-    """What tokens stand for at the beginning of a text, where that differs: the space before the first word is the
-    tokenizer's own."""
+    """UTF-8 of tokens that have another text at the beginning of a text: the tokenizer adds the space before the first word itself."""
     errors: str = "replace"
-    """Python's name of how bytes that are no character are decoded."""
+    """Name of the Python error handler that decodes invalid bytes."""
 
 
 class GrowingText:
     """The text of one answer.
 
-    `stops` are the strings that end it, none of them empty; of several the one that is whole first counts. With
-    `continues` the answer goes on from a text, so its first word keeps the space before it.
+    `stops` are the strings that end it, none of them empty; the one that is complete first counts. With `continues` the answer continues a
+    text, so its first word keeps the space before it.
     """
 
-    def __init__(self, alphabet: Alphabet, stops: Sequence[str] = (), continues: bool = False) -> None:
-        self._alphabet = alphabet
+    def __init__(self, token_bytes: TokenBytes, stops: Sequence[str] = (), continues: bool = False) -> None:
+        self._token_bytes = token_bytes
         self._stops = [_Stop(stop) for stop in stops]
-        self._utf8 = codecs.getincrementaldecoder("utf-8")(alphabet.errors)
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(token_bytes.errors)
         self._bare = not continues
         self._held = ""
         self.stopped = False
-        """Whether a stop string is whole; nothing more is given out."""
+        """Whether a stop string is complete; nothing more is returned then."""
 
     def add(self, token: int) -> str:
-        """The text that this token completes; empty inside a character or what may become a stop string."""
+        """Add a token, and return the text that it completes; empty inside a character or a possible stop string."""
         return self._past_stops(self._decoded(token))
 
     def rest(self) -> str:
-        """What is still held back when the answer has ended."""
+        """Return the text that is still held back at the end of the answer."""
         text = self._past_stops(self._utf8.decode(b"", True))
         held, self._held = self._held, ""
         return text if self.stopped else text + held
 
     def _decoded(self, token: int) -> str:
-        pieces = self._alphabet.pieces
+        pieces = self._token_bytes.pieces
         piece = pieces[token] if token < len(pieces) else None
         if piece is None:
             return self._utf8.decode(b"", True)
         if self._bare:
             self._bare = False
-            piece = self._alphabet.first.get(token, piece)
+            piece = self._token_bytes.first.get(token, piece)
         return self._utf8.decode(piece)
 
     def _past_stops(self, text: str) -> str:
-        """What of the text can be given out, and what was held back before it."""
+        """Return the text that was held back and the new text, as far as no stop string can begin in it."""
         if not self._stops:
             return text
         if self.stopped:
@@ -88,18 +87,18 @@ class GrowingText:
 
 
 class _Stop:
-    """A search for one string that is fed a character at a time (Knuth, Morris and Pratt's): constant cost, however the
-    text is cut into pieces. Of a string that is longer than any answer no more is looked at than has come."""
+    """A search for one string in text that arrives character by character (Knuth-Morris-Pratt): the cost is constant, however the text is
+    cut into pieces. The table grows with the text, so a string that is longer than any answer costs no more than the answer."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self.length = len(text)
         self.matched = 0
-        """Characters at the end of what was fed with which the string begins."""
+        """Length of the beginning of the string that the fed text ends with."""
         self._fallback = [0]
 
     def feed(self, char: str) -> bool:
-        """Whether this character makes the string whole."""
+        """Add a character; return whether it completes the string."""
         self.matched = self._next(self.matched, char)
         if self.matched > len(self._fallback):
             self._fallback.append(self._next(self._fallback[-1], char))

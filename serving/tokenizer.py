@@ -1,7 +1,7 @@
 """Mistral's own tokenizers and chat templates, from mistral-common, behind one small adapter.
 
-mistral-common carries vocabularies in its package, so the v3 one (Mistral-7B-Instruct-v0.3) needs no download; a
-checkpoint that brings its own is read with that.
+The package of mistral-common contains vocabularies, so v3 (Mistral-7B-Instruct-v0.3) needs no download. If a checkpoint has a tokenizer
+of its own, that is used.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from mistral_common.protocol.instruct.messages import AssistantMessage, SystemMe
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
-from serving.text import EACH_BYTE, Alphabet
+from serving.text import EACH_BYTE, TokenBytes
 
 VOCABULARY = 32768
-"""Tokens of the v3 tokenizer."""
+"""Number of tokens of the v3 tokenizer."""
 END = 2
 """The token of the v3 tokenizer with which the model ends its answer (`</s>`)."""
 
@@ -31,7 +31,7 @@ _MESSAGES = {"system": SystemMessage, "user": UserMessage, "assistant": Assistan
 
 
 class BadConversation(ValueError):
-    """The template has no place for these messages in this order; the sentence says why."""
+    """The template does not accept these messages in this order; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -40,36 +40,34 @@ class Message:
 
     role: Role
     content: str | Sequence[str]
-    """One text, or parts that the template joins in its own way."""
+    """One text, or parts that the template joins."""
 
     @property
     def parts(self) -> Sequence[str]:
-        """The texts in it."""
+        """The texts of the message."""
         return (self.content,) if isinstance(self.content, str) else self.content
 
 
 class Tokenizer:
-    """Conversations and texts to prompts, and tokens to text. Can be used by several threads at once."""
+    """Turns conversations and texts into prompts, and tokens into text. Several threads may use it at the same time."""
 
     def __init__(self, checkpoint: Path | None = None) -> None:
-        """The tokenizer in the checkpoint's folder; the packaged v3 when it has none, or there is no folder.
+        """Load the tokenizer in the checkpoint's folder; the packaged v3 if it has none, or there is no folder.
 
         Raises:
-            MistralCommonException: the file in the folder is of a version that is not known.
+            MistralCommonException: the version of the file in the folder is not known.
         """
         own = _own_file(checkpoint) if checkpoint else None
         self._mistral: Any = MistralTokenizer.from_file(str(own)) if own else MistralTokenizer.v3()
         self._inner: Any = self._mistral.instruct_tokenizer.tokenizer
         self.vocabulary: int = self._inner.n_words
-        """Tokens there are."""
-        self.end: frozenset[int] = frozenset({self._inner.eos_id})
-        """Tokens with which the model ends its answer."""
+        """Number of tokens."""
 
     def chat(self, messages: Sequence[Message]) -> list[int]:
-        """The prompt of a conversation, whose last turn is the user's.
+        """Return the prompt of a conversation. Its last turn must be the user's.
 
         Raises:
-            BadConversation: the template does not take it.
+            BadConversation: the template does not accept it.
         """
         if not messages or messages[-1].role != "user":
             raise BadConversation("the last message must be the user's")
@@ -82,33 +80,33 @@ class Tokenizer:
             raise BadConversation(error.message) from None
 
     def completion(self, text: str) -> list[int]:
-        """The prompt of a text that the model is to go on with: the beginning token and the text's."""
+        """Return the prompt of a text that the model shall continue: the beginning token and the text's tokens."""
         return list(self._inner.encode(text, bos=True, eos=False))
 
     def at_least(self, text: str) -> int:
-        """Tokens that the text has at the least, found without encoding it."""
+        """Return the least number of tokens that the text can have, without encoding it."""
         return math.ceil(len(text.encode()) / self._longest)
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of tokens of the vocabulary; control tokens have none."""
+        """Return the text of tokens of the vocabulary; control tokens have none."""
         return str(self._mistral.decode(list(ids)))
 
     @cached_property
-    def alphabet(self) -> Alphabet:
-        """What each token stands for: with it an answer is decoded as it grows (serving.text)."""
+    def token_bytes(self) -> TokenBytes:
+        """The text of each token, to decode an answer as it grows (serving.text)."""
         if hasattr(self._inner, "id_to_byte_piece"):
             special = self._inner.num_special_tokens
-            return Alphabet([None if id < special else self._inner.id_to_byte_piece(id) for id in range(self.vocabulary)])
-        return _sentencepiece_alphabet([self._inner.id_to_piece(id) for id in range(self.vocabulary)], self._inner)
+            return TokenBytes([None if id < special else self._inner.id_to_byte_piece(id) for id in range(self.vocabulary)])
+        return _sentencepiece_bytes([self._inner.id_to_piece(id) for id in range(self.vocabulary)], self._inner)
 
     @cached_property
     def _longest(self) -> int:
-        """Bytes of the longest token."""
-        return max(len(piece or b"") for piece in self.alphabet.pieces)
+        """Number of bytes of the longest token."""
+        return max(len(piece or b"") for piece in self.token_bytes.pieces)
 
 
 def _own_file(checkpoint: Path) -> Path | None:
-    """The tokenizer that a checkpoint brings. A file that names its version goes first: the bare name means v1."""
+    """Return the tokenizer file of a checkpoint. A file with a version in its name is preferred: the bare name means v1."""
     for pattern in ("tekken.json", "tokenizer.model.v*", "tokenizer.model"):
         if found := sorted(checkpoint.glob(pattern)):
             return found[-1]
@@ -116,11 +114,11 @@ def _own_file(checkpoint: Path) -> Path | None:
 
 
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
-"""How SentencePiece writes a space."""
+"""SentencePiece's character for a space."""
 
 
-def _sentencepiece_alphabet(names: Sequence[str], inner: Any) -> Alphabet:
-    """An alphabet from the names of its tokens: `<0x41>` is a byte, others are text."""
+def _sentencepiece_bytes(names: Sequence[str], inner: Any) -> TokenBytes:
+    """Return the bytes of tokens with these names: `<0x41>` is a byte, others are text."""
     pieces: list[bytes | None] = []
     first: dict[int, bytes] = {}
     for id, name in enumerate(names):
@@ -134,4 +132,4 @@ def _sentencepiece_alphabet(names: Sequence[str], inner: Any) -> Alphabet:
             pieces.append(name.replace(_SPACE, " ").encode())
             if name.startswith(_SPACE):
                 first[id] = name[1:].replace(_SPACE, " ").encode()
-    return Alphabet(pieces, first, EACH_BYTE)
+    return TokenBytes(pieces, first, EACH_BYTE)

@@ -1,5 +1,5 @@
-"""A wait with an end. Not asyncio.wait_for: before Python 3.12 that swallows a cancellation that comes together with what is
-waited for, and whoever left is worked for to the end."""
+"""Waiting with a timeout. Not asyncio.wait_for: before Python 3.12 it swallows a cancellation that arrives together with the result,
+and the work for a client that has left goes on to its end."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def in_time(coming: Awaitable[T], seconds: float) -> T:
-    """What comes; it is cancelled when this ends before it.
+async def with_timeout(awaitable: Awaitable[T], seconds: float) -> T:
+    """Return the result of the awaitable, which is cancelled if this call ends first.
 
     Raises:
-        asyncio.TimeoutError: it did not come.
+        asyncio.TimeoutError: there was no result in time.
     """
-    task = asyncio.ensure_future(coming)
+    task = asyncio.ensure_future(awaitable)
     try:
         await asyncio.wait((task,), timeout=seconds)
         if task.done():

@@ -1,8 +1,8 @@
-"""From an engine's pieces to a response: the answer as it grows, and what becomes of it when a side goes away.
+"""From an engine's pieces to an HTTP response: the answer as it grows, and what happens when the client or the engine goes away.
 
-The response itself asks the engine. So an error before the first token is an answer with its own status; one after it is
-told in the stream, as an event with an `error` and without a [DONE] after it. And a client that leaves closes the engine's
-iterator at once, whether it waits for a stream, for a whole answer or in the queue.
+The response object itself calls the engine. So an error before the first token becomes a response with its own status; an error after it
+is an event with an `error` in the stream, without a [DONE] after it. A client that disconnects closes the engine's iterator at once,
+whether it waits for a stream, for a complete answer or in the queue.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -21,16 +20,16 @@ from starlette.types import Message, Receive, Scope, Send
 
 from serving import sse
 from serving.api.problems import problem_of
-from serving.api.wire import Form, StreamForm
-from serving.engines.contract import EngineError, GenerationFailed, Piece, Request, TextEngine
-from serving.text import Alphabet, GrowingText
+from serving.api.wire import Encoder, StreamEncoder
+from serving.engines.contract import EngineClient, EngineError, GenerationFailed, Piece, Request
+from serving.text import GrowingText, TokenBytes
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Part:
-    """Tokens of an answer and the text that they complete. The last part, and only it, has a finish reason."""
+    """Tokens of an answer, and the text that they complete. Only the last part has a finish reason."""
 
     text: str
     tokens: tuple[int, ...]
@@ -38,24 +37,23 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """An answer that is wanted."""
+class PreparedRequest:
+    """A request to the engine, and how its tokens become text."""
 
     request: Request
-    alphabet: Alphabet
+    token_bytes: TokenBytes
     stops: tuple[str, ...] = ()
     continues: bool = False
-    """It goes on from the prompt's text."""
+    """Whether the answer continues the text of the prompt, so that its first word keeps the space before it."""
 
-    async def parts(self, engine: TextEngine) -> AsyncIterator[Part]:
-        """The answer as it grows, up to its end or a stop string.
+    async def parts(self, engine: EngineClient) -> AsyncGenerator[Part, None]:
+        """Yield the answer as it grows, up to its end or a stop string.
 
         Raises:
             EngineError: there is no answer, or it broke off.
         """
-        text = GrowingText(self.alphabet, self.stops, self.continues)
-        pieces: Any = engine.generate(self.request)
-        async with aclosing(pieces):
+        text = GrowingText(self.token_bytes, self.stops, self.continues)
+        async with aclosing(engine.generate(self.request)) as pieces:
             async for piece in pieces:
                 part = _part(piece, text)
                 yield part
@@ -65,29 +63,29 @@ class Wanted:
 
 
 def _part(piece: Piece, text: GrowingText) -> Part:
-    """Token by token, so that an answer does not depend on how its tokens came together."""
-    said = []
+    """Decode a piece token by token, so that the answer does not depend on how its tokens were grouped into pieces."""
+    texts = []
     for count, token in enumerate(piece.tokens, 1):
-        said.append(text.add(token))
+        texts.append(text.add(token))
         if text.stopped:
-            return Part("".join(said), piece.tokens[:count], "stop")
+            return Part("".join(texts), piece.tokens[:count], "stop")
     if piece.finish:
-        said.append(text.rest())
-    return Part("".join(said), piece.tokens, "stop" if text.stopped else piece.finish)
+        texts.append(text.rest())
+    return Part("".join(texts), piece.tokens, "stop" if text.stopped else piece.finish)
 
 
 class _Answer(Response):
-    """A response that is computed while its client is there."""
+    """A response that is computed while its client is connected."""
 
-    def __init__(self, engine: TextEngine, wanted: Wanted) -> None:
+    def __init__(self, engine: EngineClient, prepared: PreparedRequest) -> None:
         super().__init__(headers={"Cache-Control": "no-store"}, media_type=self.media_type)
-        # The parent counts an empty body.
+        # The parent class sets the content length of an empty body.
         self.raw_headers = [header for header in self.raw_headers if header[0] != b"content-length"]
-        self._wanted = wanted
-        self._parts: Any = wanted.parts(engine)
+        self._prepared = prepared
+        self._parts = prepared.parts(engine)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; or stop when the client is gone."""
+        """Send the answer; stop when the client disconnects."""
         gone = asyncio.ensure_future(_gone(receive))
         work = asyncio.ensure_future(self._answer(_sender(send)))
         try:
@@ -100,14 +98,15 @@ class _Answer(Response):
             await asyncio.gather(gone, work, return_exceptions=True)
 
     def _check(self, work: asyncio.Future[None]) -> None:
-        """Raise why there is no answer. What nobody foresaw is logged here: the server would close the connection on it."""
+        """Raise the error that ended the answer. An unexpected one is logged and becomes a Problem: the server would only close the
+        connection."""
         try:
             with contextlib.suppress(ClientDisconnect):
                 work.result()
         except EngineError:
             raise
         except Exception as error:
-            log.exception("%s failed", self._wanted.request.id)
+            log.exception("%s failed", self._prepared.request.id)
             raise problem_of(error) from error
 
     async def _answer(self, send: Send) -> None:
@@ -118,13 +117,13 @@ class _Answer(Response):
 
 
 class WholeAnswer(_Answer):
-    """The answer in one piece."""
+    """The complete answer as one body."""
 
     media_type = "application/json"
 
-    def __init__(self, engine: TextEngine, wanted: Wanted, form: Form) -> None:
-        super().__init__(engine, wanted)
-        self._form = form
+    def __init__(self, engine: EngineClient, prepared: PreparedRequest, encoder: Encoder) -> None:
+        super().__init__(engine, prepared)
+        self._encoder = encoder
 
     async def _answer(self, send: Send) -> None:
         text, tokens, finish = [], [], ""
@@ -133,7 +132,7 @@ class WholeAnswer(_Answer):
                 text.append(part.text)
                 tokens.extend(part.tokens)
                 finish = part.finish or ""
-        body = self._form.whole("".join(text), tokens, finish, len(self._wanted.request.prompt))
+        body = self._encoder.whole("".join(text), tokens, finish, len(self._prepared.request.prompt))
         self.raw_headers.append((b"content-length", str(len(body)).encode()))
         await self._start(send)
         await send({"type": "http.response.body", "body": body})
@@ -144,9 +143,9 @@ class StreamedAnswer(_Answer):
 
     media_type = sse.MEDIA_TYPE
 
-    def __init__(self, engine: TextEngine, wanted: Wanted, form: StreamForm) -> None:
-        super().__init__(engine, wanted)
-        self._form = form
+    def __init__(self, engine: EngineClient, prepared: PreparedRequest, encoder: StreamEncoder) -> None:
+        super().__init__(engine, prepared)
+        self._encoder = encoder
 
     async def _answer(self, send: Send) -> None:
         async with aclosing(self._events()) as events:
@@ -158,17 +157,17 @@ class StreamedAnswer(_Answer):
             await send({"type": "http.response.body", "body": b""})
 
     async def _events(self) -> AsyncGenerator[bytes, None]:
-        """The bytes of the stream, as they are to be sent together. An error is raised only before the first of them."""
+        """Yield the bytes of the stream, in units that are sent together. An error is raised only before the first unit."""
         count, begun = 0, False
         try:
             async with aclosing(self._parts) as parts:
                 async for part in parts:
                     count += len(part.tokens)
-                    body = b"" if begun else self._form.opening()
+                    body = b"" if begun else self._encoder.opening()
                     if part.tokens or part.text:
-                        body += self._form.chunk(part.text, part.tokens)
+                        body += self._encoder.chunk(part.text, part.tokens)
                     if part.finish:
-                        body += self._form.closing(part.finish, len(self._wanted.request.prompt), count)
+                        body += self._encoder.closing(part.finish, len(self._prepared.request.prompt), count)
                     begun = True
                     yield body
         except Exception as error:
@@ -179,11 +178,11 @@ class StreamedAnswer(_Answer):
 
     def _log(self, error: Exception, count: int) -> None:
         expected = isinstance(error, EngineError)
-        log.warning("%s broke off after %d tokens: %s", self._wanted.request.id, count, error, exc_info=None if expected else error)
+        log.warning("%s broke off after %d tokens: %s", self._prepared.request.id, count, error, exc_info=None if expected else error)
 
 
 def _sender(send: Send) -> Send:
-    """A send that tells by its own error that the client is gone, and not one of the engine's."""
+    """Wrap `send` so that a lost client raises ClientDisconnect, which cannot be taken for an error of the engine."""
 
     async def sending(message: Message) -> None:
         try:
@@ -195,6 +194,6 @@ def _sender(send: Send) -> Send:
 
 
 async def _gone(receive: Receive) -> None:
-    """Return when the client is."""
+    """Return when the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""The application: its paths, and which part does what."""
+"""The FastAPI application: its paths, middleware and error handlers."""
 
 # No `from __future__ import annotations`: FastAPI must see the annotations of the paths at run time.
 import json
@@ -12,25 +12,25 @@ from fastapi import FastAPI, Query
 from starlette.responses import JSONResponse, Response
 
 from serving.api import problems
-from serving.api.answering import StreamedAnswer, Wanted, WholeAnswer
+from serving.api.answering import PreparedRequest, StreamedAnswer, WholeAnswer
 from serving.api.bodies import Body, ChatBody, CompletionBody
-from serving.api.middleware import OPEN, Door
+from serving.api.middleware import OPEN, AuthMiddleware
 from serving.api.problems import Problem
 from serving.api.prompts import Prompts
 from serving.api.shapes import ChatCompletion, Completion, Model, Models, Status, responses
-from serving.api.wire import ChatForm, CompletionForm, ListForm
-from serving.engines.contract import EngineError, TextEngine
+from serving.api.wire import ChatEncoder, CompletionEncoder, ListEncoder
+from serving.engines.contract import EngineClient, EngineError
 from serving.settings import Settings
 from serving.tokenizer import Tokenizer
 
 
-def build(engine: TextEngine, tokenizer: Tokenizer, settings: Settings) -> FastAPI:
-    """The application over an engine, which may still be starting."""
+def build_app(engine: EngineClient, tokenizer: Tokenizer, settings: Settings) -> FastAPI:
+    """Return the application over an engine, which may still be starting."""
     prompts = Prompts(engine, tokenizer, settings)
 
     @asynccontextmanager
-    async def asked_first(_: FastAPI) -> AsyncIterator[None]:
-        # Else whoever comes first waits until the way to the engines is found, or is refused. When all are starting, this starts without.
+    async def connect_first(_: FastAPI) -> AsyncIterator[None]:
+        # Otherwise the first request waits until the handle has found the engines, or is refused. If all are starting, go on without.
         with suppress(EngineError):
             await prompts.ready()
         yield
@@ -38,13 +38,13 @@ def build(engine: TextEngine, tokenizer: Tokenizer, settings: Settings) -> FastA
     app = FastAPI(
         title="Leeward",
         description="A Mistral model that keeps answering.",
-        lifespan=asked_first,
-        # The pages of documentation would load scripts from elsewhere.
+        lifespan=connect_first,
+        # The documentation pages would load scripts from other sites.
         docs_url=None,
         redoc_url=None,
     )
-    app.add_middleware(Door, key=settings.api_key)
-    problems.install(app)
+    app.add_middleware(AuthMiddleware, key=settings.api_key)
+    problems.add_error_handlers(app)
     _add_answers(app, engine, prompts, settings.model_name)
     _add_models(app, settings)
     _add_health(app, prompts)
@@ -53,28 +53,28 @@ def build(engine: TextEngine, tokenizer: Tokenizer, settings: Settings) -> FastA
     return app
 
 
-def _add_answers(app: FastAPI, engine: TextEngine, prompts: Prompts, model: str) -> None:
+def _add_answers(app: FastAPI, engine: EngineClient, prompts: Prompts, model: str) -> None:
     statuses = (400, 401, 404, 413, 429, 500, 503, 504)
 
     @app.post("/v1/chat/completions", responses=responses(*statuses, model=ChatCompletion, stream=True))
     async def chat(body: ChatBody) -> Response:
         """The model's next turn in a conversation."""
-        return answer(await prompts.of_chat(body), body, ChatForm)
+        return answer(await prompts.prepare_chat(body), body, ChatEncoder)
 
     @app.post("/v1/completions", responses=responses(*statuses, model=Completion, stream=True))
     async def completion(body: CompletionBody) -> Response:
-        """How a text goes on."""
-        return answer(await prompts.of_completion(body), body, CompletionForm)
+        """The continuation of a text."""
+        return answer(await prompts.prepare_completion(body), body, CompletionEncoder)
 
     @app.get("/infer", responses=responses(400, 401, 429, 500, 503, 504, model=list[str]))
     async def infer(sentence: Annotated[str, Query(min_length=1)], max_tokens: Annotated[int | None, Query(ge=1)] = None) -> Response:
         """The likeliest answer to a sentence: a list with its text."""
-        return WholeAnswer(engine, await prompts.of_sentence(sentence, max_tokens), ListForm())
+        return WholeAnswer(engine, await prompts.prepare_sentence(sentence, max_tokens), ListEncoder())
 
-    def answer(wanted: Wanted, body: Body, form: type[ChatForm] | type[CompletionForm]) -> Response:
+    def answer(prepared: PreparedRequest, body: Body, encoder: type[ChatEncoder] | type[CompletionEncoder]) -> Response:
         with_usage = bool(body.stream_options and body.stream_options.include_usage)
-        writer = form(wanted.request.id, model, bool(body.return_token_ids), with_usage)
-        return StreamedAnswer(engine, wanted, writer) if body.stream else WholeAnswer(engine, wanted, writer)
+        writer = encoder(prepared.request.id, model, bool(body.return_token_ids), with_usage)
+        return StreamedAnswer(engine, prepared, writer) if body.stream else WholeAnswer(engine, prepared, writer)
 
 
 def _add_models(app: FastAPI, settings: Settings) -> None:
@@ -86,17 +86,17 @@ def _add_models(app: FastAPI, settings: Settings) -> None:
         """The one model."""
         return JSONResponse({"object": "list", "data": [entry]})
 
-    # A model's name may have a slash in it.
+    # A model's name may contain a slash.
     @app.get("/v1/models/{model:path}", responses=responses(401, 404, model=Model))
     async def model(model: str) -> Response:
-        """The model, if it is the one."""
+        """The model of this name; 404 if it is not the one that is served."""
         if model != name:
             raise Problem(404, f"no such model; {name!r} is served", "model_not_found", "model")
         return JSONResponse(entry)
 
 
 def _described(checkpoint: Path) -> dict[str, str]:
-    """What a checkpoint says of itself: `description` in its config.json, when it has one."""
+    """Return the `description` in the checkpoint's config.json, if it has one."""
     try:
         found = json.loads((checkpoint / "config.json").read_text(encoding="utf-8")).get("description")
     except OSError:
@@ -107,18 +107,18 @@ def _described(checkpoint: Path) -> dict[str, str]:
 def _add_health(app: FastAPI, prompts: Prompts) -> None:
     @app.get("/healthz", responses=responses(model=Status))
     async def healthz() -> Response:
-        """This process answers."""
+        """The API process answers."""
         return JSONResponse({"status": "ok"})
 
     @app.get("/readyz", responses=responses(500, 503, model=Status))
     async def readyz() -> Response:
-        """The engine can answer."""
+        """An engine can answer."""
         await prompts.ready()
         return JSONResponse({"status": "ready"})
 
 
 def _document_keys(app: FastAPI) -> None:
-    """The OpenAPI document says that a key is needed, and where."""
+    """Make the OpenAPI document say that a key is required, and in which headers."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:

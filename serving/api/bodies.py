@@ -1,7 +1,7 @@
-"""What the two POST endpoints take: OpenAI's parameters, each with what this service makes of it.
+"""The request bodies of the two POST endpoints: OpenAI's parameters, and what this service does with each.
 
-Three kinds: those that shape the answer; those that change nothing (`user`, `metadata`), taken and left; and those that
-are not supported, taken only with the value that means "not given", so that a client which sends all of them works.
+There are three kinds: parameters that shape the answer; parameters that are accepted and change nothing (`user`, `metadata`); and
+parameters that are not supported, accepted only with the value that means "not given", so that a client which sends all of them works.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 
 def _whole_characters(text: str) -> str:
-    """JSON can write half of a surrogate pair, which is no text."""
+    """Refuse text with half of a surrogate pair: JSON can write it, but it is not a character."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -22,21 +22,21 @@ def _whole_characters(text: str) -> str:
 
 
 class Only:
-    """Marks a parameter that is not supported: null, or one of the values that mean "not given"."""
+    """Marks a parameter that is not supported. It accepts null and the values that mean "not given"."""
 
     def __init__(self, *neutral: Any) -> None:
         self._neutral = (None, *neutral)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """How pydantic checks it."""
+        """Return how pydantic checks the value."""
         return core_schema.no_info_plain_validator_function(self._check)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """How the OpenAPI document tells it."""
+        """Return how the OpenAPI document describes the value."""
         return {"enum": [*self._neutral], "description": "Not supported: no other values than these."}
 
     def _check(self, value: Any) -> None:
-        # To Python True is 1; to JSON it is not.
+        # In Python True == 1; in JSON they differ.
         if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in self._neutral):
             raise PydanticCustomError("not_supported", "is not supported")
 
@@ -49,7 +49,7 @@ Flag = Annotated[bool, Field(strict=True)]
 TokenId = Annotated[Whole, Field(ge=0)]
 
 ONE_OR_MORE = Field(min_length=1, fail_fast=True)
-"""Items of a list, of which the first error is told: an error of each may be a thousand times as large as the list."""
+"""A non-empty list. Only the first error of its items is reported: one error for each could be a thousand times as large as the list."""
 
 Null = Annotated[Any, Only()]
 Off = Annotated[Any, Only(False)]
@@ -64,39 +64,39 @@ class _Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, given: Any) -> Any:
-        """One error for the first name that is not known: pydantic makes one of each, half a million of 4 MB."""
+        """Report the first unknown name only: pydantic reports each, half a million for a body of 4 MB."""
         unknown = next((name for name in given if name not in cls.model_fields), None) if isinstance(given, dict) else None
         if unknown is not None:
-            # Half of a character in it is told as JSON writes it: neither pydantic nor an answer can hold one.
+            # Half of a surrogate pair in it is escaped, as JSON does: neither pydantic nor a response can hold one.
             raise PydanticCustomError("not_known", "is not a known parameter", {"name": unknown.encode(errors="backslashreplace").decode()})
         return given
 
 
 class StreamOptions(_Strict):
-    """How a stream is told."""
+    """Options of a stream."""
 
     include_usage: Flag | None = None
-    """A chunk more before the end, with the count of tokens."""
+    """Whether one more chunk before the end has the number of tokens."""
     include_obfuscation: Off = None
 
 
 class Body(_Strict):
-    """What both endpoints take."""
+    """The parameters of both endpoints."""
 
     model: Text | None = None
-    """The one that is served; may be left out."""
+    """Name of the served model; may be left out."""
     max_tokens: Annotated[Whole, Field(ge=1)] | None = None
-    """Of the answer. Left out: as many as fit, up to the server's limit."""
+    """Tokens of the answer at most. Left out: as many as fit, up to the server's limit."""
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
     top_k: Annotated[Whole, Field(ge=-1)] | None = None
-    """Only so many of the likeliest tokens; 0 or -1: all. Not OpenAI's."""
+    """Draw only from this many of the likeliest tokens; 0 or -1: from all. Not part of OpenAI's API."""
     seed: Annotated[Whole, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: Stop | Annotated[list[Stop], Field(min_length=1, max_length=4)] | None = None
     stream: Flag | None = None
     stream_options: StreamOptions | None = None
     return_token_ids: Flag | None = None
-    """Each choice also has `token_ids`. Not OpenAI's; vLLM's."""
+    """Whether each choice also has `token_ids`. Part of vLLM's API, not of OpenAI's."""
 
     user: Text | None = None
     metadata: dict[str, Any] | None = None
@@ -121,7 +121,7 @@ class TextPart(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _is_text(cls, given: Any) -> Any:
-        """That an image is one says more than that its `image_url` is not known."""
+        """Refuse an image as an image: this says more than that its `image_url` is not known."""
         if isinstance(given, dict) and given.get("type", "text") != "text":
             raise PydanticCustomError("not_text", "must be of type text")
         return given
@@ -133,7 +133,7 @@ class ChatMessage(_Strict):
     role: Literal["system", "developer", "user", "assistant"]
     content: Text | Annotated[list[TextPart], ONE_OR_MORE]
 
-    # An answer of ours, given back as part of the next question, has these.
+    # A client that sends an earlier answer back as part of the conversation sends these fields, too.
     name: Null = None
     refusal: Null = None
     annotations: Nothing = None
@@ -143,11 +143,11 @@ class ChatMessage(_Strict):
 
 
 class ChatBody(Body):
-    """What POST /v1/chat/completions takes."""
+    """The body of POST /v1/chat/completions."""
 
     messages: Annotated[list[ChatMessage], ONE_OR_MORE]
     max_completion_tokens: Annotated[Whole, Field(ge=1)] | None = None
-    """OpenAI's newer name of `max_tokens`."""
+    """Newer name of `max_tokens` in OpenAI's API."""
     service_tier: Annotated[Any, Only("auto", "default")] = None
 
     logprobs: Off = None
@@ -169,7 +169,7 @@ class ChatBody(Body):
 
 
 class CompletionBody(Body):
-    """What POST /v1/completions takes."""
+    """The body of POST /v1/completions."""
 
     prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)] | Annotated[list[TokenId], ONE_OR_MORE]
 

@@ -1,4 +1,4 @@
-"""What is refused before anything of a request is read: callers without the key, and bodies without measure."""
+"""Requests that are refused before their body is parsed: without the API key, or with a body that is too large."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.api.problems import Problem
 
 MOST_BYTES = 4 * 1024 * 1024
-"""Of a body. A prompt of 32 768 tokens has some 200 KB; escaped, and with all that JSON puts around it, still under this."""
+"""Largest body. A prompt of 32 768 tokens has about 200 KB; escaped, and with the JSON around it, it is still smaller than this."""
 OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
-"""Paths that need no key: who probes has none."""
+"""Paths that need no key: probes have none."""
 
 
-class Door:
-    """Lets in who knows the key, as `Authorization: Bearer KEY` or `x-api-key: KEY`, with a body of at most MOST_BYTES.
+class AuthMiddleware:
+    """Passes on requests with the key, in `Authorization: Bearer KEY` or `x-api-key: KEY`, and a body of at most MOST_BYTES.
 
-    The second header is there because the API server of Kubernetes takes Authorization for itself when it forwards.
+    The second header exists because the Kubernetes API server uses Authorization for itself when it forwards a request.
     """
 
     def __init__(self, app: ASGIApp, key: str) -> None:
@@ -27,7 +27,7 @@ class Door:
         self._key = key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401 or 413, or let in."""
+        """Answer 401 or 413, or pass the request on."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         headers = dict(scope["headers"])
@@ -37,12 +37,12 @@ class Door:
         await self._app(scope, _bounded(receive), send)
 
     def _problem(self, path: str, headers: Mapping[bytes, bytes]) -> Problem | None:
-        if self._key and path not in OPEN and not self._knows(headers):
+        if self._key and path not in OPEN and not self._has_key(headers):
             return Problem(401, "the API key is missing or wrong", "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
         length = headers.get(b"content-length", b"")
         return Problem(413, _TOO_LARGE) if length.isdigit() and int(length[:20]) > MOST_BYTES else None
 
-    def _knows(self, headers: Mapping[bytes, bytes]) -> bool:
+    def _has_key(self, headers: Mapping[bytes, bytes]) -> bool:
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
         given = (token.strip() if scheme.lower() == b"bearer" else b"", headers.get(b"x-api-key", b""))
         return any([hmac.compare_digest(one, self._key) for one in given])
@@ -52,7 +52,7 @@ _TOO_LARGE = f"the body has more than {MOST_BYTES} bytes"
 
 
 def _bounded(receive: Receive) -> Receive:
-    """The same, but it reads no further than MOST_BYTES: a body need not say its length."""
+    """Wrap `receive` so that it reads no more than MOST_BYTES: a body need not declare its length."""
     read = 0
 
     async def bounded() -> Message:

@@ -1,6 +1,6 @@
-"""Why there is no answer, as OpenAI's API tells it: `{"error": {"message", "type", "param", "code"}}` and a status.
+"""Errors in the format of OpenAI's API: `{"error": {"message", "type", "param", "code"}}` and a status.
 
-Texts name parameters, numbers and limits; never a key, and never what somebody wrote in a prompt.
+Messages name parameters, numbers and limits, but never a key or any text of a prompt.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from serving.api.wording import parameter_of, sentence_of
+from serving.api.validation import parameter_of, sentence_of
 from serving.engines.contract import DeadlineExceeded, EngineError, GenerationFailed, NotReady, QueueFull, Unfit
 
 TOO_LONG = "context_length_exceeded"
@@ -32,17 +32,17 @@ class Problem(Exception):
 
     @property
     def kind(self) -> str:
-        """OpenAI's `type`: whose fault it is."""
+        """OpenAI's `type` of the error: whether the request, its rate or the server is the cause."""
         if self.status == 429:
             return "rate_limit_error"
         return "server_error" if self.status >= 500 else "invalid_request_error"
 
     def body(self) -> dict[str, Any]:
-        """The error as JSON has it."""
+        """Return the error as a JSON object."""
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
     def response(self) -> JSONResponse:
-        """The error as an answer of its own."""
+        """Return the error as an HTTP response."""
         return JSONResponse(self.body(), self.status, dict(self.headers))
 
 
@@ -53,34 +53,34 @@ _ENGINE: dict[type[EngineError], tuple[int, str, Mapping[str, str]]] = {
     DeadlineExceeded: (504, "deadline_exceeded", {}),
     GenerationFailed: (500, "generation_failed", {}),
 }
-"""Status, code and headers of each error of an engine. A full queue moves on with every answer that ends; a replica that
-starts takes longer."""
+"""Status, code and headers for each error of an engine. Retry-After: a queue moves with every answer that ends; a starting replica takes
+longer."""
 
 
 def problem_of(error: Exception) -> Problem:
-    """The error as a client is told it: an engine's in its own words, of any other only that there was one."""
+    """Return the error for the client: an engine's error with its message, any other error without details."""
     if isinstance(error, Problem):
         return error
     if not isinstance(error, EngineError):
         return Problem(500, "the server failed; this is not the request's fault", "internal_error")
-    status, code, headers = next((told for kind, told in _ENGINE.items() if isinstance(error, kind)), _ENGINE[GenerationFailed])
+    status, code, headers = next((found for kind, found in _ENGINE.items() if isinstance(error, kind)), _ENGINE[GenerationFailed])
     return Problem(status, str(error), code, headers=headers)
 
 
-def install(app: FastAPI) -> None:
-    """Every error of the application is told in this shape."""
+def add_error_handlers(app: FastAPI) -> None:
+    """Make the application answer every error in this format."""
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
     for kind in (Problem, EngineError, Exception):
-        app.add_exception_handler(kind, _told)
+        app.add_exception_handler(kind, _failed)
 
 
-async def _told(request: Request, error: Exception) -> JSONResponse:
+async def _failed(request: Request, error: Exception) -> JSONResponse:
     return problem_of(error).response()
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
-    """FastAPI's 422 is OpenAI's 400. Of several errors the one that says most is told."""
+    """Answer a validation error with 400, as OpenAI does, where FastAPI uses 422. Only the most specific error is reported."""
     assert isinstance(error, RequestValidationError)
     worst = max(error.errors(), key=lambda one: len(one["loc"]))
     param = parameter_of(worst, error.body)
@@ -88,10 +88,10 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
-    """What the framework itself refuses: paths, methods, bodies."""
+    """Answer what the framework itself refuses: paths, methods, bodies."""
     assert isinstance(error, HTTPException)
-    told, code = _FRAMEWORK.get(error.status_code, (str(error.detail), None))
-    return Problem(error.status_code, told, code, headers=error.headers or {}).response()
+    message, code = _FRAMEWORK.get(error.status_code, (str(error.detail), None))
+    return Problem(error.status_code, message, code, headers=error.headers or {}).response()
 
 
 _FRAMEWORK: dict[int, tuple[str, str | None]] = {
@@ -99,4 +99,4 @@ _FRAMEWORK: dict[int, tuple[str, str | None]] = {
     404: ("there is nothing at this path", "unknown_url"),
     405: ("this path does not take this method", None),
 }
-"""Sentence and code of what the framework says in its own words. It has a 400 for bodies only."""
+"""Message and code that replace the framework's own, by status. The framework uses 400 for bodies only."""

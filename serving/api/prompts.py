@@ -1,4 +1,4 @@
-"""From what a request says to what an engine is asked: the prompt's tokens, how long the answer may be, how it is drawn."""
+"""From an HTTP request to a request for the engine: the prompt's tokens, the length of the answer, the sampling."""
 
 from __future__ import annotations
 
@@ -6,61 +6,61 @@ import asyncio
 import uuid
 from collections.abc import Callable, Sequence
 
-from serving.api.answering import Wanted
+from serving.api.answering import PreparedRequest
 from serving.api.bodies import Body, ChatBody, CompletionBody
 from serving.api.problems import TOO_LONG, Problem
-from serving.engines.contract import Limits, NotReady, Request, Sampling, TextEngine
+from serving.engines.contract import EngineClient, Limits, NotReady, Request, Sampling
 from serving.settings import Settings
 from serving.tokenizer import BadConversation, Message, Tokenizer
-from serving.waiting import in_time
+from serving.waiting import with_timeout
 
 READY_WITHIN_S = 5.0
-"""Seconds in which an engine that can answer says so."""
+"""Seconds in which an engine must report that it is ready."""
 LONG = 4096
-"""Characters from which a text is encoded in a thread: some 2 ms, in which no stream would go on."""
+"""Characters from which a text is encoded in a thread: this takes about 2 ms, in which all streams would stand still."""
 EACH = 64
-"""Characters that take as long as a text does besides its own: a turn of a conversation, or a part of one."""
+"""Characters that cost as much as each separate text does (a turn of a conversation, or a part of one), besides its length."""
 
 
 class Prompts:
-    """Makes requests for one engine."""
+    """Prepares requests for one engine."""
 
-    def __init__(self, engine: TextEngine, tokenizer: Tokenizer, settings: Settings) -> None:
+    def __init__(self, engine: EngineClient, tokenizer: Tokenizer, settings: Settings) -> None:
         self._engine = engine
         self._tokenizer = tokenizer
-        self._alphabet = tokenizer.alphabet
+        self._token_bytes = tokenizer.token_bytes
         self._settings = settings
         self._limits: Limits | None = None
 
     async def ready(self) -> Limits:
-        """The engine's limits, asked of it now.
+        """Ask the engine for its limits now.
 
         Raises:
-            NotReady: it cannot answer, or did not say in time.
+            NotReady: the engine cannot answer, or did not reply in time.
         """
         try:
-            self._limits = await in_time(self._engine.ready(), READY_WITHIN_S)
+            self._limits = await with_timeout(self._engine.ready(), READY_WITHIN_S)
         except asyncio.TimeoutError:
             raise NotReady("the engine does not answer; it may be starting") from None
         return self._limits
 
-    async def of_chat(self, body: ChatBody) -> Wanted:
-        """The answer to a conversation.
+    async def prepare_chat(self, body: ChatBody) -> PreparedRequest:
+        """Prepare the answer to a conversation.
 
         Raises:
             Problem: a parameter is wrong, or the conversation is too long.
-            NotReady: the engine was never asked before, and does not answer.
+            NotReady: the engine's limits are not known yet, and it does not answer.
         """
         self._check(body)
         if body.max_tokens and body.max_completion_tokens:
             raise Problem(400, "'max_completion_tokens' and 'max_tokens' are the same; give one", "invalid_value", "max_completion_tokens")
         turns = [_message(turn.role, turn.content) for turn in body.messages]
-        prompt = await self.of_conversation(turns, "messages")
+        prompt = await self.encode_conversation(turns, "messages")
         name = "max_completion_tokens" if body.max_completion_tokens else "max_tokens"
-        return self._wanted("chatcmpl", prompt, body, "messages", name)
+        return self._prepare("chatcmpl", prompt, body, "messages", name)
 
-    async def of_completion(self, body: CompletionBody) -> Wanted:
-        """What goes on from a text; raises as `of_chat`."""
+    async def prepare_completion(self, body: CompletionBody) -> PreparedRequest:
+        """Prepare the continuation of a text. Raises what `prepare_chat` does."""
         self._check(body)
         given = body.prompt[0] if isinstance(body.prompt, list) and isinstance(body.prompt[0], str) else body.prompt
         if isinstance(given, str):
@@ -68,16 +68,16 @@ class Prompts:
         else:
             prompt = [int(id) for id in given]
             self._check_ids(prompt, await self._known())
-        # After nothing the first word begins a text.
-        return self._wanted("cmpl", prompt, body, "prompt", "max_tokens", continues=bool(given))
+        # After an empty prompt the first word begins a text.
+        return self._prepare("cmpl", prompt, body, "prompt", "max_tokens", continues=bool(given))
 
-    async def of_sentence(self, sentence: str, max_tokens: int | None) -> Wanted:
-        """The likeliest answer to one sentence; raises as `of_chat`."""
-        prompt = await self.of_conversation([Message("user", sentence)], "sentence")
-        return self._wanted("infer", prompt, Body(max_tokens=max_tokens, temperature=0.0), "sentence", "max_tokens")
+    async def prepare_sentence(self, sentence: str, max_tokens: int | None) -> PreparedRequest:
+        """Prepare the likeliest answer to one sentence. Raises what `prepare_chat` does."""
+        prompt = await self.encode_conversation([Message("user", sentence)], "sentence")
+        return self._prepare("infer", prompt, Body(max_tokens=max_tokens, temperature=0.0), "sentence", "max_tokens")
 
-    async def of_conversation(self, turns: Sequence[Message], param: str) -> list[int]:
-        """A conversation's tokens."""
+    async def encode_conversation(self, turns: Sequence[Message], param: str) -> list[int]:
+        """Return the tokens of a conversation."""
         try:
             return await self._encoded([part for turn in turns for part in turn.parts], lambda: self._tokenizer.chat(turns), param)
         except BadConversation as error:
@@ -87,8 +87,8 @@ class Prompts:
         return self._limits or await self.ready()
 
     async def _encoded(self, texts: Sequence[str], encode: Callable[[], list[int]], param: str) -> list[int]:
-        """Tokens; a text that can only be too long is refused without encoding it."""
-        most = _longest(await self._known())
+        """Encode the texts; refuse without encoding what is certainly too long."""
+        most = (await self._known()).longest_prompt
         # Empty ones have no tokens of their own, and a body has room for so many that the template takes minutes.
         if len(texts) > most:
             raise Problem(400, f"{param!r} has {len(texts)} texts; at most {most} are taken", TOO_LONG, param)
@@ -106,10 +106,10 @@ class Prompts:
         if (most := max(ids)) >= limits.vocabulary:
             raise Problem(400, f"'prompt' has token id {most}; the largest is {limits.vocabulary - 1}", "invalid_value", "prompt")
 
-    def _wanted(self, kind: str, prompt: list[int], body: Body, param: str, length_param: str, continues: bool = False) -> Wanted:
+    def _prepare(self, kind: str, prompt: list[int], body: Body, param: str, length_param: str, continues: bool = False) -> PreparedRequest:
         asked: int | None = getattr(body, length_param)
         limits = self._limits
-        assert limits  # known since the prompt was made
+        assert limits  # known since the prompt was encoded
         stops = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
         request = Request(
             id=f"{kind}-{uuid.uuid4().hex}",
@@ -117,10 +117,10 @@ class Prompts:
             max_tokens=_room(len(prompt), asked, limits, self._settings.max_tokens, param, length_param),
             sampling=_sampling(body),
             within_s=self._settings.deadline_s,
-            # A stop string is looked for as the answer grows, and ends it.
+            # Stop strings are searched for while the answer grows, because one ends it.
             whole=not body.stream and not stops,
         )
-        return Wanted(request, self._alphabet, stops, continues)
+        return PreparedRequest(request, self._token_bytes, stops, continues)
 
 
 def _message(role: str, content: object) -> Message:
@@ -138,24 +138,19 @@ def _sampling(body: Body) -> Sampling:
     )
 
 
-def _longest(limits: Limits) -> int:
-    """Tokens of the longest prompt that leaves room for an answer."""
-    return min(limits.max_prompt, limits.positions - 1)
-
-
 def _room(prompt: int, asked: int | None, limits: Limits, most: int, param: str, length_param: str) -> int:
-    """Tokens that the answer may have: as many as asked for, else as many as fit.
+    """Return the tokens that the answer may have: as many as requested, or as many as fit.
 
     Raises:
-        Problem: so many never are, or there is no place for them.
+        Problem: the requested number is over the server's limit, or does not fit after the prompt.
     """
     if asked and asked > most:
         raise Problem(400, f"{length_param!r} is {asked}; at most {most} are given", "invalid_value", length_param)
-    if prompt > (longest := _longest(limits)):
-        raise Problem(400, f"the prompt has {prompt} tokens; at most {longest} are taken", TOO_LONG, param)
+    if prompt > limits.longest_prompt:
+        raise Problem(400, f"the prompt has {prompt} tokens; at most {limits.longest_prompt} are taken", TOO_LONG, param)
     if prompt < limits.min_prompt:
         raise Problem(400, f"the prompt has {prompt} tokens; at least {limits.min_prompt} are needed", "invalid_value", param)
     if asked and prompt + asked > limits.positions:
-        told = f"the prompt has {prompt} tokens and {asked} are asked for; together at most {limits.positions} are possible"
-        raise Problem(400, told, TOO_LONG, param)
+        message = f"the prompt has {prompt} tokens and {asked} are asked for; together at most {limits.positions} are possible"
+        raise Problem(400, message, TOO_LONG, param)
     return min(asked or most, limits.positions - prompt)

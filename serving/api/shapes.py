@@ -1,4 +1,4 @@
-"""The answers, for the OpenAPI document. Nothing is made of these: answers are written by serving.api.wire."""
+"""Models of the answers, only for the OpenAPI document: answers are written by serving.api.wire."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 
 class Usage(BaseModel):
-    """Tokens that were read and written."""
+    """Number of tokens of prompt and answer."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -16,7 +16,7 @@ class Usage(BaseModel):
 
 
 class AnswerMessage(BaseModel):
-    """What the model says."""
+    """The message of the model."""
 
     role: Literal["assistant"]
     content: str
@@ -34,7 +34,7 @@ class ChatChoice(BaseModel):
 
 
 class ChatCompletion(BaseModel):
-    """A whole answer of /v1/chat/completions."""
+    """A complete answer of /v1/chat/completions."""
 
     id: str
     object: Literal["chat.completion"]
@@ -45,7 +45,7 @@ class ChatCompletion(BaseModel):
 
 
 class CompletionChoice(BaseModel):
-    """The text that goes on; there is one."""
+    """The continuation; there is one."""
 
     index: Literal[0]
     text: str
@@ -55,7 +55,7 @@ class CompletionChoice(BaseModel):
 
 
 class Completion(BaseModel):
-    """A whole answer of /v1/completions."""
+    """A complete answer of /v1/completions."""
 
     id: str
     object: Literal["text_completion"]
@@ -73,7 +73,7 @@ class Model(BaseModel):
     created: int
     owned_by: str
     description: str = ""
-    """What the checkpoint says of itself, if it does. Not OpenAI's."""
+    """Description in the checkpoint, if it has one. Not part of OpenAI's API."""
 
 
 class Models(BaseModel):
@@ -84,13 +84,13 @@ class Models(BaseModel):
 
 
 class Status(BaseModel):
-    """How the service is."""
+    """State of the service."""
 
     status: Literal["ok", "ready"]
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong."""
+    """The error and its cause."""
 
     message: str
     type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
@@ -99,7 +99,7 @@ class ErrorDetail(BaseModel):
 
 
 class Error(BaseModel):
-    """The body of every answer that is none."""
+    """The body of every error response."""
 
     error: ErrorDetail
 
@@ -109,23 +109,23 @@ _WHY = {
     "401": "The API key is missing or wrong.",
     "404": "No such model.",
     "413": "The body is too large.",
-    "429": "As many requests wait as may wait.",
-    "500": "The answer failed on the way.",
+    "429": "The queue is full.",
+    "500": "The engine or the API failed.",
     "503": "The engine is starting, stopping or broken.",
-    "504": "The answer was not whole in time.",
+    "504": "The answer was not complete in time.",
     "4XX": "Any other refusal.",
 }
 _EVENT = {
     "type": "object",
     "required": ["data"],
-    "properties": {"data": {"type": "string", "description": "A chunk of the answer; after the last [DONE]. Or an error, and no [DONE]."}},
+    "properties": {"data": {"type": "string", "description": "A chunk, or [DONE] after the last one; or an error, without [DONE]."}},
 }
 _EVENTS = {"text/event-stream": {"itemSchema": _EVENT}}
 
 
 def responses(*statuses: int, model: Any = None, stream: bool = False) -> dict[int | str, dict[str, Any]]:
-    """What an endpoint answers, for FastAPI. The last entry keeps it from adding a 422, which never comes."""
-    said: dict[int | str, dict[str, Any]] = {str(s): {"model": Error, "description": _WHY[str(s)]} for s in (*statuses, "4XX")}
+    """Return the responses of an endpoint, for FastAPI. The entry 4XX keeps FastAPI from adding a 422, which is never sent."""
+    found: dict[int | str, dict[str, Any]] = {str(s): {"model": Error, "description": _WHY[str(s)]} for s in (*statuses, "4XX")}
     if model:
-        said["200"] = {"model": model, "description": "The answer.", **({"content": _EVENTS} if stream else {})}
-    return said
+        found["200"] = {"model": model, "description": "The answer.", **({"content": _EVENTS} if stream else {})}
+    return found

@@ -2,12 +2,12 @@
 
     LEEWARD_URL=http://SERVICE:8000 python -m serving.chat
 
-    conversation   what was said, and how the page shows it; pure
-    service        OpenAI's API, asked until it answers or patience ends; knows nothing of the page
-    words          errors in words for a person
-    page           Gradio
+    conversation     the messages, and how the page shows them; no I/O
+    service          a client of OpenAI's API that tries until the service answers or a time limit; knows nothing of the page
+    error_messages   errors as messages for the user
+    page             Gradio
 
-A conversation lives in the browser and comes with every message, so nothing is lost when this process starts again.
+The browser keeps the conversation and sends it with every message, so nothing is lost when this process starts again.
 """
 
 PORT = 7860

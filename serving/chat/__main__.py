@@ -10,8 +10,8 @@ from serving.chat.service import Address, Service
 
 
 def main() -> None:
-    """The page is served on PORT of every address."""
-    # Open pages hold connections for ever: a pod that ends does not wait for them.
+    """Serve the page on PORT of every address."""
+    # Open pages keep their connections: a pod that ends does not wait for them.
     uvicorn.run(application(Service(Address.from_env())), host="0.0.0.0", port=PORT, log_level="warning", timeout_graceful_shutdown=2)
 
 

@@ -1,7 +1,7 @@
-"""What was said, and how the page shows it.
+"""The messages of a conversation, and how the page shows them.
 
-The page holds OpenAI's messages. Beside answers it shows remarks ("Stopped.", "The answer broke off: …"), which carry
-metadata that answers never have: nobody said them, so they are never sent.
+The page keeps OpenAI's messages. Beside answers it shows remarks ("Stopped.", "The answer broke off: …"), which have metadata that answers
+never have. Remarks are not part of the conversation and are never sent.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ STOPPED = "Stopped."
 
 @dataclass(frozen=True)
 class Exchange:
-    """What a person said, and what the model answered to it."""
+    """A message of the user, and the model's answer to it."""
 
     question: str
     answer: str = ""
-    """Empty: not answered, or not yet."""
+    """Text of the answer; empty: there is none, or none yet."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is to be seen of an answer at one moment."""
+    """An answer at one moment, as the page shows it."""
 
     text: str = ""
-    """All that has come of it."""
+    """The text that has come so far."""
     waiting: str = ""
-    """Why nothing of it has come yet; empty once something has, or nothing will."""
+    """Reason why no text has come yet; empty once some has come, or none will."""
     remarks: tuple[str, ...] = ()
-    """What a person should know about it."""
+    """Remarks about the answer for the user."""
 
 
 def exchanges(shown: Iterable[Mapping[str, Any]]) -> list[Exchange]:
-    """The conversation, without remarks. Questions that were never answered are left out, but for the last one: the model
-    is told of turns that alternate."""
+    """Return the conversation without remarks. Questions without an answer are left out, except the last one: the model's template needs
+    turns that alternate."""
     found: list[Exchange] = []
     for message in shown:
         if message["role"] == "user":
@@ -49,39 +49,39 @@ def exchanges(shown: Iterable[Mapping[str, Any]]) -> list[Exchange]:
     return [one for one in found[:-1] if one.answer] + found[-1:]
 
 
-def messages(said: Sequence[Exchange], system: str = "") -> list[dict[str, str]]:
-    """The conversation as OpenAI's API takes it; the last exchange is the one to be answered."""
-    told = [{"role": "system", "content": system}] if system else []
-    for one in said[:-1]:
-        told += [{"role": "user", "content": one.question}, {"role": "assistant", "content": one.answer}]
-    return [*told, {"role": "user", "content": said[-1].question}]
+def messages(conversation: Sequence[Exchange], system: str = "") -> list[dict[str, str]]:
+    """Return the conversation as messages of OpenAI's API; the last exchange is the one to be answered."""
+    found = [{"role": "system", "content": system}] if system else []
+    for one in conversation[:-1]:
+        found += [{"role": "user", "content": one.question}, {"role": "assistant", "content": one.answer}]
+    return [*found, {"role": "user", "content": conversation[-1].question}]
 
 
 def asked(question: str) -> Shown:
-    """A question on the page."""
+    """Return a question as the page shows it."""
     return {"role": "user", "content": _exact(question)}
 
 
 def until_asked(shown: Sequence[Shown]) -> list[Shown]:
-    """The page up to its last question, for asking it again; empty when nothing was asked."""
+    """Return the page's messages up to the last question, to ask it again; empty if there is no question."""
     last = max((at for at, message in enumerate(shown) if message["role"] == "user"), default=-1)
     return list(shown[: last + 1])
 
 
 def answered(answer: Answer) -> list[Shown]:
-    """An answer on the page, with its remarks."""
-    said = [{"role": "assistant", "content": _exact(answer.text)}] if answer.text else []
-    waits = [_remark(answer.waiting, pending=True)] if answer.waiting else []
-    return [*said, *waits, *map(_remark, answer.remarks)]
+    """Return an answer and its remarks as the page shows them."""
+    text = [{"role": "assistant", "content": _exact(answer.text)}] if answer.text else []
+    waiting = [_remark(answer.waiting, pending=True)] if answer.waiting else []
+    return [*text, *waiting, *map(_remark, answer.remarks)]
 
 
 def stopped(shown: Sequence[Shown]) -> list[Shown]:
-    """The page after a person stopped the answer: what had come of it stays."""
+    """Return the page's messages after the user stopped the answer: the text that had come stays."""
     return [*(message for message in shown if not _is_pending(message)), _remark(STOPPED)]
 
 
 def is_remark(message: Mapping[str, Any]) -> bool:
-    """Whether nobody said it."""
+    """Return whether the message is a remark, and so not part of the conversation."""
     return bool((message.get("metadata") or {}).get("title"))
 
 
@@ -94,7 +94,7 @@ def _remark(text: str, pending: bool = False) -> Shown:
 
 
 def _exact(text: str) -> list[dict[str, str]]:
-    # A bare string would lose its indentation: Gradio cleans it like a docstring.
+    # A plain string would lose its indentation: Gradio cleans it like a docstring.
     return [{"type": "text", "text": text}]
 
 

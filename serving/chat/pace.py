@@ -1,4 +1,4 @@
-"""How often a page is drawn while something grows."""
+"""Limits how often the page is redrawn while an answer grows."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import TypeVar
 
-from serving.waiting import in_time
+from serving.waiting import with_timeout
 
 T = TypeVar("T")
 
 REDRAW_S = 0.1
-"""Between two drawings: more often nobody sees it, and many people are served by one process."""
+"""Seconds between two updates: more are not visible, and one process serves many users."""
 AGAIN_S = 1.0
-"""After which the same is drawn again: only then does Gradio notice that a page has gone, and closes its answer."""
+"""Seconds after which an unchanged value is sent again: Gradio notices only when it sends that a page was closed, and then closes its
+answer."""
 
 
 async def paced(values: AsyncGenerator[T, None], every_s: float = REDRAW_S, again_s: float = AGAIN_S) -> AsyncGenerator[T, None]:
-    """The newest value, at most once in `every_s`, at least once in `again_s`; at the end the last one. Closing it closes
-    `values`."""
+    """Yield the newest value, at most once in `every_s` and at least once in `again_s` seconds, and at the end the last one. Closing this
+    generator closes `values`."""
     newest: list[T] = []
-    news = asyncio.Event()  # something has come, or nothing will any more
+    news = asyncio.Event()  # a value has come, or none will come any more
 
     async def read() -> None:
         try:
@@ -36,7 +37,7 @@ async def paced(values: AsyncGenerator[T, None], every_s: float = REDRAW_S, agai
     try:
         while not reader.done():
             with suppress(asyncio.TimeoutError):
-                await in_time(news.wait(), again_s)
+                await with_timeout(news.wait(), again_s)
             news.clear()
             for value in newest:
                 yield value

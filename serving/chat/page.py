@@ -1,4 +1,4 @@
-"""The page: Gradio, in the look of look.css."""
+"""The page: Gradio, with the style sheet style.css."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from openai import APIError
 
 from serving.chat.conversation import Shown, answered, asked, exchanges, stopped, until_asked
 from serving.chat.pace import paced
-from serving.chat.service import Service, Wishes
+from serving.chat.service import Options, Service
 
-# Read by Gradio when it is imported: it tells nobody that it runs, and after each answer makes no table of all before it.
+# Gradio reads these when it is imported. Without them it reports its use to its makers, and builds a table of all earlier events after
+# each answer.
 os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_ANALYTICS_MAX_EVENTS="1", GRADIO_ANALYTICS_CACHE_FREQUENCY=str(10**9))
 import gradio as gr
 
-LOOK = Path(__file__).with_name("look.css")
+STYLE = Path(__file__).with_name("style.css")
 THEME = gr.themes.Base(
     primary_hue=gr.themes.colors.teal,
     neutral_hue=gr.themes.colors.slate,
     radius_size=gr.themes.sizes.radius_lg,
-    font=("system-ui", "sans-serif"),  # the reader's own: the page asks nobody but us
+    font=("system-ui", "sans-serif"),  # installed fonts: the page loads nothing from other sites
     font_mono=("ui-monospace", "monospace"),
 )
 IDLE: dict[str, Any] = {"submit_btn": True, "stop_btn": False}
 BUSY: dict[str, Any] = {"submit_btn": False, "stop_btn": True}
 
 
-class Talk:
-    """What happens on the page."""
+class Handlers:
+    """The page's event handlers."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def ask(self, event: gr.EventData, text: str, shown: list[Shown], *wishes: Any) -> AsyncIterator[tuple[Any, Any]]:
-        """Yields the box and the conversation while the answer grows: to what stands in the box, or once more to the last
+    async def ask(self, event: gr.EventData, text: str, shown: list[Shown], *options: Any) -> AsyncIterator[tuple[Any, Any]]:
+        """Yield the input box and the conversation while the answer grows; the question is the text in the box, or for a retry the last
         question."""
         again = isinstance(event.target, gr.Chatbot)
         before = until_asked(shown) if again else [*shown, asked(text.strip())]
@@ -46,16 +47,16 @@ class Talk:
             yield gr.skip(), gr.skip()
             return
         yield gr.Textbox(**BUSY) if again else gr.Textbox("", **BUSY), before
-        async with aclosing(paced(self._service.answer(exchanges(before), _wishes(*wishes)))) as answers:
+        async with aclosing(paced(self._service.answer(exchanges(before), _options(*options)))) as answers:
             async for answer in answers:
                 yield gr.skip(), [*before, *answered(answer)]
 
     def rest(self) -> Any:
-        """The box after an answer, however it ended."""
+        """Return the input box after an answer, however the answer ended."""
         return gr.Textbox(**IDLE)
 
     async def note(self) -> Any:
-        """What the service says about its model; what stood there stays when it cannot be asked."""
+        """Return the service's description of its model; the note does not change if the service cannot be reached."""
         try:
             text = await self._service.note()
         except APIError:
@@ -63,15 +64,15 @@ class Talk:
         return gr.Markdown(text, visible=bool(text))
 
 
-def _wishes(system: str, max_tokens: float, temperature: float, top_p: float) -> Wishes:
-    return Wishes(temperature, top_p, int(max_tokens), system.strip())
+def _options(system: str, max_tokens: float, temperature: float, top_p: float) -> Options:
+    return Options(temperature, top_p, int(max_tokens), system.strip())
 
 
 def _settings() -> list[gr.components.Component]:
-    """The controls, in the order in which `_wishes` takes them."""
-    usual = Wishes()
+    """Create the controls, in the order of the parameters of `_options`."""
+    usual = Options()
     with gr.Accordion("Settings", open=False, elem_id="settings"):
-        system = gr.Textbox(usual.system, label="System prompt", placeholder="What the model is told before the conversation", max_lines=4)
+        system = gr.Textbox(usual.system, label="System prompt", placeholder="Instructions before the conversation", max_lines=4)
         with gr.Row():
             longest = gr.Slider(16, 1024, usual.max_tokens, step=16, label="Longest answer (tokens)", min_width=220, elem_id="longest")
             temperature = gr.Slider(0, 1.5, usual.temperature, step=0.1, label="Temperature", min_width=220)
@@ -79,9 +80,9 @@ def _settings() -> list[gr.components.Component]:
     return [system, longest, temperature, top_p]
 
 
-def build(service: Service) -> gr.Blocks:
-    """The page, not served yet."""
-    talk = Talk(service)
+def build_page(service: Service) -> gr.Blocks:
+    """Create the page; it is not served yet."""
+    handlers = Handlers(service)
     with gr.Blocks(title="Leeward", analytics_enabled=False, fill_height=True) as page:
         with gr.Row(elem_id="head"):
             gr.Markdown("# Leeward")
@@ -94,24 +95,25 @@ def build(service: Service) -> gr.Blocks:
         box = gr.Textbox(
             show_label=False, container=False, placeholder="Message", max_lines=8, max_length=100_000, autofocus=True, elem_id="box", **IDLE
         )
-        wishes = _settings()
+        options = _settings()
         here = [box, shown]
         answering = gr.on(
-            [box.submit, shown.retry], talk.ask, [*here, *wishes], here, show_progress="hidden", api_visibility="private"
-        )  # one event for both: while it is on, Gradio begins no second one
+            [box.submit, shown.retry], handlers.ask, [*here, *options], here, show_progress="hidden", api_visibility="private"
+        )  # one event for both: while it runs, Gradio starts no second one
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        # Also after an answer that was stopped or failed; and the model may have been another one since the page was loaded.
-        answering.then(talk.rest, None, box, **quiet).then(talk.note, None, note, **quiet)
+        # Also after an answer that was stopped or failed. The note is read again because the model may have changed since the page was
+        # loaded.
+        answering.then(handlers.rest, None, box, **quiet).then(handlers.note, None, note, **quiet)
         box.stop(None, cancels=[answering]).then(stopped, [shown], shown, **quiet)
         new.click(None, cancels=[answering]).then(list, None, shown, **quiet)
-        page.load(talk.note, None, note, **quiet)
-    # Gradio's own limit is one answer at a time for everybody.
+        page.load(handlers.note, None, note, **quiet)
+    # Gradio's default is one answer at a time for all users together.
     return page.queue(default_concurrency_limit=None)
 
 
 def application(service: Service) -> FastAPI:
-    """The page as an ASGI application."""
+    """Return the page as an ASGI application."""
     return gr.mount_gradio_app(
-        FastAPI(openapi_url=None), build(service), "/", footer_links=[], run_history=False, max_file_size="1kb", ssr_mode=False,
-        enable_monitoring=False, pwa=False, mcp_server=False, theme=THEME, css_paths=LOOK,
+        FastAPI(openapi_url=None), build_page(service), "/", footer_links=[], run_history=False, max_file_size="1kb", ssr_mode=False,
+        enable_monitoring=False, pwa=False, mcp_server=False, theme=THEME, css_paths=STYLE,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The service as the chat sees it: OpenAI's API, asked until it answers or patience ends."""
+"""The chat's client of the service: OpenAI's API, tried until it answers or a time limit."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from dataclasses import dataclass, field, replace
 
 from openai import APIError, AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
 
-from serving.chat import words
+from serving.chat import error_messages
 from serving.chat.conversation import Answer, Exchange, messages
 
 SILENCE_S = 180.0
-"""Seconds without a byte before a connection counts as lost; longer than the service lets an answer take."""
+"""Seconds without a byte after which a connection counts as lost; longer than the service's deadline for an answer."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the service is."""
+    """Address of the service, and what a request needs."""
 
     url: str
-    """Without a path: http://HOST:PORT."""
+    """URL without a path: http://HOST:PORT."""
     model: str = "mistral"
     api_key: str = field(default="", repr=False)
-    """Empty: the service asks for none."""
+    """Key of the service; empty: it needs none."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Address:
-        """From LEEWARD_URL, LEEWARD_MODEL_NAME and LEEWARD_API_KEY.
+        """Read LEEWARD_URL, LEEWARD_MODEL_NAME and LEEWARD_API_KEY.
 
         Raises:
             KeyError: there is no LEEWARD_URL.
@@ -39,83 +39,83 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """How a person wants to be answered."""
+class Options:
+    """Settings of the user for an answer."""
 
     temperature: float = 0.7
     top_p: float = 1.0
     max_tokens: int = 256
-    """Of one answer."""
+    """Tokens of one answer at most."""
     system: str = ""
-    """What the model is told before the conversation; empty: nothing."""
+    """System prompt; empty: none."""
 
 
 class NoAnswer(APIError):
-    """What came is none of OpenAI's API: it ended before its first word, or another server is at the address."""
+    """The response is not one of OpenAI's API: it ended before its first token, or another server has the address."""
 
     def __init__(self) -> None:
-        super().__init__("what came is no answer", None, body=None)  # type: ignore[arg-type]  # which request it was is all the same
+        super().__init__("what came is no answer", None, body=None)  # type: ignore[arg-type]  # the request is not used
 
 
 class Service:
-    """The service, for any number of conversations at once.
+    """A client of the service, for any number of conversations at the same time.
 
-    A head that dies is no matter: requests do not go through it. A worker that dies breaks a connection, and the next
-    attempt finds another one.
+    The death of a head has no effect: requests do not go through it. The death of a worker breaks a connection, and the next attempt
+    reaches another worker.
     """
 
     def __init__(self, address: Address, patience_s: float = 60.0) -> None:
         self._model, self._patience_s = address.model, patience_s
         self._client = AsyncOpenAI(
             base_url=f"{address.url}/v1",
-            api_key=address.api_key or "none",  # the client insists on one
-            max_retries=0,  # its own retries would be silent
+            api_key=address.api_key or "none",  # the client requires one
+            max_retries=0,  # the client's own retries would not be visible on the page
             timeout=Timeout(SILENCE_S, connect=5.0),
-            http_client=DefaultAsyncHttpxClient(trust_env=False),  # next door: never through a proxy
+            http_client=DefaultAsyncHttpxClient(trust_env=False),  # the service is in the same cluster: never use a proxy
         )
 
     async def note(self) -> str:
-        """What the service says about its model, for a person to know before talking to it; empty: nothing.
+        """Return the service's description of its model, which the page shows above the conversation; empty: there is none.
 
         Raises:
-            APIError: it cannot be asked.
+            APIError: the service cannot be reached.
         """
-        with _understood():
+        with _malformed_is_no_answer():
             known = {model.id: model for model in (await self._client.models.list()).data}
         return str(getattr(known.get(self._model), "description", None) or "")
 
-    async def answer(self, said: Sequence[Exchange], wishes: Wishes) -> AsyncGenerator[Answer, None]:
-        """The answer to the last exchange as it grows; the last one stands. What goes wrong is told in it. Closing it closes
-        the connection, and so the service computes no more."""
+    async def answer(self, conversation: Sequence[Exchange], options: Options) -> AsyncGenerator[Answer, None]:
+        """Yield the answer to the last exchange as it grows; each one replaces the one before. Errors become remarks in it. Closing the
+        generator closes the connection, so that the service stops computing."""
         until, left_out, attempt = time.monotonic() + self._patience_s, 0, 0
         yield Answer(waiting="Waiting for the answer…")
         while True:
             try:
-                async with aclosing(self._attempt(said[left_out:], wishes)) as answers:
+                async with aclosing(self._attempt(conversation[left_out:], options)) as answers:
                     async for answer in answers:
                         yield replace(answer, remarks=_left_out(left_out) + answer.remarks)
                 return
             except APIError as error:
-                if words.too_long(error) and left_out < len(said) - 1:
+                if error_messages.too_long(error) and left_out < len(conversation) - 1:
                     left_out += 1
                     continue
-                pause = words.pause(error, attempt)
+                pause = error_messages.pause(error, attempt)
                 if pause is None or time.monotonic() + pause > until:
-                    yield Answer(remarks=(words.no_answer(error),))
+                    yield Answer(remarks=(error_messages.no_answer(error),))
                     return
-                yield Answer(waiting=words.waiting(error))
+                yield Answer(waiting=error_messages.waiting(error))
                 await asyncio.sleep(pause)
                 attempt += 1
 
-    async def _attempt(self, said: Sequence[Exchange], wishes: Wishes) -> AsyncGenerator[Answer, None]:
-        """The answer from its first word on.
+    async def _attempt(self, conversation: Sequence[Exchange], options: Options) -> AsyncGenerator[Answer, None]:
+        """Yield the answer from its first text on.
 
         Raises:
-            APIError: there is none. After the first word nothing is raised: what has come stands, with a remark.
+            APIError: there is none. After the first text nothing is raised: the text stays, with a remark.
         """
         text, finish = "", ""
         try:
-            async with aclosing(self._pieces(said, wishes)) as pieces:
+            async with aclosing(self._pieces(conversation, options)) as pieces:
                 async for piece, why in pieces:
                     text, finish = text + piece, why or finish
                     if text:
@@ -125,21 +125,21 @@ class Service:
         except APIError as error:
             if not text:
                 raise
-            yield Answer(text, remarks=(words.broke_off(error),))
+            yield Answer(text, remarks=(error_messages.broke_off(error),))
         else:
-            yield Answer(text, remarks=words.ending(text, finish, wishes.max_tokens))
+            yield Answer(text, remarks=error_messages.ending(text, finish, options.max_tokens))
 
-    async def _pieces(self, said: Sequence[Exchange], wishes: Wishes) -> AsyncGenerator[tuple[str, str], None]:
-        """Text as it comes, and with the last of it why it ends: "stop" or "length"."""
+    async def _pieces(self, conversation: Sequence[Exchange], options: Options) -> AsyncGenerator[tuple[str, str], None]:
+        """Yield text as it comes, and with the last text the finish reason: "stop" or "length"."""
         stream = await self._client.chat.completions.create(
             model=self._model,
-            messages=messages(said, wishes.system),  # type: ignore[arg-type]  # plain dictionaries are what it sends
-            temperature=wishes.temperature,
-            top_p=wishes.top_p,
-            max_tokens=wishes.max_tokens,
+            messages=messages(conversation, options.system),  # type: ignore[arg-type]  # the client sends plain dictionaries as they are
+            temperature=options.temperature,
+            top_p=options.top_p,
+            max_tokens=options.max_tokens,
             stream=True,
         )
-        with _understood():
+        with _malformed_is_no_answer():
             async with stream:
                 async for chunk in stream:
                     for choice in chunk.choices:
@@ -147,11 +147,11 @@ class Service:
 
 
 @contextmanager
-def _understood() -> Iterator[None]:
-    """The client takes what comes for what it should be, and stumbles later.
+def _malformed_is_no_answer() -> Iterator[None]:
+    """Turn the errors that a malformed response causes into NoAnswer: the client does not validate a response, and fails later.
 
     Raises:
-        NoAnswer: it did.
+        NoAnswer: the response is malformed.
     """
     try:
         yield
@@ -160,4 +160,4 @@ def _understood() -> Iterator[None]:
 
 
 def _left_out(count: int) -> tuple[str, ...]:
-    return (words.left_out(count),) if count else ()
+    return (error_messages.left_out(count),) if count else ()

@@ -1,4 +1,4 @@
-"""One answer on its way, and the line of those that wait for a slot."""
+"""An answer while it is computed, and the queue of answers that wait for a slot."""
 
 from __future__ import annotations
 
@@ -10,42 +10,39 @@ from serving.engines.contract import Limits, Logits, NotReady, Piece, QueueFull,
 from serving.engines.sampling import Sampler
 
 
-def longest_prompt(limits: Limits) -> int:
-    """Tokens of the longest prompt that leaves room for an answer."""
-    return min(limits.max_prompt, limits.positions - 1)
-
-
 def check_fit(request: Request, limits: Limits) -> None:
-    """The request can be answered within the limits.
+    """Return if the request can be answered within the limits.
 
     Raises:
-        Unfit: it cannot; says what would have to be smaller or larger.
+        Unfit: it cannot; the message names what would have to be smaller or larger.
     """
-    size, most = len(request.prompt), longest_prompt(limits)
+    size, most = len(request.prompt), limits.longest_prompt
     if not limits.min_prompt <= size <= most:
         raise Unfit(f"the prompt has {size} tokens; between {limits.min_prompt} and {most} can be taken")
     if request.max_tokens < 1:
         raise Unfit(f"an answer has at least 1 token, not {request.max_tokens}")
-    # An id that the model does not have would be a failure of the engine, and some of those end it for everybody.
+    # An id that the model does not have would make the engine fail, and some failures end the answers of all requests.
     if not (min(request.prompt) >= 0 and max(request.prompt) < limits.vocabulary):
         raise Unfit(f"a token of the prompt is not among the {limits.vocabulary} that the model knows")
 
 
 class Answer:
-    """A request and how far its answer is. Made by Scheduler.submit; only `cancel` is for others than the scheduler."""
+    """A request and the state of its answer. Scheduler.submit creates it; callers other than the scheduler use only `cancel`."""
 
     def __init__(self, request: Request, limits: Limits, arrived: float) -> None:
-        """Raises:
-        Unfit: it can never be answered.
-        ValueError: its sampling is out of bounds.
+        """Check the request.
+
+        Raises:
+            Unfit: it can never be answered.
+            ValueError: its sampling is out of bounds.
         """
         check_fit(request, limits)
         self.request = request
         self.arrived = arrived
         self.given = 0
-        """Tokens that the reader got."""
+        """Tokens delivered to the reader."""
         self.last = -1
-        """The newest of them, which the slot does not hold yet."""
+        """The newest delivered token, which the slot does not hold yet."""
         self.last_at = arrived
         self.cancelled = False
         self._most = min(request.max_tokens, limits.positions - len(request.prompt))
@@ -53,22 +50,22 @@ class Answer:
 
     @property
     def position(self) -> int:
-        """Where the slot is to hold the newest token."""
+        """The position at which the slot is to hold the newest token."""
         return len(self.request.prompt) + self.given - 1
 
-    def over(self, now: float) -> bool:
-        """Whether nothing is to be computed for it any more."""
+    def is_over(self, now: float) -> bool:
+        """Whether the answer was cancelled or its deadline has passed, so that nothing more is computed for it."""
         return self.cancelled or now - self.arrived >= self.request.within_s
 
     def cancel(self) -> None:
-        """Nobody reads it: the next step ends it. Harmless when it has ended, and from any thread."""
+        """Mark the answer as not wanted any more: the next step ends it. Any thread may call this, also after the answer has ended."""
         self.cancelled = True
 
-    def grow(self, logits: Logits, ends: Collection[int], now: float) -> Piece:
-        """The piece that the logits of its next token, [vocabulary], bring.
+    def next_piece(self, logits: Logits, ends: Collection[int], now: float) -> Piece:
+        """Draw the next token from its logits, [vocabulary], and return it as a piece.
 
         Raises:
-            NotFinite: they are no distribution.
+            NotFinite: the logits are not a distribution.
         """
         token = self._sampler.draw(logits)
         if token in ends:
@@ -78,8 +75,8 @@ class Answer:
         return Piece((token,), "length" if self.given == self._most else None)
 
 
-class Line:
-    """Who waits for a slot, in order of arrival. Any thread may join somebody; one takes."""
+class WaitQueue:
+    """FIFO queue of answers that wait for a slot. Any thread may call `join`; only the engine's thread calls `take`."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -91,11 +88,11 @@ class Line:
         return len(self._waiting)
 
     def join(self, answer: Answer) -> None:
-        """It waits.
+        """Append an answer.
 
         Raises:
-            QueueFull: as many wait as may.
-            NotReady: nobody will be taken any more; says why.
+            QueueFull: the queue has no room.
+            NotReady: the queue was closed; the message is the reason.
         """
         with self._lock:
             if self._closed:
@@ -105,11 +102,11 @@ class Line:
             self._waiting.append(answer)
 
     def take(self) -> Answer:
-        """Who has waited longest waits no more; there must be somebody."""
+        """Remove and return the answer that has waited longest. The queue must not be empty."""
         return self._waiting.popleft()
 
     def drop(self, which: Callable[[Answer], bool]) -> list[Answer]:
-        """Those of whom it is true wait no more."""
+        """Remove and return the waiting answers for which `which` is true."""
         with self._lock:
             dropped: list[Answer] = []
             stay: deque[Answer] = deque()
@@ -119,7 +116,7 @@ class Line:
             return dropped
 
     def close(self, why: str) -> list[Answer]:
-        """Nobody waits, and nobody may any more."""
+        """Remove and return all waiting answers; `join` raises NotReady with this reason from now on."""
         with self._lock:
             self._closed = why
             left, self._waiting = list(self._waiting), deque()

@@ -1,8 +1,8 @@
-"""A text engine made of any step engine: one thread that computes, and the event loop that asks.
+"""A text engine made of any step engine: one thread computes, and an event loop reads the answers.
 
-The step engine is built, called and closed in the thread, and nowhere else. What a step brings goes to the loop in one call,
-however many streams it is for; a reader that is slower than the engine finds all that has come in one piece, so it holds
-up nobody, and no more than its own answer is ever kept for it.
+The step engine is built, called and closed in the thread, and nowhere else. The results of a step go to the loop in one call, for any
+number of streams. A reader that is slower than the engine gets all that has come as one piece, so it delays no other reader, and no
+more than its own answer is ever kept for it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import closing
 
-from serving.engines.answers import Answer, longest_prompt
-from serving.engines.callbacks import Observer, Stats
+from serving.engines.answers import Answer
+from serving.engines.callbacks import EngineCallbacks, Stats
 from serving.engines.contract import Limits, NotReady, Piece, Request, Sampling, StepEngine
 from serving.engines.readers import Reader
 from serving.engines.sampling import Sampler
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class BatchingEngine:
-    """Answers requests with the step engine that `build` makes. Its methods are for the event loop that `start` was called on."""
+    """Answers requests with the step engine that `build` makes. Call its methods on the event loop that `start` was called on."""
 
     def __init__(
         self,
@@ -35,15 +35,20 @@ class BatchingEngine:
         ends: Collection[int],
         max_queue: int,
         stuck_after_s: float,
-        observer: Observer | None = None,
+        callbacks: EngineCallbacks | None = None,
     ) -> None:
-        """`ends`: the tokens that end an answer. `max_queue`: requests that may wait for a slot. `stuck_after_s`: seconds
-        that a step may take."""
+        """Create the engine; nothing is built yet.
+
+        Args:
+            ends: the tokens that end an answer.
+            max_queue: requests that may wait for a slot.
+            stuck_after_s: seconds that a step may take.
+        """
         self._build = build
         self._ends = frozenset(ends)
         self._max_queue = max_queue
         self._stuck_after_s = stuck_after_s
-        self._observer = observer
+        self._callbacks = callbacks
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._wake = threading.Event()
         self._stopping = False
@@ -55,28 +60,28 @@ class BatchingEngine:
         self._readers: dict[Answer, Reader] = {}
 
     def start(self) -> None:
-        """The thread builds the step engine and warms it up; `ready` tells when it has. Once only, on the running event loop."""
+        """Start the thread, which builds the step engine and warms it up; `ready` returns after that. Call once, on the running loop."""
         self._loop = asyncio.get_running_loop()
         self._down = "the engine is starting"
         self._thread.start()
 
     async def ready(self) -> Limits:
-        """What it can take; waits for the end of the start.
+        """Wait for the end of the start, and return the engine's limits.
 
         Raises:
-            NotReady: it was not started, could not be, was stopped, or fails `check`; says which.
+            NotReady: the engine was not started, failed to start, was stopped, or fails `check`; the message says which.
         """
         if self._thread.ident is not None:
             await self._settled.wait()
         self.check()
         return self._working().limits
 
-    async def generate(self, request: Request) -> AsyncIterator[Piece]:
-        """The answer as it grows. Closing the iterator, or cancelling who reads it, frees the slot with the next step.
+    async def generate(self, request: Request) -> AsyncGenerator[Piece, None]:
+        """Yield the answer as it grows. Closing the iterator, or cancelling its reader, frees the slot with the next step.
 
         Raises:
-            Unfit, QueueFull, NotReady: at once; nothing is computed for it.
-            EngineError: any other, after the tokens that were given before it.
+            Unfit, QueueFull, NotReady: before the first piece; nothing is computed for the request.
+            EngineError: any other, after the tokens that were yielded before it.
             ValueError: the sampling is out of bounds.
         """
         answer = self._working().submit(request)
@@ -93,10 +98,10 @@ class BatchingEngine:
             answer.cancel()
 
     def check(self) -> None:
-        """It is starting, or it works. May be asked from any thread.
+        """Return while the engine starts or works. Any thread may call this.
 
         Raises:
-            NotReady: it is stopped or broken, or a step does not end.
+            NotReady: the engine is stopped or broken, or a step does not end.
         """
         began = self._step_began
         if began is not None and time.monotonic() - began > self._stuck_after_s:
@@ -107,16 +112,16 @@ class BatchingEngine:
             self._working()
 
     def stats(self) -> Stats:
-        """How much there is, and was, to do. May be asked from any thread."""
+        """Return how much work there is and was. Any thread may call this."""
         return self._scheduler.stats() if self._scheduler else Stats()
 
     async def stop(self) -> None:
-        """Whoever still reads gets NotReady; the step under way is the last, then the step engine is closed.
+        """End all answers with NotReady, wait for the step under way, and close the step engine.
 
         Raises:
-            NotReady: the step does not end; the thread is left to the end of the process.
+            NotReady: the step does not end; the thread then lives until the process ends.
         """
-        self._fall(STOPPED)
+        self._mark_down(STOPPED)
         self._stopping = True
         self._wake.set()
         if self._thread.ident is not None:
@@ -131,27 +136,27 @@ class BatchingEngine:
             raise NotReady(self._scheduler.broken)
         return self._scheduler
 
-    # In the event loop, told by the thread.
+    # Methods that run in the event loop; the thread calls them by `_call_in_loop`.
 
-    def _rise(self) -> None:
+    def _mark_ready(self) -> None:
         if not self._stopping:
             self._down = ""
         self._settled.set()
 
-    def _fall(self, why: str) -> None:
-        """Nothing will come any more. The first reason stands: what follows is its consequence."""
+    def _mark_down(self, why: str) -> None:
+        """End all answers. The reason of the first call stays: later ones are its consequence."""
         if not self._stopping:
             self._down = why
         self._settled.set()
         for reader in self._readers.values():
             reader.put(NotReady(why))
 
-    def _hand_out(self, events: list[Event]) -> None:
+    def _deliver(self, events: list[Event]) -> None:
         for answer, what in events:
             if answer in self._readers:
                 self._readers[answer].put(what)
 
-    # In the thread.
+    # Methods that run in the thread.
 
     def _run(self) -> None:
         why = STOPPED
@@ -163,12 +168,12 @@ class BatchingEngine:
             why = f"the engine cannot go on ({type(error).__name__})"
         finally:
             self._step_began = None
-            self._tell(self._fall, why)
+            self._call_in_loop(self._mark_down, why)
 
     def _compute(self, engine: StepEngine) -> None:
         warm_up(engine)
-        self._scheduler = Scheduler(engine, self._ends, self._max_queue, time.monotonic, self._observer)
-        self._tell(self._rise)
+        self._scheduler = Scheduler(engine, self._ends, self._max_queue, time.monotonic, self._callbacks)
+        self._call_in_loop(self._mark_ready)
         while not self._stopping:
             self._wake.clear()
             if self._scheduler.busy:
@@ -181,22 +186,22 @@ class BatchingEngine:
         events = scheduler.step()
         self._step_began = None
         if events:
-            self._tell(self._hand_out, events)
+            self._call_in_loop(self._deliver, events)
 
-    def _tell(self, what: Callable[..., None], *args: object) -> None:
+    def _call_in_loop(self, what: Callable[..., None], *args: object) -> None:
         try:
             self._loop.call_soon_threadsafe(what, *args)
-        except RuntimeError:  # the loop is closed: nobody is left to compute for
+        except RuntimeError:  # the loop is closed: no reader is left
             self._stopping = True
 
 
 def warm_up(engine: StepEngine) -> None:
-    """The longest prompt was computed, and a token after it: there is room for it, and what takes long the first time is done.
+    """Compute the longest prompt and one token after it: proves that there is memory for it, and does what is slow the first time.
 
     Raises:
-        NotFinite: what came out is no distribution.
+        NotFinite: the logits are not a distribution.
         Exception: whatever the engine raised.
     """
-    longest, greedy = longest_prompt(engine.limits), Sampler(Sampling(temperature=0))
+    longest, greedy = engine.limits.longest_prompt, Sampler(Sampling(temperature=0))
     token = greedy.draw(engine.prefill(0, [0] * longest))
     greedy.draw(engine.decode([0], [token], [longest])[0])

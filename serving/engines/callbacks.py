@@ -1,4 +1,4 @@
-"""What a text engine tells about its work: times and counts, never tokens."""
+"""What a text engine reports about its work: times and counts, never tokens."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 Outcome = Literal["finished", "cancelled", "expired", "failed"]
-"""How a request ended. expired: its own time was over."""
+"""How a request ended; expired: its deadline passed."""
 
 
-class Observer:
-    """Told while it happens, in the thread that computes: it must be quick and must not raise. This one looks away."""
+class EngineCallbacks:
+    """Methods that an engine calls as things happen, in the thread that computes: they must be quick and must not raise. The base
+    class is a no-op."""
 
     def admitted(self, waited_s: float) -> None:
-        """A request left the queue for a slot."""
+        """A request left the queue for a slot, after this time in the queue."""
 
     def first_token(self, after_s: float) -> None:
-        """A request got its first token, so long after its arrival."""
+        """A request got its first token, this long after its arrival."""
 
     def next_tokens(self, gaps_s: Sequence[float]) -> None:
-        """As many requests got one more token each, so long after the one before."""
+        """Requests got one more token each; one gap for each request: seconds since its token before."""
 
     def ended(self, outcome: Outcome) -> None:
         """A request that was accepted ended."""
@@ -28,7 +29,7 @@ class Observer:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """An engine at one moment. What counts up does so from its start; a step is one prefill or one decode."""
+    """An engine at one moment. Counters run from its start; a step is one prefill or one decode."""
 
     queued: int = 0
     live: int = 0

@@ -1,4 +1,4 @@
-"""A Mistral checkpoint on disk: its shape, and what says which it is. Standard library only; no weight is read."""
+"""A Mistral checkpoint on disk: its shape and its identity. Standard library only; no weight is read."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ class Shape:
     intermediate: int
     heads: int
     kv_heads: int
-    """Each is shared by heads / kv_heads query heads."""
+    """Number of key/value heads; heads / kv_heads query heads share one."""
     head_dim: int
     vocabulary: int
     positions: int
-    """Of the longest sequence that it was made for."""
+    """Tokens of the longest sequence that the model was made for."""
     epsilon: float
-    """Of the root mean square norms."""
+    """Constant in the root mean square norms."""
     theta: float
     """Base of the rotary embedding."""
     tied: bool
-    """The output matrix is the embedding."""
+    """Whether the output matrix is the embedding."""
 
     @classmethod
     def read(cls, folder: Path) -> Shape:
-        """The shape that config.json tells.
+        """Read the shape from config.json.
 
         Raises:
-            BadCheckpoint: there is none, it is not a Mistral's, or one with a part that the engines lack.
+            BadCheckpoint: there is no such file, the model is not a Mistral, or has a part that the engines do not compute.
         """
         config = _config(folder)
         _refuse_foreign(config, folder)
@@ -63,7 +63,7 @@ class Shape:
 
 
 def ends(folder: Path) -> frozenset[int]:
-    """The tokens with which the model ends its answer.
+    """Read the tokens with which the model ends its answer.
 
     Raises:
         BadCheckpoint: there is no config.json.
@@ -76,9 +76,9 @@ def ends(folder: Path) -> frozenset[int]:
 
 
 def identity(folder: Path) -> str:
-    """Tells checkpoints of one shape and file layout from all others; the same wherever they lie.
+    """Return a digest of the checkpoint's configuration and file layout; it does not depend on where the folder is.
 
-    Reads each file's header (names, types and shapes of its tensors) and not its gigabytes: enough for compiled graphs,
+    Only the header of each file is read (names, types and shapes of its tensors), not its gigabytes: enough for compiled graphs,
     which hold no weights.
 
     Raises:
@@ -93,10 +93,10 @@ def identity(folder: Path) -> str:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors of the checkpoint, sorted; several when it is sharded.
+    """Return the safetensors files of the checkpoint, sorted; several if it is sharded.
 
     Raises:
-        BadCheckpoint: there is none, or one that the index names is missing.
+        BadCheckpoint: there is none, or a file that the index names is missing.
     """
     index = folder / "model.safetensors.index.json"
     names = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else {"model.safetensors"}
@@ -116,7 +116,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _refuse_foreign(config: dict[str, Any], folder: Path) -> None:
-    """Better no answer than one computed as if the part were not there."""
+    """Refuse a model with a part that is not computed here: no answer is better than one computed without that part."""
     wanted = {"model_type": "mistral", "hidden_act": "silu", "quantization_config": None}
     for name, value in wanted.items():
         if config.get(name, value) != value:
@@ -127,11 +127,11 @@ def _refuse_foreign(config: dict[str, Any], folder: Path) -> None:
 
 
 def _positions(config: dict[str, Any]) -> int:
-    """Within a sliding window attention is full attention: a model that has one serves up to its length."""
+    """Return the longest sequence. Inside a sliding window, attention is full attention: such a model serves up to the window's length."""
     longest: int = config["max_position_embeddings"]
     return min(longest, config.get("sliding_window") or longest)
 
 
 def _rope(config: dict[str, Any]) -> dict[str, Any]:
-    """transformers 5 writes rope_parameters, 4 wrote rope_scaling and rope_theta."""
+    """Return the rotary embedding's parameters: transformers 5 writes rope_parameters, 4 wrote rope_scaling and rope_theta."""
     return config.get("rope_parameters") or config.get("rope_scaling") or {}

@@ -1,4 +1,4 @@
-"""What every step engine refuses before it computes: sizes that would overwrite what another slot holds, or read past the end."""
+"""Checks that every step engine makes before it computes: a wrong size would overwrite another slot, or read past the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from serving.engines.contract import Limits, Unfit
 
 
 def check_prefill(limits: Limits, slot: int, ids: Sequence[int]) -> None:
-    """The prompt can be put into the slot.
+    """Return if the prompt can be put into the slot.
 
     Raises:
         Unfit: it is too short or too long, or has an id that is no token.
@@ -23,7 +23,7 @@ def check_prefill(limits: Limits, slot: int, ids: Sequence[int]) -> None:
 
 
 def check_decode(limits: Limits, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> None:
-    """Each slot can hold its token at its position.
+    """Return if each slot can hold its token at its position.
 
     Raises:
         ValueError: a slot, token or position is out of bounds, a slot is named twice, or the lengths differ.

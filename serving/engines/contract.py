@@ -1,36 +1,39 @@
 """The two levels of an engine, and what passes between them: frozen values and errors. Needs nothing but numpy.
 
-    StepEngine   synchronous, one thread: prefill(slot, ids), decode(slots, tokens, positions); its limits are data
-    TextEngine   asynchronous: generate(request) -> pieces; what the API sees
+    StepEngine     synchronous, one thread: prefill(slot, ids), decode(slots, tokens, positions); its limits are data
+    TextEngine     asynchronous: generate(request) -> pieces; started, checked and stopped by its replica
+    EngineClient   the part of a text engine that the API calls, in the same process or behind a Serve handle
 
 Errors cross process borders, so each is made of one sentence and nothing else:
 
     EngineError
     ├── Unfit               the request can never be answered: its size is outside the limits
-    ├── QueueFull           not now: as many wait as may wait
+    ├── QueueFull           not now: the queue is full
     ├── NotReady            not now: the engine is starting, stopping or broken
-    ├── DeadlineExceeded    the request's own time is over, in the queue or in mid-answer
-    └── GenerationFailed    the engine failed on the way
+    ├── DeadlineExceeded    the request's deadline passed, in the queue or in the middle of the answer
+    └── GenerationFailed    the engine failed while it computed the answer
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.engines.callbacks import Stats
+
 Logits = NDArray[np.float32]
-"""float32; [vocabulary] of a prefill, [slots, vocabulary] of a decode."""
+"""Scores of the next token, float32: [vocabulary] from a prefill, [slots, vocabulary] from a decode."""
 
 FinishReason = Literal["stop", "length"]
-"""stop: the model ended its answer. length: as many tokens as asked for, or no position left."""
+"""Why an answer ended. stop: the model ended it; length: it has the requested number of tokens, or no position is left."""
 
 
 class EngineError(Exception):
-    """Why there is no answer, or no whole one."""
+    """The request has no answer, or an incomplete one."""
 
 
 class Unfit(EngineError):
@@ -38,7 +41,7 @@ class Unfit(EngineError):
 
 
 class QueueFull(EngineError):
-    """As many requests wait as may wait."""
+    """The queue is full."""
 
 
 class NotReady(EngineError):
@@ -46,50 +49,55 @@ class NotReady(EngineError):
 
 
 class DeadlineExceeded(EngineError):
-    """The request's time is over."""
+    """The request's deadline passed."""
 
 
 class GenerationFailed(EngineError):
-    """The engine failed on the way."""
+    """The engine failed while it computed the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a step engine can take."""
+    """Sizes that a step engine can compute."""
 
     slots: int
-    """Sequences that can be live at once; the width of a decode."""
+    """Sequences that can be live at the same time; the width of a decode."""
     positions: int
-    """Tokens that a slot holds, prompt and answer together."""
+    """Tokens that a slot can hold, prompt and answer together."""
     max_prompt: int
-    """Tokens of the longest prompt that a prefill takes; less than `positions`."""
+    """Tokens of the longest prompt that a prefill accepts; less than `positions`."""
     vocabulary: int
-    """Tokens there are; ids are 0 … vocabulary - 1."""
+    """Number of different tokens; ids are 0 … vocabulary - 1."""
     min_prompt: int = 1
-    """Tokens of the shortest prompt that a prefill takes."""
+    """Tokens of the shortest prompt that a prefill accepts."""
+
+    @property
+    def longest_prompt(self) -> int:
+        """Tokens of the longest prompt that leaves room for an answer."""
+        return min(self.max_prompt, self.positions - 1)
 
 
 class StepEngine(Protocol):
-    """Computes one step at a time, called by one thread only.
+    """Computes one step at a time. Only one thread calls it.
 
-    A slot holds one sequence. It becomes live by a prefill and is free when nobody decodes it any more: there is no call
-    to free it, and a prefill into a slot that was used before is a new beginning. Every decode names *all* live slots: an
-    engine may overwrite what the others hold.
+    A slot holds one sequence. A prefill makes it live; it is free once decodes no longer name it. There is no call to free a slot: a
+    prefill into a used slot starts it from the beginning. Every decode names *all* live slots, because an engine may overwrite the
+    contents of the others.
     """
 
     @property
     def limits(self) -> Limits:
-        """What it can take; never changes."""
+        """The engine's limits; they never change."""
 
     def prefill(self, slot: int, ids: Sequence[int]) -> Logits:
-        """The slot holds these ids at positions 0 … len(ids) - 1; returns the logits of the next token, [vocabulary]."""
+        """Put these ids into the slot at positions 0 … len(ids) - 1, and return the logits of the next token, [vocabulary]."""
 
     def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> Logits:
-        """Each slot holds its token at its position; returns the logits of the next tokens, [len(slots), vocabulary], in the
+        """Put one token into each slot at its position, and return the logits of the next tokens, [len(slots), vocabulary], in the
         order of `slots`. A position is the number of tokens that the slot held before."""
 
     def close(self) -> None:
-        """Nothing more is computed."""
+        """Release what the engine holds; it is not called afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,28 +105,28 @@ class Sampling:
     """How a token is drawn from logits."""
 
     temperature: float = 1.0
-    """0: the likeliest token, always."""
+    """Divisor of the logits; 0: always the likeliest token."""
     top_p: float = 1.0
-    """Of the likeliest tokens only so many as have this share of the probability together; 0 < top_p ≤ 1."""
+    """Draw only from the likeliest tokens that together have this share of the probability; 0 < top_p ≤ 1."""
     top_k: int = 0
-    """Only so many of the likeliest tokens; 0: all."""
+    """Draw only from this many of the likeliest tokens; 0: from all."""
     seed: int | None = None
-    """The same seed, request and model give the same answer, whatever else is computed beside it."""
+    """Seed of the request's random numbers. The same seed, request and model give the same answer, whatever else is computed beside it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One answer that is wanted."""
+    """One request for an answer."""
 
     id: str
     prompt: tuple[int, ...]
     max_tokens: int
-    """Of the answer; at least 1."""
+    """Tokens of the answer at most; at least 1."""
     sampling: Sampling = field(default_factory=Sampling)
     within_s: float = 600.0
-    """Seconds from its arrival until it must be whole, time in the queue included."""
+    """Seconds from the request's arrival until the answer must be complete, time in the queue included."""
     whole: bool = False
-    """Its tokens are wanted together once the last has come: handing on each of them costs more than a tiny model does."""
+    """Whether all tokens are delivered together at the end: to pass on each of them costs more than to compute it with a tiny model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,23 +134,47 @@ class Piece:
     """The next tokens of an answer. The last piece, and only it, has a finish reason."""
 
     tokens: tuple[int, ...]
-    """The token that ends an answer is not among them. Empty in a last piece that brings no token."""
+    """Ids of the tokens, without the one that ends an answer. Empty in a last piece that has no token."""
     finish: FinishReason | None = None
 
 
-class TextEngine(Protocol):
-    """Answers requests, as many at once as it can."""
+class EngineClient(Protocol):
+    """Answers requests, as many at once as the engine can."""
 
     async def ready(self) -> Limits:
-        """What it can take, once it can answer.
+        """Return the engine's limits once it can answer.
 
         Raises:
             NotReady: it cannot.
         """
 
-    def generate(self, request: Request) -> AsyncIterator[Piece]:
-        """The answer as it grows. Closing the iterator, or cancelling who reads it, frees the slot within one step.
+    def generate(self, request: Request) -> AsyncGenerator[Piece, None]:
+        """Yield the answer as it grows. Closing the iterator, or cancelling its reader, frees the slot within one step.
 
         Raises:
-            EngineError: see the tree above; tokens that were given before it stand.
+            EngineError: see the tree above; pieces that were yielded before it stand.
+        """
+
+
+class TextEngine(EngineClient, Protocol):
+    """An engine that is started, checked and stopped by the replica that owns it (serving/replica.py), on its event loop."""
+
+    def start(self) -> None:
+        """Begin to load the model and warm up, in the background; `ready` returns when that is done. Called once."""
+
+    def check(self) -> None:
+        """Return while the engine starts or works.
+
+        Raises:
+            NotReady: it is stopped, broken, or stuck in a step; the replica is then replaced.
+        """
+
+    def stats(self) -> Stats:
+        """Return how much work there is and was, for the metrics; all 0 before the start."""
+
+    async def stop(self) -> None:
+        """End all answers with NotReady, then the engine.
+
+        Raises:
+            NotReady: the engine does not end; its resources are free only when the process has ended.
         """

@@ -1,4 +1,4 @@
-"""A step engine that takes its time, so that a tiny model's streams live as long as a large one's."""
+"""A step engine that is slowed down, so that the streams of a tiny model last as long as those of a large one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from serving.engines.contract import Limits, Logits, StepEngine
 
 CATCH_UP_S = 1.0
-"""Of being late, no more than this is made up for."""
+"""Longest delay that later decodes catch up with."""
 
 
 class PacedEngine:
-    """Another step engine with at most so many decodes a second; prefills take what they take.
+    """Wraps a step engine and limits its decodes per second; prefills are not slowed down.
 
-    Decodes follow a schedule, not the gap before, so one that is late does not delay those after it. Time in which nobody
-    asked for anything is no lateness: after it the schedule begins anew. It sleeps in the thread that calls it.
+    Decodes follow a schedule instead of a fixed gap, so a late one does not delay those after it. Idle time is not a delay: after it a
+    new schedule begins. The calling thread sleeps.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class PacedEngine:
 
     @property
     def limits(self) -> Limits:
-        """The other engine's."""
+        """The limits of the wrapped engine."""
         return self._engine.limits
 
     def prefill(self, slot: int, ids: Sequence[int]) -> Logits:
-        """As the other engine does."""
+        """Call the wrapped engine's prefill."""
         self._begin()
         try:
             return self._engine.prefill(slot, ids)
@@ -47,7 +47,7 @@ class PacedEngine:
             self._ended = self._now()
 
     def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> Logits:
-        """As the other engine does, not before it is due."""
+        """Call the wrapped engine's decode when it is due."""
         self._wait(self._begin())
         try:
             return self._engine.decode(slots, tokens, positions)
@@ -55,7 +55,7 @@ class PacedEngine:
             self._ended = self._now()
 
     def close(self) -> None:
-        """As the other engine does."""
+        """Close the wrapped engine."""
         self._engine.close()
 
     def _begin(self) -> float:

@@ -1,4 +1,4 @@
-"""What waits for one reader of an answer."""
+"""The buffer between the engine and the reader of one answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from serving.engines.contract import EngineError, FinishReason, Piece
 
 
 class Reader:
-    """Gathers what came since the reader last looked; `whole`: all of it until the end. For one event loop, and one reader."""
+    """Collects what has come since the last call of `next`; with `whole`, until the answer ends. For one event loop and one reader."""
 
     def __init__(self, whole: bool = False) -> None:
         self._whole = whole
@@ -18,7 +18,7 @@ class Reader:
         self._came = asyncio.Event()
 
     def put(self, what: Piece | EngineError) -> None:
-        """This came; nothing does after an end."""
+        """Add a piece or an error. What comes after the end of the answer is ignored."""
         if self._finish or self._error:
             return
         if isinstance(what, Piece):
@@ -31,10 +31,10 @@ class Reader:
         self._came.set()
 
     async def next(self) -> Piece:
-        """All that has come, once something has. Not to be asked again after a finish reason.
+        """Wait until something has come, and return all of it. Do not call this again after a finish reason.
 
         Raises:
-            EngineError: what came last, when all tokens before it were given.
+            EngineError: the error that was put, when all tokens before it were returned.
         """
         await self._came.wait()
         if self._error is None:

@@ -1,10 +1,10 @@
-"""How the next token is drawn from logits: on the host, one request at a time.
+"""The next token is drawn from logits on the host, for one request at a time.
 
-Every request has a generator of its own and spends one number of it on a token, so what it is answered never depends on
-who is computed beside it.
+Every request has its own random generator and uses one number of it for each token, so its answer never depends on the requests that
+are computed beside it.
 
-Of all tokens, the likeliest first and the lower id first among equals, the first `top_k` stay; of these, as many as it
-takes for `top_p` of their probability. Shares are of the distribution after the temperature.
+Tokens are ordered by likelihood, the lower id first among equals. The first `top_k` stay; of these, as many as are needed for `top_p`
+of their probability. Shares refer to the distribution after the temperature.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ Ids = NDArray[np.intp]
 Weights = NDArray[np.float32]
 
 GREEDY_BELOW = 1e-6
-"""A temperature below this is 0: dividing by it says nothing that float32 can hold."""
-FIRST_LOOK = 1024
-"""As many of the likeliest tokens are sorted first; a trained model's share is nearly always among them."""
+"""A temperature below this counts as 0: float32 cannot hold the logits divided by it."""
+SORTED_FIRST = 1024
+"""Number of the likeliest tokens that are sorted first; with a trained model, `top_p` of the probability is nearly always in them."""
 BLOCK = 256
-"""Weights summed at a time."""
+"""Number of weights that are summed at a time."""
 
 
 class NotFinite(ValueError):
-    """The logits are no distribution: one is NaN or infinite, or all are -inf."""
+    """The logits are not a distribution: one is NaN or infinite, or all are -inf."""
 
 
 class Sampler:
-    """Draws the tokens of one request, in their order."""
+    """Draws the tokens of one request, in order."""
 
     def __init__(self, sampling: Sampling) -> None:
-        """A seed may be any whole number; None takes one from the operating system.
+        """Create the generator. A seed may be any whole number; None takes one from the operating system.
 
         Raises:
             ValueError: a parameter is out of its bounds.
@@ -48,12 +48,12 @@ class Sampler:
         self._random = np.random.Generator(np.random.PCG64(seed))
 
     def draw(self, logits: Logits) -> int:
-        """The next token, from float32 [vocabulary].
+        """Draw the next token from its logits, float32 [vocabulary].
 
         Raises:
-            NotFinite: they are no distribution.
+            NotFinite: the logits are not a distribution.
         """
-        # A NaN is the largest of all to argmax: one look finds the likeliest token and whether there is one.
+        # argmax takes a NaN for the largest value: one pass finds the likeliest token and whether there is one.
         likeliest = int(logits.argmax())
         if not math.isfinite(logits[likeliest]):
             raise NotFinite(f"the likeliest of {len(logits)} logits is {logits[likeliest]}")
@@ -65,9 +65,9 @@ class Sampler:
 
 
 def candidates(logits: Logits, sampling: Sampling) -> tuple[Ids | None, Weights]:
-    """The tokens that may be drawn, lowest id first (None: all), and how likely each is; the likeliest has 1.
+    """Return the tokens that may be drawn, lowest id first (None: all), and their weights; the likeliest has weight 1.
 
-    The logits must be a distribution and the temperature more than 0.
+    The logits must be a distribution, and the temperature greater than 0.
     """
     ids = _largest(logits, sampling.top_k or len(logits))
     values = logits if ids is None else logits[ids]
@@ -88,7 +88,7 @@ def _weights(values: Logits, temperature: float) -> Weights:
 
 
 def _largest(values: Logits, n: int) -> Ids | None:
-    """Where the n largest are, in ascending order, and of equals the first; None when that is everywhere."""
+    """Return the indices of the n largest values, ascending, the first among equals; None when that is all of them."""
     if n >= len(values):
         return None
     least = np.partition(values, len(values) - n)[len(values) - n]
@@ -99,19 +99,19 @@ def _largest(values: Logits, n: int) -> Ids | None:
 
 
 def _nucleus(weights: Weights, share: float) -> int:
-    """How many of the largest have the share together."""
+    """Return how many of the largest weights together have the share of the sum."""
     goal = share * weights.sum(dtype=np.float64)
-    if len(weights) > FIRST_LOOK:
-        largest = np.partition(weights, len(weights) - FIRST_LOOK)[len(weights) - FIRST_LOOK :]
+    if len(weights) > SORTED_FIRST:
+        largest = np.partition(weights, len(weights) - SORTED_FIRST)[len(weights) - SORTED_FIRST :]
         if largest.sum(dtype=np.float64) >= goal:
             weights = largest
     return _place(np.sort(weights)[::-1], goal, "left") + 1
 
 
 def _place(weights: Weights, goal: float, side: Literal["left", "right"]) -> int:
-    """The first place up to which the weights' sum reaches the goal ("left") or exceeds it ("right").
+    """Return the first index up to which the sum of the weights reaches the goal ("left") or exceeds it ("right").
 
-    Summed in blocks first: one running sum over a whole vocabulary takes longer than all the rest of a draw.
+    Blocks are summed first: one running sum over a whole vocabulary takes longer than all the rest of a draw.
     """
     blocks = np.cumsum(np.add.reduceat(weights, np.arange(0, len(weights), BLOCK), dtype=np.float64))
     block = _found(blocks, goal, side)
@@ -121,5 +121,5 @@ def _place(weights: Weights, goal: float, side: Literal["left", "right"]) -> int
 
 
 def _found(sums: NDArray[np.float64], goal: float, side: Literal["left", "right"]) -> int:
-    """As `searchsorted`, but a goal that lies behind all sums, for a rounding, is met where the last weight is not 0."""
+    """Return what `searchsorted` does; a goal above all sums, due to rounding, is met at the last weight that is not 0."""
     return int(min(np.searchsorted(sums, goal, side), np.searchsorted(sums, sums[-1])))

@@ -1,13 +1,12 @@
 """Continuous batching: which request is computed when, as a state machine without threads and without a clock of its own.
 
-A step is one call of the step engine: the prefill of one waiting request, or a decode of all live ones. Waiting requests
-come in order of arrival. While any stream is live no two prefills follow each other, so a stream waits for its next token
-as long as one decode and one prefill take, whoever arrives; and after a decode it is always the turn of a free slot, so
-nobody waits while there is one. Admitting one at a time costs little: the ends of streams that began one decode apart
-are one decode apart too.
+A step is one call of the step engine: the prefill of one waiting request, or a decode of all live ones. Requests leave the queue in
+order of arrival. While any stream is live, no two prefills follow each other: a stream waits for its next token at most one decode and
+one prefill, whatever arrives. After a decode, a free slot is always filled first, so it does not stay free while requests wait. Admitting
+one request at a time costs little: streams that began one decode apart also end one decode apart.
 
-A failed prefill ends its own request, a failed decode all live ones; what waits goes on. Three failed steps in a row are
-no accident: the scheduler is then *broken* for good, and ends everything.
+A failed prefill ends its own request, a failed decode ends all live ones; waiting requests go on. Three failed steps in a row are no
+accident: the scheduler is then *broken*, permanently, and ends all requests.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ import logging
 from collections.abc import Callable, Collection
 from typing import NamedTuple, get_args
 
-from serving.engines.answers import Answer, Line
-from serving.engines.callbacks import Observer, Outcome, Stats
+from serving.engines.answers import Answer, WaitQueue
+from serving.engines.callbacks import EngineCallbacks, Outcome, Stats
 from serving.engines.contract import DeadlineExceeded, EngineError, GenerationFailed, Logits, NotReady, Piece, Request, StepEngine
 from serving.engines.sampling import NotFinite
 
 BROKEN_AFTER = 3
-"""Failed steps in a row."""
+"""Failed steps in a row after which the scheduler is broken."""
 
 log = logging.getLogger(__name__)
 
 
 class Event(NamedTuple):
-    """What a step brought for one answer. Nothing follows a piece with a finish reason or an error."""
+    """The result of a step for one answer. Nothing follows a piece with a finish reason, or an error."""
 
     answer: Answer
     what: Piece | EngineError
@@ -37,56 +36,62 @@ class Event(NamedTuple):
 class Scheduler:
     """Answers requests with a step engine, as many at once as it has slots.
 
-    One thread calls `step`. Any other may `submit`, look at what is public here, and cancel an Answer.
+    One thread calls `step`. Any other may call `submit`, read the public attributes, and cancel an Answer.
     """
 
     def __init__(
-        self, engine: StepEngine, ends: Collection[int], max_queue: int, now: Callable[[], float], observer: Observer | None = None
+        self, engine: StepEngine, ends: Collection[int], max_queue: int, now: Callable[[], float], callbacks: EngineCallbacks | None = None
     ) -> None:
-        """`ends`: the tokens that end an answer. `max_queue`: requests that may wait for a slot. `now`: seconds."""
+        """Create a scheduler over an engine.
+
+        Args:
+            ends: the tokens that end an answer.
+            max_queue: requests that may wait for a slot.
+            now: the clock, in seconds.
+        """
         self.limits = engine.limits
         self.broken = ""
-        """Why nothing is computed any more; empty while it is."""
+        """Reason why nothing is computed any more; empty while the scheduler works."""
         self._engine = engine
         self._ends = frozenset(ends)
         self._now = now
-        self._observer = observer or Observer()
-        self._line = Line(max_queue)
+        self._callbacks = callbacks or EngineCallbacks()
+        self._queue = WaitQueue(max_queue)
         self._slots: list[Answer | None] = [None] * self.limits.slots
         self._prefilled_last = False
         self._failed_in_a_row = 0
-        # All keys from the start: stats() may be asked while a step counts.
+        # All keys from the start: another thread may call stats() while a step counts.
         self._counts = dict.fromkeys((*get_args(Outcome), "tokens", "steps", "prefills"), 0)
 
     @property
     def busy(self) -> bool:
         """Whether a step would do something."""
-        return bool(self._line) or any(self._slots)
+        return bool(self._queue) or any(self._slots)
 
     def stats(self) -> Stats:
-        """How much there is, and was, to do."""
-        return Stats(queued=len(self._line), live=len(self._live()), slots=self.limits.slots, **self._counts)
+        """Return how much work there is and was."""
+        return Stats(queued=len(self._queue), live=len(self._live()), slots=self.limits.slots, **self._counts)
 
     def submit(self, request: Request) -> Answer:
-        """The request waits for a slot; its pieces come out of `step`.
+        """Put the request into the queue; `step` returns its pieces.
 
         Raises:
-            Unfit, QueueFull, NotReady: it does not, and nothing will come.
+            Unfit, QueueFull, NotReady: the request is refused.
             ValueError: its sampling is out of bounds.
         """
         answer = Answer(request, self.limits, self._now())
-        self._line.join(answer)
+        self._queue.join(answer)
         return answer
 
     def step(self) -> list[Event]:
-        """Ends what is over, then computes once: a prefill, or a decode of all that are live. Nothing when there is nothing.
+        """End what is over, then compute once: a prefill, or a decode of all live requests, or nothing when there are none.
 
-        An answer that was cancelled gets no event from the next step on.
+        A cancelled answer gets no event from the next step on.
         """
-        events = self._end_what_is_over()
+        events = self._end_overdue()
         live = self._live()
-        if self._line and len(live) < len(self._slots) and not (live and self._prefilled_last):
-            return events + self._prefill(self._line.take(), self._slots.index(None))
+        if self._queue and len(live) < len(self._slots) and not (live and self._prefilled_last):
+            return events + self._prefill(self._queue.take(), self._slots.index(None))
         if live:
             return events + self._decode(live)
         return events
@@ -94,10 +99,10 @@ class Scheduler:
     def _live(self) -> list[tuple[int, Answer]]:
         return [(slot, answer) for slot, answer in enumerate(self._slots) if answer]
 
-    def _end_what_is_over(self) -> list[Event]:
+    def _end_overdue(self) -> list[Event]:
         now = self._now()
-        over = self._line.drop(lambda answer: answer.over(now))
-        over += [answer for _, answer in self._live() if answer.over(now)]
+        over = self._queue.drop(lambda answer: answer.is_over(now))
+        over += [answer for _, answer in self._live() if answer.is_over(now)]
         for answer in over:
             self._end(answer, "cancelled" if answer.cancelled else "expired")
         return [Event(a, DeadlineExceeded(f"not whole within {a.request.within_s:g} s; {_given(a)}")) for a in over if not a.cancelled]
@@ -106,7 +111,7 @@ class Scheduler:
         self._slots[slot] = answer
         self._prefilled_last = True
         self._counts["prefills"] += 1
-        self._observer.admitted(self._now() - answer.arrived)
+        self._callbacks.admitted(self._now() - answer.arrived)
         return self._compute([answer], lambda: self._engine.prefill(slot, answer.request.prompt)[None])
 
     def _decode(self, live: list[tuple[int, Answer]]) -> list[Event]:
@@ -116,7 +121,7 @@ class Scheduler:
         return self._compute(answers, lambda: self._engine.decode(slots, tokens, positions))
 
     def _compute(self, answers: list[Answer], call: Callable[[], Logits]) -> list[Event]:
-        """Takes a step; one that brings nobody anything has failed, be it by an exception or by what it returned."""
+        """Make a step. A step that brings no answer a piece has failed, by an exception or by what it returned."""
         self._counts["steps"] += 1
         try:
             logits = call()
@@ -126,29 +131,29 @@ class Scheduler:
             log.exception("a step of the engine failed")
             events = [self._fail(answer, type(error).__name__) for answer in answers]
         else:
-            events = self._grow(answers, logits)
+            events = self._draw(answers, logits)
         if any(isinstance(event.what, Piece) for event in events):
             self._failed_in_a_row = 0
             return events
         self._failed_in_a_row += 1
         return events + self._break() if self._failed_in_a_row == BROKEN_AFTER else events
 
-    def _grow(self, answers: list[Answer], logits: Logits) -> list[Event]:
-        """Each answer has its next token, drawn from its row."""
+    def _draw(self, answers: list[Answer], logits: Logits) -> list[Event]:
+        """Draw the next token of each answer from its row of the logits."""
         now, before = self._now(), [answer.last_at for answer in answers]
         events = [self._next(answer, row, now) for answer, row in zip(answers, logits, strict=True)]
         gaps = [now - at for at, event in zip(before, events, strict=True) if isinstance(event.what, Piece) and event.what.tokens]
         self._counts["tokens"] += len(gaps)
         if self._prefilled_last:
             for gap in gaps:
-                self._observer.first_token(gap)
+                self._callbacks.first_token(gap)
         elif gaps:
-            self._observer.next_tokens(gaps)
+            self._callbacks.next_tokens(gaps)
         return events
 
     def _next(self, answer: Answer, row: Logits, now: float) -> Event:
         try:
-            piece = answer.grow(row, self._ends, now)
+            piece = answer.next_piece(row, self._ends, now)
         except NotFinite as error:
             log.error("an answer failed: %s", error)
             return self._fail(answer, type(error).__name__)
@@ -157,25 +162,25 @@ class Scheduler:
         return Event(answer, piece)
 
     def _fail(self, answer: Answer, why: str) -> Event:
-        """What the engine said of it is in the log, and only there: it is not for whoever asked."""
+        """End the answer with an error. The engine's own message stays in the log: it is not meant for the client."""
         self._end(answer, "failed")
         return Event(answer, GenerationFailed(f"the engine failed ({why}); {_given(answer)}"))
 
     def _break(self) -> list[Event]:
-        """Nobody is live by now: if anybody was, one of the failed steps was a decode."""
+        """End all waiting requests. None is live by now: if one was, one of the failed steps was a decode, which ended it."""
         self.broken = f"the engine is broken: {BROKEN_AFTER} steps in a row failed"
         log.error(self.broken)
-        waiting = self._line.close(self.broken)
+        waiting = self._queue.close(self.broken)
         for answer in waiting:
             self._end(answer, "failed")
         return [Event(answer, NotReady(self.broken)) for answer in waiting]
 
     def _end(self, answer: Answer, outcome: Outcome) -> None:
-        """It holds no slot any more."""
+        """Free the answer's slot, if it has one, and count how the request ended."""
         if answer in self._slots:
             self._slots[self._slots.index(answer)] = None
         self._counts[outcome] += 1
-        self._observer.ended(outcome)
+        self._callbacks.ended(outcome)
 
 
 def _given(answer: Answer) -> str:

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Take out of a layer what serving never touches: half of its size, which every node would pull.
-# Runs in the layer that installed it (a later layer could hide, not shrink), right after install.sh, and touches only what that
-# brought. Files go without dpkg knowing: nothing of theirs is installed afterwards. The build then computes, and the tests on
-# the cloud serve, with what is left.
+# Remove files that serving never uses from a layer: half of its size, which every node would pull.
+# Runs in the layer that installed them (a later layer could hide files, but not make the image smaller), right after install.sh, and
+# changes only what that installed. dpkg is not informed: no package is installed afterwards. The rest of the build computes with what is
+# left, and the tests on the cloud serve with it.
 set -eu
 began=$(dirname "$0")/began
 pypi=$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
@@ -14,7 +14,7 @@ find "$pypi" -type f -cnewer "$began" \( -name '*.so' -o -name gcs_server -o -na
 apt-get purge -y -qq --autoremove binutils >/dev/null
 rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /tmp/* /root/.cache
 
-# Debian's torch: its own tests, and the AMD GPU stack that MPI's transport would load if it found such a card.
+# Debian's torch: its tests, and the AMD GPU stack that MPI's transport would load for such a card.
 rm -rf /usr/lib/libtorch-test $debian/torch/include
 if [ -d $debian/torch/bin ]; then find $debian/torch/bin -type f ! -name torch_shm_manager -delete; fi
 rm -f $lib/libLLVM* $lib/libamd_comgr* $lib/libamdhip64* $lib/libhiprtc* $lib/libhsa-runtime64* $lib/ucx/*rocm*
@@ -29,7 +29,7 @@ if [ -d "$pypi/transformers" ]; then
     rm -rf "$pypi/pycountry/locales"
 fi
 
-# Tests, but for one file among those of numpy that numpy.testing imports.
+# Tests, except one of numpy's files, which numpy.testing imports.
 kept=$debian/numpy/_core/tests
 for folder in "$pypi" $debian; do
     if [ -d "$folder" ]; then find "$folder" -type d -name tests ! -path "$kept" -prune -exec rm -rf {} +; fi
@@ -38,7 +38,7 @@ if [ -d $kept ]; then find $kept -mindepth 1 ! -name __init__.py ! -name _natype
 find "$pypi" -name '*.map' -delete
 find /usr/share/doc -type f ! -name copyright -delete
 rm -rf /usr/share/man /usr/share/info /usr/share/locale /usr/share/X11
-# Nothing here becomes another user.
+# No program here needs to change its user.
 find / -xdev -type f -perm /6000 -exec chmod a-s {} +
-# Compiled once here, or every process of every pod would do it again at every start, and could not keep it.
+# Compiled once here; otherwise every process of every pod would do it at every start, and could not store the result.
 find "$pypi" -name '*.py' -cnewer "$began" | python3 -W ignore -m compileall -q -j 0 --invalidation-mode unchecked-hash -i -

@@ -1,1 +1,1 @@
-"""The open-loop load generator: a Job in the cluster that asks at a constant rate and writes down every request."""
+"""The open-loop load generator: a Job in the cluster that sends requests at a constant rate and records each of them."""

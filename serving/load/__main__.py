@@ -2,10 +2,9 @@
 
     python -m serving.load --url http://SERVICE:8000 [--short-per-s 10] [--streams 8] …
 
-First it asks until it has the right answers (state "warming"), then sends (running) until it is told to stop or its time
-is over, lets live requests end (draining), and stays for a while so that the records can be read (done). It exits with 1
-when the service gave no right answer in time; the reason is on stderr. A service that asks for a key gets the one in
-LEEWARD_API_KEY; it stands on no command line.
+First it sends requests until it has learnt the right answers (state "warming"). Then it sends (running) until it is stopped or its time is
+over, lets live requests end (draining), and stays for a while so that the records can be read (done). It exits with 1 if the service gave
+no right answer in time; the reason is on stderr. The service's key, if it needs one, is in LEEWARD_API_KEY and on no command line.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from serving.load.warmup import WarmUpFailed
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line; every default is that of the drill."""
+    """Return the command line's parser; the defaults are those of the drill."""
     p = argparse.ArgumentParser(prog="serving.load", description=(__doc__ or "").split("\n")[0])
     p.add_argument("--url", required=True, help="the service, e.g. http://mistral-serve-svc.mistral.svc:8000")
     p.add_argument("--model", default=Plan.model, help="what the service calls its model")
-    p.add_argument("--sentence", default=Plan.sentence, help="what every request asks")
+    p.add_argument("--sentence", default=Plan.sentence, help="prompt of every request")
     p.add_argument("--short-per-s", type=float, default=Plan.short_per_s, help="short requests a second; 0: none")
     p.add_argument("--short-tokens", type=int, default=Plan.short_tokens)
     p.add_argument("--streams", type=int, default=Plan.streams, help="streams alive at any time; 0: none")
@@ -46,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def plan(args: argparse.Namespace) -> Plan:
-    """The plan that the command line asks for.
+    """Return the plan for the command line.
 
     Raises:
         ValueError: a number is negative or there is nothing to send.
@@ -64,17 +63,17 @@ def plan(args: argparse.Namespace) -> Plan:
 
 
 def credentials(env: Mapping[str, str]) -> dict[str, str]:
-    """The headers by which the service knows who asks; none without a key."""
+    """Return the headers with the API key; none if there is no key."""
     key = env.get("LEEWARD_API_KEY")
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 async def run(args: argparse.Namespace) -> int | str:
-    """The whole life of the load; returns 0, or why it failed."""
+    """Run the load from its start to its end; return 0, or the reason why it failed."""
     if args.records.exists():
         return f"load: {args.records} exists; the records of another load are not overwritten"
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=args.patience, sock_read=args.patience)
-    # A connection for each request: one that is kept would stay with the worker it first met.
+    # A new connection for each request: a kept one would always lead to the same worker.
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(timeout=timeout, connector=connector, headers=credentials(os.environ)) as session:
         load = Load(plan(args), session, Clock(), args.records)
@@ -90,7 +89,7 @@ async def run(args: argparse.Namespace) -> int | str:
 
 
 async def _until_terminated(args: argparse.Namespace) -> int | str:
-    """Run, and end at once at SIGTERM: process 1 of a container has no default for it, and records are on disk."""
+    """Run, and end at once on SIGTERM: process 1 of a container has no default handler for it, and the records are on disk already."""
     task = asyncio.ensure_future(run(args))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:

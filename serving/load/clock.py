@@ -1,4 +1,4 @@
-"""One clock for all times of a load: seconds since the epoch that never jump."""
+"""One clock for all times of a load: seconds since the epoch, without jumps."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 
 
 class Clock:
-    """Started once, then driven by the monotonic clock: setting the machine's time changes no latency."""
+    """Reads the system time once and then follows the monotonic clock: setting the machine's time changes no latency."""
 
     def __init__(self) -> None:
         self._offset = time.time() - time.monotonic()
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Return seconds since the epoch."""
         return time.monotonic() + self._offset

@@ -1,7 +1,7 @@
-"""One request of the load, from sending to how it ended, over OpenAI's API.
+"""One request of the load over OpenAI's API, from sending to its end.
 
-A short request is a completion that comes whole, a stream a chat completion that comes token by token, so that both ways in
-are under load. Greedy, and with the ids of the tokens beside their text: text can be right by accident.
+A short request is a completion that comes as one body; a stream is a chat completion that comes token by token. So both endpoints are under
+load. Answers are greedy and have the ids of the tokens beside their text: text could be right by accident.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from serving.records import Kind, Outcome
 from serving.sse import Decoder
 
 BROKEN = (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError, ValueError)
-"""What a connection, or what comes over it, may do: the second and the last is a line without an end."""
+"""Errors that a connection or a response can raise. HttpProcessingError and ValueError: a line that is too long."""
 PATHS: dict[Kind, str] = {"short": "/v1/completions", "stream": "/v1/chat/completions"}
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a request asks."""
+    """The content of a request."""
 
     kind: Kind
     url: str
-    """The service, without a path."""
+    """URL of the service, without a path."""
     sentence: str
     tokens: int
     model: str = "mistral"
 
     @property
     def target(self) -> str:
-        """Where it is sent to."""
+        """URL that the request is sent to."""
         return self.url + PATHS[self.kind]
 
     @property
     def body(self) -> dict[str, Any]:
-        """What is sent."""
+        """Body of the request."""
         common = {"model": self.model, "max_tokens": self.tokens, "temperature": 0, "return_token_ids": True}
         if self.kind == "short":
             return {**common, "prompt": self.sentence}
@@ -49,25 +49,25 @@ class Question:
 
 @dataclass
 class Reply:
-    """What came back, so far; complete once `ask` has returned it."""
+    """The response so far; final once `ask` has returned it."""
 
     status: int | None = None
     tokens: list[int] = field(default_factory=list)
     token_times: list[float] = field(default_factory=list)
     whole: bool = False
-    """The answer came to its proper end."""
+    """Whether the answer came to its proper end."""
     hung: bool = False
-    """No byte came for longer than the client waits."""
+    """Whether no byte came for longer than the client waits."""
     detail: str = ""
     end: float = 0.0
 
     def take(self, tokens: list[int], now: float) -> None:
-        """These tokens came now; those that came in one piece have one time."""
+        """Add tokens that came now; tokens that came together have the same time."""
         self.tokens += tokens
         self.token_times += [now] * len(tokens)
 
     def outcome(self, expected: tuple[int, ...] | None) -> Outcome:
-        """How the request ended, against the answer of a healthy server (None: any answer is right)."""
+        """Return how the request ended, compared with the answer of a healthy server (None: any answer is right)."""
         if self.whole:
             return "finished" if expected is None or tuple(self.tokens) == expected else "wrong"
         if self.hung:
@@ -76,7 +76,7 @@ class Reply:
 
 
 async def ask(session: aiohttp.ClientSession, question: Question, clock: Clock) -> Reply:
-    """Send the question and read the answer until it ends in whatever way; never raises for what the service does."""
+    """Send the question and read the answer until it ends. Errors of the service are in the reply, not raised."""
     reply = Reply()
     try:
         async with session.post(question.target, json=question.body) as response:
@@ -87,7 +87,7 @@ async def ask(session: aiohttp.ClientSession, question: Question, clock: Clock) 
                 _read_answer(reply, await response.read(), clock)
             else:
                 await _read_stream(reply, response, clock)
-    except asyncio.TimeoutError as error:  # before aiohttp.ClientError: its time-outs are both
+    except asyncio.TimeoutError as error:  # before aiohttp.ClientError: aiohttp's timeouts are both
         reply.hung = reply.status in (None, 200)
         reply.detail = reply.detail or f"{type(error).__name__}: {error}"
     except BROKEN as error:
@@ -97,7 +97,7 @@ async def ask(session: aiohttp.ClientSession, question: Question, clock: Clock) 
 
 
 def _read_answer(reply: Reply, body: bytes, clock: Clock) -> None:
-    """Take an answer that comes whole."""
+    """Add an answer that comes as one body."""
     reply.whole = True
     found = _tokens(_json(body))
     if not found:
@@ -106,7 +106,7 @@ def _read_answer(reply: Reply, body: bytes, clock: Clock) -> None:
 
 
 async def _read_stream(reply: Reply, response: aiohttp.ClientResponse, clock: Clock) -> None:
-    """Take a stream event by event, until [DONE], an error, or its end without either."""
+    """Read a stream event by event, until [DONE], an error, or its end without either."""
     decoder = Decoder()
     async for line in response.content:
         event = decoder.feed(line)
@@ -124,7 +124,7 @@ async def _read_stream(reply: Reply, response: aiohttp.ClientResponse, clock: Cl
 
 
 def _tokens(data: dict[str, Any]) -> list[int]:
-    """The token ids of the one choice; none where there are none, and the answer will be wrong for lack of them."""
+    """Return the token ids of the only choice; if there are none, the answer will count as wrong."""
     try:
         return [int(token) for token in data["choices"][0].get("token_ids") or ()]
     except (LookupError, TypeError, ValueError, AttributeError):
@@ -132,7 +132,7 @@ def _tokens(data: dict[str, Any]) -> list[int]:
 
 
 def _json(text: str | bytes) -> dict[str, Any]:
-    """The object in a body or an event; empty for what is not one."""
+    """Return the JSON object in a body or an event; an empty one if the text is something else."""
     try:
         value = json.loads(text)
     except ValueError:

@@ -1,10 +1,10 @@
-"""How a load is watched, read and stopped from outside: a small HTTP API, reached through the API server's pod proxy.
+"""A small HTTP API to watch and stop a load and to read its records, reached through the Kubernetes API server's pod proxy.
 
 Routes::
 
     GET  /status                  {"now", "state", "sent", "started", "stopped", "node"}; times in seconds since the epoch
-    GET  /records?offset=BYTES    whole lines of the records' file from there, at most 4 MiB; next offset = offset + length
-    POST /stop                    sending ends, live requests go on to theirs; answers with the status
+    GET  /records?offset=BYTES    complete lines of the records' file from there, at most 4 MiB; next offset = offset + length
+    POST /stop                    stop sending, let live requests go on to their end; answers with the status
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from aiohttp import web
 from serving.load.run import Load
 
 PIECE = 4 * 2**20
-"""Bytes of records in one answer at most."""
+"""Bytes of records in one response at most."""
 
 
 def status(load: Load) -> dict[str, Any]:
-    """What the load is doing now, by its own clock."""
+    """Return the state of the load, with times on its own clock."""
     return {
         "now": load.clock.now(),
         "state": load.state,
@@ -36,7 +36,7 @@ def status(load: Load) -> dict[str, Any]:
 
 
 def whole_lines(file: Path, offset: int, most: int = PIECE) -> bytes:
-    """The lines that begin at the offset and are complete, at most so many bytes of them.
+    """Return the complete lines from the offset on, at most `most` bytes of them.
 
     Raises:
         ValueError: the offset is outside the file, or not where a line begins.
@@ -53,7 +53,7 @@ def whole_lines(file: Path, offset: int, most: int = PIECE) -> bytes:
 
 
 def app(load: Load) -> web.Application:
-    """The three routes over a load."""
+    """Return the application with the three routes."""
 
     async def get_status(request: web.Request) -> web.Response:
         return web.json_response(status(load))
@@ -76,7 +76,7 @@ def app(load: Load) -> web.Application:
 
 @asynccontextmanager
 async def serve(load: Load, port: int) -> AsyncIterator[int]:
-    """Serve the API on all addresses while inside; gives the port (another than asked for when that is 0)."""
+    """Serve the API on all addresses inside the context; yields the port (a free one if `port` is 0)."""
     runner = web.AppRunner(app(load), access_log=None)
     await runner.setup()
     try:

@@ -1,7 +1,7 @@
-"""The load itself: requests sent on a schedule, whatever becomes of those before them.
+"""The load itself: requests are sent on a schedule, independent of the responses to earlier ones.
 
-Open loop: request k is due at start + k/rate, and its latency counts from there. A service that stalls gets no fewer
-requests, and a sender that stalls cannot hide it.
+Open loop: request k is due at start + k/rate, and its latency counts from that time. A service that stalls gets no fewer requests, and a
+sender that stalls cannot hide it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from serving.load.clock import Clock
 from serving.load.request import Question, ask
 from serving.load.warmup import Learned, learn
 from serving.records import Kind, Record
-from serving.waiting import in_time
+from serving.waiting import with_timeout
 
 State = Literal["warming", "running", "draining", "done"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to send."""
+    """The requests of a load and their rates."""
 
     url: str
     model: str = "mistral"
@@ -46,19 +46,19 @@ class Plan:
             raise ValueError("--short-tokens, --stream-tokens and --patience must be positive")
 
     def questions(self) -> list[Question]:
-        """What is asked, one question of each kind that has a rate."""
+        """Return one question of each kind that has a rate."""
         short = Question("short", self.url, self.sentence, self.short_tokens, self.model)
         stream = Question("stream", self.url, self.sentence, self.stream_tokens, self.model)
         return [short] * (self.short_per_s > 0) + [stream] * (self.streams > 0)
 
     def per_s(self, kind: Kind, stream_s: float) -> float:
-        """Requests a second of this kind. Streams that live `stream_s` seconds come often enough that a healthy
-        service always has `streams` of them; half a stream more makes up for the grain."""
+        """Return the requests per second of this kind. Streams that live `stream_s` seconds are sent often enough that a healthy service
+        always has `streams` of them; half a stream more makes up for rounding."""
         return self.short_per_s if kind == "short" else (self.streams + 0.5) / stream_s
 
 
 def due_times(start: float, per_s: float) -> Iterator[float]:
-    """When each request is due; counted, not added up, so no error grows."""
+    """Yield the times at which requests are due; each is computed from its number, so that rounding errors do not add up."""
     return (start + k / per_s for k in itertools.count())
 
 
@@ -66,10 +66,10 @@ class Load:
     """One run of a plan, with its records in a file."""
 
     def __init__(self, plan: Plan, session: aiohttp.ClientSession, clock: Clock, records: Path) -> None:
-        """Nothing is sent yet; the file of records must not exist.
+        """Create the load and its file of records; nothing is sent yet.
 
         Raises:
-            FileExistsError: it does.
+            FileExistsError: the file exists.
         """
         self.clock = clock
         self.records = records
@@ -80,11 +80,11 @@ class Load:
         self._plan = plan
         self._session = session
         self._stop = asyncio.Event()
-        # Unbuffered: a line is whole in the file as soon as it is written.
+        # Unbuffered: a line is complete in the file as soon as it is written.
         self._file = records.open("xb", buffering=0)
 
     def stop(self) -> None:
-        """Send nothing more; live requests go on to their end."""
+        """Stop sending; live requests go on to their end."""
         self._stop.set()
 
     async def run(self, warm_up_s: float, max_duration_s: float) -> None:
@@ -92,7 +92,7 @@ class Load:
 
         Raises:
             WarmUpFailed: the service gave no right answers in time; nothing was recorded.
-            OSError: a record could not be written; at once, whatever is still live.
+            OSError: a record could not be written; raised at once, while other requests are still live.
         """
         with self._file:
             learned = await learn(self._session, self._plan.questions(), self.clock, warm_up_s)
@@ -117,22 +117,22 @@ class Load:
         await asyncio.gather(*live)
 
     def _forget(self, ended: asyncio.Task[None], live: set[asyncio.Task[None]]) -> None:
-        """It lives no more. A failure of ours (a full disk, say) must end the load, not be lost in a task: that one stays."""
+        """Remove an ended task. A task that failed (because the disk is full, for example) stays, so that its error ends the load."""
         if ended.cancelled() or ended.exception() is None:
             live.discard(ended)
         else:
             self.stop()
 
     async def _stopped_before(self, due: float) -> bool:
-        """Wait until then; whether sending was stopped first. An overdue request is not waited for."""
+        """Wait until the time `due`; return whether sending was stopped first. Do not wait if the time has passed."""
         wait = due - self.clock.now()
         if wait > 0:
             with contextlib.suppress(asyncio.TimeoutError):
-                await in_time(self._stop.wait(), wait)
+                await with_timeout(self._stop.wait(), wait)
         return self._stop.is_set()
 
     async def _one(self, question: Question, expected: tuple[int, ...], due: float) -> None:
-        """Send one request and record how it ended."""
+        """Send one request and record its end."""
         number, sent = self.sent, self.clock.now()
         self.sent += 1
         reply = await ask(self._session, question, self.clock)

@@ -1,4 +1,4 @@
-"""What a load must know before it begins: that the service answers, what the right answers are, how long a stream lives."""
+"""The warm-up of a load: waits until the service answers, and learns the right answers and the duration of a stream."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serving.load.request import Question, Reply, ask
 from serving.records import Kind
 
 ASKED = 4
-"""Times each question is asked at once: enough to meet both replicas, all but surely."""
+"""Requests sent at the same time for each question: enough to reach both replicas almost certainly."""
 
 
 class WarmUpFailed(Exception):
@@ -21,19 +21,19 @@ class WarmUpFailed(Exception):
 
 @dataclass(frozen=True)
 class Learned:
-    """A healthy server's answers."""
+    """The answers of a healthy server."""
 
     answers: dict[Kind, tuple[int, ...]]
     """The tokens of the answer to each kind of question."""
     seconds: dict[Kind, float]
-    """The quickest answer of each kind, from sending to end."""
+    """Duration of the fastest answer of each kind, from sending to its end."""
 
 
 async def learn(session: aiohttp.ClientSession, questions: list[Question], clock: Clock, within_s: float, pause_s: float = 1.0) -> Learned:
-    """Ask every question several times, again and again, until all answers to each are whole and the same.
+    """Send every question several times, again and again, until all answers to each are complete and equal.
 
     Raises:
-        WarmUpFailed: not within the time.
+        WarmUpFailed: that did not happen within the time.
     """
     deadline, reason = clock.now() + within_s, "nothing was asked"
     while clock.now() < deadline:
@@ -49,7 +49,7 @@ async def learn(session: aiohttp.ClientSession, questions: list[Question], clock
 
 
 def _fault(question: Question, reply: Reply) -> str:
-    """Why a reply cannot be a healthy server's; empty when it can."""
+    """Return why a reply cannot be that of a healthy server; empty if it can."""
     if not reply.whole:
         return f"{question.kind}: {reply.outcome(None)}, {reply.detail or 'no detail'}"
     if len(reply.tokens) != question.tokens:
@@ -58,7 +58,7 @@ def _fault(question: Question, reply: Reply) -> str:
 
 
 def _disagreement(asked: list[Question], replies: list[Reply]) -> str:
-    """That the same question got different answers: then no answer could be told to be wrong."""
+    """Return that a question got different answers, if it did: a wrong answer could not be recognised then."""
     for kind in {question.kind for question in asked}:
         if len({tuple(r.tokens) for q, r in zip(asked, replies, strict=True) if q.kind == kind}) > 1:
             return f"{kind}: different answers to one question; replicas must run one image and decode greedily"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from blocks.errors import Permanent
+from blocks.parameters import ENGINES
 from tasks.images.registry import Repository
 from tasks.support.commands import CommandFailed, run
 from tasks.support.paths import ROOT
@@ -24,8 +25,8 @@ CONTEXT = ROOT / "serving"
 BUILD_WITHIN_S = 1800.0
 PUSH_WITHIN_S = 1800.0
 
-Kind = Literal["head", "cpu", "neuron", "chat", "bench"]
-"""Targets of the Containerfiles."""
+KINDS = ("head", *ENGINES, "chat", "bench")
+"""Targets of the Containerfiles. An engine's target has its name, and is the image of its workers."""
 OnStep = Callable[[int, int, str], None]
 """Told step, steps and what the step says."""
 
@@ -42,19 +43,21 @@ class NoBuilder(Permanent):
 class Recipe:
     """One image to build."""
 
-    kind: Kind
+    kind: str
+    """The target, one of KINDS."""
     base: str = ""
-    """What it is built from; empty: as its Containerfile says."""
+    """Image that it is built from; empty: the default of its Containerfile."""
 
     @property
     def file(self) -> Path:
-        """Its Containerfile. Those that share nothing with the others have their own."""
-        return CONTEXT / "images" / (f"{self.kind}.Containerfile" if self.kind in ("chat", "neuron") else "Containerfile")
+        """The Containerfile that has the target: KIND.Containerfile, or the common one when there is no such file."""
+        own = CONTEXT / "images" / f"{self.kind}.Containerfile"
+        return own if own.exists() else CONTEXT / "images" / "Containerfile"
 
     @property
     def arguments(self) -> list[str]:
-        """What the build is told of the base."""
-        return [f"--build-arg={'NEURON_BASE' if self.kind == 'neuron' else 'BASE'}={self.base}"] if self.base else []
+        """Build arguments that set the base."""
+        return [f"--build-arg=BASE={self.base}"] if self.base else []
 
     @property
     def key(self) -> str:
@@ -196,4 +199,4 @@ def _tell(line: str, on_step: OnStep) -> None:
         on_step(int(step), int(steps), what)
 
 
-__all__ = ["Builder", "CommandFailed", "Kind", "NoBuilder", "Recipe", "content_key"]
+__all__ = ["KINDS", "Builder", "CommandFailed", "NoBuilder", "Recipe", "content_key"]

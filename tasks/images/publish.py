@@ -5,6 +5,8 @@ An engine has a workers' image of its own and, because Ray connects only to its 
 
 from __future__ import annotations
 
+import re
+
 from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel
 
@@ -16,9 +18,6 @@ from tasks.images.registry import Repository, ecr_login
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
-
-NEURON_HEAD_BASE = "docker.io/library/python:3.10.12-slim-bookworm"
-"""The Python of AWS's Neuron image to its last digit, which Ray compares."""
 
 
 class ImageRefs(BaseModel, frozen=True):
@@ -36,10 +35,16 @@ class NoRepository(Permanent):
 
 
 def recipes(engine: Engine, images: Images, *, chat: bool = True) -> dict[str, Recipe]:
-    """What is to be built for a service, by the fields of `ImageRefs`."""
-    heads = {"cpu": images.base, "neuron": NEURON_HEAD_BASE}
-    workers = {"cpu": Recipe("cpu", images.base), "neuron": Recipe("neuron", images.neuron_base)}
-    found = {"head": Recipe("head", heads[engine]), "worker": workers[engine]}
+    """What is to be built for a service, by the fields of `ImageRefs`.
+
+    An engine with a Containerfile of its own has a Python of its own, too. That file names the head's base with the same Python to
+    its last digit, which Ray compares: `ARG HEAD_BASE=…`. The base of its workers is NAME_base of the target's images, if there is one.
+    """
+    worker = Recipe(engine, images.base)
+    head = Recipe("head", images.base)
+    if named := re.search(r"^ARG HEAD_BASE=(\S+)$", worker.file.read_text(encoding="utf-8"), re.MULTILINE):
+        worker, head = Recipe(engine, str(getattr(images, f"{engine}_base", ""))), Recipe("head", named[1])
+    found = {"head": head, "worker": worker}
     return {**found, "chat": Recipe("chat", images.base)} if chat else found
 
 

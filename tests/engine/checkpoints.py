@@ -9,11 +9,11 @@ import torch
 from transformers import MistralConfig, MistralForCausalLM
 
 VOCABULARY = 211
-"""Not a multiple of anything: the edges of matrices are met."""
+"""Size of the test vocabulary; not a multiple of a block size, so that the edges of matrices are computed, too."""
 
 
 def write(folder: Path, max_shard_size: str = "1GB", dtype: torch.dtype = torch.float32, **changes: Any) -> Path:
-    """A checkpoint; `changes` are of its configuration. The same changes make the same weights."""
+    """Write a checkpoint with these changes of its configuration. The same changes give the same weights."""
     torch.manual_seed(7)
     shape: dict[str, Any] = {
         "vocab_size": VOCABULARY,
@@ -32,10 +32,10 @@ def write(folder: Path, max_shard_size: str = "1GB", dtype: torch.dtype = torch.
 
 
 def reference(folder: Path) -> MistralForCausalLM:
-    """transformers' own model of the checkpoint, in float32."""
+    """Load the checkpoint as a model of transformers, in float32."""
     return MistralForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
 
 
 def prompt(length: int, seed: int = 0, vocabulary: int = VOCABULARY) -> list[int]:
-    """So many random tokens."""
+    """Return this number of random tokens."""
     return torch.randint(vocabulary, (length,), generator=torch.Generator().manual_seed(1000 * length + seed)).tolist()

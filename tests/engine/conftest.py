@@ -11,7 +11,7 @@ from checkpoints import write
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Two would wait for each other at every step, on a machine that has other things to do."""
+    """Compute in one thread: two would wait for each other at every step on a busy machine."""
     torch.set_num_threads(1)
 
 

@@ -1,8 +1,8 @@
-"""A stand-in for transformers_neuronx: what its continuous batching asks of who calls it, rule by rule, and no mathematics.
+"""A stand-in for transformers_neuronx: the rules of its continuous batching for callers, without its mathematics.
 
-Its "attention" is exact: the logits of a row are drawn from a generator seeded with all tokens that the row's cache holds up
-to its position. So whatever the real library would silently do to a cache (token 0 at position 0 of a row that a decode left
-out) shows in every later answer of that row. Rules and sentences: the library's source, see tnx_signatures.
+Its "attention" is exact: the logits of a row come from a random generator that is seeded with all tokens in the row's cache up
+to its position. So every silent change of a cache by the real library (token 0 at position 0 of a row that a decode does not
+name) shows in every later answer of that row. Rules and messages are from the library's source, see tnx_signatures.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class MistralForSampling:
     # Compilation
 
     def _graphs(self) -> list[str]:
-        """The names of the files that hold its graphs: one for each bucket, and another for each other argument."""
+        """Return the names of the files with its graphs: one for each bucket, and other names for other arguments."""
         arguments = {name: value for name, value in self._asked.items() if name != "neuron_config"}
         config = {name: str(value) for name, value in self._asked["neuron_config"].asked.items() if name != "continuous_batching"}
         buckets = [*(("context", n) for n in self._contexts), *(("token", n) for n in self._tokens)]
@@ -111,7 +111,7 @@ class MistralForSampling:
         length = ids.shape[1]
         if length > self._contexts[-1]:
             raise AssertionError(f"invalid input prompt length ({length})")
-        # More would be a loop on the host that drops two inputs of the graph: nobody knows what comes of it.
+        # More would be a loop on the host that drops two inputs of the graph, with unknown results.
         assert ids.shape[0] == rows.numel() == 1, "one prompt a prefill"
         assert ids.dtype == places.dtype == torch.int64
         assert places.tolist() == [list(range(length))]
@@ -122,7 +122,7 @@ class MistralForSampling:
         return self._logits(row, length - 1)[None]
 
     def _decode(self, ids: Tensor, places: Tensor, rows: Tensor) -> Tensor:
-        """All rows are computed; those that are not named get token 0 at position 0, and nobody is told."""
+        """Compute all rows; rows that are not named silently get token 0 at position 0."""
         all_ids = torch.zeros(self._rows, 1, dtype=torch.int64)
         at = rows.reshape(-1, 1)
         all_places = torch.zeros_like(all_ids).scatter(0, at, places)
@@ -139,7 +139,7 @@ class MistralForSampling:
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> list[MistralForSampling]:
-    """`import transformers_neuronx` finds the stand-in; returns the list of the models that will be made."""
+    """Make `import transformers_neuronx` import the stand-in; return the list to which constructed models are added."""
     made: list[MistralForSampling] = []
 
     class Listed(MistralForSampling):

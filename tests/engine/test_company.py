@@ -1,4 +1,4 @@
-"""What the cpu engine computes for a sequence is the same to the bit, whatever is computed beside it and in whichever slot."""
+"""The cpu engine's results for a sequence are the same to the bit, whatever is computed beside it and in whichever slot."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from serving.engines.cpu.weights import Matrix
 
 SLOTS = 16
 OURS = prompt(40, seed=1)
-"""The sequence that is watched: some of it as prompt, the rest fed token by token."""
+"""The observed sequence: a part of it is the prompt, the rest is decoded token by token."""
 
 
 def alone(engine: CpuEngine, start: int) -> list[bytes]:
-    """The bits of all logits of our sequence when nothing else lives."""
+    """Return the bits of all logits of the observed sequence when it is the only one."""
     seen = [engine.prefill(0, OURS[:start]).tobytes()]
     return [*seen, *(engine.decode([0], [OURS[p]], [p])[0].tobytes() for p in range(start, len(OURS)))]
 
 
 class Neighbours:
-    """Other sequences, which come, grow and go as the generator says."""
+    """Other sequences, which begin, grow and end at random."""
 
     def __init__(self, engine: CpuEngine, random: np.random.Generator, slots: list[int]) -> None:
         self._engine, self._random, self._slots = engine, random, slots
         self.lengths: dict[int, int] = {}
 
     def change(self) -> None:
-        """Some end, some begin."""
+        """End some sequences and begin some."""
         for slot in self._slots:
             if self._random.random() < 0.3:
                 self.lengths.pop(slot, None)
@@ -42,14 +42,14 @@ class Neighbours:
                 self._engine.prefill(slot, prompt(self.lengths[slot], seed=slot))
 
     def step(self) -> list[tuple[int, int, int]]:
-        """(slot, token, position) of each."""
+        """Return (slot, token, position) of each sequence."""
         taken = [(slot, int(self._random.integers(VOCABULARY)), length) for slot, length in self.lengths.items()]
         self.lengths = {slot: length + 1 for slot, length in self.lengths.items() if length < 126}
         return taken
 
 
 def in_company(engine: CpuEngine, start: int, slot: int, random: np.random.Generator) -> list[bytes]:
-    """The same among others, in that slot, in any order."""
+    """Return the same bits with other sequences beside it, in this slot, in any order."""
     neighbours = Neighbours(engine, random, [s for s in range(SLOTS) if s != slot])
     neighbours.change()
     seen = [engine.prefill(slot, OURS[:start]).tobytes()]
@@ -66,13 +66,13 @@ def in_company(engine: CpuEngine, start: int, slot: int, random: np.random.Gener
     scope="module", params=[{}, {"num_key_value_heads": 6}, {"hidden_size": 64, "num_attention_heads": 4, "head_dim": 16}], ids=str
 )
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CpuEngine:
-    """The engine over models of several shapes."""
+    """Return the engine over models of several shapes."""
     return CpuEngine(write(tmp_path_factory.mktemp("model"), **request.param), slots=SLOTS, positions=128)
 
 
 @settings(max_examples=8, deadline=None)
 @given(start=st.integers(1, 35), slot=st.integers(0, SLOTS - 1), seed=st.integers(0, 2**32))
-def test_no_company_and_no_slot_changes_a_bit(engine: CpuEngine, start: int, slot: int, seed: int) -> None:
+def test_other_sequences_and_another_slot_change_no_bit(engine: CpuEngine, start: int, slot: int, seed: int) -> None:
     assert in_company(engine, start, slot, np.random.default_rng(seed)) == alone(engine, start)
 
 
@@ -90,8 +90,8 @@ def test_a_long_history_beside_short_ones_changes_nothing(tmp_path: Path, thread
     assert seen == expected
 
 
-def test_a_packed_matrix_gives_a_row_the_same_bits_wherever_it_stands_in_the_batch() -> None:
-    # Which BLAS does not, on most processors. Not asserted: it is no promise of anybody's.
+def test_a_packed_matrix_gives_a_row_the_same_bits_at_every_place_in_the_batch() -> None:
+    # BLAS does not, on most processors. That is not asserted, because BLAS promises neither.
     weight, row = torch.randn(2, 512, 512, generator=torch.Generator().manual_seed(1)).unbind()
     packed, seen = Matrix(weight, SLOTS), set()
     for place in range(13):

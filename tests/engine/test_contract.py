@@ -1,4 +1,4 @@
-"""What serving.engines.contract asks of every step engine: the cpu engine's, and the neuron engine's over a stand-in."""
+"""Every step engine keeps serving.engines.contract: the cpu engine, and the neuron engine over a stand-in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SLOTS, POSITIONS, MAX_PROMPT = 4, 48, 32
 
 @pytest.fixture(params=["cpu", "neuron"])
 def engine(request: pytest.FixtureRequest, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> StepEngine:
-    """An engine with nothing in it."""
+    """Return an engine with empty slots."""
     if request.param == "cpu":
         return CpuEngine(checkpoint, SLOTS, POSITIONS)
     fake_tnx.install(monkeypatch)
@@ -32,7 +32,7 @@ def engine(request: pytest.FixtureRequest, checkpoint: Path, monkeypatch: pytest
 
 
 def close(one: Logits, other: Logits) -> bool:
-    """The same but for the order of sums."""
+    """Return whether the logits are equal, except for the order of sums."""
     return bool(np.allclose(one, other, rtol=1e-3, atol=1e-3))
 
 
@@ -43,13 +43,13 @@ def test_logits_are_float32_of_the_vocabulary(engine: StepEngine) -> None:
     assert (more.shape, more.dtype) == ((1, VOCABULARY), np.float32)
 
 
-def test_a_decode_goes_on_with_what_the_slot_holds(engine: StepEngine) -> None:
+def test_a_decode_continues_the_sequence_in_its_slot(engine: StepEngine) -> None:
     ids = prompt(20)
     engine.prefill(2, ids[:9])
     for position in range(9, 20):
         seen = engine.decode([2], [ids[position]], [position])[0]
         assert close(seen, engine.prefill(0, ids[: position + 1]))
-        engine.prefill(2, ids[: position + 1])  # what the prefill beside it may have taken
+        engine.prefill(2, ids[: position + 1])  # the prefill of another slot may have changed it
 
 
 def test_rows_come_in_the_order_of_the_slots(engine: StepEngine) -> None:
@@ -62,7 +62,7 @@ def test_rows_come_in_the_order_of_the_slots(engine: StepEngine) -> None:
         assert all(close(row, alone[slot]) for row, slot in zip(seen, order, strict=True))
 
 
-def test_a_prefill_into_a_used_slot_is_a_new_beginning(engine: StepEngine) -> None:
+def test_a_prefill_into_a_used_slot_starts_a_new_sequence(engine: StepEngine) -> None:
     engine.prefill(0, prompt(30))
     engine.decode([0], [3], [30])
     first = engine.prefill(0, prompt(6, seed=1))
@@ -71,8 +71,8 @@ def test_a_prefill_into_a_used_slot_is_a_new_beginning(engine: StepEngine) -> No
     assert close(after, engine.decode([0, 3], [5, 4], [7, 6])[1])
 
 
-def test_what_other_slots_hold_survives_prefills_and_decodes_that_name_all_who_live(engine: StepEngine) -> None:
-    """A random life of all slots, each against the prefill of all that it should hold."""
+def test_other_slots_keep_their_sequences_if_every_decode_names_all_live_slots(engine: StepEngine) -> None:
+    """Use all slots at random, and compare each with a prefill of all tokens that it should hold."""
     draw, held = random.Random(1), dict[int, list[int]]()
     for _ in range(60):
         for slot in [slot for slot, ids in held.items() if len(ids) > 30 or draw.random() < 0.05]:
@@ -92,11 +92,11 @@ def test_what_other_slots_hold_survives_prefills_and_decodes_that_name_all_who_l
 
 
 def _alone(engine: StepEngine, slot: int, held: dict[int, list[int]]) -> Logits:
-    """The logits after what the slot holds, by a prefill, which leaves it holding the same."""
+    """Return the logits after the slot's tokens by a prefill of the same tokens, which leaves the slot as it was."""
     return engine.prefill(slot, held[slot])
 
 
-def test_the_first_and_the_last_position_and_prompt_are_taken_and_none_beyond(engine: StepEngine) -> None:
+def test_the_shortest_and_longest_prompt_and_the_last_position_are_accepted_and_none_beyond(engine: StepEngine) -> None:
     limits = engine.limits
     longest = prompt(limits.max_prompt)
     engine.prefill(0, longest[: limits.min_prompt])
@@ -112,7 +112,7 @@ def test_the_first_and_the_last_position_and_prompt_are_taken_and_none_beyond(en
         engine.prefill(0, longest[: limits.min_prompt - 1])
 
 
-def test_the_shortest_prompt_harms_nobody(engine: StepEngine) -> None:
+def test_the_shortest_prompt_changes_no_other_slot(engine: StepEngine) -> None:
     engine.prefill(1, prompt(6))
     engine.prefill(0, prompt(engine.limits.min_prompt))
     seen = engine.decode([0, 1], [8, 9], [engine.limits.min_prompt, 6])
@@ -146,7 +146,7 @@ def test_the_limits_leave_room_for_an_answer(engine: StepEngine) -> None:
     assert limits == engine.limits
 
 
-def test_logits_that_were_given_stay_as_they_are(engine: StepEngine) -> None:
+def test_returned_logits_do_not_change_later(engine: StepEngine) -> None:
     first = engine.prefill(0, prompt(5))
     kept = first.copy()
     second = engine.decode([0], [1], [5])

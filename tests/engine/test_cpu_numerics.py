@@ -31,7 +31,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def greedy(engine: StepEngine, slot: int, ids: list[int], count: int) -> list[int]:
-    """The likeliest tokens after a prompt."""
+    """Return the likeliest tokens after a prompt."""
     tokens = [int(engine.prefill(slot, ids).argmax())]
     while len(tokens) < count:
         tokens.append(int(engine.decode([slot], tokens[-1:], [len(ids) + len(tokens) - 1])[0].argmax()))
@@ -59,11 +59,11 @@ def test_logits_are_those_of_transformers(kind: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(engine.decode([0], [ids[position]], [position])[0], wanted[position], rtol=1e-3, atol=1e-3)
 
 
-def test_a_checkpoint_in_shards_was_really_in_shards(tmp_path: Path) -> None:
+def test_the_checkpoint_of_the_sharded_case_has_several_files(tmp_path: Path) -> None:
     assert len(list(write(tmp_path, **KINDS["shards"]).glob("*.safetensors"))) > 2
 
 
-def test_no_more_positions_are_offered_than_the_model_was_made_for(tmp_path: Path) -> None:
+def test_the_limits_have_no_more_positions_than_the_model_was_made_for(tmp_path: Path) -> None:
     assert CpuEngine(write(tmp_path / "full"), slots=1, positions=1000).limits.positions == 128
     assert CpuEngine(write(tmp_path / "window", sliding_window=40), slots=1, positions=1000).limits.positions == 40
 
@@ -77,6 +77,6 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
         CpuEngine(tmp_path, slots=1, positions=10)
 
 
-def test_it_is_built_from_the_settings_and_computes_with_so_many_threads(checkpoint: Path) -> None:
+def test_an_engine_is_built_from_the_settings_and_uses_their_number_of_threads(checkpoint: Path) -> None:
     engine = build(Settings(model=checkpoint, slots=5, positions=33, threads=1))
     assert (engine.limits.slots, engine.limits.positions, torch.get_num_threads()) == (5, 33, 1)

@@ -1,4 +1,4 @@
-"""How the neuron engine constructs, compiles, loads and calls the library; on a stand-in, because there is no chip."""
+"""The neuron engine constructs, compiles, loads and calls the library's model; on a stand-in, because there is no chip."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from serving.settings import Settings
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[fake_tnx.MistralForSampling]:
-    """The models that were constructed; the packages and two cores are there."""
+    """Install the stand-in and two cores; return the list of constructed models."""
     monkeypatch.setenv(neuron_model.VISIBLE_CORES, "0,1")
     monkeypatch.setattr(neuron_model, "version", {name: "1.0" for name in neuron_model._COMPILED_BY}.__getitem__)
     return fake_tnx.install(monkeypatch)
@@ -29,11 +29,11 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[fake_tnx.MistralForSampling]:
 
 @pytest.fixture
 def settings(checkpoint: Path) -> Settings:
-    """Four slots of 64 positions."""
+    """Return settings with four slots of 64 positions."""
     return Settings(engine="neuron", model=checkpoint, slots=4, positions=64)
 
 
-def test_the_model_is_asked_for_explicitly(made: list[fake_tnx.MistralForSampling], settings: Settings) -> None:
+def test_the_model_is_constructed_with_explicit_arguments(made: list[fake_tnx.MistralForSampling], settings: Settings) -> None:
     engine = neuron.build(settings)
     asked = dict(made[0]._asked)
     config = asked.pop("neuron_config").asked
@@ -51,7 +51,7 @@ def test_the_model_is_asked_for_explicitly(made: list[fake_tnx.MistralForSamplin
     assert (engine.limits.max_prompt, engine.limits.min_prompt) == (63, 2)
 
 
-def test_the_tensors_of_a_step_are_the_librarys(made: list[fake_tnx.MistralForSampling], settings: Settings) -> None:
+def test_the_tensors_of_a_step_have_the_librarys_types_and_shapes(made: list[fake_tnx.MistralForSampling], settings: Settings) -> None:
     engine = neuron.build(settings)
     engine.prefill(3, [5, 6, 7])
     engine.decode([3, 1], [8, 9], [3, 10])
@@ -60,7 +60,7 @@ def test_the_tensors_of_a_step_are_the_librarys(made: list[fake_tnx.MistralForSa
     assert {tensor.dtype for call in made[0].calls for tensor in call} == {torch.int64}
 
 
-def test_without_its_cores_nothing_is_constructed(
+def test_without_its_cores_no_model_is_constructed(
     made: list[fake_tnx.MistralForSampling], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(neuron_model.VISIBLE_CORES)
@@ -69,7 +69,7 @@ def test_without_its_cores_nothing_is_constructed(
     assert made == []
 
 
-def test_what_one_start_compiled_the_next_one_loads(
+def test_a_start_loads_what_an_earlier_one_compiled(
     made: list[fake_tnx.MistralForSampling], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LEEWARD_NEURON_ARTIFACTS", str(tmp_path))
@@ -78,7 +78,7 @@ def test_what_one_start_compiled_the_next_one_loads(
     assert answers[0] == answers[1]
 
 
-def test_what_was_compiled_ahead_on_a_cpu_is_loaded_on_the_chip(
+def test_artifacts_compiled_ahead_on_a_cpu_are_loaded_on_the_chip(
     made: list[fake_tnx.MistralForSampling], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(neuron_model.VISIBLE_CORES)
@@ -91,12 +91,12 @@ def test_what_was_compiled_ahead_on_a_cpu_is_loaded_on_the_chip(
     assert [model.compiled_by for model in made] == [["cpu"], []]
 
 
-def test_compiling_ahead_needs_a_place_to_keep_it(settings: Settings) -> None:
+def test_compiling_ahead_needs_a_store(settings: Settings) -> None:
     with pytest.raises(ValueError, match="LEEWARD_NEURON_ARTIFACTS"):
         compilation.compile_ahead(settings, NeuronSettings())
 
 
-def test_a_store_that_takes_nothing_does_not_throw_away_what_was_compiled(
+def test_a_store_that_fails_does_not_stop_a_model_that_is_compiled(
     made: list[fake_tnx.MistralForSampling],
     settings: Settings,
     tmp_path: Path,

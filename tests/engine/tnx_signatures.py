@@ -1,5 +1,5 @@
 """Signatures of transformers-neuronx as recorded from its source (aws-neuron/transformers-neuronx @ 1ade6d7, version 0.13.x):
-name → default, REQUIRED where there is none. Data only; the stand-in refuses what is not among it, as the library does."""
+name → default, REQUIRED if there is none. Data only; the stand-in refuses other arguments, as the library does."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MISTRAL: dict[str, Any] = {
     "unroll": None,
     "neuron_config": None,
 }
-"""mistral/model.py, MistralForSampling.__init__; keyword only, after config. It swallows other keywords; the stand-in does not."""
+"""mistral/model.py, MistralForSampling.__init__; keyword only, after config. Only the stand-in refuses others."""
 
 FORWARD: dict[str, Any] = {"input_ids": REQUIRED, "cache_ids": None, "start_ids": None}
-"""mistral/model.py, forward."""
+"""Arguments of forward in mistral/model.py."""
 
 NEURON_CONFIG: dict[str, Any] = {
     "sparse_attn": None,
@@ -45,7 +45,7 @@ NEURON_CONFIG: dict[str, Any] = {
     "output_all_logits": False,
     "compilation_worker_count": None,
 }
-"""config.py, NeuronConfig.__init__; keyword only, others assert. Those that the record leaves out are refused here too."""
+"""config.py, NeuronConfig.__init__; keyword only. Other arguments raise an AssertionError, and are refused here, too."""
 
 CONTINUOUS_BATCHING: dict[str, Any] = {
     "max_num_seqs": None,
@@ -57,14 +57,14 @@ CONTINUOUS_BATCHING: dict[str, Any] = {
 """config.py, ContinuousBatchingConfig.__init__; others assert, and without one of the first two it is a KeyError."""
 
 GQA = ("SHARD_OVER_HEADS", "SHARD_OVER_BATCH", "REPLICATED_HEADS", "ALL_GATHER_HEADS")
-"""constants.py"""
+"""Constants in constants.py."""
 
 AMP = ("f32", "f16", "bf16")
-"""dtypes.py"""
+"""Names of data types in dtypes.py."""
 
 
 def bound(signature: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """All arguments of a call, defaults included.
+    """Return all arguments of a call, defaults included.
 
     Raises:
         AssertionError: one is unknown or missing.

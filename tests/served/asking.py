@@ -1,4 +1,4 @@
-"""A client that sees what really comes: statuses, events, and streams that end before their end."""
+"""A client that shows what really arrives: statuses, events, and streams that end early."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass
 class Stream:
-    """What came of a stream so far."""
+    """The part of a stream that has come so far."""
 
     tokens: list[int] = field(default_factory=list)
     error: dict[str, Any] | None = None
@@ -28,13 +28,13 @@ class Stream:
 
 
 def body(prompt: str, tokens: int, **more: Any) -> dict[str, Any]:
-    """A request for the likeliest answer, with its token ids."""
+    """Return a request for the likeliest answer, with its token ids."""
     return {"prompt": prompt, "max_tokens": tokens, "temperature": 0, "return_token_ids": True, **more}
 
 
 @asynccontextmanager
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    """As many connections as there are requests, each for itself."""
+    """Open a client with a separate connection for each request."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     headers = {"Authorization": f"Bearer {KEY}"}
     async with httpx.AsyncClient(base_url=URL, headers=headers, limits=limits, timeout=WITHIN_S, trust_env=False) as http:
@@ -42,12 +42,12 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def whole(http: httpx.AsyncClient, prompt: str, tokens: int) -> httpx.Response:
-    """The answer in one piece, whatever its status."""
+    """Return the answer without streaming, whatever its status."""
     return await http.post("/v1/completions", json=body(prompt, tokens))
 
 
 async def stream(http: httpx.AsyncClient, prompt: str, tokens: int, into: Stream | None = None) -> Stream:
-    """The answer as a stream, read to its end.
+    """Read the answer as a stream to its end.
 
     Raises:
         httpx.HTTPError: the connection broke, or it is no stream.
@@ -73,7 +73,7 @@ def _take(got: Stream, data: str) -> None:
 
 
 def ids(response: httpx.Response) -> list[int]:
-    """The tokens of a whole answer."""
+    """Return the tokens of a complete answer."""
     assert response.status_code == 200, response.text
     found: list[int] = response.json()["choices"][0]["token_ids"]
     return found
@@ -81,7 +81,7 @@ def ids(response: httpx.Response) -> list[int]:
 
 @asynccontextmanager
 async def running(jobs: Sequence[Coroutine[Any, Any, T]]) -> AsyncIterator[list[asyncio.Task[T]]]:
-    """All of them at once; whoever is not answered when this is left goes away."""
+    """Send all requests at once; requests without an answer are cancelled when the context is left."""
     tasks = [asyncio.ensure_future(job) for job in jobs]
     try:
         yield tasks
@@ -92,7 +92,7 @@ async def running(jobs: Sequence[Coroutine[Any, Any, T]]) -> AsyncIterator[list[
 
 
 async def begun(streams: Sequence[Stream]) -> None:
-    """Each has a token; fails when one does not get one in time."""
+    """Wait until each stream has a token; fail if one has none in time."""
     with contextlib.suppress(asyncio.TimeoutError):
         await asyncio.wait_for(_begun(streams), WITHIN_S)
     assert all(got.tokens for got in streams)

@@ -1,7 +1,7 @@
 """Tests of the application on Ray Serve with the cpu engine. They run in the bench image: `python3 -m pytest tests/served`.
 
-One Ray cluster for all of them: a node with the way in, and another. Each module deploys what it needs in place of what
-was there.
+All share one Ray cluster: a node with Serve's proxy, and another one. Each module deploys what it needs in place of what
+was deployed before.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from serving.tokenizer import Tokenizer
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model."""
+    """Write the tiny model."""
     folder = tmp_path_factory.mktemp("model")
     make(folder)
     return folder
@@ -34,10 +34,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def cluster(model: Path) -> Iterator[None]:
-    """Two nodes, each with the cores for one engine."""
-    # From here every process of the cluster has it, as in a pod. Not by Ray's runtime_env, which stands in Ray's logs.
+    """Start two nodes, each with the cores for one engine."""
+    # Every process of the cluster inherits it, as in a pod. Not by Ray's runtime_env, which is written to Ray's logs.
     os.environ |= {"LEEWARD_MODEL": str(model), "LEEWARD_THREADS": "1", "LEEWARD_API_KEY": KEY}
-    # A replica that is slow to say how much it has to do is waited for: the tests say which one answers.
+    # Wait for a replica that is slow to report its load: the tests check which one answers.
     os.environ |= {"RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "10", "RAY_SERVE_MAX_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "10"}
     resources = {"neuron_cores": 2}
     quick = {"metrics_report_interval_ms": 1000}
@@ -56,11 +56,11 @@ def cluster(model: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def alone(model: Path) -> Callable[[str, int], list[int]]:
-    """The likeliest answer's tokens, from an engine that does nothing else and is in this process."""
+    """Return a function for the tokens of the likeliest answer, from an engine in this process that answers nothing else."""
     tokenizer, known = Tokenizer(model), dict[str, list[int]]()
 
     async def answer(prompt: str, tokens: int) -> list[int]:
-        engine = named("cpu").text_engine(Settings(model=model, slots=4, threads=1))
+        engine = named("cpu").make_text_engine(Settings(model=model, slots=4, threads=1))
         engine.start()
         await engine.ready()
         request = Request("alone", tuple(tokenizer.completion(prompt)), tokens, Sampling(temperature=0))

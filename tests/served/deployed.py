@@ -1,4 +1,4 @@
-"""The application on a Ray cluster of two nodes on this machine, and what a test asks of its processes."""
+"""The application on a Ray cluster of two nodes on this machine, and access to its processes for tests."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from typing import Any
 import ray
 from ray import cloudpickle, serve
 
-# What is asked of a replica goes to it whole: it does not know this module.
+# Functions that run in a replica are pickled completely: the replica cannot import this module.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 NAME = "mistral"
 KEY = "a-key-that-stands-in-no-log-4711"
 WITHIN_S = 90.0
-"""For what takes seconds on a quiet machine."""
+"""Seconds to wait at most for what takes seconds on a quiet machine."""
 SLOTS, QUEUE = 4, 8
 SLOW = {"LEEWARD_SLOTS": str(SLOTS), "LEEWARD_MAX_QUEUE": str(QUEUE), "LEEWARD_STEPS_PER_S": "8", "LEEWARD_DEADLINE_S": "600"}
-"""An engine that is soon full, and so slow that its streams are met alive."""
+"""Environment of an engine with few slots that is slow, so that its streams are alive when a test acts on them."""
 LONG = 1000
-"""Tokens of an answer for which a slow engine needs longer than any wait here: 125 s."""
+"""Tokens of an answer for which a slow engine needs 125 s, longer than any wait here."""
 
 
 def deploy(environment: Mapping[str, str] = {}, *, replicas: int = 1, grace_s: float = 60) -> None:
-    """The application runs with so many engines and as many APIs, one of each on a node, all with this in their environment.
+    """Deploy this number of engines and of APIs, one of each per node, all with this environment.
 
-    What was there before has ended gracefully. As in manifests/rayservice.yaml an engine takes a node's cores, so a new
-    one starts when the old one is gone.
+    The earlier application ends gracefully first. As in manifests/rayservice.yaml an engine takes a node's cores, so a new
+    one starts when the old one has ended.
     """
     from serving.app import Api, Engine
 
@@ -47,7 +47,7 @@ def deploy(environment: Mapping[str, str] = {}, *, replicas: int = 1, grace_s: f
 
 @dataclass(frozen=True)
 class Replica:
-    """One replica, and the process it is."""
+    """One replica and its process."""
 
     name: str
     pid: int
@@ -55,22 +55,22 @@ class Replica:
 
     @property
     def id(self) -> str:
-        """What its metrics call it."""
+        """Name of the replica in its metrics."""
         return self.name.rpartition("#")[2]
 
     @property
     def most_bytes(self) -> int:
-        """Of memory that it ever held."""
+        """Most bytes of memory that the process ever held."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
     def kill(self) -> None:
-        """It is dead, without a word to anybody."""
+        """Kill the process without any notice to others."""
         os.kill(self.pid, signal.SIGKILL)
 
 
 def replicas(deployment: str) -> list[Replica]:
-    """Those that answer now, in the order of their names."""
+    """Return the replicas that answer now, sorted by name."""
     found = []
     for actor in ray.util.list_named_actors(all_namespaces=True):
         if actor["name"].startswith(f"SERVE_REPLICA::{NAME}#{deployment}#"):
@@ -78,7 +78,7 @@ def replicas(deployment: str) -> list[Replica]:
                 handle = ray.get_actor(actor["name"], namespace=actor["namespace"])
                 found.append(Replica(actor["name"], *ray.get(handle.__ray_call__.remote(_who), timeout=WITHIN_S)))
             except (ValueError, ray.exceptions.RayActorError):
-                continue  # it went meanwhile
+                continue  # it ended in between
     return sorted(found, key=lambda replica: replica.name)
 
 
@@ -87,7 +87,7 @@ def _who(replica: Any) -> tuple[int, str]:
 
 
 def found_without_the_gcs(replica: Replica) -> str:
-    """Name of the class that the replica takes for that of a new head's proxy, while it cannot ask the GCS."""
+    """Return the name of the class that the replica loads for a new head's proxy while it cannot reach the GCS."""
     handle = ray.get_actor(replica.name, namespace="serve")
     return str(ray.get(handle.__ray_call__.remote(_proxy_class), timeout=WITHIN_S))
 
@@ -98,7 +98,7 @@ def _proxy_class(_: Any) -> str:
     from ray._private.worker import global_worker
     from ray._raylet import PythonFunctionDescriptor
 
-    # The last part is another one for every process that exports the class, so no cache has it.
+    # The last part differs for every process that exports the class, so no cache has it.
     descriptor = PythonFunctionDescriptor("ray.serve._private.proxy", "__init__", "ProxyActor", os.urandom(16).hex())
     manager = global_worker.function_actor_manager
     with patch.object(manager, "_load_actor_class_from_gcs", side_effect=AssertionError("the GCS was asked")):
@@ -106,17 +106,17 @@ def _proxy_class(_: Any) -> str:
 
 
 def here() -> str:
-    """The node that has the way in."""
+    """Return the node with Serve's proxy."""
     return str(ray.get_runtime_context().get_node_id())
 
 
 def near(deployment: str = "engine") -> Replica:
-    """The one on the node that has the way in."""
+    """Return the replica on the node with Serve's proxy."""
     return next(replica for replica in replicas(deployment) if replica.node == here())
 
 
 def metric(name: str) -> dict[str, float]:
-    """What the nodes export of a metric, by the replicas that told it: the sum over all other labels."""
+    """Return a metric as the nodes export it, by replica: the sum over all other labels."""
     found: dict[str, float] = defaultdict(float)
     for node in ray.nodes():
         if node["Alive"]:
@@ -135,7 +135,7 @@ def _exported(node: Mapping[str, Any]) -> str:
 
 
 def until(what: str, holds: Callable[[], bool], seen: Callable[[], object] = str) -> None:
-    """It holds now; fails when it does not in time, with what was seen at the end."""
+    """Wait until the condition holds; fail after the time with the last observed value."""
     end = time.monotonic() + WITHIN_S
     while not holds():
         assert time.monotonic() < end, f"waited in vain until {what} {seen()}"

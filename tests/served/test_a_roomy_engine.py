@@ -1,4 +1,4 @@
-"""One engine with a long queue, as fast as it can be: what it answers, and five hundred at once."""
+"""One engine with a long queue at full speed: its answers, and five hundred of them at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serving.make_model import DESCRIPTION
 Alone = Callable[[str, int], list[int]]
 MANY = 500
 WORDS = 16
-"""Different questions among the many."""
+"""Number of different questions among the requests."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,7 +29,7 @@ def official() -> openai.OpenAI:
     return openai.OpenAI(base_url=URL + "/v1", api_key=KEY, max_retries=0)
 
 
-def test_the_official_client_gets_the_same_chat_whole_and_as_a_stream(official: openai.OpenAI) -> None:
+def test_the_official_client_gets_the_same_chat_with_and_without_streaming(official: openai.OpenAI) -> None:
     asked: dict[str, object] = {"model": "mistral", "messages": [{"role": "user", "content": "Hello?"}], "max_tokens": 12, "temperature": 0}
     answer = official.chat.completions.create(**asked)  # type: ignore[call-overload]
     *chunks, usage = official.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True})  # type: ignore[call-overload]
@@ -39,7 +39,7 @@ def test_the_official_client_gets_the_same_chat_whole_and_as_a_stream(official: 
     assert usage.usage.completion_tokens == 12
 
 
-def test_an_answer_through_serve_is_what_the_engine_alone_gives(alone: Alone) -> None:
+def test_an_answer_through_serve_equals_the_engines_own(alone: Alone) -> None:
     async def go() -> tuple[httpx.Response, Stream]:
         async with client() as http:
             return await whole(http, "The sea", 40), await stream(http, "The sea", 40)
@@ -50,23 +50,23 @@ def test_an_answer_through_serve_is_what_the_engine_alone_gives(alone: Alone) ->
 
 
 @pytest.mark.parametrize("deployment", ["api", "engine"])
-def test_a_replica_knows_the_proxy_of_a_new_head_without_asking_the_gcs(deployment: str) -> None:
+def test_a_replica_loads_the_class_of_a_new_heads_proxy_without_the_gcs(deployment: str) -> None:
     assert [found_without_the_gcs(replica) for replica in replicas(deployment)] == ["ProxyActor"]
 
 
-def test_older_clients_get_a_list_with_the_text() -> None:
+def test_infer_answers_older_clients_with_a_list_of_one_text() -> None:
     answer = httpx.get(URL + "/infer", params={"sentence": "Hello", "max_tokens": 3}, headers={"x-api-key": KEY}, timeout=60)
     (text,) = answer.raise_for_status().json()
     assert isinstance(text, str)
 
 
-def test_the_model_says_what_it_is(official: openai.OpenAI) -> None:
+def test_the_model_is_listed_with_its_description(official: openai.OpenAI) -> None:
     (model,) = official.models.list()
     assert model.id == "mistral"
     assert model.model_dump()["description"] == DESCRIPTION
 
 
-def test_who_probes_needs_no_key_and_everybody_else_does() -> None:
+def test_probes_need_no_key_and_all_other_requests_do() -> None:
     assert httpx.get(URL + "/readyz", timeout=60).json() == {"status": "ready"}
     assert httpx.get(URL + "/healthz", timeout=60).json() == {"status": "ok"}
     refused = httpx.post(URL + "/v1/completions", json={"prompt": "x"}, headers={"Authorization": "Bearer other"}, timeout=60)
@@ -80,7 +80,7 @@ def test_a_request_that_can_never_be_answered_is_refused_by_name(official: opena
     assert caught.value.code == "context_length_exceeded"
 
 
-def test_five_hundred_streams_at_once_on_one_engine_are_all_whole_and_right(alone: Alone) -> None:
+def test_five_hundred_streams_at_once_on_one_engine_are_all_complete_and_right(alone: Alone) -> None:
     prompts = [f"Question {number % WORDS}" for number in range(MANY)]
 
     async def go() -> list[Stream]:

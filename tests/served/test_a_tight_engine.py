@@ -1,4 +1,4 @@
-"""One engine with few slots and a short queue: ten times as many as it takes, and clients that go away."""
+"""One engine with few slots and a short queue: ten times too many requests, and clients that disconnect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deployed import LONG, QUEUE, SLOTS, SLOW, deploy, metric, replicas, until
 Alone = Callable[[str, int], list[int]]
 FITS = SLOTS + QUEUE
 MOST_BYTES = 1_500_000_000
-"""Of a process: three times what one with torch has when it has done nothing."""
+"""Memory of a process: three times that of an idle one with torch."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,7 +22,7 @@ def service() -> None:
     deploy(SLOW)
 
 
-def test_of_ten_times_too_many_some_are_refused_in_openais_words_and_all_others_answered(alone: Alone) -> None:
+def test_of_ten_times_too_many_requests_some_are_refused_in_openais_format_and_all_others_answered(alone: Alone) -> None:
     async def go() -> list[httpx.Response]:
         async with client() as http:
             return await asyncio.gather(*(whole(http, f"Question {number % 7}", 8) for number in range(10 * FITS)))
@@ -42,10 +42,10 @@ def test_of_ten_times_too_many_some_are_refused_in_openais_words_and_all_others_
 
 
 @pytest.mark.parametrize("ask", [stream, whole])
-def test_clients_that_leave_free_their_slots_and_their_places_in_the_queue(ask: Callable[..., Coroutine[Any, Any, Any]]) -> None:
+def test_clients_that_disconnect_free_their_slots_and_their_places_in_the_queue(ask: Callable[..., Coroutine[Any, Any, Any]]) -> None:
     async def go() -> None:
         async with client() as http:
-            # What is exported is a second old: at the end of the test before as many were live as will be next.
+            # Exported metrics are a second old: at the end of the test before, the same number of requests was live.
             await _has(live=0, queued=0)
             async with running([ask(http, "Once", LONG) for _ in range(SLOTS)]):
                 await _has(live=SLOTS, queued=0)
@@ -58,7 +58,7 @@ def test_clients_that_leave_free_their_slots_and_their_places_in_the_queue(ask: 
     asyncio.run(go())
 
 
-def test_a_stream_that_is_left_alone_frees_its_slot_for_one_that_waits() -> None:
+def test_a_stream_that_is_closed_frees_its_slot_for_a_waiting_one() -> None:
     async def go() -> None:
         async with client() as http:
             streams = [Stream() for _ in range(SLOTS)]
@@ -73,7 +73,7 @@ def test_a_stream_that_is_left_alone_frees_its_slot_for_one_that_waits() -> None
 
 
 async def _has(live: int, queued: int) -> None:
-    """So many requests are computed in the engine, and so many wait."""
+    """Wait until the engine computes and queues these numbers of requests."""
     (engine,) = await asyncio.to_thread(replicas, "engine")
     wanted, looks = (live, queued), list[tuple[float | None, ...]]()
 

@@ -1,4 +1,4 @@
-"""What must stand nowhere."""
+"""Secrets are in no log."""
 
 from __future__ import annotations
 

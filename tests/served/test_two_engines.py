@@ -1,4 +1,4 @@
-"""Two engines on two nodes: which one answers, and what becomes of its requests when it is replaced or dies."""
+"""Two engines on two nodes: which one answers, and what happens to its requests when it is replaced or killed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ NAMES = {
     "leeward_requests_total": 1,
     **{f"leeward_{name}_s_count": 1 for name in ("queue_wait", "first_token", "token_gap")},
 }
-"""Each metric as Prometheus is told it, and the least that it must be when something was answered."""
+"""Names of the metrics in Prometheus, and their least values after some answers."""
 ROOMY = {**SLOW, "LEEWARD_MAX_QUEUE": "64"}
-"""Nobody is refused."""
+"""Environment with a queue that refuses no request."""
 STREAM = 40
-"""Tokens of a stream that lives five seconds: a while into a replacement, and not as long as the grace."""
+"""Tokens of a stream of five seconds: it lasts into a replacement, and less than the grace period."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,7 +30,7 @@ def service() -> None:
     deploy(ROOMY, replicas=2)
 
 
-def test_the_engine_on_the_same_node_answers_and_the_other_when_much_comes_at_once() -> None:
+def test_the_engine_on_the_same_node_answers_and_the_other_one_too_under_a_burst() -> None:
     far = next(engine for engine in replicas("engine") if engine != near())
 
     async def one_by_one() -> None:
@@ -52,7 +52,7 @@ def test_the_engine_on_the_same_node_answers_and_the_other_when_much_comes_at_on
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_an_engine_did_is_exported(name: str) -> None:
+def test_the_metrics_of_an_engine_are_exported(name: str) -> None:
     async def ask() -> None:
         async with client() as http:
             ids(await whole(http, "Count", 3))
@@ -61,7 +61,7 @@ def test_what_an_engine_did_is_exported(name: str) -> None:
     until(f"{name} is exported", lambda: near().id in metric(name) and metric(name)[near().id] >= NAMES[name])
 
 
-def test_streams_that_run_while_everything_is_replaced_end_whole_and_new_requests_are_answered(alone: Alone) -> None:
+def test_during_a_replacement_of_all_replicas_streams_end_complete_and_new_requests_are_answered(alone: Alone) -> None:
     old = {replica.name for replica in [*replicas("engine"), *replicas("api")]}
     answers: list[httpx.Response] = []
 
@@ -88,19 +88,19 @@ def test_streams_that_run_while_everything_is_replaced_end_whole_and_new_request
     assert all(ids(answer) == alone("Meanwhile", 2) for answer in answers)
 
 
-def test_when_an_engine_dies_its_streams_say_so_and_what_had_no_token_yet_is_answered_by_the_other(alone: Alone) -> None:
+def test_when_an_engine_is_killed_its_streams_get_an_error_and_the_other_answers_requests_without_a_token(alone: Alone) -> None:
     lost = near()
 
     async def go() -> tuple[list[Stream], list[httpx.Response]]:
         async with client() as http:
             streams, tasks = [], []
             for _ in range(SLOTS):
-                # One after the other, so that the near one has them all.
+                # One after the other, so that all go to the near one.
                 streams.append(Stream())
                 tasks.append(asyncio.ensure_future(stream(http, "Lost", LONG, streams[-1])))
                 await begun(streams)
             async with running([whole(http, f"Kept {n}", 4) for n in range(3)]) as waiting:
-                # The first of them waits there for a slot.
+                # The first one waits there for a slot.
                 await asyncio.sleep(1)
                 lost.kill()
                 return await asyncio.gather(*tasks), await asyncio.gather(*waiting)
@@ -117,7 +117,7 @@ def test_when_an_engine_dies_its_streams_say_so_and_what_had_no_token_yet_is_ans
     assert lost.name not in {replica.name for replica in replicas("engine")}
 
 
-def test_when_an_api_dies_its_streams_break_off_without_an_end_and_others_are_answered(alone: Alone) -> None:
+def test_when_an_api_is_killed_its_streams_break_off_without_done_and_others_are_answered(alone: Alone) -> None:
     lost = near("api")
 
     async def go() -> tuple[list[Stream], list[Any], httpx.Response]:

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what it says is what the API does."""
+"""The API behaves as its OpenAPI document says."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from fastapi import FastAPI
 from serving import api
 
 LIE = "positive_data_acceptance"
-"""The one check that is left out: that a conversation ends with the user's turn, or that a prompt fits, no schema can say."""
+"""Check that is left out: no schema can express that a conversation ends with the user's turn, or that a prompt fits."""
 
 
 def application(key: str = "") -> FastAPI:
-    return api.build(StandIn(), tokenizer(), replace(SETTINGS, api_key=key))
+    return api.build_app(StandIn(), tokenizer(), replace(SETTINGS, api_key=key))
 
 
 def operations(document: dict[str, Any]) -> dict[str, Any]:
     return {f"{method} {path}": what for path, methods in document["paths"].items() for method, what in methods.items()}
 
 
-def test_schemathesis_finds_no_server_error_and_no_answer_that_is_not_documented(tmp_path: Path) -> None:
+def test_schemathesis_finds_no_server_error_and_no_undocumented_response(tmp_path: Path) -> None:
     tool = Path(sys.executable).with_name("schemathesis")
     fixed = ["--seed", "7", "--generation-database", "none", "--max-examples", "12", "--no-color"]
     with served(StandIn()) as service:
@@ -35,7 +35,7 @@ def test_schemathesis_finds_no_server_error_and_no_answer_that_is_not_documented
     assert "Tested: 7" in done.stdout
 
 
-def test_every_path_tells_its_errors_in_one_shape_and_none_is_a_422() -> None:
+def test_all_paths_document_errors_in_one_format_and_no_422() -> None:
     found = operations(application().openapi())
     assert set(found) == {
         "post /v1/chat/completions", "post /v1/completions", "get /v1/models", "get /v1/models/{model}",
@@ -49,7 +49,7 @@ def test_every_path_tells_its_errors_in_one_shape_and_none_is_a_422() -> None:
     assert "text/event-stream" in found["post /v1/completions"]["responses"]["200"]["content"]
 
 
-def test_a_key_is_documented_where_one_is_needed() -> None:
+def test_the_key_is_documented_for_every_path_that_needs_it() -> None:
     assert "securitySchemes" not in application().openapi()["components"]
     document = application("key-1").openapi()
     assert set(document["components"]["securitySchemes"]) == {"bearer", "header"}

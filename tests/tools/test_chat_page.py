@@ -19,8 +19,8 @@ Play = Callable[..., None]
 
 @pytest.fixture(scope="module")
 def play() -> Iterator[Play]:
-    """Plays a scene with the service's stand-in and some people, one unless told otherwise, who have just opened the page.
-    All share one chat, one browser and one loop: they take seconds to start."""
+    """Run a scene with the service's stand-in and users (by default one) who have just opened the page.
+    All scenes share one chat, one browser and one event loop, which take seconds to start."""
     behind = StandIn()
     with asyncio.Runner() as runner:
         up = AsyncExitStack()
@@ -40,17 +40,17 @@ def play() -> Iterator[Play]:
 
 
 async def until_free(behind: StandIn) -> None:
-    """The service gives no answer any more."""
+    """Wait until the service computes no answer any more."""
     while behind.live:
         await asyncio.sleep(0.05)
 
 
 def said(body: dict[str, Any]) -> list[str]:
-    """The texts of a request's messages."""
+    """Return the texts of a request's messages."""
     return [message["content"] for message in body["messages"]]
 
 
-def test_an_answer_is_seen_growing(play: Play) -> None:
+def test_an_answer_grows_on_the_page(play: Play) -> None:
     async def scene(behind: StandIn, reader: ChatUser) -> None:
         await reader.send("halves 100")
         await reader.until_answered(1, words(50))
@@ -76,7 +76,7 @@ def test_the_whole_conversation_is_sent(play: Play) -> None:
     play(scene)
 
 
-def test_an_answer_can_be_stopped_and_the_service_with_it(play: Play) -> None:
+def test_the_stop_button_stops_an_answer_and_the_service(play: Play) -> None:
     async def scene(behind: StandIn, reader: ChatUser) -> None:
         await reader.send("hold")
         await reader.until_answered(1, words(1))
@@ -100,7 +100,7 @@ def test_an_answer_can_be_stopped_and_the_service_with_it(play: Play) -> None:
         ("fail 3", "The answer broke off: the engine failed", [words(3)]),
     ],
 )
-def test_what_went_wrong_is_said_and_the_conversation_goes_on(play: Play, question: str, remark: str, answer: list[str]) -> None:
+def test_an_error_is_shown_and_the_conversation_goes_on(play: Play, question: str, remark: str, answer: list[str]) -> None:
     async def scene(_: StandIn, reader: ChatUser) -> None:
         await reader.send(question)
         await reader.until_notice(remark)
@@ -112,7 +112,7 @@ def test_what_went_wrong_is_said_and_the_conversation_goes_on(play: Play, questi
     play(scene)
 
 
-def test_a_service_that_is_not_ready_is_seen_to_be_waited_for(play: Play) -> None:
+def test_the_page_shows_that_it_waits_for_a_service_that_is_not_ready(play: Play) -> None:
     async def scene(behind: StandIn, reader: ChatUser) -> None:
         await reader.send("unready")
         await reader.until_notice("Waiting for the service… (it is not ready)")
@@ -123,7 +123,7 @@ def test_a_service_that_is_not_ready_is_seen_to_be_waited_for(play: Play) -> Non
     play(scene)
 
 
-def test_people_do_not_wait_for_each_other(play: Play) -> None:
+def test_users_do_not_wait_for_each_other(play: Play) -> None:
     async def scene(behind: StandIn, *readers: ChatUser) -> None:
         for reader in readers:
             await reader.send("hold")
@@ -135,15 +135,15 @@ def test_people_do_not_wait_for_each_other(play: Play) -> None:
     play(scene, 3)
 
 
-def test_the_service_computes_no_more_for_a_page_that_was_closed(play: Play) -> None:
+def test_the_service_stops_computing_for_a_page_that_was_closed(play: Play) -> None:
     async def scene(behind: StandIn, reader: ChatUser) -> None:
         await reader.send("hold")
         await reader.until_answered(1, words(1))
 
-    play(scene)  # which ends only when the service gives no answer any more
+    play(scene)  # ends only when the service computes no answer any more
 
 
-def test_a_message_typed_meanwhile_is_kept_until_the_answer_is_whole(play: Play) -> None:
+def test_a_message_typed_during_an_answer_is_kept_until_the_answer_is_complete(play: Play) -> None:
     async def scene(behind: StandIn, reader: ChatUser) -> None:
         await reader.send("hold")
         await reader.until_answered(1, words(1))
@@ -160,11 +160,11 @@ def test_a_message_typed_meanwhile_is_kept_until_the_answer_is_whole(play: Play)
     play(scene)
 
 
-def test_nothing_is_asked_by_an_empty_message(play: Play) -> None:
+def test_an_empty_message_sends_no_request(play: Play) -> None:
     async def scene(behind: StandIn, reader: ChatUser) -> None:
         await reader.send("  ")
         await reader.page.type("words 2")
-        while not behind.requests:  # the page hears no second Enter before it is done with the first
+        while not behind.requests:  # the page ignores a second Enter until the first is handled
             await reader.page.enter()
             await asyncio.sleep(0.1)
         await reader.until_answered(1, words(2))
@@ -222,17 +222,17 @@ def test_the_settings_are_sent(play: Play) -> None:
     play(scene)
 
 
-def test_the_page_says_what_the_service_says_about_its_model(play: Play) -> None:
+def test_the_page_shows_the_services_description_of_its_model(play: Play) -> None:
     async def scene(behind: StandIn, reader: ChatUser) -> None:
         assert "noise" not in str(await reader.page.text())
         behind.description = "Its words are noise."
-        await reader.send("words 2")  # also a page that was loaded before the service answered comes to know
+        await reader.send("words 2")  # a page that was loaded before the service answered gets it later, too
         await reader.page.until_shown("Its words are noise.")
 
     play(scene)
 
 
-def test_the_page_asks_nobody_but_the_chat(play: Play) -> None:
+def test_the_page_sends_requests_only_to_the_chat(play: Play) -> None:
     async def scene(_: StandIn, reader: ChatUser) -> None:
         await reader.send("words 2")
         await reader.until_answered(1, words(2))
@@ -243,7 +243,7 @@ def test_the_page_asks_nobody_but_the_chat(play: Play) -> None:
     play(scene)
 
 
-def test_markup_in_an_answer_is_shown_but_never_run(play: Play) -> None:
+def test_markup_in_an_answer_is_shown_and_never_run(play: Play) -> None:
     async def scene(_: StandIn, reader: ChatUser) -> None:
         await reader.send("script")
         await reader.until_answered(1, "before")

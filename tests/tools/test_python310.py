@@ -1,4 +1,4 @@
-"""serving/ under Python 3.10, in the versions that the neuron image has."""
+"""Tests of serving/ under Python 3.10, with the package versions of the neuron image."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import json
 import pytest
 import python310
 
-pytestmark = pytest.mark.timeout(2 * python310.WITHIN_S)  # packages may have to come first
+pytestmark = pytest.mark.timeout(2 * python310.WITHIN_S)  # packages may have to be installed first
 
 ABSENT = {"torch", "transformers", "transformers_neuronx", "libneuronxla", "ray", "grpc", "aiohttp", "gradio", "boto3", "safetensors"}
-"""What serving/ also imports, and what is not put beside this Python: too large, or not for it."""
+"""Packages that serving/ imports and that are not installed for this Python: too large, or not available."""
 
 IMPORTS = """
 import importlib, json, pathlib, sys
@@ -38,7 +38,7 @@ def there_is_one() -> None:
         pytest.skip(str(error))
 
 
-def test_all_of_serving_can_be_imported_but_for_what_is_not_installed() -> None:
+def test_all_modules_of_serving_can_be_imported_except_those_that_need_missing_packages() -> None:
     done = python310.run("-c", IMPORTS)
     assert done.returncode == 0, done.stderr
     missing: dict[str, str | None] = json.loads(done.stdout.splitlines()[-1])
@@ -54,7 +54,7 @@ def test_all_of_serving_can_be_imported_but_for_what_is_not_installed() -> None:
         assert missing[needed] is None
 
 
-def test_what_holds_here_of_tokens_text_and_the_api_holds_there() -> None:
+def test_the_tests_of_tokens_text_and_the_api_pass_under_python_310() -> None:
     modules = [f"tests/unit/serving/{name}.py" for name in ("test_tokenizer", "test_text", "api/test_api_client", "api/test_api_streams")]
     done = python310.run("-m", "pytest", "-q", "-p", "no:cacheprovider", *modules)
     assert done.returncode == 0, done.stdout + done.stderr

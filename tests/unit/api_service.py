@@ -1,4 +1,4 @@
-"""A text engine that does as it is told, and the API over it: a real server on a free port of loopback."""
+"""A scripted text engine, and the API over it: a real server on a free port of loopback."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -14,7 +14,7 @@ from functools import cache
 import uvicorn
 
 from serving import api
-from serving.engines.contract import EngineError, Limits, Piece, Request, TextEngine
+from serving.engines.contract import EngineClient, EngineError, Limits, Piece, Request
 from serving.settings import Settings
 from serving.tokenizer import Tokenizer
 
@@ -22,31 +22,31 @@ LIMITS = Limits(slots=4, positions=200, max_prompt=150, vocabulary=32768)
 SETTINGS = Settings(max_tokens=100, deadline_s=30.0, model_name="mistral")
 WORDS = "Grüße, 酒 and 👩‍👩‍👧 for all: one two three."
 DEADLINE_S = 60.0
-"""Of a wait for something that takes milliseconds."""
+"""Seconds to wait at most for what takes milliseconds."""
 
 
 @cache
 def tokenizer() -> Tokenizer:
-    """Mistral's, loaded once."""
+    """Return Mistral's tokenizer, loaded once."""
     return Tokenizer()
 
 
 def tokens_of(text: str) -> list[int]:
-    """An answer's tokens that have this text."""
+    """Return the tokens of an answer with this text."""
     return tokenizer().completion(text)[1:]
 
 
 class StandIn:
     """Answers every request with the same tokens; `together` of them in a piece.
 
-    With `fails_after` it raises `error` once so many were given; with `holds_after` it then waits for `released`.
+    It raises `error` after `fails_after` tokens; after `holds_after` tokens it waits for `released`.
     """
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """As new."""
+        """Return to the initial state."""
         self.tokens = tokens_of(WORDS)
         self.together = 1
         self.error: Exception | None = None
@@ -54,7 +54,7 @@ class StandIn:
         self.holds_after: int | None = None
         self.released = threading.Event()
         self.down: Exception | None = None
-        """What `ready` raises."""
+        """Error that `ready` raises."""
         self.requests: list[Request] = []
         self.live = 0
         self.limits = LIMITS
@@ -64,7 +64,7 @@ class StandIn:
             raise self.down
         return self.limits
 
-    async def generate(self, request: Request) -> AsyncIterator[Piece]:
+    async def generate(self, request: Request) -> AsyncGenerator[Piece, None]:
         self.requests.append(request)
         self.live += 1
         try:
@@ -74,7 +74,7 @@ class StandIn:
             self.live -= 1
 
     async def _pieces(self, request: Request) -> AsyncIterator[Piece]:
-        """The last token and the end come in one piece when the length ends it, as from a real engine."""
+        """Yield pieces; the last token and the end come in one piece if the length ends the answer, as from a real engine."""
         wanted = self.tokens[: request.max_tokens]
         for at in range(0, len(wanted), self.together):
             await self._moment(at)
@@ -100,7 +100,7 @@ class StandIn:
 
 @dataclass(frozen=True)
 class Service:
-    """Where the API is."""
+    """Address of the API."""
 
     url: str
 
@@ -110,8 +110,8 @@ class Service:
 
 
 @contextmanager
-def served(engine: TextEngine, settings: Settings = SETTINGS) -> Iterator[Service]:
-    """The API over this engine."""
+def served(engine: EngineClient, settings: Settings = SETTINGS) -> Iterator[Service]:
+    """Serve the API over this engine."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = server_of(engine, settings)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -124,14 +124,14 @@ def served(engine: TextEngine, settings: Settings = SETTINGS) -> Iterator[Servic
             thread.join(DEADLINE_S)
 
 
-def server_of(engine: TextEngine, settings: Settings = SETTINGS) -> uvicorn.Server:
-    """The server, not yet running."""
-    app = api.build(engine, tokenizer(), settings)
+def server_of(engine: EngineClient, settings: Settings = SETTINGS) -> uvicorn.Server:
+    """Return the server, not yet running."""
+    app = api.build_app(engine, tokenizer(), settings)
     return uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1))
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    """It holds now; fails when it never does."""
+    """Wait until the condition holds; fail if it never does."""
     end = time.monotonic() + DEADLINE_S
     while not holds():
         assert time.monotonic() < end, "waited in vain"

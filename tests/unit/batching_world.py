@@ -1,4 +1,4 @@
-"""A batching engine over an exact one that can be held up, on a real event loop."""
+"""A batching engine over an exact one that can be paused, on a real event loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from exact_engine import ExactEngine
 
 from serving.engines.batching import BatchingEngine
-from serving.engines.callbacks import Observer
+from serving.engines.callbacks import EngineCallbacks
 from serving.engines.contract import EngineError, Limits, Piece, Request, Sampling
 
 LIMITS = Limits(slots=4, positions=64, max_prompt=16, vocabulary=64, min_prompt=2)
@@ -23,7 +23,7 @@ GREEDY = Sampling(temperature=0)
 
 
 class Gated(ExactEngine):
-    """Its steps pass a gate, which is open at first."""
+    """An exact engine with a gate before each step; the gate is open at first."""
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
@@ -47,18 +47,18 @@ class Gated(ExactEngine):
 
 
 class World:
-    """The engine that is tested and, once it was built, the exact one under it. Its answers have no end token unless given."""
+    """The tested engine and, once it was built, the exact one under it. By default no token ends an answer."""
 
     def __init__(
         self,
         ends: frozenset[int] = frozenset(),
         max_queue: int = 8,
         stuck_after_s: float = PATIENCE_S,
-        observer: Observer | None = None,
+        callbacks: EngineCallbacks | None = None,
         build: Callable[[], Gated] = lambda: Gated(LIMITS),
     ) -> None:
         self._make = build
-        self.engine = BatchingEngine(self._build, ends, max_queue, stuck_after_s, observer)
+        self.engine = BatchingEngine(self._build, ends, max_queue, stuck_after_s, callbacks)
         self.exact: Gated
 
     def _build(self) -> Gated:
@@ -69,16 +69,16 @@ class World:
         return self.engine.generate(Request("r", prompt or (2, 3), tokens, GREEDY))
 
     def hold(self, after: int = 0) -> None:
-        """So many more steps are taken; the next one waits at the gate."""
+        """Let this number of steps pass; the next one waits at the gate."""
         self.exact.let_pass(after)
 
     async def held(self) -> None:
-        """A step waits at the gate, and the loop has been handed what those before it brought."""
+        """Wait until a step is at the gate and the loop has the results of all steps before it."""
         await until(lambda: self.exact.at_gate)
         await asyncio.sleep(0)
 
     async def together(self, *readers: Coroutine[Any, Any, Answered], steps: int) -> list[asyncio.Task[Answered]]:
-        """All of these have asked before the first step; so many were taken since, and the next one waits at the gate."""
+        """Submit all requests before the first step, then let `steps` steps pass; the next one waits at the gate."""
         self.hold()
         tasks = [asyncio.ensure_future(reader) for reader in readers]
         await until(lambda: self.engine.stats().queued == len(tasks) - 1 and self.exact.at_gate)
@@ -92,14 +92,14 @@ class World:
 
 @asynccontextmanager
 async def running(world: World) -> AsyncIterator[World]:
-    """The engine, ready; stopped in the end."""
+    """Start the engine, and stop it when the context is left."""
     world.engine.start()
     await world.engine.ready()
     try:
         yield world
     finally:
         world.release()
-        # However soon a test calls it stuck: its last step, which is no longer held up, ends.
+        # Even if a test sets a short time for a stuck step: the last step, which is not paused any more, ends.
         world.engine._stuck_after_s = PATIENCE_S
         await world.engine.stop()
 
@@ -110,7 +110,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 async def read(pieces: AsyncIterator[Piece]) -> Answered:
-    """The whole answer and how it ended."""
+    """Return the complete answer and its finish reason."""
     tokens: list[int] = []
     finish = None
     async for piece in pieces:
@@ -121,7 +121,7 @@ async def read(pieces: AsyncIterator[Piece]) -> Answered:
 
 
 async def read_to_error(pieces: AsyncIterator[Piece]) -> tuple[tuple[int, ...], EngineError]:
-    """The tokens that were given, and the error after them."""
+    """Return the tokens that came, and the error after them."""
     tokens: list[int] = []
     try:
         async for piece in pieces:
@@ -132,7 +132,7 @@ async def read_to_error(pieces: AsyncIterator[Piece]) -> tuple[tuple[int, ...], 
 
 
 def on_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Runs it to its end, which must come."""
+    """Run a coroutine to its end; fail if it takes too long."""
 
     async def bounded() -> None:
         await asyncio.wait_for(test(), PATIENCE_S)

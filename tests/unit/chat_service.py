@@ -1,6 +1,6 @@
 """A stand-in for the service, and the chat in front of it: real servers on loopback.
 
-What a request is answered is said by the last thing that was asked, so that a test in a browser can ask for anything:
+The last message of a request selects the answer, so that a test in a browser can get any of these:
 
     words N     N words, one after the other
     hold        one word, then nothing for as long as the client stays
@@ -44,35 +44,35 @@ REFUSALS = {
 
 
 def words(count: int) -> str:
-    """The stand-in's answer of so many words."""
+    """Return the stand-in's answer with this number of words."""
     return " ".join(NOISE[at % len(NOISE)] for at in range(count))
 
 
 class StandIn:
-    """The service's side of OpenAI's API, as far as the chat uses it."""
+    """The server side of OpenAI's API, as far as the chat uses it."""
 
     def __init__(self, pace_s: float = 0.02) -> None:
         self.pace_s = pace_s
-        """Seconds between two words."""
+        """Seconds between two words of an answer."""
         self.description = ""
         self.requests: list[dict[str, Any]] = []
-        """Bodies, in the order of their arrival."""
+        """Bodies of the requests, in order of arrival."""
         self.keys: list[str] = []
-        """Authorization headers."""
+        """Authorization headers of the requests."""
         self.live = 0
-        """Answers that are being given."""
+        """Number of answers under way."""
         self.left = 0
-        """Answers whose client went away."""
+        """Number of answers that ended because the client disconnected."""
         self.foreign: tuple[str, bytes] | None = None
-        """Content type and body of whatever is answered, as by somebody else's server."""
+        """Content type and body of every answer, to imitate another server; None: answer as the service."""
         self.ready = False
         self.rest = asyncio.Event()
-        """Lets the second half of "halves" come."""
+        """Event that releases the second half of "halves"."""
         self._turned_away = 0
 
     @asynccontextmanager
     async def serve(self, port: int = 0) -> AsyncIterator[str]:
-        """Its address while it serves."""
+        """Serve it, and yield its address."""
         app = web.Application()
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
@@ -163,13 +163,13 @@ def _error(status: int, message: str, code: str | None, headers: dict[str, str] 
 
 @contextmanager
 def chat(url: str, patience_s: float = 60.0) -> Iterator[str]:
-    """The chat's own address while it serves, in front of a service at `url`."""
+    """Serve the chat in front of a service at `url`, and yield the chat's address."""
     from serving.chat.page import application
     from serving.chat.service import Address, Service
 
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        listening.listen()  # who comes before the server is up waits here
+        listening.listen()  # a client that connects before the server is up waits here
         config = uvicorn.Config(application(Service(Address(url), patience_s)), log_level="warning", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],))

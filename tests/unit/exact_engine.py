@@ -1,8 +1,8 @@
-"""An exact stand-in for a model: what comes next is a hash of all that the slot holds.
+"""An exact stand-in for a model: the next token is a hash of all tokens that the slot holds.
 
-One token lost, doubled, or taken from another sequence changes everything after it, so an answer that equals the one
-computed alone was computed right from beginning to end. It holds its caller to the contract (serving.engines.contract) as
-strictly as a chip does: what a decode leaves out loses its first token.
+One token lost, doubled, or taken from another sequence changes every token after it, so an answer that equals the one
+computed alone is right from beginning to end. It enforces the contract (serving.engines.contract) on its caller as
+strictly as a chip does: a slot that a decode does not name loses its first token.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ ENDS = frozenset({0, 1})
 
 
 def logits_after(held: Sequence[int], vocabulary: int) -> Logits:
-    """What the model says after these tokens: float32 [vocabulary], between 0 and 8, hardly ever two alike."""
+    """Return the logits after these tokens: float32 [vocabulary], between 0 and 8, almost always all different."""
     digest = hashlib.shake_128(np.asarray(held, dtype=np.int32).tobytes()).digest(2 * vocabulary)
     return np.frombuffer(digest, np.uint16).astype(np.float32) / np.float32(8192)
 
 
 def alone(request: Request, limits: Limits, ends: Collection[int] = ENDS) -> tuple[tuple[int, ...], FinishReason]:
-    """The answer that the request gets when nothing else is computed."""
+    """Return the answer that the request gets when it is the only one."""
     sampler, held, most = Sampler(request.sampling), list(request.prompt), min(limits.positions, len(request.prompt) + request.max_tokens)
     while len(held) < most:
         token = sampler.draw(logits_after(held, limits.vocabulary))
@@ -39,21 +39,21 @@ def alone(request: Request, limits: Limits, ends: Collection[int] = ENDS) -> tup
 
 
 class BrokenContract(BaseException):
-    """The engine was called as no engine may be: no failure that a scheduler may carry on after."""
+    """The engine was called against its contract; a scheduler must not treat this as a failed step."""
 
 
 @dataclass
 class Orders:
-    """What the engine is to do wrong."""
+    """Errors that the engine makes on request."""
 
     fail: int = 0
-    """So many of the next steps raise."""
+    """Number of the next steps that raise."""
     spoil: set[int] = field(default_factory=set)
-    """The next logits of these slots are NaN."""
+    """Slots with NaN as their next logits."""
 
 
 class ExactEngine:
-    """The step engine. `calls` is the story of what was asked: ("prefill", slots) and ("decode", slots)."""
+    """The step engine. `calls` lists the calls in order: ("prefill", slots) and ("decode", slots)."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits

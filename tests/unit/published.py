@@ -1,4 +1,4 @@
-"""Configurations of published Mistrals, and checkpoints of them whose weights are missing."""
+"""Configurations of published Mistral models, and checkpoints of them without weights."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ V03: dict[str, Any] = {
     "vocab_size": 32768,
     "eos_token_id": 2,
 }
-"""Mistral-7B-Instruct-v0.3."""
+"""Configuration of Mistral-7B-Instruct-v0.3."""
 V01 = V03 | {"sliding_window": 4096, "rope_theta": 10000.0, "vocab_size": 32000}
-"""v0.1, which has a window."""
+"""Configuration of v0.1, which has a sliding window."""
 
 
 def write(folder: Path, config: dict[str, Any], header: bytes = b"{}", data: bytes = b"weights") -> Path:
-    """A checkpoint with one file of weights."""
+    """Write a checkpoint with one file of weights."""
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + data)
     return folder

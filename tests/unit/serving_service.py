@@ -1,4 +1,4 @@
-"""A stand-in for the service's OpenAI API, on loopback: answers like it, and misbehaves on request."""
+"""A stand-in for the service's OpenAI API on loopback: it answers like the service, and fails on request."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from serving import sse
 
 
 class Service:
-    """Right answers until told otherwise: `short` and `stream` name what happens to each kind of request."""
+    """A service with right answers by default; `short` and `stream` name what happens to each kind of request."""
 
     def __init__(self) -> None:
         self.short = "answer"
         self.stream = "answer"
         self.tokens_before = 2
-        """Tokens of a stream before it misbehaves."""
+        """Tokens of a stream before its failure."""
         self.piece = 1
         """Tokens of a stream that come in one event."""
         self.asked: list[str] = []
-        """Kinds of the requests, in order."""
+        """Kinds of the received requests, in order."""
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.turn = 0
         self.released = asyncio.Event()
-        """Ends a stream's "hold"."""
+        """Event that ends the "hold" of a stream."""
         self._never = asyncio.Event()
         self.url = ""
 
     async def completions(self, request: web.Request) -> web.StreamResponse:
-        """A whole answer."""
+        """Return a complete answer."""
         asked = await self._take("short", request)
         tokens = _tokens(asked)
         if self.short == "stall":
@@ -56,7 +56,7 @@ class Service:
         return web.json_response({"choices": [{"index": 0, "text": "é", "token_ids": tokens, "finish_reason": "length"}]})
 
     async def chat_completions(self, request: web.Request) -> web.StreamResponse:
-        """A stream: the role, `piece` tokens an event, the finish reason, the usage, the end."""
+        """Send a stream: the role, `piece` tokens per event, the finish reason, the usage, the end."""
         asked = await self._take("stream", request)
         tokens = _tokens(asked)
         if self.stream == "busy":
@@ -110,7 +110,7 @@ def _chunk(delta: dict[str, str], **more: Any) -> bytes:
 
 @asynccontextmanager
 async def running() -> AsyncIterator[Service]:
-    """A service on a free port of loopback."""
+    """Run a service on a free port of loopback."""
     service = Service()
     app = web.Application()
     app.add_routes([web.post("/v1/completions", service.completions), web.post("/v1/chat/completions", service.chat_completions)])
@@ -127,7 +127,7 @@ async def running() -> AsyncIterator[Service]:
 
 @asynccontextmanager
 async def client(patience: float = 60.0) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session as the load generator makes it."""
+    """Open a session as the load generator does."""
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=patience, sock_read=patience)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session:
         yield session

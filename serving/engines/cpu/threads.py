@@ -1,6 +1,6 @@
-"""How many cores a process may use: what its control group allows, else what its scheduler does. Standard library only.
+"""The number of cores that a process may use, by its control groups and its CPU affinity. Standard library only.
 
-Threads beyond the limit make every step slower, not faster: the kernel halts them all in mid-step when the quota is used up.
+More threads than that make every step slower: when the quota is used up, the kernel stops all of them in the middle of a step.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from pathlib import Path, PurePosixPath
 
 
 def allowed_cores(root: Path = Path("/")) -> int:
-    """At least 1; a limit of a core and a half is 2. `root` holds proc and sys, elsewhere than at / in tests only."""
+    """Return the number of cores that this process may use, at least 1; a limit of 1.5 cores counts as 2. `root` contains proc and sys;
+    only tests give another than /."""
     limits = (_limit(folder) for folder in _groups(root))
     return max(1, min([len(os.sched_getaffinity(0)), *(math.ceil(limit) for limit in limits if limit is not None)]))
 
 
 def _groups(root: Path) -> Iterator[Path]:
-    """Folders that may hold a limit: the process's group and all above it, of both versions.
+    """Yield folders that may have a limit: the process's group and all above it, for both versions of cgroups.
 
-    A container often sees the path that its group has on the node, but finds the group itself where the tree is mounted;
-    folders that do not exist are therefore named too.
+    A container often sees the path that its group has on the node, while the group itself is at the root of the mounted tree; so some of
+    the folders do not exist.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -36,7 +37,7 @@ def _groups(root: Path) -> Iterator[Path]:
 
 
 def _limit(group: Path) -> float | None:
-    """Cores that the group may use; None: as many as there are, or there is no such group."""
+    """Return the cores that the group may use; None: no limit, or no such group."""
     try:
         if (group / "cpu.max").exists():
             quota, period = (group / "cpu.max").read_text().split()

@@ -1,8 +1,8 @@
-"""A Mistral's weights for a CPU: float32, packed once by oneDNN into the layout in which its kernels read them.
+"""Mistral's weights for a CPU: float32, packed once by oneDNN into the layout that its kernels read.
 
-Packed matrices are faster than BLAS, which packs at every call. And a row of a product is the same bits wherever in the
-batch it stands, which BLAS does not give: its kernels for the edges of a matrix add in another order than those for its
-middle. tests/engine/test_company.py shows both.
+Packed matrices are faster than BLAS, which packs at every call. And a row of a product has the same bits at every place in the batch. BLAS
+does not guarantee that: its kernels for the edges of a matrix add in another order than those for the middle.
+tests/engine/test_company.py shows both.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ _pack = torch.ops.mkldnn._reorder_linear_weight
 _product = torch.ops.mkldnn._linear_pointwise
 
 Read = Callable[[str], Tensor]
-"""A tensor of the checkpoint by its name, in float32."""
+"""Reads a tensor of the checkpoint by its name, in float32."""
 
 
 class Matrix:
-    """x → x Wᵀ, and with what is done to the product before it is written."""
+    """A packed weight matrix W: computes x Wᵀ, and fuses the operation on the product into it."""
 
     def __init__(self, weight: Tensor, rows: int) -> None:
-        """Weight [out, in]; fastest for so many rows of x, right for any number."""
+        """Pack the weight [out, in]. It is fastest for `rows` rows of x, and right for any number."""
         self._packed = _pack(weight.contiguous(), rows)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x [rows, in] → [rows, out]."""
+        """Return x Wᵀ, [rows, out], for x [rows, in]."""
         product: Tensor = _product(x, self._packed, None, "none", [], "")
         return product
 
     def swish(self, x: Tensor) -> Tensor:
-        """p · sigmoid(p) of the product p."""
+        """Return p · sigmoid(p) for the product p, [rows, out]."""
         product: Tensor = _product(x, self._packed, None, "swish", [], "")
         return product
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
-        """The product, each element multiplied by other's; [rows, out]."""
+        """Return the product multiplied by `other`, element by element; [rows, out]."""
         product: Tensor = _product.binary(x, other, self._packed, None, "mul")
         return product
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        """The product and other; [rows, out]."""
+        """Return the product plus `other`; [rows, out]."""
         product: Tensor = _product.binary(x, other, self._packed, None, "add")
         return product
 
@@ -58,7 +58,7 @@ class Layer:
 
     norm: Tensor
     qkv: Matrix
-    """All heads in one: queries, keys, values."""
+    """Queries, keys and values of all heads in one matrix."""
     out: Matrix
     norm_mlp: Tensor
     gate: Matrix
@@ -68,19 +68,19 @@ class Layer:
 
 @dataclass(frozen=True)
 class Weights:
-    """All of a model."""
+    """All weights of a model."""
 
     embedding: Tensor
-    """[vocabulary, hidden]"""
+    """The embedding, [vocabulary, hidden]."""
     layers: tuple[Layer, ...]
     norm: Tensor
     head: Matrix
-    """hidden → vocabulary"""
+    """The output matrix, hidden → vocabulary."""
 
 
 @torch.inference_mode()
 def load(folder: Path, shape: Shape, rows: int) -> Weights:
-    """Read a checkpoint, sharded or not; matrices are packed for so many rows.
+    """Read a checkpoint, sharded or not; matrices are packed for this number of rows.
 
     Raises:
         BadCheckpoint: a tensor is missing, or the folder has no safetensors.
@@ -89,7 +89,7 @@ def load(folder: Path, shape: Shape, rows: int) -> Weights:
     if not torch.backends.mkldnn.is_available():
         raise RuntimeError("the cpu engine needs a torch with oneDNN (torch.backends.mkldnn)")
     files = [safe_open(str(file), framework="pt") for file in weight_files(folder)]
-    holders = {name: file for file in files for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    holders = {name: file for file in files for name in file.keys()}  # noqa: SIM118 - it is not a mapping
 
     def read(name: str) -> Tensor:
         if name not in holders:

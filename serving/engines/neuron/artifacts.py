@@ -1,13 +1,13 @@
-"""Compiled artifacts: folders under a key, in a folder or in S3. A key is there whole or not at all, and never changes.
+"""Compiled artifacts: folders under a key, in a folder or in S3. A key is complete or absent, and its content never changes.
 
     store_at("/var/cache/graphs") or store_at("s3://bucket/prefix")
-    key_of({…})         what they depend on → the key
+    key_of({…})         everything that the artifacts depend on → the key
     store.fetch(key)    → a local folder, or None
     store.publish(key, folder)
 
-In S3 the files come first, in a place of their own for each upload, and last the manifest that names that place and what is
-in it: an upload that broke off has no manifest, and of two at the same time one has the only manifest. In a folder the
-rename of a directory does the same.
+In S3 each upload writes its files under a prefix of its own, and then the manifest, which names the prefix and the files: an upload that
+was interrupted has no manifest, and of two uploads at the same time one writes the only manifest. In a folder the rename of a directory
+has the same effect.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ MANIFEST = "manifest.json"
 
 
 class Damaged(RuntimeError):
-    """What is under the key is not what was put there."""
+    """The files under the key differ from those that were published."""
 
 
 class Store(Protocol):
-    """Where artifacts are kept."""
+    """A place where artifacts are kept."""
 
     def has(self, key: str) -> bool:
-        """Whether they are there."""
+        """Return whether the key is there."""
 
     def fetch(self, key: str) -> Path | None:
-        """A local folder with them, not to be changed; None when they are not there.
+        """Return a local folder with the artifacts, which must not be changed; None if the key is not there.
 
         Raises:
-            Damaged: they are there and not whole.
+            Damaged: the key is there, and its files are not complete.
         """
 
     def publish(self, key: str, folder: Path) -> bool:
-        """A copy of the folder's files is there. False: it was already, or another was first; then that one stands."""
+        """Copy the folder's files to the key. Return False if the key exists already or another process was first; its files stay."""
 
 
 def key_of(about: Mapping[str, Any]) -> str:
-    """The same for the same content; values must be what JSON has, or tuples."""
+    """Return a key, the same for the same content; values must be of JSON's types, or tuples."""
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def store_at(place: str, cache: Path | None = None) -> Store:
-    """The store at a folder or at s3://bucket/prefix. `cache`: where what comes from S3 is put.
+    """Return the store at a folder or at s3://bucket/prefix. `cache`: the folder for files from S3.
 
     Raises:
-        ValueError: it is a URL of another kind.
+        ValueError: the place is a URL of another kind.
     """
     scheme, separator, rest = place.partition("://")
     if not separator:
@@ -67,32 +67,31 @@ def store_at(place: str, cache: Path | None = None) -> Store:
 
 
 class FolderStore:
-    """A folder of folders."""
+    """A store in a folder, with one folder for each key."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def has(self, key: str) -> bool:
-        """Whether they are there."""
+        """Return whether the key is there."""
         return (self._root / key).is_dir()
 
     def fetch(self, key: str) -> Path | None:
-        """The folder itself."""
+        """Return the key's folder itself; None if it is not there."""
         return self._root / key if self.has(key) else None
 
     def publish(self, key: str, folder: Path) -> bool:
-        """See Store."""
+        """Publish the folder's files; see Store."""
         self._root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._root, prefix=".new-") as new:
-            ours = shutil.copytree(folder, Path(new, key))
-            return _settle(ours, self._root / key)
+            return _rename(shutil.copytree(folder, Path(new, key)), self._root / key)
 
 
 class S3Store:
-    """Objects under PREFIX/KEY/; credentials, region and endpoint are boto3's own business."""
+    """A store of objects under PREFIX/KEY/; boto3 finds credentials, region and endpoint itself."""
 
     def __init__(self, bucket: str, prefix: str, cache: Path) -> None:
-        # Imported here: only who keeps artifacts in S3 needs it.
+        # Imported here: only a store in S3 needs it.
         import boto3
 
         self._s3: Any = boto3.client("s3")
@@ -101,11 +100,11 @@ class S3Store:
         self._cache = cache
 
     def has(self, key: str) -> bool:
-        """Whether they are there."""
+        """Return whether the key is there."""
         return self._manifest(key) is not None
 
     def fetch(self, key: str) -> Path | None:
-        """See Store. Downloaded once for all processes that share the cache."""
+        """Fetch the artifacts; see Store. They are downloaded once for all processes that share the cache."""
         final = self._cache / key
         if not final.is_dir():
             manifest = self._manifest(key)
@@ -115,11 +114,11 @@ class S3Store:
             with tempfile.TemporaryDirectory(dir=self._cache, prefix=".new-") as new:
                 for name, digest in manifest["files"].items():
                     self._download(self._name(key, manifest["upload"], name), Path(new, key, name), digest)
-                _settle(Path(new, key), final)
+                _rename(Path(new, key), final)
         return final
 
     def publish(self, key: str, folder: Path) -> bool:
-        """See Store."""
+        """Publish the folder's files; see Store."""
         if self.has(key):
             return False
         upload, files = uuid.uuid4().hex, {}
@@ -142,7 +141,7 @@ class S3Store:
         return manifest
 
     def _put_manifest(self, key: str, manifest: dict[str, Any]) -> bool:
-        """Whether it is ours that stands: only the first one is taken."""
+        """Write the manifest unless there is one; return whether it was written."""
         from botocore.exceptions import ClientError
 
         body = json.dumps(manifest).encode()
@@ -164,8 +163,8 @@ class S3Store:
         return "/".join(part for part in (self._prefix, *parts) if part)
 
 
-def _settle(new: Path, final: Path) -> bool:
-    """The directory has its final name, or another was first."""
+def _rename(new: Path, final: Path) -> bool:
+    """Give the directory its final name; return False if another process was first."""
     try:
         os.rename(new, final)
     except OSError:

@@ -1,7 +1,7 @@
-"""Compile ahead, where there are the Neuron packages and no chip: `python -m serving.engines.neuron.compilation`. **Never run.**
+"""Compile ahead, on a machine with the Neuron packages and no chip: `python -m serving.engines.neuron.compilation`. **Never run.**
 
-Told by the same environment as the replicas. Afterwards LEEWARD_NEURON_ARTIFACTS holds what a replica loads in minutes
-instead of compiling it for many.
+The settings come from the same environment variables as a replica's. Afterwards LEEWARD_NEURON_ARTIFACTS has the compiled graphs, which a
+replica then loads; compiling them takes it many minutes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from serving.settings import Settings
 
 
 def compile_ahead(settings: Settings, neuron: NeuronSettings) -> str:
-    """The artifacts are in the store; returns a sentence on what was done.
+    """Put the artifacts into the store if they are not there; return a sentence about what was done.
 
     Raises:
-        BadCheckpoint, ValueError: see `plan`; or there is no store.
+        BadCheckpoint, ValueError: see `plan`; ValueError also if no store is set.
     """
     if not neuron.artifacts:
-        raise ValueError("LEEWARD_NEURON_ARTIFACTS must say where to: a folder, or s3://bucket/prefix")
+        raise ValueError("LEEWARD_NEURON_ARTIFACTS must name the place: a folder, or s3://bucket/prefix")
     wanted, store = plan(settings, neuron), store_at(neuron.artifacts)
     key = neuron_model.key(wanted)
     if store.has(key):
@@ -29,7 +29,7 @@ def compile_ahead(settings: Settings, neuron: NeuronSettings) -> str:
     model = neuron_model.construct(wanted)
     model.cpu_compile()
     ours = neuron_model.keep(model, wanted, store)
-    return f"{neuron.artifacts} has {key}{' now' if ours else ', from another that was first'}"
+    return f"{neuron.artifacts} has {key}{' now' if ours else ', from another process that was first'}"
 
 
 if __name__ == "__main__":

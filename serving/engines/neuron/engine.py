@@ -1,12 +1,12 @@
 """The step engine on Inferentia2, over transformers-neuronx with continuous batching. **Never run on a chip**: there was none.
 
-The library's contract is unforgiving where it is silent; what keeps to it here is tested against a stand-in that enforces
-it rule by rule (tests/engine/fake_tnx.py):
+The library has rules that it does not document. The code here is tested against a stand-in that enforces them one by one
+(tests/engine/fake_tnx.py):
 
-- rows that a decode does not name get token 0 written at position 0: every live slot is in every decode;
-- a prompt of one token is taken for a decode: prompts have two at least;
-- a prompt longer than the largest bucket, and a position beyond it, end in errors without a sentence;
-- ids and positions must be of one type, or the scatter of a decode fails.
+- a decode writes token 0 at position 0 of the rows that it does not name: every live slot is in every decode;
+- a prompt of one token is taken for a decode: prompts have at least two;
+- a prompt longer than the largest bucket, and a position beyond it, end in errors without a message;
+- ids and positions must have one data type, or the scatter of a decode fails.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from serving.settings import Settings
 
 
 def build(settings: Settings) -> NeuronEngine:
-    """The engine that the settings and LEEWARD_NEURON_… ask for, on its cores.
+    """Return the engine for the settings and LEEWARD_NEURON_…, with the model on its cores.
 
     Raises:
         NoCores: the process may not use as many cores as the model is split over.
-        BadCheckpoint: the model's folder holds none; it must be on disk first.
+        BadCheckpoint: the model's folder has no checkpoint; it must be downloaded first.
         ValueError: the settings do not fit each other.
     """
     neuron = NeuronSettings.from_env()
@@ -42,7 +42,7 @@ def build(settings: Settings) -> NeuronEngine:
 
 
 class NeuronEngine:
-    """A step engine over a MistralForSampling that is on its cores."""
+    """A step engine over a MistralForSampling that is on the cores."""
 
     def __init__(self, model: Any, plan: Plan) -> None:
         self._model = model
@@ -52,25 +52,25 @@ class NeuronEngine:
 
     @property
     def limits(self) -> Limits:
-        """What it can take."""
+        """The engine's limits."""
         return self._limits
 
     def prefill(self, slot: int, ids: Sequence[int]) -> Logits:
-        """See StepEngine. The library pads to the bucket. Raises what `check_prefill` does."""
+        """Compute a prompt; see StepEngine. The library pads it to the bucket. Raises what `check_prefill` does."""
         check_prefill(self._limits, slot, ids)
         return self._forward([list(ids)], [list(range(len(ids)))], [slot])[0]
 
     def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> Logits:
-        """See StepEngine. Raises what `check_decode` does."""
+        """Compute a token in each slot; see StepEngine. Raises what `check_decode` does."""
         check_decode(self._limits, slots, tokens, positions)
         return self._forward([[token] for token in tokens], [[position] for position in positions], list(slots))
 
     def close(self) -> None:
-        """Nothing: the cores are the process's until it is dead. See Profile.abandon."""
+        """Do nothing: the process keeps the cores until it ends. See Profile.abandon."""
 
     @torch.inference_mode()
     def _forward(self, ids: list[list[int]], places: list[list[int]], rows: list[int]) -> Logits:
-        """One call of the library; [rows, vocabulary]."""
+        """Call the library once; return [rows, vocabulary]."""
         given = [torch.tensor(numbers, dtype=torch.int64) for numbers in (ids, places, rows)]
         logits: torch.Tensor = self._model(given[0], cache_ids=given[1], start_ids=given[2])
         found: Logits = logits.to(torch.float32).numpy()

@@ -1,7 +1,7 @@
 """The model of transformers-neuronx: constructed, compiled or loaded, put on the cores. **Never run on a chip**: there was none.
 
-Written to the source of the library's last public version and to Neuron SDK 2.25's notes. The library is imported when a
-model is constructed: its import takes the cores that the process may see, and fails where the Neuron packages are not.
+Written after the source of the library's last public version and the notes of Neuron SDK 2.25. The library is imported when a model is
+constructed: the import takes the cores that are visible to the process, and fails without the Neuron packages.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from serving.engines.neuron.settings import Plan
 
 VISIBLE_CORES = "NEURON_RT_VISIBLE_CORES"
 _ATTENTION = "SHARD_OVER_HEADS"
-"""Each core has whole key heads: exact for Mistral's eight on 1, 2, 4 or 8 cores."""
+"""How attention is split: each core has whole key heads, which works for Mistral's eight on 1, 2, 4 or 8 cores."""
 _COMPILED_BY = ("transformers-neuronx", "torch-neuronx", "neuronx-cc")
 
 log = logging.getLogger(__name__)
@@ -31,10 +31,10 @@ class NoCores(RuntimeError):
 
 
 def require_cores(tp_degree: int, env: Mapping[str, str]) -> None:
-    """Ray, or whoever started this process, gave it as many cores as the model needs. To be asked before the import.
+    """Return if this process was given as many cores as the model needs. Call this before the library is imported.
 
     Raises:
-        NoCores: it did not. A process that names none would take every core of the node.
+        NoCores: it was not. A process for which no cores are named would take every core of the node.
     """
     named = env.get(VISIBLE_CORES, "")
     if _count(named) != tp_degree:
@@ -45,7 +45,7 @@ def require_cores(tp_degree: int, env: Mapping[str, str]) -> None:
 
 
 def key(plan: Plan) -> str:
-    """Of the compiled artifacts: of everything that they depend on.
+    """Return the key of the compiled artifacts, made from everything that they depend on.
 
     Raises:
         PackageNotFoundError: the Neuron packages are not installed.
@@ -55,14 +55,14 @@ def key(plan: Plan) -> str:
 
 
 def construct(plan: Plan) -> Any:
-    """The MistralForSampling of the plan, with the weights in the host's memory; neither compiled nor on a core yet."""
+    """Return the MistralForSampling of the plan, with the weights in the host's memory; it is not compiled and on no core yet."""
     from transformers_neuronx import GQA, ContinuousBatchingConfig, MistralForSampling, NeuronConfig
 
     return MistralForSampling.from_pretrained(
         str(plan.folder),
         batch_size=plan.slots,
         n_positions=list(plan.token_buckets),
-        # Not given it would be half of the positions, and a longer prompt an AssertionError.
+        # The default is half of the positions, and a longer prompt would raise an AssertionError.
         context_length_estimate=list(plan.context_buckets),
         amp=plan.amp,
         tp_degree=plan.tp_degree,
@@ -74,7 +74,7 @@ def construct(plan: Plan) -> Any:
 
 
 def to_cores(model: Any, plan: Plan, store: Store | None) -> None:
-    """The model is on its cores: by the artifacts of the store, or compiled now, which takes long, and kept there."""
+    """Put the model on its cores, with the artifacts of the store, or compile it, which takes long, and store the result."""
     found = store.fetch(key(plan)) if store else None
     if found:
         model.load(str(found))
@@ -83,19 +83,19 @@ def to_cores(model: Any, plan: Plan, store: Store | None) -> None:
         try:
             keep(model, plan, store)
         except Exception:
-            # The next start will compile again; this one need not, for it has.
-            log.exception("what was compiled could not be kept")
+            # The model is compiled, so this replica can go on; the next start compiles again.
+            log.exception("the compiled artifacts could not be stored")
 
 
 def keep(model: Any, plan: Plan, store: Store) -> bool:
-    """What was compiled is in the store; returns whether it was this call that put it there."""
+    """Store the compiled artifacts; return whether this call put them there."""
     with tempfile.TemporaryDirectory() as folder:
         model.save(folder)
         return store.publish(key(plan), Path(folder))
 
 
 def _count(named: str) -> int:
-    """Cores in `0,1` or `0-3`; 0 for what is neither."""
+    """Return the number of cores in `0,1` or `0-3`; 0 for any other text."""
     try:
         ends = [[int(end) for end in part.split("-")] for part in named.split(",")]
     except ValueError:

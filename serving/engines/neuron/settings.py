@@ -1,4 +1,4 @@
-"""What the neuron engine is told beyond Settings, and what is compiled for it. Standard library only."""
+"""Settings of the neuron engine beyond Settings, and the plan of what is compiled for it. Standard library only."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from serving.settings import Settings
 
 PREFIX = "LEEWARD_NEURON_"
 TP_DEGREES = (1, 2, 4, 8, 24)
-"""Cores over which Inf2 can split a model."""
+"""Numbers of cores over which Inf2 can split a model."""
 Buckets = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class NeuronSettings:
-    """Each field is read from LEEWARD_NEURON_ and its name in capitals. Buckets are written 512,2048,4096."""
+    """The neuron engine's settings. Each field is read from LEEWARD_NEURON_ and its name in capitals. Buckets are written 512,2048,4096."""
 
     tp_degree: int = 2
     """Cores that compute one step together: a chip of Inferentia2 has two."""
     context_buckets: Buckets = ()
-    """Lengths to which prompts are padded, one compiled graph each; the last is the longest prompt. Empty: an eighth of the
-    positions, half of them, and all."""
+    """Lengths to which prompts are padded, with one compiled graph each; the last is the longest prompt. Empty: an eighth of the positions,
+    half of them, and all."""
     token_buckets: Buckets = ()
-    """Lengths of history, one compiled graph each; the last must be the positions. Empty: a quarter of them, and all."""
+    """Lengths of history, with one compiled graph each; the last must be the positions. Empty: a quarter of the positions, and all."""
     artifacts: str = ""
-    """Where compiled graphs are kept: a folder, or s3://bucket/prefix. Empty: nowhere, each start compiles."""
+    """Place of the compiled graphs: a folder, or s3://bucket/prefix. Empty: they are not kept, and each start compiles."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> NeuronSettings:
-        """The defaults, where the environment does not say otherwise.
+        """Read the settings; a variable that is not set has its default.
 
         Raises:
-            ValueError: a value is not of its field's kind; the message names the variable.
+            ValueError: a value has the wrong type; the message names the variable.
         """
         degree = env.get(PREFIX + "TP_DEGREE", "2")
         if degree not in map(str, TP_DEGREES):
@@ -51,34 +51,34 @@ class NeuronSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """One compilation: whatever differs here is compiled anew."""
+    """One compilation: another plan needs other compiled graphs."""
 
     folder: Path
-    """The checkpoint."""
+    """Folder of the checkpoint."""
     vocabulary: int
     slots: int
     tp_degree: int
     context_buckets: Buckets
     token_buckets: Buckets
     amp: str = "bf16"
-    """In which floats the chip computes."""
+    """Floating-point type in which the chip computes."""
 
     @property
     def positions(self) -> int:
-        """Tokens that a slot holds."""
+        """Tokens that a slot can hold."""
         return self.token_buckets[-1]
 
     @property
     def max_prompt(self) -> int:
-        """Tokens of the longest prompt: the largest bucket takes it, and one position is left for an answer."""
+        """Tokens of the longest prompt: it fits the largest bucket, and leaves one position for an answer."""
         return min(self.context_buckets[-1], self.positions - 1)
 
 
 def plan(settings: Settings, neuron: NeuronSettings) -> Plan:
-    """What the settings ask for, with the checkpoint that is on disk.
+    """Return the plan for the settings and the checkpoint on disk.
 
     Raises:
-        BadCheckpoint: the folder holds none.
+        BadCheckpoint: the folder has no checkpoint.
         ValueError: the buckets do not fit the positions, or the model was made for fewer.
     """
     shape, positions = Shape.read(settings.model), settings.positions
@@ -102,5 +102,5 @@ def _buckets(name: str, env: Mapping[str, str]) -> Buckets:
 
 
 def _parts(positions: int, *divisors: int) -> Buckets:
-    """Ascending; a bucket of one token would make a prompt of what is a decode."""
+    """Return the positions divided by each divisor, ascending, at least 2: the library takes a prompt of one token for a decode."""
     return tuple(sorted({max(2, positions // divisor) for divisor in divisors}))

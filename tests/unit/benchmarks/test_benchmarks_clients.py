@@ -1,4 +1,4 @@
-"""Closed-loop clients, against a server that counts who asks at once."""
+"""Closed-loop clients, against a server that counts the requests at the same time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ ANSWER = {"choices": [{"text": "noise"}], "usage": {"prompt_tokens": 3, "complet
 
 
 class Server:
-    """Answers on a loopback port; some answers can be told to be something else."""
+    """A server on a loopback port; tests set its answers."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, object]] = []
         self.at_once = self.most_at_once = 0
         self.expected_at_once = 1
-        """Nobody is answered before so many have asked at once."""
+        """No request is answered before this number of requests has come at the same time."""
         self.given_up = 0
         self.answer: dict[str, object] = ANSWER
         self.status = 200
@@ -36,7 +36,7 @@ class Server:
             while self.most_at_once < self.expected_at_once:
                 await asyncio.sleep(0.001)
             await self.may_answer.acquire()
-            # Whoever asks beyond them has come, mostly, when every other task had its turn.
+            # A request too many would have come, most likely, after every other task had its turn.
             for _ in range(20):
                 await asyncio.sleep(0)
             return await self._stream(request) if body.get("stream") else web.json_response(self.answer, status=self.status)
@@ -56,7 +56,7 @@ class Server:
 
 
 def measured(server: Server, ask: Callable[[str], Awaitable[float]]) -> float:
-    """What `ask` returns while the server is up."""
+    """Return the result of `ask`, called while the server is up."""
 
     async def main() -> float:
         app = web.Application()
@@ -79,7 +79,7 @@ def job(url: str, prompts: int, clients: int, *, stream: bool = False, enough: i
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_each_prompt_is_asked_once_and_no_more_at_a_time_than_there_are_clients(stream: bool) -> None:
+def test_each_prompt_is_sent_once_and_no_more_at_a_time_than_there_are_clients(stream: bool) -> None:
     server = Server()
     server.expected_at_once = 4
     rate = measured(server, lambda url: tokens_per_s(job(url, 20, 4, stream=stream)))
@@ -88,14 +88,14 @@ def test_each_prompt_is_asked_once_and_no_more_at_a_time_than_there_are_clients(
     assert rate > 0
 
 
-def test_every_request_asks_for_a_greedy_answer_of_that_length() -> None:
+def test_every_request_is_for_a_greedy_answer_of_the_requested_length() -> None:
     server = Server()
     measured(server, lambda url: tokens_per_s(job(url, 2, 1)))
     assert {(body["max_tokens"], body["temperature"]) for body in server.asked} == {(5, 0)}
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_answer_of_another_length_spoils_the_measurement(stream: bool) -> None:
+def test_an_answer_of_another_length_fails_the_measurement(stream: bool) -> None:
     server = Server()
     server.answer = {**ANSWER, "usage": {"prompt_tokens": 3, "completion_tokens": 4}}
     with pytest.raises(NotAnAnswer, match=r"\(3, 4\) tokens of prompt and answer, not \(3, 5\)"):
@@ -103,21 +103,21 @@ def test_an_answer_of_another_length_spoils_the_measurement(stream: bool) -> Non
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_answer_that_does_not_say_its_length_spoils_the_measurement(stream: bool) -> None:
+def test_an_answer_without_its_length_fails_the_measurement(stream: bool) -> None:
     server = Server()
     server.answer = {"choices": [{"text": "noise"}]}
     with pytest.raises(NotAnAnswer):
         measured(server, lambda url: tokens_per_s(job(url, 1, 1, stream=stream)))
 
 
-def test_a_refusal_spoils_the_measurement_and_is_shown() -> None:
+def test_a_refusal_fails_the_measurement_and_is_in_the_message() -> None:
     server = Server()
     server.status, server.answer = 503, {"error": "asleep"}
     with pytest.raises(NotAnAnswer, match=r"status 503: .*asleep"):
         measured(server, lambda url: tokens_per_s(job(url, 4, 2)))
 
 
-def test_when_it_is_enough_those_who_still_wait_hang_up() -> None:
+def test_after_enough_answers_the_clients_that_still_wait_disconnect() -> None:
     server = Server()
     server.may_answer, server.expected_at_once = asyncio.Semaphore(2), 8
 

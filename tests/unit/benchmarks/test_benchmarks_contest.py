@@ -1,4 +1,4 @@
-"""How contestants take turns, with processes that only sleep; and the loop of the bare engine, over an exact engine."""
+"""The contestants' turns, with processes that only sleep; and the loop of the bare engine, over an exact engine."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from serving.tokenizer import Tokenizer
 
 
 class Sleeper(Contestant):
-    """Measures nothing, and writes down what it was asked and who else was awake."""
+    """A contestant that measures nothing; it records its work, and whether it alone was running."""
 
     def __init__(self, name: str, setting: Setting, log: list[tuple[str, Work]]) -> None:
         super().__init__(name, setting, ["sleeper"], {"PYTHONPATH": str(setting.logs)})
         self._name, self._asked = name, log
         self.others: list[Contestant] = []
-        self.slept_by: list[bool] = []
+        self.ran_alone: list[bool] = []
 
     def measure(self, work: Work) -> float:
         self._asked.append((self._name, work))
-        self.slept_by.append(awake(self) and not any(awake(other) for other in self.others))
+        self.ran_alone.append(awake(self) and not any(awake(other) for other in self.others))
         return float(len(self._asked))
 
 
 def awake(contestant: Contestant) -> bool:
-    """It is not held still; a signal takes a moment to be obeyed."""
+    """Return whether the contestant is not paused; waits a moment, because a signal takes one to act."""
     deadline = time.monotonic() + 60
     states = []
     while time.monotonic() < deadline:
-        states.append(Path(f"/proc/{contestant.family.first.pid}/stat").read_text().rpartition(")")[2].split()[0])
+        states.append(Path(f"/proc/{contestant.processes.first.pid}/stat").read_text().rpartition(")")[2].split()[0])
         if states[-3:] in (["T"] * 3, ["S"] * 3):
             break
         time.sleep(0.01)
@@ -62,17 +62,17 @@ def three(tmp_path: Path) -> Iterator[Three]:
     try:
         for sleeper in sleepers:
             sleeper.others = [other for other in sleepers if other is not sleeper]
-            sleeper.family.hold()
+            sleeper.processes.pause()
         yield sleepers, log
     finally:
         for sleeper in sleepers:
-            sleeper.family.end()
+            sleeper.processes.end()
 
 
-def contest(sleepers: list[Sleeper], told: io.StringIO) -> Contest:
+def contest(sleepers: list[Sleeper], output: io.StringIO) -> Contest:
     tokenizer = Tokenizer()
     turns = [Turn(name, sleeper) for name, sleeper in zip(("ours", "b", "c"), sleepers, strict=True)]
-    return Contest(turns, Prompts(tokenizer.alphabet.pieces, tokenizer.completion, seed=1), Console(told))
+    return Contest(turns, Prompts(tokenizer.token_bytes.pieces, tokenizer.completion, seed=1), Console(output))
 
 
 def test_contestants_take_turns_within_each_round_and_each_begins_one(three: Three) -> None:
@@ -83,15 +83,15 @@ def test_contestants_take_turns_within_each_round_and_each_begins_one(three: Thr
     assert one.rows[0].rates == {"ours": [1, 6, 8], "b": [2, 4, 9], "c": [3, 5, 7]}
 
 
-def test_whoever_is_measured_computes_while_all_others_are_held_still(three: Three) -> None:
+def test_the_measured_contestant_runs_and_all_others_are_paused(three: Three) -> None:
     sleepers, _ = three
     one = contest(sleepers, io.StringIO())
     one.warm_up([Cell(2, 16)])
     one.run(Cell(2, 16), rounds=2)
-    assert [sleeper.slept_by for sleeper in sleepers] == [[True] * 3] * 3
+    assert [sleeper.ran_alone for sleeper in sleepers] == [[True] * 3] * 3
 
 
-def test_everybody_is_asked_for_answers_of_one_length_to_as_many_prompts_a_client(three: Three) -> None:
+def test_all_contestants_get_the_same_number_of_prompts_for_each_client_and_the_same_answer_length(three: Three) -> None:
     sleepers, log = three
     contest(sleepers, io.StringIO()).run(Cell(2, 16), rounds=1)
     assert {(work.answer_tokens, len(work.prompts)) for _, work in log} == {(ANSWER_TOKENS, 2 * Contestant.ANSWERS_A_CLIENT)}
@@ -99,16 +99,16 @@ def test_everybody_is_asked_for_answers_of_one_length_to_as_many_prompts_a_clien
     assert len(set(prompts)) == len(prompts)
 
 
-def test_progress_is_told_after_every_measurement(three: Three) -> None:
-    told = io.StringIO()
-    contest(three[0], told).run(Cell(2, 16), rounds=2)
-    assert len([line for line in told.getvalue().splitlines() if "2 × 16" in line and "tokens/s" in line]) == 6
+def test_progress_is_printed_after_every_measurement(three: Three) -> None:
+    output = io.StringIO()
+    contest(three[0], output).run(Cell(2, 16), rounds=2)
+    assert len([line for line in output.getvalue().splitlines() if "2 × 16" in line and "tokens/s" in line]) == 6
 
 
 LIMITS = Limits(slots=3, positions=40, max_prompt=30, vocabulary=64)
 
 
-def test_the_bare_engine_answers_all_as_they_are_answered_alone_and_keeps_so_many_busy() -> None:
+def test_the_bare_engine_answers_each_request_as_if_it_were_alone_with_that_number_of_clients_at_a_time() -> None:
     prompts = [[2 + n, 3, 4 + n] for n in range(10)]
     engine, most = ExactEngine(LIMITS), 0
     scheduler = Scheduler(Timed(engine), ends=ENDS, max_queue=100, now=time.monotonic)
@@ -127,14 +127,14 @@ def test_the_bare_engine_answers_all_as_they_are_answered_alone_and_keeps_so_man
     assert most == 2
 
 
-def test_the_bare_engine_does_not_count_what_failed() -> None:
+def test_the_bare_engine_does_not_count_a_failed_answer() -> None:
     engine = ExactEngine(LIMITS)
     engine.orders.fail = 1
     with pytest.raises(EngineError):
         answer_all(Scheduler(engine, ENDS, 100, time.monotonic), requests([[2, 3]], 4), clients=1)
 
 
-def test_a_timed_engine_answers_as_the_other_and_notes_each_step_in_its_order() -> None:
+def test_a_timed_engine_answers_as_the_wrapped_one_and_records_each_step_in_order() -> None:
     timed, plain = Timed(ExactEngine(LIMITS)), ExactEngine(LIMITS)
     (request,) = requests([[5, 6, 7]], 3)
     assert isinstance(request, Request)
@@ -145,7 +145,7 @@ def test_a_timed_engine_answers_as_the_other_and_notes_each_step_in_its_order() 
     assert timed.limits == plain.limits
 
 
-def test_a_contestant_that_ends_says_so_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_a_contestant_that_ends_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     (tmp_path / "dies.py").write_text("import sys\nsys.exit('no model here')\n")
     setting = Setting(tmp_path, threads=1, slots=2, positions=8, logs=tmp_path)
     with pytest.raises(Failed, match=r"exit code 1 instead of answering(.|\n)*no model here"):

@@ -1,4 +1,4 @@
-"""What is made of the measurements: medians, ratios, JSON, table, picture."""
+"""Medians, ratios, JSON, table and picture of the measurements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.prompts import Prompts
 from benchmarks.serving import arguments
 from serving.tokenizer import Tokenizer
 
-# The machine was half as fast in the second round, and had a hiccup while one contestant was measured in the third.
+# The machine was half as fast in the second round, and stalled while one contestant was measured in the third.
 ROW = Row(
     Cell(16, 512),
     {
@@ -32,7 +32,7 @@ def test_a_rate_is_the_median_of_the_rounds() -> None:
     assert ROW.rate("one_at_a_time") == 10
 
 
-def test_a_ratio_compares_what_was_measured_in_the_same_round() -> None:
+def test_a_ratio_compares_rates_of_the_same_round() -> None:
     assert ROW.ratio("ours", "one_at_a_time") == 10
     assert ROW.ratio("ours", "bare_engine") == pytest.approx(0.8)
 
@@ -56,7 +56,7 @@ def test_the_table_has_a_line_for_each_row_with_rates_and_ratios() -> None:
     ]  # fmt: skip
 
 
-def test_processes_are_told_as_cores_that_they_keep_busy_and_idle_ones_not_at_all() -> None:
+def test_the_table_of_processes_has_the_cores_that_each_uses_and_leaves_idle_ones_out() -> None:
     text = spent_table([Spent(Cell(1, 16), 10.0, {"engine": 15.0, "proxy": 1.0, "idle": 0.01})])
     lines = [[cell.strip() for cell in line.split("|")[1:3]] for line in text.splitlines()[2:]]
     assert lines == [["engine", "1.50"], ["proxy", "0.10"]]
@@ -64,7 +64,7 @@ def test_processes_are_told_as_cores_that_they_keep_busy_and_idle_ones_not_at_al
 
 def test_the_picture_has_a_bar_for_each_contestant_in_each_row_as_high_as_its_rate() -> None:
     rows = [ROW, Row(Cell(1, 16), {name: [10.0 * (n + 1)] for n, name in enumerate([*CONTESTANTS, STREAMED])})]
-    # Bars are in groups of the picture, what else is a rectangle (page, legend) is not.
+    # Bars are in groups of the picture; other rectangles (page, legend) are not.
     bars = list(ElementTree.fromstring(draw(rows)).iterfind(".//{*}g/{*}rect"))
     assert Counter(bar.get("class") for bar in bars) == dict.fromkeys(CONTESTANTS, 2)
     heights = [float(bar.attrib["height"]) for bar in bars]
@@ -73,14 +73,14 @@ def test_the_picture_has_a_bar_for_each_contestant_in_each_row_as_high_as_its_ra
 
 
 @pytest.mark.parametrize("tokens", [16, 512])
-def test_prompts_are_texts_of_just_so_many_tokens_and_no_two_are_alike(tokens: int) -> None:
+def test_prompts_have_exactly_the_requested_number_of_tokens_and_are_all_different(tokens: int) -> None:
     tokenizer = Tokenizer()
-    texts = Prompts(tokenizer.alphabet.pieces, tokenizer.completion, seed=1).some(30, tokens)
+    texts = Prompts(tokenizer.token_bytes.pieces, tokenizer.completion, seed=1).some(30, tokens)
     assert {len(tokenizer.completion(text)) for text in texts} == {tokens}
     assert len(set(texts)) == 30
 
 
-def test_the_command_refuses_prompts_and_clients_that_there_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_refuses_unknown_prompts_and_impossible_numbers_of_clients(capsys: pytest.CaptureFixture[str]) -> None:
     for wrong in (["--prompts", "short,huge"], ["--clients", "0"], ["--clients", "many"]):
         with pytest.raises(SystemExit):
             arguments(wrong)

@@ -14,14 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
-from blocks.parameters import Service
+from blocks.parameters import ENGINES, Service
 from blocks.target import Images
 from drills.definition import Load
 from localcloud import settings as embedded
-from serving.engines import profiles
 from serving.engines.neuron.settings import NeuronSettings
 from serving.settings import Settings
-from tasks.images.publish import NEURON_HEAD_BASE, recipes
+from tasks.images.publish import recipes
 from tasks.kubernetes import manifests, ownership
 from tasks.service import chat
 
@@ -57,8 +56,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "down_after_s": 120.0,
         "idle_worker_s": 60,
     },
-    "engine-cpu": {"worker_image": "r/x@sha256:1"},
-    "engine-neuron": {"worker_image": "r/x@sha256:1"},
+    **{f"engine-{engine}": {"worker_image": "r/x@sha256:1"} for engine in ENGINES},
     "api-key": {"namespace": "mistral", "api_key": "k"},
     "disruption": {"namespace": "mistral", "workers_min_available": 1},
     "chat": {"namespace": "chat", "service": "mistral.mistral", "chat_image": "r/x@sha256:2", "service_url": "http://s:8000"},
@@ -73,8 +71,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "neuron-device-plugin": {},
     "kuberay-operator": {"namespace": "kuberay-system", "operator_image": "quay.io/kuberay/operator:v1.6.0"},
 }
-FRAGMENTS = {"autoscaling", "gcs-fault-tolerance", "engine-cpu", "engine-neuron"}
-ENGINES = ("cpu", "neuron")
+FRAGMENTS = {"autoscaling", "gcs-fault-tolerance", *(f"engine-{engine}" for engine in ENGINES)}
 
 
 def documents(name: str) -> list[Object]:
@@ -234,7 +231,7 @@ def test_every_worker_has_a_replica_of_each_deployment_and_no_more() -> None:
     assert rule["labelSelector"]["matchLabels"].items() <= group["template"]["metadata"]["labels"].items()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["cpu", "neuron"])
 def test_an_engine_fills_the_chip_of_its_worker_and_an_api_takes_none_of_it(engine: str) -> None:
     service = ray_service(engine)
     group = workers(service)
@@ -249,13 +246,8 @@ def test_an_engine_fills_the_chip_of_its_worker_and_an_api_takes_none_of_it(engi
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_an_engine_is_given_what_its_profile_begins_with(engine: str) -> None:
-    profile, service = profiles.named(engine), ray_service(engine)
-    told = settings(service)
-    assert (told.engine, told.slots, told.positions) == (profile.name, profile.slots, profile.positions)
-    (container,) = pod(workers(service))["containers"]
-    assert profile.kubernetes_resources.items() <= container["resources"]["limits"].items()
-    assert profile.ray_resources.items() <= deployments(service)["engine"]["ray_actor_options"]["resources"].items()
+def test_the_manifest_of_an_engine_starts_that_engine(engine: str) -> None:
+    assert settings(ray_service(engine)).engine == engine
 
 
 def test_the_neuron_engine_keeps_what_it_compiled_where_it_may_write() -> None:
@@ -383,7 +375,7 @@ def test_ray_is_of_one_version_in_the_cluster_and_in_every_image_of_it() -> None
 
 def test_head_and_workers_have_the_same_python_to_its_last_digit() -> None:
     neuron = (IMAGES / "neuron.Containerfile").read_text(encoding="utf-8")
-    (head_python,) = re.findall(r"^docker\.io/library/python:(\d+)\.(\d+)\.\d+-", NEURON_HEAD_BASE)
+    (head_python,) = re.findall(r"^docker\.io/library/python:(\d+)\.(\d+)\.\d+-", recipes("neuron", Images())["head"].base)
     assert f"-py{''.join(head_python)}-" in neuron
     assert "".join(head_python) == "310", "requirements-head-py310.txt is what is installed on it"
     recipe = recipes("cpu", Images(base="b"))

@@ -1,4 +1,4 @@
-"""The engine behind a Serve handle, as far as its clock and its readers go. The rest runs on real Ray Serve: tests/served."""
+"""RemoteEngine's deadlines, retries and cancelled readers. The rest is tested on real Ray Serve, in tests/served."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from serving.remote import RemoteEngine
 
 
 class Handle:
-    """A deployment's handle, as far as RemoteEngine uses it: one answer, whose pieces come when the test says so."""
+    """A deployment's handle, as far as RemoteEngine uses it: one answer, with pieces that come when the test releases them."""
 
     def __init__(self) -> None:
         self.pieces: asyncio.Queue[Piece | Exception] = asyncio.Queue()
@@ -59,8 +59,8 @@ async def turns(number: int) -> None:
 
 
 @pytest.mark.parametrize("after", range(8))
-def test_a_reader_that_leaves_as_a_piece_comes_is_gone(after: int) -> None:
-    """However many turns of the event loop lie between the piece and the leaving."""
+def test_a_reader_cancelled_while_a_piece_arrives_ends_the_request(after: int) -> None:
+    """Cancel the reader at any number of turns of the event loop after the piece."""
 
     async def test() -> None:
         handle, got = Handle(), list[Piece]()
@@ -79,7 +79,7 @@ def test_a_reader_that_leaves_as_a_piece_comes_is_gone(after: int) -> None:
     asyncio.run(test())
 
 
-def test_an_engine_that_gives_nothing_in_time_is_not_waited_for() -> None:
+def test_an_engine_that_returns_nothing_in_time_is_given_up() -> None:
     async def test() -> None:
         handle = Handle()
         handle.pieces.put_nowait(Piece((7,), None))
@@ -92,14 +92,14 @@ def test_an_engine_that_gives_nothing_in_time_is_not_waited_for() -> None:
 
 LOSSES = [
     ActorUnavailableError("gone", None),
-    # What ends a call that a server had accepted before it went.
+    # A server that shuts down ends an accepted call like this.
     AioRpcError(StatusCode.CANCELLED, Metadata(), Metadata(), "the server goes"),
     AioRpcError(StatusCode.UNKNOWN, Metadata(), Metadata(), "stream removed"),
 ]
 
 
 @pytest.mark.parametrize("error", [*LOSSES, BackPressureError(1, 1), RuntimeError("x")], ids=lambda error: type(error).__name__)
-def test_an_engine_that_cannot_say_what_it_takes_is_not_ready(error: Exception) -> None:
+def test_an_engine_that_cannot_report_its_limits_is_not_ready(error: Exception) -> None:
     async def failing() -> None:
         raise error
 
@@ -110,7 +110,7 @@ def test_an_engine_that_cannot_say_what_it_takes_is_not_ready(error: Exception) 
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
-def test_an_engine_that_is_lost_before_its_first_token_is_another_engines_request(loss: Exception) -> None:
+def test_a_request_goes_to_another_engine_if_the_first_is_lost_before_its_first_token(loss: Exception) -> None:
     async def test() -> None:
         handle, got = Handle(), list[Piece]()
         for piece in (loss, Piece((7,), "length"), StopAsyncIteration()):
@@ -123,7 +123,7 @@ def test_an_engine_that_is_lost_before_its_first_token_is_another_engines_reques
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
-def test_an_engine_that_is_lost_later_is_told_with_what_was_given(loss: Exception) -> None:
+def test_an_engine_lost_after_the_first_token_is_an_error_with_the_number_of_tokens(loss: Exception) -> None:
     async def test() -> None:
         handle = Handle()
         for piece in (Piece((7,), None), loss):

@@ -1,4 +1,4 @@
-"""What a Ray cluster keeps in Redis is counted on a real Redis, with TLS and a password that stands on no command line."""
+"""The size of a Ray cluster's state is counted on a real Redis, with TLS and a password that is on no command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("redis-server"), reason="there 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """That of a head's container: where its Redis is, and as who."""
+    """Return the environment of a head's container: address, password and name of the cluster in Redis."""
     folder = tmp_path_factory.mktemp("redis")
     authority = Authority(folder, "ca")
     pair = authority.server("redis", "redis", ["127.0.0.1"])
@@ -33,11 +33,15 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     lines = ["bind 127.0.0.1", "port 0", f"tls-port {port}", f"tls-cert-file {pair.certificate}", f"tls-key-file {pair.key}"]
     lines += [f"tls-ca-cert-file {authority.certificate}", "tls-auth-clients no", 'save ""', f"requirepass {PASSWORD}", f"dir {folder}"]
     (folder / "redis.conf").write_text("\n".join(lines))
-    told = {"RAY_REDIS_ADDRESS": f"rediss://127.0.0.1:{port}", "RAY_REDIS_CA_CERT": str(authority.certificate), "REDIS_PASSWORD": PASSWORD}
+    environment = {
+        "RAY_REDIS_ADDRESS": f"rediss://127.0.0.1:{port}",
+        "RAY_REDIS_CA_CERT": str(authority.certificate),
+        "REDIS_PASSWORD": PASSWORD,
+    }
     with subprocess.Popen(["redis-server", str(folder / "redis.conf")], stdout=subprocess.DEVNULL) as server:
         try:
-            Until("redis to answer", lambda: answers(told), 60, 0.05).wait()
-            yield {**told, "RAY_external_storage_namespace": "uid-1"}
+            Until("redis to answer", lambda: answers(environment), 60, 0.05).wait()
+            yield {**environment, "RAY_external_storage_namespace": "uid-1"}
         finally:
             server.kill()
 
@@ -50,13 +54,13 @@ def answers(environment: dict[str, str]) -> bool | Pending:
 
 
 def fill(environment: dict[str, str], *words: str) -> object:
-    """What Redis answers to one command."""
+    """Send one command to Redis and return the answer."""
     redis = Connection(environment["RAY_REDIS_ADDRESS"], environment["RAY_REDIS_CA_CERT"])
     redis.ask("AUTH", PASSWORD)
     return redis.ask(*words)
 
 
-def test_the_fields_of_the_clusters_own_hashes_are_counted(environment: dict[str, str]) -> None:
+def test_only_fields_in_hashes_of_the_cluster_are_counted(environment: dict[str, str]) -> None:
     assert entries(environment) == 0
     fill(environment, "HSET", "RAYuid-1@ACTOR", "a", "x", "b", "x", "c", "x")
     fill(environment, "HSET", "RAYuid-1@KV", "a", "x", "b", "y")
@@ -65,13 +69,13 @@ def test_the_fields_of_the_clusters_own_hashes_are_counted(environment: dict[str
     assert entries(environment) == 5
 
 
-def test_it_is_a_program_that_prints_the_number_and_no_secret_stands_on_its_command_line(environment: dict[str, str]) -> None:
+def test_the_program_prints_the_number_and_has_no_secret_on_its_command_line(environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "serving.gcs_size"]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip().isdigit()
 
 
-def test_a_wrong_password_is_refused_in_redis_own_words_and_is_not_repeated(environment: dict[str, str]) -> None:
+def test_a_wrong_password_is_refused_with_redis_message_and_not_repeated(environment: dict[str, str]) -> None:
     with pytest.raises(RedisError, match="WRONGPASS") as raised:
         entries({**environment, "REDIS_PASSWORD": "guessed-wrong"})
     assert "guessed-wrong" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""Records of requests: written and read back the same, and nothing else is taken for one."""
+"""Records of requests are read as they were written, and nothing else is accepted as a record."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ any_record = st.builds(
 
 
 @given(any_record)
-def test_a_record_comes_back_from_its_line_as_it_was(record: Record) -> None:
+def test_a_record_is_read_from_its_line_as_it_was(record: Record) -> None:
     line = record.to_line()
     assert Record.from_line(line) == record
     assert line.count("\n") == 1
 
 
 @given(st.lists(any_record, max_size=4), st.integers(min_value=1))
-def test_a_line_still_being_written_is_left_out(records: list[Record], cut: int) -> None:
+def test_a_line_that_is_still_being_written_is_left_out(records: list[Record], cut: int) -> None:
     lines = [record.to_line() for record in records]
     partial = [*lines, lines[-1][: -1 - cut % (len(lines[-1]) - 1)]] if lines else lines
     assert list(read_lines(partial)) == records
@@ -52,12 +52,12 @@ def a_line(**changes: object) -> str:
     [a_line(kind="long"), a_line(outcome="fine"), a_line(more=1), "{}\n", "[]\n", "no json\n"],
     ids=["kind", "outcome", "unknown field", "fields missing", "no object", "no json"],
 )
-def test_what_is_not_a_record_is_refused(line: str) -> None:
+def test_a_line_that_is_not_a_record_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Record.from_line(line)
 
 
-def test_latency_counts_from_when_the_request_was_due() -> None:
+def test_latency_counts_from_the_time_when_the_request_was_due() -> None:
     record = Record(1, "short", 10.0, 13.0, None, (), expected_tokens=4, end=15.0, outcome="hung", status=None)
     assert record.latency_s == 5.0
     assert not record.ok

@@ -1,4 +1,4 @@
-"""A wait with an end, which a cancellation always ends."""
+"""A wait with a timeout, which a cancellation always ends."""
 
 from __future__ import annotations
 
@@ -6,40 +6,40 @@ import asyncio
 
 import pytest
 
-from serving.waiting import in_time
+from serving.waiting import with_timeout
 
 
-def test_what_comes_in_time_is_returned_and_an_error_of_it_raised() -> None:
+def test_a_result_in_time_is_returned_and_an_error_raised() -> None:
     async def seven() -> int:
         return 7
 
     async def broken() -> int:
         raise ValueError("broken")
 
-    assert asyncio.run(in_time(seven(), 60)) == 7
+    assert asyncio.run(with_timeout(seven(), 60)) == 7
     with pytest.raises(ValueError, match="broken"):
-        asyncio.run(in_time(broken(), 60))
+        asyncio.run(with_timeout(broken(), 60))
 
 
-def test_what_does_not_come_in_time_is_cancelled() -> None:
+def test_an_awaitable_that_is_late_is_cancelled() -> None:
     async def go() -> None:
         coming = asyncio.get_running_loop().create_future()
         with pytest.raises(asyncio.TimeoutError):
-            await in_time(coming, 0.01)
+            await with_timeout(coming, 0.01)
         assert coming.cancelled()
 
     asyncio.run(go())
 
 
 @pytest.mark.parametrize("after", range(8))
-def test_who_leaves_as_it_comes_is_gone(after: int) -> None:
-    """However many turns of the event loop lie between the coming and the leaving."""
+def test_a_cancellation_together_with_the_result_is_not_swallowed(after: int) -> None:
+    """Cancel at any number of turns of the event loop after the result."""
 
     async def go() -> bool:
         event = asyncio.Event()
 
         async def stay() -> None:
-            await in_time(event.wait(), 60)
+            await with_timeout(event.wait(), 60)
             await asyncio.Event().wait()
 
         waiting = asyncio.ensure_future(stay())

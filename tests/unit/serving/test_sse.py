@@ -1,4 +1,4 @@
-"""Server-sent events are read back as they were written."""
+"""Server-sent events are decoded as they were encoded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read(text: str) -> list[sse.Event]:
 
 
 @given(st.lists(st.dictionaries(st.text(), st.text())))
-def test_events_are_read_back_as_written(written: list[dict[str, str]]) -> None:
+def test_events_are_decoded_as_they_were_encoded(written: list[dict[str, str]]) -> None:
     text = "".join(map(sse.encode, written)) + sse.encode(sse.DONE)
     *events, done = read(text)
     assert [event.json() for event in events] == written
@@ -26,13 +26,13 @@ def test_events_are_read_back_as_written(written: list[dict[str, str]]) -> None:
     assert len(text.splitlines()) == text.count("\n")
 
 
-def test_other_fields_comments_and_line_ends_are_taken_as_the_standard_has_them() -> None:
+def test_other_fields_comments_and_line_ends_are_handled_as_in_the_standard() -> None:
     text = ': a comment\r\nevent: x\r\nid: 7\r\ndata:{"a":\r\ndata: 1}\r\n\r\n\r\n: keeps alive\n\n'
     assert [event.json() for event in read(text)] == [{"a": 1}]
 
 
 @pytest.mark.parametrize("data", ["[1]", "7", "null"])
-def test_an_event_whose_data_is_no_object_is_told(data: str) -> None:
+def test_data_that_is_not_a_json_object_is_an_error(data: str) -> None:
     with pytest.raises(ValueError, match="not an object"):
         sse.Event(data).json()
     with pytest.raises(json.JSONDecodeError):

@@ -51,13 +51,13 @@ def client(running: tuple[StandIn, Service, openai.OpenAI], engine: StandIn) -> 
     return running[2]
 
 
-def test_a_chat_is_answered_with_text_reason_and_usage(client: openai.OpenAI, engine: StandIn) -> None:
+def test_a_chat_answer_has_text_finish_reason_and_usage(client: openai.OpenAI, engine: StandIn) -> None:
     answer = client.chat.completions.create(model="mistral", messages=ASKED)
     assert answer.choices[0].message.content == WORDS
     assert (answer.choices[0].message.role, answer.choices[0].finish_reason) == ("assistant", "stop")
     assert answer.object == "chat.completion"
     assert answer.id.startswith("chatcmpl-")
-    assert answer._request_id is None, "Serve's proxy adds its own: of two the client would make one that is neither"
+    assert answer._request_id is None, "Serve's proxy adds one: of two the client would make a third"
     prompt = tokenizer().chat([Message("system", "Be brief."), Message("user", "Hello?")])
     assert engine.requests[0].prompt == tuple(prompt)
     assert answer.usage
@@ -74,12 +74,12 @@ def test_a_chat_is_answered_with_text_reason_and_usage(client: openai.OpenAI, en
     ],
     ids=lambda kind: kind.__name__,
 )  # fmt: skip
-def test_every_parameter_that_the_client_knows_is_known(known: Any, taken: type[BaseModel]) -> None:
+def test_every_parameter_of_the_client_is_known(known: Any, taken: type[BaseModel]) -> None:
     assert set(get_type_hints(known)) <= set(taken.model_fields)
 
 
 @pytest.mark.parametrize("together", [1, 2, 1000])
-def test_a_streamed_chat_is_the_same_answer(client: openai.OpenAI, engine: StandIn, together: int) -> None:
+def test_a_streamed_chat_has_the_same_answer(client: openai.OpenAI, engine: StandIn, together: int) -> None:
     engine.together = together
     with client.chat.completions.create(model="mistral", messages=ASKED, stream=True, stream_options={"include_usage": True}) as stream:
         chunks = list(stream)
@@ -100,7 +100,7 @@ def test_a_stream_has_a_chunk_for_each_piece(client: openai.OpenAI, engine: Stan
     assert all("\N{REPLACEMENT CHARACTER}" not in (chunk.choices[0].delta.content or "") for chunk in chunks)
 
 
-def test_the_asynchronous_client_gets_the_same(engine: StandIn, service: Service) -> None:
+def test_the_asynchronous_client_gets_the_same_answer(engine: StandIn, service: Service) -> None:
     async def go() -> str:
         async with openai.AsyncOpenAI(base_url=service.v1, api_key="any") as client:
             stream = await client.chat.completions.create(model="mistral", messages=ASKED, stream=True)
@@ -109,12 +109,12 @@ def test_the_asynchronous_client_gets_the_same(engine: StandIn, service: Service
     assert asyncio.run(go()) == WORDS
 
 
-def test_the_clients_own_stream_helper_puts_an_answer_together(client: openai.OpenAI) -> None:
+def test_the_clients_stream_helper_assembles_an_answer(client: openai.OpenAI) -> None:
     with client.chat.completions.stream(model="mistral", messages=ASKED) as stream:
         assert stream.get_final_completion().choices[0].message.content == WORDS
 
 
-def test_an_answer_given_back_as_part_of_the_next_question_is_taken(client: openai.OpenAI, engine: StandIn) -> None:
+def test_an_earlier_answer_is_accepted_as_part_of_the_conversation(client: openai.OpenAI, engine: StandIn) -> None:
     first = client.chat.completions.create(model="mistral", messages=ASKED).choices[0].message
     more: Any = [*ASKED, first, {"role": "user", "content": "Go on."}]
     client.chat.completions.create(model="mistral", messages=more)
@@ -124,7 +124,7 @@ def test_an_answer_given_back_as_part_of_the_next_question_is_taken(client: open
     assert engine.requests[1].prompt == engine.requests[2].prompt == tuple(tokenizer().chat(said))
 
 
-def test_content_may_come_in_parts_and_a_developer_is_the_system(client: openai.OpenAI, engine: StandIn) -> None:
+def test_content_may_have_parts_and_the_developer_role_is_the_system_role(client: openai.OpenAI, engine: StandIn) -> None:
     parts: Any = [
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "One."}, {"type": "text", "text": "Two."}]},
@@ -134,7 +134,7 @@ def test_content_may_come_in_parts_and_a_developer_is_the_system(client: openai.
     assert engine.requests[0].prompt == tuple(prompt)
 
 
-def test_what_shapes_an_answer_reaches_the_engine(client: openai.OpenAI, engine: StandIn) -> None:
+def test_parameters_that_shape_an_answer_reach_the_engine(client: openai.OpenAI, engine: StandIn) -> None:
     client.chat.completions.create(
         model="mistral", messages=ASKED, temperature=0.5, top_p=0.9, seed=7, max_tokens=3, extra_body={"top_k": 40}
     )
@@ -149,7 +149,7 @@ def test_what_shapes_an_answer_reaches_the_engine(client: openai.OpenAI, engine:
     assert len({first.id, second.id, third.id}) == 3
 
 
-def test_an_answer_that_reaches_its_length_says_so(client: openai.OpenAI) -> None:
+def test_an_answer_of_the_requested_length_has_the_finish_reason_length(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(model="mistral", messages=ASKED, max_tokens=5)
     assert answer.choices[0].finish_reason == "length"
     assert answer.usage
@@ -167,26 +167,28 @@ def test_an_answer_that_reaches_its_length_says_so(client: openai.OpenAI) -> Non
         ([".", "hree"], "Grüße, 酒 and 👩‍👩‍👧 for all: one two t"),
     ],
 )
-def test_a_stop_string_ends_the_answer_before_itself(client: openai.OpenAI, engine: StandIn, stop: Any, text: str, together: int) -> None:
+def test_a_stop_string_ends_the_answer_and_is_not_part_of_it(
+    client: openai.OpenAI, engine: StandIn, stop: Any, text: str, together: int
+) -> None:
     engine.together = together
     whole = client.chat.completions.create(model="mistral", messages=ASKED, stop=stop)
     stream = list(client.chat.completions.create(model="mistral", messages=ASKED, stop=stop, stream=True))
     assert whole.choices[0].message.content == text
     assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == text
     assert whole.choices[0].finish_reason == stream[-1].choices[0].finish_reason == "stop"
-    # As many tokens as it took to see it, however they came together.
+    # The number of tokens up to the stop string, however they were grouped into pieces.
     engine.together = 1
     one_by_one = client.chat.completions.create(model="mistral", messages=ASKED, stop=stop)
     assert whole.usage == one_by_one.usage
     assert engine.live == 0
 
 
-def test_a_stop_string_that_does_not_come_loses_nothing(client: openai.OpenAI) -> None:
+def test_a_stop_string_that_does_not_come_changes_nothing(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(model="mistral", messages=ASKED, stop=["three.!", "酒 and 👩‍👩‍👧‍"])
     assert answer.choices[0].message.content == WORDS
 
 
-def test_token_ids_come_when_asked_for(client: openai.OpenAI, engine: StandIn) -> None:
+def test_token_ids_are_returned_on_request(client: openai.OpenAI, engine: StandIn) -> None:
     ids: Any = {"return_token_ids": True}
     chat = client.chat.completions.create(model="mistral", messages=ASKED, extra_body=ids)
     text = client.completions.create(model="mistral", prompt="x", extra_body=ids)
@@ -198,15 +200,15 @@ def test_token_ids_come_when_asked_for(client: openai.OpenAI, engine: StandIn) -
 
 
 @pytest.mark.parametrize("prompt", ["Once upon a time", ["Once upon a time"], tokenizer().completion("Once upon a time")])
-def test_a_text_is_continued_whether_it_comes_as_text_list_or_tokens(client: openai.OpenAI, engine: StandIn, prompt: Any) -> None:
+def test_a_prompt_may_be_a_text_a_list_of_one_text_or_tokens(client: openai.OpenAI, engine: StandIn, prompt: Any) -> None:
     answer = client.completions.create(model="mistral", prompt=prompt)
     assert engine.requests[0].prompt == tuple(tokenizer().completion("Once upon a time"))
-    # It goes on: the first word keeps its space.
+    # A continuation: the first word keeps its space.
     assert answer.choices[0].text == " " + WORDS
     assert (answer.object, answer.choices[0].finish_reason) == ("text_completion", "stop")
 
 
-def test_a_streamed_completion_is_the_same_text(client: openai.OpenAI) -> None:
+def test_a_streamed_completion_has_the_same_text(client: openai.OpenAI) -> None:
     stream = client.completions.create(model="mistral", prompt="Once", stream=True, stream_options={"include_usage": True})
     *chunks, usage = list(stream)
     assert "".join(chunk.choices[0].text for chunk in chunks) == " " + WORDS
@@ -215,25 +217,25 @@ def test_a_streamed_completion_is_the_same_text(client: openai.OpenAI) -> None:
     assert usage.usage.completion_tokens == len(tokens_of(WORDS))
 
 
-def test_after_no_text_the_first_word_begins_one(client: openai.OpenAI) -> None:
+def test_after_an_empty_prompt_the_first_word_has_no_space(client: openai.OpenAI) -> None:
     assert client.completions.create(model="mistral", prompt="").choices[0].text == WORDS
 
 
-def test_the_model_can_be_listed_and_looked_at(client: openai.OpenAI) -> None:
+def test_the_model_can_be_listed_and_retrieved(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["mistral"]
     assert client.models.retrieve("mistral").id == "mistral"
     with pytest.raises(openai.NotFoundError, match="no such model"):
         client.models.retrieve("gpt")
 
 
-def test_a_model_tells_what_its_checkpoint_says_of_itself(engine: StandIn, tmp_path: Path) -> None:
+def test_a_model_has_the_description_of_its_checkpoint(engine: StandIn, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"description": "All noise."}')
     with served(engine, replace(SETTINGS, model=tmp_path)) as service, openai.OpenAI(base_url=service.v1, api_key="any") as client:
         (model,) = client.models.list()
         assert model.to_dict()["description"] == "All noise."
 
 
-def test_a_models_name_may_have_a_slash(engine: StandIn) -> None:
+def test_a_models_name_may_contain_a_slash(engine: StandIn) -> None:
     named = replace(SETTINGS, model_name="mistralai/Mistral-7B")
     with served(engine, named) as service, openai.OpenAI(base_url=service.v1, api_key="any") as client:
         assert client.models.retrieve("mistralai/Mistral-7B").id == "mistralai/Mistral-7B"
@@ -241,7 +243,7 @@ def test_a_models_name_may_have_a_slash(engine: StandIn) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    ("failure", "told", "code"),
+    ("failure", "raised", "code"),
     [
         (QueueFull("512 requests wait already"), openai.RateLimitError, "queue_full"),
         (NotReady("the engine is starting"), openai.InternalServerError, "not_ready"),
@@ -250,17 +252,17 @@ def test_a_models_name_may_have_a_slash(engine: StandIn) -> None:
         (Unfit("the prompt has 9 tokens; at most 8 can be taken"), openai.BadRequestError, "context_length_exceeded"),
     ],
 )
-def test_an_engines_refusal_is_the_clients_exception(
-    client: openai.OpenAI, engine: StandIn, failure: Exception, told: type[openai.APIStatusError], code: str, stream: bool
+def test_an_engines_error_raises_the_matching_exception_in_the_client(
+    client: openai.OpenAI, engine: StandIn, failure: Exception, raised: type[openai.APIStatusError], code: str, stream: bool
 ) -> None:
     engine.fail(failure)
-    with pytest.raises(told, match=str(failure)) as caught:
+    with pytest.raises(raised, match=str(failure)) as caught:
         client.chat.completions.create(model="mistral", messages=ASKED, stream=stream)
     assert caught.value.code == code
     assert ("retry-after" in caught.value.response.headers) == (code in ("queue_full", "not_ready"))
 
 
-def test_a_failure_that_nobody_foresaw_tells_nothing_of_the_inside(client: openai.OpenAI, engine: StandIn) -> None:
+def test_an_unexpected_failure_reveals_no_details(client: openai.OpenAI, engine: StandIn) -> None:
     engine.fail(RuntimeError("secret path /opt/x"))
     with pytest.raises(openai.InternalServerError) as caught:
         client.chat.completions.create(model="mistral", messages=ASKED)
@@ -269,7 +271,9 @@ def test_a_failure_that_nobody_foresaw_tells_nothing_of_the_inside(client: opena
 
 
 @pytest.mark.parametrize("failure", [GenerationFailed("the engine failed after 3 tokens"), RuntimeError("secret path /opt/x")])
-def test_a_failure_in_mid_stream_raises_in_the_client_after_the_tokens(client: openai.OpenAI, engine: StandIn, failure: Exception) -> None:
+def test_a_failure_in_the_middle_of_a_stream_raises_in_the_client_after_the_tokens(
+    client: openai.OpenAI, engine: StandIn, failure: Exception
+) -> None:
     engine.fail(failure, after=3)
     stream, got = client.chat.completions.create(model="mistral", messages=ASKED, stream=True), list[Any]()
     with pytest.raises(openai.APIError) as caught:
@@ -281,14 +285,14 @@ def test_a_failure_in_mid_stream_raises_in_the_client_after_the_tokens(client: o
     assert caught.value.type == "server_error"
 
 
-def test_a_whole_answer_that_fails_on_the_way_is_an_error(client: openai.OpenAI, engine: StandIn) -> None:
+def test_an_answer_without_streaming_that_fails_midway_is_an_error(client: openai.OpenAI, engine: StandIn) -> None:
     engine.fail(DeadlineExceeded("30 s are over"), after=3)
     with pytest.raises(openai.InternalServerError) as caught:
         client.completions.create(model="mistral", prompt="x")
     assert caught.value.status_code == 504
 
 
-def test_an_answer_that_ends_without_a_reason_is_a_failure_and_no_silent_end(client: openai.OpenAI, engine: StandIn) -> None:
+def test_an_answer_that_ends_without_a_finish_reason_is_a_failure(client: openai.OpenAI, engine: StandIn) -> None:
     class Ends(StandIn):
         async def _pieces(self, request: Any) -> Any:
             async for piece in super()._pieces(request):
@@ -302,7 +306,7 @@ def test_an_answer_that_ends_without_a_reason_is_a_failure_and_no_silent_end(cli
             list(client.completions.create(model="mistral", prompt="x", stream=True))
 
 
-def test_with_a_key_only_who_knows_it_is_answered(engine: StandIn) -> None:
+def test_with_a_key_only_requests_that_have_it_are_answered(engine: StandIn) -> None:
     with served(engine, replace(SETTINGS, api_key="schlüssel-1")) as service:
         with openai.OpenAI(base_url=service.v1, api_key="wrong") as client, pytest.raises(openai.AuthenticationError) as caught:
             client.models.list()

@@ -1,4 +1,4 @@
-"""The load generator's requests are answered as it expects."""
+"""The API answers the load generator's requests in the form that it expects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def asked(engine: StandIn, kind: Kind, tokens: int) -> Reply:
 
 
 @pytest.mark.parametrize("kind", ["short", "stream"])
-def test_an_answer_has_its_tokens_one_by_one(kind: Kind) -> None:
+def test_answers_have_the_ids_of_all_tokens(kind: Kind) -> None:
     engine = StandIn()
     reply = asked(engine, kind, 7)
     assert (reply.status, reply.whole, reply.detail) == (200, True, "")
@@ -31,7 +31,7 @@ def test_an_answer_has_its_tokens_one_by_one(kind: Kind) -> None:
     assert reply.outcome(tuple(engine.tokens[:7])) == "finished"
 
 
-def test_a_stream_that_breaks_off_is_cut() -> None:
+def test_a_stream_that_breaks_off_has_the_outcome_cut() -> None:
     engine = StandIn()
     engine.fail(RuntimeError("x"), after=3)
     reply = asked(engine, "stream", 7)

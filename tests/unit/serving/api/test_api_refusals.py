@@ -1,4 +1,4 @@
-"""What the API refuses: by name, in OpenAI's shape, before any work."""
+"""The API refuses wrong requests before any work, and names the parameter in OpenAI's error format."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def client(running: tuple[StandIn, httpx.Client], engine: StandIn) -> httpx.Clie
 
 
 def refused(response: httpx.Response, status: int = 400) -> dict[str, Any]:
-    """The error of a refusal in the right shape."""
+    """Return the error of a refusal, after a check of its format."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json"
     error = response.json()["error"]
@@ -62,7 +62,9 @@ def refused(response: httpx.Response, status: int = 400) -> dict[str, Any]:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize(("path", "body"), [("/v1/chat/completions", CHAT), ("/v1/completions", TEXT)], ids=["chat", "completions"])
-def test_a_parameter_that_both_refuse_is_named(client: httpx.Client, engine: StandIn, path: str, body: Any, name: str, value: Any) -> None:
+def test_a_parameter_that_both_endpoints_refuse_is_named(
+    client: httpx.Client, engine: StandIn, path: str, body: Any, name: str, value: Any
+) -> None:
     error = refused(client.post(path, json=body | {name: value}))
     assert error["param"].split(".")[0] == name
     assert name in error["message"]
@@ -79,7 +81,7 @@ def test_a_parameter_that_both_refuse_is_named(client: httpx.Client, engine: Sta
         ("max_completion_tokens", 0), ("prompt", "x"),
     ],
 )  # fmt: skip
-def test_what_the_chat_does_not_support_is_named(client: httpx.Client, engine: StandIn, name: str, value: Any) -> None:
+def test_a_parameter_that_the_chat_does_not_support_is_named(client: httpx.Client, engine: StandIn, name: str, value: Any) -> None:
     error = refused(client.post("/v1/chat/completions", json=CHAT | {name: value}))
     assert error["param"] == name
     assert engine.requests == []
@@ -88,12 +90,12 @@ def test_what_the_chat_does_not_support_is_named(client: httpx.Client, engine: S
 @pytest.mark.parametrize(
     ("name", "value"), [("best_of", 2), ("echo", True), ("logprobs", 0), ("suffix", "x"), ("messages", []), ("tools", [])]
 )
-def test_what_completions_do_not_support_is_named(client: httpx.Client, engine: StandIn, name: str, value: Any) -> None:
+def test_a_parameter_that_completions_do_not_support_is_named(client: httpx.Client, engine: StandIn, name: str, value: Any) -> None:
     assert refused(client.post("/v1/completions", json=TEXT | {name: value}))["param"] == name
     assert engine.requests == []
 
 
-def test_null_and_what_means_nothing_are_taken_as_not_given(client: httpx.Client) -> None:
+def test_null_and_neutral_values_count_as_not_given(client: httpx.Client) -> None:
     both: Any = dict.fromkeys(["model", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "stream", "stream_options", "user"])
     both |= {"n": 1, "presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}, "metadata": {"a": "b"}, "return_token_ids": None}
     chat: Any = {"logprobs": False, "tools": [], "tool_choice": "none", "response_format": {"type": "text"}, "modalities": ["text"]}
@@ -132,7 +134,7 @@ def test_null_and_what_means_nothing_are_taken_as_not_given(client: httpx.Client
         ([{"role": "user", "content": "x"}, {"role": "assistant", "content": ""}, {"role": "user", "content": "x"}], "messages", "no text"),
     ],
 )  # fmt: skip
-def test_a_conversation_that_cannot_be_is_refused_with_the_place(
+def test_an_invalid_conversation_is_refused_with_the_place_of_the_error(
     client: httpx.Client, engine: StandIn, messages: Any, param: str, word: str
 ) -> None:
     error = refused(client.post("/v1/chat/completions", json={"messages": messages}))
@@ -142,13 +144,13 @@ def test_a_conversation_that_cannot_be_is_refused_with_the_place(
 
 
 @pytest.mark.parametrize("prompt", [None, [], ["a", "b"], [["a"]], [[1]], [1, "a"], [-1], [LIMITS.vocabulary], [1.5], {"a": 1}, True])
-def test_a_prompt_that_is_not_one_text_is_refused(client: httpx.Client, engine: StandIn, prompt: Any) -> None:
+def test_a_prompt_of_another_type_than_one_text_is_refused(client: httpx.Client, engine: StandIn, prompt: Any) -> None:
     error = refused(client.post("/v1/completions", json={"prompt": prompt}))
     assert error["param"].split(".")[0] == "prompt"
     assert engine.requests == []
 
 
-def test_half_a_character_is_no_text(client: httpx.Client) -> None:
+def test_half_of_a_surrogate_pair_is_refused(client: httpx.Client) -> None:
     headers = {"content-type": "application/json"}
     error = refused(client.post("/v1/completions", content=b'{"prompt": "x\\ud800"}', headers=headers))
     assert "surrogate" in error["message"]
@@ -160,7 +162,7 @@ def test_half_a_character_is_no_text(client: httpx.Client) -> None:
     ("content", "param"),
     [(b'{"prompt": "x", "\\ud800": 1}', "\\ud800"), (b'{"prompt": "x", "stream_options": {"\\ud800": 1}}', "stream_options.\\ud800")],
 )
-def test_half_a_character_in_a_name_is_told_as_it_was_written(client: httpx.Client, content: bytes, param: str) -> None:
+def test_half_of_a_surrogate_pair_in_a_name_is_repeated_with_an_escape(client: httpx.Client, content: bytes, param: str) -> None:
     error = refused(client.post("/v1/completions", content=content, headers={"content-type": "application/json"}))
     assert error["param"] == param
 
@@ -179,7 +181,9 @@ def test_half_a_character_in_a_name_is_told_as_it_was_written(client: httpx.Clie
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": "text", "text": ""}] * 200}]}, "messages"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_both_numbers(client: httpx.Client, engine: StandIn, path: str, body: Any, param: str) -> None:
+def test_a_request_that_does_not_fit_is_refused_with_both_numbers(
+    client: httpx.Client, engine: StandIn, path: str, body: Any, param: str
+) -> None:
     error = refused(client.post(path, json=body))
     assert (error["param"], error["code"]) == (param, "context_length_exceeded")
     assert sum(char.isdigit() for char in error["message"]) >= 5
@@ -188,7 +192,7 @@ def test_what_does_not_fit_is_refused_with_both_numbers(client: httpx.Client, en
 
 
 @pytest.mark.parametrize(("turns", "apart"), [(3, False), (99, True)])
-def test_a_conversation_that_takes_long_to_encode_holds_up_no_stream(monkeypatch: pytest.MonkeyPatch, turns: int, apart: bool) -> None:
+def test_a_conversation_that_takes_long_to_encode_delays_no_stream(monkeypatch: pytest.MonkeyPatch, turns: int, apart: bool) -> None:
     encode, threads = tokenizer().chat, list[threading.Thread]()
 
     def chat(messages: Any) -> list[int]:
@@ -197,16 +201,16 @@ def test_a_conversation_that_takes_long_to_encode_holds_up_no_stream(monkeypatch
 
     monkeypatch.setattr(tokenizer(), "chat", chat)
     prompts = Prompts(StandIn(), tokenizer(), SETTINGS)
-    asyncio.run(prompts.of_chat(ChatBody(messages=[ChatMessage(role="user", content="")] * turns)))
+    asyncio.run(prompts.prepare_chat(ChatBody(messages=[ChatMessage(role="user", content="")] * turns)))
     assert (threads != [threading.main_thread()]) == apart
 
 
-def test_without_a_length_an_answer_takes_what_is_left(client: httpx.Client, engine: StandIn) -> None:
+def test_without_a_requested_length_an_answer_may_use_all_remaining_positions(client: httpx.Client, engine: StandIn) -> None:
     assert client.post("/v1/completions", json={"prompt": [5] * 150, "stop": "Gr"}).status_code == 200
     assert engine.requests[0].max_tokens == 50
 
 
-def test_an_engine_that_needs_longer_prompts_says_so(client: httpx.Client) -> None:
+def test_a_prompt_that_is_too_short_for_the_engine_is_refused(client: httpx.Client) -> None:
     engine = StandIn()
     engine.limits = replace(LIMITS, min_prompt=2)
     with served(engine) as service:
@@ -214,14 +218,14 @@ def test_an_engine_that_needs_longer_prompts_says_so(client: httpx.Client) -> No
     assert (error["param"], "at least 2" in error["message"]) == ("prompt", True)
 
 
-def test_two_names_for_the_same_and_options_without_a_stream_are_refused(client: httpx.Client) -> None:
+def test_two_names_of_one_parameter_and_stream_options_without_a_stream_are_refused(client: httpx.Client) -> None:
     both = CHAT | {"max_tokens": 5, "max_completion_tokens": 5}
     assert refused(client.post("/v1/chat/completions", json=both))["param"] == "max_completion_tokens"
     options = TEXT | {"stream_options": {"include_usage": True}}
     assert refused(client.post("/v1/completions", json=options))["param"] == "stream_options"
 
 
-def test_another_model_is_not_found(client: httpx.Client, engine: StandIn) -> None:
+def test_a_model_of_another_name_is_not_found(client: httpx.Client, engine: StandIn) -> None:
     error = refused(client.post("/v1/completions", json=TEXT | {"model": "gpt-4"}), 404)
     assert (error["code"], error["param"]) == ("model_not_found", "model")
     assert "'mistral'" in error["message"]
@@ -229,28 +233,28 @@ def test_another_model_is_not_found(client: httpx.Client, engine: StandIn) -> No
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'"x"', b"\xff", b"[" * 100_000, b'{"prompt": 1' + b"0" * 5000 + b"}"])
-def test_a_body_that_is_no_json_object_is_refused(client: httpx.Client, content: bytes) -> None:
+def test_a_body_that_is_not_a_json_object_is_refused(client: httpx.Client, content: bytes) -> None:
     refused(client.post("/v1/completions", content=content, headers={"content-type": "application/json"}))
 
 
-def test_a_body_in_another_encoding_is_told_which_one_it_must_have(client: httpx.Client) -> None:
+def test_a_body_in_another_encoding_is_refused_with_the_right_one(client: httpx.Client) -> None:
     error = refused(
         client.post("/v1/completions", content='{"prompt": "ä"}'.encode("latin-1"), headers={"content-type": "application/json"})
     )
     assert ("UTF-8" in error["message"], error["code"]) == (True, "invalid_value")
 
 
-def test_json_under_another_name_is_refused_with_the_right_one(client: httpx.Client) -> None:
+def test_json_with_another_content_type_is_refused_with_the_right_one(client: httpx.Client) -> None:
     error = refused(client.post("/v1/completions", content=json.dumps(TEXT)))
     assert "application/json" in error["message"]
 
 
-def test_a_name_that_nobody_knows_is_not_repeated_at_length(client: httpx.Client) -> None:
+def test_a_long_unknown_name_is_shortened_in_the_message(client: httpx.Client) -> None:
     error = refused(client.post("/v1/completions", json=TEXT | {"x" * 10_000: 1}))
     assert len(error["param"]) < 100
 
 
-def test_a_flood_of_mistakes_is_one_refusal(client: httpx.Client) -> None:
+def test_many_errors_in_one_body_give_one_short_refusal(client: httpx.Client) -> None:
     flood = {f"{n:x}": 0 for n in range(300_000)}
     refused(client.post("/v1/completions", json=TEXT | flood))
     refused(client.post("/v1/completions", json={"prompt": [""] * 500_000}))
@@ -258,17 +262,17 @@ def test_a_flood_of_mistakes_is_one_refusal(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_a_body_without_measure_is_not_read(client: httpx.Client, declared: bool) -> None:
+def test_a_body_that_is_too_large_is_not_read(client: httpx.Client, declared: bool) -> None:
     content = b" " * (MOST_BYTES + 1)
     sent: Any = content if declared else (content[at : at + 65536] for at in range(0, len(content), 65536))
     refused(client.post("/v1/completions", content=sent, headers={"content-type": "application/json"}), 413)
 
 
-def test_a_large_body_within_measure_is_read(client: httpx.Client, engine: StandIn) -> None:
+def test_a_large_body_within_the_limit_is_read(client: httpx.Client, engine: StandIn) -> None:
     assert client.post("/v1/completions", json=TEXT | {"user": "x" * (MOST_BYTES - 1000)}).status_code == 200
 
 
-def test_a_wrong_path_and_a_wrong_method_have_the_same_shape(client: httpx.Client) -> None:
+def test_a_wrong_path_and_a_wrong_method_have_openais_error_format(client: httpx.Client) -> None:
     assert refused(client.get("/v2/x"), 404)["code"] == "unknown_url"
     response = client.get("/v1/completions")
     refused(response, 405)
@@ -280,18 +284,18 @@ def test_a_wrong_path_and_a_wrong_method_have_the_same_shape(client: httpx.Clien
     [("", "sentence"), ("?sentence=", "sentence"), ("?sentence=a&max_tokens=0", "max_tokens"), ("?sentence=a&max_tokens=101", "max_tokens"),
      ("?sentence=a&max_tokens=many", "max_tokens")],
 )  # fmt: skip
-def test_the_old_shape_refuses_in_the_new_one(client: httpx.Client, engine: StandIn, query: str, named: str) -> None:
+def test_infer_refuses_in_openais_error_format(client: httpx.Client, engine: StandIn, query: str, named: str) -> None:
     assert refused(client.get(f"/infer{query}"))["param"] == named
     assert engine.requests == []
 
 
-def test_a_key_opens_by_either_header_and_probes_need_none(engine: StandIn) -> None:
+def test_a_key_is_accepted_in_either_header_and_probes_need_none(engine: StandIn) -> None:
     with served(engine, replace(SETTINGS, api_key=KEY)) as service, httpx.Client(base_url=service.url, timeout=60) as client:
         assert client.get("/v1/models", headers={"authorization": f"Bearer {KEY}"}).status_code == 200
         assert client.get("/infer?sentence=a", headers={"x-api-key": KEY}).status_code == 200
-        # As a proxy forwards it that keeps Authorization for itself.
+        # A proxy that uses Authorization for itself forwards the key like this.
         assert client.get("/v1/models", headers={"authorization": "Basic eA==", "x-api-key": KEY}).status_code == 200
-        # As OpenAI's client sends it, which insists on a key of its own.
+        # OpenAI's client, which requires a key of its own, sends it like this.
         assert client.get("/v1/models", headers={"authorization": "Bearer none", "x-api-key": KEY}).status_code == 200
         for path in ("/healthz", "/readyz", "/openapi.json"):
             assert client.get(path).status_code == 200
@@ -304,7 +308,7 @@ def test_a_key_opens_by_either_header_and_probes_need_none(engine: StandIn) -> N
         assert refused(client.get("/nothing"), 401)
 
 
-def test_the_process_is_healthy_but_not_ready_until_the_engine_is(client: httpx.Client) -> None:
+def test_the_api_is_healthy_at_once_and_ready_when_the_engine_is(client: httpx.Client) -> None:
     engine = StandIn()
     engine.down = NotReady("the engine is starting")
     with served(engine) as service, httpx.Client(base_url=service.url, timeout=60) as client:
@@ -319,7 +323,7 @@ def test_the_process_is_healthy_but_not_ready_until_the_engine_is(client: httpx.
         assert client.get("/readyz").status_code == 503
 
 
-def test_an_engine_that_does_not_say_whether_it_is_ready_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_does_not_reply_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     class Silent(StandIn):
         async def ready(self) -> Any:
             await asyncio.Event().wait()
@@ -329,15 +333,15 @@ def test_an_engine_that_does_not_say_whether_it_is_ready_is_not(monkeypatch: pyt
         assert "does not answer" in refused(httpx.get(f"{service.url}/readyz", timeout=60), 503)["message"]
 
 
-def test_who_comes_first_finds_the_engine_asked(client: httpx.Client) -> None:
+def test_the_engine_is_asked_for_its_limits_before_the_first_request(client: httpx.Client) -> None:
     engine = StandIn()
     with served(engine) as service:
         engine.down = NotReady("the engine does not answer")
         assert httpx.post(f"{service.v1}/completions", json=TEXT, timeout=60).status_code == 200
 
 
-def test_nothing_is_asked_again_that_is_known(client: httpx.Client, engine: StandIn) -> None:
+def test_known_limits_are_not_asked_for_again(client: httpx.Client, engine: StandIn) -> None:
     assert client.post("/v1/completions", json=TEXT).status_code == 200
     engine.down = NotReady("the engine is broken")
-    # The answer itself tells whether there is an engine.
+    # The answer itself shows whether there is an engine.
     assert client.post("/v1/completions", json=TEXT).status_code == 200

@@ -1,4 +1,4 @@
-"""What goes over the wire: events, old clients' answers, and what becomes of clients that leave."""
+"""Answers on the wire: events, the list for older clients, and clients that disconnect."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def events(response: httpx.Response) -> list[Event]:
     return [event for line in response.content.splitlines(keepends=True) if (event := decoder.feed(line))]
 
 
-def test_a_stream_is_events_and_ends_with_done(service: Service) -> None:
+def test_a_stream_has_events_and_ends_with_done(service: Service) -> None:
     response = httpx.post(
         f"{service.v1}/chat/completions", json=CHAT | {"stream": True, "max_tokens": 4, "return_token_ids": True}, timeout=60
     )
@@ -64,7 +64,7 @@ def test_a_stream_is_events_and_ends_with_done(service: Service) -> None:
     }  # fmt: skip
 
 
-def test_with_usage_every_chunk_has_the_field_and_without_none_has(service: Service) -> None:
+def test_the_usage_field_is_in_every_chunk_or_in_none(service: Service) -> None:
     usage: Any = {"stream": True, "stream_options": {"include_usage": True}}
     *chunks, last, done = events(httpx.post(f"{service.v1}/completions", json=TEXT | usage, timeout=60))
     assert {event.json()["usage"] for event in chunks} == {None}
@@ -74,15 +74,15 @@ def test_with_usage_every_chunk_has_the_field_and_without_none_has(service: Serv
     assert all("usage" not in event.json() for event in plain if not event.last)
 
 
-def test_lines_of_a_stream_end_where_events_do(engine: StandIn, service: Service) -> None:
+def test_no_character_inside_an_event_counts_as_a_line_end(engine: StandIn, service: Service) -> None:
     engine.tokens = tokens_of("a\u2028b\u0085c\x0bd\ne")
     response = httpx.post(f"{service.v1}/completions", json=TEXT | {"stream": True}, timeout=60)
-    # As clients split them that know every line end of Unicode.
+    # Clients that know every line end of Unicode split lines like this.
     texts = [json.loads(line[6:])["choices"][0]["text"] for line in response.text.splitlines() if line and DONE not in line]
     assert "".join(texts) == " a\u2028b\u0085c\x0bd\ne"
 
 
-def test_a_failure_in_mid_stream_is_the_last_event_and_no_done_follows(engine: StandIn, service: Service) -> None:
+def test_a_failure_in_the_middle_of_a_stream_is_the_last_event_and_no_done_follows(engine: StandIn, service: Service) -> None:
     engine.fail(GenerationFailed("the engine was lost after 2 tokens"), after=2)
     *chunks, last = events(httpx.post(f"{service.v1}/completions", json=TEXT | {"stream": True}, timeout=60))
     assert len(chunks) == 2
@@ -91,7 +91,7 @@ def test_a_failure_in_mid_stream_is_the_last_event_and_no_done_follows(engine: S
     }
 
 
-def test_an_answer_that_ends_at_once_is_still_a_whole_stream(engine: StandIn, service: Service) -> None:
+def test_an_answer_that_ends_at_once_is_still_a_complete_stream(engine: StandIn, service: Service) -> None:
     engine.tokens = []
     opening, closing, done = events(httpx.post(f"{service.v1}/chat/completions", json=CHAT | {"stream": True}, timeout=60))
     assert opening.json()["choices"][0]["delta"]["content"] == ""
@@ -99,7 +99,7 @@ def test_an_answer_that_ends_at_once_is_still_a_whole_stream(engine: StandIn, se
     assert done.last
 
 
-def test_an_answer_cut_inside_a_character_gives_what_there_is(engine: StandIn, service: Service) -> None:
+def test_an_answer_cut_inside_a_character_ends_with_a_replacement_character(engine: StandIn, service: Service) -> None:
     engine.tokens = [771 + byte for byte in "酒".encode()]
     whole = httpx.post(f"{service.v1}/completions", json=TEXT | {"max_tokens": 3}, timeout=60).json()
     cut = httpx.post(f"{service.v1}/completions", json=TEXT | {"max_tokens": 2}, timeout=60).json()
@@ -107,14 +107,14 @@ def test_an_answer_cut_inside_a_character_gives_what_there_is(engine: StandIn, s
     assert cut["choices"][0]["text"] == "\N{REPLACEMENT CHARACTER}" * 2
 
 
-def test_tokens_that_have_no_text_are_counted_all_the_same(engine: StandIn, service: Service) -> None:
+def test_tokens_without_text_are_counted(engine: StandIn, service: Service) -> None:
     engine.tokens = [5, 32767 + 10, 6]
     answer = httpx.post(f"{service.v1}/completions", json=TEXT | {"return_token_ids": True}, timeout=60).json()
     assert answer["choices"][0]["text"] == ""
     assert answer["usage"]["completion_tokens"] == 3
 
 
-def test_the_old_shape_is_a_list_with_the_text_and_no_prompt(engine: StandIn, service: Service) -> None:
+def test_infer_answers_a_list_with_the_text_and_without_the_prompt(engine: StandIn, service: Service) -> None:
     response = httpx.get(f"{service.url}/infer", params={"sentence": "Grüße?", "max_tokens": 100}, timeout=60)
     assert response.json() == [WORDS]
     assert engine.requests[0].prompt == tuple(tokenizer().chat([Message("user", "Grüße?")]))
@@ -127,7 +127,7 @@ def test_the_old_shape_is_a_list_with_the_text_and_no_prompt(engine: StandIn, se
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/infer?sentence=a"])
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("after", [0, 2])
-def test_a_client_that_leaves_frees_its_slot(engine: StandIn, service: Service, path: str, stream: bool, after: int) -> None:
+def test_a_client_that_disconnects_frees_its_slot(engine: StandIn, service: Service, path: str, stream: bool, after: int) -> None:
     engine.holds_after = after
     body = json.dumps((CHAT if "chat" in path else TEXT) | {"stream": stream}).encode()
     method = "GET" if "infer" in path else "POST"
@@ -141,7 +141,7 @@ def test_a_client_that_leaves_frees_its_slot(engine: StandIn, service: Service, 
 
 
 class Endless(StandIn):
-    """Answers for as long as it is read."""
+    """An engine with an endless answer."""
 
     given = 0
 
@@ -152,7 +152,7 @@ class Endless(StandIn):
             yield Piece((1100,) * 100)
 
 
-def test_a_client_that_stops_reading_stops_its_answer_and_frees_its_slot_when_it_leaves() -> None:
+def test_a_client_that_stops_reading_pauses_its_answer_and_frees_its_slot_when_it_disconnects() -> None:
     engine, body = Endless(), json.dumps(TEXT | {"stream": True}).encode()
 
     def stands_still() -> bool:
@@ -187,7 +187,7 @@ def test_curl_gets_answers_and_streams(service: Service) -> None:
     assert refused.endswith("400")
 
 
-def test_many_clients_of_a_real_scheduler_each_get_the_answer_they_would_get_alone() -> None:
+def test_each_of_many_clients_of_a_real_scheduler_gets_the_answer_it_would_get_alone() -> None:
     limits = Limits(slots=4, positions=60, max_prompt=50, vocabulary=32768)
     asked = [(f"question {n}", 5 + n % 20, 0.0 if n % 2 else 1.0) for n in range(24)]
 

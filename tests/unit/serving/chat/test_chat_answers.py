@@ -1,4 +1,4 @@
-"""The chat asks for answers: over HTTP, from a stand-in for the service."""
+"""The chat's client gets answers over HTTP from a stand-in for the service."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from chat_service import StandIn, words
 from openai import APIConnectionError, APIError
 
 from serving.chat.conversation import Answer, Exchange
-from serving.chat.service import Address, Service, Wishes
+from serving.chat.service import Address, Options, Service
 
 T = TypeVar("T")
 BEFORE = (Exchange("a", "1"), Exchange("b", "2"), Exchange("c", "3"))
 
 
 def with_service(run: Callable[[Service, StandIn], Awaitable[T]], stand_in: StandIn | None = None, patience_s: float = 60.0) -> T:
-    """What `run` returns, in front of a stand-in."""
+    """Return the result of `run`, called with a stand-in's address."""
     behind = stand_in or StandIn(pace_s=0)
 
     async def go() -> T:
@@ -31,17 +31,17 @@ def with_service(run: Callable[[Service, StandIn], Awaitable[T]], stand_in: Stan
 
 
 def seen(
-    question: str, *before: Exchange, stand_in: StandIn | None = None, patience_s: float = 60.0, wishes: Wishes | None = None
+    question: str, *before: Exchange, stand_in: StandIn | None = None, patience_s: float = 60.0, options: Options | None = None
 ) -> list[Answer]:
-    """All that is seen of the answer to a question."""
+    """Return all states of the answer to a question, as the page shows them."""
 
     async def run(service: Service, _: StandIn) -> list[Answer]:
-        return [answer async for answer in service.answer([*before, Exchange(question)], wishes or Wishes())]
+        return [answer async for answer in service.answer([*before, Exchange(question)], options or Options())]
 
     return with_service(run, stand_in, patience_s)
 
 
-def test_the_answer_grows_to_what_the_service_says() -> None:
+def test_an_answer_grows_to_the_services_text() -> None:
     waits, *grows = seen("words 20")
     assert waits.waiting
     assert not waits.text
@@ -51,9 +51,9 @@ def test_the_answer_grows_to_what_the_service_says() -> None:
     assert len(set(lengths)) == 20
 
 
-def test_the_request_has_the_conversation_the_wishes_and_the_key() -> None:
+def test_a_request_has_the_conversation_the_options_and_the_key() -> None:
     behind = StandIn(pace_s=0)
-    seen("words 1", *BEFORE[:1], stand_in=behind, wishes=Wishes(0.5, 0.75, 99, "be brief"))
+    seen("words 1", *BEFORE[:1], stand_in=behind, options=Options(0.5, 0.75, 99, "be brief"))
     assert behind.keys == ["Bearer it-is-secret"]
     (body,) = behind.requests
     assert body == {
@@ -65,8 +65,8 @@ def test_the_request_has_the_conversation_the_wishes_and_the_key() -> None:
     }  # fmt: skip
 
 
-def test_an_answer_as_long_as_allowed_is_marked_as_cut() -> None:
-    assert seen("words 20", wishes=Wishes(max_tokens=7))[-1] == Answer(
+def test_an_answer_of_the_longest_length_gets_a_remark() -> None:
+    assert seen("words 20", options=Options(max_tokens=7))[-1] == Answer(
         words(7), remarks=("The answer was cut at 7 tokens, the longest that the settings allow.",)
     )
 
@@ -79,10 +79,10 @@ def test_an_answer_as_long_as_allowed_is_marked_as_cut() -> None:
         ("cease 4", "The answer broke off."),
     ],
 )
-def test_what_has_come_of_a_broken_answer_stands_and_is_marked(question: str, remark: str) -> None:
+def test_the_text_of_a_broken_answer_stays_and_gets_a_remark(question: str, remark: str) -> None:
     behind = StandIn(pace_s=0)
     assert seen(question, stand_in=behind)[-1] == Answer(words(4), remarks=(remark,))
-    assert len(behind.requests) == 1, "an answer is not begun anew under somebody's eyes"
+    assert len(behind.requests) == 1, "an answer that is visible is not started again"
 
 
 @pytest.mark.parametrize(
@@ -91,16 +91,16 @@ def test_what_has_come_of_a_broken_answer_stands_and_is_marked(question: str, re
         ("refuse", "The service refused: temperature must be at most 2"),
         ("model", "The service refused: there is no model 'mistral'"),
         ("late", "The answer took longer than the service allows. Try again, or ask for a shorter one."),
-        ("key", "The service wants an API key that this chat does not have."),
+        ("key", "The service requires an API key that this chat does not have."),
     ],
 )
-def test_a_refusal_is_told_in_words_and_not_repeated(question: str, remark: str) -> None:
+def test_a_refusal_becomes_a_remark_and_is_not_retried(question: str, remark: str) -> None:
     behind = StandIn()
     assert seen(question, stand_in=behind)[1:] == [Answer(remarks=(remark,))]
     assert len(behind.requests) == 1
 
 
-def test_a_service_that_is_not_ready_is_waited_for() -> None:
+def test_a_service_that_is_not_ready_is_retried() -> None:
     states = seen("later 2")
     assert [state.waiting for state in states[:3]] == [
         "Waiting for the answer…", "Waiting for the service… (it is not ready)", "Waiting for the service… (it is not ready)",
@@ -108,8 +108,8 @@ def test_a_service_that_is_not_ready_is_waited_for() -> None:
     assert states[-1] == Answer(words(5))
 
 
-def test_a_full_queue_is_waited_for_until_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.chat.words.pause", lambda error, attempt: 0.01 if attempt < 2 else 3600)
+def test_a_full_queue_is_retried_until_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.chat.error_messages.pause", lambda error, attempt: 0.01 if attempt < 2 else 3600)
     behind = StandIn()
     states = seen("busy", stand_in=behind)
     assert states[1].waiting == "Waiting for the service… (it is busy)"
@@ -117,13 +117,13 @@ def test_a_full_queue_is_waited_for_until_patience_ends(monkeypatch: pytest.Monk
     assert len(behind.requests) == 3
 
 
-def test_a_service_that_failed_is_asked_three_times() -> None:
+def test_a_failed_service_is_tried_three_times() -> None:
     behind = StandIn()
     assert seen("crash", stand_in=behind)[-1] == Answer(remarks=("The service failed: the engine failed",))
     assert len(behind.requests) == 3
 
 
-def test_an_answer_that_fails_before_its_first_word_is_one_that_failed() -> None:
+def test_a_stream_that_fails_before_its_first_text_is_retried_like_a_failure() -> None:
     behind = StandIn(pace_s=0)
     states = seen("fail 0", stand_in=behind)
     assert [state.waiting for state in states[1:-1]] == ["Waiting for the service… (it failed)"] * 2
@@ -131,7 +131,7 @@ def test_an_answer_that_fails_before_its_first_word_is_one_that_failed() -> None
     assert len(behind.requests) == 3
 
 
-def test_a_connection_that_breaks_before_the_first_word_is_tried_again() -> None:
+def test_a_connection_that_breaks_before_the_first_text_is_retried() -> None:
     behind = StandIn(pace_s=0)
     states = seen("broken 2", stand_in=behind)
     assert states[1].waiting == "Waiting for the service… (it cannot be reached)"
@@ -139,28 +139,28 @@ def test_a_connection_that_breaks_before_the_first_word_is_tried_again() -> None
     assert len(behind.requests) == 3
 
 
-def test_a_service_that_comes_up_is_found() -> None:
+def test_a_service_that_comes_up_later_is_reached() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
 
     async def go() -> Answer:
         service = Service(Address(f"http://127.0.0.1:{port}"))
-        async with aclosing(service.answer([Exchange("words 3")], Wishes())) as answers:
+        async with aclosing(service.answer([Exchange("words 3")], Options())) as answers:
             async for answer in answers:
                 if "cannot be reached" in answer.waiting:
                     break
         async with StandIn(pace_s=0).serve(port):
-            return [answer async for answer in service.answer([Exchange("words 3")], Wishes())][-1]
+            return [answer async for answer in service.answer([Exchange("words 3")], Options())][-1]
 
     assert asyncio.run(go()) == Answer(words(3))
 
 
-def test_a_service_that_is_gone_is_given_up_when_patience_ends() -> None:
+def test_a_missing_service_is_given_up_at_the_time_limit() -> None:
     async def go() -> Answer:
         async with StandIn().serve() as url:
             pass
-        return [answer async for answer in Service(Address(url), 0.5).answer([Exchange("hello")], Wishes())][-1]
+        return [answer async for answer in Service(Address(url), 0.5).answer([Exchange("hello")], Options())][-1]
 
     assert asyncio.run(go()) == Answer(remarks=("The service cannot be reached. Try again in a moment.",))
 
@@ -173,20 +173,20 @@ def test_the_oldest_turns_are_left_out_when_the_conversation_is_too_long() -> No
     assert [message["content"] for message in behind.requests[-1]["messages"]] == ["c", "3", "long"]
 
 
-def test_leaving_turns_out_takes_no_second_chance_away() -> None:
+def test_leaving_turns_out_does_not_count_as_a_retry() -> None:
     behind = StandIn(pace_s=0)
     assert seen("unlucky 2", *BEFORE, *BEFORE, stand_in=behind)[-1].text == words(5)
     assert len(behind.requests) == 5 + 3
 
 
-def test_a_single_message_that_is_too_long_is_told_in_words() -> None:
+def test_a_single_message_that_is_too_long_gets_a_remark() -> None:
     last = seen("endless", *BEFORE)[-1]
     assert last == Answer(remarks=("The message is longer than the model can take, together with the longest answer.",))
 
 
-def test_the_service_computes_no_more_when_an_answer_is_closed() -> None:
+def test_the_service_stops_computing_when_an_answer_is_closed() -> None:
     async def run(service: Service, behind: StandIn) -> None:
-        async with aclosing(service.answer([Exchange("hold")], Wishes())) as answers:
+        async with aclosing(service.answer([Exchange("hold")], Options())) as answers:
             async for answer in answers:
                 if answer.text:
                     break
@@ -197,7 +197,7 @@ def test_the_service_computes_no_more_when_an_answer_is_closed() -> None:
     with_service(run)
 
 
-def test_the_note_is_what_the_service_says_about_its_model() -> None:
+def test_the_note_is_the_services_description_of_its_model() -> None:
     behind = StandIn()
     assert with_service(lambda service, _: service.note(), behind) == ""
     behind.description = "Its words are noise."
@@ -211,7 +211,7 @@ def test_the_note_is_what_the_service_says_about_its_model() -> None:
         ("text/event-stream", b"data: {}\n\n"), ("text/event-stream", b"data: [1]\n\n"), ("text/event-stream", b"data: \xff\n\n"),
     ],
 )  # fmt: skip
-def test_what_is_not_the_services_api_is_no_answer_and_no_note(foreign: tuple[str, bytes]) -> None:
+def test_a_response_that_is_not_openais_api_is_no_answer_and_no_note(foreign: tuple[str, bytes]) -> None:
     behind = StandIn()
     behind.foreign = foreign
     assert seen("hello", stand_in=behind)[-1] == Answer(remarks=("The service failed: what came is no answer",))
@@ -219,7 +219,7 @@ def test_what_is_not_the_services_api_is_no_answer_and_no_note(foreign: tuple[st
         with_service(lambda service, _: service.note(), behind)
 
 
-def test_an_answer_that_ends_before_its_first_word_is_asked_for_again() -> None:
+def test_an_answer_that_ends_before_its_first_text_is_retried() -> None:
     behind = StandIn(pace_s=0)
     assert seen("cease 0", stand_in=behind)[-1] == Answer(remarks=("The service failed: what came is no answer",))
     assert len(behind.requests) == 3

@@ -1,4 +1,4 @@
-"""How often a page is drawn."""
+"""Limits on how often the page is redrawn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def all_of(values: AsyncGenerator[int, None], every_s: float, again_s: flo
     return [value async for value in paced(values, every_s, again_s)]
 
 
-def test_what_comes_at_once_is_drawn_once_and_ends_with_the_last() -> None:
+def test_values_that_come_at_once_are_drawn_once_and_the_last_one_is_drawn() -> None:
     async def burst() -> AsyncGenerator[int, None]:
         for value in range(1000):
             yield value
@@ -24,7 +24,7 @@ def test_what_comes_at_once_is_drawn_once_and_ends_with_the_last() -> None:
     assert set(asyncio.run(all_of(burst(), NEVER_S))) == {999}
 
 
-def test_what_comes_slowly_is_drawn_each_time() -> None:
+def test_values_that_come_slowly_are_all_drawn() -> None:
     async def go() -> list[int]:
         drawn = asyncio.Event()
         seen = []
@@ -43,7 +43,7 @@ def test_what_comes_slowly_is_drawn_each_time() -> None:
     assert sorted(set(asyncio.run(go()))) == [0, 1, 2, 3, 4]
 
 
-def test_the_same_is_drawn_again_while_nothing_comes() -> None:
+def test_a_value_is_drawn_again_while_no_new_one_comes() -> None:
     async def go() -> list[int]:
         async def stalled() -> AsyncGenerator[int, None]:
             yield 7
@@ -59,7 +59,7 @@ def test_the_same_is_drawn_again_while_nothing_comes() -> None:
     assert asyncio.run(go()) == [7, 7, 7]
 
 
-def test_an_error_comes_out_after_what_came_before_it() -> None:
+def test_an_error_is_raised_after_the_values_before_it() -> None:
     async def fails() -> AsyncGenerator[int, None]:
         yield 1
         raise ValueError("broken")
@@ -74,7 +74,7 @@ def test_an_error_comes_out_after_what_came_before_it() -> None:
     assert seen[:1] == [1]
 
 
-def test_closing_it_closes_what_it_reads() -> None:
+def test_closing_the_paced_generator_closes_its_source() -> None:
     closed = []
 
     async def stalled() -> AsyncGenerator[int, None]:
@@ -94,8 +94,8 @@ def test_closing_it_closes_what_it_reads() -> None:
 
 
 @pytest.mark.parametrize("after", range(8))
-def test_a_reader_that_leaves_as_a_value_comes_is_gone(after: int) -> None:
-    """However many turns of the event loop lie between the value and the leaving."""
+def test_a_reader_cancelled_while_a_value_arrives_ends(after: int) -> None:
+    """Cancel the reader at any number of turns of the event loop after the value."""
 
     async def go() -> None:
         coming, seen = asyncio.Queue[int](), list[int]()

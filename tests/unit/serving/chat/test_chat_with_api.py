@@ -1,4 +1,4 @@
-"""The chat against the service's real API, over an engine that does as it is told."""
+"""The chat against the service's real API, over a scripted engine."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 from api_service import SETTINGS, WORDS, StandIn, served, tokenizer
 
 from serving.chat.conversation import Answer, Exchange
-from serving.chat.service import Address, Service, Wishes
+from serving.chat.service import Address, Options, Service
 from serving.engines.contract import GenerationFailed, QueueFull
 from serving.tokenizer import Message
 
-SHORT = Wishes(temperature=0, max_tokens=80)
+SHORT = Options(temperature=0, max_tokens=80)
 KEY = "it-is-secret"
 
 
@@ -29,20 +29,20 @@ def url(engine: StandIn) -> Iterator[str]:
         yield service.url
 
 
-def last(url: str, *said: Exchange, key: str = KEY, patience_s: float = 60.0, wishes: Wishes = SHORT) -> Answer:
-    """What stands in the end."""
+def last(url: str, *said: Exchange, key: str = KEY, patience_s: float = 60.0, options: Options = SHORT) -> Answer:
+    """Return the last state of the answer."""
 
     async def go() -> Answer:
         service = Service(Address(url, api_key=key), patience_s)
-        return [answer async for answer in service.answer(said, wishes)][-1]
+        return [answer async for answer in service.answer(said, options)][-1]
 
     return asyncio.run(go())
 
 
-def test_the_engine_is_given_the_whole_conversation_and_its_answer_comes_whole(url: str, engine: StandIn) -> None:
+def test_the_engine_gets_the_complete_conversation_and_its_answer_arrives_complete(url: str, engine: StandIn) -> None:
     assert last(url, Exchange("Hello", "Good day."), Exchange("And?")) == Answer(WORDS)
-    told = [Message("user", "Hello"), Message("assistant", "Good day."), Message("user", "And?")]
-    assert list(engine.requests[0].prompt) == list(tokenizer().chat(told))
+    conversation = [Message("user", "Hello"), Message("assistant", "Good day."), Message("user", "And?")]
+    assert list(engine.requests[0].prompt) == list(tokenizer().chat(conversation))
 
 
 def test_a_conversation_longer_than_the_model_can_take_loses_its_oldest_turns(url: str, engine: StandIn) -> None:
@@ -52,17 +52,17 @@ def test_a_conversation_longer_than_the_model_can_take_loses_its_oldest_turns(ur
     assert "2 oldest questions" in " ".join(answer.remarks)
 
 
-def test_a_wrong_key_is_told_without_the_key(url: str) -> None:
+def test_a_wrong_key_is_reported_without_the_key(url: str) -> None:
     answer = last(url, Exchange("Hello"), key="it-is-wrong")
-    assert answer == Answer(remarks=("The service wants an API key that this chat does not have.",))
+    assert answer == Answer(remarks=("The service requires an API key that this chat does not have.",))
 
 
-def test_a_full_queue_is_waited_for(url: str, engine: StandIn) -> None:
+def test_a_full_queue_of_the_real_api_is_retried(url: str, engine: StandIn) -> None:
     engine.fail(QueueFull("the queue is full"))
     assert last(url, Exchange("Hello"), patience_s=0.5).remarks == ("The service is busy. Try again in a moment.",)
 
 
-def test_a_failure_in_the_middle_keeps_what_has_come(url: str, engine: StandIn) -> None:
+def test_a_failure_in_the_middle_keeps_the_text(url: str, engine: StandIn) -> None:
     engine.fail(GenerationFailed("the engine failed"), after=3)
     answer = last(url, Exchange("Hello"))
     assert WORDS.startswith(answer.text)
@@ -70,11 +70,11 @@ def test_a_failure_in_the_middle_keeps_what_has_come(url: str, engine: StandIn) 
     assert answer.remarks[0].startswith("The answer broke off: ")
 
 
-def test_more_tokens_than_the_service_allows_are_refused_in_its_words(url: str) -> None:
-    answer = last(url, Exchange("Hello"), wishes=replace(SHORT, max_tokens=101))
+def test_more_tokens_than_the_service_allows_are_refused_with_its_message(url: str) -> None:
+    answer = last(url, Exchange("Hello"), options=replace(SHORT, max_tokens=101))
     assert answer.remarks[0].startswith("The service refused: ")
     assert "max_tokens" in answer.remarks[0]
 
 
-def test_the_models_can_be_asked_for_their_note(url: str) -> None:
+def test_the_note_can_be_read_from_the_real_api(url: str) -> None:
     assert asyncio.run(Service(Address(url, api_key=KEY)).note()) == ""

@@ -1,4 +1,4 @@
-"""Compiled artifacts are whole or not there, in a folder and in a real S3 endpoint alike."""
+"""Compiled artifacts are complete or absent, in a folder and in a real S3 endpoint alike."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEY = key_of({"slots": 8})
 
 @pytest.fixture
 def s3(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A client, and an environment in which boto3 finds the same endpoint."""
+    """Return an S3 client, and set the environment so that boto3 finds the same endpoint."""
     settings = {
         "AWS_ENDPOINT_URL": aws.endpoint.url,
         "AWS_ACCESS_KEY_ID": aws.first.access_key_id,
@@ -35,7 +35,7 @@ def s3(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def bucket(s3: Any) -> str:
-    """A bucket of its own."""
+    """Create a bucket for this test."""
     name = f"graphs{next(_numbers)}"
     s3.create_bucket(Bucket=name)
     return name
@@ -43,7 +43,7 @@ def bucket(s3: Any) -> str:
 
 @pytest.fixture(params=["folder", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """Each kind of store, empty."""
+    """Return an empty store of each kind."""
     if request.param == "folder":
         return store_at(str(tmp_path / "store"))
     return store_at(f"s3://{request.getfixturevalue('bucket')}/some/prefix/", cache=tmp_path / "cache")
@@ -51,7 +51,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 @pytest.fixture
 def compiled(tmp_path: Path) -> Path:
-    """What a compilation leaves."""
+    """Write the files of a compilation."""
     return _graphs(tmp_path / "compiled", b"graph")
 
 
@@ -71,25 +71,25 @@ def _objects(s3: Any, bucket: str) -> set[str]:
     return {entry["Key"] for entry in s3.list_objects_v2(Bucket=bucket).get("Contents", [])}
 
 
-def test_what_was_published_is_fetched(store: Store, compiled: Path) -> None:
+def test_published_artifacts_are_fetched_as_they_were(store: Store, compiled: Path) -> None:
     assert (store.has(KEY), store.fetch(KEY)) == (False, None)
     assert store.publish(KEY, compiled)
     assert store.has(KEY)
     assert _content(store.fetch(KEY)) == _content(compiled)
 
 
-def test_what_is_there_stays_as_it_is(store: Store, compiled: Path, tmp_path: Path) -> None:
+def test_a_published_key_keeps_its_first_content(store: Store, compiled: Path, tmp_path: Path) -> None:
     store.publish(KEY, compiled)
     assert not store.publish(KEY, _graphs(tmp_path / "others", b"another"))
     assert _content(store.fetch(KEY)) == _content(compiled)
 
 
-def test_another_key_is_not_there(store: Store, compiled: Path) -> None:
+def test_a_key_that_was_not_published_is_absent(store: Store, compiled: Path) -> None:
     store.publish(KEY, compiled)
     assert store.fetch(key_of({"slots": 9})) is None
 
 
-def test_of_many_that_publish_at_once_one_stands_and_nothing_is_mixed(store: Store, tmp_path: Path) -> None:
+def test_of_many_uploads_at_once_exactly_one_is_kept_and_files_are_not_mixed(store: Store, tmp_path: Path) -> None:
     folders = [_graphs(tmp_path / str(n), str(n).encode()) for n in range(6)]
     ours: list[Path] = []
     barrier = threading.Barrier(len(folders))
@@ -109,13 +109,13 @@ def test_of_many_that_publish_at_once_one_stands_and_nothing_is_mixed(store: Sto
 
 
 class Interrupted(S3Store):
-    """Its process ends when all files are there and the manifest is not."""
+    """A store that fails after all files were uploaded, before the manifest."""
 
     def _put_manifest(self, key: str, manifest: dict[str, Any]) -> bool:
         raise KeyboardInterrupt
 
 
-def test_an_upload_that_broke_off_is_not_there_and_does_not_hinder_the_next(s3: Any, bucket: str, compiled: Path, tmp_path: Path) -> None:
+def test_an_interrupted_upload_is_absent_and_does_not_prevent_the_next_one(s3: Any, bucket: str, compiled: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         Interrupted(bucket, "", tmp_path / "cache").publish(KEY, compiled)
     assert len(_objects(s3, bucket)) == len(_content(compiled))
@@ -125,9 +125,9 @@ def test_an_upload_that_broke_off_is_not_there_and_does_not_hinder_the_next(s3: 
     assert _content(store.fetch(KEY)) == _content(compiled)
 
 
-def test_who_comes_second_takes_its_files_away_again(s3: Any, bucket: str, compiled: Path, tmp_path: Path) -> None:
+def test_the_second_of_two_uploads_deletes_its_own_files(s3: Any, bucket: str, compiled: Path, tmp_path: Path) -> None:
     class Late(S3Store):
-        """Looked before the other's manifest came."""
+        """A store that checked for the key before the other upload's manifest was written."""
 
         def has(self, key: str) -> bool:
             return False
@@ -139,7 +139,7 @@ def test_who_comes_second_takes_its_files_away_again(s3: Any, bucket: str, compi
 
 
 @pytest.mark.parametrize("harm", [b"", b"graph" * 999 + b"grapf"])
-def test_a_file_that_is_not_what_was_put_there_is_refused_and_not_kept(
+def test_a_file_that_was_changed_is_refused_and_not_kept_in_the_cache(
     s3: Any, bucket: str, compiled: Path, tmp_path: Path, harm: bytes
 ) -> None:
     store = S3Store(bucket, "", tmp_path / "cache")
@@ -152,7 +152,7 @@ def test_a_file_that_is_not_what_was_put_there_is_refused_and_not_kept(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_what_was_downloaded_once_is_not_downloaded_again(s3: Any, bucket: str, compiled: Path, tmp_path: Path) -> None:
+def test_artifacts_are_downloaded_only_once(s3: Any, bucket: str, compiled: Path, tmp_path: Path) -> None:
     store = S3Store(bucket, "", tmp_path / "cache")
     store.publish(KEY, compiled)
     first = store.fetch(KEY)
@@ -162,7 +162,7 @@ def test_what_was_downloaded_once_is_not_downloaded_again(s3: Any, bucket: str, 
     assert _content(first) == _content(compiled)
 
 
-def test_a_bucket_that_is_not_there_is_an_error_and_not_an_absence(s3: Any, tmp_path: Path) -> None:
+def test_a_missing_bucket_is_an_error_and_not_an_absent_key(s3: Any, tmp_path: Path) -> None:
     with pytest.raises(Exception, match="NoSuchBucket"):
         S3Store("no-such-bucket", "", tmp_path).fetch(KEY)
 
@@ -173,6 +173,6 @@ def test_a_key_depends_on_every_value_and_not_on_their_order() -> None:
 
 
 @pytest.mark.parametrize("place", ["https://bucket/x", "s3://", "s3:///prefix"])
-def test_a_place_of_another_kind_is_refused(place: str) -> None:
+def test_a_store_at_another_kind_of_url_is_refused(place: str) -> None:
     with pytest.raises(ValueError, match=r"s3://bucket/prefix"):
         store_at(place)

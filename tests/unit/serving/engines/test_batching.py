@@ -14,23 +14,23 @@ from serving.engines.contract import GenerationFailed, Piece, QueueFull, Request
 
 
 def varied(n: int) -> Request:
-    """The n-th of many requests, no two alike."""
+    """Return the n-th of many different requests."""
     prompt = (2 + n % 60, 2 + n // 60, *range(2, 2 + n % 14))
     sampling = GREEDY if n % 2 else Sampling(1.0, top_p=0.9, seed=n)
     return Request(f"r{n}", prompt, 1 + n % 40, sampling)
 
 
 async def first(pieces: AsyncIterator[Piece]) -> Answered:
-    """The first tokens; the rest is left unread."""
+    """Read the first tokens, and leave the rest unread."""
     return (await anext(pieces)).tokens, None
 
 
 def whole(*prompt: int) -> Answered:
-    """What `World.ask` is answered."""
+    """Type of the result of `World.ask`."""
     return alone(Request("r", prompt, 40, GREEDY), LIMITS, ())
 
 
-def test_500_streams_at_once_are_all_whole_and_right() -> None:
+def test_500_streams_at_once_are_all_complete_and_right() -> None:
     async def test() -> None:
         async with running(World(ENDS, max_queue=500)) as world:
             requests = [varied(n) for n in range(500)]
@@ -42,26 +42,26 @@ def test_500_streams_at_once_are_all_whole_and_right() -> None:
     on_a_loop(test)
 
 
-def test_what_a_step_brings_goes_to_the_loop_in_one_call() -> None:
+def test_the_results_of_a_step_go_to_the_event_loop_in_one_call() -> None:
     async def test() -> None:
         loop, calls = asyncio.get_running_loop(), 0
-        told = loop.call_soon_threadsafe
+        original = loop.call_soon_threadsafe
 
         def counted(*args: Any, **kwargs: Any) -> Any:
             nonlocal calls
             calls += 1
-            return told(*args, **kwargs)
+            return original(*args, **kwargs)
 
         async with running(World()) as world:
             loop.call_soon_threadsafe = counted  # type: ignore[method-assign, assignment]
             await asyncio.gather(*(read(world.ask(2, n)) for n in range(2, 6)))
-            loop.call_soon_threadsafe = told  # type: ignore[method-assign]
+            loop.call_soon_threadsafe = original  # type: ignore[method-assign]
             assert calls == world.engine.stats().steps
 
     on_a_loop(test)
 
 
-def test_a_slow_reader_holds_up_nobody_and_finds_all_that_came_in_one_piece() -> None:
+def test_a_slow_reader_delays_no_other_and_gets_all_that_came_as_one_piece() -> None:
     async def test() -> None:
         async with running(World()) as world:
             world.hold(after=5)
@@ -78,7 +78,7 @@ def test_a_slow_reader_holds_up_nobody_and_finds_all_that_came_in_one_piece() ->
     on_a_loop(test)
 
 
-def test_an_answer_that_is_wanted_whole_comes_in_one_piece() -> None:
+def test_an_answer_requested_as_a_whole_comes_as_one_piece() -> None:
     async def test() -> None:
         async with running(World()) as world:
             world.hold(after=5)
@@ -110,7 +110,7 @@ def test_a_reader_that_closes_frees_its_slot_with_the_next_step() -> None:
     on_a_loop(test)
 
 
-def test_a_reader_that_is_cancelled_leaves_slot_and_queue() -> None:
+def test_a_cancelled_reader_frees_its_slot_or_its_place_in_the_queue() -> None:
     async def test() -> None:
         async with running(World()) as world:
             readers = await world.together(*(read(world.ask(2, n)) for n in range(2, 8)), steps=10)
@@ -126,7 +126,7 @@ def test_a_reader_that_is_cancelled_leaves_slot_and_queue() -> None:
     on_a_loop(test)
 
 
-def test_an_answer_that_nobody_begins_to_read_is_not_computed() -> None:
+def test_an_answer_is_not_computed_before_its_reader_begins() -> None:
     async def test() -> None:
         async with running(World()) as world:
             world.ask()
@@ -136,7 +136,7 @@ def test_an_answer_that_nobody_begins_to_read_is_not_computed() -> None:
     on_a_loop(test)
 
 
-def test_refusals_come_at_once_even_while_a_step_is_under_way() -> None:
+def test_a_refusal_comes_at_once_even_during_a_step() -> None:
     async def test() -> None:
         async with running(World(max_queue=1)) as world:
             world.hold()
@@ -154,7 +154,7 @@ def test_refusals_come_at_once_even_while_a_step_is_under_way() -> None:
     on_a_loop(test)
 
 
-def test_a_failure_in_mid_stream_is_raised_after_the_tokens_before_it() -> None:
+def test_a_failure_in_the_middle_of_a_stream_is_raised_after_the_tokens_before_it() -> None:
     async def test() -> None:
         async with running(World()) as world:
             world.hold(after=10)

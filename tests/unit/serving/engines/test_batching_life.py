@@ -1,4 +1,4 @@
-"""The life of a batching engine: start, health, stop, and every way to fail at it."""
+"""Start, health and stop of a batching engine, and every way in which they can fail."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 from batching_world import LIMITS, Gated, World, on_a_loop, read, read_to_error, running, until
 
-from serving.engines.callbacks import Observer, Stats
+from serving.engines.callbacks import EngineCallbacks, Stats
 from serving.engines.contract import GenerationFailed, Logits, NotReady
 
 
@@ -17,7 +17,7 @@ def engine_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "engine"]
 
 
-def test_it_is_ready_when_the_longest_prompt_and_a_token_after_it_were_computed() -> None:
+def test_an_engine_is_ready_when_it_has_computed_the_longest_prompt_and_a_token_after_it() -> None:
     async def test() -> None:
         async with running(World()) as world:
             assert await world.engine.ready() == LIMITS
@@ -28,7 +28,7 @@ def test_it_is_ready_when_the_longest_prompt_and_a_token_after_it_were_computed(
     on_a_loop(test)
 
 
-def test_until_it_is_ready_it_answers_nothing_and_is_not_unhealthy() -> None:
+def test_a_starting_engine_answers_nothing_and_is_healthy() -> None:
     async def test() -> None:
         may_build = threading.Event()
 
@@ -57,7 +57,7 @@ def test_until_it_is_ready_it_answers_nothing_and_is_not_unhealthy() -> None:
 
 
 class NaNs(Gated):
-    """Computes nothing that is a number."""
+    """An engine with logits that are not numbers."""
 
     def _answer(self, slots: Sequence[int]) -> Logits:
         self.orders.spoil = set(slots)
@@ -69,7 +69,7 @@ def no_engine() -> Gated:
 
 
 @pytest.mark.parametrize(("build", "why"), [(no_engine, "FileNotFoundError"), (lambda: NaNs(LIMITS), "NotFinite")])
-def test_an_engine_that_cannot_start_is_never_ready_and_says_why(build: object, why: str) -> None:
+def test_an_engine_that_cannot_start_is_never_ready_and_reports_the_cause(build: object, why: str) -> None:
     async def test() -> None:
         world = World(build=build)  # type: ignore[arg-type]
         world.engine.start()
@@ -85,7 +85,7 @@ def test_an_engine_that_cannot_start_is_never_ready_and_says_why(build: object, 
     on_a_loop(test)
 
 
-def test_a_step_that_does_not_end_makes_it_unhealthy_until_it_does() -> None:
+def test_a_step_that_does_not_end_makes_the_engine_unhealthy_until_it_ends() -> None:
     async def test() -> None:
         async with running(World(stuck_after_s=0.05)) as world:
             (reader,) = await world.together(read(world.ask()), steps=2)
@@ -109,7 +109,7 @@ def _unhealthy(world: World) -> bool:
     return False
 
 
-def test_an_idle_engine_is_healthy_however_long_it_idles() -> None:
+def test_an_idle_engine_stays_healthy() -> None:
     async def test() -> None:
         async with running(World(stuck_after_s=0.01)) as world:
             await read(world.ask())
@@ -119,7 +119,7 @@ def test_an_idle_engine_is_healthy_however_long_it_idles() -> None:
     on_a_loop(test)
 
 
-def test_a_broken_engine_is_unhealthy_and_takes_nobody() -> None:
+def test_a_broken_engine_is_unhealthy_and_accepts_no_request() -> None:
     async def test() -> None:
         async with running(World()) as world:
             world.exact.orders.fail = 3
@@ -135,16 +135,16 @@ def test_a_broken_engine_is_unhealthy_and_takes_nobody() -> None:
     on_a_loop(test)
 
 
-class Quits(Observer):
-    """Ends the thread that tells it of a first token."""
+class Quits(EngineCallbacks):
+    """Callbacks that end the engine's thread at the first token."""
 
     def first_token(self, after_s: float) -> None:
         raise SystemExit
 
 
-def test_when_the_thread_dies_readers_are_told_and_it_is_unhealthy() -> None:
+def test_when_the_thread_ends_readers_get_an_error_and_the_engine_is_unhealthy() -> None:
     async def test() -> None:
-        world = World(observer=Quits())
+        world = World(callbacks=Quits())
         world.engine.start()
         await world.engine.ready()
         readers = [asyncio.ensure_future(read(world.ask())) for _ in range(3)]
@@ -160,7 +160,7 @@ def test_when_the_thread_dies_readers_are_told_and_it_is_unhealthy() -> None:
     on_a_loop(test)
 
 
-def test_stop_tells_all_readers_and_closes_the_engine_in_its_thread() -> None:
+def test_stop_ends_all_readers_with_an_error_and_closes_the_engine_in_its_thread() -> None:
     async def test() -> None:
         async with running(World(max_queue=20)) as world:
             readers = await world.together(*(read(world.ask()) for _ in range(10)), steps=9)
@@ -182,7 +182,7 @@ def test_stop_tells_all_readers_and_closes_the_engine_in_its_thread() -> None:
     on_a_loop(test)
 
 
-def test_what_a_reader_had_not_read_yet_at_a_stop_it_gets_before_the_error() -> None:
+def test_a_reader_gets_the_tokens_before_a_stop_and_then_the_error() -> None:
     async def test() -> None:
         async with running(World()) as world:
             world.hold(after=10)
@@ -198,7 +198,7 @@ def test_what_a_reader_had_not_read_yet_at_a_stop_it_gets_before_the_error() -> 
     on_a_loop(test)
 
 
-def test_stop_gives_up_on_a_step_that_does_not_end_but_readers_are_told() -> None:
+def test_stop_gives_up_on_a_step_that_does_not_end_but_readers_get_an_error() -> None:
     async def test() -> None:
         world = World(stuck_after_s=0.05)
         async with running(world):

@@ -1,4 +1,4 @@
-"""The paced engine: decodes by schedule, on a clock that only its own sleep and its steps move."""
+"""The paced engine decodes by a schedule; only its sleep and its steps move the clock here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Clock:
 
 
 class Slow(ExactEngine):
-    """Its steps take as long as they are told to."""
+    """A step engine with steps of a given duration."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(LIMITS)
@@ -39,7 +39,7 @@ class Slow(ExactEngine):
 
 
 class World:
-    """A paced engine of two decodes a second, with one sequence in it."""
+    """Return a paced engine of two decodes a second, with one sequence in it."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -52,7 +52,7 @@ class World:
         self.position = 2
 
     def decodes(self, *step_s: float) -> list[float]:
-        """When decodes began that took so long each, in seconds since the start."""
+        """Return the times at which decodes of these durations began, in seconds since the start."""
         began = []
         for self.engine.step_s in step_s:
             self.paced.decode([0], [2], [self.position])
@@ -61,19 +61,19 @@ class World:
         return began
 
 
-def test_decodes_follow_the_schedule_whatever_they_take() -> None:
+def test_decodes_follow_the_schedule_whatever_their_duration() -> None:
     assert World().decodes(0.1, 0.4, 0.0, 0.25) == [0, 0.5, 1.0, 1.5]
 
 
-def test_after_a_slow_decode_the_schedule_is_caught_up_with() -> None:
+def test_decodes_catch_up_with_the_schedule_after_a_slow_one() -> None:
     assert World().decodes(0, 1.25, 0, 0, 0, 0) == [0, 0.5, 1.75, 1.75, 2.0, 2.5]
 
 
-def test_no_more_than_a_second_is_caught_up_with() -> None:
+def test_decodes_catch_up_at_most_a_second() -> None:
     assert World().decodes(0, 60, 0, 0, 0, 0) == [0, 0.5, 60.5, 60.5, 60.5, 61.0]
 
 
-def test_after_a_pause_the_schedule_begins_anew() -> None:
+def test_a_new_schedule_begins_after_a_pause() -> None:
     world = World()
     world.decodes(0)
     world.clock.pass_by(30)
@@ -89,7 +89,7 @@ def test_after_a_pause_that_a_prefill_ends_the_schedule_begins_with_the_prefill(
     assert world.decodes(0, 0, 0) == [30.25, 30.5, 31.0]
 
 
-def test_a_prefill_is_not_paced_and_the_time_it_takes_is_caught_up_with() -> None:
+def test_a_prefill_is_not_paced_and_decodes_catch_up_after_it() -> None:
     world = World()
     world.decodes(0)
     world.engine.step_s = 0.75
@@ -97,7 +97,7 @@ def test_a_prefill_is_not_paced_and_the_time_it_takes_is_caught_up_with() -> Non
     assert world.decodes(0, 0, 0) == [0.75, 1.0, 1.5]
 
 
-def test_everything_else_is_the_other_engine_s() -> None:
+def test_everything_else_is_passed_to_the_wrapped_engine() -> None:
     world = World()
     assert world.paced.limits == LIMITS
     world.paced.close()

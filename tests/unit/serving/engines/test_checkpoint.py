@@ -1,4 +1,4 @@
-"""What is read of a checkpoint without reading its weights, and what is refused."""
+"""A checkpoint's shape and identity are read without its weights, and unsuitable checkpoints are refused."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def test_the_shape_of_a_published_mistral_is_read(tmp_path: Path) -> None:
     )
 
 
-def test_a_window_is_never_left(tmp_path: Path) -> None:
+def test_the_positions_never_exceed_a_sliding_window(tmp_path: Path) -> None:
     assert Shape.read(write(tmp_path, V01)).positions == 4096
 
 
 @pytest.mark.parametrize(
     "rope", [{"rope_theta": 500.0}, {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}, "rope_theta": None}]
 )
-def test_the_rotary_base_is_found_where_both_generations_write_it(tmp_path: Path, rope: dict[str, Any]) -> None:
+def test_the_rotary_base_is_read_from_both_formats_of_transformers(tmp_path: Path, rope: dict[str, Any]) -> None:
     assert Shape.read(write(tmp_path, V03 | rope)).theta == 500.0
 
 
@@ -49,18 +49,18 @@ def test_the_rotary_base_is_found_where_both_generations_write_it(tmp_path: Path
         ({"rope_parameters": {"rope_type": "llama3"}}, "llama3"),
     ],
 )
-def test_what_the_engines_would_compute_wrongly_is_refused_by_name(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+def test_a_part_that_the_engines_do_not_compute_is_refused_by_name(tmp_path: Path, change: dict[str, Any], named: str) -> None:
     with pytest.raises(BadCheckpoint, match=named):
         Shape.read(write(tmp_path, V03 | change))
 
 
-def test_a_size_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_missing_size_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadCheckpoint, match="num_hidden_layers"):
         Shape.read(write(tmp_path, {key: value for key, value in V03.items() if key != "num_hidden_layers"}))
 
 
 @pytest.mark.parametrize("read", [Shape.read, identity, ends])
-def test_a_name_of_the_hub_is_no_checkpoint(read: Any) -> None:
+def test_a_name_on_the_hub_is_not_a_checkpoint(read: Any) -> None:
     with pytest.raises(BadCheckpoint, match="download one first"):
         read(Path("mistralai/Mistral-7B-Instruct-v0.3"))
 
@@ -75,13 +75,13 @@ def test_all_shards_of_an_index_are_needed(tmp_path: Path) -> None:
     assert [file.name for file in weight_files(folder)] == ["one.safetensors", "two.safetensors"]
 
 
-def test_weights_in_another_format_are_no_checkpoint(tmp_path: Path) -> None:
+def test_weights_in_another_format_are_not_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").touch()
     with pytest.raises(BadCheckpoint, match=r"lacks model\.safetensors"):
         weight_files(tmp_path)
 
 
-def test_an_answer_ends_where_the_generation_config_says_or_else_the_model(tmp_path: Path) -> None:
+def test_end_tokens_come_from_the_generation_config_or_else_from_the_models(tmp_path: Path) -> None:
     folder = write(tmp_path, V03)
     assert ends(folder) == {2}
     (folder / "generation_config.json").write_text('{"eos_token_id": [2, 7]}')
@@ -90,7 +90,7 @@ def test_an_answer_ends_where_the_generation_config_says_or_else_the_model(tmp_p
     assert ends(folder) == {2}
 
 
-def test_two_checkpoints_are_told_apart_and_their_place_does_not_matter(tmp_path: Path) -> None:
+def test_the_identity_differs_between_checkpoints_and_not_between_folders(tmp_path: Path) -> None:
     kinds = [(V03, b"{}", b"weights"), (V01, b"{}", b"weights"), (V03, b'{"a":1}', b"weights"), (V03, b"{}", b"more weights")]
     folders = [tmp_path / str(n) for n in range(5)]
     for folder, kind in zip(folders, [*kinds, kinds[0]], strict=True):

@@ -1,4 +1,4 @@
-"""How many cores a process may use, by files as kernels and container runtimes lay them out."""
+"""The number of cores that a process may use, from files as kernels and container runtimes lay them out."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ V2 = "0::{0}\n"
 
 @pytest.fixture(autouse=True)
 def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scheduler would allow eight."""
+    """Set the CPU affinity to eight cores."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
 
 
 def tree(root: Path, lines: str, files: dict[str, str]) -> Path:
-    """A machine's proc and sys."""
+    """Write a machine's proc and sys."""
     for name, content in {"proc/self/cgroup": lines, **{f"sys/fs/cgroup/{name}": content for name, content in files.items()}}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)
@@ -48,13 +48,13 @@ def v1(group: str, quota: str) -> dict[str, str]:
         pytest.param(V2.format("/../../odd"), {}, 8, id="a group outside the mount"),
     ],
 )
-def test_the_limit_of_the_group_counts(tmp_path: Path, lines: str, files: dict[str, str], cores: int) -> None:
+def test_the_limit_of_the_control_group_is_used(tmp_path: Path, lines: str, files: dict[str, str], cores: int) -> None:
     assert allowed_cores(tree(tmp_path, lines, files)) == cores
 
 
-def test_without_control_groups_the_scheduler_says(tmp_path: Path) -> None:
+def test_without_control_groups_the_cpu_affinity_is_used(tmp_path: Path) -> None:
     assert allowed_cores(tmp_path) == 8
 
 
-def test_this_process_may_use_one_at_least() -> None:
+def test_this_process_may_use_at_least_one_core() -> None:
     assert allowed_cores() >= 1

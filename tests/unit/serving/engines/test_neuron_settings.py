@@ -1,4 +1,4 @@
-"""What is compiled for the chip follows from the environment and the checkpoint, or is refused before anything is loaded."""
+"""The plan of a compilation follows from the environment and the checkpoint, or is refused before anything is loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serving.settings import Settings
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """As the worker pods have them."""
+    """Return the settings of the worker pods."""
     return Settings(model=write(tmp_path, V03), slots=8, positions=4096)
 
 
@@ -35,7 +35,7 @@ def test_every_field_is_read_from_its_variable() -> None:
 
 
 @pytest.mark.parametrize("degree", ["3", "0", "two", "", "2 "])
-def test_a_split_that_the_chip_does_not_have_is_refused(degree: str) -> None:
+def test_a_number_of_cores_that_the_chip_cannot_split_over_is_refused(degree: str) -> None:
     with pytest.raises(ValueError, match="LEEWARD_NEURON_TP_DEGREE"):
         NeuronSettings.from_env({"LEEWARD_NEURON_TP_DEGREE": degree})
 
@@ -46,7 +46,7 @@ def test_buckets_that_do_not_ascend_are_refused(buckets: str) -> None:
         NeuronSettings.from_env({"LEEWARD_NEURON_TOKEN_BUCKETS": buckets})
 
 
-def test_the_plan_has_few_buckets_and_the_longest_prompt_fits_the_largest(settings: Settings) -> None:
+def test_a_plan_has_few_buckets_and_the_longest_prompt_fits_the_largest(settings: Settings) -> None:
     assert plan(settings, NeuronSettings()) == Plan(settings.model, 32768, 8, 2, (512, 2048, 4096), (1024, 4096), "bf16")
     assert plan(settings, NeuronSettings()).max_prompt == 4095
     assert plan(settings, NeuronSettings(context_buckets=(64, 1024))).max_prompt == 1024
@@ -67,12 +67,14 @@ def test_default_buckets_suit_any_positions(settings: Settings, positions: int) 
         (NeuronSettings(), 32769, "LEEWARD_POSITIONS"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(settings: Settings, neuron: NeuronSettings, positions: int, named: str) -> None:
+def test_settings_that_do_not_fit_each_other_are_refused_by_name(
+    settings: Settings, neuron: NeuronSettings, positions: int, named: str
+) -> None:
     with pytest.raises(ValueError, match=named):
         plan(replace(settings, positions=positions), neuron)
 
 
-def test_a_sliding_window_is_never_left(tmp_path: Path) -> None:
+def test_the_positions_of_a_plan_never_exceed_a_sliding_window(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="made for 4096"):
         plan(Settings(model=write(tmp_path, V01), positions=8192), NeuronSettings())
 
@@ -83,11 +85,11 @@ def test_the_checkpoint_must_be_on_disk() -> None:
 
 
 @pytest.mark.parametrize("named", ["0,1", "2,3", "0-1", "4-5"])
-def test_the_cores_that_ray_gave_are_counted(named: str) -> None:
+def test_the_cores_given_by_ray_are_counted(named: str) -> None:
     require_cores(2, {VISIBLE_CORES: named})
 
 
 @pytest.mark.parametrize("env", [{}, {VISIBLE_CORES: ""}, {VISIBLE_CORES: "0"}, {VISIBLE_CORES: "0-3"}, {VISIBLE_CORES: "all"}])
-def test_other_cores_than_the_model_is_split_over_are_refused(env: dict[str, str]) -> None:
+def test_another_number_of_cores_than_the_model_is_split_over_is_refused(env: dict[str, str]) -> None:
     with pytest.raises(NoCores, match=VISIBLE_CORES):
         require_cores(2, env)

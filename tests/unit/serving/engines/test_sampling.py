@@ -1,4 +1,4 @@
-"""Drawing tokens: exactly the tokens that may be drawn, each as often as it is likely."""
+"""Sampling draws exactly the tokens that may be drawn, each with its probability."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def candidates(logits: Logits, sampling: Sampling) -> tuple[list[int], Weights]:
 
 
 def naive(logits: Sequence[float], sampling: Sampling) -> dict[int, float]:
-    """What may be drawn and how likely it is, by the definition: everything sorted, everything summed exactly."""
+    """Return the tokens that may be drawn and their probabilities by the definition: everything sorted and summed exactly."""
     order = sorted(range(len(logits)), key=lambda i: (-logits[i], i))[: sampling.top_k or None]
     weights = {i: math.exp((logits[i] - logits[order[0]]) / sampling.temperature) for i in order}
     goal, kept = sampling.top_p * math.fsum(weights.values()), 1
@@ -38,7 +38,7 @@ def naive(logits: Sequence[float], sampling: Sampling) -> dict[int, float]:
     return {i: weights[i] / whole for i in sorted(order[:kept])}
 
 
-# Few different values, so that many are equal; and some that are impossible.
+# Few different values, so that many are equal; some tokens are impossible.
 logits_with_ties = st.lists(st.sampled_from([-math.inf, -3.0, -0.5, 0.0, 0.25, 2.0]), min_size=1, max_size=40)
 logits_of_any_kind = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=40)
 samplings = st.builds(Sampling, st.floats(0.05, 5), st.floats(0.01, 1), st.integers(0, 50), st.integers(0, 2**32))
@@ -49,11 +49,11 @@ samplings = st.builds(Sampling, st.floats(0.05, 5), st.floats(0.01, 1), st.integ
 @example([0.0] * 5, Sampling(top_p=0.4))
 @example([1.0] * 1500, Sampling(top_p=0.9, temperature=2.0))
 @example([1.0] * 1500, Sampling(top_k=1300, top_p=0.999))
-def test_the_tokens_that_may_be_drawn_are_those_of_the_definition(logits: list[float], sampling: Sampling) -> None:
+def test_the_candidates_are_those_of_the_definition(logits: list[float], sampling: Sampling) -> None:
     assume(max(logits) > -math.inf)
     expected = naive(logits, sampling)
     ids, weights = candidates(row(*logits), sampling)
-    if ids != list(expected):  # the share may be met but for a rounding, and by one token more or less
+    if ids != list(expected):  # rounding may add or remove a token at the border of the share
         assume(not _rounding_decides(logits, sampling))
     assert ids == list(expected)
     assert weights / weights.sum(dtype=np.float64) == pytest.approx(list(expected.values()), rel=1e-4, abs=1e-9)
@@ -70,7 +70,7 @@ def _around(share: float) -> tuple[float, float]:
 
 @settings(max_examples=100)
 @given(logits_with_ties | logits_of_any_kind, samplings, st.integers(1, 5))
-def test_a_draw_is_where_the_next_number_of_the_seed_lies(logits: list[float], sampling: Sampling, draws: int) -> None:
+def test_a_draw_is_the_token_at_the_next_random_number_of_the_seed(logits: list[float], sampling: Sampling, draws: int) -> None:
     assume(max(logits) > -math.inf)
     numbers = np.random.Generator(np.random.PCG64(sampling.seed)).random(draws)
     sampler, (ids, weights) = Sampler(sampling), candidates(row(*logits), sampling)
@@ -84,7 +84,7 @@ def test_a_draw_is_where_the_next_number_of_the_seed_lies(logits: list[float], s
 
 @settings(max_examples=100)
 @given(logits_with_ties | logits_of_any_kind, st.floats(0, 1e-7))
-def test_at_temperature_0_the_likeliest_is_drawn_and_of_equals_the_lowest(logits: list[float], temperature: float) -> None:
+def test_temperature_0_draws_the_likeliest_token_and_the_lowest_among_equals(logits: list[float], temperature: float) -> None:
     assume(max(logits) > -math.inf)
     assert Sampler(Sampling(temperature)).draw(row(*logits)) == logits.index(max(logits))
 
@@ -99,7 +99,7 @@ def test_at_temperature_0_the_likeliest_is_drawn_and_of_equals_the_lowest(logits
         (Sampling(1.0, top_p=0.5, top_k=40, seed=5), 39),
     ],
 )
-def test_each_token_is_drawn_as_often_as_it_is_likely(sampling: Sampling, most: int) -> None:
+def test_each_token_is_drawn_with_its_probability(sampling: Sampling, most: int) -> None:
     logits = np.random.default_rng(0).normal(0, 2, 80).astype(np.float32)
     expected, draws = naive(logits.tolist(), sampling), 3_000
     sampler = Sampler(sampling)
@@ -115,7 +115,7 @@ def test_each_token_is_drawn_as_often_as_it_is_likely(sampling: Sampling, most: 
 
 @pytest.mark.parametrize("spread", [0.01, 1.0, 20.0])
 @pytest.mark.parametrize("sampling", [Sampling(0.7, top_p=0.9), Sampling(1.0, top_k=1000, top_p=0.99), Sampling(1.0, top_k=50)])
-def test_a_whole_vocabulary_is_cut_where_the_definition_cuts_it(spread: float, sampling: Sampling) -> None:
+def test_top_p_of_a_whole_vocabulary_is_that_of_the_definition(spread: float, sampling: Sampling) -> None:
     logits = np.random.default_rng(1).normal(0, spread, 32768).astype(np.float32)
     ids, _ = candidates(logits, sampling)
     order = np.lexsort((np.arange(32768), -logits.astype(np.float64)))[: sampling.top_k or None]
@@ -126,7 +126,7 @@ def test_a_whole_vocabulary_is_cut_where_the_definition_cuts_it(spread: float, s
 
 
 class Always:
-    """A generator with one number."""
+    """A generator that always returns the same number."""
 
     def __init__(self, number: float) -> None:
         self.number = number
@@ -136,7 +136,7 @@ class Always:
 
 
 @pytest.mark.parametrize("number", [0.0, 1 - 2**-53])
-def test_the_least_and_the_largest_number_draw_something_possible(number: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_smallest_and_the_largest_random_number_draw_a_possible_token(number: float, monkeypatch: pytest.MonkeyPatch) -> None:
     sampler = Sampler(Sampling(1.0))
     monkeypatch.setattr(sampler, "_random", Always(number))
     for seed in range(100):
@@ -157,7 +157,7 @@ def test_the_same_seed_draws_the_same_and_another_does_not() -> None:
     assert len({tuple(drawn(seed)) for seed in (7, 8, -7, None, None)}) == 5
 
 
-def test_the_logits_are_left_as_they_were() -> None:
+def test_a_draw_does_not_change_the_logits() -> None:
     logits = np.random.default_rng(3).normal(size=1000).astype(np.float32)
     before = logits.copy()
     Sampler(Sampling(0.5, top_p=0.9, top_k=100)).draw(logits)
@@ -166,12 +166,12 @@ def test_the_logits_are_left_as_they_were() -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("logits", [row(1, math.nan, 2), row(1, math.inf), row(-math.inf, -math.inf), row(math.nan)])
-def test_what_is_no_distribution_is_refused(logits: Logits, temperature: float) -> None:
+def test_logits_that_are_not_a_distribution_are_refused(logits: Logits, temperature: float) -> None:
     with pytest.raises(NotFinite):
         Sampler(Sampling(temperature)).draw(logits)
 
 
-def test_the_largest_numbers_are_drawn_from_without_a_warning() -> None:
+def test_the_largest_float32_logits_cause_no_warning() -> None:
     with np.errstate(all="raise", under="ignore"):
         assert Sampler(Sampling(1e-5)).draw(row(-3e38, 3e38, -math.inf)) == 1
 

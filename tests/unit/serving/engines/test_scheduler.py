@@ -1,4 +1,4 @@
-"""The scheduler, one promise at a time."""
+"""The promises of the scheduler, one by one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def request(*prompt: int, tokens: int = 5, within_s: float = 100.0) -> Request:
 
 
 class World:
-    """A scheduler over an exact engine, its time, and all that came out of it. No token ends an answer unless said so."""
+    """A scheduler over an exact engine, its clock, and all its events. By default no token ends an answer."""
 
     def __init__(self, ends: frozenset[int] = NO_ENDS, max_queue: int = 8) -> None:
         self.now = 0.0
@@ -70,7 +70,7 @@ def test_prefills_alternate_with_decodes_and_the_last_token_is_not_decoded() -> 
     assert world.scheduler.step() == []
 
 
-def test_answers_of_one_token_are_prefilled_one_after_another_and_never_decoded() -> None:
+def test_answers_of_one_token_are_prefilled_one_after_the_other_and_never_decoded() -> None:
     world = World()
     answers = world.submit(*[request(2, n, tokens=1) for n in range(2, 6)])
     world.step(4)
@@ -79,7 +79,7 @@ def test_answers_of_one_token_are_prefilled_one_after_another_and_never_decoded(
     assert not world.scheduler.busy
 
 
-def test_an_answer_ends_at_an_end_token_which_is_not_given() -> None:
+def test_an_end_token_ends_an_answer_and_is_not_part_of_it() -> None:
     asked = next(r for r in (request(2, n, tokens=14) for n in range(2, 32)) if alone(r, LIMITS)[1] == "stop")
     world = World(ends=ENDS)
     (answer,) = world.submit(asked)
@@ -88,7 +88,7 @@ def test_an_answer_ends_at_an_end_token_which_is_not_given() -> None:
     assert tuple(world.tokens[answer]) == alone(asked, LIMITS)[0]
 
 
-def test_an_answer_ends_where_the_positions_do() -> None:
+def test_an_answer_ends_at_the_last_position() -> None:
     world = World()
     short, long = world.submit(request(2, 3, tokens=1000), request(*range(2, 12), tokens=1000))
     world.step(40)
@@ -111,7 +111,7 @@ def test_a_request_that_can_never_be_answered_is_refused_at_once(unfit: Request,
         World().submit(unfit)
 
 
-def test_a_prompt_leaves_room_for_one_token_whatever_the_engine_takes() -> None:
+def test_a_prompt_must_leave_room_for_one_token_even_if_the_engine_accepts_more() -> None:
     engine = ExactEngine(replace(LIMITS, max_prompt=16))
     scheduler = Scheduler(engine, NO_ENDS, 1, lambda: 0.0)
     with pytest.raises(Unfit, match="between 2 and 15"):
@@ -120,14 +120,14 @@ def test_a_prompt_leaves_room_for_one_token_whatever_the_engine_takes() -> None:
     assert [what.finish for _, what in scheduler.step() if isinstance(what, Piece)] == ["length"]
 
 
-def test_sampling_out_of_bounds_is_refused_and_takes_no_place() -> None:
+def test_sampling_out_of_bounds_is_refused_and_uses_no_place_in_the_queue() -> None:
     world = World()
     with pytest.raises(ValueError, match="top_p=0"):
         world.submit(Request("r", (2, 3), 5, Sampling(top_p=0)))
     assert not world.scheduler.busy
 
 
-def test_as_many_wait_as_may_and_a_cancelled_one_makes_room_with_the_next_step() -> None:
+def test_the_queue_is_limited_and_a_cancelled_request_makes_room_with_the_next_step() -> None:
     world = World(max_queue=2)
     first, _ = world.submit(request(), request())
     with pytest.raises(QueueFull, match="2 requests wait"):
@@ -139,7 +139,7 @@ def test_as_many_wait_as_may_and_a_cancelled_one_makes_room_with_the_next_step()
     world.submit(request(), request())
 
 
-def test_a_cancelled_stream_frees_its_slot_with_the_next_step_and_is_told_nothing() -> None:
+def test_a_cancelled_stream_frees_its_slot_with_the_next_step_and_gets_no_event() -> None:
     world = World()
     going, staying = world.submit(request(), request())
     world.step(3)
@@ -152,7 +152,7 @@ def test_a_cancelled_stream_frees_its_slot_with_the_next_step_and_is_told_nothin
     assert world.scheduler.stats().cancelled == 1
 
 
-def test_a_deadline_counts_from_arrival_and_meets_the_waiting_as_the_live() -> None:
+def test_a_deadline_counts_from_arrival_for_waiting_and_live_requests() -> None:
     world = World()
     live, other, waiting = world.submit(request(within_s=5, tokens=14), request(tokens=14), request(within_s=5))
     world.step(3)
@@ -179,7 +179,7 @@ def test_a_failed_prefill_ends_its_own_request_and_no_other() -> None:
         assert tuple(world.tokens[whole]) == alone(request(*prompt), LIMITS, NO_ENDS)[0]
 
 
-def test_a_failed_decode_ends_all_live_ones_and_the_queue_goes_on() -> None:
+def test_a_failed_decode_ends_all_live_requests_and_the_queue_goes_on() -> None:
     world = World()
     first, second, waiting = world.submit(request(2, 4), request(2, 5), request(2, 6))
     world.step(3)
@@ -192,7 +192,7 @@ def test_a_failed_decode_ends_all_live_ones_and_the_queue_goes_on() -> None:
     assert tuple(world.tokens[waiting]) == alone(request(2, 6), LIMITS, NO_ENDS)[0]
 
 
-def test_a_row_that_is_no_distribution_ends_its_own_answer_and_no_other() -> None:
+def test_a_row_that_is_not_a_distribution_ends_its_own_answer_and_no_other() -> None:
     world = World()
     spoilt, whole = world.submit(request(2, 4), request(2, 5))
     world.step(3)
@@ -202,7 +202,7 @@ def test_a_row_that_is_no_distribution_ends_its_own_answer_and_no_other() -> Non
     assert tuple(world.tokens[whole]) == alone(request(2, 5), LIMITS, NO_ENDS)[0]
 
 
-def test_an_engine_that_fails_three_times_in_a_row_is_broken_and_everybody_is_told() -> None:
+def test_an_engine_that_fails_three_times_in_a_row_is_broken_and_all_requests_get_an_error() -> None:
     world = World()
     requests = world.submit(*[request()] * 6)
     world.step()
@@ -215,7 +215,7 @@ def test_an_engine_that_fails_three_times_in_a_row_is_broken_and_everybody_is_to
         world.submit(request())
 
 
-def test_a_live_stream_ends_with_an_error_when_the_engine_is_found_broken_by_others() -> None:
+def test_a_live_stream_ends_with_an_error_when_the_engine_breaks() -> None:
     world = World()
     steady, *_ = world.submit(*[request(tokens=14)] * 2)
     world.step()
@@ -225,7 +225,7 @@ def test_a_live_stream_ends_with_an_error_when_the_engine_is_found_broken_by_oth
     assert world.scheduler.stats().live == 0
 
 
-def test_one_good_step_between_failures_and_the_engine_is_not_broken() -> None:
+def test_an_engine_is_not_broken_if_a_step_between_the_failures_succeeds() -> None:
     world = World()
     for _ in range(3):
         world.submit(*[request(tokens=1)] * 3)
@@ -237,14 +237,14 @@ def test_one_good_step_between_failures_and_the_engine_is_not_broken() -> None:
 
 
 class Misshapen(ExactEngine):
-    """Returns one row too many."""
+    """An engine that returns one row too many."""
 
     def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> Logits:
         rows = super().decode(slots, tokens, positions)
         return np.concatenate((rows, rows[:1]))
 
 
-def test_logits_of_another_shape_are_a_failure_and_never_read() -> None:
+def test_logits_of_another_shape_are_a_failed_step_and_never_read() -> None:
     scheduler = Scheduler(Misshapen(LIMITS), NO_ENDS, 8, lambda: 0.0)
     scheduler.submit(request())
     events = [*scheduler.step(), *scheduler.step()]

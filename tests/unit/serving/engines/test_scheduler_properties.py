@@ -1,4 +1,4 @@
-"""The scheduler under any sequence of arrivals, cancels, failures and delays: what holds after every single step."""
+"""Invariants of the scheduler after every step, under any sequence of arrivals, cancels, failures and delays."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_QUEUE = 4
 
 @pytest.fixture(autouse=True)
 def no_log() -> Iterator[None]:
-    """Thousands of failures that are meant need no traceback each."""
+    """Silence the log: thousands of intended failures need no traceback each."""
     logging.disable()
     yield
     logging.disable(logging.NOTSET)
@@ -53,7 +53,7 @@ requests = st.builds(
 
 @dataclass(eq=False)
 class Asked:
-    """A request as whoever sent it sees it."""
+    """A request as its client sees it."""
 
     request: Request
     answer: Answer
@@ -146,16 +146,16 @@ class AnyOrder(RuleBasedStateMachine):
         self.unseen_cancels = 0
         assert busy or not (events or calls)
         assert len(calls) == bool(waiting or live), "a step computes once, if there is anything to compute"
-        told = self.expire(events, expired)
+        remaining = self.expire(events, expired)
         computed_for: list[Asked] = []
         for what, slots in calls:
             computed_for = self.prefilled(slots, waiting, live) if what == "prefill" else self.decoded(slots, waiting, live)
-        self.take(told, computed_for, [*live, *waiting])
+        self.take(remaining, computed_for, [*live, *waiting])
         assert self.scheduler.stats().live == len(self.live())
         assert self.scheduler.stats().queued == len(self.waiting())
 
     def expire(self, events: list[Event], expired: list[Asked]) -> list[Event]:
-        """Those whose time is over are told so before anything else."""
+        """Check that requests past their deadline get their error before any other event."""
         assert {e.answer for e in events if isinstance(e.what, DeadlineExceeded)} == {a.answer for a in expired}
         for event in events[: len(expired)]:
             self.of(event).take(event.what)
@@ -171,17 +171,17 @@ class AnyOrder(RuleBasedStateMachine):
         return [first]
 
     def decoded(self, slots: tuple[int, ...], waiting: list[Asked], live: list[Asked]) -> list[Asked]:
-        assert set(slots) == {a.slot for a in live}, "all that are live, and nothing else"
+        assert set(slots) == {a.slot for a in live}, "all live slots, and no other"
         starved = waiting and len(live) < LIMITS.slots
-        assert not starved or self.engine.calls[-2][0] == "prefill", "nobody waits for a free slot longer than a decode"
+        assert not starved or self.engine.calls[-2][0] == "prefill", "no request waits longer than a decode while a slot is free"
         return live
 
-    def take(self, events: list[Event], computed_for: list[Asked], everybody: list[Asked]) -> None:
-        """Whoever was computed for is told exactly one thing; when the engine is found broken, everybody is."""
+    def take(self, events: list[Event], computed_for: list[Asked], all_requests: list[Asked]) -> None:
+        """Check that each computed request gets exactly one event, and all requests when the engine breaks."""
         if computed_for:
             self.failed_in_a_row = 0 if any(isinstance(e.what, Piece) for e in events) else self.failed_in_a_row + 1
-        to_be_told = everybody if self.broken else computed_for
-        assert sorted(id(e.answer) for e in events) == sorted(id(a.answer) for a in to_be_told)
+        expected = all_requests if self.broken else computed_for
+        assert sorted(id(e.answer) for e in events) == sorted(id(a.answer) for a in expected)
         for event in events:
             asked = self.of(event)
             asked.take(event.what)
@@ -191,7 +191,7 @@ class AnyOrder(RuleBasedStateMachine):
         return next(a for a in self.asked if a.answer is event.answer)
 
     def teardown(self) -> None:
-        """However it went, the rest comes to an end, and every answer is the one that the request gets alone."""
+        """Check that all remaining requests end, and that every answer is the one that the request gets alone."""
         self.engine.orders.fail = 0
         for _ in range((MAX_QUEUE + LIMITS.slots) * (LIMITS.positions + 1)):
             self.step()

@@ -1,4 +1,4 @@
-"""How long streams wait, on an engine whose steps take known times, and what an observer is told of it."""
+"""Waiting times of streams on an engine with steps of known duration, and the callbacks about them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from exact_engine import ExactEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.engines.callbacks import Observer, Outcome
+from serving.engines.callbacks import EngineCallbacks, Outcome
 from serving.engines.contract import Limits, Logits, Request
 from serving.engines.scheduler import Scheduler
 
@@ -16,7 +16,7 @@ LIMITS = Limits(slots=2, positions=16, max_prompt=10, vocabulary=32, min_prompt=
 
 
 class Timed(ExactEngine):
-    """A prefill takes a second for each token of the prompt, a decode takes one."""
+    """An engine that takes a second for each token of a prompt, and a second for a decode."""
 
     def __init__(self, spend: Callable[[float], None]) -> None:
         super().__init__(LIMITS)
@@ -31,8 +31,8 @@ class Timed(ExactEngine):
         return super().decode(slots, tokens, positions)
 
 
-class Notes(Observer):
-    """Writes down what it is told."""
+class Notes(EngineCallbacks):
+    """Callbacks that record their calls."""
 
     def __init__(self) -> None:
         self.waits: list[float] = []
@@ -54,7 +54,7 @@ class Notes(Observer):
 
 
 class TimedWorld:
-    """A scheduler whose time passes only while its engine computes."""
+    """A scheduler with a clock that moves only while its engine computes."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -65,7 +65,7 @@ class TimedWorld:
         self.now += seconds
 
     def run(self, prompts: Sequence[int], between: Sequence[int]) -> None:
-        """Prompts of these sizes, after so many steps each; then to the end."""
+        """Submit prompts of these sizes, each after its number of steps; then run to the end."""
         for size, steps in zip(prompts, between, strict=True):
             for _ in range(steps):
                 self.scheduler.step()
@@ -84,7 +84,7 @@ def test_no_token_gap_is_longer_than_one_decode_and_the_longest_prefill(arrivals
     assert max(world.notes.gaps) <= 1 + max(sizes)
 
 
-def test_an_observer_learns_waits_first_tokens_gaps_and_ends() -> None:
+def test_callbacks_get_waits_first_tokens_gaps_and_ends() -> None:
     world = TimedWorld()
     world.run([4, 3], [0, 0])
     assert world.notes.waits == [0, 5]

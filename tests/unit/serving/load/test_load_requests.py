@@ -1,4 +1,4 @@
-"""How one request of the load ends, by what the service does to it."""
+"""The outcome of one request of the load, for everything that the service can do to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RIGHT = (100, 101, 102, 103)
 
 
 def reply_to(kind: Kind, behaviour: str, patience: float = 60.0, before: int = 2, piece: int = 1) -> Reply:
-    """What the load gets for one request of four tokens from a service that behaves like that."""
+    """Send one request of four tokens to a service with this behaviour, and return the reply."""
 
     async def go() -> Reply:
         async with running() as service, client(patience) as session:
@@ -28,7 +28,7 @@ def reply_to(kind: Kind, behaviour: str, patience: float = 60.0, before: int = 2
 
 
 @pytest.mark.parametrize("kind", ["short", "stream"])
-def test_a_whole_right_answer_is_finished(kind: Kind) -> None:
+def test_a_complete_right_answer_is_finished(kind: Kind) -> None:
     reply = reply_to(kind, "answer")
     assert reply.outcome(RIGHT) == "finished"
     assert (tuple(reply.tokens), len(reply.token_times), reply.status, reply.detail) == (RIGHT, 4, 200, "")
@@ -37,24 +37,24 @@ def test_a_whole_right_answer_is_finished(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", ["short", "stream"])
-def test_a_whole_answer_that_differs_is_wrong(kind: Kind) -> None:
+def test_a_complete_answer_that_differs_is_wrong(kind: Kind) -> None:
     assert reply_to(kind, "wrong").outcome(RIGHT) == "wrong"
 
 
-def test_an_answer_that_is_not_json_is_wrong_and_told() -> None:
+def test_an_answer_that_is_not_json_is_wrong_and_quoted() -> None:
     reply = reply_to("short", "nonsense")
     assert reply.outcome(RIGHT) == "wrong"
     assert "<html>" in reply.detail
 
 
 @pytest.mark.parametrize("kind", ["short", "stream"])
-def test_a_status_other_than_200_is_refused_and_told(kind: Kind) -> None:
+def test_a_status_other_than_200_is_refused_and_quoted(kind: Kind) -> None:
     reply = reply_to(kind, "busy")
     assert (reply.outcome(RIGHT), reply.status) == ("refused", 429)
     assert "queue full" in reply.detail
 
 
-def test_a_refusal_in_no_known_characters_is_a_refusal_too() -> None:
+def test_a_refusal_that_is_not_valid_text_is_refused_too() -> None:
     reply = reply_to("short", "mojibake")
     assert (reply.outcome(RIGHT), reply.detail) == ("refused", "HTTP 502: l\N{REPLACEMENT CHARACTER}-bas")
 
@@ -63,7 +63,7 @@ def test_a_short_request_whose_connection_breaks_is_refused() -> None:
     assert reply_to("short", "drop").outcome(RIGHT) == "refused"
 
 
-def test_a_service_that_is_not_there_refuses() -> None:
+def test_a_request_to_a_missing_service_is_refused() -> None:
     async def go() -> Reply:
         async with running() as service:
             url = service.url
@@ -87,25 +87,25 @@ def test_a_stream_that_ends_before_its_first_token_is_refused(behaviour: str) ->
     assert reply_to("stream", behaviour, before=0).outcome(RIGHT) == "refused"
 
 
-def test_a_stream_that_lost_only_its_done_is_cut_too() -> None:
+def test_a_stream_that_lacks_only_done_is_cut_too() -> None:
     reply = Reply(status=200, tokens=list(RIGHT), token_times=[0.0] * 4)
     assert reply.outcome(RIGHT) == "cut"
 
 
 @pytest.mark.parametrize("kind", ["short", "stream"])
-def test_a_request_without_a_byte_for_longer_than_the_patience_has_hung(kind: Kind) -> None:
-    reply = reply_to(kind, "stall", patience=2)  # in which the head of a stream comes
+def test_a_request_without_a_byte_for_the_time_limit_has_hung(kind: Kind) -> None:
+    reply = reply_to(kind, "stall", patience=2)  # long enough for the head of a stream
     assert (reply.outcome(RIGHT), reply.status) == ("hung", None if kind == "short" else 200)
 
 
-def test_tokens_that_come_together_are_all_taken_at_one_time() -> None:
+def test_tokens_that_come_together_have_one_time() -> None:
     reply = reply_to("stream", "answer", piece=2)
     assert (reply.outcome(RIGHT), tuple(reply.tokens)) == ("finished", RIGHT)
     assert reply.token_times[0] == reply.token_times[1] < reply.token_times[2] == reply.token_times[3]
 
 
 @pytest.mark.parametrize("kind", ["short", "stream"])
-def test_every_request_is_greedy_and_asks_for_as_many_tokens_as_it_wants_and_for_their_ids(kind: Kind) -> None:
+def test_every_request_is_greedy_and_asks_for_its_number_of_tokens_and_their_ids(kind: Kind) -> None:
     async def go() -> dict[str, Any]:
         async with running() as service, client() as session:
             await ask(session, Question(kind, service.url, "a&b=ü?#%", 4, "mistral-7b"), Clock())

@@ -1,4 +1,4 @@
-"""A whole load against a stand-in for the service: its schedule, its records, its end."""
+"""Complete loads against a stand-in for the service: schedule, records, end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def records_of(path: Path) -> list[Record]:
 
 @asynccontextmanager
 async def started(path: Path, patience: float = 60.0, **plan: float) -> AsyncIterator[tuple[Service, Load, asyncio.Task[None]]]:
-    """A service and a load that is sending to it."""
+    """Run a service and a load that sends to it."""
     async with running() as service, client(patience) as session:
         load = Load(Plan(service.url, **{"short_tokens": 2, "stream_tokens": 3, **plan}), session, Clock(), path)  # type: ignore[arg-type]
         run = asyncio.ensure_future(load.run(warm_up_s=60, max_duration_s=600))
@@ -43,20 +43,20 @@ async def started(path: Path, patience: float = 60.0, **plan: float) -> AsyncIte
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Wait for it as long as it takes (the time-out of every test is what ends a wait in vain)."""
+    """Wait for a condition without a limit of its own (the timeout of the test ends it)."""
     while not true():
         await asyncio.sleep(0.005)
 
 
-def test_due_times_are_counted_not_added_up() -> None:
+def test_due_times_are_computed_from_numbers_and_not_added_up() -> None:
     due = list(itertools.islice(due_times(1000.0, 10.0), 100_001))
     assert due[-1] == 1000.0 + 100_000 / 10.0
 
 
-def test_streams_come_often_enough_that_never_fewer_than_asked_for_are_alive() -> None:
+def test_streams_are_sent_often_enough_that_never_fewer_than_requested_are_alive() -> None:
     plan = Plan("http://x", streams=8)
     interval = 1 / plan.per_s("stream", stream_s=5.0)
-    # One that lives five seconds has, at any moment, at least eight beginnings within its life.
+    # Streams live five seconds, so at any moment at least eight must have begun in the last five seconds.
     assert int(5.0 / interval) >= 8
 
 
@@ -100,11 +100,11 @@ def test_requests_stay_due_on_the_schedule_while_the_service_stalls(tmp_path: Pa
         assert record.latency_s >= record.end - record.sent
 
 
-def test_a_sender_that_stalls_makes_up_for_it_and_the_delay_counts_as_latency(tmp_path: Path) -> None:
+def test_a_sender_that_stalls_catches_up_and_the_delay_counts_as_latency(tmp_path: Path) -> None:
     async def go() -> None:
         async with started(tmp_path / "r", short_per_s=100, streams=0) as (_, load, run):
             before = load.sent
-            time.sleep(0.5)  # the whole event loop stands still
+            time.sleep(0.5)  # blocks the event loop
             await until(lambda: load.sent >= before + 50)
             load.stop()
             await run
@@ -158,7 +158,7 @@ def test_a_load_ends_when_its_time_is_over(tmp_path: Path) -> None:
     assert asyncio.run(go()).state == "done"
 
 
-def test_a_request_without_a_record_ends_the_load_however_long_ago_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_could_not_be_recorded_ends_the_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = Record.to_line
     full = iter([OSError("no space left")])
 
@@ -178,7 +178,7 @@ def test_a_request_without_a_record_ends_the_load_however_long_ago_it_was(tmp_pa
 
 
 class Full(PosixPath):
-    """Where there is room for all of a line but its end, which the kernel does not call an error."""
+    """A file with room for all of a line but its end, which the kernel does not report as an error."""
 
     def open(self, *_: Any, **__: Any) -> Any:
         class File(io.FileIO):
@@ -188,7 +188,7 @@ class Full(PosixPath):
         return File(self, "xb")
 
 
-def test_a_record_that_is_not_whole_in_the_file_ends_the_load(tmp_path: Path) -> None:
+def test_a_record_that_was_written_only_in_part_ends_the_load(tmp_path: Path) -> None:
     async def go() -> None:
         async with running() as service, client() as session:
             load = Load(Plan(service.url, short_per_s=100, short_tokens=2, streams=0), session, Clock(), Full(tmp_path / "r"))
@@ -199,7 +199,7 @@ def test_a_record_that_is_not_whole_in_the_file_ends_the_load(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("behaviour", "reason"), [("busy", "429"), ("differ", "different answers"), ("stall", "hung")])
-def test_a_load_does_not_begin_without_right_answers_and_says_why(tmp_path: Path, behaviour: str, reason: str) -> None:
+def test_a_load_does_not_begin_without_right_answers_and_reports_why(tmp_path: Path, behaviour: str, reason: str) -> None:
     async def go() -> None:
         async with running() as service, client(patience=0.2 if behaviour == "stall" else 60) as session:
             service.short = behaviour
@@ -211,7 +211,7 @@ def test_a_load_does_not_begin_without_right_answers_and_says_why(tmp_path: Path
     assert records_of(tmp_path / "r") == []
 
 
-def test_warm_up_asks_again_until_the_service_is_ready() -> None:
+def test_the_warm_up_tries_again_until_the_service_is_ready() -> None:
     async def go() -> tuple[int, ...]:
         async with running() as service, client() as session:
             service.short = "busy"
@@ -224,7 +224,7 @@ def test_warm_up_asks_again_until_the_service_is_ready() -> None:
     assert asyncio.run(go()) == (100, 101)
 
 
-def test_records_are_read_by_offset_in_whole_lines(tmp_path: Path) -> None:
+def test_records_are_read_by_offset_in_complete_lines(tmp_path: Path) -> None:
     file = tmp_path / "r"
     file.write_bytes(b'{"a":1}\n{"b":2}\n{"c"')
     assert routes.whole_lines(file, 0) == b'{"a":1}\n{"b":2}\n'
@@ -240,7 +240,7 @@ def test_an_offset_where_no_record_begins_is_refused(tmp_path: Path, offset: int
         routes.whole_lines(tmp_path / "r", offset)
 
 
-def test_a_load_is_watched_read_and_stopped_over_http(tmp_path: Path) -> None:
+def test_a_load_is_watched_and_stopped_and_its_records_read_over_http(tmp_path: Path) -> None:
     async def go() -> tuple[dict[str, object], bytes, int]:
         async with (
             started(tmp_path / "r", short_per_s=50, streams=0) as (_, load, run),
@@ -285,7 +285,7 @@ def test_the_key_comes_from_the_environment_and_goes_with_every_request(tmp_path
     assert "sesame" not in (tmp_path / "r").read_text()
 
 
-def test_the_command_says_why_it_could_not_begin(tmp_path: Path) -> None:
+def test_the_command_reports_why_it_could_not_begin(tmp_path: Path) -> None:
     async def go() -> int | str:
         async with running() as service:
             service.short = "busy"

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 
-from blocks.parameters import Engine, Inf2Nodes, Scaling
-from serving.engines import profiles
+from blocks.parameters import ENGINES, Engine, Inf2Nodes, Scaling
 from tasks.service import engines
 
-ENGINES: tuple[Engine, ...] = get_args(Engine)
 
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_replica_is_sized_for_three_quarters_of_its_slots_unless_it_is_said(engine: Engine) -> None:
-    slots = profiles.named(engine).slots
+@pytest.mark.parametrize(("engine", "slots"), [("cpu", 16), ("neuron", 8)])
+def test_a_replica_is_sized_for_three_quarters_of_its_slots_unless_it_is_said(engine: Engine, slots: int) -> None:
     assert engines.needs(engine).slots == slots
     assert engines.ongoing_requests(Scaling(), engine) == slots * 3 / 4
     assert engines.ongoing_requests(Scaling(ongoing_requests=5), engine) == 5

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from blocks.parameters import Engine, Service
+from blocks.parameters import ENGINES, Engine, Service
 from drills.definition import Drill
 from tasks.cluster.redis import Redis
 from tasks.drill import load_job
@@ -89,7 +89,7 @@ def test_the_service_is_rendered_whole_in_a_namespace_that_may_be_somebody_elses
     assert "${" not in yaml.safe_dump_all(things)
 
 
-@pytest.mark.parametrize("engine", ["cpu", "neuron"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_head_and_workers_have_each_their_image_and_the_workers_know_their_engine(engine: Engine) -> None:
     cluster = ray_service(rayservice.render(Service(), engine, IMAGES, None))["spec"]["rayClusterConfig"]
     (head,) = cluster["headGroupSpec"]["template"]["spec"]["containers"]

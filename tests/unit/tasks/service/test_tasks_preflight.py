@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from blocks.parameters import Engine, Service
+from blocks.parameters import ENGINES, Engine, Service
 from tasks.cluster.redis import Redis
 from tasks.images.publish import ImageRefs
 from tasks.service import rayservice
@@ -28,7 +28,7 @@ def names(ray_service: dict[str, Any]) -> list[str]:
     return [rule.name for rule in findings(ray_service)]
 
 
-@pytest.mark.parametrize("engine", ["cpu", "neuron"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_what_we_deploy_keeps_every_rule(engine: Engine) -> None:
     assert names(ours(engine)) == []
 

@@ -1,4 +1,4 @@
-"""A process and all that it started: held still, let go on, ended, and the processor time that each of them took."""
+"""A process and its descendants: paused, resumed, ended, and the processor time of each."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ENDED_WITHIN_S = 30.0
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Family:
-    """A program under way, with its descendants."""
+class Processes:
+    """A running program with its descendants."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], log: BinaryIO, *, spoken_to: bool = False) -> None:
-        """Starts it; its output goes to `log`. `spoken_to`: its standard input and output are pipes instead."""
-        pipe = subprocess.PIPE if spoken_to else None
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], log: BinaryIO, *, piped: bool = False) -> None:
+        """Start the program; its output goes to `log`. `piped`: standard input and output are pipes instead."""
+        pipe = subprocess.PIPE if piped else None
         self.first = subprocess.Popen(
             argv,
             env={**os.environ, **env},
@@ -32,24 +32,24 @@ class Family:
             stdout=pipe or log,
             stderr=log,
             start_new_session=True,
-            # Whoever loses its parent becomes a child of the first: daemons (Ray has several) stay in the family.
-            preexec_fn=_adopt,
+            # A process that loses its parent becomes a child of the first one: daemons (Ray has several) are descendants, too.
+            preexec_fn=_become_subreaper,
         )
 
     def pids(self) -> list[int]:
-        """The living ones, parents before their children."""
+        """Return the living processes, parents before their children."""
         return list(_descendants(self.first.pid, _children()))
 
-    def hold(self) -> None:
-        """None of them computes until `go_on`."""
+    def pause(self) -> None:
+        """Stop all processes until `resume`."""
         self._signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
-        """They compute again."""
+    def resume(self) -> None:
+        """Continue all processes."""
         self._signal(signal.SIGCONT)
 
     def cpu_s(self) -> dict[str, float]:
-        """Processor seconds that each has taken so far, by what it calls itself; those of one name are added up."""
+        """Return the processor seconds of each process so far, by name; processes with the same name are added up."""
         spent: dict[str, float] = {}
         for pid in self.pids():
             with suppress(OSError):
@@ -59,13 +59,13 @@ class Family:
         return spent
 
     def end(self) -> None:
-        """None of them is left.
+        """Kill all processes.
 
         Raises:
-            TimeoutError: one is, after `ENDED_WITHIN_S` of being killed.
+            TimeoutError: one is left after `ENDED_WITHIN_S`.
         """
         deadline = time.monotonic() + ENDED_WITHIN_S
-        # Children of a killed one come to the first, which therefore goes last.
+        # Children of a killed process become children of the first, which is therefore killed last.
         while (left := self.pids()[1:]) and time.monotonic() < deadline:
             _kill(left, signal.SIGKILL)
             time.sleep(0.05)
@@ -75,12 +75,12 @@ class Family:
             raise TimeoutError(f"processes {left} do not end")
 
     def _signal(self, number: signal.Signals) -> None:
-        # Twice: one that was born in between is found the second time.
+        # Twice: a process that was started in between is found the second time.
         for _ in range(2):
             _kill(self.pids(), number)
 
 
-def _adopt() -> None:
+def _become_subreaper() -> None:
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -108,12 +108,13 @@ def _descendants(pid: int, children: Mapping[int, list[int]]) -> Iterator[int]:
 
 
 def _name(pid: int) -> str:
-    """`ray::ServeReplica:default:engine` of such a process; of others the program, or the module that Python runs."""
+    """Return a process's name: for one of Ray's `ray::ServeReplica:default:engine`; for others the program, or the module that Python
+    runs."""
     words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ").split()
     if not words:
         return "?"
     if words[0].startswith("ray::"):
-        # Without the method that it runs just now.
+        # Without the method that the actor is running.
         return words[0].partition(".")[0]
     if "-m" in words[:-1]:
         return words[words.index("-m") + 1]
