@@ -30,7 +30,7 @@ class Silent(NoWayIn):
 
 def enter(
     site: Site,
-    on_look: Callable[[Pending], None] = lambda seen: None,
+    on_pending: Callable[[Pending], None] = lambda seen: None,
     within_s: float = LET_IN_WITHIN_S,
     silent_for_s: float | None = None,
 ) -> Api:
@@ -56,11 +56,11 @@ def enter(
         return api
     if silent_for_s is not None:
         try:
-            Until("the cluster to answer", lambda: api.raw("GET", ANYTHING), silent_for_s, LOOK_EVERY_S, on_look).wait()
+            Until("the cluster to answer", lambda: api.raw("GET", ANYTHING), silent_for_s, LOOK_EVERY_S, on_pending).wait()
         except TimedOut as error:
             raise Silent(f"{site.cluster}: {error}; {ADVICE}") from error
     try:
-        Until("the cluster to let us in", lambda: _refusal(api) or True, within_s, LOOK_EVERY_S, on_look).wait()
+        Until("the cluster to let us in", lambda: _refusal(api) or True, within_s, LOOK_EVERY_S, on_pending).wait()
     except TimedOut as error:
         try:
             refusal = _refusal(api)

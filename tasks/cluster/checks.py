@@ -73,7 +73,7 @@ def wanted_nodes(infrastructure: Infrastructure, service: Service, *, provisione
     return {"core": core} if on_demand else {"core": core, node_labels.INF2: inf2}
 
 
-def check_nodes(api: Api, wanted: dict[str, int], within_s: float, on_look: Callable[[Pending], None]) -> Check:
+def check_nodes(api: Api, wanted: dict[str, int], within_s: float, on_pending: Callable[[Pending], None]) -> Check:
     """The nodes are there, Ready, labelled, and the inf2 ones offer their chips."""
 
     def probe() -> list[Object] | Pending:
@@ -84,7 +84,7 @@ def check_nodes(api: Api, wanted: dict[str, int], within_s: float, on_look: Call
         return Pending(missing, 100 * sum(map(len, pools(nodes).values())) / max(1, sum(wanted.values()))) if missing else nodes
 
     try:
-        nodes = Until("the nodes", probe, within_s, 2.0, on_look).wait()
+        nodes = Until("the nodes", probe, within_s, 2.0, on_pending).wait()
     except Permanent as error:
         return Check(
             "nodes", "bad", f"{error}; look at the node groups in EKS, at `kubectl describe node`, and at `kubectl -n kube-system get pods`"
@@ -92,7 +92,7 @@ def check_nodes(api: Api, wanted: dict[str, int], within_s: float, on_look: Call
     return Check("nodes", "ok", ", ".join(f"{len(found)} {pool or 'other'}" for pool, found in sorted(pools(nodes).items())))
 
 
-def check_karpenter(api: Api, within_s: float, on_look: Callable[[Pending], None]) -> Check:
+def check_karpenter(api: Api, within_s: float, on_pending: Callable[[Pending], None]) -> Check:
     """Karpenter runs, and may launch nodes."""
 
     def probe() -> list[str] | Pending:
@@ -100,12 +100,12 @@ def check_karpenter(api: Api, within_s: float, on_look: Callable[[Pending], None
         return found if isinstance(found, Pending) else karpenter.pools_ready(api)
 
     try:
-        return Check("Karpenter", "ok", f"launches nodes for {', '.join(Until('Karpenter', probe, within_s, 2.0, on_look).wait())}")
+        return Check("Karpenter", "ok", f"launches nodes for {', '.join(Until('Karpenter', probe, within_s, 2.0, on_pending).wait())}")
     except Permanent as error:
         return Check("Karpenter", "bad", f"{error}; look at `kubectl -n kube-system logs deployment/karpenter`")
 
 
-def check_dns(api: Api, within_s: float, on_look: Callable[[Pending], None]) -> Check:
+def check_dns(api: Api, within_s: float, on_pending: Callable[[Pending], None]) -> Check:
     """The cluster's DNS has ready endpoints."""
 
     def probe() -> int | Pending:
@@ -116,7 +116,7 @@ def check_dns(api: Api, within_s: float, on_look: Callable[[Pending], None]) -> 
         return ready or Pending("no DNS pod is ready")
 
     try:
-        return Check("DNS", "ok", f"{Until('DNS', probe, within_s, 2.0, on_look).wait()} endpoints")
+        return Check("DNS", "ok", f"{Until('DNS', probe, within_s, 2.0, on_pending).wait()} endpoints")
     except Permanent as error:
         return Check("DNS", "bad", f"{error}; look at `kubectl -n kube-system get pods`")
 

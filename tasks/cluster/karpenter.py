@@ -93,7 +93,7 @@ def node_pools(infrastructure: Infrastructure, made: Provisioning) -> list[Objec
     return manifests.load("node-pools", values)
 
 
-def install(api: Api, cluster: str, queue: str, on_look: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S) -> str:
+def install(api: Api, cluster: str, queue: str, on_pending: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S) -> str:
     """A controller runs; returns its version.
 
     Raises:
@@ -101,14 +101,14 @@ def install(api: Api, cluster: str, queue: str, on_look: Callable[[Pending], Non
         TimedOut: it is not available in time.
     """
     module = gomodule.fetch(MODULE, "karpenter")
-    on_look(Pending(f"Karpenter {module.version}: definitions", 10))
+    on_pending(Pending(f"Karpenter {module.version}: definitions", 10))
     api.apply_all(module.objects(CRDS))
     api.apply_all(chart(module, str(api.get("/version")["gitVersion"]), cluster, queue))
-    Until(f"Karpenter {module.version}", lambda: available(api), within_s, on_look=on_look).wait()
+    Until(f"Karpenter {module.version}", lambda: available(api), within_s, on_pending=on_pending).wait()
     return module.version
 
 
-def offer(api: Api, infrastructure: Infrastructure, made: Provisioning, on_look: Callable[[Pending], None]) -> list[str]:
+def offer(api: Api, infrastructure: Infrastructure, made: Provisioning, on_pending: Callable[[Pending], None]) -> list[str]:
     """Karpenter may launch nodes of our pools; returns their names.
 
     Raises:
@@ -116,8 +116,8 @@ def offer(api: Api, infrastructure: Infrastructure, made: Provisioning, on_look:
     """
     things = node_pools(infrastructure, made)
     # The API server asks for a moment's patience with kinds that it has only just learnt.
-    Until("the API server to take node pools", lambda: api.apply_all(things), POOLS_READY_WITHIN_S, 1.0, on_look).wait()
-    return Until("Karpenter's node pools", lambda: pools_ready(api), POOLS_READY_WITHIN_S, 1.0, on_look).wait()
+    Until("the API server to take node pools", lambda: api.apply_all(things), POOLS_READY_WITHIN_S, 1.0, on_pending).wait()
+    return Until("Karpenter's node pools", lambda: pools_ready(api), POOLS_READY_WITHIN_S, 1.0, on_pending).wait()
 
 
 def available(api: Api) -> str | Pending:
@@ -170,7 +170,7 @@ def held_up(api: Api) -> list[str]:
     return found
 
 
-def remove_nodes(api: Api, on_look: Callable[[Pending], None]) -> None:
+def remove_nodes(api: Api, on_pending: Callable[[Pending], None]) -> None:
     """No node of Karpenter is left, nor what it made for them; nothing happens where Karpenter never was.
 
     Raises:
@@ -180,10 +180,10 @@ def remove_nodes(api: Api, on_look: Callable[[Pending], None]) -> None:
         api.delete(f"{POOLS}/{pool['metadata']['name']}")
     for claim in api.items(CLAIMS):
         api.delete(f"{CLAIMS}/{claim['metadata']['name']}")
-    Until("Karpenter's nodes to go", lambda: _gone(api, CLAIMS, "nodes"), NODES_GONE_WITHIN_S, 2.0, on_look).wait()
+    Until("Karpenter's nodes to go", lambda: _gone(api, CLAIMS, "nodes"), NODES_GONE_WITHIN_S, 2.0, on_pending).wait()
     for node_class in api.items(CLASSES):
         api.delete(f"{CLASSES}/{node_class['metadata']['name']}")
-    Until("Karpenter's launch templates to go", lambda: _gone(api, CLASSES, "classes"), CLASSES_GONE_WITHIN_S, 2.0, on_look).wait()
+    Until("Karpenter's launch templates to go", lambda: _gone(api, CLASSES, "classes"), CLASSES_GONE_WITHIN_S, 2.0, on_pending).wait()
 
 
 def role_name(stack: str, region: str) -> str:

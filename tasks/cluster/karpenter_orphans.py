@@ -28,7 +28,7 @@ def disarm(session: Any, role: str) -> None:
             raise
 
 
-def remove(session: Any, cluster: str, on_look: Callable[[Pending], None]) -> list[str]:
+def remove(session: Any, cluster: str, on_pending: Callable[[Pending], None]) -> list[str]:
     """No instance and no launch template of that cluster's Karpenter is left; returns what had to be removed.
 
     Raises:
@@ -45,7 +45,7 @@ def remove(session: Any, cluster: str, on_look: Callable[[Pending], None]) -> li
         left = _instances(ec2, cluster, _ALIVE)
         return Pending(f"ending: {', '.join(left)}") if left else True
 
-    Until("instances to end", probe, ENDED_WITHIN_S, LOOK_EVERY_S, on_look).wait()
+    Until("instances to end", probe, ENDED_WITHIN_S, LOOK_EVERY_S, on_pending).wait()
     done = [f"terminated {', '.join(dict.fromkeys(ended))}"] if ended else []
     for template in _templates(ec2, cluster):
         try:

@@ -27,7 +27,7 @@ def foreign_operator(api: Api) -> str:
     return "/".join((others[0]["metadata"]["namespace"], others[0]["metadata"]["name"])) if others else ""
 
 
-def install(api: Api, on_look: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S) -> str:
+def install(api: Api, on_pending: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S) -> str:
     """An operator runs and has taken up its work; returns its version.
 
     Raises:
@@ -36,11 +36,11 @@ def install(api: Api, on_look: Callable[[Pending], None], within_s: float = AVAI
     """
     found = gomodule.fetch(MODULE, "kuberay")
     version = found.version
-    on_look(Pending(f"KubeRay {version}: definitions", 10))
+    on_pending(Pending(f"KubeRay {version}: definitions", 10))
     api.apply_all(found.objects(*UPSTREAM))
     ownership.ensure_namespace(api, NAMESPACE)
     api.apply_all(manifests.load("kuberay-operator", {"namespace": NAMESPACE, "operator_image": f"{IMAGE}:{version}"}))
-    Until(f"KubeRay operator {version}", lambda: available(api), within_s, on_look=on_look).wait()
+    Until(f"KubeRay operator {version}", lambda: available(api), within_s, on_pending=on_pending).wait()
     return version
 
 

@@ -177,7 +177,7 @@ def hold(sampler: Sampler, grown: Sample, until: float, plan: Plan, check: Check
 
 
 def answered(
-    api: Api, service: Service, pods: Collection[str], on_look: Callable[[Pending], None], within_s: float = TELL_WITHIN_S
+    api: Api, service: Service, pods: Collection[str], on_pending: Callable[[Pending], None], within_s: float = TELL_WITHIN_S
 ) -> dict[str, int]:
     """How many requests the engine in each of these pods says it has finished, once each has finished one or by then. An engine that
     finished none says 0; pods that say nothing of an engine are left out."""
@@ -188,7 +188,7 @@ def answered(
         return Pending(f"no requests yet of {', '.join(idle)}", 99) if idle else found
 
     try:
-        return Until("new engines to say what they answered", probe, within_s, LOOK_EVERY_S, on_look).wait()
+        return Until("new engines to say what they answered", probe, within_s, LOOK_EVERY_S, on_pending).wait()
     except TimedOut:
         return _told_by_engines(api, service, pods)
 
@@ -205,19 +205,19 @@ def _told_by_engines(api: Api, service: Service, pods: Collection[str]) -> dict[
     return found
 
 
-def end(api: Api, plan: Plan, names: Sequence[str], folder: Path, on_look: Callable[[Pending], None]) -> list[LoadTold]:
+def end(api: Api, plan: Plan, names: Sequence[str], folder: Path, on_pending: Callable[[Pending], None]) -> list[LoadTold]:
     """These loads have ended, their live requests first, and their records are in the folder. What cannot be read is said."""
     for name in names:
         try:
             load_job.Load(api, name).stop()
         except PipelineError as error:
             get_run_logger().warning("the load %s could not be stopped: %s", name, error)
-    return [_end(load_job.Load(api, name), plan, records_of(folder, name), on_look) for name in names]
+    return [_end(load_job.Load(api, name), plan, records_of(folder, name), on_pending) for name in names]
 
 
-def _end(load: load_job.Load, plan: Plan, file: Path, on_look: Callable[[Pending], None]) -> LoadTold:
+def _end(load: load_job.Load, plan: Plan, file: Path, on_pending: Callable[[Pending], None]) -> LoadTold:
     try:
-        status, offset = load_job.ended(load, file, plan.load.patience_s, on_look)
+        status, offset = load_job.ended(load, file, plan.load.patience_s, on_pending)
     except Permanent as error:
         return LoadTold(name=load.name, records=len(list(load_job.records_in(file))), trouble=str(error)[:500])
     return LoadTold(name=load.name, seen=load_job.seen(status), clock_offset_s=offset, records=len(list(load_job.records_in(file))))

@@ -116,7 +116,7 @@ def _percent(snapshot: Snapshot, workers: int) -> float:
     return 99 * sum(min(1.0, part) for part in parts) / len(parts)
 
 
-def wait_until_serving(api: Api, service: Service, within_s: float, on_look: Callable[[Pending], None]) -> Snapshot:
+def wait_until_serving(api: Api, service: Service, within_s: float, on_pending: Callable[[Pending], None]) -> Snapshot:
     """The service in its steady state.
 
     Raises:
@@ -132,7 +132,7 @@ def wait_until_serving(api: Api, service: Service, within_s: float, on_look: Cal
             return found
 
         try:
-            return Until(f"RayService {service.namespace}/{service.name} to serve", probe, within_s, LOOK_EVERY_S, on_look).wait()
+            return Until(f"RayService {service.namespace}/{service.name} to serve", probe, within_s, LOOK_EVERY_S, on_pending).wait()
         except TimedOut as error:
             more = ""
             with contextlib.suppress(PipelineError):  # the reason is the one above, and waiting again would not help
@@ -159,7 +159,7 @@ def _warnings(api: Api, namespace: str, most: int = 6) -> str:
     return "\nKubernetes warns:" + "".join(list(lines)[-most:]) if lines else ""
 
 
-def remove(api: Api, service: Service, within_s: float, on_look: Callable[[Pending], None]) -> None:
+def remove(api: Api, service: Service, within_s: float, on_pending: Callable[[Pending], None]) -> None:
     """The RayService is gone with its pods, and what it kept in Redis with it. Other Ray clusters of the namespace stay.
 
     Raises:
@@ -181,7 +181,7 @@ def remove(api: Api, service: Service, within_s: float, on_look: Callable[[Pendi
         # They would drain for as long as a stream may take; nobody listens any more.
         for name in pods():
             api.delete(f"/api/v1/namespaces/{service.namespace}/pods/{name}", grace_s=0)
-        Until(f"RayService {service.namespace}/{service.name} to go", probe, within_s, LOOK_EVERY_S, on_look).wait()
+        Until(f"RayService {service.namespace}/{service.name} to go", probe, within_s, LOOK_EVERY_S, on_pending).wait()
 
 
 def remove_beside(api: Api, service: Service) -> None:

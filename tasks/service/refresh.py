@@ -152,7 +152,7 @@ def wanted(fleet: Fleet, service: Service) -> int:
     return least - 1 if least > service.workers else max(service.workers, len(fleet.staying))
 
 
-def grow(api: Api, service: Service, node: str, on_look: OnLook) -> bool:
+def grow(api: Api, service: Service, node: str, on_pending: OnLook) -> bool:
     """The service has one worker and one replica more than it will have, and they answer. False: there is no worker on the node
     that stays until then, so nothing is needed.
 
@@ -169,7 +169,7 @@ def grow(api: Api, service: Service, node: str, on_look: OnLook) -> bool:
     worker_group.resize(api, service, fleet, Size(max(more, fleet.size.workers), more, max(more, fleet.size.most), fleet.size.leaving))
     worker_group.set_replicas(api, service, more, max(more, service.most_workers))
     try:
-        wait_until_serving(api, service.model_copy(update={"workers": more}), service.ready_within_s, on_look)
+        wait_until_serving(api, service.model_copy(update={"workers": more}), service.ready_within_s, on_pending)
     except TimedOut:
         with contextlib.suppress(PipelineError):  # the reason is the one above
             _back(api, service)
@@ -183,7 +183,7 @@ def cordon(api: Api, node: str) -> None:
         api.merge(f"{NODES}/{node}", {"spec": {"unschedulable": True}})
 
 
-def retire(api: Api, service: Service, node: str, on_look: OnLook) -> None:
+def retire(api: Api, service: Service, node: str, on_pending: OnLook) -> None:
     """The worker on the node has ended its streams and is gone; Serve goes on wanting its replicas.
 
     Raises:
@@ -194,7 +194,7 @@ def retire(api: Api, service: Service, node: str, on_look: OnLook) -> None:
         return
     name = str(old["metadata"]["name"])
     grace = float(old["spec"].get("terminationGracePeriodSeconds", 30))
-    Until(f"KubeRay to delete worker {name}", lambda: _leave(api, service, name), TAKEN_UP_WITHIN_S, LOOK_EVERY_S, on_look).wait()
+    Until(f"KubeRay to delete worker {name}", lambda: _leave(api, service, name), TAKEN_UP_WITHIN_S, LOOK_EVERY_S, on_pending).wait()
     fleet = worker_group.read(api, service)
     if fleet.scaled:
         # Its replicas wait for another place, for which the autoscaler would bring another worker. Only now: told before, it might
@@ -202,7 +202,7 @@ def retire(api: Api, service: Service, node: str, on_look: OnLook) -> None:
         size = fleet.size
         worker_group.resize(api, service, fleet, Size(size.workers, size.least, max(size.least, len(fleet.staying)), size.leaving))
     within = grace + BEYOND_GRACE_S
-    Until(f"worker {name} on {node} to end its streams", lambda: _gone(api, service, [name]), within, LOOK_EVERY_S, on_look).wait()
+    Until(f"worker {name} on {node} to end its streams", lambda: _gone(api, service, [name]), within, LOOK_EVERY_S, on_pending).wait()
 
 
 def _leave(api: Api, service: Service, name: str) -> bool | Pending:
@@ -222,32 +222,32 @@ def _gone(api: Api, service: Service, names: Iterable[str]) -> bool | Pending:
     return Pending(f"{', '.join(sorted(left))}: ending, its streams first") if left else True
 
 
-def settle(api: Api, service: Service, on_look: OnLook) -> str:
+def settle(api: Api, service: Service, on_pending: OnLook) -> str:
     """The service has the workers and replicas that it is deployed with and is in its steady state; returns the node of its newest
     worker.
 
     Raises:
         TimedOut: not within its time.
     """
-    _back(api, service, on_look)
-    snapshot = wait_until_serving(api, service, service.ready_within_s, on_look)
+    _back(api, service, on_pending)
+    snapshot = wait_until_serving(api, service, service.ready_within_s, on_pending)
     return snapshot.workers[-1].node or ""
 
 
-def _back(api: Api, service: Service, on_look: OnLook | None = None) -> None:
+def _back(api: Api, service: Service, on_pending: OnLook | None = None) -> None:
     """The numbers are as deployed. Workers beyond them, which a run left that died, go by name: KubeRay would choose any."""
     fleet = worker_group.read(api, service)
     beyond, size = () if fleet.scaled else fleet.surplus(service.workers), fleet.as_deployed(service)
     worker_group.resize(api, service, fleet, size)
-    if beyond and on_look is not None:
+    if beyond and on_pending is not None:
         grace = max(float(pod["spec"].get("terminationGracePeriodSeconds", 30)) for pod in fleet.pods)
         Until(
-            "workers beyond the wanted number to go", lambda: _gone(api, service, beyond), grace + BEYOND_GRACE_S, LOOK_EVERY_S, on_look
+            "workers beyond the wanted number to go", lambda: _gone(api, service, beyond), grace + BEYOND_GRACE_S, LOOK_EVERY_S, on_pending
         ).wait()
     worker_group.set_replicas(api, service, service.workers, service.most_workers)
 
 
-def remove(api: Api, node: OldNode, on_look: OnLook) -> None:
+def remove(api: Api, node: OldNode, on_pending: OnLook) -> None:
     """The node is gone, with its instance.
 
     Raises:
@@ -261,7 +261,7 @@ def remove(api: Api, node: OldNode, on_look: OnLook) -> None:
         left = [kind for kind, path in paths.items() if path and api.find(path)]
         return Pending(f"{' and '.join(left)} {node.name} still there") if left else True
 
-    Until(f"node {node.name} to go", probe, NODE_GONE_WITHIN_S, 2.0, on_look).wait()
+    Until(f"node {node.name} to go", probe, NODE_GONE_WITHIN_S, 2.0, on_pending).wait()
 
 
 def _note(node: Object, key: str) -> str:

@@ -41,17 +41,17 @@ class Progress:
             update_progress_artifact(self._artifact, progress=now[0], description=now[1])
 
     def look(self, seen: Pending) -> None:
-        """For `Until.on_look`."""
+        """For `Until.on_pending`."""
         self.say(seen.percent, seen.seen)
 
     def checked(self, check: Callable[[], None]) -> Callable[[Pending], None]:
         """`look`, after a check that may end the wait by its error."""
 
-        def on_look(seen: Pending) -> None:
+        def on_pending(seen: Pending) -> None:
             check()
             self.look(seen)
 
-        return on_look
+        return on_pending
 
 
 class Part(Progress):

@@ -32,7 +32,7 @@ class Until(Generic[T]):
     """Seconds."""
     every: float = 1.0
     """Seconds between two probes."""
-    on_look: Callable[[Pending], None] = lambda seen: None
+    on_pending: Callable[[Pending], None] = lambda seen: None
     """Told after every look that did not end the wait."""
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -51,7 +51,7 @@ class Until(Generic[T]):
                 found = Pending(str(error))
             if not isinstance(found, Pending):
                 return found
-            self.on_look(found)
+            self.on_pending(found)
             waited = self.clock() - start
             if waited + self.every > self.within:
                 raise TimedOut(f"waited {waited:.0f} s for {self.what}; last seen: {found.seen}")

@@ -71,7 +71,7 @@ def test_a_permanent_error_ends_the_wait() -> None:
 
 def test_every_look_is_shown() -> None:
     seen: list[str] = []
-    wait, _ = until([Pending("low", 10), Transient("fog"), "high"], on_look=lambda look: seen.append(look.seen))
+    wait, _ = until([Pending("low", 10), Transient("fog"), "high"], on_pending=lambda look: seen.append(look.seen))
     wait.wait()
     assert seen == ["low", "fog"]
 
