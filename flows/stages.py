@@ -345,14 +345,14 @@ def break_it(
     """
     whole = Progress("series") if series.repeat > 1 else None
     if whole:
-        whole.say(0, f"fault 1 of {series.repeat}")  # of the flow run, not of the first task that has something to say
+        whole.show(0, f"fault 1 of {series.repeat}")  # of the flow run, not of the first task that has something to say
     broken = Broken(journal)
     for number in range(journal.goes_on_with, series.repeat + 1):
         broken = _break_once(site, service, definition, series, broken.journal, folder, check, number, whole)
         if broken.early:
             break
     if whole:
-        whole.say(100, f"{len(broken.journal.faults)} of {series.repeat} faults done")
+        whole.show(100, f"{len(broken.journal.faults)} of {series.repeat} faults done")
     return broken
 
 

@@ -37,7 +37,7 @@ def remove_workloads(api: Api, service: Service, progress: Progress) -> None:
     """
     journal.remove_loads_of(api, service)
     chat.remove(api, service)
-    rayservice.remove(api, service, SERVICE_GONE_WITHIN_S, progress.look)
+    rayservice.remove(api, service, SERVICE_GONE_WITHIN_S, progress.show_pending)
 
 
 def remove_namespaces(api: Api, service: Service, progress: Progress) -> list[str]:
@@ -65,7 +65,7 @@ def remove_namespaces(api: Api, service: Service, progress: Progress) -> list[st
         left = [name for name in going if api.find(f"{ownership.NAMESPACES}/{name}")]
         return Pending(f"still there: {', '.join(left)}") if left else True
 
-    Until("namespaces to go", probe, NAMESPACES_GONE_WITHIN_S, 2.0, progress.look).wait()
+    Until("namespaces to go", probe, NAMESPACES_GONE_WITHIN_S, 2.0, progress.show_pending).wait()
     return [f"{name}, with {', '.join(needed[name])} in it" for name in made if name not in going]
 
 
@@ -78,7 +78,7 @@ def remove_service(site: Site, service: Service, owner: str) -> str:
     """
     progress, goes_itself = Progress("remove-service"), site.block.provisioned
     try:
-        api = enter(site, progress.look, silent_for_s=SILENT_FOR_S)
+        api = enter(site, progress.show_pending, silent_for_s=SILENT_FOR_S)
     except Silent as error:
         get_run_logger().warning("skipped, as the cluster goes: whether another run works on the service, and its removal. %s", error)
         return f"skipped: {error}"
@@ -94,7 +94,7 @@ def remove_service(site: Site, service: Service, owner: str) -> str:
         if not goes_itself:
             raise
         get_run_logger().warning("going on, as the cluster goes too: %s", error)
-    progress.say(100, "the service is gone")
+    progress.show(100, "the service is gone")
     return "removed"
 
 
@@ -144,7 +144,7 @@ def audit(site: Site) -> None:
         return Pending("; ".join(map(str, left))) if left else True
 
     try:
-        Until("everything to be gone", probe, AUDIT_WITHIN_S, 5.0, progress.look).wait()
+        Until("everything to be gone", probe, AUDIT_WITHIN_S, 5.0, progress.show_pending).wait()
     except TimedOut as error:
         raise LeftBehind(f"{error}. Delete it by hand, then run cleanup again: it costs money") from error
-    progress.say(100, "nothing is left")
+    progress.show(100, "nothing is left")

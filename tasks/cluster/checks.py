@@ -200,12 +200,12 @@ def check_cluster(site: Site, service: Service, outputs: Outputs | None) -> str:
     wanted = wanted_nodes(site.infrastructure, service, provisioned=target.provisioned, on_demand=on_demand)
     checks = [
         Check("Kubernetes", "ok", version),
-        check_nodes(api, wanted, NODES_WITHIN_S, progress.look),
-        *([check_karpenter(api, KARPENTER_WITHIN_S, progress.look)] if on_demand else []),
-        check_dns(api, DNS_WITHIN_S, progress.look),
+        check_nodes(api, wanted, NODES_WITHIN_S, progress.show_pending),
+        *([check_karpenter(api, KARPENTER_WITHIN_S, progress.show_pending)] if on_demand else []),
+        check_dns(api, DNS_WITHIN_S, progress.show_pending),
         check_redis(redis_of(site, outputs), service),
         check_registry(target, outputs.serving_repository_url if outputs else None),
     ]
-    progress.say(100, f"{sum(c.result == 'ok' for c in checks)} of {len(checks)} checks are ok")
+    progress.show(100, f"{sum(c.result == 'ok' for c in checks)} of {len(checks)} checks are ok")
     _shown("checks", checks)
     return version

@@ -202,9 +202,9 @@ def install_karpenter(site: Site, outputs: Outputs | None) -> str:
     if outputs is None or outputs.karpenter is None:
         return ""
     api, progress, made = site.api(), Progress("karpenter"), outputs.karpenter
-    version = install(api, outputs.cluster_name, made.queue_name, progress.look)
-    names = offer(api, site.infrastructure, made, progress.look)
-    progress.say(100, f"Karpenter {version} launches nodes for {', '.join(names)}")
+    version = install(api, outputs.cluster_name, made.queue_name, progress.show_pending)
+    names = offer(api, site.infrastructure, made, progress.show_pending)
+    progress.show(100, f"Karpenter {version} launches nodes for {', '.join(names)}")
     return version
 
 
@@ -213,7 +213,7 @@ def remove_karpenter_nodes(site: Site) -> str:
     """No instance and no launch template of Karpenter is left, whether it still works or not; returns what was done."""
     progress, session, alone = Progress("remove-nodes"), site.block.session(), True
     try:
-        remove_nodes(enter(site, progress.look, silent_for_s=SILENT_FOR_S), progress.look)
+        remove_nodes(enter(site, progress.show_pending, silent_for_s=SILENT_FOR_S), progress.show_pending)
         said, alone = "Karpenter removed its nodes", False
     except NoWayIn as error:
         if isinstance(error, Silent):
@@ -225,6 +225,6 @@ def remove_karpenter_nodes(site: Site) -> str:
         said = "removed without Karpenter"
     if alone:
         karpenter_orphans.disarm(session, role_name(site.infrastructure.name, session.region))
-    done = karpenter_orphans.remove(session, site.infrastructure.name, progress.look)
-    progress.say(100, "no node of Karpenter is left")
+    done = karpenter_orphans.remove(session, site.infrastructure.name, progress.show_pending)
+    progress.show(100, "no node of Karpenter is left")
     return "; ".join([said, *done])

@@ -60,6 +60,6 @@ def install_kuberay(site: Site) -> str:
     if not site.block.provisioned and (where := foreign_operator(api)):
         return f"as installed in {where}"
     progress = Progress("kuberay")
-    version = install(api, progress.look)
-    progress.say(100, f"KubeRay {version} is available")
+    version = install(api, progress.show_pending)
+    progress.show(100, f"KubeRay {version} is available")
     return version

@@ -42,6 +42,6 @@ def troubles(api: Api) -> list[str]:
 def install_device_plugin(site: Site) -> str:
     """Every inf2 node will offer its chips; returns the plug-in's image."""
     progress = Progress("neuron")
-    image = install(enter(site, progress.look))  # the first that asks a new cluster
-    progress.say(100, f"inf2 nodes run {image}")
+    image = install(enter(site, progress.show_pending))  # the first that asks a new cluster
+    progress.show(100, f"inf2 nodes run {image}")
     return image

@@ -147,7 +147,7 @@ def judge(
         archive.write(place, found, window.records)
         rows.append(serieses.row_of(found, window.own, place.name))
         first = first or found
-        progress.say(99 * number / max(1, len(journal.faults)), f"fault {number}: {found.verdict}")
+        progress.show(99 * number / max(1, len(journal.faults)), f"fault {number}: {found.verdict}")
     assert first is not None, "there is a window even where there was no fault"
     if series.repeat == 1:
         result = Result(verdict=first.verdict, headline=first.headline, folder=folder)
@@ -159,7 +159,7 @@ def judge(
         _show_series(whole, result)
     Notebook(raw).add(RESULT, result.model_dump(mode="json"))
     Notebook(raw).records.unlink(missing_ok=True)  # records.jsonl has them now, and nobody will judge them again
-    progress.say(100, f"verdict {result.verdict}")
+    progress.show(100, f"verdict {result.verdict}")
     get_run_logger().info("verdict %s: %s", result.verdict, result.headline)
     return result
 

@@ -251,8 +251,8 @@ def start_load(site: Site, service: Service, journal: Journal, image: str, drill
     load = Load(api, journal.load_name)
     api_key.put(api, NAMESPACE, site.block.api_key)
     load.start(service, image, drill.load, duration(drill, faults))
-    Until("the load to send", load.look, RUNNING_WITHIN_S, 1.0, progress.look).wait()
-    progress.say(100, f"{drill.load.short_per_s:g} requests/s and {drill.load.streams} live streams")
+    Until("the load to send", load.look, RUNNING_WITHIN_S, 1.0, progress.show_pending).wait()
+    progress.show(100, f"{drill.load.short_per_s:g} requests/s and {drill.load.streams} live streams")
     return load.status().node
 
 

@@ -47,8 +47,8 @@ def build(builder: Builder, recipe: Recipe, progress: Progress) -> str:
     """The image is in the builder's store; returns its name there. Nothing is done when it was."""
     local, kind = recipe.local, recipe.kind
     if not builder.has(local):
-        progress.say(0, f"building the {kind} image with {builder.program}")
-        builder.build(recipe, local, lambda n, of, what: progress.say(90 * (n - 1) / of, f"{kind} image, step {n} of {of}: {what}"))
+        progress.show(0, f"building the {kind} image with {builder.program}")
+        builder.build(recipe, local, lambda n, of, what: progress.show(90 * (n - 1) / of, f"{kind} image, step {n} of {of}: {what}"))
     return local
 
 
@@ -58,8 +58,8 @@ def publish(builder: Builder, recipe: Recipe, repository: Repository, progress: 
     found = repository.digest(tag)
     if found is None:
         local = build(builder, recipe, progress)
-        progress.say(90, f"pushing the {recipe.kind} image to {repository.host}")
-        builder.push(local, repository, tag, lambda line: progress.say(None, f"{recipe.kind} image: {line}"))
+        progress.show(90, f"pushing the {recipe.kind} image to {repository.host}")
+        builder.push(local, repository, tag, lambda line: progress.show(None, f"{recipe.kind} image: {line}"))
         found = repository.digest(tag)
     if found is None:
         raise Permanent(f"{repository!r} does not have {tag} although it was pushed; is something else cleaning that repository up?")
@@ -75,7 +75,7 @@ def build_images(site: Site, service: Service) -> list[str]:
     builder, progress = Builder.found(target.images.builder), Progress("image-build")
     wanted = recipes(target.engine_of(service), target.images, chat=service.chat)
     built = [build(builder, recipe, progress) for recipe in wanted.values()]
-    progress.say(100, f"images are built: {', '.join(built)}")
+    progress.show(100, f"images are built: {', '.join(built)}")
     return built
 
 
@@ -92,6 +92,6 @@ def publish_images(site: Site, service: Service, repository_url: str | None) -> 
     builder, progress = Builder.found(images.builder), Progress("image-push")
     wanted = recipes(target.engine_of(service), images, chat=service.chat)
     found = {role: publish(builder, recipe, repository, progress) for role, recipe in wanted.items()}
-    progress.say(100, "images are in the registry")
+    progress.show(100, "images are in the registry")
     create_table_artifact(key="images", table=[{"image": role, "reference": ref} for role, ref in found.items()])
     return ImageRefs(**found)

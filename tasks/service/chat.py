@@ -47,8 +47,8 @@ def deploy_chat(site: Site, service: Service, image: str) -> str:
     api_key.put(api, NAMESPACE, site.block.api_key)
     values = {"namespace": NAMESPACE, "service": ownership.key(service), "chat_image": image, "service_url": service.url}
     api.apply_all(manifests.load("chat", values))
-    Until("the chat to answer", lambda: probe(api), AVAILABLE_WITHIN_S, 2.0, progress.look).wait()
-    progress.say(100, "the chat answers")
+    Until("the chat to answer", lambda: probe(api), AVAILABLE_WITHIN_S, 2.0, progress.show_pending).wait()
+    progress.show(100, "the chat answers")
     return f"http://chat.{NAMESPACE}.svc:{PORT}"
 
 

@@ -228,8 +228,8 @@ def wait_for_service(site: Site, service: Service) -> Snapshot:
     """The service is in its steady state: Ready, its application running, a replica on every node, a real answer."""
     progress = Progress("service-ready")
     started = time.monotonic()
-    snapshot = wait_until_serving(site.api(), service, service.ready_within_s, progress.look)
-    progress.say(100, f"serving after {time.monotonic() - started:.0f} s")
+    snapshot = wait_until_serving(site.api(), service, service.ready_within_s, progress.show_pending)
+    progress.show(100, f"serving after {time.monotonic() - started:.0f} s")
     create_markdown_artifact(key="service", markdown=_described(snapshot, service), description="The service")
     return snapshot
 

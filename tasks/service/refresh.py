@@ -291,7 +291,7 @@ def add_worker(site: Site, service: Service, node: OldNode, check: Callable[[], 
     """A further worker answers, if there is one on the node; returns whether there is."""
     progress = Progress("add-worker")
     found = grow(site.api(), service, node.name, progress.checked(check))
-    progress.say(100, f"there is a worker more than needed, for that on {node.name}" if found else f"{node.name} has no worker")
+    progress.show(100, f"there is a worker more than needed, for that on {node.name}" if found else f"{node.name} has no worker")
     return found
 
 
@@ -301,7 +301,7 @@ def retire_worker(site: Site, service: Service, node: OldNode, check: Callable[[
     progress = Progress("retire-worker")
     cordon(site.api(), node.name)
     retire(site.api(), service, node.name, progress.checked(check))
-    progress.say(100, f"no worker is on {node.name}")
+    progress.show(100, f"no worker is on {node.name}")
 
 
 @step("settle workers", deadline_s=7400)
@@ -309,7 +309,7 @@ def settle_workers(site: Site, service: Service, check: Callable[[], None]) -> s
     """The service is as it was deployed; returns the node of its newest worker."""
     progress = Progress("settle-workers")
     newest = settle(site.api(), service, progress.checked(check))
-    progress.say(100, f"{service.workers} workers at least, and all answer")
+    progress.show(100, f"{service.workers} workers at least, and all answer")
     return newest
 
 
@@ -318,7 +318,7 @@ def remove_node(site: Site, node: OldNode, check: Callable[[], None]) -> None:
     """The node is gone."""
     progress = Progress("remove-node")
     remove(site.api(), node, progress.checked(check))
-    progress.say(100, f"{node.name} is gone")
+    progress.show(100, f"{node.name} is gone")
 
 
 @step("show refresh", deadline_s=60)

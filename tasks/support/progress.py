@@ -27,7 +27,7 @@ class Progress:
         self._last = float("-inf")
         self._silent = TaskRunContext.get() is None and FlowRunContext.get() is None
 
-    def say(self, percent: float | None, text: str) -> None:
+    def show(self, percent: float | None, text: str) -> None:
         """The artifact shows this, unless it did so a moment ago. None: as far as before."""
         now = (self._said[0] if percent is None else max(0.0, min(100.0, percent)), " ".join(text.split())[:LONGEST])
         if self._silent or now == self._said or (now[0] < 100 and self._clock() - self._last < EVERY_S):
@@ -40,16 +40,16 @@ class Progress:
         else:
             update_progress_artifact(self._artifact, progress=now[0], description=now[1])
 
-    def look(self, seen: Pending) -> None:
+    def show_pending(self, seen: Pending) -> None:
         """For `Until.on_pending`."""
-        self.say(seen.percent, seen.seen)
+        self.show(seen.percent, seen.seen)
 
     def checked(self, check: Callable[[], None]) -> Callable[[Pending], None]:
         """`look`, after a check that may end the wait by its error."""
 
         def on_pending(seen: Pending) -> None:
             check()
-            self.look(seen)
+            self.show_pending(seen)
 
         return on_pending
 
@@ -61,7 +61,7 @@ class Part(Progress):
         self._whole, self._words = whole, f"fault {number} of {of}"
         self._since, self._until = (100 * (number - 1 + share) / of for share in (since, until))
 
-    def say(self, percent: float | None, text: str) -> None:
+    def show(self, percent: float | None, text: str) -> None:
         """The whole shows this."""
         share = None if percent is None else self._since + (self._until - self._since) * percent / 100
-        self._whole.say(share, f"{self._words}: {text}")
+        self._whole.show(share, f"{self._words}: {text}")
