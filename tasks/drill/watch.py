@@ -55,7 +55,7 @@ def looks(observer: Observer, notebook: Notebook, every_s: float, clock: Callabl
     while True:
         begun = clock()
         try:
-            snapshot = observer.look()
+            snapshot = observer.take_snapshot()
         except PipelineError:
             if clock() - answered > API_AWAY_S:
                 raise

@@ -41,7 +41,7 @@ class Observer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def look(self, *, ask: bool = True) -> Snapshot:
+    def take_snapshot(self, *, ask: bool = True) -> Snapshot:
         """The service now. `ask`: with a real request to it.
 
         Raises:

@@ -88,7 +88,7 @@ def look(observer: Observer) -> Snapshot | Pending:
     ray_service = observer.ray_service()
     if ray_service is None:
         return Pending("there is no RayService", 0)
-    snapshot = observer.look()
+    snapshot = observer.take_snapshot()
     reasons = steady_state.judge(snapshot, steady_for(observer.service))
     if not seen.settled(ray_service):
         reasons.append("the operator has not taken up the newest specification")

@@ -94,7 +94,7 @@ def pair() -> Iterator[tuple[Server, Api]]:
 
 def look(api: Api) -> Snapshot:
     with Observer(api, Service()) as observer:
-        return observer.look()
+        return observer.take_snapshot()
 
 
 def test_a_service_that_is_well_is_seen_whole(pair: tuple[Server, Api]) -> None:
