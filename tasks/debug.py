@@ -19,8 +19,7 @@ from tasks.cluster import kuberay
 from tasks.drill import journal
 from tasks.drill.watch import kubernetes_events
 from tasks.kubernetes.api import Api, Object
-from tasks.service import chat
-from tasks.service import snapshot as seen
+from tasks.service import chat, ray_objects
 from tasks.support.paths import TERRAFORM_RUNS
 from tasks.support.site import Site
 from tasks.support.step import step
@@ -65,10 +64,10 @@ def of_ray(api: Api, namespace: str, folder: Path, within_s: float = RAY_WITHIN_
 
     It is gone with the pod, the head's first: so heads come before workers.
     """
-    pods = [p for p in api.items(f"/api/v1/namespaces/{namespace}/pods") if seen.CLUSTER in p["metadata"].get("labels", {})]
+    pods = [p for p in api.items(f"/api/v1/namespaces/{namespace}/pods") if ray_objects.CLUSTER in p["metadata"].get("labels", {})]
     alive = [p for p in pods if p.get("status", {}).get("phase") == "Running"]
     until, left = time.monotonic() + within_s, RAY_BYTES
-    for pod in sorted(alive, key=lambda p: p["metadata"]["labels"].get(seen.NODE_TYPE, "")):
+    for pod in sorted(alive, key=lambda p: p["metadata"]["labels"].get(ray_objects.NODE_TYPE, "")):
         here, left_s = folder / namespace / "ray" / pod["metadata"]["name"], until - time.monotonic()
         if left <= 0 or left_s <= 0:
             _write(here / "left-out.txt", f"the logs of other pods were {RAY_BYTES:,} bytes, or took {within_s:g} s")

@@ -26,7 +26,7 @@ from tasks.drill.journal import Journal
 from tasks.drill.raw_evidence import Notebook
 from tasks.drill.windows import load_of, windows
 from tasks.kubernetes.api import Api
-from tasks.service import snapshot as seen
+from tasks.service import ray_objects
 from tasks.service.observer import Observer
 from tasks.support.paths import EVIDENCE, ROOT
 from tasks.support.progress import Progress
@@ -100,7 +100,7 @@ def _operator_image(api: Api) -> str:
 
 
 def _worker_image(observer: Observer) -> str:
-    workers = seen.pods_of(observer.pods(), seen.active_cluster(observer.ray_service()), "worker")
+    workers = ray_objects.pods_of(observer.pods(), ray_objects.active_cluster(observer.ray_service()), "worker")
     return str(workers[-1]["spec"]["containers"][0]["image"]) if workers else ""
 
 

@@ -14,8 +14,7 @@ from blocks.errors import PipelineError
 from blocks.parameters import Service
 from drills.observed import Answer, Snapshot
 from tasks.kubernetes.api import Api, Object, Refused, conditions
-from tasks.service import api_key
-from tasks.service import snapshot as seen
+from tasks.service import api_key, ray_objects
 
 T = TypeVar("T")
 
@@ -64,17 +63,17 @@ class Observer:
         serve: Future[Object | None],
         answer: Future[Answer] | None,
     ) -> Snapshot:
-        cluster, told = seen.active_cluster(ray_service), serve.result()
+        cluster, told = ray_objects.active_cluster(ray_service), serve.result()
         return Snapshot(
             t=now,
             conditions=conditions(ray_service),
-            app_status=None if told is None else seen.app_status(told),
-            deployments=None if told is None else seen.deployments(told),
-            replicas=None if told is None else seen.replicas(told, pods),
-            head=seen.head(pods, cluster),
-            workers=seen.workers(pods, cluster),
-            endpoints=seen.endpoints(slices),
-            gcs_storage=seen.gcs_storage(pods, cluster),
+            app_status=None if told is None else ray_objects.app_status(told),
+            deployments=None if told is None else ray_objects.deployments(told),
+            replicas=None if told is None else ray_objects.replicas(told, pods),
+            head=ray_objects.head(pods, cluster),
+            workers=ray_objects.workers(pods, cluster),
+            endpoints=ray_objects.endpoints(slices),
+            gcs_storage=ray_objects.gcs_storage(pods, cluster),
             answer=answer.result() if answer else None,
         )
 
@@ -84,7 +83,7 @@ class Observer:
 
     def pods(self) -> list[Object]:
         """Ray's pods in the namespace."""
-        return self.api.items(f"/api/v1/namespaces/{self.service.namespace}/pods", labelSelector=seen.NODE_TYPE)
+        return self.api.items(f"/api/v1/namespaces/{self.service.namespace}/pods", labelSelector=ray_objects.NODE_TYPE)
 
     def endpoint_slices(self) -> list[Object]:
         """Of the serve service."""

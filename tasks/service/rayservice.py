@@ -20,8 +20,7 @@ from tasks.cluster.redis import Redis, redis_of
 from tasks.images.publish import ImageRefs
 from tasks.kubernetes import manifests, node_labels, ownership, pod_problems
 from tasks.kubernetes.api import Api, Object
-from tasks.service import api_key
-from tasks.service import snapshot as seen
+from tasks.service import api_key, ray_objects
 from tasks.service.engines import ongoing_requests
 from tasks.service.observer import Observer
 from tasks.support.progress import Progress
@@ -90,7 +89,7 @@ def look(observer: Observer) -> Snapshot | Pending:
         return Pending("there is no RayService", 0)
     snapshot = observer.take_snapshot()
     reasons = steady_state.judge(snapshot, steady_for(observer.service))
-    if not seen.settled(ray_service):
+    if not ray_objects.settled(ray_service):
         reasons.append("the operator has not taken up the newest specification")
     if not reasons:
         return snapshot
@@ -169,7 +168,7 @@ def remove(api: Api, service: Service, within_s: float, on_pending: Callable[[Pe
     with Observer(api, service) as observer:
 
         def pods() -> list[str]:
-            return [p["metadata"]["name"] for p in observer.pods() if p["metadata"]["labels"].get(seen.CLUSTER) in clusters]
+            return [p["metadata"]["name"] for p in observer.pods() if p["metadata"]["labels"].get(ray_objects.CLUSTER) in clusters]
 
         def probe() -> bool | Pending:
             here, there = observer.ray_service(), _clusters(api, service)
@@ -256,8 +255,8 @@ def find_images(site: Site, service: Service) -> ImageRefs:
         NotServing: it does not run.
     """
     with Observer(site.api(), service) as observer:
-        cluster, pods = seen.active_cluster(observer.ray_service()), observer.pods()
-    running = {kind: [pod for pod in seen.pods_of(pods, cluster, kind) if pod_problems.running(pod)] for kind in ("head", "worker")}
+        cluster, pods = ray_objects.active_cluster(observer.ray_service()), observer.pods()
+    running = {kind: [pod for pod in ray_objects.pods_of(pods, cluster, kind) if pod_problems.running(pod)] for kind in ("head", "worker")}
     if not all(running.values()):
         raise NotServing(f"{service.namespace}/{service.name} has no running head and worker; deploy it first (deploy/main)")
     return ImageRefs(**{kind: str(found[-1]["spec"]["containers"][0]["image"]) for kind, found in running.items()})

@@ -18,7 +18,7 @@ from blocks.parameters import Service
 from tasks.kubernetes import manifests, pod_problems
 from tasks.kubernetes.api import Api, Object, conditions
 from tasks.kubernetes.node_labels import INF2
-from tasks.service import snapshot as seen
+from tasks.service import ray_objects
 from tasks.service.observer import Observer
 from tasks.service.rayservice import NotServing
 
@@ -87,7 +87,7 @@ def read(api: Api, service: Service) -> Fleet:
     where = f"{service.namespace}/{service.name}"
     with Observer(api, service) as observer:
         ray_service, pods = observer.ray_service(), observer.pods()
-    name = seen.active_cluster(ray_service)
+    name = ray_objects.active_cluster(ray_service)
     found = api.find(_cluster(service, name)) if name else None
     if ray_service is None or found is None or conditions(ray_service).get("UpgradeInProgress"):
         raise NotServing(f"{where} does not run, or changes over to another Ray cluster; deploy it first (deploy/main)")
@@ -97,7 +97,7 @@ def read(api: Api, service: Service) -> Fleet:
     index, group = next((i, g) for i, g in enumerate(found["spec"]["workerGroupSpecs"]) if g["groupName"] == INF2)
     leaving = tuple((group.get("scaleStrategy") or {}).get("workersToDelete") or ())
     size = Size(int(group["replicas"]), int(group["minReplicas"]), int(group["maxReplicas"]), leaving)
-    return Fleet(name, index, scaled, size, tuple(seen.pods_of(pods, name, "worker")))
+    return Fleet(name, index, scaled, size, tuple(ray_objects.pods_of(pods, name, "worker")))
 
 
 def resize(api: Api, service: Service, fleet: Fleet, size: Size) -> None:

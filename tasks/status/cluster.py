@@ -11,7 +11,7 @@ from tasks.drill import journal
 from tasks.drill.journal import Lock
 from tasks.kubernetes import node_labels, pod_problems
 from tasks.kubernetes.api import Api, Object, conditions
-from tasks.service import snapshot as seen
+from tasks.service import ray_objects
 from tasks.status.questions import Line, Question
 
 
@@ -39,8 +39,8 @@ def _ray_service(api: Api, service: Service) -> list[Line]:
 
 
 def _ray_pods(api: Api, service: Service) -> list[Line]:
-    pods = api.items(f"/api/v1/namespaces/{service.namespace}/pods", labelSelector=seen.NODE_TYPE)
-    lines = [Line(f"{pod['metadata']['labels'][seen.NODE_TYPE]} pod", pod["metadata"]["name"], _pod(pod)) for pod in pods]
+    pods = api.items(f"/api/v1/namespaces/{service.namespace}/pods", labelSelector=ray_objects.NODE_TYPE)
+    lines = [Line(f"{pod['metadata']['labels'][ray_objects.NODE_TYPE]} pod", pod["metadata"]["name"], _pod(pod)) for pod in pods]
     return sorted(lines, key=lambda line: (line.kind, line.name))
 
 

@@ -19,8 +19,7 @@ from tasks.drill.raw_evidence import Notebook
 from tasks.images.publish import ImageRefs
 from tasks.kubernetes import pod_problems
 from tasks.kubernetes.api import Api, Object
-from tasks.service import api_key, rayservice
-from tasks.service import snapshot as seen
+from tasks.service import api_key, ray_objects, rayservice
 from tasks.service.observer import Observer
 from tasks.support.site import Site
 from tasks.support.waiting import Pending
@@ -218,10 +217,10 @@ def test_the_head_is_the_pod_that_stays_and_not_the_one_that_goes() -> None:
         pod("head-b", "head", "1", deletionTimestamp="2026-11-23T12:01:00Z"),
         pod("head-a", "head", "2", made="2026-11-23T12:02:00Z"),
     ]
-    found = seen.head(pods, "mistral-1")
+    found = ray_objects.head(pods, "mistral-1")
     assert found is not None
     assert found.pod == "head-a"
-    alone = seen.head(pods[:1], "mistral-1")
+    alone = ray_objects.head(pods[:1], "mistral-1")
     assert alone is not None
     assert (alone.running, alone.ready) == (False, False)
 
@@ -230,13 +229,13 @@ def test_another_clusters_pods_and_the_redis_cleanup_are_not_ours() -> None:
     cleanup = {**pod("cleanup", "redis-cleanup", "1")}
     other = pod("other", "head", "1")
     other["metadata"]["labels"]["ray.io/cluster"] = "mistral-2"
-    assert seen.head([cleanup, other], "mistral-1") is None
-    assert seen.gcs_storage([other], "mistral-1") is None
+    assert ray_objects.head([cleanup, other], "mistral-1") is None
+    assert ray_objects.gcs_storage([other], "mistral-1") is None
 
 
 def test_an_application_that_is_not_running_is_what_is_told_of_several() -> None:
-    assert seen.app_status({"applications": {"a": {"status": "RUNNING"}, "b": {"status": "DEPLOY_FAILED"}}}) == "DEPLOY_FAILED"
-    assert seen.app_status({"applications": {}}) == "NOT_STARTED"
+    assert ray_objects.app_status({"applications": {"a": {"status": "RUNNING"}, "b": {"status": "DEPLOY_FAILED"}}}) == "DEPLOY_FAILED"
+    assert ray_objects.app_status({"applications": {}}) == "NOT_STARTED"
 
 
 @pytest.mark.parametrize(
