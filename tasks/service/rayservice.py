@@ -82,7 +82,7 @@ def steady_for(service: Service) -> SteadyState:
     return SteadyState(min_endpoints=service.workers, min_replicas=service.workers, min_nodes=service.workers)
 
 
-def look(observer: Observer) -> Snapshot | Pending:
+def check_steady(observer: Observer) -> Snapshot | Pending:
     """The service in its steady state, else how far it is."""
     ray_service = observer.ray_service()
     if ray_service is None:
@@ -125,7 +125,7 @@ def wait_until_serving(api: Api, service: Service, within_s: float, on_pending: 
     with Observer(api, service) as observer:
 
         def probe() -> Snapshot | Pending:
-            found = look(observer)
+            found = check_steady(observer)
             if isinstance(found, Pending) and "Unschedulable" in found.seen and (lacking := karpenter.out_of_stock(api)):
                 return Pending(f"AWS has no capacity: {lacking[-1]}; {found.seen}", found.percent)
             return found
@@ -241,7 +241,7 @@ def check_service(site: Site, service: Service) -> Snapshot:
         NotServing: it is not; says why.
     """
     with Observer(site.api(), service) as observer:
-        found = look(observer)
+        found = check_steady(observer)
     if isinstance(found, Pending):
         raise NotServing(f"{service.namespace}/{service.name}: {found.seen}")
     return found

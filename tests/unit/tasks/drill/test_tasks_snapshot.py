@@ -118,15 +118,15 @@ def test_a_service_that_is_well_is_seen_whole(pair: tuple[Server, Api]) -> None:
 
 def test_that_is_what_waiting_for_the_service_waits_for(pair: tuple[Server, Api]) -> None:
     with Observer(pair[1], Service()) as observer:
-        assert isinstance(rayservice.look(observer), Snapshot)
+        assert isinstance(rayservice.check_steady(observer), Snapshot)
     with Observer(pair[1], Service(workers=3)) as observer:
-        assert isinstance(rayservice.look(observer), Pending)
+        assert isinstance(rayservice.check_steady(observer), Pending)
 
 
 def test_while_the_operator_has_not_seen_the_newest_specification_it_waits(pair: tuple[Server, Api]) -> None:
     pair[0].objects[RAY_SERVICE]["metadata"]["generation"] = 3
     with Observer(pair[1], Service()) as observer:
-        found = rayservice.look(observer)
+        found = rayservice.check_steady(observer)
     assert isinstance(found, Pending)
     assert "newest" in found.seen
 
@@ -134,13 +134,13 @@ def test_while_the_operator_has_not_seen_the_newest_specification_it_waits(pair:
 def test_a_second_cluster_without_nodes_says_how_many_there_must_be(pair: tuple[Server, Api]) -> None:
     pair[0].objects[RAY_SERVICE]["status"]["conditions"].append({"type": "UpgradeInProgress", "status": "True"})
     with Observer(pair[1], Service()) as observer:
-        found = rayservice.look(observer)
+        found = rayservice.check_steady(observer)
         assert isinstance(found, Pending)
         assert "inf2_nodes.count" not in found.seen, "its pods may only be starting"
         new = pod("new", "worker", "", ready=False)
         new["status"] = {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}
         pair[0].objects[f"{PODS}/new"] = new
-        found = rayservice.look(observer)
+        found = rayservice.check_steady(observer)
     assert isinstance(found, Pending)
     assert "a managed group must have 4 (inf2_nodes.count)" in found.seen
 
