@@ -196,7 +196,7 @@ def check_cluster(site: Site, service: Service, outputs: Outputs | None) -> str:
     """
     api, target, progress = site.api(), site.block, Progress("verify")
     version = str(api.get("/version")["gitVersion"])
-    on_demand = bool(api.items(karpenter.POOLS, labelSelector=karpenter.OURS))
+    on_demand = bool(api.items(karpenter.POOLS, labelSelector=karpenter.MADE_HERE))
     wanted = wanted_nodes(site.infrastructure, service, provisioned=target.provisioned, on_demand=on_demand)
     checks = [
         Check("Kubernetes", "ok", version),

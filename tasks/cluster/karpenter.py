@@ -42,10 +42,10 @@ RENDER_WITHIN_S = 60.0
 CLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
 POOLS = "/apis/karpenter.sh/v1/nodepools"
 CLASSES = "/apis/karpenter.k8s.aws/v1/ec2nodeclasses"
-OURS = "app.kubernetes.io/part-of=leeward"
+MADE_HERE = "app.kubernetes.io/part-of=leeward"
 STEPS = ("Launched", "Registered", "Initialized")
 """Conditions of a NodeClaim, in the order in which they come true."""
-OUT_OF_STOCK = "InsufficientCapacityError"
+NO_CAPACITY = "InsufficientCapacityError"
 """Reason of Karpenter's event about a NodeClaim that could not be launched."""
 
 
@@ -93,7 +93,7 @@ def node_pools(infrastructure: Infrastructure, made: Provisioning) -> list[Objec
     return manifests.load("node-pools", values)
 
 
-def install(api: Api, cluster: str, queue: str, on_pending: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S) -> str:
+def install_controller(api: Api, cluster: str, queue: str, on_pending: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S) -> str:
     """A controller runs; returns its version.
 
     Raises:
@@ -108,7 +108,7 @@ def install(api: Api, cluster: str, queue: str, on_pending: Callable[[Pending], 
     return module.version
 
 
-def offer(api: Api, infrastructure: Infrastructure, made: Provisioning, on_pending: Callable[[Pending], None]) -> list[str]:
+def apply_node_pools(api: Api, infrastructure: Infrastructure, made: Provisioning, on_pending: Callable[[Pending], None]) -> list[str]:
     """Karpenter may launch nodes of our pools; returns their names.
 
     Raises:
@@ -131,7 +131,7 @@ def available(api: Api) -> str | Pending:
 
 def pools_ready(api: Api) -> list[str] | Pending:
     """Names of our NodePools once Karpenter can launch nodes of every one; else what is wrong with which."""
-    pools = api.items(POOLS, labelSelector=OURS)
+    pools = api.items(POOLS, labelSelector=MADE_HERE)
     wrong = [f"{kind} {thing['metadata']['name']}: {why}" for kind, thing in _things(api, pools) if (why := _not_ready(thing))]
     return Pending("; ".join(wrong) or "there are none", 80) if wrong or not pools else sorted(p["metadata"]["name"] for p in pools)
 
@@ -151,14 +151,14 @@ def _not_ready(thing: Object) -> str:
     return ", ".join(bad) or "Karpenter has not looked at it yet, or not since it was changed"
 
 
-def out_of_stock(api: Api) -> list[str]:
+def capacity_errors(api: Api) -> list[str]:
     """What AWS had no capacity for whenever Karpenter asked in the last hour, in AWS's words, the newest last."""
-    events = api.items("/api/v1/events", fieldSelector=f"reason={OUT_OF_STOCK}")
+    events = api.items("/api/v1/events", fieldSelector=f"reason={NO_CAPACITY}")
     events.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
     return list(dict.fromkeys(" ".join(e.get("message", "").partition(" event: ")[2].split()) for e in events))
 
 
-def held_up(api: Api) -> list[str]:
+def unready_claims(api: Api) -> list[str]:
     """What each node that Karpenter wants still waits for, in its words: a launch that AWS refuses, a chip that the node does not offer."""
     found = []
     for claim in api.items(CLAIMS):
@@ -202,8 +202,8 @@ def install_karpenter(site: Site, outputs: Outputs | None) -> str:
     if outputs is None or outputs.karpenter is None:
         return ""
     api, progress, made = site.api(), Progress("karpenter"), outputs.karpenter
-    version = install(api, outputs.cluster_name, made.queue_name, progress.show_pending)
-    names = offer(api, site.infrastructure, made, progress.show_pending)
+    version = install_controller(api, outputs.cluster_name, made.queue_name, progress.show_pending)
+    names = apply_node_pools(api, site.infrastructure, made, progress.show_pending)
     progress.show(100, f"Karpenter {version} launches nodes for {', '.join(names)}")
     return version
 

@@ -27,7 +27,7 @@ def foreign_operator(api: Api) -> str:
     return "/".join((others[0]["metadata"]["namespace"], others[0]["metadata"]["name"])) if others else ""
 
 
-def install(api: Api, on_pending: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S) -> str:
+def install_operator(api: Api, on_pending: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S) -> str:
     """An operator runs and has taken up its work; returns its version.
 
     Raises:
@@ -60,6 +60,6 @@ def install_kuberay(site: Site) -> str:
     if not site.block.provisioned and (where := foreign_operator(api)):
         return f"as installed in {where}"
     progress = Progress("kuberay")
-    version = install(api, progress.show_pending)
+    version = install_operator(api, progress.show_pending)
     progress.show(100, f"KubeRay {version} is available")
     return version

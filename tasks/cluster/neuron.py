@@ -17,7 +17,7 @@ CHIP = "aws.amazon.com/neuron"
 """What a node with a chip offers, and a worker asks for."""
 
 
-def install(api: Api) -> str:
+def install_plugin(api: Api) -> str:
     """Every inf2 node runs the plug-in, those that come later too; returns its image.
 
     Nothing is waited for: with Karpenter there is no such node yet. `verify` waits for the chips of those that there are.
@@ -42,6 +42,6 @@ def troubles(api: Api) -> list[str]:
 def install_device_plugin(site: Site) -> str:
     """Every inf2 node will offer its chips; returns the plug-in's image."""
     progress = Progress("neuron")
-    image = install(enter(site, progress.show_pending))  # the first that asks a new cluster
+    image = install_plugin(enter(site, progress.show_pending))  # the first that asks a new cluster
     progress.show(100, f"inf2 nodes run {image}")
     return image

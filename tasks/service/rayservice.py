@@ -126,7 +126,7 @@ def wait_until_serving(api: Api, service: Service, within_s: float, on_pending: 
 
         def probe() -> Snapshot | Pending:
             found = check_steady(observer)
-            if isinstance(found, Pending) and "Unschedulable" in found.seen and (lacking := karpenter.out_of_stock(api)):
+            if isinstance(found, Pending) and "Unschedulable" in found.seen and (lacking := karpenter.capacity_errors(api)):
                 return Pending(f"AWS has no capacity: {lacking[-1]}; {found.seen}", found.percent)
             return found
 
@@ -144,7 +144,7 @@ def _held_up(api: Api) -> str:
     """What is wrong with nodes that are there or are wanted, a line each."""
     bare = neuron.without_chip(node_labels.inf2(api))
     plugin = neuron.troubles(api) if bare else []
-    lines = [*(f"{name} offers no {neuron.CHIP}" for name in bare), *plugin, *karpenter.held_up(api)]
+    lines = [*(f"{name} offers no {neuron.CHIP}" for name in bare), *plugin, *karpenter.unready_claims(api)]
     return "".join(f"\n  {line}" for line in lines)
 
 

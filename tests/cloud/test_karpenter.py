@@ -41,9 +41,9 @@ def api(cloud: World, aws: Aws) -> Iterator[Api]:
         subnets = dict.fromkeys(("core", "inf2"), tuple(cluster["subnetIds"]))
         made = Provisioning(QUEUE, profile, subnets, cluster["clusterSecurityGroupId"], {"leeward:name": name})
         try:
-            neuron.install(found)
-            karpenter.install(found, name, QUEUE, lambda seen: None)
-            karpenter.offer(found, INFRASTRUCTURE, made, lambda seen: None)
+            neuron.install_plugin(found)
+            karpenter.install_controller(found, name, QUEUE, lambda seen: None)
+            karpenter.apply_node_pools(found, INFRASTRUCTURE, made, lambda seen: None)
             yield found
         finally:
             karpenter.remove_nodes(found, lambda seen: None)
@@ -217,7 +217,7 @@ def test_with_no_capacity_at_all_it_says_what_was_tried(api: Api, cloud: World) 
         api.apply(_pod("no-choice"))
 
         def told() -> str | Pending:
-            return "; ".join(karpenter.out_of_stock(api)) or Pending("no event")
+            return "; ".join(karpenter.capacity_errors(api)) or Pending("no event")
 
         try:
             said = Until("Karpenter to say so", told, NODE_WITHIN_S).wait()

@@ -66,7 +66,7 @@ def busybox(cluster: str) -> str:
 @pytest.fixture(scope="module")
 def plugin(cluster: str) -> None:
     """The device plug-in is installed as the pipeline does it, and every inf2 node offers its chip."""
-    neuron.install(bare_cluster.api())
+    neuron.install_plugin(bare_cluster.api())
     eventually(lambda: [offered(node) for node in nodes() if inf2(node)], [ONE_CHIP, ONE_CHIP])
 
 

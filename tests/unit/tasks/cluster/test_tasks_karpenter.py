@@ -98,7 +98,7 @@ def test_what_was_out_of_stock_is_told_once_the_newest_last(cluster: tuple[Serve
     books, api = cluster
     for number, (when, what) in enumerate([("3", "b"), ("1", "a"), ("2", "a")]):
         put(books, "/api/v1/events", str(number), lastTimestamp=when, message=f"NodeClaim x{number} event: {what}")
-    assert karpenter.out_of_stock(api) == ["a", "b"]
+    assert karpenter.capacity_errors(api) == ["a", "b"]
 
 
 def test_what_a_node_waits_for_is_told_in_karpenters_words(cluster: tuple[Server, Api]) -> None:
@@ -111,7 +111,7 @@ def test_what_a_node_waits_for_is_told_in_karpenters_words(cluster: tuple[Server
     put(books, karpenter.CLAIMS, "b", status={"conditions": [{"type": "Registered", "status": "True"}, chipless, launched]})
     put(books, karpenter.CLAIMS, "c", status={"conditions": [launched]})
     put(books, karpenter.CLAIMS, "d")
-    assert karpenter.held_up(api) == [
+    assert karpenter.unready_claims(api) == [
         "NodeClaim a not Launched: LaunchFailed UnauthorizedOperation: not you",
         "NodeClaim b not Initialized: ResourceNotRegistered no aws.amazon.com/neuron",
     ]

@@ -41,7 +41,7 @@ def checked(api: Api) -> checks.Check:
 
 def test_it_is_installed_with_its_rights_and_nothing_is_waited_for(cluster: tuple[Server, Api]) -> None:
     books, api = cluster
-    assert neuron.install(api) == neuron.install(api) == "public.ecr.aws/neuron/neuron-device-plugin:2.31.0.0"
+    assert neuron.install_plugin(api) == neuron.install_plugin(api) == "public.ecr.aws/neuron/neuron-device-plugin:2.31.0.0"
     assert {path.rpartition("/")[0] for path in books.objects} == {
         "/api/v1/namespaces/kube-system/serviceaccounts",
         "/apis/rbac.authorization.k8s.io/v1/clusterroles",
@@ -52,7 +52,7 @@ def test_it_is_installed_with_its_rights_and_nothing_is_waited_for(cluster: tupl
 
 def test_it_is_found_by_the_label_that_its_pods_have(cluster: tuple[Server, Api]) -> None:
     books, api = cluster
-    neuron.install(api)
+    neuron.install_plugin(api)
     neuron.troubles(api)
     _, _, query = next(request for request in books.requests if request[1] == PODS)
     daemon_set = books.objects[f"/apis/apps/v1/namespaces/{neuron.NAMESPACE}/daemonsets/neuron-device-plugin"]
