@@ -8,7 +8,7 @@ from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Service
 from blocks.target import NoSuchTarget
 from tasks.aws.account import leftovers
-from tasks.cluster.access import SILENT_FOR_S, NoWayIn, Silent, enter
+from tasks.cluster.access import UNRESPONSIVE_FOR_S, NoAccess, Unresponsive, connect
 from tasks.drill import journal
 from tasks.drill.journal import Lock
 from tasks.kubernetes import ownership
@@ -78,11 +78,11 @@ def remove_service(site: Site, service: Service, owner: str) -> str:
     """
     progress, goes_itself = Progress("remove-service"), site.block.provisioned
     try:
-        api = enter(site, progress.show_pending, silent_for_s=SILENT_FOR_S)
-    except Silent as error:
+        api = connect(site, progress.show_pending, unresponsive_for_s=UNRESPONSIVE_FOR_S)
+    except Unresponsive as error:
         get_run_logger().warning("skipped, as the cluster goes: whether another run works on the service, and its removal. %s", error)
         return f"skipped: {error}"
-    except NoWayIn as error:
+    except NoAccess as error:
         return f"nothing to remove: {error}"
     journal.no_other_drill(api, service, owner)
     try:
@@ -105,8 +105,8 @@ def sweep_drill(site: Site, service: Service, owner: str) -> list[str]:
     Without an owner, of any run that is dead. A deleted head needs no undoing: KubeRay makes a new one.
     """
     try:
-        api = enter(site)
-    except (NoSuchTarget, NoWayIn) as error:
+        api = connect(site)
+    except (NoSuchTarget, NoAccess) as error:
         get_run_logger().info("nothing to sweep: %s", error)
         return [f"nothing to sweep: {error}"]
     done = []

@@ -12,7 +12,7 @@ from tasks.support.waiting import Pending, Until
 
 LET_IN_WITHIN_S = 30.0
 """A new access entry takes a moment to be known everywhere."""
-SILENT_FOR_S = 300.0
+UNRESPONSIVE_FOR_S = 300.0
 """An API server that is only being updated or moved answers again before. Who takes things away can do without it after that."""
 LOOK_EVERY_S = 3.0
 ANYTHING = "/api/v1/namespaces/kube-system"
@@ -20,45 +20,45 @@ ANYTHING = "/api/v1/namespaces/kube-system"
 ADVICE = "is this machine's address in public_access_cidrs of the infrastructure?"
 
 
-class NoWayIn(Permanent):
+class NoAccess(Permanent):
     """There is no cluster to ask, or none that lets us in."""
 
 
-class Silent(NoWayIn):
+class Unresponsive(NoAccess):
     """There is a cluster, and nobody answered for minutes."""
 
 
-def enter(
+def connect(
     site: Site,
     on_pending: Callable[[Pending], None] = lambda seen: None,
     within_s: float = LET_IN_WITHIN_S,
-    silent_for_s: float | None = None,
+    unresponsive_for_s: float | None = None,
 ) -> Api:
     """The API of the site's cluster.
 
-    Terraform makes our right to enter after the cluster and takes it away before, so a run that died between the two leaves a cluster
+    Terraform makes our right to connect after the cluster and takes it away before, so a run that died between the two leaves a cluster
     that is ACTIVE and refuses us. In a cluster that Terraform does not make, a refusal says nothing like that, and is none of ours here.
 
     Args:
-        silent_for_s: How long an answer of a cluster that Terraform made is waited for, before it counts as Silent. None: it never does.
+        unresponsive_for_s: How long an answer of a cluster that Terraform made is waited for, before it counts as Unresponsive. None: it never does.
 
     Raises:
-        NoWayIn: there is no cluster, it is not ACTIVE, or Terraform made it and it does not let us in.
-        Silent: Terraform made it, and it did not answer for so long.
+        NoAccess: there is no cluster, it is not ACTIVE, or Terraform made it and it does not let us in.
+        Unresponsive: Terraform made it, and it did not answer for so long.
         Unavailable: it does not answer.
     """
     forget()
     try:
         api = site.api()
     except (NoCluster, ClusterNotActive) as error:
-        raise NoWayIn(str(error)) from error
+        raise NoAccess(str(error)) from error
     if not site.block.provisioned:
         return api
-    if silent_for_s is not None:
+    if unresponsive_for_s is not None:
         try:
-            Until("the cluster to answer", lambda: api.raw("GET", ANYTHING), silent_for_s, LOOK_EVERY_S, on_pending).wait()
+            Until("the cluster to answer", lambda: api.raw("GET", ANYTHING), unresponsive_for_s, LOOK_EVERY_S, on_pending).wait()
         except TimedOut as error:
-            raise Silent(f"{site.cluster}: {error}; {ADVICE}") from error
+            raise Unresponsive(f"{site.cluster}: {error}; {ADVICE}") from error
     try:
         Until("the cluster to let us in", lambda: _refusal(api) or True, within_s, LOOK_EVERY_S, on_pending).wait()
     except TimedOut as error:
@@ -67,7 +67,7 @@ def enter(
         except Unavailable as silence:
             raise Unavailable(f"{silence}; {ADVICE}") from silence
         if refusal:
-            raise NoWayIn(f"{site.cluster} does not let us in, as one that is half made or half destroyed: {refusal.seen}") from error
+            raise NoAccess(f"{site.cluster} does not let us in, as one that is half made or half destroyed: {refusal.seen}") from error
     return api
 
 

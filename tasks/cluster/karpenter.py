@@ -17,7 +17,7 @@ from prefect import get_run_logger
 from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Infrastructure
 from tasks.cluster import karpenter_orphans
-from tasks.cluster.access import SILENT_FOR_S, NoWayIn, Silent, enter
+from tasks.cluster.access import UNRESPONSIVE_FOR_S, NoAccess, Unresponsive, connect
 from tasks.kubernetes import gomodule, manifests, pod_problems
 from tasks.kubernetes.api import Api, Object
 from tasks.support.commands import run
@@ -93,7 +93,9 @@ def node_pools(infrastructure: Infrastructure, made: Provisioning) -> list[Objec
     return manifests.load("node-pools", values)
 
 
-def install_controller(api: Api, cluster: str, queue: str, on_pending: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S) -> str:
+def install_controller(
+    api: Api, cluster: str, queue: str, on_pending: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S
+) -> str:
     """A controller runs; returns its version.
 
     Raises:
@@ -213,10 +215,10 @@ def remove_karpenter_nodes(site: Site) -> str:
     """No instance and no launch template of Karpenter is left, whether it still works or not; returns what was done."""
     progress, session, alone = Progress("remove-nodes"), site.block.session(), True
     try:
-        remove_nodes(enter(site, progress.show_pending, silent_for_s=SILENT_FOR_S), progress.show_pending)
+        remove_nodes(connect(site, progress.show_pending, unresponsive_for_s=UNRESPONSIVE_FOR_S), progress.show_pending)
         said, alone = "Karpenter removed its nodes", False
-    except NoWayIn as error:
-        if isinstance(error, Silent):
+    except NoAccess as error:
+        if isinstance(error, Unresponsive):
             get_run_logger().warning("Karpenter is out of reach: its rights are taken away, and AWS is told to end its nodes. %s", error)
         said = f"no cluster to ask: {error}"
     except TimedOut as error:

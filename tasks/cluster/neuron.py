@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tasks.cluster.access import enter
+from tasks.cluster.access import connect
 from tasks.kubernetes import manifests, pod_problems
 from tasks.kubernetes.api import Api, Object
 from tasks.support.progress import Progress
@@ -42,6 +42,6 @@ def troubles(api: Api) -> list[str]:
 def install_device_plugin(site: Site) -> str:
     """Every inf2 node will offer its chips; returns the plug-in's image."""
     progress = Progress("neuron")
-    image = install_plugin(enter(site, progress.show_pending))  # the first that asks a new cluster
+    image = install_plugin(connect(site, progress.show_pending))  # the first that asks a new cluster
     progress.show(100, f"inf2 nodes run {image}")
     return image
