@@ -15,7 +15,7 @@ from tasks.kubernetes import ownership
 from tasks.kubernetes.api import Api
 from tasks.service import api_key, chat, rayservice
 from tasks.support.progress import Progress
-from tasks.support.site import Site, forget
+from tasks.support.site import Site, forget_connections
 from tasks.support.step import step
 from tasks.support.waiting import Pending, Until
 
@@ -134,7 +134,7 @@ def audit(site: Site) -> None:
         LeftBehind: something is; says what.
     """
     block = site.block
-    forget()
+    forget_connections()
     if block.aws is None or not block.provisioned:
         return
     session, progress = block.session(), Progress("audit")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.errors import Permanent, TimedOut
 from tasks.kubernetes.api import Api, Unavailable
-from tasks.support.site import Site, forget
+from tasks.support.site import Site, forget_connections
 from tasks.support.waiting import Pending, Until
 
 LET_IN_WITHIN_S = 30.0
@@ -47,7 +47,7 @@ def connect(
         Unresponsive: Terraform made it, and it did not answer for so long.
         Unavailable: it does not answer.
     """
-    forget()
+    forget_connections()
     try:
         api = site.api()
     except (NoCluster, ClusterNotActive) as error:

@@ -12,7 +12,7 @@ from blocks.parameters import Service
 from tasks.status.aws import questions as of_aws
 from tasks.status.cluster import questions as of_cluster
 from tasks.status.questions import ANSWER_WITHIN_S, Asked, Line, ask, unknown
-from tasks.support.site import Site, forget
+from tasks.support.site import Site, forget_connections
 from tasks.support.step import step
 
 __all__ = ["Line", "look", "look_around"]
@@ -37,7 +37,7 @@ def _aws(site: Site) -> list[Line]:
 
 
 def _cluster(site: Site, service: Service) -> list[Line]:
-    forget()
+    forget_connections()
     try:
         api = Asked(site.api).answer(ANSWER_WITHIN_S)
     except NoCluster:

@@ -26,7 +26,7 @@ class Site(BaseModel, frozen=True):
         Raises:
             NoSuchTarget: no such target is saved.
         """
-        return load(self.target)
+        return load_target(self.target)
 
     @property
     def cluster(self) -> str:
@@ -44,16 +44,16 @@ class Site(BaseModel, frozen=True):
 
 
 @lru_cache(maxsize=4)
-def load(target: str) -> Target:
+def load_target(target: str) -> Target:
     """The saved target; asked for once per process, which is one run."""
     return Target.named(target)
 
 
 @lru_cache(maxsize=4)
 def _client(target: str, cluster: str) -> Any:
-    return api_client(load(target), cluster)
+    return api_client(load_target(target), cluster)
 
 
-def forget() -> None:
+def forget_connections() -> None:
     """Connections are made anew: the cluster behind a name was replaced or taken down."""
     _client.cache_clear()

@@ -333,7 +333,7 @@ def bench(cluster: Cluster, folder: Path) -> Iterator[Bench]:
     """The drill's tasks work on that cluster, on its clock, without Prefect."""
     target = TargetData(access_key_id="a", secret_access_key="b").target()  # type: ignore[arg-type]  # validated
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(site, "load", lambda name: target)
+        patch.setattr(site, "load_target", lambda name: target)
         patch.setattr(stages, "keeping", lambda *_: nullcontext(lambda: None))
         patch.setattr(stages.Run, "folder", folder)
         for module in (stages, watch, faults, load_job, observer, windows):

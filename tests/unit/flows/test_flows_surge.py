@@ -31,7 +31,7 @@ SITE = Site(target="t", infrastructure=INFRASTRUCTURE)
 @pytest.fixture(autouse=True)
 def saved(monkeypatch: pytest.MonkeyPatch) -> None:
     target = TargetData(access_key_id="a", secret_access_key="b").target()  # type: ignore[arg-type]  # validated
-    monkeypatch.setattr(site, "load", lambda name: target)
+    monkeypatch.setattr(site, "load_target", lambda name: target)
 
 
 def planned(service: Service = SERVICE, load: Load | None = None, **changes: Any) -> Plan:

@@ -106,14 +106,14 @@ def target(**data: object) -> Target:
 
 
 def test_a_ready_image_is_that_of_workers_and_head_and_nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(site, "load", lambda name: target(image="r/x@sha256:1"))
+    monkeypatch.setattr(site, "load_target", lambda name: target(image="r/x@sha256:1"))
     here = site.Site(target="t", infrastructure=Infrastructure())
     assert build_images.fn(here, Service()) == []
     assert publish_images.fn(here, Service(), None) == ImageRefs(head="r/x@sha256:1", worker="r/x@sha256:1", chat=None)
 
 
 def test_without_a_repository_there_must_be_a_ready_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(site, "load", lambda name: target())
+    monkeypatch.setattr(site, "load_target", lambda name: target())
     with pytest.raises(NoRepository, match="ready image"):
         publish_images.fn(site.Site(target="t", infrastructure=Infrastructure()), Service(), None)
 
