@@ -55,7 +55,7 @@ from tasks.service.refresh import (
     settle_workers,
     show_refresh,
 )
-from tasks.service.sizing import size_service
+from tasks.service.worker_group import size_service
 from tasks.support.progress import Part, Progress
 from tasks.support.site import Site
 from tasks.terraform.infrastructure import (

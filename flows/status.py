@@ -5,12 +5,12 @@ from __future__ import annotations
 from prefect import flow, tags
 
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
-from tasks.status.tables import Line, look_around
+from tasks.status.tables import StatusRow, show_status
 from tasks.support.site import Site
 
 
 @flow(name="status")
-def status(target: str, infrastructure: Infrastructure = INFRASTRUCTURE, service: Service = SERVICE) -> list[Line]:
+def status(target: str, infrastructure: Infrastructure = INFRASTRUCTURE, service: Service = SERVICE) -> list[StatusRow]:
     """Name everything that there is of a stack, in AWS and in its cluster. Changes nothing.
 
     Args:
@@ -19,4 +19,4 @@ def status(target: str, infrastructure: Infrastructure = INFRASTRUCTURE, service
         service: What was deployed.
     """
     with tags("stage:status"):
-        return look_around(Site(target=target, infrastructure=infrastructure), service)
+        return show_status(Site(target=target, infrastructure=infrastructure), service)

@@ -59,7 +59,7 @@ files=$2
 _FILE = re.compile(rb"(?:\A|\n)==> \./(\S+) <==\n")
 
 
-def of_ray(api: Api, namespace: str, folder: Path, within_s: float = RAY_WITHIN_S) -> None:
+def collect_ray_logs(api: Api, namespace: str, folder: Path, within_s: float = RAY_WITHIN_S) -> None:
     """What Serve and Ray wrote into files of their own, in all living pods of Ray clusters, lies in the folder, one folder a pod.
 
     It is gone with the pod, the head's first: so heads come before workers.
@@ -73,12 +73,12 @@ def of_ray(api: Api, namespace: str, folder: Path, within_s: float = RAY_WITHIN_
             _write(here / "left-out.txt", f"the logs of other pods were {RAY_BYTES:,} bytes, or took {within_s:g} s")
             continue
         try:
-            left -= _of_ray_in(api, pod, here, min(left, RAY_POD_BYTES), min(left_s, RAY_POD_WITHIN_S))
+            left -= _collect_from_pod(api, pod, here, min(left, RAY_POD_BYTES), min(left_s, RAY_POD_WITHIN_S))
         except (PipelineError, OSError) as error:  # one pod must not hide the others
             _write(here / "no-logs.txt", str(error))
 
 
-def _of_ray_in(api: Api, pod: Object, folder: Path, most_bytes: int, within_s: float) -> int:
+def _collect_from_pod(api: Api, pod: Object, folder: Path, most_bytes: int, within_s: float) -> int:
     """The pod's logs lie in the folder; returns how many bytes they were."""
     name, namespace, container = pod["metadata"]["name"], pod["metadata"]["namespace"], pod["spec"]["containers"][0]["name"]
     command = ["sh", "-c", _NEWEST_TAILS, "sh", RAY_FOLDER, *map(str, (RAY_FILES, RAY_FILE_BYTES, most_bytes))]
@@ -94,7 +94,7 @@ def _inside(folder: Path, name: str) -> Path:
     return folder.joinpath(*(part for part in PurePosixPath(name).parts if part not in ("/", "..")))
 
 
-def of_cluster(api: Api, namespaces: Iterable[str], folder: Path) -> None:
+def collect_objects(api: Api, namespaces: Iterable[str], folder: Path) -> None:
     """Objects, events and logs of the namespaces lie in the folder."""
     for namespace in namespaces:
         here = folder / namespace
@@ -104,10 +104,10 @@ def of_cluster(api: Api, namespaces: Iterable[str], folder: Path) -> None:
         events = (f"{e.t:.1f} {e.kind} {e.subject}: {e.what} {e.detail}" for e in kubernetes_events(api, namespace, 0))
         _write(here / "events.txt", "\n".join(events))
         for pod in api.items(f"/api/v1/namespaces/{namespace}/pods"):
-            _logs(api, pod, here)
+            _collect_container_logs(api, pod, here)
 
 
-def _logs(api: Api, pod: Object, folder: Path) -> None:
+def _collect_container_logs(api: Api, pod: Object, folder: Path) -> None:
     metadata = pod["metadata"]
     statuses = [*(pod.get("status", {}).get("initContainerStatuses") or ()), *(pod.get("status", {}).get("containerStatuses") or ())]
     for status in statuses:
@@ -118,7 +118,7 @@ def _logs(api: Api, pod: Object, folder: Path) -> None:
             _write(folder / name, data.decode(errors="replace") if code == 200 else f"no log: HTTP {code}")
 
 
-def of_terraform(folder: Path, home: Path = TERRAFORM_RUNS) -> None:
+def copy_terraform_logs(folder: Path, home: Path = TERRAFORM_RUNS) -> None:
     """The last lines that Terraform printed lie in the folder; of `output` none, as it prints secrets."""
     for log in sorted(home.glob("*/*.log")):
         if log.name != "output.log":
@@ -151,7 +151,7 @@ def collect_debug(site: Site, service: Service, folder: Path) -> Path:
     """What could be had of pods, events, logs (of the containers, of Serve and of Ray) and Terraform lies in `debug/` of the folder."""
     bundle = folder / "debug"
     namespaces = ("kube-system", kuberay.NAMESPACE, service.namespace, journal.NAMESPACE, chat.NAMESPACE)
-    best_effort("Terraform's last lines", lambda: of_terraform(bundle))
-    best_effort("what Serve and Ray wrote in their pods", lambda: of_ray(site.api(), service.namespace, bundle))
-    best_effort("the cluster's objects and logs", lambda: of_cluster(site.api(), namespaces, bundle))
+    best_effort("Terraform's last lines", lambda: copy_terraform_logs(bundle))
+    best_effort("what Serve and Ray wrote in their pods", lambda: collect_ray_logs(site.api(), service.namespace, bundle))
+    best_effort("the cluster's objects and logs", lambda: collect_objects(site.api(), namespaces, bundle))
     return bundle

@@ -17,7 +17,7 @@ from blocks.errors import Permanent, PipelineError
 from blocks.parameters import Infrastructure, Service
 from blocks.target import Target
 from tasks.cluster import karpenter, neuron
-from tasks.cluster.redis import Redis, ping, redis_of
+from tasks.cluster.redis import Redis, find_redis, ping
 from tasks.images import registry
 from tasks.kubernetes import node_labels
 from tasks.kubernetes.api import Api, Object
@@ -141,7 +141,7 @@ def check_registry(target: Target, repository_url: str | None) -> Check:
     if target.images.ready or not repository_url:
         return Check("registry", "not checked", "the target brings a ready image")
     try:
-        repository = registry.Repository.of(repository_url, target.images.plain_http, registry.ecr_login(target.session()))
+        repository = registry.Repository.parse(repository_url, target.images.plain_http, registry.ecr_login(target.session()))
         repository.digest("leeward-check")
     except PipelineError as error:
         return Check("registry", "bad", str(error))
@@ -168,7 +168,7 @@ def check_quota(target: Target, infrastructure: Infrastructure) -> Check:
     return Check("inf2 quota", "ok", f"{needed} of {quota:.0f} vCPUs")
 
 
-def _shown(key: str, checks: list[Check]) -> None:
+def _show_checks(key: str, checks: list[Check]) -> None:
     create_table_artifact(key=key, table=[{"check": c.name, "result": c.result, "detail": c.detail} for c in checks])
     for c in checks:
         get_run_logger().info("%s: %s (%s)", c.name, c.result, c.detail)
@@ -184,7 +184,7 @@ def check_quotas(site: Site) -> None:
     Raises:
         NotReady: it has not.
     """
-    _shown("quotas", [check_quota(site.block, site.infrastructure)])
+    _show_checks("quotas", [check_quota(site.block, site.infrastructure)])
 
 
 @step("check cluster", deadline_s=1200)
@@ -203,9 +203,9 @@ def check_cluster(site: Site, service: Service, outputs: Outputs | None) -> str:
         check_nodes(api, wanted, NODES_WITHIN_S, progress.show_pending),
         *([check_karpenter(api, KARPENTER_WITHIN_S, progress.show_pending)] if on_demand else []),
         check_dns(api, DNS_WITHIN_S, progress.show_pending),
-        check_redis(redis_of(site, outputs), service),
+        check_redis(find_redis(site, outputs), service),
         check_registry(target, outputs.serving_repository_url if outputs else None),
     ]
     progress.show(100, f"{sum(c.result == 'ok' for c in checks)} of {len(checks)} checks are ok")
-    _shown("checks", checks)
+    _show_checks("checks", checks)
     return version

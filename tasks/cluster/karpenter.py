@@ -134,11 +134,11 @@ def available(api: Api) -> str | Pending:
 def pools_ready(api: Api) -> list[str] | Pending:
     """Names of our NodePools once Karpenter can launch nodes of every one; else what is wrong with which."""
     pools = api.items(POOLS, labelSelector=MADE_HERE)
-    wrong = [f"{kind} {thing['metadata']['name']}: {why}" for kind, thing in _things(api, pools) if (why := _not_ready(thing))]
+    wrong = [f"{kind} {thing['metadata']['name']}: {why}" for kind, thing in _classes_and_pools(api, pools) if (why := _not_ready(thing))]
     return Pending("; ".join(wrong) or "there are none", 80) if wrong or not pools else sorted(p["metadata"]["name"] for p in pools)
 
 
-def _things(api: Api, pools: list[Object]) -> list[tuple[str, Object]]:
+def _classes_and_pools(api: Api, pools: list[Object]) -> list[tuple[str, Object]]:
     """The classes first: they say why."""
     return [*(("EC2NodeClass", thing) for thing in api.items(CLASSES)), *(("NodePool", thing) for thing in pools)]
 
@@ -226,7 +226,7 @@ def remove_karpenter_nodes(site: Site) -> str:
         get_run_logger().warning("Karpenter did not remove its nodes, so AWS is told to: %s", error)
         said = "removed without Karpenter"
     if alone:
-        karpenter_orphans.disarm(session, role_name(site.infrastructure.name, session.region))
+        karpenter_orphans.remove_rights(session, role_name(site.infrastructure.name, session.region))
     done = karpenter_orphans.remove(session, site.infrastructure.name, progress.show_pending)
     progress.show(100, "no node of Karpenter is left")
     return "; ".join([said, *done])

@@ -17,7 +17,7 @@ _CLUSTER = "tag:eks:eks-cluster-name"
 _ALIVE = ["pending", "running", "stopping", "stopped", "shutting-down"]
 
 
-def disarm(session: Any, role: str) -> None:
+def remove_rights(session: Any, role: str) -> None:
     """A Karpenter that still works, out of our reach, launches no more nodes: its role has no rights. Terraform makes them anew."""
     iam = session.client("iam")
     try:

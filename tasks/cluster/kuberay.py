@@ -20,7 +20,7 @@ AVAILABLE_WITHIN_S = 300.0
 """An image of 50 MB has to come, and one process to start."""
 
 
-def foreign_operator(api: Api) -> str:
+def find_foreign_operator(api: Api) -> str:
     """Where somebody else's KubeRay operator runs; empty: nowhere."""
     found = api.items("/apis/apps/v1/deployments", labelSelector="app.kubernetes.io/name=kuberay-operator")
     others = [d for d in found if d["metadata"]["namespace"] != NAMESPACE]
@@ -57,7 +57,7 @@ def available(api: Api) -> str | Pending:
 def install_kuberay(site: Site) -> str:
     """The KubeRay operator is available; returns its version. One that somebody else runs is left as it is."""
     api = site.api()
-    if not site.block.provisioned and (where := foreign_operator(api)):
+    if not site.block.provisioned and (where := find_foreign_operator(api)):
         return f"as installed in {where}"
     progress = Progress("kuberay")
     version = install_operator(api, progress.show_pending)

@@ -41,7 +41,7 @@ class Redis:
         return "/etc/leeward/redis/ca.crt" if self.ca_pem else "/etc/ssl/certs/ca-certificates.crt"
 
 
-def redis_of(site: Site, outputs: Outputs | None) -> Redis | None:
+def find_redis(site: Site, outputs: Outputs | None) -> Redis | None:
     """The Redis of a site: Terraform's, else the target's own; None when there is none."""
     target = site.block
     if outputs is not None and outputs.redis is not None:

@@ -80,7 +80,7 @@ class Builder:
     program: Literal["buildah", "docker"]
 
     @classmethod
-    def found(cls, wanted: str = "auto") -> Builder:
+    def find(cls, wanted: str = "auto") -> Builder:
         """The wanted one, or the first that works.
 
         Raises:
@@ -108,7 +108,12 @@ class Builder:
         with _secrets() as secrets:
             argv = [self.program, "build", *self._isolation(), "--target", recipe.kind, "-t", local, "-f", str(recipe.file)]
             argv += [*(f"--secret={secret}" for secret in secrets), *recipe.arguments]
-            run([*argv, str(CONTEXT)], within_s=BUILD_WITHIN_S, environment=self._environment(), on_line=lambda line: _tell(line, on_step))
+            run(
+                [*argv, str(CONTEXT)],
+                within_s=BUILD_WITHIN_S,
+                environment=self._environment(),
+                on_line=lambda line: _report_step(line, on_step),
+            )
 
     def push(self, local: str, repository: Repository, tag: str, on_line: Callable[[str], None]) -> None:
         """The image is in the repository under the tag.
@@ -189,7 +194,7 @@ def _works(program: str) -> bool:
         return False
 
 
-def _tell(line: str, on_step: OnStep) -> None:
+def _report_step(line: str, on_step: OnStep) -> None:
     found = _STEP.match(line)
     if found:
         step, steps, what = (found[1], found[2], found[3]) if found[1] else (found[4], found[5], found[6])

@@ -43,7 +43,7 @@ def recipes(engine: Engine, images: Images, *, chat: bool = True) -> dict[str, R
     return {**found, "chat": Recipe("chat", images.base)} if chat else found
 
 
-def build(builder: Builder, recipe: Recipe, progress: Progress) -> str:
+def build_image(builder: Builder, recipe: Recipe, progress: Progress) -> str:
     """The image is in the builder's store; returns its name there. Nothing is done when it was."""
     local, kind = recipe.local, recipe.kind
     if not builder.has(local):
@@ -52,12 +52,12 @@ def build(builder: Builder, recipe: Recipe, progress: Progress) -> str:
     return local
 
 
-def publish(builder: Builder, recipe: Recipe, repository: Repository, progress: Progress) -> str:
+def publish_image(builder: Builder, recipe: Recipe, repository: Repository, progress: Progress) -> str:
     """The image is in the repository; returns its reference by digest. Nothing is done when it was."""
     tag = recipe.tag
     found = repository.digest(tag)
     if found is None:
-        local = build(builder, recipe, progress)
+        local = build_image(builder, recipe, progress)
         progress.show(90, f"pushing the {recipe.kind} image to {repository.host}")
         builder.push(local, repository, tag, lambda line: progress.show(None, f"{recipe.kind} image: {line}"))
         found = repository.digest(tag)
@@ -72,9 +72,9 @@ def build_images(site: Site, service: Service) -> list[str]:
     target = site.block
     if target.images.ready:
         return []
-    builder, progress = Builder.found(target.images.builder), Progress("image-build")
+    builder, progress = Builder.find(target.images.builder), Progress("image-build")
     wanted = recipes(target.engine_of(service), target.images, chat=service.chat)
-    built = [build(builder, recipe, progress) for recipe in wanted.values()]
+    built = [build_image(builder, recipe, progress) for recipe in wanted.values()]
     progress.show(100, f"images are built: {', '.join(built)}")
     return built
 
@@ -88,10 +88,10 @@ def publish_images(site: Site, service: Service, repository_url: str | None) -> 
         return ImageRefs(head=images.ready, worker=images.ready)
     if not repository_url:
         raise NoRepository(f"target {site.target!r} has no repository of its own: give it a ready image")
-    repository = Repository.of(repository_url, images.plain_http, ecr_login(target.session()))
-    builder, progress = Builder.found(images.builder), Progress("image-push")
+    repository = Repository.parse(repository_url, images.plain_http, ecr_login(target.session()))
+    builder, progress = Builder.find(images.builder), Progress("image-push")
     wanted = recipes(target.engine_of(service), images, chat=service.chat)
-    found = {role: publish(builder, recipe, repository, progress) for role, recipe in wanted.items()}
+    found = {role: publish_image(builder, recipe, repository, progress) for role, recipe in wanted.items()}
     progress.show(100, "images are in the registry")
     create_table_artifact(key="images", table=[{"image": role, "reference": ref} for role, ref in found.items()])
     return ImageRefs(**found)

@@ -37,7 +37,7 @@ class Repository:
     """user:password in base64; a secret."""
 
     @classmethod
-    def of(cls, url: str, plain_http: Collection[str] = (), login: str = "") -> Repository:
+    def parse(cls, url: str, plain_http: Collection[str] = (), login: str = "") -> Repository:
         """From `host[:port]/name`."""
         host, _, name = url.removeprefix("https://").partition("/")
         return cls(host, name, host in plain_http, login)

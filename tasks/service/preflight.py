@@ -14,7 +14,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_table_artifact
 
 from blocks.parameters import Service
-from tasks.cluster.redis import redis_of
+from tasks.cluster.redis import find_redis
 from tasks.images.publish import ImageRefs
 from tasks.kubernetes.api import Object
 from tasks.service.rayservice import render
@@ -192,7 +192,7 @@ def findings(ray_service: Object) -> list[Rule]:
 def preflight(site: Site, service: Service, outputs: Outputs | None) -> list[str]:
     """What of the configuration would not survive, shown as a table; returns the names of the broken rules."""
     images = ImageRefs(head="not built yet", worker="not built yet")
-    things = render(service, site.block.engine_of(service), images, redis_of(site, outputs), site.block.hf_token)
+    things = render(service, site.block.engine_of(service), images, find_redis(site, outputs), site.block.hf_token)
     broken = findings(next(thing for thing in things if thing["kind"] == "RayService"))
     table = [{"rule": r.name, "kept": "NO" if r in broken else "yes", "why": r.why, "learnt from": r.thread} for r in RULES]
     create_table_artifact(key="preflight", table=table, description=f"{len(broken)} of {len(RULES)} rules broken")

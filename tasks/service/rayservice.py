@@ -16,7 +16,7 @@ from drills.definition import SteadyState
 from drills.judge import steady_state
 from drills.observed import Snapshot
 from tasks.cluster import karpenter, neuron
-from tasks.cluster.redis import Redis, redis_of
+from tasks.cluster.redis import Redis, find_redis
 from tasks.images.publish import ImageRefs
 from tasks.kubernetes import manifests, node_labels, ownership, pod_problems
 from tasks.kubernetes.api import Api, Object
@@ -214,7 +214,7 @@ def _collection(service: Service) -> str:
 @step("apply service", deadline_s=300)
 def apply_service(site: Site, service: Service, images: ImageRefs, outputs: Outputs | None) -> bool:
     """The RayService and what it needs are in the cluster; returns whether with GCS fault tolerance."""
-    api, target, redis = site.api(), site.block, redis_of(site, outputs)
+    api, target, redis = site.api(), site.block, find_redis(site, outputs)
     ownership.ensure_namespace(api, service.namespace)
     api_key.put(api, service.namespace, target.api_key)
     for said in api.apply_all(render(service, target.engine_of(service), images, redis, target.hf_token)):

@@ -32,7 +32,7 @@ from tasks.kubernetes.api import Api, Object, conditions
 from tasks.kubernetes.node_labels import NODES
 from tasks.service import worker_group
 from tasks.service.rayservice import wait_until_serving
-from tasks.service.worker_group import Fleet, NotAsDeployed, Size
+from tasks.service.worker_group import NotAsDeployed, Size, WorkerGroup
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
@@ -98,10 +98,10 @@ def choose(api: Api, service: Service, which: Which, owner: str, now: float) -> 
     begun = [n for n in nodes if _note(n, MARK) == owner or (_note(n, MARK) and n["spec"].get("unschedulable"))]
     ours = [n for n in _of_karpenter(nodes, claims, which) if n not in begun and n["metadata"]["creationTimestamp"] <= since]
     chosen = [*begun, *(n for n in ours if which == "all" or _old(claims[n["metadata"]["name"]]))]
-    fleet = worker_group.read(api, service)
-    wanted(fleet, service)
-    chosen.sort(key=lambda n: (fleet.on(n["metadata"]["name"]) is not None, n["metadata"]["creationTimestamp"]))
-    _check_room(api, service, fleet, nodes, chosen)
+    group = worker_group.read(api, service)
+    wanted(group, service)
+    chosen.sort(key=lambda n: (group.on(n["metadata"]["name"]) is not None, n["metadata"]["creationTimestamp"]))
+    _check_room(api, service, group, nodes, chosen)
     for node in chosen:
         if _note(node, MARK) != owner:
             api.merge(f"{NODES}/{node['metadata']['name']}", {"metadata": {"annotations": {MARK: owner, SINCE: since}}})
@@ -120,12 +120,12 @@ def _of_karpenter(nodes: list[Object], claims: dict[str, Object], which: Which) 
     return ours
 
 
-def _check_room(api: Api, service: Service, fleet: Fleet, nodes: list[Object], chosen: list[Object]) -> None:
+def _check_room(api: Api, service: Service, group: WorkerGroup, nodes: list[Object], chosen: list[Object]) -> None:
     """One node more may come to be, where one is needed."""
-    taken = [n for n in chosen if fleet.on(n["metadata"]["name"])]
-    if not taken or len(taken) < len(chosen) or len(fleet.pods) > wanted(fleet, service):
+    taken = [n for n in chosen if group.on(n["metadata"]["name"])]
+    if not taken or len(taken) < len(chosen) or len(group.pods) > wanted(group, service):
         return
-    if any(n not in chosen and not n["spec"].get("unschedulable") and not fleet.on(n["metadata"]["name"]) for n in nodes):
+    if any(n not in chosen and not n["spec"].get("unschedulable") and not group.on(n["metadata"]["name"]) for n in nodes):
         return
     pool = node_labels.nodepool(taken[0])
     limit = ((api.find(f"{POOLS}/{pool}") or {}).get("spec", {}).get("limits") or {}).get("nodes")
@@ -134,22 +134,22 @@ def _check_room(api: Api, service: Service, fleet: Fleet, nodes: list[Object], c
         raise NoRoom(f"NodePool {pool} has {there} nodes and may have {limit}: raise inf2_nodes.count and provision again")
 
 
-def wanted(fleet: Fleet, service: Service) -> int:
+def wanted(group: WorkerGroup, service: Service) -> int:
     """How many workers there shall be when a node has been replaced. With scaling: as many as the load has now.
 
     Raises:
         NotAsDeployed: there are other numbers of them than this service, or a refresh of it, could have made.
     """
-    least = fleet.size.least
-    if least < service.workers or (least > service.workers + 1 and not fleet.scaled):
+    least = group.size.least
+    if least < service.workers or (least > service.workers + 1 and not group.scaled):
         raise NotAsDeployed(
-            f"RayCluster {fleet.cluster} has {least} workers at least and service.workers is {service.workers}: "
+            f"RayCluster {group.cluster} has {least} workers at least and service.workers is {service.workers}: "
             "give the parameters that it was deployed with"
         )
-    if not fleet.scaled:
+    if not group.scaled:
         return service.workers
     # Only a refresh raises the least number, and it raises it by one.
-    return least - 1 if least > service.workers else max(service.workers, len(fleet.staying))
+    return least - 1 if least > service.workers else max(service.workers, len(group.staying))
 
 
 def grow(api: Api, service: Service, node: str, on_pending: OnLook) -> bool:
@@ -159,14 +159,14 @@ def grow(api: Api, service: Service, node: str, on_pending: OnLook) -> bool:
     Raises:
         TimedOut: the new one does not answer in time. It is not waited for any longer; the old ones serve on.
     """
-    fleet = worker_group.read(api, service)
-    old = fleet.on(node)
+    group = worker_group.read(api, service)
+    old = group.on(node)
     if old is None:
         return False
-    if old["metadata"]["name"] in fleet.size.leaving or "deletionTimestamp" in old["metadata"]:
+    if old["metadata"]["name"] in group.size.leaving or "deletionTimestamp" in old["metadata"]:
         return True
-    more = wanted(fleet, service) + 1
-    worker_group.resize(api, service, fleet, Size(max(more, fleet.size.workers), more, max(more, fleet.size.most), fleet.size.leaving))
+    more = wanted(group, service) + 1
+    worker_group.resize(api, service, group, Size(max(more, group.size.workers), more, max(more, group.size.most), group.size.leaving))
     worker_group.set_replicas(api, service, more, max(more, service.most_workers))
     try:
         wait_until_serving(api, service.model_copy(update={"workers": more}), service.ready_within_s, on_pending)
@@ -195,25 +195,25 @@ def retire(api: Api, service: Service, node: str, on_pending: OnLook) -> None:
     name = str(old["metadata"]["name"])
     grace = float(old["spec"].get("terminationGracePeriodSeconds", 30))
     Until(f"KubeRay to delete worker {name}", lambda: _leave(api, service, name), TAKEN_UP_WITHIN_S, LOOK_EVERY_S, on_pending).wait()
-    fleet = worker_group.read(api, service)
-    if fleet.scaled:
+    group = worker_group.read(api, service)
+    if group.scaled:
         # Its replicas wait for another place, for which the autoscaler would bring another worker. Only now: told before, it might
         # ask any worker to leave, to come down to that number.
-        size = fleet.size
-        worker_group.resize(api, service, fleet, Size(size.workers, size.least, max(size.least, len(fleet.staying)), size.leaving))
+        size = group.size
+        worker_group.resize(api, service, group, Size(size.workers, size.least, max(size.least, len(group.staying)), size.leaving))
     within = grace + BEYOND_GRACE_S
     Until(f"worker {name} on {node} to end its streams", lambda: _gone(api, service, [name]), within, LOOK_EVERY_S, on_pending).wait()
 
 
 def _leave(api: Api, service: Service, name: str) -> bool | Pending:
     """The pod is being deleted. Asked again when the autoscaler, which writes the same list, wrote over it."""
-    fleet = worker_group.read(api, service)
-    if name not in {pod["metadata"]["name"] for pod in fleet.staying}:
+    group = worker_group.read(api, service)
+    if name not in {pod["metadata"]["name"] for pod in group.staying}:
         return True
-    if name not in fleet.size.leaving:
+    if name not in group.size.leaving:
         least = service.workers
-        left = max(least, len(fleet.staying) - 1) if fleet.scaled else least
-        worker_group.resize(api, service, fleet, Size(left, least, fleet.size.most if fleet.scaled else least, (name,)))
+        left = max(least, len(group.staying) - 1) if group.scaled else least
+        worker_group.resize(api, service, group, Size(left, least, group.size.most if group.scaled else least, (name,)))
     return Pending("KubeRay has not taken it up")
 
 
@@ -236,11 +236,11 @@ def settle(api: Api, service: Service, on_pending: OnLook) -> str:
 
 def _back(api: Api, service: Service, on_pending: OnLook | None = None) -> None:
     """The numbers are as deployed. Workers beyond them, which a run left that died, go by name: KubeRay would choose any."""
-    fleet = worker_group.read(api, service)
-    beyond, size = () if fleet.scaled else fleet.surplus(service.workers), fleet.as_deployed(service)
-    worker_group.resize(api, service, fleet, size)
+    group = worker_group.read(api, service)
+    beyond, size = () if group.scaled else group.surplus(service.workers), group.as_deployed(service)
+    worker_group.resize(api, service, group, size)
     if beyond and on_pending is not None:
-        grace = max(float(pod["spec"].get("terminationGracePeriodSeconds", 30)) for pod in fleet.pods)
+        grace = max(float(pod["spec"].get("terminationGracePeriodSeconds", 30)) for pod in group.pods)
         Until(
             "workers beyond the wanted number to go", lambda: _gone(api, service, beyond), grace + BEYOND_GRACE_S, LOOK_EVERY_S, on_pending
         ).wait()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
+from prefect import get_run_logger
 
 from blocks.errors import Permanent
 from blocks.parameters import Service
@@ -21,6 +22,8 @@ from tasks.kubernetes.node_labels import INF2
 from tasks.service import ray_objects
 from tasks.service.observer import Observer
 from tasks.service.rayservice import NotServing
+from tasks.support.site import Site
+from tasks.support.step import step
 
 
 class NotAsDeployed(Permanent):
@@ -39,7 +42,7 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class WorkerGroup:
     """The workers as they are."""
 
     cluster: str
@@ -77,7 +80,7 @@ class Fleet:
         return Size(workers, service.workers, service.most_workers, beyond or self.size.leaving)
 
 
-def read(api: Api, service: Service) -> Fleet:
+def read(api: Api, service: Service) -> WorkerGroup:
     """The workers of the service as they are now.
 
     Raises:
@@ -97,21 +100,21 @@ def read(api: Api, service: Service) -> Fleet:
     index, group = next((i, g) for i, g in enumerate(found["spec"]["workerGroupSpecs"]) if g["groupName"] == INF2)
     leaving = tuple((group.get("scaleStrategy") or {}).get("workersToDelete") or ())
     size = Size(int(group["replicas"]), int(group["minReplicas"]), int(group["maxReplicas"]), leaving)
-    return Fleet(name, index, scaled, size, tuple(ray_objects.pods_of(pods, name, "worker")))
+    return WorkerGroup(name, index, scaled, size, tuple(ray_objects.pods_of(pods, name, "worker")))
 
 
-def resize(api: Api, service: Service, fleet: Fleet, size: Size) -> None:
+def resize(api: Api, service: Service, group: WorkerGroup, size: Size) -> None:
     """KubeRay is told to have so many workers. Nothing is written when it was."""
-    if size == fleet.size:
+    if size == group.size:
         return
-    group = f"/spec/workerGroupSpecs/{fleet.index}"
+    path = f"/spec/workerGroupSpecs/{group.index}"
     numbers = {"replicas": size.workers, "minReplicas": size.least, "maxReplicas": size.most}
     operations: list[Object] = [
-        {"op": "test", "path": f"{group}/groupName", "value": INF2},
-        *({"op": "add", "path": f"{group}/{key}", "value": value} for key, value in numbers.items()),
-        {"op": "add", "path": f"{group}/scaleStrategy", "value": {"workersToDelete": list(size.leaving)}},
+        {"op": "test", "path": f"{path}/groupName", "value": INF2},
+        *({"op": "add", "path": f"{path}/{key}", "value": value} for key, value in numbers.items()),
+        {"op": "add", "path": f"{path}/scaleStrategy", "value": {"workersToDelete": list(size.leaving)}},
     ]
-    api.edit(_cluster(service, fleet.cluster), operations)
+    api.edit(_cluster(service, group.cluster), operations)
 
 
 def set_replicas(api: Api, service: Service, least: int, most: int) -> None:
@@ -136,3 +139,24 @@ def with_replicas(text: str, least: int, most: int) -> str:
 
 def _cluster(service: Service, name: str) -> str:
     return f"/apis/ray.io/v1/namespaces/{service.namespace}/rayclusters/{name}"
+
+
+def resize_running(api: Api, service: Service) -> bool:
+    """The running Ray cluster has as many workers as the service shall have; returns whether that had to be told.
+
+    Nothing is done for a cluster that is only being made, or changes over to another one: KubeRay makes those as they are applied.
+    """
+    try:
+        group = read(api, service)
+    except (NotServing, NotAsDeployed):
+        return False
+    wanted = group.as_deployed(service)
+    resize(api, service, group, wanted)
+    return wanted != group.size
+
+
+@step("size service", deadline_s=60)
+def size_service(site: Site, service: Service) -> None:
+    """The service has the workers of its parameters, or is getting them."""
+    if resize_running(site.api(), service):
+        get_run_logger().info("the running service is brought to %d workers, at most %d", service.workers, service.most_workers)

@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 from tasks.aws.account import SERVICES, STATE_KEY, Clients, bucket_exists, leftovers, state_bucket, state_lock
-from tasks.status.questions import Line, Question
+from tasks.status.questions import Question, StatusRow
 
 
 class OneClientAtATime:
@@ -32,15 +32,15 @@ def questions(session: Clients, name: str, *, made_here: bool) -> list[Question]
 
 
 def _things(session: Clients, name: str, service: str) -> Any:
-    return lambda: [Line(f"{service} {one.kind}", one.id, "exists") for one in leftovers(session, name, [service])]
+    return lambda: [StatusRow(f"{service} {one.kind}", one.id, "exists") for one in leftovers(session, name, [service])]
 
 
-def _bucket(session: Clients, name: str) -> list[Line]:
+def _bucket(session: Clients, name: str) -> list[StatusRow]:
     bucket = state_bucket(session, name)
-    return [Line("s3 bucket", bucket, "has state and evidence, and stays")] if bucket_exists(session, bucket) else []
+    return [StatusRow("s3 bucket", bucket, "has state and evidence, and stays")] if bucket_exists(session, bucket) else []
 
 
-def _lock(session: Clients, name: str) -> list[Line]:
+def _lock(session: Clients, name: str) -> list[StatusRow]:
     bucket = state_bucket(session, name)
     lock = state_lock(session, bucket) if bucket_exists(session, bucket) else None
-    return [Line("Terraform lock", f"{bucket}/{STATE_KEY}", f"held by {lock.described()}")] if lock else []
+    return [StatusRow("Terraform lock", f"{bucket}/{STATE_KEY}", f"held by {lock.described()}")] if lock else []

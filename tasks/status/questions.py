@@ -22,7 +22,7 @@ class NoAnswer(Transient):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class StatusRow:
     """One thing that there is."""
 
     kind: str
@@ -43,7 +43,7 @@ class Question:
     kind: str
     name: str
     """Of what is asked for, or of the place where it is looked for."""
-    ask: Callable[[], list[Line]]
+    ask: Callable[[], list[StatusRow]]
 
 
 class Asked(Generic[T]):
@@ -74,11 +74,11 @@ class Asked(Generic[T]):
             raise NoAnswer("no answer in time") from error
 
 
-def ask(questions: Sequence[Question], within_s: float = ANSWER_WITHIN_S) -> list[Line]:
+def ask(questions: Sequence[Question], within_s: float = ANSWER_WITHIN_S) -> list[StatusRow]:
     """The answers in the order of the questions. Where there is none, a line that says so and why."""
     until = time.monotonic() + within_s
     asked = [(question, Asked(question.ask)) for question in questions]
-    lines: list[Line] = []
+    lines: list[StatusRow] = []
     for question, one in asked:
         try:
             lines += one.answer(until - time.monotonic())
@@ -87,6 +87,6 @@ def ask(questions: Sequence[Question], within_s: float = ANSWER_WITHIN_S) -> lis
     return lines
 
 
-def unknown(kind: str, name: str, error: Exception) -> Line:
+def unknown(kind: str, name: str, error: Exception) -> StatusRow:
     """The line of what could not be asked."""
-    return Line(kind, name, f"could not be asked: {' '.join(str(error).split())[:300] or type(error).__name__}", known=False)
+    return StatusRow(kind, name, f"could not be asked: {' '.join(str(error).split())[:300] or type(error).__name__}", known=False)

@@ -9,50 +9,50 @@ from prefect.artifacts import create_table_artifact
 
 from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.parameters import Service
-from tasks.status.aws import questions as of_aws
-from tasks.status.cluster import questions as of_cluster
-from tasks.status.questions import ANSWER_WITHIN_S, Asked, Line, ask, unknown
+from tasks.status.aws import questions as aws_questions
+from tasks.status.cluster import questions as cluster_questions
+from tasks.status.questions import ANSWER_WITHIN_S, Asked, StatusRow, ask, unknown
 from tasks.support.site import Site, forget_connections
 from tasks.support.step import step
 
-__all__ = ["Line", "look", "look_around"]
+__all__ = ["StatusRow", "show_status", "stack_rows"]
 
 NOTHING = "nothing of it is there"
 
 
-def look(site: Site, service: Service) -> list[Line]:
+def stack_rows(site: Site, service: Service) -> list[StatusRow]:
     """A line for each thing that there is. Where there is none, one that says so."""
     lines = [*_aws(site), *_cluster(site, service)]
     # The bucket stays when all else is gone: it has the evidence.
     if all(line.kind == "s3 bucket" and line.known for line in lines):
-        lines.append(Line("stack", site.cluster, f"{NOTHING} but the bucket with state and evidence" if lines else NOTHING))
+        lines.append(StatusRow("stack", site.cluster, f"{NOTHING} but the bucket with state and evidence" if lines else NOTHING))
     return lines
 
 
-def _aws(site: Site) -> list[Line]:
+def _aws(site: Site) -> list[StatusRow]:
     block = site.block  # read here, and kept by the process: a thread has no connection to Prefect
     if block.aws is None:
         return []
-    return ask(of_aws(block.session(), site.infrastructure.name, made_here=block.provisioned))
+    return ask(aws_questions(block.session(), site.infrastructure.name, made_here=block.provisioned))
 
 
-def _cluster(site: Site, service: Service) -> list[Line]:
+def _cluster(site: Site, service: Service) -> list[StatusRow]:
     forget_connections()
     try:
         api = Asked(site.api).answer(ANSWER_WITHIN_S)
     except NoCluster:
         return []
     except ClusterNotActive as error:
-        return [Line("cluster", site.cluster, str(error))]
+        return [StatusRow("cluster", site.cluster, str(error))]
     except Exception as error:
         return [unknown("cluster", site.cluster, error)]
-    return ask(of_cluster(api, service))
+    return ask(cluster_questions(api, service))
 
 
 @step("look around", deadline_s=180)
-def look_around(site: Site, service: Service) -> list[Line]:
-    """`look`, logged and shown as a table."""
-    lines = look(site, service)
+def show_status(site: Site, service: Service) -> list[StatusRow]:
+    """`stack_rows`, logged and shown as a table."""
+    lines = stack_rows(site, service)
     for line in lines:
         get_run_logger().info("%s", line)
     table = [asdict(line) for line in lines]

@@ -22,11 +22,11 @@ from python_terraform import IsFlagged, Terraform
 from tasks.support.paths import ROOT
 from tasks.terraform.errors import Event, StateLocked, TerraformFailed, failure
 from tasks.terraform.events import OnProgress, PlanSummary, Progress, Tracker, ignore
-from tasks.terraform.lock import LOCK_KEPT, Records, Watch
+from tasks.terraform.lock import LOCK_KEPT, ProcessRecords, ProcessWatch
 from tasks.terraform.mirror import cli_config
 from tasks.terraform.process import Invocation, follow, private_file
 
-_PASSED_ON = (
+_PASSED_ENVIRONMENT = (
     *("PATH", "HOME", "TMPDIR", "LANG", "USER", "TF_CLI_CONFIG_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR", "AWS_CA_BUNDLE"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
 )
@@ -51,15 +51,15 @@ class Workspace:
         return self.home / "saved.tfplan"
 
     @property
-    def records(self) -> Records:
+    def records(self) -> ProcessRecords:
         """Runs of this target that have not ended in order."""
-        return Records(self.home / "runs")
+        return ProcessRecords(self.home / "runs")
 
 
 def init(workspace: Workspace, *, deadline_s: float = 600, on_progress: OnProgress = ignore) -> None:
     """The provider is installed as the lock file has it, and the backend is the workspace's."""
     with tempfile.TemporaryDirectory(prefix="leeward-") as private:
-        settings = _settings(
+        settings = _write_private(
             Path(private, "backend.tfvars"), "".join(f"{key} = {json.dumps(value)}\n" for key, value in workspace.backend.items())
         )
         _run(workspace, "init", deadline_s, on_progress, reconfigure=IsFlagged, lockfile="readonly", backend_config=str(settings))
@@ -68,8 +68,13 @@ def init(workspace: Workspace, *, deadline_s: float = 600, on_progress: OnProgre
 def plan(workspace: Workspace, variables: Mapping[str, Any], *, deadline_s: float = 600, on_progress: OnProgress = ignore) -> PlanSummary:
     """A plan is saved for `apply`; what it would do comes back."""
     with tempfile.TemporaryDirectory(prefix="leeward-") as private:
-        events = _locking(
-            workspace, "plan", deadline_s, on_progress, out=str(workspace.plan_file), var_file=str(_variables(Path(private), variables))
+        events = _run_with_lock(
+            workspace,
+            "plan",
+            deadline_s,
+            on_progress,
+            out=str(workspace.plan_file),
+            var_file=str(_write_variables(Path(private), variables)),
         )
     return PlanSummary.from_events(events)
 
@@ -82,15 +87,15 @@ def apply(workspace: Workspace, *, deadline_s: float = 3600, on_progress: OnProg
     """
     if not workspace.plan_file.exists():
         raise TerraformFailed(f"there is no saved plan in {workspace.home}: make one first")
-    _locking(workspace, "apply", deadline_s, on_progress, str(workspace.plan_file))
+    _run_with_lock(workspace, "apply", deadline_s, on_progress, str(workspace.plan_file))
     workspace.plan_file.unlink()
 
 
 def destroy(workspace: Workspace, variables: Mapping[str, Any], *, deadline_s: float = 3600, on_progress: OnProgress = ignore) -> int:
     """Nothing in the state exists any more; returns how many resources were destroyed."""
     with tempfile.TemporaryDirectory(prefix="leeward-") as private:
-        path = _variables(Path(private), variables)
-        events = _locking(workspace, "destroy", deadline_s, on_progress, auto_approve=IsFlagged, var_file=str(path))
+        path = _write_variables(Path(private), variables)
+        events = _run_with_lock(workspace, "destroy", deadline_s, on_progress, auto_approve=IsFlagged, var_file=str(path))
     workspace.plan_file.unlink(missing_ok=True)
     return sum(event["type"] == "apply_complete" and event["hook"]["action"] == "delete" for event in events)
 
@@ -109,36 +114,36 @@ def force_unlock(workspace: Workspace, lock_id: str, *, deadline_s: float = 120)
     _run(workspace, "force-unlock", deadline_s, ignore, lock_id, force=IsFlagged)
 
 
-def _locking(
+def _run_with_lock(
     workspace: Workspace, command: str, deadline_s: float, on_progress: OnProgress, *arguments: str, **options: Any
 ) -> list[Event]:
     """Runs a command that takes the state's lock, past what an earlier run of ours has left."""
     until = time.monotonic() + deadline_s
     _await_earlier_run(workspace, until, on_progress)
     try:
-        return _recorded(workspace, command, until - time.monotonic(), on_progress, arguments, options)
+        return _run_recorded(workspace, command, until - time.monotonic(), on_progress, arguments, options)
     except StateLocked as refused:
-        if refused.lock is None or not any(runner.left(refused.lock) for runner in workspace.records.all()):
+        if refused.lock is None or not any(runner.left_behind(refused.lock) for runner in workspace.records.all()):
             raise
         on_progress(Progress(0, 0, (), 0, f"removing the lock of a killed run: {refused.lock.described()}"))
         force_unlock(workspace, refused.lock.id)
-        return _recorded(workspace, command, until - time.monotonic(), on_progress, arguments, options)
+        return _run_recorded(workspace, command, until - time.monotonic(), on_progress, arguments, options)
 
 
-def _recorded(
+def _run_recorded(
     workspace: Workspace, command: str, deadline_s: float, on_progress: OnProgress, arguments: Sequence[str], options: Mapping[str, Any]
 ) -> list[Event]:
     """Runs it, written down for as long as it may hold the lock."""
-    watch = Watch(workspace.records)
+    watch = ProcessWatch(workspace.records)
     try:
         events = _run(workspace, command, deadline_s, on_progress, *arguments, watch=watch, **options)
     finally:
-        watch.close(unreleased=LOCK_KEPT in _printed(workspace, command))
-    workspace.records.forget_dead()
+        watch.close(unreleased=LOCK_KEPT in _read_log(workspace, command))
+    workspace.records.remove_dead()
     return events
 
 
-def _printed(workspace: Workspace, command: str) -> str:
+def _read_log(workspace: Workspace, command: str) -> str:
     path = workspace.home / f"{command}.log"
     return path.read_text(errors="replace") if path.exists() else ""
 
@@ -168,7 +173,7 @@ def _run(
     deadline_s: float,
     on_progress: OnProgress,
     *arguments: str,
-    watch: Watch | None = None,
+    watch: ProcessWatch | None = None,
     **options: Any,
 ) -> list[Event]:
     """Runs one command; returns its events, or raises what its end stands for."""
@@ -198,7 +203,7 @@ def _arguments(workspace: Workspace, command: str, arguments: Sequence[str], opt
 
 def _environment(workspace: Workspace) -> dict[str, str]:
     """What Terraform sees: little of ours, the caller's AWS, and settings that make it quiet and private."""
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment = {name: os.environ[name] for name in _PASSED_ENVIRONMENT if name in os.environ}
     environment |= workspace.environment
     environment |= {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "TF_DATA_DIR": str(workspace.home / "data")}
     config = cli_config(workspace.home)
@@ -211,11 +216,11 @@ def _environment(workspace: Workspace) -> dict[str, str]:
     return environment
 
 
-def _variables(folder: Path, variables: Mapping[str, Any]) -> Path:
-    return _settings(folder / "variables.tfvars.json", json.dumps(dict(variables)))
+def _write_variables(folder: Path, variables: Mapping[str, Any]) -> Path:
+    return _write_private(folder / "variables.tfvars.json", json.dumps(dict(variables)))
 
 
-def _settings(path: Path, text: str) -> Path:
+def _write_private(path: Path, text: str) -> Path:
     with private_file(path) as file:
         file.write(text.encode())
     return path

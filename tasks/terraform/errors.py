@@ -1,4 +1,4 @@
-"""What can go wrong with Terraform, told by what to do about it.
+"""What can go wrong with Terraform, messages by what to do about it.
 
     Transient                       Permanent
     ├── StateLocked                 ├── TerraformMissing
@@ -74,7 +74,7 @@ _PASSING = (
 """Parts of messages of failures that pass by themselves or when the same is tried again."""
 
 
-_TAKEN = ("already exists", "alreadyexists", "alreadyinuse", "resourceinuseexception")
+_NAME_TAKEN = ("already exists", "alreadyexists", "alreadyinuse", "resourceinuseexception")
 """Parts of messages that say that the name is taken."""
 
 
@@ -87,16 +87,16 @@ def failure(command: str, returncode: int, events: Sequence[Event], stderr: str)
     problems = [
         event["diagnostic"] for event in events if event.get("type") == "diagnostic" and event["diagnostic"].get("severity") == "error"
     ]
-    told = [_told(problem) for problem in problems] or [_last_words(events, stderr)]
-    message = f"terraform {command} ended with {returncode}: " + "; ".join(dict.fromkeys(told))
-    text = " ".join(f"{problem.get('summary', '')} {problem.get('detail', '')}" for problem in problems) or told[0]
+    messages = [_describe(problem) for problem in problems] or [_last_words(events, stderr)]
+    message = f"terraform {command} ended with {returncode}: " + "; ".join(dict.fromkeys(messages))
+    text = " ".join(f"{problem.get('summary', '')} {problem.get('detail', '')}" for problem in problems) or messages[0]
     if LOCK_REFUSED in text:
-        return _locked(command, text)
+        return _state_locked(command, text)
     if "Saved plan is stale" in text:
         return PlanOutdated(f"{message}. Make a new plan and apply that.")
     if returncode < 0 or any(part in text.lower() for part in _PASSING):
         return TerraformUnsettled(f"{message}. Running it again goes on where this ended.")
-    if any(part in text.lower() for part in _TAKEN):
+    if any(part in text.lower() for part in _NAME_TAKEN):
         message += (
             ". Something of that name exists that Terraform does not know: a run that was killed made it, or somebody else did. "
             "Remove it, or make it known by terraform import"
@@ -104,7 +104,7 @@ def failure(command: str, returncode: int, events: Sequence[Event], stderr: str)
     return TerraformFailed(message)
 
 
-def _locked(command: str, text: str) -> StateLocked:
+def _state_locked(command: str, text: str) -> StateLocked:
     lock = HeldLock.from_text(text)
     if lock is None:
         return StateLocked(f"terraform {command}: another run holds the state's lock, and its details could not be read: {text[:400]}")
@@ -115,7 +115,7 @@ def _locked(command: str, text: str) -> StateLocked:
     )
 
 
-def _told(problem: Event) -> str:
+def _describe(problem: Event) -> str:
     where = f"{problem['address']}: " if problem.get("address") else ""
     detail = " ".join(problem.get("detail", "").split())
     return f"{where}{problem.get('summary', 'no summary')}" + (f" ({detail[:400]})" if detail else "")

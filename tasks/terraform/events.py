@@ -11,7 +11,7 @@ Event = dict[str, Any]
 
 _REAL_ACTIONS = ("create", "update", "delete", "replace")
 
-_TOLD = ("version", "apply_start", "apply_progress", "apply_complete", "apply_errored", "log")
+_PROGRESS_EVENTS = ("version", "apply_start", "apply_progress", "apply_complete", "apply_errored", "log")
 """Events after which progress is told."""
 
 
@@ -114,7 +114,7 @@ class Tracker:
         )
         if step is not None:
             step(event)
-        if event["type"] in _TOLD:
+        if event["type"] in _PROGRESS_EVENTS:
             # That something begins is seen in `current`; a note of it would only double the log.
             self.on_progress(self.progress("" if event["type"] == "apply_start" else str(event.get("@message", ""))))
 

@@ -44,7 +44,6 @@ from tasks.terraform.events import Change, OnProgress, PlanSummary, Progress
 
 __all__ = [
     "Change",
-    "Infrastructure",
     "NotProvisioned",
     "OnProgress",
     "Outputs",
@@ -54,10 +53,11 @@ __all__ = [
     "Progress",
     "Provisioning",
     "RedisEndpoint",
+    "StackShape",
     "StateLocked",
-    "Target",
     "TerraformFailed",
     "TerraformMissing",
+    "TerraformTarget",
     "TerraformTimedOut",
     "TerraformUnsettled",
     "Workspace",
@@ -78,7 +78,7 @@ class NotProvisioned(Permanent):
     """There is no infrastructure under this name."""
 
 
-class Target(Protocol):
+class TerraformTarget(Protocol):
     """Where it happens: an AWS account, or what answers like one."""
 
     def aws_environment(self) -> dict[str, str]:
@@ -88,7 +88,7 @@ class Target(Protocol):
         """A boto3 client; its region is where everything is made."""
 
 
-class Infrastructure(Protocol):
+class StackShape(Protocol):
     """What is wanted."""
 
     @property
@@ -170,20 +170,22 @@ _OPTIONS: dict[str, Any] = {
 
 
 @task(name="plan infrastructure", **_OPTIONS)
-def plan_infrastructure(target: Target, infrastructure: Infrastructure) -> PlanSummary:
+def plan_infrastructure(target: TerraformTarget, infrastructure: StackShape) -> PlanSummary:
     """Terraform's plan is saved for `apply_infrastructure` and shown as an artifact."""
-    workspace = _ready(target, infrastructure)
-    planned = plan(workspace, _variables(target, infrastructure), on_progress=_log)
-    create_markdown_artifact(key=f"terraform-plan-{infrastructure.name}", markdown=_table(planned), description=f"Terraform: {planned}")
+    workspace = _initialized_workspace(target, infrastructure)
+    planned = plan(workspace, _variables(target, infrastructure), on_progress=_log_note)
+    create_markdown_artifact(
+        key=f"terraform-plan-{infrastructure.name}", markdown=_plan_table(planned), description=f"Terraform: {planned}"
+    )
     get_run_logger().info("Terraform plans %s", planned)
     return planned
 
 
 @task(name="apply infrastructure", **_OPTIONS)
-def apply_infrastructure(target: Target, infrastructure: Infrastructure, approved: PlanSummary) -> Outputs:
+def apply_infrastructure(target: TerraformTarget, infrastructure: StackShape, approved: PlanSummary) -> Outputs:
     """The approved plan is the world; a retry goes on where the last attempt ended, and never beyond what was approved."""
-    workspace = _ready(target, infrastructure)
-    with _shown(f"terraform-apply-{infrastructure.name}", "Terraform apply") as progress:
+    workspace = _initialized_workspace(target, infrastructure)
+    with _show_progress(f"terraform-apply-{infrastructure.name}", "Terraform apply") as progress:
         if not workspace.plan_file.exists():
             _plan_the_rest(workspace, _variables(target, infrastructure), approved)
         try:
@@ -194,20 +196,20 @@ def apply_infrastructure(target: Target, infrastructure: Infrastructure, approve
 
 
 @task(name="read infrastructure", **_OPTIONS)
-def infrastructure_outputs(target: Target, infrastructure: Infrastructure) -> Outputs:
+def infrastructure_outputs(target: TerraformTarget, infrastructure: StackShape) -> Outputs:
     """What the state says of an infrastructure made earlier."""
     if not bucket_exists(target, state_bucket(target, infrastructure.name)):
         raise NotProvisioned(f"there is no infrastructure named {infrastructure.name}: run provision")
-    return Outputs.from_terraform(output(_ready(target, infrastructure)))
+    return Outputs.from_terraform(output(_initialized_workspace(target, infrastructure)))
 
 
 @task(name="destroy infrastructure", **_OPTIONS)
-def destroy_infrastructure(target: Target, infrastructure: Infrastructure) -> int:
+def destroy_infrastructure(target: TerraformTarget, infrastructure: StackShape) -> int:
     """Nothing that Terraform made exists, nor Redis's password; returns how many resources went. The state's bucket stays."""
     if not bucket_exists(target, state_bucket(target, infrastructure.name)):
         return 0
-    workspace = _ready(target, infrastructure)
-    with _shown(f"terraform-destroy-{infrastructure.name}", "Terraform destroy") as progress:
+    workspace = _initialized_workspace(target, infrastructure)
+    with _show_progress(f"terraform-destroy-{infrastructure.name}", "Terraform destroy") as progress:
         # What is in the state goes, whatever the variables say: a sweep needs to know the name alone.
         variables = {"name": infrastructure.name, "region": caller_identity(target).region, "enable_gcs_ha": False}
         destroyed = destroy(workspace, variables, on_progress=progress)
@@ -216,7 +218,7 @@ def destroy_infrastructure(target: Target, infrastructure: Infrastructure) -> in
     return destroyed
 
 
-def _ready(target: Target, infrastructure: Infrastructure) -> Workspace:
+def _initialized_workspace(target: TerraformTarget, infrastructure: StackShape) -> Workspace:
     """The stack's workspace, initialised on its bucket."""
     bucket = ensure_state_bucket(target, infrastructure.name)
     workspace = Workspace(
@@ -228,7 +230,7 @@ def _ready(target: Target, infrastructure: Infrastructure) -> Workspace:
     return workspace
 
 
-def _variables(target: Target, infrastructure: Infrastructure) -> dict[str, Any]:
+def _variables(target: TerraformTarget, infrastructure: StackShape) -> dict[str, Any]:
     """All variables, Redis's password among them: for a private file only."""
     variables = {
         **infrastructure.terraform_variables(),
@@ -255,13 +257,13 @@ def _plan_the_rest(workspace: Workspace, variables: Mapping[str, Any], approved:
         )
 
 
-def _log(progress: Progress) -> None:
+def _log_note(progress: Progress) -> None:
     if progress.note:
         get_run_logger().info("%s", progress.note.strip())
 
 
 @contextmanager
-def _shown(key: str, title: str) -> Iterator[OnProgress]:
+def _show_progress(key: str, title: str) -> Iterator[OnProgress]:
     """Progress goes to the log and, once a second at most, to a progress artifact."""
     artifact = create_progress_artifact(progress=0, key=key, description=f"{title}: starting")
     if not isinstance(artifact, UUID):
@@ -270,7 +272,7 @@ def _shown(key: str, title: str) -> Iterator[OnProgress]:
 
     def show(progress: Progress) -> None:
         nonlocal last
-        _log(progress)
+        _log_note(progress)
         if time.monotonic() - last >= 1:
             last = time.monotonic()
             update_progress_artifact(artifact, progress=progress.percent, description=f"{title}: {progress}")
@@ -279,7 +281,7 @@ def _shown(key: str, title: str) -> Iterator[OnProgress]:
     update_progress_artifact(artifact, progress=100, description=f"{title}: done")
 
 
-def _table(planned: PlanSummary) -> str:
+def _plan_table(planned: PlanSummary) -> str:
     """The plan as Markdown."""
     rows = "".join(f"| {change.action} | `{change.address}` |\n" for change in planned.changes)
     return f"## Terraform plan: {planned}\n\n" + (

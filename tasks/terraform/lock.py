@@ -69,7 +69,7 @@ class HeldLock:
 
 
 @dataclass(frozen=True, slots=True)
-class Runner:
+class TerraformProcess:
     """One terraform process, told apart from every other one there ever is."""
 
     user: str
@@ -83,7 +83,7 @@ class Runner:
     """Epoch seconds."""
 
     @classmethod
-    def of(cls, pid: int) -> Runner:
+    def of_pid(cls, pid: int) -> TerraformProcess:
         """The process `pid` of this machine, which has just been started."""
         namespace = _pid_namespace()
         return cls(getpass.getuser(), socket.gethostname(), _machine(), _boot(), namespace, pid, _start_tick(pid) or 0, time.time())
@@ -98,47 +98,47 @@ class Runner:
             return None
         return _start_tick(self.pid) == self.start_tick
 
-    def left(self, lock: HeldLock) -> bool:
-        """Whether this runner is dead for certain and `lock` is what it left behind."""
+    def left_behind(self, lock: HeldLock) -> bool:
+        """Whether this process is dead for certain and `lock` is what it left behind."""
         after_start = lock.created.timestamp() - self.started
         return self.alive() is False and lock.who == f"{self.user}@{self.host}" and -5 <= after_start <= _TAKES_LOCK_WITHIN_S
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
-    """The runners of one target that have not ended in order, one file each."""
+class ProcessRecords:
+    """The processs of one target that have not ended in order, one file each."""
 
     folder: Path
 
-    def add(self, runner: Runner) -> None:
-        """The runner is written down, whole or not at all."""
+    def add(self, process: TerraformProcess) -> None:
+        """The process is written down, whole or not at all."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = self._path(runner).with_suffix(".draft")
-        draft.write_text(json.dumps(asdict(runner)))
-        draft.replace(self._path(runner))
+        draft = self._path(process).with_suffix(".draft")
+        draft.write_text(json.dumps(asdict(process)))
+        draft.replace(self._path(process))
 
-    def remove(self, runner: Runner) -> None:
-        """The runner is no longer written down."""
-        self._path(runner).unlink(missing_ok=True)
+    def remove(self, process: TerraformProcess) -> None:
+        """The process is no longer written down."""
+        self._path(process).unlink(missing_ok=True)
 
-    def all(self) -> list[Runner]:
-        """Every runner written down; a file that is not a record is left out."""
+    def all(self) -> list[TerraformProcess]:
+        """Every process written down; a file that is not a record is left out."""
         found = []
         for path in sorted(self.folder.glob("*.json")):
             try:
-                found.append(Runner(**json.loads(path.read_text())))
+                found.append(TerraformProcess(**json.loads(path.read_text())))
             except (FileNotFoundError, ValueError, TypeError):
                 continue
         return found
 
-    def forget_dead(self) -> None:
+    def remove_dead(self) -> None:
         """Runners that are gone are no longer written down: the lock has been had since."""
-        for runner in self.all():
-            if runner.alive() is False:
-                self.remove(runner)
+        for process in self.all():
+            if process.alive() is False:
+                self.remove(process)
 
-    def _path(self, runner: Runner) -> Path:
-        return self.folder / f"{runner.pid}-{runner.start_tick}.json"
+    def _path(self, process: TerraformProcess) -> Path:
+        return self.folder / f"{process.pid}-{process.start_tick}.json"
 
 
 def _instant(text: str) -> datetime:
@@ -181,18 +181,18 @@ def _first_line(path: str) -> str:
 
 
 @dataclass(slots=True)
-class Watch:
+class ProcessWatch:
     """Writes one process down while it may hold the lock."""
 
-    records: Records
-    runner: Runner | None = None
+    records: ProcessRecords
+    process: TerraformProcess | None = None
     in_order: bool = False
     """Whether it has ended by itself; one that was killed may have left its lock."""
 
     def started(self, pid: int) -> None:
         """The process has just begun."""
-        self.runner = Runner.of(pid)
-        self.records.add(self.runner)
+        self.process = TerraformProcess.of_pid(pid)
+        self.records.add(self.process)
 
     def ended(self, returncode: int) -> None:
         """The process is gone, with this exit code."""
@@ -200,5 +200,5 @@ class Watch:
 
     def close(self, unreleased: bool) -> None:
         """What has ended in order is no longer written down, unless it said that it could not give the lock back."""
-        if self.runner is not None and self.in_order and not unreleased:
-            self.records.remove(self.runner)
+        if self.process is not None and self.in_order and not unreleased:
+            self.records.remove(self.process)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tasks.terraform.errors import TerraformMissing, TerraformTimedOut
-from tasks.terraform.lock import Watch
+from tasks.terraform.lock import ProcessWatch
 
 STOP_GRACE_S = 20
 """Prefect's worker kills a cancelled run after 30 s; Terraform answers SIGINT in well under one."""
@@ -46,7 +46,7 @@ def follow(
     call: Invocation,
     on_event: Callable[[dict[str, Any]], None],
     deadline_s: float,
-    watch: Watch | None = None,
+    watch: ProcessWatch | None = None,
 ) -> int:
     """Runs it to its end and tells every line as an event; returns its exit code, negative for a signal.
 

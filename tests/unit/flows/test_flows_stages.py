@@ -75,7 +75,9 @@ def test_fault_tolerance_that_nothing_is_made_for_is_refused() -> None:
 
 def test_a_cluster_that_is_there_already_must_bring_its_redis_and_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
     def saved(**data: Any) -> None:
-        monkeypatch.setattr(site, "load_target", lambda name: TargetData.model_validate({"cluster": "prod", "engine": "cpu", **data}).target())
+        monkeypatch.setattr(
+            site, "load_target", lambda name: TargetData.model_validate({"cluster": "prod", "engine": "cpu", **data}).target()
+        )
 
     redis = {"address": "redis.example", "auth_token": "t"}
     saved()

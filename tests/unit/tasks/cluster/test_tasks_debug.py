@@ -57,7 +57,7 @@ def really(pod: str, container: str, command: list[str]) -> Iterable[Message]:
 
 def collected(pair: PAIR, into: Path, **options: Any) -> dict[str, str]:
     """The text of every file of the bundle, by its place in the namespace's folder."""
-    debug.of_ray(pair[1], "x", into, **options)
+    debug.collect_ray_logs(pair[1], "x", into, **options)
     here = into / "x" / "ray"
     return {str(f.relative_to(here)): f.read_text() for f in sorted(here.rglob("*")) if f.is_file()}
 

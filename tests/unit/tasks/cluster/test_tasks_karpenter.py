@@ -168,10 +168,10 @@ def test_a_karpenter_that_nobody_reaches_has_no_rights_any_more(aws: EmbeddedAws
     rights = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ec2:RunInstances", "Resource": "*"}]}
     for name in ("launch", "end"):
         iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(rights))
-    karpenter_orphans.disarm(aws, role)
+    karpenter_orphans.remove_rights(aws, role)
     assert iam.list_role_policies(RoleName=role)["PolicyNames"] == []
-    karpenter_orphans.disarm(aws, role)
-    karpenter_orphans.disarm(aws, karpenter.role_name("demo", "us-west-2"))  # there is none
+    karpenter_orphans.remove_rights(aws, role)
+    karpenter_orphans.remove_rights(aws, karpenter.role_name("demo", "us-west-2"))  # there is none
 
 
 def test_karpenters_role_has_the_name_that_terraform_gives_it() -> None:

@@ -22,8 +22,8 @@ from tasks.drill.journal import FaultNote, Journal, Lock
 from tasks.kubernetes.api import Api, Unavailable
 from tasks.status import tables
 from tasks.status.aws import questions as of_aws
-from tasks.status.cluster import questions as of_cluster
-from tasks.status.questions import Asked, Line, NoAnswer, Question, ask
+from tasks.status.cluster import questions as collect_objects
+from tasks.status.questions import Asked, NoAnswer, Question, StatusRow, ask
 
 READY = {"conditions": [{"type": "Ready", "status": "True"}]}
 NOT_READY = {"phase": "Pending", "conditions": [{"type": "Ready", "status": "False"}]}
@@ -54,7 +54,7 @@ def pod(server: Server, name: str, kind: str, status: dict[str, Any], node: str 
 
 
 def seen(api: Api) -> list[str]:
-    return [str(line) for line in ask(of_cluster(api, Service()))]
+    return [str(line) for line in ask(collect_objects(api, Service()))]
 
 
 def test_in_an_empty_cluster_there_is_nothing(pair: tuple[Server, Api]) -> None:
@@ -126,7 +126,7 @@ def test_what_the_cluster_does_not_tell_is_a_line_that_says_so_and_the_rest_is_t
     server, api = pair
     put(server, "/api/v1/nodes", "c", READY)
     server.answers["GET", SERVICE] = (503, b'{"message": "overloaded"}')
-    (unknown, nodes) = ask(of_cluster(api, Service()))
+    (unknown, nodes) = ask(collect_objects(api, Service()))
     assert (unknown.kind, unknown.known) == ("RayService", False)
     assert "could not be asked" in unknown.says
     assert "overloaded" in unknown.says
@@ -136,11 +136,11 @@ def test_what_the_cluster_does_not_tell_is_a_line_that_says_so_and_the_rest_is_t
 def test_who_does_not_answer_in_time_holds_nobody_up() -> None:
     never = threading.Event()
 
-    def slow() -> list[Line]:
+    def slow() -> list[StatusRow]:
         never.wait(600)
         return []
 
-    lines = ask([Question("ec2", "s", slow), Question("eks", "s", lambda: [Line("eks cluster", "s", "exists")])], within_s=2)
+    lines = ask([Question("ec2", "s", slow), Question("eks", "s", lambda: [StatusRow("eks cluster", "s", "exists")])], within_s=2)
     assert [str(line) for line in lines] == ["ec2 s: could not be asked: no answer in time", "eks cluster s: exists"]
     with pytest.raises(NoAnswer):
         Asked(slow).answer(0.0)
@@ -205,7 +205,7 @@ class Place:
 
 
 def looked(stack: str, aws: Any, cluster: Api | Exception) -> list[str]:
-    return [str(line) for line in tables.look(Place(stack, aws, cluster), Service())]  # type: ignore[arg-type]  # a double
+    return [str(line) for line in tables.stack_rows(Place(stack, aws, cluster), Service())]  # type: ignore[arg-type]  # a double
 
 
 def test_a_stack_of_which_nothing_is_there_says_so(aws: EmbeddedAws, stack: str) -> None:

@@ -122,7 +122,7 @@ def test_without_a_repository_there_must_be_a_ready_image(monkeypatch: pytest.Mo
 def registry() -> Iterator[tuple[Server, Repository]]:
     with serving() as (server, _):
         host = server.url.removeprefix("http://")
-        yield server, Repository.of(f"{host}/leeward-x/serving", plain_http=(host,), login="dXNlcjpwYXNz")
+        yield server, Repository.parse(f"{host}/leeward-x/serving", plain_http=(host,), login="dXNlcjpwYXNz")
 
 
 def test_a_tag_that_is_not_there_has_no_digest(registry: tuple[Server, Repository]) -> None:
@@ -140,13 +140,13 @@ def test_a_registry_that_fails_or_refuses_is_told_apart(registry: tuple[Server, 
 
 
 def test_an_image_is_referred_to_by_digest() -> None:
-    repository = Repository.of("123.dkr.ecr.us-west-2.amazonaws.com/leeward-x/serving")
+    repository = Repository.parse("123.dkr.ecr.us-west-2.amazonaws.com/leeward-x/serving")
     assert repository.reference("sha256:1") == "123.dkr.ecr.us-west-2.amazonaws.com/leeward-x/serving@sha256:1"
     assert not repository.plain_http
 
 
 def test_the_login_is_in_a_private_file_and_not_in_the_text_of_the_repository(tmp_path: Path) -> None:
-    repository = Repository.of("host/x", login="c2VjcmV0")
+    repository = Repository.parse("host/x", login="c2VjcmV0")
     path = repository.write_login(tmp_path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert json.loads(path.read_text()) == {"auths": {"host": {"auth": "c2VjcmV0"}}}

@@ -70,8 +70,8 @@ def test_fields_that_somebody_else_changed_are_taken_back_and_it_is_said(pair: P
 
 
 def test_a_kind_that_the_cluster_does_not_know_is_not_found(pair: PAIR) -> None:
-    with pytest.raises(NotFound, match="Fleet"):
-        pair[1].apply({"apiVersion": "v1", "kind": "Fleet", "metadata": {"name": "x"}})
+    with pytest.raises(NotFound, match="WorkerGroup"):
+        pair[1].apply({"apiVersion": "v1", "kind": "WorkerGroup", "metadata": {"name": "x"}})
 
 
 def test_a_pod_of_another_uid_is_not_deleted(pair: PAIR) -> None:

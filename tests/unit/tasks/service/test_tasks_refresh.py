@@ -15,7 +15,7 @@ from blocks.errors import TimedOut
 from blocks.parameters import Scaling, Service
 from tasks.images.publish import ImageRefs
 from tasks.kubernetes.api import Api
-from tasks.service import rayservice, refresh, sizing, worker_group
+from tasks.service import rayservice, refresh, worker_group
 from tasks.service.refresh import NoRoom, NotReplaceable, OldNode, Which
 from tasks.service.worker_group import NotAsDeployed
 from tasks.support.waiting import Pending
@@ -339,8 +339,8 @@ def test_with_scaling_the_least_number_is_raised_and_comes_back(monkeypatch: pyt
     sizes: list[tuple[int, int, int]] = []
     resize = worker_group.resize
 
-    def seen(api: Api, service: Service, fleet: worker_group.Fleet, size: worker_group.Size) -> None:
-        resize(api, service, sizing, size)
+    def seen(api: Api, service: Service, group: worker_group.WorkerGroup, size: worker_group.Size) -> None:
+        resize(api, service, group, size)
         sizes.append(world.size)
 
     monkeypatch.setattr(worker_group, "resize", seen)
@@ -422,18 +422,18 @@ def test_the_serve_configuration_comes_back_as_it_is_deployed_to_the_letter() ->
 def test_a_deploy_with_another_number_of_workers_reaches_the_cluster_that_runs() -> None:
     world = World()
     with running(world) as api:
-        assert not sizing.fit(api, SERVICE)
-        assert sizing.fit(api, SERVICE.model_copy(update={"workers": 3}))
+        assert not worker_group.resize_running(api, SERVICE)
+        assert worker_group.resize_running(api, SERVICE.model_copy(update={"workers": 3}))
         assert (world.size, len(world.workers)) == ((3, 3, 3), 3)
         oldest = list(world.workers)[:2]
-        assert sizing.fit(api, SERVICE)
+        assert worker_group.resize_running(api, SERVICE)
         assert (world.size, list(world.workers)) == ((2, 2, 2), oldest)
 
 
 def test_a_deploy_leaves_the_number_of_workers_to_the_load_within_its_limits() -> None:
     world = World(SCALED)
     with running(world) as api:
-        assert sizing.fit(api, SCALED.model_copy(update={"scaling": Scaling(max_workers=4)}))
+        assert worker_group.resize_running(api, SCALED.model_copy(update={"scaling": Scaling(max_workers=4)}))
         assert world.size == (2, 2, 4)
 
 
@@ -441,4 +441,4 @@ def test_a_service_that_does_not_run_yet_needs_no_change_of_its_size() -> None:
     world = World()
     del world.objects[f"{RAY}/rayservices/mistral"]
     with running(world) as api:
-        assert not sizing.fit(api, SERVICE)
+        assert not worker_group.resize_running(api, SERVICE)

@@ -18,7 +18,7 @@ from terraform_runs import KEY, locks
 
 from tasks.terraform import infrastructure
 from tasks.terraform.infrastructure import Progress, Workspace
-from tasks.terraform.lock import HeldLock, Records, Runner
+from tasks.terraform.lock import HeldLock, ProcessRecords, TerraformProcess
 
 pytest_plugins = ["terraform_runs"]
 
@@ -108,7 +108,7 @@ def test_terraform_outlives_who_started_it_and_the_next_run_waits_for_it(workspa
 def test_an_earlier_run_that_does_not_end_is_named_when_the_time_is_up(workspace: Workspace) -> None:
     sleeper = subprocess.Popen(["sleep", "30"])
     try:
-        workspace.records.add(Runner.of(sleeper.pid))
+        workspace.records.add(TerraformProcess.of_pid(sleeper.pid))
         with pytest.raises(infrastructure.StateLocked, match=rf"pid {sleeper.pid}\) of an earlier run still works here"):
             infrastructure.plan(workspace, {}, deadline_s=0.5)
     finally:
@@ -128,51 +128,51 @@ def _text(path: Path) -> str:
 
 
 @pytest.fixture
-def dead() -> Runner:
+def dead() -> TerraformProcess:
     """A run of ours that is over."""
     process = subprocess.Popen(["sleep", "30"])
-    runner = Runner.of(process.pid)
+    runner = TerraformProcess.of_pid(process.pid)
     process.kill()
     process.wait()
     return runner
 
 
-def _lock_of(runner: Runner, after_s: float = 1) -> HeldLock:
+def _lock_of(runner: TerraformProcess, after_s: float = 1) -> HeldLock:
     return HeldLock("id", "OperationTypeApply", f"{runner.user}@{runner.host}", datetime.fromtimestamp(runner.started + after_s, UTC))
 
 
-def test_a_lock_is_a_dead_runs_own_only_with_its_user_host_and_time(dead: Runner) -> None:
+def test_a_lock_is_a_dead_runs_own_only_with_its_user_host_and_time(dead: TerraformProcess) -> None:
     lock = _lock_of(dead)
-    assert dead.left(lock)
-    assert not dead.left(replace(lock, who=f"{dead.user}@elsewhere"))
-    assert not dead.left(replace(lock, who=f"nobody@{dead.host}"))
-    assert not dead.left(_lock_of(dead, after_s=-60))
-    assert not dead.left(_lock_of(dead, after_s=600))
+    assert dead.left_behind(lock)
+    assert not dead.left_behind(replace(lock, who=f"{dead.user}@elsewhere"))
+    assert not dead.left_behind(replace(lock, who=f"nobody@{dead.host}"))
+    assert not dead.left_behind(_lock_of(dead, after_s=-60))
+    assert not dead.left_behind(_lock_of(dead, after_s=600))
 
 
 def test_a_living_run_has_not_left_its_lock() -> None:
     process = subprocess.Popen(["sleep", "30"])
     try:
-        assert Runner.of(process.pid).alive() is True
-        assert not Runner.of(process.pid).left(_lock_of(Runner.of(process.pid)))
+        assert TerraformProcess.of_pid(process.pid).alive() is True
+        assert not TerraformProcess.of_pid(process.pid).left_behind(_lock_of(TerraformProcess.of_pid(process.pid)))
     finally:
         process.kill()
         process.wait()
 
 
 def test_another_process_with_the_same_pid_is_not_the_run() -> None:
-    assert replace(Runner.of(os.getpid()), start_tick=1).alive() is False
+    assert replace(TerraformProcess.of_pid(os.getpid()), start_tick=1).alive() is False
 
 
-def test_after_a_reboot_every_run_of_this_machine_is_over(dead: Runner) -> None:
-    mine = replace(Runner.of(os.getpid()), machine=dead.machine, boot="an earlier one")
+def test_after_a_reboot_every_run_of_this_machine_is_over(dead: TerraformProcess) -> None:
+    mine = replace(TerraformProcess.of_pid(os.getpid()), machine=dead.machine, boot="an earlier one")
     assert mine.alive() is (False if dead.machine else None)
 
 
-def test_of_another_machine_or_container_nothing_can_be_told(dead: Runner) -> None:
+def test_of_another_machine_or_container_nothing_can_be_told(dead: TerraformProcess) -> None:
     for other in (replace(dead, host="elsewhere"), replace(dead, machine="elsewhere"), replace(dead, pid_namespace="pid:[1]")):
         assert other.alive() is None
-        assert not other.left(_lock_of(other))
+        assert not other.left_behind(_lock_of(other))
 
 
 def test_the_lock_is_read_from_terraforms_message() -> None:
@@ -186,8 +186,8 @@ def test_a_message_without_a_lock_gives_none() -> None:
     assert HeldLock.from_text("Lock Info:\n  ID: only-this\n") is None
 
 
-def test_a_record_that_was_cut_off_is_no_record(tmp_path: Path, dead: Runner) -> None:
-    records = Records(tmp_path)
+def test_a_record_that_was_cut_off_is_no_record(tmp_path: Path, dead: TerraformProcess) -> None:
+    records = ProcessRecords(tmp_path)
     records.add(dead)
     (tmp_path / "broken.json").write_text('{"user": "ro')
     assert records.all() == [dead]

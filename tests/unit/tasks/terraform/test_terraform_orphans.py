@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.terraform.lock import Records, Runner
+from tasks.terraform.lock import ProcessRecords, TerraformProcess
 from tasks.terraform.orphans import living, stop
 
 
@@ -32,16 +32,16 @@ def _reaped(process: subprocess.Popen[bytes]) -> None:
 
 
 def test_those_that_live_are_found_in_every_target(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
-    runner = Runner.of(sleeper.pid)
-    Records(tmp_path / "one/runs").add(runner)
-    Records(tmp_path / "two/runs").add(replace(runner, start_tick=1))
+    runner = TerraformProcess.of_pid(sleeper.pid)
+    ProcessRecords(tmp_path / "one/runs").add(runner)
+    ProcessRecords(tmp_path / "two/runs").add(replace(runner, start_tick=1))
     assert living(tmp_path) == [runner]
     assert living(tmp_path / "nowhere") == []
 
 
 def test_it_is_asked_first(sleeper: subprocess.Popen[bytes]) -> None:
     _reaped(sleeper)
-    stop([Runner.of(sleeper.pid)])
+    stop([TerraformProcess.of_pid(sleeper.pid)])
     assert sleeper.wait(60) == -signal.SIGINT
 
 
@@ -50,7 +50,7 @@ def test_one_that_does_not_listen_is_killed_with_its_children(tmp_path: Path) ->
     process = subprocess.Popen(["sh", "-c", script], start_new_session=True)
     _until(lambda: _text(tmp_path / "child"))
     _reaped(process)
-    stop([Runner.of(process.pid)], grace_s=0.3)
+    stop([TerraformProcess.of_pid(process.pid)], grace_s=0.3)
     assert process.wait(60) == -signal.SIGKILL
     stat = Path(f"/proc/{_text(tmp_path / 'child')}/stat")
     _until(lambda: _text(stat).rpartition(")")[2].split()[:1] in ([], ["Z"]))
@@ -72,6 +72,6 @@ def _text(path: Path) -> str:
 
 
 def test_another_process_that_got_the_pid_is_left_alone(sleeper: subprocess.Popen[bytes]) -> None:
-    stop([replace(Runner.of(sleeper.pid), start_tick=1)])
+    stop([replace(TerraformProcess.of_pid(sleeper.pid), start_tick=1)])
     assert sleeper.poll() is None
     os.kill(sleeper.pid, 0)
