@@ -1,4 +1,4 @@
-"""The debug bundle: what a person would look at first, in files beside the evidence. Nothing secret is in it."""
+"""The debug bundle: pods, events and logs for a person to look at, in files beside the evidence, without secrets."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ LOG_LINES = 2000
 TERRAFORM_LINES = 200
 RAY_FOLDER = "/tmp/ray"
 RAY_FILES = 40
-"""At most so many files of Serve and as many of Ray, the newest of all sessions: a container that starts again begins another."""
+"""Largest number of files from Serve, and of files from Ray: the newest of all sessions. A restarted container begins a new session."""
 RAY_FILE_BYTES, RAY_POD_BYTES, RAY_BYTES = 512 << 10, 4 << 20, 32 << 20
-"""How much is taken of the end of one file, of one pod, and in all. Serve writes a line or two for each request: the first is some
-minutes of load."""
+"""Bytes kept from the end of one file, of one pod, and in all. Serve writes a line or two per request, so the first is some minutes of
+load."""
 RAY_WITHIN_S, RAY_POD_WITHIN_S = 60.0, 20.0
-"""How long all pods may take, and one: where the API server or a node is away, there are no logs."""
+"""Seconds for all pods, and for one. Without the API server or the node there are no logs."""
 _KINDS = {
     "nodes": "/api/v1/nodes",
     "rayservices": "/apis/ray.io/v1/namespaces/{namespace}/rayservices",
@@ -44,7 +44,7 @@ _KINDS = {
     "jobs": "/apis/batch/v1/namespaces/{namespace}/jobs",
     "deployments": "/apis/apps/v1/namespaces/{namespace}/deployments",
 }
-"""What is written down of every namespace. Secrets are not among them, and are not to be."""
+"""Kinds of objects that are collected from every namespace. Never add Secrets."""
 
 _NEWEST_TAILS = r"""
 cd "$1" || exit 0
@@ -55,14 +55,15 @@ files=$2
     newest -path '*/logs/*' \( -name 'python-core-*' -o -name 'raylet*' -o -name 'gcs_server*' -o -name 'dashboard*' \)
 } | xargs -r tail -v -c "$3" | head -c "$4"
 """
-"""Prints the ends of Serve's logs (controller, proxies, replicas) and then of Ray's, each after a line of `tail` with its name."""
+"""Script that prints the ends of Serve's logs (controller, proxies, replicas) and then of Ray's, each after a line of `tail` with its
+name."""
 _FILE = re.compile(rb"(?:\A|\n)==> \./(\S+) <==\n")
 
 
 def collect_ray_logs(api: Api, namespace: str, folder: Path, within_s: float = RAY_WITHIN_S) -> None:
-    """What Serve and Ray wrote into files of their own, in all living pods of Ray clusters, lies in the folder, one folder a pod.
+    """Copy the log files of Serve and Ray from all running pods of Ray clusters into the folder, one folder per pod.
 
-    It is gone with the pod, the head's first: so heads come before workers.
+    Heads first, because their pods, and the logs with them, are often gone first.
     """
     pods = [p for p in api.items(f"/api/v1/namespaces/{namespace}/pods") if ray_objects.CLUSTER in p["metadata"].get("labels", {})]
     alive = [p for p in pods if p.get("status", {}).get("phase") == "Running"]
@@ -79,7 +80,7 @@ def collect_ray_logs(api: Api, namespace: str, folder: Path, within_s: float = R
 
 
 def _collect_from_pod(api: Api, pod: Object, folder: Path, most_bytes: int, within_s: float) -> int:
-    """The pod's logs lie in the folder; returns how many bytes they were."""
+    """Copy the pod's log files into the folder; returns their size in bytes."""
     name, namespace, container = pod["metadata"]["name"], pod["metadata"]["namespace"], pod["spec"]["containers"][0]["name"]
     command = ["sh", "-c", _NEWEST_TAILS, "sh", RAY_FOLDER, *map(str, (RAY_FILES, RAY_FILE_BYTES, most_bytes))]
     data = api.exec(namespace, name, container, command, timeout_s=within_s, most_bytes=2 * RAY_POD_BYTES)
@@ -90,12 +91,12 @@ def _collect_from_pod(api: Api, pod: Object, folder: Path, most_bytes: int, with
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """The place in the folder for what a pod calls by that name; never outside of it."""
+    """Path in the folder for a file name from a pod; never outside of the folder."""
     return folder.joinpath(*(part for part in PurePosixPath(name).parts if part not in ("/", "..")))
 
 
 def collect_objects(api: Api, namespaces: Iterable[str], folder: Path) -> None:
-    """Objects, events and logs of the namespaces lie in the folder."""
+    """Write objects, events and container logs of the namespaces into the folder."""
     for namespace in namespaces:
         here = folder / namespace
         for kind, path in _KINDS.items():
@@ -119,7 +120,7 @@ def _collect_container_logs(api: Api, pod: Object, folder: Path) -> None:
 
 
 def copy_terraform_logs(folder: Path, home: Path = TERRAFORM_RUNS) -> None:
-    """The last lines that Terraform printed lie in the folder; of `output` none, as it prints secrets."""
+    """Copy the last lines of Terraform's logs into the folder, except those of `output`, which prints secrets."""
     for log in sorted(home.glob("*/*.log")):
         if log.name != "output.log":
             with log.open(encoding="utf-8", errors="replace") as lines:
@@ -139,19 +140,19 @@ def _write(path: Path, text: Any) -> None:
 
 
 def best_effort(what: str, collect: Callable[[], None]) -> None:
-    """Collects; when that fails it is said, and nothing more: the bundle must not hide why it was wanted."""
+    """Run `collect` and only log its errors: the bundle must not hide the error that it is made for."""
     try:
         collect()
     except Exception as error:
-        get_run_logger().warning("%s could not be collected whole: %s", what, error)
+        get_run_logger().warning("%s could not be collected completely: %s", what, error)
 
 
 @step("collect debug bundle", deadline_s=180, retries=0)
 def collect_debug(site: Site, service: Service, folder: Path) -> Path:
-    """What could be had of pods, events, logs (of the containers, of Serve and of Ray) and Terraform lies in `debug/` of the folder."""
+    """Collect pods, events, logs (containers, Serve, Ray) and Terraform's last lines in `debug/` of the folder, as far as possible."""
     bundle = folder / "debug"
     namespaces = ("kube-system", kuberay.NAMESPACE, service.namespace, journal.NAMESPACE, chat.NAMESPACE)
     best_effort("Terraform's last lines", lambda: copy_terraform_logs(bundle))
-    best_effort("what Serve and Ray wrote in their pods", lambda: collect_ray_logs(site.api(), service.namespace, bundle))
+    best_effort("the log files of Serve and Ray", lambda: collect_ray_logs(site.api(), service.namespace, bundle))
     best_effort("the cluster's objects and logs", lambda: collect_objects(site.api(), namespaces, bundle))
     return bundle

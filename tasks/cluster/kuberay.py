@@ -1,4 +1,4 @@
-"""The KubeRay operator: upstream's CRDs and rights, from the pinned Go module, and our Deployment of it."""
+"""The KubeRay operator: upstream's CRDs and ClusterRole from the pinned Go module, and the Deployment in manifests/."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from tasks.support.waiting import Pending, Until
 
 MODULE = "github.com/ray-project/kuberay/ray-operator"
 UPSTREAM = ("config/crd/bases/ray.io_*.yaml", "config/rbac/role.yaml")
-"""The CRDs, and the ClusterRole that the operator needs."""
+"""Files in the module with the CRDs, and with the ClusterRole of the operator."""
 NAMESPACE = "kuberay-system"
 IMAGE = "quay.io/kuberay/operator"
 AVAILABLE_WITHIN_S = 300.0
-"""An image of 50 MB has to come, and one process to start."""
+"""Seconds. An image of 50 MB has to be pulled, and one process has to start."""
 
 
 def find_foreign_operator(api: Api) -> str:
-    """Where somebody else's KubeRay operator runs; empty: nowhere."""
+    """Namespace and name of a KubeRay operator that this pipeline did not install; empty: there is none."""
     found = api.items("/apis/apps/v1/deployments", labelSelector="app.kubernetes.io/name=kuberay-operator")
     others = [d for d in found if d["metadata"]["namespace"] != NAMESPACE]
     return "/".join((others[0]["metadata"]["namespace"], others[0]["metadata"]["name"])) if others else ""
 
 
 def install_operator(api: Api, on_pending: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S) -> str:
-    """An operator runs and has taken up its work; returns its version.
+    """Install the operator and wait until it is available; returns its version.
 
     Raises:
-        NoGo, CommandFailed: upstream's part of it cannot be had.
+        NoGo, CommandFailed: upstream's manifests could not be fetched.
         TimedOut: it is not available in time.
     """
     found = gomodule.fetch(MODULE, "kuberay")
@@ -45,7 +45,7 @@ def install_operator(api: Api, on_pending: Callable[[Pending], None], within_s: 
 
 
 def available(api: Api) -> str | Pending:
-    """The operator's Deployment is rolled out and its CRDs are served."""
+    """Whether the operator's Deployment is rolled out and its CRDs are served."""
     if not pod_problems.rolled_out(api.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/kuberay-operator")):
         why = "; ".join(pod_problems.troubles(api.items(f"/api/v1/namespaces/{NAMESPACE}/pods"))) or "its pod is starting"
         return Pending(f"operator not available: {why}", 50)
@@ -55,7 +55,7 @@ def available(api: Api) -> str | Pending:
 
 @step("install KubeRay", deadline_s=None)
 def install_kuberay(site: Site) -> str:
-    """The KubeRay operator is available; returns its version. One that somebody else runs is left as it is."""
+    """Install the KubeRay operator; returns its version. In a shared cluster, an operator that is there already is used as it is."""
     api = site.api()
     if not site.block.provisioned and (where := find_foreign_operator(api)):
         return f"as installed in {where}"

@@ -27,7 +27,7 @@ PUSH_WITHIN_S = 1800.0
 Kind = Literal["head", "cpu", "neuron", "chat", "bench"]
 """Targets of the Containerfiles."""
 OnStep = Callable[[int, int, str], None]
-"""Told step, steps and what the step says."""
+"""Called with the step's number, the number of steps, and the step's text."""
 
 _STEP = re.compile(r"^(?:\[\d/\d\] )?STEP (\d+)/(\d+): (.*)|^#\d+ \[[^]]*?(\d+)/(\d+)\] (.*)")
 _PASSED_TO_BUILD = re.compile(r"^(PIP|UV)_\w*(INDEX|HOST|URL)\w*$|^(HTTPS?|NO)_PROXY$", re.IGNORECASE)
@@ -44,32 +44,32 @@ class Recipe:
 
     kind: Kind
     base: str = ""
-    """What it is built from; empty: as its Containerfile says."""
+    """Base image; empty: the default of its Containerfile."""
 
     @property
     def file(self) -> Path:
-        """Its Containerfile. Those that share nothing with the others have their own."""
+        """Path of its Containerfile. Images that share no stage with the others have a file of their own."""
         return CONTEXT / "images" / (f"{self.kind}.Containerfile" if self.kind in ("chat", "neuron") else "Containerfile")
 
     @property
     def arguments(self) -> list[str]:
-        """What the build is told of the base."""
+        """Build arguments that set the base."""
         return [f"--build-arg={'NEURON_BASE' if self.kind == 'neuron' else 'BASE'}={self.base}"] if self.base else []
 
     @property
     def key(self) -> str:
-        """Names its content."""
-        # No code is in the image that code is tested in.
+        """Key of its content: another key means another image."""
+        # The bench image contains no code of ours.
         return content_key(self.base, CONTEXT / "images" if self.kind == "bench" else CONTEXT)
 
     @property
     def tag(self) -> str:
-        """Its name in a repository that has all kinds."""
+        """Its tag in a repository that holds all kinds of images."""
         return f"{self.kind}-{self.key}"
 
     @property
     def local(self) -> str:
-        """Its name in the builder's own store."""
+        """Its name in the builder's local store."""
         return f"localhost/leeward/{self.kind}:{self.key}"
 
 
@@ -81,10 +81,10 @@ class Builder:
 
     @classmethod
     def find(cls, wanted: str = "auto") -> Builder:
-        """The wanted one, or the first that works.
+        """The wanted builder, or with "auto" the first that works.
 
         Raises:
-            NoBuilder: none does.
+            NoBuilder: none works.
         """
         for program in ("buildah", "docker"):
             if wanted in ("auto", program) and _works(program):
@@ -100,10 +100,10 @@ class Builder:
         return subprocess.run(argv, capture_output=True, timeout=60, check=False).returncode == 0
 
     def build(self, recipe: Recipe, local: str, on_step: OnStep) -> None:
-        """The image is in the local store under that name.
+        """Build the image into the local store under that name.
 
         Raises:
-            CommandFailed: the build failed; says at what.
+            CommandFailed: the build failed; the message has its last lines.
         """
         with _secrets() as secrets:
             argv = [self.program, "build", *self._isolation(), "--target", recipe.kind, "-t", local, "-f", str(recipe.file)]
@@ -116,10 +116,10 @@ class Builder:
             )
 
     def push(self, local: str, repository: Repository, tag: str, on_line: Callable[[str], None]) -> None:
-        """The image is in the repository under the tag.
+        """Push the image to the repository under the tag.
 
         Raises:
-            CommandFailed: it was refused; says by what.
+            CommandFailed: it was refused; the message has the last lines.
         """
         with tempfile.TemporaryDirectory(prefix="leeward-") as folder:
             login = repository.write_login(Path(folder))
@@ -128,7 +128,7 @@ class Builder:
                 run(["docker", "tag", local, remote], within_s=60)
                 run(["docker", "--config", folder, "push", remote], within_s=PUSH_WITHIN_S, on_line=on_line)
                 return
-            # A registry without TLS is a neighbour: compressing takes longer than sending.
+            # A registry without TLS is on this machine or network: compressing takes longer than sending.
             near = ["--tls-verify=false", "--disable-compression"] if repository.plain_http else []
             argv = ["buildah", "push", f"--authfile={login}", *near, local, f"docker://{remote}"]
             run(argv, within_s=PUSH_WITHIN_S, environment=self._environment(), on_line=on_line)
@@ -142,14 +142,14 @@ class Builder:
 
 
 def content_key(base: str, context: Path = CONTEXT) -> str:
-    """Names an image by all that goes into it: the files of the context, and the base it begins from."""
+    """Hash of all that goes into an image: the files of the context, and its base."""
     digest = hashlib.sha256(f"base {_base_identity(base)}\n".encode())
-    for path in sorted(p for p in context.rglob("*") if p.is_file() and _counts(p)):
+    for path in sorted(p for p in context.rglob("*") if p.is_file() and _is_input(p)):
         digest.update(f"{path.relative_to(context).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()[:20]
 
 
-def _counts(path: Path) -> bool:
+def _is_input(path: Path) -> bool:
     return "__pycache__" not in path.parts and path.suffix not in (".md", ".pyc", ".in")
 
 
@@ -169,7 +169,7 @@ def _digest(archive: Path, changed: int) -> str:
 
 @contextmanager
 def _secrets() -> Iterator[list[str]]:
-    """What the build may need to reach package indexes, as build secrets: never in the image, its history or an argv."""
+    """Settings that the build needs to reach package indexes, as build secrets: never in the image, its history or an argv."""
     with tempfile.TemporaryDirectory(prefix="leeward-") as folder:
         passed = {name: value for name, value in os.environ.items() if _PASSED_TO_BUILD.match(name)}
         file = Path(folder, "build-env")
@@ -184,7 +184,7 @@ def _quoted(value: str) -> str:
 
 
 def _works(program: str) -> bool:
-    # docker is often there without its daemon.
+    # docker is often installed without a running daemon.
     asks = {"buildah": ["buildah", "version"], "docker": ["docker", "info", "--format", "{{.ServerVersion}}"]}
     if not shutil.which(program):
         return False

@@ -1,6 +1,6 @@
-"""The images of the service: built when their content changed, pushed when the registry does not have them, used by digest.
+"""The images of the service: built when their content changed, pushed when the registry lacks them, used by digest.
 
-An engine has a workers' image of its own and, because Ray connects only to its own Python, the head's image on a base that fits.
+Each engine has its own workers' image. The head's image must have the same Python, because Ray connects only equal versions.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from tasks.support.site import Site
 from tasks.support.step import step
 
 NEURON_HEAD_BASE = "docker.io/library/python:3.10.12-slim-bookworm"
-"""The Python of AWS's Neuron image to its last digit, which Ray compares."""
+"""Base with exactly the Python version of AWS's Neuron image: Ray compares the whole version."""
 
 
 class ImageRefs(BaseModel, frozen=True):
-    """References that nodes can pull, by digest where we pushed them."""
+    """References that nodes can pull; by digest for images that the pipeline pushed."""
 
     head: str
-    """Of the Ray head and of the load."""
+    """Image of the Ray head and of the load."""
     worker: str
     chat: str | None = None
-    """None: there is to be no chat, or the target's ready image has none."""
+    """Image of the chat. None: no chat is wanted, or the target has a ready image, which has none."""
 
 
 class NoRepository(Permanent):
-    """There is no image, and nowhere to push one to."""
+    """There is no ready image, and no repository to push one to."""
 
 
 def recipes(engine: Engine, images: Images, *, chat: bool = True) -> dict[str, Recipe]:
-    """What is to be built for a service, by the fields of `ImageRefs`."""
+    """The recipes of a service's images, by the fields of `ImageRefs`."""
     heads = {"cpu": images.base, "neuron": NEURON_HEAD_BASE}
     workers = {"cpu": Recipe("cpu", images.base), "neuron": Recipe("neuron", images.neuron_base)}
     found = {"head": Recipe("head", heads[engine]), "worker": workers[engine]}
@@ -44,7 +44,7 @@ def recipes(engine: Engine, images: Images, *, chat: bool = True) -> dict[str, R
 
 
 def build_image(builder: Builder, recipe: Recipe, progress: Progress) -> str:
-    """The image is in the builder's store; returns its name there. Nothing is done when it was."""
+    """Build the image unless it is in the builder's store; returns its name there."""
     local, kind = recipe.local, recipe.kind
     if not builder.has(local):
         progress.show(0, f"building the {kind} image with {builder.program}")
@@ -53,7 +53,7 @@ def build_image(builder: Builder, recipe: Recipe, progress: Progress) -> str:
 
 
 def publish_image(builder: Builder, recipe: Recipe, repository: Repository, progress: Progress) -> str:
-    """The image is in the repository; returns its reference by digest. Nothing is done when it was."""
+    """Build and push the image unless it is in the repository; returns its reference by digest."""
     tag = recipe.tag
     found = repository.digest(tag)
     if found is None:
@@ -68,7 +68,7 @@ def publish_image(builder: Builder, recipe: Recipe, repository: Repository, prog
 
 @step("build images", deadline_s=None, retries=1)
 def build_images(site: Site, service: Service) -> list[str]:
-    """The images are in the local store; returns their names there. Worth doing while something else is waited for."""
+    """Build the images into the local store; returns their names there. Run it while AWS creates the infrastructure."""
     target = site.block
     if target.images.ready:
         return []
@@ -81,7 +81,7 @@ def build_images(site: Site, service: Service) -> list[str]:
 
 @step("publish images", deadline_s=3700, retries=2)
 def publish_images(site: Site, service: Service, repository_url: str | None) -> ImageRefs:
-    """The cluster can pull the images; returns their references."""
+    """Push the images to where the cluster can pull them; returns their references."""
     target = site.block
     images = target.images
     if images.ready:

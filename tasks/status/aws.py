@@ -1,4 +1,4 @@
-"""What AWS is asked of a stack: what exists by its name or tag, and its bucket with Terraform's lock."""
+"""Questions to AWS about a stack: resources by name or tag, its bucket, and Terraform's lock."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from tasks.status.questions import Question, StatusRow
 
 
 class OneClientAtATime:
-    """The session's clients, for several threads: its clients may be used side by side, but not made."""
+    """A session for several threads: boto3 clients may be used in parallel, but not created."""
 
     def __init__(self, session: Clients) -> None:
         self._session, self._lock = session, threading.Lock()
 
     def client(self, service_name: str, /) -> Any:
-        """A client of the service."""
+        """A boto3 client of the service."""
         with self._lock:
             return self._session.client(service_name)
 
 
 def questions(session: Clients, name: str, *, made_here: bool) -> list[Question]:
-    """Of the stack `name`; when it is not `made_here`, by Terraform, only of its bucket."""
+    """All questions about stack `name`; if Terraform did not create it (`made_here` is false), only those about its bucket."""
     clients = OneClientAtATime(session)
     return [
-        *(Question(service, name, _things(clients, name, service)) for service in SERVICES if made_here),
+        *(Question(service, name, _resources(clients, name, service)) for service in SERVICES if made_here),
         Question("s3 bucket", name, lambda: _bucket(clients, name)),
         Question("Terraform lock", name, lambda: _lock(clients, name)),
     ]
 
 
-def _things(session: Clients, name: str, service: str) -> Any:
+def _resources(session: Clients, name: str, service: str) -> Any:
     return lambda: [StatusRow(f"{service} {one.kind}", one.id, "exists") for one in leftovers(session, name, [service])]
 
 

@@ -1,4 +1,4 @@
-"""What a cluster is asked of a stack: its service, what a drill has there, and its nodes."""
+"""Questions to a cluster about a stack: its service, what a drill has there, and its nodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.status.questions import Question, StatusRow
 
 
 def questions(api: Api, service: Service) -> list[Question]:
-    """Of a service and of its cluster."""
+    """All questions about a service and its cluster."""
     name = f"{service.namespace}/{service.name}"
     return [
         Question("RayService", name, lambda: _ray_service(api, service)),
@@ -34,14 +34,14 @@ def _ray_service(api: Api, service: Service) -> list[StatusRow]:
     if found is None:
         return []
     holds = conditions(found)
-    words = ["ready" if holds.get("Ready") else "not ready", *(kind for kind, true in holds.items() if true and kind != "Ready")]
-    return [StatusRow("RayService", f"{service.namespace}/{service.name}", ", ".join([*words, *_ending(found)]))]
+    states = ["ready" if holds.get("Ready") else "not ready", *(kind for kind, true in holds.items() if true and kind != "Ready")]
+    return [StatusRow("RayService", f"{service.namespace}/{service.name}", ", ".join([*states, *_ending(found)]))]
 
 
 def _ray_pods(api: Api, service: Service) -> list[StatusRow]:
     pods = api.items(f"/api/v1/namespaces/{service.namespace}/pods", labelSelector=ray_objects.NODE_TYPE)
-    lines = [StatusRow(f"{pod['metadata']['labels'][ray_objects.NODE_TYPE]} pod", pod["metadata"]["name"], _pod(pod)) for pod in pods]
-    return sorted(lines, key=lambda line: (line.kind, line.name))
+    rows = [StatusRow(f"{pod['metadata']['labels'][ray_objects.NODE_TYPE]} pod", pod["metadata"]["name"], _pod(pod)) for pod in pods]
+    return sorted(rows, key=lambda row: (row.kind, row.name))
 
 
 def _pod(pod: Object) -> str:

@@ -1,4 +1,4 @@
-"""Everything that there is of a stack, named and not touched: in AWS, and in its cluster while there is one."""
+"""The table of the flow status: everything that exists of a stack, in AWS and in its cluster. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ NOTHING = "nothing of it is there"
 
 
 def stack_rows(site: Site, service: Service) -> list[StatusRow]:
-    """A line for each thing that there is. Where there is none, one that says so."""
-    lines = [*_aws(site), *_cluster(site, service)]
-    # The bucket stays when all else is gone: it has the evidence.
-    if all(line.kind == "s3 bucket" and line.known for line in lines):
-        lines.append(StatusRow("stack", site.cluster, f"{NOTHING} but the bucket with state and evidence" if lines else NOTHING))
-    return lines
+    """A row for everything that exists; if nothing exists, one row that reports this."""
+    rows = [*_aws(site), *_cluster(site, service)]
+    # The bucket stays when everything else is deleted: it holds the evidence.
+    if all(row.kind == "s3 bucket" and row.known for row in rows):
+        rows.append(StatusRow("stack", site.cluster, f"{NOTHING} but the bucket with state and evidence" if rows else NOTHING))
+    return rows
 
 
 def _aws(site: Site) -> list[StatusRow]:
-    block = site.block  # read here, and kept by the process: a thread has no connection to Prefect
+    block = site.block  # loaded here, because the threads of the questions cannot reach Prefect
     if block.aws is None:
         return []
     return ask(aws_questions(block.session(), site.infrastructure.name, made_here=block.provisioned))
@@ -51,10 +51,10 @@ def _cluster(site: Site, service: Service) -> list[StatusRow]:
 
 @step("look around", deadline_s=180)
 def show_status(site: Site, service: Service) -> list[StatusRow]:
-    """`stack_rows`, logged and shown as a table."""
-    lines = stack_rows(site, service)
-    for line in lines:
-        get_run_logger().info("%s", line)
-    table = [asdict(line) for line in lines]
+    """Log `stack_rows` and show them as a table."""
+    rows = stack_rows(site, service)
+    for row in rows:
+        get_run_logger().info("%s", row)
+    table = [asdict(row) for row in rows]
     create_table_artifact(key="status", table=table, description=f"What there is of {site.cluster}")
-    return lines
+    return rows

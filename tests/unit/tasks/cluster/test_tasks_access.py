@@ -14,7 +14,7 @@ from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.parameters import Infrastructure, Service
 from tasks import cleanup
 from tasks.cluster import access
-from tasks.cluster.access import ANYTHING, NoAccess, connect
+from tasks.cluster.access import PROBED_PATH, NoAccess, connect
 from tasks.drill import journal
 from tasks.kubernetes.api import Api, Unavailable
 from tasks.support.site import Site
@@ -37,7 +37,7 @@ def block(monkeypatch: pytest.MonkeyPatch, *, provisioned: bool) -> None:
 
 
 def refuse(server: Server, status: int) -> None:
-    server.answers["GET", ANYTHING] = (status, b"{}")
+    server.answers["GET", PROBED_PATH] = (status, b"{}")
 
 
 def test_a_cluster_that_lets_us_in_is_entered_at_once(pair: tuple[Server, Api]) -> None:
@@ -51,9 +51,9 @@ def test_a_cluster_that_lets_us_in_is_entered_at_once(pair: tuple[Server, Api]) 
 def test_a_cluster_that_refuses_us_for_as_long_as_an_entry_may_take_is_none_to_work_in(pair: tuple[Server, Api], status: int) -> None:
     server, _ = pair
     refuse(server, status)
-    with pytest.raises(NoAccess, match=f"c does not let us in, as one that is half made or half destroyed: .*HTTP {status}"):
+    with pytest.raises(NoAccess, match=f"c refuses the pipeline, as if it were half created or half destroyed: .*HTTP {status}"):
         connect(SITE, within_s=0)
-    assert cleanup.sweep_drill.fn(SITE, Service(), "owner")[0].startswith("nothing to sweep: c does not let us in")
+    assert cleanup.sweep_drill.fn(SITE, Service(), "owner")[0].startswith("nothing to sweep: c refuses the pipeline")
 
 
 def test_an_entry_that_becomes_known_is_waited_for(pair: tuple[Server, Api]) -> None:

@@ -91,7 +91,7 @@ def test_what_was_ready_before_it_was_changed_is_not_so_now(cluster: tuple[Serve
         books.objects[path]["metadata"]["generation"] = 1
     assert karpenter.pools_ready(api) == ["inf2"]
     books.objects[f"{karpenter.CLASSES}/inf2"]["metadata"]["generation"] = 2
-    assert karpenter.pools_ready(api) == Pending("EC2NodeClass inf2: Karpenter has not looked at it yet, or not since it was changed", 80)
+    assert karpenter.pools_ready(api) == Pending("EC2NodeClass inf2: Karpenter has not processed it yet, or not since it was changed", 80)
 
 
 def test_what_was_out_of_stock_is_told_once_the_newest_last(cluster: tuple[Server, Api]) -> None:

@@ -168,7 +168,7 @@ def test_a_build_gets_the_package_index_as_a_secret_file_that_is_gone_afterwards
 def test_the_steps_of_a_build_are_its_progress() -> None:
     told: list[tuple[int, int, str]] = []
     for line in ("STEP 3/11: RUN apt", "[1/2] STEP 2/5: COPY x", "#7 [serving 2/6] RUN y", "noise"):
-        builder._tell(line, lambda *step: told.append(step))
+        builder._report_step(line, lambda *step: told.append(step))
     assert told == [(3, 11, "RUN apt"), (2, 5, "COPY x"), (2, 6, "RUN y")]
 
 

@@ -138,7 +138,7 @@ def test_a_command_that_was_never_started_may_be_tried_again(pair: PAIR) -> None
 
 def test_half_a_status_of_a_command_is_no_success(pair: PAIR) -> None:
     pair[0].run = lambda *_: [(1, b"all of it"), (3, b'{"status": "Succ')]
-    with pytest.raises(Unavailable, match=r"ls in x/head .ray-head. did not say how it ended"):
+    with pytest.raises(Unavailable, match=r"ls in x/head .ray-head. ended without a readable status"):
         pair[1].exec(*POD, ["ls"])
 
 

@@ -99,7 +99,7 @@ def test_a_warning_is_not_the_reason() -> None:
 
 def test_a_terraform_that_gave_no_reason_is_told_by_its_last_words() -> None:
     assert "panic: oh" in str(failure("plan", 2, [], "panic: oh"))
-    assert "it said nothing" in str(failure("plan", 2, [], ""))
+    assert "it printed nothing" in str(failure("plan", 2, [], ""))
 
 
 def test_a_terraform_that_was_killed_may_be_run_again() -> None:

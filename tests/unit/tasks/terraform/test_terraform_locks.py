@@ -109,7 +109,7 @@ def test_an_earlier_run_that_does_not_end_is_named_when_the_time_is_up(workspace
     sleeper = subprocess.Popen(["sleep", "30"])
     try:
         workspace.records.add(TerraformProcess.of_pid(sleeper.pid))
-        with pytest.raises(infrastructure.StateLocked, match=rf"pid {sleeper.pid}\) of an earlier run still works here"):
+        with pytest.raises(infrastructure.StateLocked, match=rf"pid {sleeper.pid}\) of an earlier run still runs"):
             infrastructure.plan(workspace, {}, deadline_s=0.5)
     finally:
         sleeper.kill()

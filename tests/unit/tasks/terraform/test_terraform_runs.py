@@ -104,7 +104,7 @@ def test_the_endpoint_is_asked_past_any_proxy(workspace: Workspace, overheard: O
 
 def test_a_deadline_stops_terraform_and_frees_the_lock(workspace: Workspace, aws: EmbeddedAws) -> None:
     infrastructure.plan(workspace, {"seconds": 60})
-    with pytest.raises(infrastructure.TerraformTimedOut, match=r"terraform apply was stopped after 3 s; it said last: "):
+    with pytest.raises(infrastructure.TerraformTimedOut, match=r"terraform apply was stopped after 3 s; its last line: "):
         infrastructure.apply(workspace, deadline_s=3)
     assert locks(aws, workspace) == []
     assert workspace.records.all() == []
