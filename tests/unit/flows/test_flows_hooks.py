@@ -29,7 +29,7 @@ def test_the_sweep_is_told_where_the_run_was_and_whose_things_to_sweep() -> None
 def test_what_the_sweep_is_told_are_parameters_it_has() -> None:
     from flows.sweep import sweep
 
-    assert set(hooks.PASSED_ON) | {"owner"} < set(sweep.parameters.properties)
+    assert set(hooks.PASSED_PARAMETERS) | {"owner"} < set(sweep.parameters.properties)
 
 
 @pytest.mark.parametrize("name", ["Failed", "Crashed", "Cancelled"])
@@ -42,7 +42,7 @@ def test_a_bad_end_asks_and_does_not_wait(monkeypatch: pytest.MonkeyPatch, name:
     assert one["idempotency_key"] == "sweep-1234-2"
 
 
-@pytest.mark.parametrize("name", sorted(hooks.ENDED_IN_ORDER))
+@pytest.mark.parametrize("name", sorted(hooks.ENDED_NORMALLY))
 def test_an_end_in_order_asks_for_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(hooks, "run_deployment", lambda *_, **__: pytest.fail("asked"))
     hooks.ask_for_sweep(lifecycle, RUN, state(name))
@@ -68,10 +68,8 @@ def test_the_hook_is_a_plain_function_as_others_break_cancellation() -> None:
 
 
 def test_a_run_that_was_refused_is_known_by_the_name_of_its_refusal() -> None:
-    from flows import stages
+    from flows import checks, drill_stages
 
-    assert {one.__name__ for one in stages.REFUSALS} < hooks.ENDED_IN_ORDER
-    state = stages.refusal(stages.BadParameters("no drill is named 'x'"))
-    assert state.is_failed()
-    assert (state.name, state.message) == ("BadParameters", "no drill is named 'x'")
-    assert stages.ending(stages.Result(verdict="void", headline="h", folder=stages.Path("/x"))).name in hooks.ENDED_IN_ORDER
+    assert {one.__name__ for one in checks.REFUSALS} < hooks.ENDED_NORMALLY
+    void = drill_stages.Result(verdict="void", headline="h", folder=drill_stages.Path("/x"))
+    assert drill_stages.end_state(void).name in hooks.ENDED_NORMALLY

@@ -15,7 +15,7 @@ from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
 from blocks.register import TargetData
 from drills.definition import Load
 from drills.surge.judgement import LoadTold, Plan, Seen
-from flows import stages, surge_stages
+from flows import checks, stages, surge_stages
 from flows.surge import surge
 from tasks.drill.evidence import Result
 from tasks.drill.watch import NotSteady
@@ -36,7 +36,7 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def planned(service: Service = SERVICE, load: Load | None = None, **changes: Any) -> Plan:
     given: dict[str, Any] = {"factor": 2, "surge_s": 60, "grow_within_s": 600, "shrink_within_s": 900, "fault": "none", **changes}
-    return surge_stages.plan_of(SITE, service, load, **given)
+    return surge_stages.checked_plan(SITE, service, load, **given)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def planned(service: Service = SERVICE, load: Load | None = None, **changes: Any
     ],
 )
 def test_what_cannot_grow_is_refused_with_the_reason(service: Service, load: Load | None, words: str) -> None:
-    with pytest.raises(stages.BadParameters, match=words):
+    with pytest.raises(checks.BadParameters, match=words):
         planned(service, load)
 
 
@@ -63,7 +63,7 @@ def test_what_cannot_grow_is_refused_with_the_reason(service: Service, load: Loa
 )
 def test_times_that_cannot_be_kept_are_refused(scaling: dict[str, Any], within: dict[str, float], words: str) -> None:
     service = Service(scaling=Scaling(max_workers=4, ongoing_requests=8, **scaling))
-    with pytest.raises(stages.BadParameters, match=words):
+    with pytest.raises(checks.BadParameters, match=words):
         planned(service, **within)
 
 
@@ -71,7 +71,7 @@ def test_times_that_can_just_be_kept_are_not_refused() -> None:
     service = Service(scaling=Scaling(max_workers=4, ongoing_requests=8, up_after_s=599, down_after_s=779))
     assert planned(service).shrink_within_s == 900
     managed = Site(target="t", infrastructure=Infrastructure(inf2_nodes=Inf2Nodes(count=4, provisioner="managed")))
-    assert surge_stages.plan_of(managed, SERVICE, None, 2, 60, 600, 200, "none"), "no node has to go"
+    assert surge_stages.checked_plan(managed, SERVICE, None, 2, 60, 600, 200, "none"), "no node has to go"
 
 
 def test_a_refused_run_touches_nothing_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_the_base_load_is_made_for_the_engine_where_nothing_else_is_said() -> No
 def test_nodes_are_judged_where_karpenter_launches_them() -> None:
     assert planned().nodes_follow
     managed = Site(target="t", infrastructure=Infrastructure(inf2_nodes=Inf2Nodes(count=4, provisioner="managed")))
-    assert not surge_stages.plan_of(managed, SERVICE, None, 2, 60, 600, 900, "none").nodes_follow
+    assert not surge_stages.checked_plan(managed, SERVICE, None, 2, 60, 600, 900, "none").nodes_follow
 
 
 @pytest.mark.parametrize("wrong", [{"factor": 1}, {"factor": 11}, {"surge_s": 0}, {"fault": "worker"}])
@@ -236,6 +236,6 @@ def test_the_lock_of_another_run_is_not_released(monkeypatch: pytest.MonkeyPatch
 
 def test_a_run_completes_only_when_its_surge_passed() -> None:
     for verdict in ("passed", "failed", "aborted", "void"):
-        state = surge_stages.ending(Result.model_validate({"verdict": verdict, "headline": "It grew.", "folder": "/evidence/x"}))
+        state = surge_stages.end_state(Result.model_validate({"verdict": verdict, "headline": "It grew.", "folder": "/evidence/x"}))
         assert (state.is_completed(), state.name == "VerdictFailed") == (verdict == "passed", verdict != "passed")
         assert "/evidence/x/scaling.svg" in (state.message or "")

@@ -15,7 +15,7 @@ from prefect.cli.deploy._triggers import DeploymentTriggerAdapter
 from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
 from pydantic import BaseModel
 
-from flows.hooks import ENDED_IN_ORDER
+from flows.hooks import ENDED_NORMALLY
 from scripts.services.services import prefect_environment
 
 FILE = Path(__file__).resolve().parents[3] / "prefect.yaml"
@@ -80,7 +80,7 @@ def test_a_run_that_falls_silent_is_swept_and_one_that_ended_in_whatever_way_has
     trigger = DeploymentTriggerAdapter.validate_python(given)
     assert isinstance(trigger, DeploymentEventTrigger)
     assert not unknown(given, DeploymentEventTrigger)
-    ends = {"Completed", "Failed", "Crashed", "Cancelled", *ENDED_IN_ORDER}
+    ends = {"Completed", "Failed", "Crashed", "Cancelled", *ENDED_NORMALLY}
     assert trigger.expect == {f"prefect.flow-run.{name}" for name in ("heartbeat", *ends)}
     assert trigger.after == {"prefect.flow-run.heartbeat"}
     assert trigger.within > 3 * timedelta(

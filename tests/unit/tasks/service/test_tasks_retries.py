@@ -46,11 +46,12 @@ def test_the_intervals_grow_up_to_a_ceiling() -> None:
 def _tasks() -> dict[str, Any]:
     from prefect import Task
 
-    from flows import stages
+    from flows import drill_stages, refresh, stages, surge_stages
     from tasks.terraform import infrastructure
 
-    ours = {name: thing for name, thing in vars(stages).items() if isinstance(thing, Task)}
-    return {name: thing for name, thing in ours.items() if thing.fn.__module__ != infrastructure.__name__}
+    used = {name: value for module in (stages, drill_stages, surge_stages, refresh) for name, value in vars(module).items()}
+    tasks = {name: value for name, value in used.items() if isinstance(value, Task)}
+    return {name: task for name, task in tasks.items() if task.fn.__module__ != infrastructure.__name__}
 
 
 SUBMITTED = {"build_images", "install_kuberay", "deploy_chat"}
