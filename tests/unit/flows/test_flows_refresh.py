@@ -1,4 +1,4 @@
-"""A refresh holds the drill's lock from its first to its last step, whatever ends it, and does the steps in their order."""
+"""A refresh does its steps in order and holds the drill's lock from the first to the last one, whatever fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NODES = [OldNode(name="n1", claim="c1"), OldNode(name="n2", claim="c2")]
 
 
 class Steps:
-    """The tasks, writing down what was called; one of them may fail."""
+    """Replaces the tasks and records the calls; one task may fail."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, old: list[OldNode], failing: str = "") -> None:
         self.called: list[str] = []
@@ -48,7 +48,7 @@ class Steps:
 EACH = ["add_worker", "retire_worker", "settle_workers", "remove_node"]
 
 
-def test_each_node_is_replaced_in_order_under_the_lock_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_nodes_are_replaced_in_order_under_the_lock_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = Steps(monkeypatch, NODES)
     done = refresh.replace_old_nodes(SITE, Service(), "all", RUN)
     assert steps.called == ["take_lock", "find_old_nodes", *EACH, *EACH, "release_lock"]
@@ -56,14 +56,14 @@ def test_each_node_is_replaced_in_order_under_the_lock_and_shown(monkeypatch: py
     assert steps.shown == [[("n1", "new")], [("n1", "new"), ("n2", "new")]]
 
 
-def test_without_an_old_node_what_a_dead_run_left_is_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_old_nodes_the_size_that_a_dead_run_left_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = Steps(monkeypatch, [])
     assert refresh.replace_old_nodes(SITE, Service(), "drifted", RUN) == []
     assert steps.called == ["take_lock", "find_old_nodes", "settle_workers", "release_lock"]
 
 
 @pytest.mark.parametrize("failing", ["find_old_nodes", *EACH])
-def test_the_lock_is_free_again_whatever_fails(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+def test_the_lock_is_released_whatever_fails(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     steps = Steps(monkeypatch, NODES, failing)
     with pytest.raises(RuntimeError, match=failing):
         refresh.replace_old_nodes(SITE, Service(), "all", RUN)

@@ -1,4 +1,4 @@
-"""What is refused before anything is touched, and how a run ends by its verdict."""
+"""Refusals before anything is changed, the stages, and the end state of a run by its verdict."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_nodes_must_be_enough_for_the_highest_load() -> None:
     assert checks.checked_site("t", Infrastructure(inf2_nodes=Inf2Nodes(count=4)), scaled)
 
 
-def test_nodes_on_which_no_worker_finds_a_place_are_refused() -> None:
+def test_nodes_that_are_too_small_for_a_worker_are_refused() -> None:
     small = Infrastructure(inf2_nodes=Inf2Nodes(instance_type="inf2.xlarge"))
     with pytest.raises(checks.BadParameters, match="has 4 vCPUs"):
         checks.checked_site("t", small, Service())
@@ -67,13 +67,13 @@ def test_a_load_that_asks_for_longer_answers_than_the_engine_gives_is_refused(en
         checks.checked_site("t", Infrastructure(), Service(engine=engine), Load(stream_tokens=tokens + 1))
 
 
-def test_fault_tolerance_that_nothing_is_made_for_is_refused() -> None:
+def test_fault_tolerance_without_a_redis_is_refused_for_a_provisioned_cluster() -> None:
     with pytest.raises(checks.BadParameters, match="enable_gcs_ha"):
         checks.checked_site("t", Infrastructure(enable_gcs_ha=False), Service(gcs_fault_tolerance=True))
     assert checks.checked_site("t", Infrastructure(enable_gcs_ha=False), Service())
 
 
-def test_a_cluster_that_is_there_already_must_bring_its_redis_and_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_with_an_existing_cluster_needs_a_redis_and_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
     def saved(**data: Any) -> None:
         monkeypatch.setattr(
             site, "load_target", lambda name: TargetData.model_validate({"cluster": "prod", "engine": "cpu", **data}).target()
@@ -89,22 +89,22 @@ def test_a_cluster_that_is_there_already_must_bring_its_redis_and_its_image(monk
     checks.check_images(checks.checked_site("t", Infrastructure(), Service(gcs_fault_tolerance=True)))
 
 
-def test_a_cluster_that_terraform_makes_has_a_repository() -> None:
+def test_a_provisioned_cluster_needs_no_ready_image() -> None:
     checks.check_images(checks.checked_site("t", Infrastructure(), Service()))
 
 
-def test_an_unknown_drill_is_refused_with_the_known_ones() -> None:
+def test_the_refusal_of_an_unknown_drill_lists_the_known_ones() -> None:
     with pytest.raises(checks.BadParameters, match="head-pod, head-pod-forced"):
         checks.checked_drill("flood", Service(), None, None, None)
 
 
-def test_a_drill_expects_as_much_as_the_service_has() -> None:
+def test_the_steady_state_of_a_drill_has_the_size_of_the_service() -> None:
     steady = checks.checked_drill("head-pod", Service(workers=1), None, None, None).steady_state
     assert (steady.min_endpoints, steady.min_replicas, steady.min_nodes) == (1, 1, 1)
 
 
 class Planned:
-    """Terraform's task, answering with a plan."""
+    """Replaces Terraform's task and returns a plan."""
 
     def __init__(self, *changes: Change) -> None:
         self.plan = PlanSummary(changes)
@@ -118,7 +118,7 @@ def planning(monkeypatch: pytest.MonkeyPatch, *changes: Change) -> None:
     monkeypatch.setattr(stages, "plan_infrastructure", Planned(*changes))
 
 
-def test_a_plan_that_nobody_approved_stops_the_run_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_without_approval_stops_the_run_and_explains_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     planning(monkeypatch, Change("aws_vpc.this", "create"))
     with pytest.raises(checks.NotApproved, match="approved=true"):
         stages.plan(checks.checked_site("t", Infrastructure()), approved=False)
@@ -131,19 +131,19 @@ def test_a_plan_goes_on_when_it_is_approved_or_changes_nothing(monkeypatch: pyte
     assert stages.plan(checks.checked_site("t", Infrastructure()), approved=False) is not None
 
 
-def test_a_managed_group_instead_of_a_karpenter_that_is_there_is_refused_though_it_was_approved(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replacing_a_running_karpenter_by_a_managed_group_is_refused_even_if_approved(monkeypatch: pytest.MonkeyPatch) -> None:
     planning(monkeypatch, Change("aws_iam_role.karpenter_node[0]", "delete"), Change("aws_eks_node_group.inf2[0]", "create"))
     managed = Infrastructure(inf2_nodes=Inf2Nodes(provisioner="managed"))
     with pytest.raises(checks.BadParameters, match="run cleanup first"):
         stages.plan(checks.checked_site("t", managed), approved=True)
 
 
-def test_the_role_of_karpenters_nodes_is_called_so_in_terraform() -> None:
+def test_the_role_of_karpenters_nodes_has_the_same_name_in_terraform() -> None:
     kind, name = stages.KARPENTERS_NODES.removesuffix("[0]").split(".")
     assert f'resource "{kind}" "{name}" {{\n  count = ' in (ROOT / "terraform" / "karpenter.tf").read_text()
 
 
-def test_the_device_plugin_is_there_before_a_node_can_come(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_plugin_is_installed_before_karpenter(monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
     for name in ("apply_infrastructure", "install_device_plugin", "install_karpenter"):
         monkeypatch.setattr(stages, name, lambda *_, name=name: done.append(name))
@@ -155,7 +155,7 @@ IN_USE = InUse(Service(), TimedOut("run b holds it"))
 
 
 class Deploying:
-    """The tasks of the deploy stage, writing down what was called; one of them may fail."""
+    """Replaces the tasks of the deploy stage and records the calls; one task may fail."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, chat: str | None = None, **failing: Exception) -> None:
         self.called: list[str] = []
@@ -174,7 +174,7 @@ class Deploying:
                 raise self._failing[name]
             return answer
 
-        step.submit = step  # type: ignore[attr-defined]  # as of a Prefect task
+        step.submit = step  # type: ignore[attr-defined]  # as a Prefect task has it
         return step
 
     @contextmanager
@@ -186,7 +186,7 @@ class Deploying:
             self.called.append("renewals end")
 
     def result(self) -> None:
-        """Of what was submitted."""
+        """Stands in for the result of a submitted task."""
 
 
 def deploy(steps: Deploying) -> list[str]:
@@ -194,14 +194,14 @@ def deploy(steps: Deploying) -> list[str]:
     return steps.called
 
 
-def test_nothing_is_deployed_while_another_run_has_the_service_and_its_lock_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_deployed_while_another_run_holds_the_lock_and_that_lock_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = Deploying(monkeypatch, hold_lock=IN_USE)
     with pytest.raises(InUse):
         deploy(steps)
     assert steps.called == ["hold_lock"]
 
 
-def test_nobody_else_works_on_a_service_that_is_being_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deployment_holds_the_lock_from_the_first_to_the_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
     called = deploy(Deploying(monkeypatch))
     assert called[:2] == ["hold_lock", "renewals begin"]
     assert called[-2:] == ["renewals end", "let_go_of_lock"]
@@ -209,7 +209,7 @@ def test_nobody_else_works_on_a_service_that_is_being_deployed(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("failing", ["install_kuberay", "publish_images", "apply_service", "wait_for_service"])
-def test_a_deployment_that_fails_leaves_the_service_to_others(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+def test_a_failed_deployment_releases_the_lock(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     steps = Deploying(monkeypatch, **{failing: RuntimeError(failing)})
     with pytest.raises(RuntimeError, match=failing):
         deploy(steps)
@@ -222,7 +222,7 @@ def test_the_chat_is_deployed_or_removed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 class Drilling:
-    """The tasks of the drill stage, writing down what was called."""
+    """Replaces the tasks of the drill stage and records the calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, journal: Journal, **others: Any) -> None:
         self.called: list[str] = []
@@ -256,7 +256,7 @@ class Drilling:
 
 
 @pytest.mark.parametrize("verdict", ["failed", "aborted"])
-def test_what_was_lost_before_an_error_ended_the_drill_is_a_verdict_and_else_the_error_is_told(
+def test_after_an_error_recorded_losses_give_a_verdict_and_otherwise_the_error_is_raised(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verdict: str
 ) -> None:
     broken = Journal(owner="a", drill="head-pod", started=1.0, faults=(FaultNote(pod="head", uid="u", at=2.0, done=True),))
@@ -265,11 +265,11 @@ def test_what_was_lost_before_an_error_ended_the_drill_is_a_verdict_and_else_the
     site, definition = checks.checked_site("t", Infrastructure()), checks.checked_drill("head-pod", Service(), None, None, None)
     with pytest.raises(LockLost) if verdict == "aborted" else nullcontext():
         assert drill_stages.drill(site, Service(), definition, stages.Run("a", "calm-otter")).verdict == "failed"
-    kept = ["keep_evidence"] if verdict == "aborted" else []  # the flow keeps what has a verdict
+    kept = ["keep_evidence"] if verdict == "aborted" else []  # with a verdict, the flow keeps the evidence
     assert [*steps.called[-4 - len(kept) :]] == ["collect_records", "stop_load", "judge", "release_lock", *kept]
 
 
-def test_an_error_before_the_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_error_before_the_fault_is_raised_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     steps = Drilling(monkeypatch, tmp_path, Journal(owner="a", drill="head-pod", started=1.0), hold_steady=LockLost("lost"))
     site, definition = checks.checked_site("t", Infrastructure()), checks.checked_drill("head-pod", Service(), None, None, None)
     with pytest.raises(LockLost):
@@ -278,7 +278,7 @@ def test_an_error_before_the_fault_is_told_at_once(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_a_run_that_comes_back_after_its_fault_judges_it_whatever_became_of_service_and_load(
+def test_a_run_that_continues_after_its_fault_judges_it_without_checking_service_and_load(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, broken: bool
 ) -> None:
     faults = (FaultNote(pod="head", uid="u", at=2.0, done=True),) if broken else ()
@@ -290,14 +290,14 @@ def test_a_run_that_comes_back_after_its_fault_judges_it_whatever_became_of_serv
     assert steps.called[-4:] == ["collect_records", "stop_load", "judge", "release_lock"]
 
 
-def test_a_recovery_that_is_not_waited_for_as_long_as_it_may_take_is_refused() -> None:
+def test_an_observe_timeout_below_the_promised_recovery_time_is_refused() -> None:
     short = Timing(observe_timeout_s=60)
     with pytest.raises(checks.BadParameters, match=r"max_recovery_s \(120\) .*observe_timeout_s \(60\)"):
         checks.checked_drill("head-pod", Service(), short, None, None)
     assert checks.checked_drill("head-pod", Service(), short, None, Slos(max_recovery_s=60)).timing == short
 
 
-def test_the_evidence_is_kept_though_the_debug_bundle_used_up_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_evidence_is_kept_even_if_the_debug_bundle_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(*_: Any, return_state: bool = False) -> State[Any]:
         if not return_state:
             raise TimeoutError
@@ -311,7 +311,7 @@ def test_the_evidence_is_kept_though_the_debug_bundle_used_up_its_time(monkeypat
 
 
 @pytest.mark.parametrize(("verdict", "bundles"), [("passed", 0), ("failed", 1), ("void", 1), ("aborted", 1)])
-def test_every_verdict_but_passed_has_a_debug_bundle_which_is_kept_with_its_evidence(
+def test_every_verdict_except_passed_gets_a_debug_bundle_that_is_kept_with_the_evidence(
     monkeypatch: pytest.MonkeyPatch, verdict: str, bundles: int
 ) -> None:
     done: list[Any] = []
@@ -336,7 +336,7 @@ def test_a_run_completes_only_when_its_drill_passed() -> None:
         assert "/evidence/x/report.html" in state.message
 
 
-def test_a_run_keeps_its_folder_and_another_of_the_same_name_gets_its_own(tmp_path: Path) -> None:
+def test_a_run_keeps_its_evidence_folder_and_another_run_of_the_same_name_gets_a_new_one(tmp_path: Path) -> None:
     first = evidence.folder_for("calm-otter", "11111111-a", tmp_path)
     assert first == tmp_path / "calm-otter"
     assert evidence.folder_for("calm-otter", "11111111-a", tmp_path) == first
@@ -344,7 +344,7 @@ def test_a_run_keeps_its_folder_and_another_of_the_same_name_gets_its_own(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["../../outside", "/outside", "a/b", "..", "", "night \N{WHITE SMILING FACE} shift", "x" * 300])
-def test_a_run_may_be_called_anything_and_its_evidence_lies_in_one_folder_beside_the_others(tmp_path: Path, name: str) -> None:
+def test_a_run_of_any_name_gets_one_evidence_folder_beside_the_others(tmp_path: Path, name: str) -> None:
     found = evidence.folder_for(name, "11111111-a", tmp_path)
     assert found.parent == tmp_path
     assert found.is_dir()

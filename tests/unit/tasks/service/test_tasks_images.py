@@ -1,4 +1,4 @@
-"""Images are named by their content, found by digest, and logged in to without showing the password."""
+"""Images are named by their content and found by digest; the registry's password is never shown."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def context(folder: Path) -> Path:
     return folder
 
 
-def test_the_same_content_has_the_same_key_wherever_it_lies(tmp_path: Path) -> None:
+def test_equal_content_has_the_same_key_in_any_folder(tmp_path: Path) -> None:
     assert content_key("b", context(tmp_path / "one")) == content_key("b", context(tmp_path / "two"))
 
 
@@ -45,7 +45,7 @@ def test_any_change_of_a_file_changes_the_key(tmp_path: Path, change: str) -> No
     assert content_key("b", folder) != before
 
 
-def test_caches_and_readmes_do_not(tmp_path: Path) -> None:
+def test_caches_and_readmes_do_not_change_the_key(tmp_path: Path) -> None:
     folder = context(tmp_path / "one")
     before = content_key("b", folder)
     (folder / "__pycache__").mkdir()
@@ -95,7 +95,7 @@ def test_every_image_ends_as_a_numeric_user_that_is_not_root(kind: builder.Kind)
     assert re.findall(r"^USER (\S+)$", mine, re.MULTILINE)[-1] == "10001:10001"
 
 
-def test_code_does_not_change_the_image_that_code_is_tested_in() -> None:
+def test_a_change_of_the_code_does_not_change_the_bench_image() -> None:
     assert Recipe("bench").key == content_key("", builder.CONTEXT / "images")
     assert Recipe("cpu").key == content_key("")
     assert Recipe("cpu").tag != Recipe("head").tag
@@ -105,7 +105,7 @@ def target(**data: object) -> Target:
     return TargetData.model_validate({"access_key_id": "a", "secret_access_key": "b", **data}).target()
 
 
-def test_a_ready_image_is_that_of_workers_and_head_and_nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ready_image_is_used_for_workers_and_head_and_nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(site, "load_target", lambda name: target(image="r/x@sha256:1"))
     here = site.Site(target="t", infrastructure=Infrastructure())
     assert build_images.fn(here, Service()) == []
@@ -132,7 +132,9 @@ def test_a_tag_that_is_not_there_has_no_digest(registry: tuple[Server, Repositor
 
 
 @pytest.mark.parametrize(("status", "kind"), [(503, Transient), (401, Permanent), (200, Permanent)])
-def test_a_registry_that_fails_or_refuses_is_told_apart(registry: tuple[Server, Repository], status: int, kind: type[Exception]) -> None:
+def test_a_failing_registry_is_transient_and_a_refusing_one_permanent(
+    registry: tuple[Server, Repository], status: int, kind: type[Exception]
+) -> None:
     server, repository = registry
     server.answers["HEAD", "/v2/leeward-x/serving/manifests/t"] = (status, b"")
     with pytest.raises(kind):
@@ -172,12 +174,12 @@ def test_the_steps_of_a_build_are_its_progress() -> None:
     assert told == [(3, 11, "RUN apt"), (2, 5, "COPY x"), (2, 6, "RUN y")]
 
 
-def test_a_program_that_fails_says_its_last_lines() -> None:
+def test_the_error_of_a_failed_program_has_its_last_lines() -> None:
     with pytest.raises(commands.CommandFailed, match=r"exit code 3[\s\S]*the reason"):
         commands.run(["sh", "-c", "echo the reason >&2; exit 3"], within_s=60)
 
 
-def test_a_program_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_is_stopped_at_its_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pid = tmp_path / "pid"
     late = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * (pid.exists() and bool(pid.read_text())))
     monkeypatch.setattr(commands, "time", late)
@@ -187,7 +189,7 @@ def test_a_program_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pyt
         os.kill(int(pid.read_text()), 0)
 
 
-def test_what_a_program_prints_is_told_line_by_line() -> None:
+def test_the_output_of_a_program_is_reported_line_by_line() -> None:
     lines: list[str] = []
     assert commands.run(["printf", "one\\ntwo\\n"], within_s=60, on_line=lines.append) == "one\ntwo\n"
     assert lines == ["one", "two"]

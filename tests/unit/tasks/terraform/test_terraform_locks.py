@@ -1,4 +1,4 @@
-"""The state's lock: a dead run of ours does not stand in the way, anybody else's does."""
+"""The lock on the state: one that a dead process of this pipeline left is removed, any other one stays."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ Lock Info:
 
 
 def _kill_once_working(workspace: Workspace) -> None:
-    """An apply whose terraform, with all that belongs to it, is killed while it makes something."""
+    """Run an apply and kill its terraform, with all child processes, while it creates a resource."""
 
     def kill(progress: Progress) -> None:
         runner = workspace.records.all()[0]
-        if "terraform_data.slow" in progress.current and runner.alive():  # what it said before it died is read all the same
+        if "terraform_data.slow" in progress.current and runner.alive():  # its output is still read after its death
             os.killpg(runner.pid, signal.SIGKILL)
 
     infrastructure.plan(workspace, {"seconds": 60})
@@ -48,7 +48,7 @@ def _kill_once_working(workspace: Workspace) -> None:
         infrastructure.apply(workspace, on_progress=kill)
 
 
-def test_the_lock_of_a_killed_run_of_ours_is_removed(workspace: Workspace, aws: EmbeddedAws) -> None:
+def test_the_lock_of_a_killed_terraform_of_this_pipeline_is_removed(workspace: Workspace, aws: EmbeddedAws) -> None:
     _kill_once_working(workspace)
     assert locks(aws, workspace) == [f"{KEY}.tflock"]
     notes: list[str] = []
@@ -58,7 +58,7 @@ def test_the_lock_of_a_killed_run_of_ours_is_removed(workspace: Workspace, aws: 
     assert workspace.records.all() == []
 
 
-def test_a_lock_of_somebody_else_stays_and_the_error_names_it(workspace: Workspace, aws: EmbeddedAws) -> None:
+def test_a_foreign_lock_stays_and_the_error_names_it(workspace: Workspace, aws: EmbeddedAws) -> None:
     created = datetime.now(UTC) - timedelta(hours=1)
     lock = {
         **{"ID": "11111111-2222-3333-4444-555555555555", "Operation": "OperationTypePlan", "Info": "", "Version": "1.11.4", "Path": "x"},
@@ -73,7 +73,7 @@ def test_a_lock_of_somebody_else_stays_and_the_error_names_it(workspace: Workspa
     assert locks(aws, workspace) == []
 
 
-def test_a_lock_taken_by_somebody_else_after_our_run_was_killed_stays(workspace: Workspace, aws: EmbeddedAws) -> None:
+def test_a_foreign_lock_taken_after_a_terraform_was_killed_stays(workspace: Workspace, aws: EmbeddedAws) -> None:
     _kill_once_working(workspace)
     stored = aws.client("s3").get_object(Bucket=workspace.backend["bucket"], Key=f"{KEY}.tflock")["Body"].read()
     theirs = {**json.loads(stored), "ID": "11111111-2222-3333-4444-555555555555", "Who": "somebody@elsewhere"}
@@ -91,7 +91,7 @@ apply(Workspace(**{**json.loads(sys.argv[1]), **{name: Path(json.loads(sys.argv[
 """
 
 
-def test_terraform_outlives_who_started_it_and_the_next_run_waits_for_it(workspace: Workspace, aws: EmbeddedAws) -> None:
+def test_terraform_outlives_the_process_that_started_it_and_the_next_run_waits_for_it(workspace: Workspace, aws: EmbeddedAws) -> None:
     infrastructure.plan(workspace, {"seconds": 4, "word": "survived"})
     told = json.dumps({**asdict(workspace), "home": str(workspace.home), "configuration": str(workspace.configuration)})
     starter = subprocess.Popen([sys.executable, "-c", _APPLY, told])
@@ -105,7 +105,7 @@ def test_terraform_outlives_who_started_it_and_the_next_run_waits_for_it(workspa
     assert locks(aws, workspace) == []
 
 
-def test_an_earlier_run_that_does_not_end_is_named_when_the_time_is_up(workspace: Workspace) -> None:
+def test_an_earlier_run_that_does_not_end_is_named_at_the_deadline(workspace: Workspace) -> None:
     sleeper = subprocess.Popen(["sleep", "30"])
     try:
         workspace.records.add(TerraformProcess.of_pid(sleeper.pid))
@@ -129,7 +129,7 @@ def _text(path: Path) -> str:
 
 @pytest.fixture
 def dead() -> TerraformProcess:
-    """A run of ours that is over."""
+    """A recorded process that has ended."""
     process = subprocess.Popen(["sleep", "30"])
     runner = TerraformProcess.of_pid(process.pid)
     process.kill()
@@ -141,7 +141,7 @@ def _lock_of(runner: TerraformProcess, after_s: float = 1) -> HeldLock:
     return HeldLock("id", "OperationTypeApply", f"{runner.user}@{runner.host}", datetime.fromtimestamp(runner.started + after_s, UTC))
 
 
-def test_a_lock_is_a_dead_runs_own_only_with_its_user_host_and_time(dead: TerraformProcess) -> None:
+def test_a_lock_belongs_to_a_dead_process_only_if_user_host_and_time_match(dead: TerraformProcess) -> None:
     lock = _lock_of(dead)
     assert dead.left_behind(lock)
     assert not dead.left_behind(replace(lock, who=f"{dead.user}@elsewhere"))
@@ -150,7 +150,7 @@ def test_a_lock_is_a_dead_runs_own_only_with_its_user_host_and_time(dead: Terraf
     assert not dead.left_behind(_lock_of(dead, after_s=600))
 
 
-def test_a_living_run_has_not_left_its_lock() -> None:
+def test_a_running_process_has_not_left_its_lock_behind() -> None:
     process = subprocess.Popen(["sleep", "30"])
     try:
         assert TerraformProcess.of_pid(process.pid).alive() is True
@@ -160,16 +160,16 @@ def test_a_living_run_has_not_left_its_lock() -> None:
         process.wait()
 
 
-def test_another_process_with_the_same_pid_is_not_the_run() -> None:
+def test_another_process_with_the_same_pid_is_not_taken_for_it() -> None:
     assert replace(TerraformProcess.of_pid(os.getpid()), start_tick=1).alive() is False
 
 
-def test_after_a_reboot_every_run_of_this_machine_is_over(dead: TerraformProcess) -> None:
+def test_after_a_reboot_every_recorded_process_of_this_machine_is_dead(dead: TerraformProcess) -> None:
     mine = replace(TerraformProcess.of_pid(os.getpid()), machine=dead.machine, boot="an earlier one")
     assert mine.alive() is (False if dead.machine else None)
 
 
-def test_of_another_machine_or_container_nothing_can_be_told(dead: TerraformProcess) -> None:
+def test_whether_a_process_of_another_machine_or_container_runs_is_unknown(dead: TerraformProcess) -> None:
     for other in (replace(dead, host="elsewhere"), replace(dead, machine="elsewhere"), replace(dead, pid_namespace="pid:[1]")):
         assert other.alive() is None
         assert not other.left_behind(_lock_of(other))
@@ -186,7 +186,7 @@ def test_a_message_without_a_lock_gives_none() -> None:
     assert HeldLock.from_text("Lock Info:\n  ID: only-this\n") is None
 
 
-def test_a_record_that_was_cut_off_is_no_record(tmp_path: Path, dead: TerraformProcess) -> None:
+def test_a_truncated_record_is_skipped(tmp_path: Path, dead: TerraformProcess) -> None:
     records = ProcessRecords(tmp_path)
     records.add(dead)
     (tmp_path / "broken.json").write_text('{"user": "ro')
