@@ -164,8 +164,6 @@ class Infrastructure(Parameters):
     """Shape of the Redis."""
     owner: Annotated[str, Field(pattern=TAG_PATTERN, min_length=1, max_length=256)] = "unknown"
     """Person or team to ask about this stack; a tag on every resource."""
-    ttl_hours: Annotated[int, Field(ge=0, le=8760)] = 24
-    """Hours after which a janitor may take the stack down; a tag on everything. 0: never."""
     tags: Annotated[dict[TagKey, TagValue], Field(max_length=40)] = Field(default_factory=dict)
     """Further tags for every resource. Keys that AWS, this pipeline or Karpenter sets are refused."""
 

@@ -35,10 +35,9 @@ locals {
     log_group           = "/aws/eks/${var.name}/cluster"
   }
 
-  # What a janitor needs, on everything; leeward:name alone finds a stack's remains.
+  # Tags of every resource; leeward:name alone finds the leftovers of a stack.
   tags = merge(var.tags, {
-    "leeward:name"      = var.name
-    "leeward:owner"     = var.owner
-    "leeward:ttl-hours" = tostring(var.ttl_hours)
+    "leeward:name"  = var.name
+    "leeward:owner" = var.owner
   })
 }

@@ -204,17 +204,6 @@ variable "owner" {
   }
 }
 
-variable "ttl_hours" {
-  description = "Hours after its creation from when a janitor may take the stack down; a tag on everything. 0: never."
-  type        = number
-  default     = 24
-
-  validation {
-    condition     = var.ttl_hours >= 0 && floor(var.ttl_hours) == var.ttl_hours
-    error_message = "Whole hours, or 0 for never."
-  }
-}
-
 variable "tags" {
   description = "Further tags for everything."
   type        = map(string)

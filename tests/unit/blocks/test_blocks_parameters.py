@@ -60,7 +60,7 @@ def test_all_defaults_are_valid() -> None:
         {"public_access_cidrs": ["100.64.1.0/24"]},
         {"public_access_cidrs": [f"198.51.100.{n}/32" for n in range(41)]},
         {"owner": "über"},
-        {"ttl_hours": -1},
+        {"ttl_hours": 24},  # was a parameter once, and nothing read it
         {"tags": {"": "x"}},
         {"tags": {"aws:name": "x"}},
         {"tags": {"leeward:name": "x"}},
