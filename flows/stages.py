@@ -35,10 +35,9 @@ from tasks.service.preflight import preflight
 from tasks.service.rayservice import apply_service, wait_for_service
 from tasks.service.worker_group import size_service
 from tasks.support.site import Site
+from tasks.terraform.events import Change, PlanSummary
 from tasks.terraform.infrastructure import (
-    Change,
     Outputs,
-    PlanSummary,
     apply_infrastructure,
     destroy_infrastructure,
     infrastructure_outputs,

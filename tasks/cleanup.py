@@ -7,7 +7,7 @@ from prefect import get_run_logger
 from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Service
 from blocks.target import NoSuchTarget
-from tasks.aws.account import leftovers
+from tasks.aws.leftovers import leftovers
 from tasks.cluster.access import UNRESPONSIVE_FOR_S, NoAccess, Unresponsive, connect
 from tasks.drill import journal
 from tasks.drill.journal import Lock

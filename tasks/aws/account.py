@@ -18,29 +18,7 @@ from pydantic import SecretStr
 
 from blocks.errors import Permanent, Transient
 from blocks.parameters import NAME_MAX, NAME_PATTERN
-from tasks.aws.leftovers import SERVICES, Leftover, leftovers
 from tasks.terraform.lock import HeldLock
-
-__all__ = [
-    "SERVICES",
-    "STATE_KEY",
-    "BucketTaken",
-    "Caller",
-    "Clients",
-    "Leftover",
-    "NameRefused",
-    "SecretDisappearing",
-    "bucket_exists",
-    "caller_identity",
-    "delete_cluster_logs",
-    "delete_redis_auth_token",
-    "ensure_state_bucket",
-    "leftovers",
-    "redis_auth_token",
-    "state_bucket",
-    "state_lock",
-    "upload_folder",
-]
 
 STATE_KEY = "terraform.tfstate"
 """Key of Terraform's state in its bucket; the lock is beside it."""

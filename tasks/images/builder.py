@@ -17,7 +17,7 @@ from typing import Literal
 
 from blocks.errors import Permanent
 from tasks.images.registry import Repository
-from tasks.support.commands import CommandFailed, run
+from tasks.support.commands import run
 from tasks.support.paths import ROOT
 
 CONTEXT = ROOT / "serving"
@@ -199,6 +199,3 @@ def _report_step(line: str, on_step: OnStep) -> None:
     if found:
         step, steps, what = (found[1], found[2], found[3]) if found[1] else (found[4], found[5], found[6])
         on_step(int(step), int(steps), what)
-
-
-__all__ = ["Builder", "CommandFailed", "Kind", "NoBuilder", "Recipe", "content_key"]

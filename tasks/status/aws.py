@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from tasks.aws.account import SERVICES, STATE_KEY, Clients, bucket_exists, leftovers, state_bucket, state_lock
+from tasks.aws.account import STATE_KEY, Clients, bucket_exists, state_bucket, state_lock
+from tasks.aws.leftovers import SERVICES, leftovers
 from tasks.status.questions import Question, StatusRow
 
 

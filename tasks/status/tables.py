@@ -15,8 +15,6 @@ from tasks.status.questions import ANSWER_WITHIN_S, Asked, StatusRow, ask, unkno
 from tasks.support.site import Site, forget_connections
 from tasks.support.step import step
 
-__all__ = ["StatusRow", "show_status", "stack_rows"]
-
 NOTHING = "nothing of it is there"
 
 

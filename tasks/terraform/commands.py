@@ -21,7 +21,7 @@ from python_terraform import IsFlagged, Terraform
 
 from tasks.support.paths import ROOT
 from tasks.terraform.errors import Event, StateLocked, TerraformFailed, failure
-from tasks.terraform.events import OnProgress, PlanSummary, Progress, Tracker, ignore
+from tasks.terraform.events import OnProgress, PlanSummary, TerraformProgress, Tracker, ignore
 from tasks.terraform.lock import LOCK_KEPT, ProcessRecords, ProcessWatch
 from tasks.terraform.mirror import cli_config
 from tasks.terraform.process import Invocation, follow, private_file
@@ -125,7 +125,7 @@ def _run_with_lock(
     except StateLocked as refused:
         if refused.lock is None or not any(runner.left_behind(refused.lock) for runner in workspace.records.all()):
             raise
-        on_progress(Progress(0, 0, (), 0, f"removing the lock of a killed run: {refused.lock.described()}"))
+        on_progress(TerraformProgress(0, 0, (), 0, f"removing the lock of a killed run: {refused.lock.described()}"))
         force_unlock(workspace, refused.lock.id)
         return _run_recorded(workspace, command, until - time.monotonic(), on_progress, arguments, options)
 
@@ -160,7 +160,7 @@ def _await_earlier_run(workspace: Workspace, until: float, on_progress: OnProgre
         if now > until:
             raise StateLocked(f"terraform (pid {living[0]}) of an earlier run still runs after {now - began:.0f} s; wait for it or stop it")
         if now - reported > 5:
-            on_progress(Progress(0, 0, (), now - began, f"waiting for terraform (pid {living[0]}) of an earlier run to end"))
+            on_progress(TerraformProgress(0, 0, (), now - began, f"waiting for terraform (pid {living[0]}) of an earlier run to end"))
             reported = now
         time.sleep(0.2)
 

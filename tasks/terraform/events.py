@@ -66,8 +66,8 @@ class PlanSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """Progress of a terraform run."""
+class TerraformProgress:
+    """TerraformProgress of a terraform run."""
 
     done: int
     planned: int
@@ -88,10 +88,10 @@ class Progress:
         return f"{self.done} of {self.planned} done after {self.elapsed_s:.0f} s" + (doing if self.current else "")
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[TerraformProgress], None]
 
 
-def ignore(_: Progress) -> None:
+def ignore(_: TerraformProgress) -> None:
     """Do nothing: for callers that need no progress."""
 
 
@@ -118,9 +118,9 @@ class Tracker:
             # No note when an operation begins: `current` shows it, and the log would only be longer.
             self.on_progress(self.progress("" if event["type"] == "apply_start" else str(event.get("@message", ""))))
 
-    def progress(self, note: str = "") -> Progress:
+    def progress(self, note: str = "") -> TerraformProgress:
         """Return the progress up to now."""
-        return Progress(self._done, self._planned, tuple(self._current), time.monotonic() - self._started, note)
+        return TerraformProgress(self._done, self._planned, tuple(self._current), time.monotonic() - self._started, note)
 
     def _plan(self, event: Event) -> None:
         self._planned += {"replace": 2}.get(event["change"]["action"], int(event["change"]["action"] in _REAL_ACTIONS))

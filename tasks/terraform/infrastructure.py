@@ -29,48 +29,9 @@ from tasks.aws.account import (
     state_bucket,
 )
 from tasks.support.paths import TERRAFORM_RUNS
-from tasks.terraform.commands import Workspace, apply, destroy, force_unlock, init, output, plan
-from tasks.terraform.errors import (
-    PlanExceeded,
-    PlanOutdated,
-    StateLocked,
-    TerraformFailed,
-    TerraformMissing,
-    TerraformTimedOut,
-    TerraformUnsettled,
-)
-from tasks.terraform.events import Change, OnProgress, PlanSummary, Progress
-
-__all__ = [
-    "Change",
-    "NotProvisioned",
-    "OnProgress",
-    "Outputs",
-    "PlanExceeded",
-    "PlanOutdated",
-    "PlanSummary",
-    "Progress",
-    "Provisioning",
-    "RedisEndpoint",
-    "StackShape",
-    "StateLocked",
-    "TerraformFailed",
-    "TerraformMissing",
-    "TerraformTarget",
-    "TerraformTimedOut",
-    "TerraformUnsettled",
-    "Workspace",
-    "apply",
-    "apply_infrastructure",
-    "destroy",
-    "destroy_infrastructure",
-    "force_unlock",
-    "infrastructure_outputs",
-    "init",
-    "output",
-    "plan",
-    "plan_infrastructure",
-]
+from tasks.terraform.commands import Workspace, apply, destroy, init, output, plan
+from tasks.terraform.errors import PlanExceeded
+from tasks.terraform.events import OnProgress, PlanSummary, TerraformProgress
 
 
 class NotProvisioned(Permanent):
@@ -256,7 +217,7 @@ def _plan_the_rest(workspace: Workspace, variables: Mapping[str, Any], approved:
         )
 
 
-def _log_note(progress: Progress) -> None:
+def _log_note(progress: TerraformProgress) -> None:
     if progress.note:
         get_run_logger().info("%s", progress.note.strip())
 
@@ -269,7 +230,7 @@ def _show_progress(key: str, title: str) -> Iterator[OnProgress]:
         raise TypeError("call this from synchronous code: in an async flow the artifact would never be made")
     last = 0.0
 
-    def show(progress: Progress) -> None:
+    def show(progress: TerraformProgress) -> None:
         nonlocal last
         _log_note(progress)
         if time.monotonic() - last >= 1:

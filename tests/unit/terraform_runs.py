@@ -12,7 +12,7 @@ from shutil import which
 import pytest
 from embedded_aws import EmbeddedAws
 
-from tasks.terraform.infrastructure import Workspace, init
+from tasks.terraform.commands import Workspace, init
 
 KEY = "small.tfstate"
 

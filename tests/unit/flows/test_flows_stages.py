@@ -22,7 +22,7 @@ from tasks.drill.journal import FaultNote, InUse, Journal, LockLost
 from tasks.images.publish import ImageRefs
 from tasks.support import site
 from tasks.support.paths import ROOT
-from tasks.terraform.infrastructure import Change, PlanSummary
+from tasks.terraform.events import Change, PlanSummary
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,8 @@ import json
 
 from embedded_aws import EmbeddedAws
 
-from tasks.aws.account import leftovers, redis_auth_token
+from tasks.aws.account import redis_auth_token
+from tasks.aws.leftovers import leftovers
 
 
 def _found(aws: EmbeddedAws, name: str = "mistral") -> list[str]:

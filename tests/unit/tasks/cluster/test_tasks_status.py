@@ -16,7 +16,8 @@ from kubernetes_server import Server, serving
 
 from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.parameters import Infrastructure, Service
-from tasks.aws.account import SERVICES, ensure_state_bucket, redis_auth_token
+from tasks.aws.account import ensure_state_bucket, redis_auth_token
+from tasks.aws.leftovers import SERVICES
 from tasks.drill import journal
 from tasks.drill.journal import FaultNote, Journal, Lock
 from tasks.kubernetes.api import Api, Unavailable

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.terraform.errors import PlanOutdated, StateLocked, TerraformFailed, TerraformUnsettled, failure
-from tasks.terraform.events import Change, PlanSummary, Progress, Tracker
+from tasks.terraform.events import Change, PlanSummary, TerraformProgress, Tracker
 
 
 def _planned(address: str, action: str) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def test_a_plan_goes_beyond_another_one_by_the_resources_that_are_not_in_that() 
 
 
 def test_progress_counts_operations_and_not_the_reading_of_data() -> None:
-    seen: list[Progress] = []
+    seen: list[TerraformProgress] = []
     track = Tracker(seen.append)
     for event in (
         *(_planned("a", "create"), _planned("b", "replace")),
@@ -59,11 +59,11 @@ def test_a_failed_operation_does_not_count_as_done() -> None:
 
 
 def test_of_many_simultaneous_operations_only_some_are_named() -> None:
-    assert str(Progress(0, 5, ("a", "b", "c", "d", "e"), 7)) == "0 of 5 done after 7 s, now a, b, c and 2 more"
+    assert str(TerraformProgress(0, 5, ("a", "b", "c", "d", "e"), 7)) == "0 of 5 done after 7 s, now a, b, c and 2 more"
 
 
 def test_progress_without_a_plan_is_zero() -> None:
-    assert Progress(0, 0, (), 0).percent == 0
+    assert TerraformProgress(0, 0, (), 0).percent == 0
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ import pytest
 from embedded_aws import EmbeddedAws
 from terraform_runs import KEY, locks
 
-from tasks.terraform import infrastructure
-from tasks.terraform.infrastructure import Progress, Workspace
+from tasks.terraform import commands, errors
+from tasks.terraform.commands import Workspace
+from tasks.terraform.events import TerraformProgress
 from tasks.terraform.lock import HeldLock, ProcessRecords, TerraformProcess
 
 pytest_plugins = ["terraform_runs"]
@@ -38,21 +39,21 @@ Lock Info:
 def _kill_once_working(workspace: Workspace) -> None:
     """Run an apply and kill its terraform, with all child processes, while it creates a resource."""
 
-    def kill(progress: Progress) -> None:
+    def kill(progress: TerraformProgress) -> None:
         runner = workspace.records.all()[0]
         if "terraform_data.slow" in progress.current and runner.alive():  # its output is still read after its death
             os.killpg(runner.pid, signal.SIGKILL)
 
-    infrastructure.plan(workspace, {"seconds": 60})
-    with pytest.raises(infrastructure.TerraformUnsettled, match="ended with -9"):
-        infrastructure.apply(workspace, on_progress=kill)
+    commands.plan(workspace, {"seconds": 60})
+    with pytest.raises(errors.TerraformUnsettled, match="ended with -9"):
+        commands.apply(workspace, on_progress=kill)
 
 
 def test_the_lock_of_a_killed_terraform_of_this_pipeline_is_removed(workspace: Workspace, aws: EmbeddedAws) -> None:
     _kill_once_working(workspace)
     assert locks(aws, workspace) == [f"{KEY}.tflock"]
     notes: list[str] = []
-    infrastructure.plan(workspace, {}, on_progress=lambda progress: notes.append(progress.note))
+    commands.plan(workspace, {}, on_progress=lambda progress: notes.append(progress.note))
     assert any("removing the lock of a killed run" in note for note in notes)
     assert locks(aws, workspace) == []
     assert workspace.records.all() == []
@@ -65,11 +66,11 @@ def test_a_foreign_lock_stays_and_the_error_names_it(workspace: Workspace, aws: 
         **{"Who": "somebody@elsewhere", "Created": created.strftime("%Y-%m-%dT%H:%M:%S.000Z")},
     }
     aws.client("s3").put_object(Bucket=workspace.backend["bucket"], Key=f"{KEY}.tflock", Body=json.dumps(lock).encode())
-    with pytest.raises(infrastructure.StateLocked, match=r"somebody@elsewhere \(plan, since 36\d\d s, lock 11111111-") as refused:
-        infrastructure.plan(workspace, {})
+    with pytest.raises(errors.StateLocked, match=r"somebody@elsewhere \(plan, since 36\d\d s, lock 11111111-") as refused:
+        commands.plan(workspace, {})
     assert "terraform force-unlock 11111111-2222-3333-4444-555555555555" in str(refused.value)
     assert locks(aws, workspace) == [f"{KEY}.tflock"]
-    infrastructure.force_unlock(workspace, lock["ID"])
+    commands.force_unlock(workspace, lock["ID"])
     assert locks(aws, workspace) == []
 
 
@@ -78,8 +79,8 @@ def test_a_foreign_lock_taken_after_a_terraform_was_killed_stays(workspace: Work
     stored = aws.client("s3").get_object(Bucket=workspace.backend["bucket"], Key=f"{KEY}.tflock")["Body"].read()
     theirs = {**json.loads(stored), "ID": "11111111-2222-3333-4444-555555555555", "Who": "somebody@elsewhere"}
     aws.client("s3").put_object(Bucket=workspace.backend["bucket"], Key=f"{KEY}.tflock", Body=json.dumps(theirs).encode())
-    with pytest.raises(infrastructure.StateLocked, match="somebody@elsewhere"):
-        infrastructure.plan(workspace, {})
+    with pytest.raises(errors.StateLocked, match="somebody@elsewhere"):
+        commands.plan(workspace, {})
     assert locks(aws, workspace) == [f"{KEY}.tflock"]
 
 
@@ -92,14 +93,14 @@ apply(Workspace(**{**json.loads(sys.argv[1]), **{name: Path(json.loads(sys.argv[
 
 
 def test_terraform_outlives_the_process_that_started_it_and_the_next_run_waits_for_it(workspace: Workspace, aws: EmbeddedAws) -> None:
-    infrastructure.plan(workspace, {"seconds": 4, "word": "survived"})
+    commands.plan(workspace, {"seconds": 4, "word": "survived"})
     told = json.dumps({**asdict(workspace), "home": str(workspace.home), "configuration": str(workspace.configuration)})
     starter = subprocess.Popen([sys.executable, "-c", _APPLY, told])
     _until(lambda: "terraform_data.slow: Creating" in _text(workspace.home / "apply.log"))
     starter.kill()
     starter.wait()
     notes: list[str] = []
-    following = infrastructure.plan(workspace, {"seconds": 4, "word": "survived"}, on_progress=lambda progress: notes.append(progress.note))
+    following = commands.plan(workspace, {"seconds": 4, "word": "survived"}, on_progress=lambda progress: notes.append(progress.note))
     assert any("of an earlier run to end" in note for note in notes)
     assert following.empty
     assert locks(aws, workspace) == []
@@ -109,8 +110,8 @@ def test_an_earlier_run_that_does_not_end_is_named_at_the_deadline(workspace: Wo
     sleeper = subprocess.Popen(["sleep", "30"])
     try:
         workspace.records.add(TerraformProcess.of_pid(sleeper.pid))
-        with pytest.raises(infrastructure.StateLocked, match=rf"pid {sleeper.pid}\) of an earlier run still runs"):
-            infrastructure.plan(workspace, {}, deadline_s=0.5)
+        with pytest.raises(errors.StateLocked, match=rf"pid {sleeper.pid}\) of an earlier run still runs"):
+            commands.plan(workspace, {}, deadline_s=0.5)
     finally:
         sleeper.kill()
         sleeper.wait()

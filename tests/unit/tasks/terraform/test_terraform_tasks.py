@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.terraform import infrastructure
-from tasks.terraform.infrastructure import (
-    Change,
-    NotProvisioned,
-    Outputs,
-    PlanExceeded,
-    PlanSummary,
-    Provisioning,
-    RedisEndpoint,
-    Workspace,
-)
+from tasks.terraform import commands, infrastructure
+from tasks.terraform.commands import Workspace
+from tasks.terraform.errors import PlanExceeded
+from tasks.terraform.events import Change, PlanSummary
+from tasks.terraform.infrastructure import NotProvisioned, Outputs, Provisioning, RedisEndpoint
 
 pytest_plugins = ["terraform_runs"]
 
@@ -58,11 +52,11 @@ def test_a_state_without_outputs_counts_as_not_provisioned() -> None:
 
 
 def test_the_rest_of_an_approved_plan_may_be_applied(workspace: Workspace) -> None:
-    approved = infrastructure.plan(workspace, {})
+    approved = commands.plan(workspace, {})
     workspace.plan_file.unlink()
     infrastructure._plan_the_rest(workspace, {}, approved)
-    infrastructure.apply(workspace)
-    assert infrastructure.output(workspace) == {"word": "first"}
+    commands.apply(workspace)
+    assert commands.output(workspace) == {"word": "first"}
 
 
 def test_changes_beyond_the_approved_plan_are_refused(workspace: Workspace) -> None:
@@ -73,11 +67,7 @@ def test_changes_beyond_the_approved_plan_are_refused(workspace: Workspace) -> N
 
 
 def test_the_plans_table_names_every_change() -> None:
-    table = infrastructure._table(PlanSummary((Change("aws_vpc.this", "create"), Change("aws_eks_cluster.this", "update"))))
+    table = infrastructure._plan_table(PlanSummary((Change("aws_vpc.this", "create"), Change("aws_eks_cluster.this", "update"))))
     assert table.startswith("## Terraform plan: 1 to add, 1 to change, 0 to destroy\n")
     assert "| create | `aws_vpc.this` |\n| update | `aws_eks_cluster.this` |\n" in table
-    assert "already so" in infrastructure._table(PlanSummary(()))
-
-
-def test_every_name_in_all_exists() -> None:
-    assert [name for name in infrastructure.__all__ if not hasattr(infrastructure, name)] == []
+    assert "already as configured" in infrastructure._plan_table(PlanSummary(()))
