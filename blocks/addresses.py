@@ -1,4 +1,4 @@
-"""Which addresses must be reached without a proxy."""
+"""Addresses that must be reached without a proxy."""
 
 from __future__ import annotations
 

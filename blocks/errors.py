@@ -5,7 +5,7 @@
     └── Permanent     do not try again: a person or a change is needed
         └── TimedOut  a wait reached its deadline; waiting again would not help
 
-Only `Transient` is retried. Every message says what was tried, what was seen last, and what to do.
+Only `Transient` is retried. Every message contains what was tried, the last observation, and what to do.
 Errors of a library pass through only where there is nothing to do about them; otherwise they are chained to one of these.
 """
 

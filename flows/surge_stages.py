@@ -108,11 +108,11 @@ def surge(site: Site, service: Service, plan: Plan, run: Run) -> Result:
                 check_service(site, service)
                 images = find_images(site, service)
                 with sampled(site, service, raw / archive.SAMPLES) as sampler:
-                    seen = _run_surge(site, service, plan, names, images.head, raw, sampler, check)
+                    observed = _run_surge(site, service, plan, names, images.head, raw, sampler, check)
             finally:
                 # As a state: an error here must not replace the one that ended the surge. A sweep removes what is left.
                 remove_run_loads(site, run.id, return_state=True)
-        return judge_surge(site, service, plan, seen, raw, run.folder, run.name)
+        return judge_surge(site, service, plan, observed, raw, run.folder, run.name)
 
 
 def _run_surge(
@@ -120,12 +120,12 @@ def _run_surge(
 ) -> Seen:
     """Run the surge over its base load; returns the observations, without the samples."""
     base, *more = names
-    seen = Seen(started=time.time())
+    observed = Seen(started=time.time())
     start_loads(site, service, image, plan, [base], longest(plan, base=True))
     try:
         before = wait_for_calm(sampler, plan, check)
     except NotSteady as reason:
-        return seen.model_copy(update={"aborted": str(reason), "loads": tuple(end_loads(site, plan, [base], raw))})
+        return observed.model_copy(update={"aborted": str(reason), "loads": tuple(end_loads(site, plan, [base], raw))})
     surge_at = start_loads(site, service, image, plan, more, longest(plan, base=False))
     until, head_deleted_at, answered = surge_at + plan.grow_within_s, None, {}
     if plan.fault != "none":
@@ -137,7 +137,7 @@ def _run_surge(
     wait_for_shrinking(sampler, before, ended_at + plan.shrink_within_s, check)
     stopped_at = time.time()
     loads = [*end_loads(site, plan, [base], raw), *loads]
-    return seen.model_copy(
+    return observed.model_copy(
         update={
             "surge_at": surge_at,
             "head_deleted_at": head_deleted_at,

@@ -127,10 +127,10 @@ def copy_terraform_logs(folder: Path, home: Path = TERRAFORM_RUNS) -> None:
                 _write(folder / "terraform" / f"{log.parent.name}.{log.name}", "".join(deque(lines, maxlen=TERRAFORM_LINES)))
 
 
-def _as_yaml(things: list[Object]) -> str:
-    for thing in things:
-        thing.get("metadata", {}).pop("managedFields", None)
-    return str(yaml.safe_dump_all(clean(things), sort_keys=False))
+def _as_yaml(objects: list[Object]) -> str:
+    for obj in objects:
+        obj.get("metadata", {}).pop("managedFields", None)
+    return str(yaml.safe_dump_all(clean(objects), sort_keys=False))
 
 
 def _write(path: Path, text: Any) -> None:

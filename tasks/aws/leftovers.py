@@ -83,9 +83,9 @@ def _ec2(ec2: Any, stack: Stack) -> Found:
         for kind, operation, key, id, state in _EC2:
             # Only DescribeNatGateways spells its filter parameter in the singular.
             filters = {"Filter" if operation == "describe_nat_gateways" else "Filters": [wanted]}
-            for thing in _pages(ec2, operation, key, **filters):
-                if state is None or str(thing.get(state, "")).lower() not in _GONE:
-                    yield kind, thing[id]
+            for resource in _pages(ec2, operation, key, **filters):
+                if state is None or str(resource.get(state, "")).lower() not in _GONE:
+                    yield kind, resource[id]
         for reservation in _pages(ec2, "describe_instances", "Reservations", Filters=[wanted]):
             for instance in reservation["Instances"]:
                 if instance["State"]["Name"] not in _GONE:
@@ -112,9 +112,9 @@ def _elasticache(elasticache: Any, stack: Stack) -> Found:
         ("parameter-group", "describe_cache_parameter_groups", "CacheParameterGroups", "CacheParameterGroupName"),
         ("subnet-group", "describe_cache_subnet_groups", "CacheSubnetGroups", "CacheSubnetGroupName"),
     ):
-        for thing in _pages(elasticache, operation, key):
-            if thing[id] == prefix or thing[id].startswith(f"{prefix}-0"):
-                yield kind, thing[id]
+        for resource in _pages(elasticache, operation, key):
+            if resource[id] == prefix or resource[id].startswith(f"{prefix}-0"):
+                yield kind, resource[id]
 
 
 def _ecr(ecr: Any, stack: Stack) -> Found:
@@ -176,4 +176,4 @@ def _pages(client: Any, operation: str, key: str, **arguments: Any) -> list[Any]
     """All items of a list operation, over all its pages."""
     if not client.can_paginate(operation):
         return list(getattr(client, operation)(**arguments)[key])
-    return [thing for page in client.get_paginator(operation).paginate(**arguments) for thing in page[key]]
+    return [resource for page in client.get_paginator(operation).paginate(**arguments) for resource in page[key]]

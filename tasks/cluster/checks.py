@@ -60,7 +60,7 @@ def pools(nodes: Iterable[Object]) -> dict[str, list[Object]]:
 
 
 def nodes_missing(nodes: list[Object], wanted: dict[str, int]) -> str:
-    """Which Ready nodes are missing in each pool, and which nodes offer no Neuron chip; empty: all is there."""
+    """Describe which Ready nodes are missing in each pool, and which nodes offer no Neuron chip; empty: nothing is missing."""
     ready = pools(nodes)
     missing = [f"{len(ready.get(pool, []))} of {n} {pool} nodes Ready" for pool, n in wanted.items() if len(ready.get(pool, [])) < n]
     bare = neuron.without_chip(ready.get(node_labels.INF2, []))

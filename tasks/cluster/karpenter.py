@@ -69,7 +69,7 @@ def chart(module: gomodule.Module, kubernetes: str, cluster: str, queue: str) ->
         folder = str(module.folder / "charts" / "karpenter")
         options = ["--namespace", NAMESPACE, "--values", file.name, "--kube-version", kubernetes]
         rendered = run(["helm", "template", NAME, folder, *options], within_s=RENDER_WITHIN_S)
-    return [thing for thing in yaml.safe_load_all(rendered) if thing]
+    return [obj for obj in yaml.safe_load_all(rendered) if obj]
 
 
 def node_pools(infrastructure: Infrastructure, made: Provisioning) -> list[Object]:
@@ -116,9 +116,9 @@ def apply_node_pools(api: Api, infrastructure: Infrastructure, made: Provisionin
     Raises:
         TimedOut: it cannot; the message has the reason.
     """
-    things = node_pools(infrastructure, made)
+    objects = node_pools(infrastructure, made)
     # For a moment the API server refuses kinds of which the CRDs are new.
-    Until("the API server to accept node pools", lambda: api.apply_all(things), POOLS_READY_WITHIN_S, 1.0, on_pending).wait()
+    Until("the API server to accept node pools", lambda: api.apply_all(objects), POOLS_READY_WITHIN_S, 1.0, on_pending).wait()
     return Until("Karpenter's node pools", lambda: pools_ready(api), POOLS_READY_WITHIN_S, 1.0, on_pending).wait()
 
 
@@ -134,20 +134,20 @@ def available(api: Api) -> str | Pending:
 def pools_ready(api: Api) -> list[str] | Pending:
     """Names of the pipeline's NodePools if Karpenter can launch nodes of all of them, else what is wrong."""
     pools = api.items(POOLS, labelSelector=MADE_HERE)
-    wrong = [f"{kind} {thing['metadata']['name']}: {why}" for kind, thing in _classes_and_pools(api, pools) if (why := _not_ready(thing))]
+    wrong = [f"{kind} {obj['metadata']['name']}: {why}" for kind, obj in _classes_and_pools(api, pools) if (why := _not_ready(obj))]
     return Pending("; ".join(wrong) or "there are none", 80) if wrong or not pools else sorted(p["metadata"]["name"] for p in pools)
 
 
 def _classes_and_pools(api: Api, pools: list[Object]) -> list[tuple[str, Object]]:
     """All EC2NodeClasses and these pools; the classes first, because their conditions have the reasons."""
-    return [*(("EC2NodeClass", thing) for thing in api.items(CLASSES)), *(("NodePool", thing) for thing in pools)]
+    return [*(("EC2NodeClass", obj) for obj in api.items(CLASSES)), *(("NodePool", obj) for obj in pools)]
 
 
-def _not_ready(thing: Object) -> str:
+def _not_ready(obj: Object) -> str:
     """All conditions that do not hold; empty: the object is Ready in its present generation."""
-    conditions = {c["type"]: c for c in thing.get("status", {}).get("conditions") or ()}
+    conditions = {c["type"]: c for c in obj.get("status", {}).get("conditions") or ()}
     ready = conditions.get("Ready", {})
-    if ready.get("status") == "True" and ready.get("observedGeneration", 0) >= thing["metadata"].get("generation", 0):
+    if ready.get("status") == "True" and ready.get("observedGeneration", 0) >= obj["metadata"].get("generation", 0):
         return ""
     bad = [f"{kind} {c.get('reason', '')} {c.get('message', '')}".strip() for kind, c in conditions.items() if c["status"] != "True"]
     return ", ".join(bad) or "Karpenter has not processed it yet, or not since it was changed"
@@ -195,7 +195,7 @@ def role_name(stack: str, region: str) -> str:
 
 def _gone(api: Api, collection: str, what: str) -> bool | Pending:
     left = api.items(collection)
-    return Pending(f"{what} still there: {', '.join(thing['metadata']['name'] for thing in left)}") if left else True
+    return Pending(f"{what} still there: {', '.join(obj['metadata']['name'] for obj in left)}") if left else True
 
 
 @step("install Karpenter", deadline_s=900)

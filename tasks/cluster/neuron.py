@@ -22,9 +22,9 @@ def install_plugin(api: Api) -> str:
 
     Does not wait: with Karpenter there is no inf2 node yet. `verify` waits for the chips of the nodes that exist.
     """
-    things = manifests.load("neuron-device-plugin", {})
-    api.apply_all(things)
-    (container,) = next(t for t in things if t["kind"] == "DaemonSet")["spec"]["template"]["spec"]["containers"]
+    objects = manifests.load("neuron-device-plugin", {})
+    api.apply_all(objects)
+    (container,) = next(t for t in objects if t["kind"] == "DaemonSet")["spec"]["template"]["spec"]["containers"]
     return str(container["image"])
 
 

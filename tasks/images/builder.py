@@ -59,7 +59,7 @@ class Recipe:
     @property
     def key(self) -> str:
         """Key of its content: another key means another image."""
-        # The bench image contains no code of ours.
+        # The bench image contains none of the project's code.
         return content_key(self.base, CONTEXT / "images" if self.kind == "bench" else CONTEXT)
 
     @property

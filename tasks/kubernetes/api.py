@@ -138,35 +138,35 @@ class Api:
         found = self.find(path, **query)
         return list(found["items"]) if found else []
 
-    def path(self, thing: Object) -> str:
+    def path(self, obj: Object) -> str:
         """Return the path of an object with apiVersion, kind and metadata.
 
         Raises:
             NotFound: the cluster does not know the kind.
         """
-        resource = self._resource(thing["apiVersion"], thing["kind"])
-        metadata = thing["metadata"]
+        resource = self._resource(obj["apiVersion"], obj["kind"])
+        metadata = obj["metadata"]
         middle = f"/namespaces/{metadata['namespace']}" if resource.namespaced else ""
         prefix, name = resource.path.rsplit("/", 1)
         return f"{prefix}{middle}/{name}/{quote(metadata['name'], safe='')}"
 
-    def apply(self, thing: Object) -> str:
+    def apply(self, obj: Object) -> str:
         """Create or update the object (server-side apply), and take over fields that another field manager had set differently.
 
         Returns:
             The API server's message about those fields. Empty: there were none.
         """
-        path = self.path(thing)
+        path = self.path(obj)
         try:
-            self._patch(path, thing, force=False)
+            self._patch(path, obj, force=False)
         except Conflict as conflict:
-            self._patch(path, thing, force=True)
+            self._patch(path, obj, force=True)
             return str(conflict)
         return ""
 
-    def apply_all(self, things: Iterable[Object]) -> list[str]:
+    def apply_all(self, objects: Iterable[Object]) -> list[str]:
         """Apply all objects in this order; returns the messages of `apply`, without the empty ones."""
-        return [message for thing in things if (message := self.apply(thing))]
+        return [message for obj in objects if (message := self.apply(obj))]
 
     def merge(self, path: str, changes: Object) -> Object:
         """Change these fields of an object (JSON merge patch): mappings are merged by key, null removes a key, all else is replaced."""
@@ -278,9 +278,9 @@ class Api:
         sock: socket.socket = connection.sock
         return sock
 
-    def _patch(self, path: str, thing: Object, *, force: bool) -> None:
+    def _patch(self, path: str, obj: Object, *, force: bool) -> None:
         query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower()}
-        self.call("PATCH", path, query=query, body=thing, content_type="application/apply-patch+yaml")
+        self.call("PATCH", path, query=query, body=obj, content_type="application/apply-patch+yaml")
 
     def _resource(self, api_version: str, kind: str) -> Resource:
         if (api_version, kind) not in self._resources:
@@ -294,9 +294,9 @@ class Api:
             raise NotFound(f"the cluster knows no {kind} in {api_version}", 404) from None
 
 
-def conditions(thing: Object | None) -> dict[str, bool]:
+def conditions(obj: Object | None) -> dict[str, bool]:
     """The conditions of an object: whether each type is "True"."""
-    found = (thing or {}).get("status", {}).get("conditions") or ()
+    found = (obj or {}).get("status", {}).get("conditions") or ()
     return {c["type"]: c["status"] == "True" for c in found}
 
 

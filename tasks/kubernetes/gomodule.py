@@ -36,7 +36,7 @@ class Module:
     def objects(self, *patterns: str) -> list[Object]:
         """Load the Kubernetes objects from the files that match these glob patterns, in this order."""
         files = [file for pattern in patterns for file in sorted(self.folder.glob(pattern))]
-        return [thing for file in files for thing in yaml.safe_load_all(file.read_text(encoding="utf-8")) if thing]
+        return [obj for file in files for obj in yaml.safe_load_all(file.read_text(encoding="utf-8")) if obj]
 
 
 def fetch(path: str, pins: str) -> Module:

@@ -34,12 +34,12 @@ def claim(lease: Object | None, owner: str, now: datetime, *, name: str, namespa
             now,
         )
     spec = lease.get("spec") or {}
-    mine = spec.get("holderIdentity") == owner
+    is_holder = spec.get("holderIdentity") == owner
     left = remaining_s(lease, now)
-    if not mine and left > 0:
+    if not is_holder and left > 0:
         return HeldBy(str(spec["holderIdentity"]), left)
-    transitions = int(spec.get("leaseTransitions") or 0) + (not mine)
-    acquired = _time(spec.get("acquireTime")) if mine else now
+    transitions = int(spec.get("leaseTransitions") or 0) + (not is_holder)
+    acquired = _time(spec.get("acquireTime")) if is_holder else now
     return _held(lease, owner, now, transitions, acquired or now)
 
 

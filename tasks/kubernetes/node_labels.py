@@ -18,9 +18,9 @@ def pool(node: Object) -> str:
     return str(node["metadata"].get("labels", {}).get(POOL, ""))
 
 
-def nodepool(thing: Object) -> str:
+def nodepool(obj: Object) -> str:
     """The NodePool of a node or NodeClaim; empty: Karpenter did not create it."""
-    return str(thing["metadata"].get("labels", {}).get(NODEPOOL, ""))
+    return str(obj["metadata"].get("labels", {}).get(NODEPOOL, ""))
 
 
 def ready(node: Object) -> bool:

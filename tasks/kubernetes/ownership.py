@@ -1,4 +1,4 @@
-"""Which objects this pipeline created in a shared cluster: decided by labels and annotations, never by name alone."""
+"""Ownership in a shared cluster: labels and annotations, never names alone, decide which objects this pipeline created."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def key(service: Service) -> str:
     return f"{service.namespace}.{service.name}"
 
 
-def belongs(thing: Object, service: Service) -> bool:
+def belongs(obj: Object, service: Service) -> bool:
     """Whether a load or a chat belongs to the service."""
-    return bool(_annotations(thing).get(SERVICE) == key(service))
+    return bool(_annotations(obj).get(SERVICE) == key(service))
 
 
-def labelled(thing: Object) -> bool:
+def labelled(obj: Object) -> bool:
     """Whether this pipeline created the object."""
-    return bool((thing["metadata"].get("labels") or {}).get(PART_OF) == "leeward")
+    return bool((obj["metadata"].get("labels") or {}).get(PART_OF) == "leeward")
 
 
 def ensure_namespace(api: Api, name: str) -> None:
@@ -54,5 +54,5 @@ def remove(api: Api, path: str) -> bool:
         return False
 
 
-def _annotations(thing: Object) -> Object:
-    return thing["metadata"].get("annotations") or {}
+def _annotations(obj: Object) -> Object:
+    return obj["metadata"].get("annotations") or {}

@@ -193,8 +193,8 @@ def findings(ray_service: Object) -> list[Rule]:
 def preflight(site: Site, service: Service, outputs: Outputs | None) -> list[str]:
     """Check the rules on the service's manifests and show them as a table; returns the names of the broken ones."""
     images = ImageRefs(head="not built yet", worker="not built yet")
-    things = render(service, site.block.engine_of(service), images, find_redis(site, outputs), site.block.hf_token)
-    broken = findings(next(thing for thing in things if thing["kind"] == "RayService"))
+    objects = render(service, site.block.engine_of(service), images, find_redis(site, outputs), site.block.hf_token)
+    broken = findings(next(obj for obj in objects if obj["kind"] == "RayService"))
     table = [{"rule": r.name, "kept": "NO" if r in broken else "yes", "why": r.why, "learnt from": r.thread} for r in RULES]
     create_table_artifact(key="preflight", table=table, description=f"{len(broken)} of {len(RULES)} rules broken")
     for rule in broken:

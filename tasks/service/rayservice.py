@@ -64,17 +64,17 @@ def render(service: Service, engine: Engine, images: ImageRefs, redis: Redis | N
         scaling = {**service.scaling.model_dump(), "ongoing_requests": ongoing_requests(service.scaling, engine)}
         (fragment,) = manifests.load("autoscaling", {"workers": service.workers, **scaling})
         ray_service = manifests.merge(ray_service, fragment)
-    things: list[Object] = []
+    objects: list[Object] = []
     if redis is not None and fault_tolerant(service, redis):
-        things += manifests.load(
+        objects += manifests.load(
             "redis", {**namespace, "redis_auth_token": redis.auth_token.get_secret_value(), "redis_ca_pem": redis.ca_pem}
         )
         (fragment,) = manifests.load("gcs-fault-tolerance", {"redis_url": redis.url, "redis_ca_file": redis.ca_file})
         ray_service = manifests.merge(ray_service, fragment)
     if hf_token is not None:
-        things += manifests.load("hf-token", {**namespace, "hf_token": hf_token.get_secret_value()})
-    things += manifests.load("disruption", {**namespace, "workers_min_available": max(1, service.workers - 1)})
-    return [*things, manifests.with_text_serve_config(ray_service)]
+        objects += manifests.load("hf-token", {**namespace, "hf_token": hf_token.get_secret_value()})
+    objects += manifests.load("disruption", {**namespace, "workers_min_available": max(1, service.workers - 1)})
+    return [*objects, manifests.with_text_serve_config(ray_service)]
 
 
 def steady_for(service: Service) -> SteadyState:
@@ -197,14 +197,14 @@ def remove_companions(api: Api, service: Service) -> None:
 
 def others(api: Api, service: Service) -> list[str]:
     """Names of the other RayServices in its namespace."""
-    return [name for thing in api.items(_collection(service)) if (name := str(thing["metadata"]["name"])) != service.name]
+    return [name for obj in api.items(_collection(service)) if (name := str(obj["metadata"]["name"])) != service.name]
 
 
 def _clusters(api: Api, service: Service) -> list[str]:
     """Names of the RayClusters that KubeRay created for the service."""
     selector = f"ray.io/originated-from-cr-name={service.name},ray.io/originated-from-crd=RayService"
     found = api.items(f"/apis/ray.io/v1/namespaces/{service.namespace}/rayclusters", labelSelector=selector)
-    return [str(thing["metadata"]["name"]) for thing in found]
+    return [str(obj["metadata"]["name"]) for obj in found]
 
 
 def _collection(service: Service) -> str:

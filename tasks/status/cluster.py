@@ -94,8 +94,8 @@ def _claim(claim: Object) -> str:
     return how.rstrip(", ") + (f", node {node}" if node else "")
 
 
-def _ending(thing: Object) -> list[str]:
-    return ["being deleted"] if "deletionTimestamp" in thing["metadata"] else []
+def _ending(obj: Object) -> list[str]:
+    return ["being deleted"] if "deletionTimestamp" in obj["metadata"] else []
 
 
 def _clock(moment: datetime) -> str:
