@@ -14,14 +14,14 @@ from tasks.support.waiting import Pending
 EVERY_S = 1.0
 """Seconds between two updates: each is a request to the server."""
 LONGEST = 100
-"""Largest number of characters of a description."""
+"""Default for the largest number of characters of a description."""
 
 
 class Progress:
     """One artifact, created with the first message and updated at most once a second."""
 
-    def __init__(self, key: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._key, self._clock = key, clock
+    def __init__(self, key: str, clock: Callable[[], float] = time.monotonic, longest: int = LONGEST) -> None:
+        self._key, self._clock, self._longest = key, clock, longest
         self._artifact: UUID | None = None
         self._shown: tuple[float, str] = (0.0, "")
         self._last = float("-inf")
@@ -29,7 +29,7 @@ class Progress:
 
     def show(self, percent: float | None, text: str) -> None:
         """Show this in the artifact, unless it was updated less than a second ago. `percent` None: unchanged."""
-        now = (self._shown[0] if percent is None else max(0.0, min(100.0, percent)), " ".join(text.split())[:LONGEST])
+        now = (self._shown[0] if percent is None else max(0.0, min(100.0, percent)), " ".join(text.split())[: self._longest])
         if self._outside_run or now == self._shown or (now[0] < 100 and self._clock() - self._last < EVERY_S):
             return
         self._shown, self._last = now, self._clock()

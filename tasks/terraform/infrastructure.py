@@ -6,15 +6,13 @@ progress. Call them directly, not by submit(): only then a cancelled run stops T
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
-from uuid import UUID
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from blocks.errors import Permanent, worth_retrying
@@ -29,9 +27,13 @@ from tasks.aws.account import (
     state_bucket,
 )
 from tasks.support.paths import TERRAFORM_RUNS
+from tasks.support.progress import Progress
 from tasks.terraform.commands import Workspace, apply, destroy, init, output, plan
 from tasks.terraform.errors import PlanExceeded
 from tasks.terraform.events import OnProgress, PlanSummary, TerraformProgress
+
+LONGEST = 400
+"""Largest number of characters of a progress description, which names up to three resources."""
 
 
 class NotProvisioned(Permanent):
@@ -225,20 +227,15 @@ def _log_note(progress: TerraformProgress) -> None:
 @contextmanager
 def _show_progress(key: str, title: str) -> Iterator[OnProgress]:
     """Yield a function that writes progress to the log and, at most once a second, to a progress artifact."""
-    artifact = create_progress_artifact(progress=0, key=key, description=f"{title}: starting")
-    if not isinstance(artifact, UUID):
-        raise TypeError("call this from synchronous code: in an async flow the artifact would never be made")
-    last = 0.0
+    artifact = Progress(key, longest=LONGEST)
+    artifact.show(0, f"{title}: starting")
 
     def show(progress: TerraformProgress) -> None:
-        nonlocal last
         _log_note(progress)
-        if time.monotonic() - last >= 1:
-            last = time.monotonic()
-            update_progress_artifact(artifact, progress=progress.percent, description=f"{title}: {progress}")
+        artifact.show(progress.percent, f"{title}: {progress}")
 
     yield show
-    update_progress_artifact(artifact, progress=100, description=f"{title}: done")
+    artifact.show(100, f"{title}: done")
 
 
 def _plan_table(planned: PlanSummary) -> str:
