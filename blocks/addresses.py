@@ -1,4 +1,4 @@
-"""Addresses that must never be asked for through a proxy."""
+"""Addresses that must be reached without a proxy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 def is_private(url: str) -> bool:
-    """Whether the URL's host is an address of a private network or loopback. A name is not: it may be anywhere."""
+    """Whether the URL's host is a private or loopback address. A host name never is: it may resolve to any address."""
     try:
         return ipaddress.ip_address(urlsplit(url).hostname or "").is_private
     except ValueError:

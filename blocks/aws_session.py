@@ -13,7 +13,8 @@ from prefect_aws import AwsCredentials  # type: ignore[import-untyped]  # no py.
 from blocks.addresses import is_private
 
 ROLE_SESSION_S = 3600
-"""The longest that every role allows; a longer Terraform run gets new credentials with the next command."""
+"""Lifetime of the assumed role's credentials: the longest that every role allows. A Terraform run that takes longer gets new
+credentials with its next command."""
 ROLE_SESSION_NAME = "leeward"
 
 
@@ -26,20 +27,20 @@ class AwsSession:
         self._parameters = _client_parameters(credentials)
         self._role_arn = role_arn
         self._base = credentials.get_boto3_session()
-        self.boto3 = self._assumed() if role_arn else self._base
+        self.boto3 = self._session_of_role() if role_arn else self._base
 
     @property
     def botocore(self) -> Any:
-        """The botocore session beneath, for signers."""
+        """The underlying botocore session, for request signers."""
         return self.boto3._session
 
     def client(self, service_name: str, /) -> Any:
-        """A client of the service, with region and endpoint in it."""
+        """A boto3 client of the service, with region and endpoint set."""
         return self.boto3.client(service_name, **self._parameters, region_name=self.region)
 
     def environment(self) -> dict[str, str]:
-        """The variables by which another program acts as this session; fresh, so good for a whole ROLE_SESSION_S."""
-        found = self._fresh()
+        """Environment variables with which another program acts as this session. The credentials are new, so they last ROLE_SESSION_S."""
+        found = self._new_credentials()
         pairs = {
             "AWS_ACCESS_KEY_ID": found["access_key"],
             "AWS_SECRET_ACCESS_KEY": found["secret_key"],
@@ -50,7 +51,7 @@ class AwsSession:
         }
         return {name: value for name, value in pairs.items() if value}
 
-    def _fresh(self) -> dict[str, str | None]:
+    def _new_credentials(self) -> dict[str, str | None]:
         if self._role_arn:
             got = self._fetcher().fetch_credentials()
             return {"access_key": got["access_key"], "secret_key": got["secret_key"], "token": got["token"]}
@@ -64,7 +65,7 @@ class AwsSession:
         arguments = {"RoleSessionName": ROLE_SESSION_NAME, "DurationSeconds": ROLE_SESSION_S}
         return AssumeRoleCredentialFetcher(sts, self._base.get_credentials(), self._role_arn, extra_args=arguments)
 
-    def _assumed(self) -> boto3.Session:
+    def _session_of_role(self) -> boto3.Session:
         session = botocore.session.get_session()
         session.set_config_variable("region", self.region)
         # botocore offers no public way to give a session credentials that refresh themselves.

@@ -1,4 +1,4 @@
-"""Kubernetes API clients: of an EKS cluster by its describe_cluster and signed tokens, or of a kubeconfig context."""
+"""Kubernetes API clients: for an EKS cluster (endpoint and CA from DescribeCluster, signed tokens), or for a kubeconfig context."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from blocks.errors import Permanent, Transient
 from blocks.target import Target
 
 CONNECTIONS = 8
-"""At once: a snapshot asks several things in parallel."""
+"""Size of the connection pool: a snapshot sends several requests in parallel."""
 
 
 class NoCluster(Permanent):
@@ -26,18 +26,18 @@ class ClusterNotActive(Transient):
 
 
 def api_client(target: Target, cluster: str) -> Any:
-    """A client of the target's cluster; `cluster` is the EKS cluster's name where the target names none.
+    """A client of the target's cluster. `cluster` is the name of the EKS cluster, used when the target names none.
 
     Raises:
-        NoCluster, ClusterNotActive: EKS has none of that name, or it is not ACTIVE.
+        NoCluster, ClusterNotActive: EKS has no cluster of that name, or it is not ACTIVE.
         Permanent: the kubeconfig cannot be used.
     """
     if target.kubeconfig is not None:
-        return _of_kubeconfig(target)
-    return _of_eks(target, target.cluster or cluster)
+        return _client_for_kubeconfig(target)
+    return _client_for_eks(target, target.cluster or cluster)
 
 
-def _of_kubeconfig(target: Target) -> Any:
+def _client_for_kubeconfig(target: Target) -> Any:
     assert target.kubeconfig is not None
     try:
         return config.new_client_from_config_dict(  # type: ignore[no-untyped-call]  # the package is half typed
@@ -47,13 +47,13 @@ def _of_kubeconfig(target: Target) -> Any:
         raise Permanent(f"the kubeconfig of the target cannot be used: {error}; save the target again") from error
 
 
-def _of_eks(target: Target, name: str) -> Any:
+def _client_for_eks(target: Target, name: str) -> Any:
     session = target.session()
     described = describe(session, name)
     fresh = FreshToken(lambda: token(session.botocore, name, session.region, session.endpoint_url))
     settings = client.Configuration(
         host=described["endpoint"],
-        # As data: a file would have to be somewhere, and be removed again.
+        # As data, because a file would have to be removed again.
         ca_cert_data=base64.b64decode(described["certificateAuthority"]["data"]).decode(),
         api_key={"authorization": fresh()},
     )
@@ -66,10 +66,11 @@ def _of_eks(target: Target, name: str) -> Any:
 
 
 def describe(session: Any, name: str) -> dict[str, Any]:
-    """What EKS says of an ACTIVE cluster.
+    """The DescribeCluster response of an ACTIVE cluster.
 
     Raises:
-        NoCluster, ClusterNotActive, Transient
+        NoCluster, ClusterNotActive: there is none, or it is not ACTIVE.
+        Transient: EKS did not answer.
     """
     try:
         found: dict[str, Any] = session.client("eks").describe_cluster(name=name)["cluster"]

@@ -1,7 +1,7 @@
-"""The bearer token that EKS takes: a presigned STS GetCallerIdentity request, bound to one cluster.
+"""The bearer token that EKS accepts: a presigned STS GetCallerIdentity request, bound to one cluster.
 
-The same as `aws eks get-token` makes. Whoever checks it sends the request on to STS, which says who signed it;
-so the token holds no secret key, and is good for 15 minutes.
+It is the token that `aws eks get-token` makes. The API server forwards the request to STS, which returns the identity that
+signed it. So the token holds no secret key. It is valid for 15 minutes.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from botocore.signers import RequestSigner
 
 PREFIX = "k8s-aws-v1."
 REFRESH_AFTER_S = 10 * 60.0
-"""EKS refuses a token 15 minutes after its signing; a third is left for clocks that differ and for slow requests."""
+"""Seconds until a token is replaced. EKS refuses one 15 minutes after it was signed; a third of that is left for clock skew and slow
+requests."""
 SIGNATURE_S = 60
-"""EKS does not take presigned requests that are valid for longer; it is not the token's lifetime."""
+"""Validity of the presigned request in seconds: the longest that EKS accepts. It is not the lifetime of the token."""
 
 
 def token(session: Any, cluster: str, region: str, endpoint_url: str | None = None) -> str:
     """A fresh token for the cluster, signed with the credentials of a botocore session.
 
     Args:
-        endpoint_url: Where STS is asked; None: AWS's endpoint of the region.
+        endpoint_url: Endpoint of STS; None: AWS's own for the region.
     """
     sts = (endpoint_url or f"https://sts.{region}.amazonaws.com").rstrip("/")
     signer = RequestSigner(ServiceId("sts"), region, "sts", "v4", session.get_credentials(), session.get_component("event_emitter"))
@@ -48,7 +49,7 @@ class FreshToken:
         self._token, self._made = "", 0.0
 
     def __call__(self) -> str:
-        """A token that is good for five minutes at least."""
+        """A token that is valid for at least five more minutes."""
         if not self._token or self._clock() - self._made > REFRESH_AFTER_S:
             self._token, self._made = self._make(), self._clock()
         return self._token

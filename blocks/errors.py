@@ -3,10 +3,10 @@
     PipelineError
     ├── Transient     try again: the world may have changed
     └── Permanent     do not try again: a person or a change is needed
-        └── TimedOut  a wait used up its deadline, which is all the patience there is
+        └── TimedOut  a wait reached its deadline; waiting again would not help
 
-Only `Transient` is retried. Every message says what was tried, what was seen last, and what to do.
-Errors of a library pass through only where nobody can act on them; else they are chained to one of these.
+Only `Transient` is retried. Every message contains what was tried, the last observation, and what to do.
+Errors of a library pass through only where there is nothing to do about them; otherwise they are chained to one of these.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 BACKOFF_S = [1.0, 2.0, 4.0, 8.0, 16.0, 30.0]
-"""Between tries. A list, because Prefect's own exponential backoff has no ceiling."""
+"""Seconds between tries. A list, because Prefect's own exponential backoff has no ceiling."""
 
 
 class PipelineError(Exception):
@@ -30,15 +30,15 @@ class Permanent(PipelineError):
 
 
 class TimedOut(Permanent):
-    """A wait used up its deadline; the message says what it waited for and what it saw last."""
+    """A wait reached its deadline; the message names what was waited for and what was observed last."""
 
 
 def worth_retrying(_task: Any, _task_run: Any, state: Any) -> bool:
-    """Whether a failed task is tried again. A plain function: Prefect silently never retries by anything else."""
+    """Whether a failed task is tried again. Must be a plain function: with any other callable Prefect never retries, without an error."""
     try:
         state.result()
     except Transient:
         return True
-    except BaseException:  # whatever else it was, trying again would not help
+    except BaseException:  # any other error would come again
         return False
     return False

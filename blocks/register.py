@@ -1,7 +1,6 @@
 """Saves targets: `python -m blocks.register NAME [--from FILE]`. Running it again with the same input changes nothing.
 
-The input is one JSON object with the keys of `TargetData`; what `python -m localcloud env --json` prints is one, and so
-is anything else that names an account or a cluster.
+The input is one JSON object with the keys of `TargetData`, for example the output of `python -m localcloud env --json`.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ FOR_AWS = frozenset({"endpoint_url", "region", "access_key_id", "secret_access_k
 
 
 def _given(value: Any) -> Any:
-    if not value:  # a variable that was not set: an empty api_key would open the service to everybody
+    if not value:  # e.g. from an unset variable: an empty api_key would open the service to every caller
         raise ValueError("it is empty; leave the key out where there is nothing to give")
     return value
 
@@ -43,7 +42,7 @@ Secret = Annotated[SecretStr, AfterValidator(_given)]
 
 
 class TargetData(BaseModel):
-    """A target as flat data. Every key is optional; an unknown one is refused."""
+    """A target as flat data. Every key is optional; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -60,7 +59,7 @@ class TargetData(BaseModel):
     redis: ExternalRedis | None = None
     redis_ca_pem: str = ""
     registry: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+(:[0-9]+)?$")] | None = None
-    """A registry that speaks plain HTTP."""
+    """Host and port of a registry that uses plain HTTP."""
     engine: Engine = "neuron"
     base_image: str = ""
     neuron_base_image: str = ""
@@ -90,10 +89,10 @@ class TargetData(BaseModel):
         return self
 
     def target(self) -> Target:
-        """The target that this describes.
+        """The target block with this data.
 
         Raises:
-            ValueError: it cannot be one; the message says why.
+            ValueError: the data make no valid target; the message gives the reason.
         """
         images = Images(
             ready=self.image,
@@ -128,12 +127,12 @@ class TargetData(BaseModel):
 
 
 def kubeconfig(path: Path, context: str | None) -> KubernetesClusterConfig:
-    """The cluster of a kubeconfig's context; None: its current one.
+    """The cluster of a context in a kubeconfig; None: the current context.
 
     Raises:
-        ValueError: the file is not there or no kubeconfig, or has no such context.
+        ValueError: the file is missing or no kubeconfig, or has no such context.
     """
-    if not path.expanduser().is_file():  # Prefect would go on, with an empty one
+    if not path.expanduser().is_file():  # Prefect would go on with an empty configuration
         raise ValueError(f"kubeconfig: there is no file {path}")
     try:
         return KubernetesClusterConfig.from_file(path, context)
@@ -142,10 +141,10 @@ def kubeconfig(path: Path, context: str | None) -> KubernetesClusterConfig:
 
 
 def image_source(given: str) -> str:
-    """The image a Containerfile can begin FROM: a path of an archive gets the transport that reads it, all else stays.
+    """The image for a Containerfile's FROM: the path of an archive gets the transport that reads it, everything else is returned as it is.
 
     Raises:
-        ValueError: the archive is not there, or none that is known.
+        ValueError: the archive is missing, or of an unknown format.
     """
     if not given.startswith("/"):
         return given
@@ -164,7 +163,7 @@ def image_source(given: str) -> str:
 
 
 def register(name: str, data: TargetData) -> Target:
-    """The block types are known to the Prefect server, and the target is saved under that name."""
+    """Register the block types with the Prefect server, and save the target under that name."""
     target = data.target()
     for block_type in BLOCK_TYPES:
         block_type.register_type_and_schema()
@@ -173,10 +172,10 @@ def register(name: str, data: TargetData) -> Target:
 
 
 def read(source: str) -> TargetData:
-    """The data in a file, or on stdin for "-".
+    """Read the data from a file, or from stdin for "-".
 
     Raises:
-        ValueError: it is not there or wrong; the message names keys and never values, which may be secret.
+        ValueError: the file is missing or its data are wrong; the message names keys and never values, which may be secret.
     """
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
@@ -190,7 +189,7 @@ def read(source: str) -> TargetData:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0: saved. 1: no Prefect server answers. 2: the input is wrong."""
+    """Save a target. Exit code 0: saved. 1: no Prefect server answers. 2: the input is wrong."""
     parser = argparse.ArgumentParser(prog="python -m blocks.register", description="Save a target for the pipeline.")
     parser.add_argument("name", help="name of the target, as flows are given it")
     parser.add_argument(

@@ -1,7 +1,7 @@
-"""Where everything happens: the one thing that differs between clusters, saved as a Prefect Block.
+"""The target of a run, saved as a Prefect Block: all that differs between clusters.
 
-A target is AWS (real, or whatever answers at its endpoint) with an EKS cluster that Terraform makes or that is
-there already; or any cluster by a kubeconfig context, without AWS.
+A target is AWS (or another server at its endpoint) with an EKS cluster that Terraform creates or that exists already; or any
+cluster by a kubeconfig context, without AWS.
 """
 
 from __future__ import annotations
@@ -25,44 +25,45 @@ ROLE = rf"{IAM}role/\S+"
 
 
 class NoSuchTarget(Permanent):
-    """No target block of that name is saved, or one that can be none: Prefect's UI saves whatever its form holds."""
+    """No target block of that name is saved, or the saved one is invalid: Prefect's UI saves any content of its form."""
 
 
 def reasons(error: ValidationError) -> str:
-    """What is wrong, by key and without the values, which may be secret."""
+    """Describe a validation error by key and without the values, which may be secret."""
     found = ((".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")) for e in error.errors(include_input=False))
     return "; ".join(f"{key}: {text}" if key else text for key, text in found)
 
 
 class Images(BaseModel):
-    """Where the images come from."""
+    """Sources of the container images."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     ready: str = ""
-    """Reference of a workers' image that is there already: it has all that the head and the load need, and serves them too.
-    Then nothing is built or pushed, and there is no chat."""
+    """Reference of an existing image for the workers. It has all that the head and the load need, so they use it too. Then nothing is
+    built or pushed, and there is no chat."""
     base: str = ""
-    """What the images on Debian are built from; empty: as the Containerfile says. An image reference, or a transport and a path."""
+    """Base of the images on Debian: an image reference, or a transport and a path. Empty: the default of the Containerfile."""
     neuron_base: str = ""
-    """The Neuron image of AWS that the workers' is built from; empty: as its Containerfile says. By digest, from a registry of yours."""
+    """AWS's Neuron image, as the base of the workers' image: by digest, from a registry of yours. Empty: the default of its
+    Containerfile."""
     builder: Literal["auto", "buildah", "docker"] = "auto"
-    """What builds them. auto: buildah when there is one, else docker."""
+    """Program that builds the images. auto: buildah if it is installed, else docker."""
     plain_http: tuple[str, ...] = ()
-    """Registries (host:port) that speak HTTP without TLS."""
+    """Registries (host:port) that use HTTP without TLS."""
 
 
 class ExternalRedis(BaseModel):
-    """A Redis that Terraform did not make, with TLS and AUTH."""
+    """A Redis that Terraform did not create, with TLS and AUTH."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     address: Annotated[str, Field(min_length=1)]
-    """Host name or address, as the pods reach it; it must be one that its certificate is for."""
+    """Host name or address that the pods use. The server's certificate must be valid for it."""
     port: Annotated[int, Field(ge=1, le=65535)] = 6379
-    """Where it speaks TLS."""
+    """Its TLS port."""
     auth_token: SecretStr
-    """Its password."""
+    """The password for AUTH."""
 
 
 class Target(Block):
@@ -77,25 +78,25 @@ class Target(Block):
     aws: AwsCredentials | None = None
     """Account, region and endpoint. Not needed with a kubeconfig."""
     role_arn: str = ""
-    """IAM role to act as; empty: the credentials' own identity."""
+    """IAM role to assume; empty: the credentials' own identity."""
     cluster: str = ""
-    """Name of an EKS cluster that is there already. Empty: the cluster that Terraform makes."""
+    """Name of an EKS cluster that exists already. Empty: the cluster that Terraform creates."""
     kubeconfig: KubernetesClusterConfig | None = None
-    """Any cluster by a context, instead of EKS; then nothing is provisioned or destroyed."""
+    """A cluster by its kubeconfig context, instead of EKS. Then nothing is provisioned or destroyed."""
     redis_ca_pem: str = ""
-    """Authority that signed Redis's certificate; empty: a public one."""
+    """Certificate authority of Redis in PEM; empty: a public one."""
     redis: ExternalRedis | None = None
-    """For GCS fault tolerance on a cluster that Terraform did not make."""
+    """Redis for GCS fault tolerance on a cluster that Terraform did not create."""
     engine: Engine = "neuron"
-    """What computes the answers, where a service does not say otherwise: what the nodes of this target are made for."""
+    """Program that computes the answers, unless a service names another one. It must fit the nodes of this target."""
     images: Images = Images()
-    """Where the images come from."""
+    """Sources of the container images."""
     auto_approve: bool = False
-    """Whether a plan may be carried out without a person's approval: only where nothing costs money."""
+    """Whether a plan is applied without a person's approval. Only for places where nothing costs money."""
     hf_token: SecretStr | None = None
-    """Token for gated models."""
+    """Hugging Face token for gated models."""
     api_key: SecretStr | None = None
-    """What every request to the model must know. Empty: who reaches it may ask it."""
+    """Key that every request to the model must carry. Empty: no key is needed."""
 
     @model_validator(mode="after")
     def _one_cluster(self) -> Self:
@@ -118,7 +119,7 @@ class Target(Block):
             raise ValueError("an IAM role's ARN, such as arn:aws:iam::123456789012:role/leeward")
         return arn
 
-    # Not a type of its own: Prefect finds what it must keep secret by the bare SecretStr.
+    # Not a type of its own: Prefect recognises secret fields by the bare SecretStr.
     @field_validator("hf_token", "api_key")
     @classmethod
     def _fits_a_header(cls, secret: SecretStr | None) -> SecretStr | None:
@@ -131,15 +132,15 @@ class Target(Block):
         """The saved target of that name.
 
         Raises:
-            NoSuchTarget: there is none, or what is saved can be none.
+            NoSuchTarget: there is none, or the saved one is invalid.
         """
         try:
             found = cls.load(name)
-        except ValueError:  # Prefect's way of saying so
+        except ValueError:  # raised by Prefect when there is none
             raise NoSuchTarget(
                 f"no leeward-target block is named {name!r}; save one: python -m blocks.register {name or 'NAME'} --from FILE"
             ) from None
-        except RuntimeError as error:  # and that it found one
+        except RuntimeError as error:  # and when the saved one is invalid
             if not isinstance(error.__cause__, ValidationError):
                 raise
             raise NoSuchTarget(f"the leeward-target block {name!r} cannot be used: {reasons(error.__cause__)}; save it again") from None
@@ -148,25 +149,25 @@ class Target(Block):
 
     @property
     def provisioned(self) -> bool:
-        """Whether Terraform makes the cluster and takes it down."""
+        """Whether Terraform creates and destroys the cluster."""
         return self.kubeconfig is None and not self.cluster
 
     @property
     def region(self) -> str:
-        """The region of everything; empty without AWS."""
+        """AWS region of the target; empty without AWS."""
         return (self.aws.region_name or DEFAULT_REGION) if self.aws else ""
 
     @property
     def endpoint_url(self) -> str | None:
-        """Where AWS is asked; None: AWS itself."""
+        """Endpoint for all AWS services; None: AWS's own."""
         return self.aws.aws_client_parameters.endpoint_url if self.aws else None
 
     def engine_of(self, service: Service) -> Engine:
-        """What computes the answers of a service here."""
+        """The engine of a service on this target."""
         return service.engine or self.engine
 
     def session(self) -> AwsSession:
-        """A session that acts as the role.
+        """An AWS session that acts as the role.
 
         Raises:
             Permanent: the target has no AWS.
@@ -180,7 +181,7 @@ class Target(Block):
         return self.session().client(service_name)
 
     def aws_environment(self) -> dict[str, str]:
-        """The variables by which another program acts on this target's AWS. They hold secrets."""
+        """Environment variables with which another program acts on this target's AWS account. They hold secrets."""
         return self.session().environment()
 
 
@@ -192,5 +193,5 @@ def _regions() -> list[str]:
 
 @lru_cache(maxsize=4)
 def _session(credentials: AwsCredentials, region: str, role_arn: str) -> AwsSession:
-    # One for all clients of a process: each new one would assume the role again.
+    # One for all clients of a process: each new session would assume the role again.
     return AwsSession(credentials, region, role_arn)

@@ -1,1 +1,1 @@
-"""The flows: one a file; they sequence tasks and decide, and touch no outside system."""
+"""The flows, one per file. They call tasks in order and decide; only tasks access outside systems."""

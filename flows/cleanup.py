@@ -1,4 +1,4 @@
-"""Back to nothing."""
+"""Clean-up: the service and the infrastructure are removed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from prefect import flow
 
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
 from flows import stages
+from flows.checks import checked_site, refusable
 
 
 @flow(name="cleanup")
+@refusable
 def cleanup(target: str, infrastructure: Infrastructure = INFRASTRUCTURE, service: Service = SERVICE) -> None:
-    """Remove the service, destroy what Terraform made, and make sure that nothing is left but the bucket with the evidence.
+    """Remove the service, destroy what Terraform created, and check that nothing is left but the bucket with the evidence.
 
     Args:
         target: Name of the saved leeward-target block to work on.
-        infrastructure: What Terraform made; only its name matters.
+        infrastructure: What Terraform created; only its name is used.
         service: What was deployed.
     """
-    stages.cleanup(stages.site_of(target, infrastructure), service, stages.Run.current())
+    stages.cleanup(checked_site(target, infrastructure), service, stages.Run.current())

@@ -1,4 +1,4 @@
-"""One drill on a service that runs."""
+"""One drill on a running service."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from prefect.client.schemas import State
 
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
 from drills.definition import Graces, Load, Repeat, Series, Slos, Timing
-from flows import stages
+from flows import drill_stages, stages
+from flows.checks import checked_drill, checked_site, refusable
 from flows.hooks import ask_for_sweep
 
 
 @flow(name="drill", on_failure=[ask_for_sweep], on_cancellation=[ask_for_sweep], on_crashed=[ask_for_sweep])
+@refusable
 def drill(
     target: str,
     infrastructure: Infrastructure = INFRASTRUCTURE,
@@ -28,24 +30,21 @@ def drill(
 
     Args:
         target: Name of the saved leeward-target block to work on.
-        infrastructure: What Terraform made.
+        infrastructure: What Terraform created.
         service: What runs there.
         drill: Name of a drill in the catalogue, such as head-pod or head-pod-forced.
-        repeat: How often the fault is done, one after the other under one load, each once the service is steady again.
-        graces: The grace of each fault: "own", that of the drill; "in-turn", that of the drill and the other in turn.
+        repeat: Number of faults, one after the other under one load, each after the service is steady again.
+        graces: Grace period of each fault: "own", that of the drill; "in-turn", alternating between that of the drill and the other.
         stop_at_first_loss: Whether no further fault is done once a request was lost.
-        timing: Other durations than the drill's own.
-        load: Another load than the drill's own.
-        slos: Other promises than the drill's own.
+        timing: Durations to use instead of the drill's own.
+        load: Load to use instead of the drill's own.
+        slos: Promises to use instead of the drill's own.
     """
     run = stages.Run.current()
-    try:
-        series = Series(repeat=repeat, graces=graces, stop_at_first_loss=stop_at_first_loss)
-        definition = stages.drill_of(drill, service, timing, load, slos)
-        site = stages.site_of(target, infrastructure, service, definition.load)
-    except stages.REFUSALS as reason:
-        return stages.refusal(reason)
-    with stages.bundled(site, service, run):
-        result = stages.drill(site, service, definition, run, series)
-        stages.keep(site, service, result)
-    return stages.ending(result)
+    series = Series(repeat=repeat, graces=graces, stop_at_first_loss=stop_at_first_loss)
+    definition = checked_drill(drill, service, timing, load, slos)
+    site = checked_site(target, infrastructure, service, definition.load)
+    with stages.debug_bundle_on_error(site, service, run):
+        result = drill_stages.drill(site, service, definition, run, series)
+        drill_stages.keep(site, service, result)
+    return drill_stages.end_state(result)

@@ -1,22 +1,24 @@
-"""What there is of a stack, at this moment."""
+"""Status: everything that exists of a stack at this moment."""
 
 from __future__ import annotations
 
 from prefect import flow, tags
 
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
-from tasks.status.tables import Line, look_around
+from flows.checks import refusable
+from tasks.status.tables import StatusRow, show_status
 from tasks.support.site import Site
 
 
 @flow(name="status")
-def status(target: str, infrastructure: Infrastructure = INFRASTRUCTURE, service: Service = SERVICE) -> list[Line]:
-    """Name everything that there is of a stack, in AWS and in its cluster. Changes nothing.
+@refusable
+def status(target: str, infrastructure: Infrastructure = INFRASTRUCTURE, service: Service = SERVICE) -> list[StatusRow]:
+    """List everything that exists of a stack, in AWS and in its cluster. Changes nothing.
 
     Args:
         target: Name of the saved leeward-target block to look at.
-        infrastructure: What Terraform made; only its name matters.
+        infrastructure: What Terraform created; only its name is used.
         service: What was deployed.
     """
     with tags("stage:status"):
-        return look_around(Site(target=target, infrastructure=infrastructure), service)
+        return show_status(Site(target=target, infrastructure=infrastructure), service)

@@ -1,4 +1,4 @@
-"""More load for a while on a service that scales."""
+"""A surge: more load for a while on a service that scales."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from pydantic import Field
 
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
 from drills.definition import Load
-from flows import stages, surge_stages
+from flows import drill_stages, stages, surge_stages
+from flows.checks import checked_site, refusable
 from flows.hooks import ask_for_sweep
 
 
 @flow(name="surge", on_failure=[ask_for_sweep], on_cancellation=[ask_for_sweep], on_crashed=[ask_for_sweep])
+@refusable
 def surge(
     target: str,
     infrastructure: Infrastructure = INFRASTRUCTURE,
@@ -26,27 +28,24 @@ def surge(
     shrink_within_s: Annotated[float, Field(ge=60, le=3600)] = 900,
     fault: Literal["none", "head-pod", "head-pod-forced"] = "none",
 ) -> State:
-    """Multiply the load, watch the service grow, take the load away, watch it shrink, judge every request, and draw it. Completed means
+    """Multiply the load, watch the service grow, remove the load, watch it shrink, judge every request, and draw it. Completed means
     that the verdict is "passed".
 
     Args:
         target: Name of the saved leeward-target block to work on.
-        infrastructure: What Terraform made.
+        infrastructure: What Terraform created.
         service: What runs there, as it was deployed; with scaling.
-        load: The base load. Empty: one that the service carries without growing, made for its scaling and the factor.
-        factor: How many times the base load comes in the surge.
-        surge_s: Seconds for which the surge goes on once a new worker answers.
-        grow_within_s: Seconds within which one must.
-        shrink_within_s: Seconds within which workers and nodes must be as before, from the end of the surge.
-        fault: Whether the head is deleted as soon as a new worker is on its way, with its own grace period or none.
+        load: The base load. Empty: one that the service can answer without growing, calculated from its scaling and the factor.
+        factor: Load during the surge, as a multiple of the base load.
+        surge_s: Seconds for which the surge goes on after a new worker answers.
+        grow_within_s: Seconds within which a new worker must answer.
+        shrink_within_s: Seconds from the end of the surge within which workers and nodes must be as before.
+        fault: Whether the head is deleted as soon as a new worker starts, with its own grace period or none.
     """
     run = stages.Run.current()
-    try:
-        site = stages.site_of(target, infrastructure, service, load)
-        plan = surge_stages.plan_of(site, service, load, factor, surge_s, grow_within_s, shrink_within_s, fault)
-    except stages.REFUSALS as reason:
-        return stages.refusal(reason)
-    with stages.bundled(site, service, run):
+    site = checked_site(target, infrastructure, service, load)
+    plan = surge_stages.checked_plan(site, service, load, factor, surge_s, grow_within_s, shrink_within_s, fault)
+    with stages.debug_bundle_on_error(site, service, run):
         result = surge_stages.surge(site, service, plan, run)
-        stages.keep(site, service, result)
-    return surge_stages.ending(result)
+        drill_stages.keep(site, service, result)
+    return surge_stages.end_state(result)

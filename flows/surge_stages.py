@@ -1,4 +1,4 @@
-"""The stages of a surge: plain functions that call tasks, as in flows/stages.py."""
+"""The stages of a surge, plain functions that call tasks as in flows/stages.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from blocks.parameters import Service
 from drills.definition import Load
 from drills.surge import archive
 from drills.surge.judgement import Fault, Plan, Seen, sized
-from flows.stages import BadParameters, Run, holding
+from flows.checks import BadParameters
+from flows.stages import Run, holding_lock
 from tasks.drill.evidence import Result, raw_folder
 from tasks.drill.journal import release_lock, take_lock
 from tasks.drill.sampling import Sampler, sampled
@@ -36,10 +37,10 @@ from tasks.service.rayservice import check_service, find_images
 from tasks.support.site import Site
 
 NAME = "surge"
-"""Of the drill in the journal."""
+"""Name of a surge in the drill's journal."""
 
 
-def plan_of(
+def checked_plan(
     site: Site,
     service: Service,
     load: Load | None,
@@ -50,10 +51,10 @@ def plan_of(
     fault: Fault,
     steady_s: float = 20.0,
 ) -> Plan:
-    """What the surge will do.
+    """Return the plan of the surge, after its parameters were checked.
 
     Raises:
-        BadParameters: the service cannot grow, or its base load alone would make it, or its own delays take longer than it has.
+        BadParameters: the service cannot grow, or its base load alone would make it grow, or its own delays exceed the given times.
     """
     scaling = service.scaling
     if scaling is None:
@@ -62,10 +63,10 @@ def plan_of(
         raise BadParameters(f"service.workers is {service.workers} and scaling.max_workers no more than that, so the service cannot grow")
     ongoing = engines.ongoing_requests(scaling, site.block.engine_of(service))
     base = load or sized(service.workers, ongoing, factor)
-    carried = service.workers * ongoing
-    if base.streams >= carried:
+    capacity = service.workers * ongoing
+    if base.streams >= capacity:
         raise BadParameters(
-            f"{base.streams} live streams are no base load: {service.workers} workers are sized for {carried:g} requests under way "
+            f"{base.streams} live streams are no base load: {service.workers} workers are sized for {capacity:g} requests under way "
             f"({service.workers} × scaling.ongoing_requests), and would be more before the surge"
         )
     nodes_follow = site.block.provisioned and site.infrastructure.inf2_nodes.provisioner == "karpenter"
@@ -75,8 +76,8 @@ def plan_of(
     if nodes_follow:
         delays["karpenter.empty_for_s"] = site.infrastructure.karpenter.empty_for_s
     if sum(delays.values()) >= shrink_within_s:
-        named = " + ".join(f"{name} ({seconds:g})" for name, seconds in delays.items())
-        raise BadParameters(f"nothing is as before within shrink_within_s ({shrink_within_s:g}): {named} take longer")
+        listed = " + ".join(f"{name} ({seconds:g})" for name, seconds in delays.items())
+        raise BadParameters(f"nothing is as before within shrink_within_s ({shrink_within_s:g}): {listed} take longer")
     return Plan(
         workers=service.workers,
         max_workers=scaling.max_workers,
@@ -93,38 +94,38 @@ def plan_of(
 
 
 def surge(site: Site, service: Service, plan: Plan, run: Run) -> Result:
-    """The load came and went, and it was judged; whatever happened, no load is left and the lock is free.
+    """Raise and lower the load, and judge the service. In any case the loads are removed and the lock is released.
 
-    A run that is tried again begins anew: what another try saw of the growth says nothing of this one's.
+    A retried run starts from the beginning: observations of an earlier try do not apply to this one.
     """
     with tags("stage:surge"):
         journal = take_lock(site, service, run.id, NAME, time.time(), go_on=False)
         raw = raw_folder(run.folder, journal)
         names = journal.load_names(plan.factor)
-        with holding(site, service, run, release_lock) as check:
+        with holding_lock(site, service, run, release_lock) as check:
             try:
                 remove_run_loads(site, run.id)
                 check_service(site, service)
                 images = find_images(site, service)
                 with sampled(site, service, raw / archive.SAMPLES) as sampler:
-                    seen = _come_and_gone(site, service, plan, names, images.head, raw, sampler, check)
+                    observed = _run_surge(site, service, plan, names, images.head, raw, sampler, check)
             finally:
-                # Whatever ended the surge must be told, not that this failed too; the sweep comes for what is left.
+                # As a state: an error here must not replace the one that ended the surge. A sweep removes what is left.
                 remove_run_loads(site, run.id, return_state=True)
-        return judge_surge(site, service, plan, seen, raw, run.folder, run.name)
+        return judge_surge(site, service, plan, observed, raw, run.folder, run.name)
 
 
-def _come_and_gone(
+def _run_surge(
     site: Site, service: Service, plan: Plan, names: list[str], image: str, raw: Path, sampler: Sampler, check: Callable[[], None]
 ) -> Seen:
-    """All of the surge, under its base load from the first to the last; what was seen, without the samples."""
+    """Run the surge over its base load; returns the observations, without the samples."""
     base, *more = names
-    seen = Seen(started=time.time())
+    observed = Seen(started=time.time())
     start_loads(site, service, image, plan, [base], longest(plan, base=True))
     try:
         before = wait_for_calm(sampler, plan, check)
     except NotSteady as reason:
-        return seen.model_copy(update={"aborted": str(reason), "loads": tuple(end_loads(site, plan, [base], raw))})
+        return observed.model_copy(update={"aborted": str(reason), "loads": tuple(end_loads(site, plan, [base], raw))})
     surge_at = start_loads(site, service, image, plan, more, longest(plan, base=False))
     until, head_deleted_at, answered = surge_at + plan.grow_within_s, None, {}
     if plan.fault != "none":
@@ -136,7 +137,7 @@ def _come_and_gone(
     wait_for_shrinking(sampler, before, ended_at + plan.shrink_within_s, check)
     stopped_at = time.time()
     loads = [*end_loads(site, plan, [base], raw), *loads]
-    return seen.model_copy(
+    return observed.model_copy(
         update={
             "surge_at": surge_at,
             "head_deleted_at": head_deleted_at,
@@ -150,8 +151,8 @@ def _come_and_gone(
     )
 
 
-def ending(result: Result) -> State[Result]:
-    """The state of a run by its surge's verdict."""
+def end_state(result: Result) -> State[Result]:
+    """The end state of a run, by the verdict of its surge."""
     if result.passed:
         return Completed(message=f"{result.headline} See {result.folder / archive.PICTURE}", data=result)
     return Failed(name="VerdictFailed", message=f"{result.verdict}: {result.headline} See {result.folder / archive.PICTURE}")

@@ -1,4 +1,4 @@
-"""After a run that ended badly: its drill's load, lock and journal are put away. The infrastructure stays."""
+"""Sweep: after a run that ended badly, its drill's load and lock are removed and its journal is closed. The infrastructure stays."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from prefect import flow
 
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
 from flows import stages
+from flows.checks import refusable
 from flows.silence import end_if_silent
 from tasks.support.site import Site
 
 
 @flow(name="sweep")
+@refusable
 def sweep(
     target: str,
     infrastructure: Infrastructure = INFRASTRUCTURE,
@@ -18,14 +20,14 @@ def sweep(
     owner: str = "",
     silent: bool = False,
 ) -> list[str]:
-    """Remove what a drill left in the cluster: its loads, its lock, its open journal. A run that goes on is left alone.
+    """Remove what a drill left in the cluster: its loads, its lock, its open journal. Nothing is removed of a run that is still going on.
 
     Args:
         target: Name of the saved leeward-target block to work on.
-        infrastructure: What Terraform made; only its name matters.
-        service: What was drilled.
-        owner: Id of the flow run whose drill is swept; empty: of any run that is dead.
-        silent: That the owner shows as going on and may be gone: it is ended, unless it gives a sign of life within a minute or so.
+        infrastructure: What Terraform created; only its name is used.
+        service: The service of the drill.
+        owner: Id of the flow run of the drill; empty: all dead runs.
+        silent: Whether the owner sends no heartbeats: it is then marked as ended, unless a heartbeat comes within about a minute.
     """
     if silent:
         end_if_silent(owner)

@@ -1,1 +1,1 @@
-"""The tasks: one outside system a file, thin over plain functions that know nothing of Prefect."""
+"""The tasks, thin Prefect tasks over plain functions: one module per outside system."""

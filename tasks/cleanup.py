@@ -1,4 +1,4 @@
-"""Taking things away: the service before its cluster, what a dead drill left, and an audit of what is left after all."""
+"""Removal: of the service before its cluster, of what a dead drill left, and the audit of what is left in AWS afterwards."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ from prefect import get_run_logger
 from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Service
 from blocks.target import NoSuchTarget
-from tasks.aws.account import leftovers
-from tasks.cluster.access import SILENT_FOR_S, NoWayIn, Silent, enter
+from tasks.aws.leftovers import leftovers
+from tasks.cluster.access import UNRESPONSIVE_FOR_S, NoAccess, Unresponsive, connect
 from tasks.drill import journal
 from tasks.drill.journal import Lock
 from tasks.kubernetes import ownership
 from tasks.kubernetes.api import Api
 from tasks.service import api_key, chat, rayservice
 from tasks.support.progress import Progress
-from tasks.support.site import Site, forget
+from tasks.support.site import Site, forget_connections
 from tasks.support.step import step
 from tasks.support.waiting import Pending, Until
 
 SERVICE_GONE_WITHIN_S = 180.0
 NAMESPACES_GONE_WITHIN_S = 300.0
 AUDIT_WITHIN_S = 120.0
-"""AWS goes on showing what was deleted for a moment."""
+"""Seconds. AWS lists deleted resources for a moment."""
 
 
 class LeftBehind(Permanent):
-    """Something is left after everything was taken down."""
+    """Resources of the stack exist after everything was removed."""
 
 
 def remove_workloads(api: Api, service: Service, progress: Progress) -> None:
-    """No load of the service, no service, no chat of it. What others have beside them stays.
+    """Remove the service, its loads and its chat. Workloads of others in the same namespaces stay.
 
     Raises:
-        TimedOut: the service does not go.
+        TimedOut: the service was not removed in time.
     """
     journal.remove_loads_of(api, service)
     chat.remove(api, service)
-    rayservice.remove(api, service, SERVICE_GONE_WITHIN_S, progress.look)
+    rayservice.remove(api, service, SERVICE_GONE_WITHIN_S, progress.show_pending)
 
 
 def remove_namespaces(api: Api, service: Service, progress: Progress) -> list[str]:
-    """The namespaces are gone with all that is in them; what was not made by us, or has another service in it, stays without what this
-    one had there. Returns which of ours stay, and for whom.
+    """Delete the namespaces that this pipeline created, with everything in them. A namespace that another service needs, or that was
+    there before, loses only what this service had in it. Returns which created namespaces stay, and what needs them.
 
     Raises:
-        TimedOut: they do not go.
+        TimedOut: they were not deleted in time.
     """
-    rayservice.remove_beside(api, service)
+    rayservice.remove_companions(api, service)
     journal.remove(api, service)
     needed = {
         service.namespace: rayservice.others(api, service),
@@ -65,57 +65,60 @@ def remove_namespaces(api: Api, service: Service, progress: Progress) -> list[st
         left = [name for name in going if api.find(f"{ownership.NAMESPACES}/{name}")]
         return Pending(f"still there: {', '.join(left)}") if left else True
 
-    Until("namespaces to go", probe, NAMESPACES_GONE_WITHIN_S, 2.0, progress.look).wait()
+    Until("namespaces to go", probe, NAMESPACES_GONE_WITHIN_S, 2.0, progress.show_pending).wait()
     return [f"{name}, with {', '.join(needed[name])} in it" for name in made if name not in going]
 
 
 @step("remove service", deadline_s=900)
 def remove_service(site: Site, service: Service, owner: str) -> str:
-    """The service is gone from its cluster. One that will go itself may keep what resists, and the namespaces, and all where it is silent.
+    """Remove the service from its cluster. If the cluster is going to be destroyed too, objects that resist deletion, namespaces and an
+    unreachable API server are tolerated.
 
     Raises:
-        InUse: another run drills or changes it.
+        InUse: another run drills or changes the service.
     """
-    progress, goes_itself = Progress("remove-service"), site.block.provisioned
+    progress, destroyed_too = Progress("remove-service"), site.block.provisioned
     try:
-        api = enter(site, progress.look, silent_for_s=SILENT_FOR_S)
-    except Silent as error:
-        get_run_logger().warning("skipped, as the cluster goes: whether another run works on the service, and its removal. %s", error)
+        api = connect(site, progress.show_pending, unresponsive_for_s=UNRESPONSIVE_FOR_S)
+    except Unresponsive as error:
+        get_run_logger().warning(
+            "skipped, because the cluster is destroyed next: the check whether another run uses the service, and its removal. %s", error
+        )
         return f"skipped: {error}"
-    except NoWayIn as error:
+    except NoAccess as error:
         return f"nothing to remove: {error}"
     journal.no_other_drill(api, service, owner)
     try:
         remove_workloads(api, service, progress)
-        if not goes_itself:
+        if not destroyed_too:
             for kept in remove_namespaces(api, service, progress):
-                get_run_logger().info("left as it is: namespace %s", kept)
+                get_run_logger().info("kept: namespace %s", kept)
     except TimedOut as error:
-        if not goes_itself:
+        if not destroyed_too:
             raise
-        get_run_logger().warning("going on, as the cluster goes too: %s", error)
-    progress.say(100, "the service is gone")
+        get_run_logger().warning("going on, because the cluster is destroyed next: %s", error)
+    progress.show(100, "the service is gone")
     return "removed"
 
 
 @step("sweep", deadline_s=300)
 def sweep_drill(site: Site, service: Service, owner: str) -> list[str]:
-    """Nothing of that run's drill is left in the cluster: no load, no lock, its journal closed; returns what was done.
+    """Remove what the drill of run `owner` left in the cluster: loads and lock; its journal is closed. Returns what was done.
 
-    Without an owner, of any run that is dead. A deleted head needs no undoing: KubeRay makes a new one.
+    Without an owner: what any dead run left. A deleted head needs no repair: KubeRay creates a new one.
     """
     try:
-        api = enter(site)
-    except (NoSuchTarget, NoWayIn) as error:
+        api = connect(site)
+    except (NoSuchTarget, NoAccess) as error:
         get_run_logger().info("nothing to sweep: %s", error)
         return [f"nothing to sweep: {error}"]
     done = []
     holder = Lock(api, service, owner).holder()
     found = journal.read(api, service)
     left = found if found and found.state == "open" and (found.owner == owner or (not owner and holder != found.owner)) else None
-    if whose := owner or (left.owner if left else ""):
-        # Whatever the journal says: a run that could not remove its loads may have closed it all the same.
-        done += [f"load {name} removed" for name in journal.remove_loads(api, whose)]
+    if run := owner or (left.owner if left else ""):
+        # Even if the journal is closed: a run that could not remove its loads may have closed it all the same.
+        done += [f"load {name} removed" for name in journal.remove_loads(api, run)]
     if left:
         journal.write(api, service, left.model_copy(update={"state": "closed"}))
         done.append("journal closed")
@@ -128,13 +131,13 @@ def sweep_drill(site: Site, service: Service, owner: str) -> list[str]:
 
 @step("audit", deadline_s=300)
 def audit(site: Site) -> None:
-    """Nothing of the stack is left in AWS but its bucket of state and evidence.
+    """Check that nothing of the stack is left in AWS but its bucket of state and evidence.
 
     Raises:
-        LeftBehind: something is; says what.
+        LeftBehind: something is left; the message lists it.
     """
     block = site.block
-    forget()
+    forget_connections()
     if block.aws is None or not block.provisioned:
         return
     session, progress = block.session(), Progress("audit")
@@ -144,7 +147,7 @@ def audit(site: Site) -> None:
         return Pending("; ".join(map(str, left))) if left else True
 
     try:
-        Until("everything to be gone", probe, AUDIT_WITHIN_S, 5.0, progress.look).wait()
+        Until("everything to be gone", probe, AUDIT_WITHIN_S, 5.0, progress.show_pending).wait()
     except TimedOut as error:
         raise LeftBehind(f"{error}. Delete it by hand, then run cleanup again: it costs money") from error
-    progress.say(100, "nothing is left")
+    progress.show(100, "nothing is left")

@@ -1,4 +1,4 @@
-"""The debug bundle: what a person would look at first, in files beside the evidence. Nothing secret is in it."""
+"""The debug bundle: pods, events and logs for a person to look at, in files beside the evidence, without secrets."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from tasks.cluster import kuberay
 from tasks.drill import journal
 from tasks.drill.watch import kubernetes_events
 from tasks.kubernetes.api import Api, Object
-from tasks.service import chat
-from tasks.service import snapshot as seen
+from tasks.service import chat, ray_objects
 from tasks.support.paths import TERRAFORM_RUNS
 from tasks.support.site import Site
 from tasks.support.step import step
@@ -29,12 +28,12 @@ LOG_LINES = 2000
 TERRAFORM_LINES = 200
 RAY_FOLDER = "/tmp/ray"
 RAY_FILES = 40
-"""At most so many files of Serve and as many of Ray, the newest of all sessions: a container that starts again begins another."""
+"""Largest number of files from Serve, and of files from Ray: the newest of all sessions. A restarted container begins a new session."""
 RAY_FILE_BYTES, RAY_POD_BYTES, RAY_BYTES = 512 << 10, 4 << 20, 32 << 20
-"""How much is taken of the end of one file, of one pod, and in all. Serve writes a line or two for each request: the first is some
-minutes of load."""
+"""Bytes kept from the end of one file, of one pod, and in all. Serve writes a line or two per request, so the first is some minutes of
+load."""
 RAY_WITHIN_S, RAY_POD_WITHIN_S = 60.0, 20.0
-"""How long all pods may take, and one: where the API server or a node is away, there are no logs."""
+"""Seconds for all pods, and for one. Without the API server or the node there are no logs."""
 _KINDS = {
     "nodes": "/api/v1/nodes",
     "rayservices": "/apis/ray.io/v1/namespaces/{namespace}/rayservices",
@@ -45,7 +44,7 @@ _KINDS = {
     "jobs": "/apis/batch/v1/namespaces/{namespace}/jobs",
     "deployments": "/apis/apps/v1/namespaces/{namespace}/deployments",
 }
-"""What is written down of every namespace. Secrets are not among them, and are not to be."""
+"""Kinds of objects that are collected from every namespace. Never add Secrets."""
 
 _NEWEST_TAILS = r"""
 cd "$1" || exit 0
@@ -56,31 +55,32 @@ files=$2
     newest -path '*/logs/*' \( -name 'python-core-*' -o -name 'raylet*' -o -name 'gcs_server*' -o -name 'dashboard*' \)
 } | xargs -r tail -v -c "$3" | head -c "$4"
 """
-"""Prints the ends of Serve's logs (controller, proxies, replicas) and then of Ray's, each after a line of `tail` with its name."""
+"""Script that prints the ends of Serve's logs (controller, proxies, replicas) and then of Ray's, each after a line of `tail` with its
+name."""
 _FILE = re.compile(rb"(?:\A|\n)==> \./(\S+) <==\n")
 
 
-def of_ray(api: Api, namespace: str, folder: Path, within_s: float = RAY_WITHIN_S) -> None:
-    """What Serve and Ray wrote into files of their own, in all living pods of Ray clusters, lies in the folder, one folder a pod.
+def collect_ray_logs(api: Api, namespace: str, folder: Path, within_s: float = RAY_WITHIN_S) -> None:
+    """Copy the log files of Serve and Ray from all running pods of Ray clusters into the folder, one folder per pod.
 
-    It is gone with the pod, the head's first: so heads come before workers.
+    Heads first, because their pods, and the logs with them, are often gone first.
     """
-    pods = [p for p in api.items(f"/api/v1/namespaces/{namespace}/pods") if seen.CLUSTER in p["metadata"].get("labels", {})]
+    pods = [p for p in api.items(f"/api/v1/namespaces/{namespace}/pods") if ray_objects.CLUSTER in p["metadata"].get("labels", {})]
     alive = [p for p in pods if p.get("status", {}).get("phase") == "Running"]
     until, left = time.monotonic() + within_s, RAY_BYTES
-    for pod in sorted(alive, key=lambda p: p["metadata"]["labels"].get(seen.NODE_TYPE, "")):
+    for pod in sorted(alive, key=lambda p: p["metadata"]["labels"].get(ray_objects.NODE_TYPE, "")):
         here, left_s = folder / namespace / "ray" / pod["metadata"]["name"], until - time.monotonic()
         if left <= 0 or left_s <= 0:
             _write(here / "left-out.txt", f"the logs of other pods were {RAY_BYTES:,} bytes, or took {within_s:g} s")
             continue
         try:
-            left -= _of_ray_in(api, pod, here, min(left, RAY_POD_BYTES), min(left_s, RAY_POD_WITHIN_S))
+            left -= _collect_from_pod(api, pod, here, min(left, RAY_POD_BYTES), min(left_s, RAY_POD_WITHIN_S))
         except (PipelineError, OSError) as error:  # one pod must not hide the others
             _write(here / "no-logs.txt", str(error))
 
 
-def _of_ray_in(api: Api, pod: Object, folder: Path, most_bytes: int, within_s: float) -> int:
-    """The pod's logs lie in the folder; returns how many bytes they were."""
+def _collect_from_pod(api: Api, pod: Object, folder: Path, most_bytes: int, within_s: float) -> int:
+    """Copy the pod's log files into the folder; returns their size in bytes."""
     name, namespace, container = pod["metadata"]["name"], pod["metadata"]["namespace"], pod["spec"]["containers"][0]["name"]
     command = ["sh", "-c", _NEWEST_TAILS, "sh", RAY_FOLDER, *map(str, (RAY_FILES, RAY_FILE_BYTES, most_bytes))]
     data = api.exec(namespace, name, container, command, timeout_s=within_s, most_bytes=2 * RAY_POD_BYTES)
@@ -91,12 +91,12 @@ def _of_ray_in(api: Api, pod: Object, folder: Path, most_bytes: int, within_s: f
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """The place in the folder for what a pod calls by that name; never outside of it."""
+    """Path in the folder for a file name from a pod; never outside of the folder."""
     return folder.joinpath(*(part for part in PurePosixPath(name).parts if part not in ("/", "..")))
 
 
-def of_cluster(api: Api, namespaces: Iterable[str], folder: Path) -> None:
-    """Objects, events and logs of the namespaces lie in the folder."""
+def collect_objects(api: Api, namespaces: Iterable[str], folder: Path) -> None:
+    """Write objects, events and container logs of the namespaces into the folder."""
     for namespace in namespaces:
         here = folder / namespace
         for kind, path in _KINDS.items():
@@ -105,10 +105,10 @@ def of_cluster(api: Api, namespaces: Iterable[str], folder: Path) -> None:
         events = (f"{e.t:.1f} {e.kind} {e.subject}: {e.what} {e.detail}" for e in kubernetes_events(api, namespace, 0))
         _write(here / "events.txt", "\n".join(events))
         for pod in api.items(f"/api/v1/namespaces/{namespace}/pods"):
-            _logs(api, pod, here)
+            _collect_container_logs(api, pod, here)
 
 
-def _logs(api: Api, pod: Object, folder: Path) -> None:
+def _collect_container_logs(api: Api, pod: Object, folder: Path) -> None:
     metadata = pod["metadata"]
     statuses = [*(pod.get("status", {}).get("initContainerStatuses") or ()), *(pod.get("status", {}).get("containerStatuses") or ())]
     for status in statuses:
@@ -119,18 +119,18 @@ def _logs(api: Api, pod: Object, folder: Path) -> None:
             _write(folder / name, data.decode(errors="replace") if code == 200 else f"no log: HTTP {code}")
 
 
-def of_terraform(folder: Path, home: Path = TERRAFORM_RUNS) -> None:
-    """The last lines that Terraform printed lie in the folder; of `output` none, as it prints secrets."""
+def copy_terraform_logs(folder: Path, home: Path = TERRAFORM_RUNS) -> None:
+    """Copy the last lines of Terraform's logs into the folder, except those of `output`, which prints secrets."""
     for log in sorted(home.glob("*/*.log")):
         if log.name != "output.log":
             with log.open(encoding="utf-8", errors="replace") as lines:
                 _write(folder / "terraform" / f"{log.parent.name}.{log.name}", "".join(deque(lines, maxlen=TERRAFORM_LINES)))
 
 
-def _as_yaml(things: list[Object]) -> str:
-    for thing in things:
-        thing.get("metadata", {}).pop("managedFields", None)
-    return str(yaml.safe_dump_all(clean(things), sort_keys=False))
+def _as_yaml(objects: list[Object]) -> str:
+    for obj in objects:
+        obj.get("metadata", {}).pop("managedFields", None)
+    return str(yaml.safe_dump_all(clean(objects), sort_keys=False))
 
 
 def _write(path: Path, text: Any) -> None:
@@ -140,19 +140,19 @@ def _write(path: Path, text: Any) -> None:
 
 
 def best_effort(what: str, collect: Callable[[], None]) -> None:
-    """Collects; when that fails it is said, and nothing more: the bundle must not hide why it was wanted."""
+    """Run `collect` and only log its errors: the bundle must not hide the error that it is made for."""
     try:
         collect()
     except Exception as error:
-        get_run_logger().warning("%s could not be collected whole: %s", what, error)
+        get_run_logger().warning("%s could not be collected completely: %s", what, error)
 
 
 @step("collect debug bundle", deadline_s=180, retries=0)
 def collect_debug(site: Site, service: Service, folder: Path) -> Path:
-    """What could be had of pods, events, logs (of the containers, of Serve and of Ray) and Terraform lies in `debug/` of the folder."""
+    """Collect pods, events, logs (containers, Serve, Ray) and Terraform's last lines in `debug/` of the folder, as far as possible."""
     bundle = folder / "debug"
     namespaces = ("kube-system", kuberay.NAMESPACE, service.namespace, journal.NAMESPACE, chat.NAMESPACE)
-    best_effort("Terraform's last lines", lambda: of_terraform(bundle))
-    best_effort("what Serve and Ray wrote in their pods", lambda: of_ray(site.api(), service.namespace, bundle))
-    best_effort("the cluster's objects and logs", lambda: of_cluster(site.api(), namespaces, bundle))
+    best_effort("Terraform's last lines", lambda: copy_terraform_logs(bundle))
+    best_effort("the log files of Serve and Ray", lambda: collect_ray_logs(site.api(), service.namespace, bundle))
+    best_effort("the cluster's objects and logs", lambda: collect_objects(site.api(), namespaces, bundle))
     return bundle

@@ -4,17 +4,17 @@ locals {
   service_cidr = "172.20.0.0/16"
 }
 
-# Made before the cluster, or EKS makes it without a retention and Terraform knows nothing of it.
+# Created before the cluster; otherwise EKS creates it without a retention, and it is not in Terraform's state.
 resource "aws_cloudwatch_log_group" "cluster" {
   #checkov:skip=CKV_AWS_158:CloudWatch encrypts with its own key; the logs hold no secret values
-  #checkov:skip=CKV_AWS_338:A drill's logs are of use for days; the evidence that is kept lies in the bucket
+  #checkov:skip=CKV_AWS_338:A drill's logs are useful for days; the evidence is kept in the bucket
   name              = local.names.log_group
   retention_in_days = var.log_retention_days
 }
 
 resource "aws_eks_cluster" "this" {
-  #checkov:skip=CKV_AWS_58:EKS encrypts all API data in envelopes since 1.28; an own key is secrets_kms_key_arn. One made here would stay for a week after destroy
-  #checkov:skip=CKV_AWS_39:The runner may be anywhere; who gets in is IAM's matter, and public_access_cidrs narrows or closes the endpoint
+  #checkov:skip=CKV_AWS_58:EKS encrypts all API data in envelopes since 1.28; secrets_kms_key_arn sets a key of your own. One created here would stay for a week after destroy
+  #checkov:skip=CKV_AWS_39:The pipeline may run anywhere; IAM decides about access, and public_access_cidrs restricts or closes the endpoint
   #checkov:skip=CKV_AWS_38:As above
   name                          = var.name
   version                       = var.kubernetes_version
@@ -22,7 +22,7 @@ resource "aws_eks_cluster" "this" {
   bootstrap_self_managed_addons = false
   enabled_cluster_log_types     = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
 
-  # Rights are access entries, all of them in identity.tf; who created the cluster gets none in silence.
+  # Permissions are access entries, all of them in identity.tf; the cluster's creator gets no implicit one.
   access_config {
     authentication_mode                         = "API"
     bootstrap_cluster_creator_admin_permissions = false
@@ -40,7 +40,7 @@ resource "aws_eks_cluster" "this" {
     service_ipv4_cidr = local.service_cidr
   }
 
-  # Ends with standard support instead of sliding into the dearer extended one.
+  # Ends with standard support instead of entering the more expensive extended support.
   upgrade_policy {
     support_type = "STANDARD"
   }
@@ -63,11 +63,11 @@ resource "aws_eks_cluster" "this" {
 }
 
 locals {
-  # A node is Ready only with these; DNS in turn needs nodes to run on.
+  # A node is Ready only with these add-ons; DNS needs nodes to run on.
   node_addons = toset(["vpc-cni", "kube-proxy", "eks-pod-identity-agent"])
 }
 
-# The version that EKS takes for this Kubernetes: an upgrade of the cluster takes its add-ons along.
+# EKS's default version for this Kubernetes: an upgrade of the cluster also upgrades its add-ons.
 data "aws_eks_addon_version" "default" {
   for_each = setunion(local.node_addons, ["coredns"])
 

@@ -1,10 +1,10 @@
-# Who may do what: the control plane, the nodes, the network plug-in, and the person or role that runs this.
+# Roles and permissions: of the control plane, the nodes, the network plug-in, and the person or role that runs the pipeline.
 
 data "aws_partition" "current" {}
 
 data "aws_caller_identity" "current" {}
 
-# The caller is often an assumed role; EKS wants the role itself, not the session.
+# The caller is often an assumed role; EKS needs the role itself, not the session.
 data "aws_iam_session_context" "caller" {
   arn = data.aws_caller_identity.current.arn
 }
@@ -13,7 +13,7 @@ locals {
   managed_policy = "arn:${data.aws_partition.current.partition}:iam::aws:policy"
   admins         = setunion([data.aws_iam_session_context.caller.issuer_arn], var.admin_principal_arns)
 
-  # Nodes join and pull, no more: pods do not reach these rights (the metadata service answers one hop away only).
+  # Nodes may only join and pull images. Pods cannot use these permissions: the metadata service answers only one hop away.
   node_policies = toset(["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly"])
 }
 
@@ -58,7 +58,7 @@ resource "aws_iam_role_policy_attachment" "node" {
   policy_arn = "${local.managed_policy}/${each.key}"
 }
 
-# Moving addresses between interfaces is the network plug-in's right alone, through pod identity.
+# Only the network plug-in may move addresses between interfaces, through Pod Identity.
 resource "aws_iam_role" "cni" {
   name               = local.names.cni_role
   description        = "Network plug-in of the EKS cluster ${var.name}"

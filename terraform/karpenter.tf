@@ -1,6 +1,6 @@
-# What Karpenter needs of AWS to launch nodes: a role for itself (its rights: karpenter_rights.tf), one for its nodes, and a
-# queue that tells of interruptions. What it launches is no resource here, and must be gone before destroy.
-# Nothing of this is made with inf2_nodes.provisioner = "managed".
+# What Karpenter needs in AWS to launch nodes: a role of its own (permissions: karpenter_rights.tf), a role for its nodes, and a
+# queue with interruption messages. The nodes that it launches are no resources here, and must be removed before destroy.
+# None of this is created with inf2_nodes.provisioner = "managed".
 
 locals {
   karpenter       = var.inf2_nodes.provisioner == "karpenter"
@@ -24,7 +24,7 @@ resource "aws_iam_role" "karpenter" {
   assume_role_policy = data.aws_iam_policy_document.trust["pods"].json
 }
 
-# Made after the rights and gone before them: a Karpenter that has a role, but no rights, fails where nobody looks.
+# Created after the permissions and deleted before them: a Karpenter that has a role but no permissions fails without a visible error.
 resource "aws_eks_pod_identity_association" "karpenter" {
   count = local.karpenter_count
 
@@ -36,7 +36,7 @@ resource "aws_eks_pod_identity_association" "karpenter" {
   depends_on = [aws_eks_addon.node, aws_iam_role_policy.karpenter]
 }
 
-# Not the node groups' role: EKS has made that one's access entry by itself, and would refuse ours.
+# Not the node groups' role: EKS has created an access entry for that by itself, and would refuse another one.
 resource "aws_iam_role" "karpenter_node" {
   count = local.karpenter_count
 
@@ -52,7 +52,7 @@ resource "aws_iam_role_policy_attachment" "karpenter_node" {
   policy_arn = "${local.managed_policy}/${each.key}"
 }
 
-# Made here, so that Karpenter needs no right to make any, and none is left when it is gone first.
+# Created here, so that Karpenter needs no permission to create one, and none is left if Karpenter is removed first.
 resource "aws_iam_instance_profile" "karpenter_node" {
   count = local.karpenter_count
 
@@ -68,7 +68,7 @@ resource "aws_eks_access_entry" "karpenter_node" {
   type          = "EC2_LINUX"
 }
 
-# A message is of use for minutes: the warning of a spot instance's end comes two before it.
+# A message is useful for minutes: the warning about a spot instance comes two minutes before its end.
 resource "aws_sqs_queue" "karpenter" {
   count = local.karpenter_count
 
@@ -76,7 +76,7 @@ resource "aws_sqs_queue" "karpenter" {
   message_retention_seconds = 300
   sqs_managed_sse_enabled   = true
 
-  # In the queue and not a resource of its own: after each change the provider waits for half a minute.
+  # Inside the queue and not a resource of its own, because after each change of one the provider waits for half a minute.
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -100,7 +100,7 @@ resource "aws_sqs_queue" "karpenter" {
   })
 }
 
-# EC2 tells of the whole region's instances; Karpenter throws away what is not its cluster's.
+# EC2 reports events of all instances in the region; Karpenter ignores those of other clusters.
 resource "aws_cloudwatch_event_rule" "karpenter" {
   for_each = { for event, pattern in local.karpenter_events : event => pattern if local.karpenter }
 

@@ -1,7 +1,7 @@
-# Karpenter's rights. It tags all it makes with the cluster's name: it may make nothing without those tags, and touch nothing
-# that has not got them, so that one cluster's Karpenter cannot end another's nodes.
+# Karpenter's permissions. It tags everything with the cluster's name. It may create nothing without those tags, and change nothing
+# that does not have them, so that one cluster's Karpenter cannot terminate another's nodes.
 #
-# Narrower than upstream's: it makes no instance profiles, and launches into no capacity reservations or placement groups.
+# Narrower than upstream's: no instance profiles, no capacity reservations, no placement groups.
 
 locals {
   ec2_arns = "arn:${data.aws_partition.current.partition}:ec2:${var.region}"
@@ -11,7 +11,7 @@ locals {
     "${local.ec2_arns}:*:${kind}/*"
   ]
 
-  # Conditions: a request that puts the tags on, and a thing that has them.
+  # Conditions: a request that sets the tags, and a resource that has them.
   tagging_as_own = {
     "aws:RequestTag/kubernetes.io/cluster/${var.name}" = "owned"
     "aws:RequestTag/eks:eks-cluster-name"              = var.name
@@ -63,7 +63,7 @@ locals {
           StringLike   = { "aws:RequestTag/karpenter.sh/nodepool" = "*" }
         }
       }
-      # When a node has joined, its instance gets its names. Other tags stay as they are: the conditions here rest on them.
+      # When a node has joined, its instance gets name tags. No other tags may be changed, because the conditions here use them.
       NameWhatRuns = {
         Action   = "ec2:CreateTags"
         Resource = "${local.ec2_arns}:*:instance/*"
@@ -102,12 +102,12 @@ locals {
         Resource  = "*"
         Condition = { StringEquals = { "aws:RequestedRegion" = var.region } }
       }
-      # IAM has no region, and prices come from a few only, whichever is asked about.
+      # IAM is global, and the pricing API exists in a few regions only.
       Elsewhere = {
         Action   = ["iam:ListInstanceProfiles", "pricing:GetProducts"]
         Resource = "*"
       }
-      # It looks for profiles that an earlier version may have made.
+      # Karpenter searches for profiles that an earlier version may have created.
       Profiles = {
         Action   = "iam:GetInstanceProfile"
         Resource = "arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:instance-profile/*"

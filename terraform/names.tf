@@ -1,6 +1,6 @@
-# Every name, in one place, with the length AWS allows. var.name has 27 characters at most, a region 14.
+# All names in one place, with the length that AWS allows. var.name has at most 27 characters, a region 14.
 #
-#   what                          made as                              longest   AWS allows
+#   resource                      name                                 longest   AWS allows
 #   state and evidence bucket *   leeward-NAME-ACCOUNT-REGION                 63   63
 #   Redis replication group       leeward-NAME-gcs                            39   40
 #   IAM role, instance profile    leeward-NAME-REGION-karpenter, -auto-node   60   64
@@ -15,9 +15,9 @@
 #   log group                     /aws/eks/NAME/cluster                       44   512
 #   AUTH token's secret *         leeward/NAME/redis-auth                     46   512
 #
-# * made outside Terraform, by tasks/aws/account.py. The prefix keeps a name clear of what services reserve ("sg-" of
-# security groups, "sthree-" of buckets) and lets an IAM policy say "leeward-*". Roles live in no region, hence
-# theirs in the name.
+# * created outside Terraform, by tasks/aws/account.py. The prefix avoids names that services reserve ("sg-" for
+# security groups, "sthree-" for buckets) and allows "leeward-*" in an IAM policy. Roles are global, so their names
+# contain the region.
 locals {
   prefix      = "leeward-${var.name}"
   role_prefix = "${local.prefix}-${var.region}"
@@ -35,10 +35,9 @@ locals {
     log_group           = "/aws/eks/${var.name}/cluster"
   }
 
-  # What a janitor needs, on everything; leeward:name alone finds a stack's remains.
+  # Tags of every resource; leeward:name alone finds the leftovers of a stack.
   tags = merge(var.tags, {
-    "leeward:name"      = var.name
-    "leeward:owner"     = var.owner
-    "leeward:ttl-hours" = tostring(var.ttl_hours)
+    "leeward:name"  = var.name
+    "leeward:owner" = var.owner
   })
 }

@@ -1,7 +1,7 @@
-# One VPC: nodes and Redis in private subnets, nothing but the NAT gateway in the public ones.
+# One VPC: nodes and Redis in private subnets, only the NAT gateway in the public ones.
 
 data "aws_availability_zones" "open" {
-  #checkov:skip=CKV_AWS_394:availability_zones pins them for a stack that is to live for long
+  #checkov:skip=CKV_AWS_394:availability_zones pins them for a long-lived stack
   state = "available"
 
   filter {
@@ -24,21 +24,21 @@ data "aws_ec2_instance_type_offerings" "inf2" {
 locals {
   zones_open = sort(data.aws_availability_zones.open.names)
 
-  # Karpenter takes a fallback type only where the first is not to be had. A managed group spreads over all its zones, and
-  # would take it in every zone without the first: it gets none of those.
+  # Karpenter takes a fallback type only if the first type has no capacity. A managed group spreads over all its zones and would
+  # take a fallback type in every zone without the first type, so it gets none of those zones.
   inf2_types = distinct(concat([var.inf2_nodes.instance_type], var.inf2_nodes.fallback_types))
   zones_inf2 = distinct(flatten([
     for type in slice(local.inf2_types, 0, local.karpenter ? length(local.inf2_types) : 1) :
     sort(setintersection(local.zones_open, data.aws_ec2_instance_type_offerings.inf2[type].locations))
   ]))
 
-  # Zones with inf2 first: where there are two, the loss of a zone leaves a replica.
+  # Zones with inf2 first: with two of them, a replica survives the loss of a zone.
   zones_preferred = distinct(concat(local.zones_inf2, local.zones_open))
   zones           = length(var.availability_zones) > 0 ? var.availability_zones : slice(local.zones_preferred, 0, min(var.az_count, length(local.zones_preferred)))
 }
 
 resource "aws_vpc" "this" {
-  #checkov:skip=CKV2_AWS_11:Flow logs cost more than a drill's whole traffic is worth; the load generator records every request
+  #checkov:skip=CKV2_AWS_11:Flow logs cost more than they are worth for a drill; the load generator records every request
   cidr_block           = var.vpc_cidr
   enable_dns_support   = true
   enable_dns_hostnames = true
@@ -60,7 +60,7 @@ resource "aws_vpc" "this" {
   }
 }
 
-# Every VPC is born with a group that lets its members talk to each other. Nobody uses it; adopted, it allows nothing.
+# Every VPC has a default group that lets its members talk to each other. It is not used; managed here, it allows nothing.
 resource "aws_default_security_group" "closed" {
   vpc_id = aws_vpc.this.id
   tags   = { Name = "${local.prefix}-default-closed" }
@@ -78,7 +78,7 @@ resource "aws_subnet" "public" {
   vpc_id            = aws_vpc.this.id
   availability_zone = each.key
   cidr_block        = cidrsubnet(var.vpc_cidr, 8, each.value)
-  # The NAT gateway brings its own address; nothing else starts here.
+  # The NAT gateway has an address of its own; nothing else is launched here.
   map_public_ip_on_launch = false
 
   tags = {

@@ -1,4 +1,4 @@
-# Managed node groups: `core` for what must always run; `inf2`, for the model alone, unless Karpenter launches those nodes.
+# Managed node groups: `core` for what must always run; `inf2` only for the model, unless Karpenter launches those nodes.
 
 locals {
   disks_gib = { core = var.core_nodes.disk_gib, inf2 = var.inf2_nodes.disk_gib }
@@ -34,7 +34,7 @@ resource "aws_launch_template" "pool" {
     }
   }
 
-  # Default tags end at the template; what it launches has to be told.
+  # Default tags apply to the template only; tags of what it launches must be set here.
   dynamic "tag_specifications" {
     for_each = ["instance", "volume", "network-interface"]
 
@@ -71,7 +71,7 @@ resource "aws_eks_node_group" "core" {
     max_unavailable = 1
   }
 
-  # A node joins with its add-ons, its rights and a way out to the registry, and leaves before they do.
+  # A node needs its add-ons, its permissions and a route to the registry when it joins, and must be gone before they are.
   depends_on = [
     aws_eks_addon.node,
     aws_iam_role_policy_attachment.node,
@@ -94,7 +94,7 @@ resource "aws_eks_node_group" "inf2" {
   instance_types  = local.inf2_types
   labels          = { "leeward.dev/pool" = "inf2" }
 
-  # Accelerators are dear: only what asks for them runs here.
+  # Accelerators are expensive: only pods that request them run here.
   taint {
     key    = "aws.amazon.com/neuron"
     value  = "true"
@@ -116,7 +116,7 @@ resource "aws_eks_node_group" "inf2" {
     max_unavailable = 1
   }
 
-  # A node joins with its add-ons, its rights and a way out to the registry, and leaves before they do.
+  # A node needs its add-ons, its permissions and a route to the registry when it joins, and must be gone before they are.
   depends_on = [
     aws_eks_addon.node,
     aws_iam_role_policy_attachment.node,

@@ -40,7 +40,7 @@ output "node_groups" {
 }
 
 output "karpenter" {
-  description = "What Karpenter is told: its queue, and what its nodes are to have; null when a managed group takes its place."
+  description = "Karpenter's settings: its queue, and the properties of its nodes; null with a managed group instead."
   value = one([for queue in aws_sqs_queue.karpenter : {
     queue_name        = queue.name
     instance_profile  = aws_iam_instance_profile.karpenter_node[0].name
@@ -49,7 +49,7 @@ output "karpenter" {
     tags              = local.tags
   }])
 
-  # A controller that comes earlier has no rights, a node that does is nobody in the cluster or cannot pull.
+  # Without these a controller has no permissions, and a node is unknown to the cluster or cannot pull images.
   depends_on = [
     aws_cloudwatch_event_target.karpenter,
     aws_eks_access_entry.karpenter_node,
@@ -58,9 +58,9 @@ output "karpenter" {
   ]
 }
 
-# So that whoever reads the outputs has a cluster it may use, with DNS in it.
+# So that the outputs exist only once the cluster can be used and has DNS.
 output "ready" {
-  description = "What had to be there before the cluster is of use: the add-ons and the administrators."
+  description = "What the cluster needs before it can be used: the add-ons and the administrators."
   value = {
     addons = sort(concat([for addon in aws_eks_addon.node : addon.addon_name], [aws_eks_addon.dns.addon_name]))
     admins = sort([for entry in aws_eks_access_policy_association.admin : entry.principal_arn])

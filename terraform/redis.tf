@@ -1,4 +1,4 @@
-# Where Ray keeps what its head knows, so that a new head takes over. Only with enable_gcs_ha.
+# Redis for the state of Ray's head, so that a new head can take over. Only with enable_gcs_ha.
 
 locals {
   redis_count = var.enable_gcs_ha ? 1 : 0
@@ -19,13 +19,13 @@ resource "aws_elasticache_parameter_group" "gcs" {
   family      = "redis7"
   description = "Ray's global control store of ${var.name}"
 
-  # A key evicted is state lost: refuse writes instead.
+  # An evicted key would be lost state, so writes are refused instead.
   parameter {
     name  = "maxmemory-policy"
     value = "noeviction"
   }
 
-  # Ray's connection idles for hours; one that Redis closes ends the head.
+  # Ray's connection may idle for hours; if Redis closed it, the head would end.
   parameter {
     name  = "timeout"
     value = "0"
@@ -41,7 +41,7 @@ resource "aws_security_group" "redis" {
   tags        = { Name = local.names.redis_firewall }
 }
 
-# EKS makes one security group for control plane and nodes; its members are all that may come in.
+# EKS creates one security group for control plane and nodes; only its members may connect.
 resource "aws_vpc_security_group_ingress_rule" "redis_from_nodes" {
   count = local.redis_count
 
@@ -54,7 +54,7 @@ resource "aws_vpc_security_group_ingress_rule" "redis_from_nodes" {
 }
 
 resource "aws_elasticache_replication_group" "gcs" {
-  #checkov:skip=CKV_AWS_191:At rest encrypted with ElastiCache's own key; one made here would stay for a week after destroy
+  #checkov:skip=CKV_AWS_191:Encrypted at rest with ElastiCache's own key; one created here would stay for a week after destroy
   count = local.redis_count
 
   replication_group_id = local.names.redis_group
@@ -68,17 +68,17 @@ resource "aws_elasticache_replication_group" "gcs" {
   subnet_group_name    = aws_elasticache_subnet_group.gcs[0].name
   security_group_ids   = [aws_security_group.redis[0].id]
 
-  # The primary endpoint is a name that follows the primary: this is what Ray is given.
+  # Ray gets the primary endpoint, a name that follows the primary.
   automatic_failover_enabled = true
   multi_az_enabled           = true
 
   at_rest_encryption_enabled = true
   transit_encryption_enabled = true
   auth_token                 = var.redis_auth_token
-  # A new token is taken besides the old one, so a running head is not thrown out.
+  # A new token is accepted besides the old one, so a running head stays connected.
   auth_token_update_strategy = "ROTATE"
 
-  # The store describes live processes: restored tomorrow it describes nothing.
+  # The data describe running processes, so a later restore would be useless.
   snapshot_retention_limit   = 0
   auto_minor_version_upgrade = true
   apply_immediately          = true

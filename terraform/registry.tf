@@ -2,7 +2,7 @@ resource "aws_ecr_repository" "serving" {
   #checkov:skip=CKV_AWS_136:Encrypted with ECR's own key; the image holds no secret
   name                 = local.names.repository
   image_tag_mutability = "IMMUTABLE"
-  # Images are built from this repository's files: cleaning up may take them along.
+  # Images are built from this repository's files, so cleanup may delete them.
   force_delete = true
 
   image_scanning_configuration {

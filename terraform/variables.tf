@@ -64,7 +64,7 @@ variable "az_count" {
 }
 
 variable "availability_zones" {
-  description = "The zones by name; empty: chosen among those that offer the inf2 type. Name them where the stack is to live for long, as AWS adds zones."
+  description = "The zones by name; empty: chosen among those that offer the inf2 type. Name them for a long-lived stack, because AWS adds zones."
   type        = list(string)
   default     = []
 
@@ -75,7 +75,7 @@ variable "availability_zones" {
 }
 
 variable "public_access_cidrs" {
-  description = "Who may reach the Kubernetes API from the internet; empty closes the public endpoint. Every request needs an IAM identity besides."
+  description = "Address ranges that may reach the Kubernetes API from the internet; empty closes the public endpoint. Every request also needs an IAM identity."
   type        = list(string)
   default     = ["0.0.0.0/0"]
 
@@ -86,7 +86,7 @@ variable "public_access_cidrs" {
 }
 
 variable "core_nodes" {
-  description = "Nodes of the operator, DNS, the Ray head and the load. Two at least: the load must not share the head's node."
+  description = "Nodes for the operator, DNS, the Ray head and the load. At least two: the load must not share the head's node."
   type = object({
     instance_type = optional(string, "m6i.xlarge")
     count         = optional(number, 2)
@@ -110,11 +110,11 @@ variable "core_nodes" {
 
 variable "inf2_nodes" {
   description = <<-TEXT
-    Nodes of the model, one replica each. Two at least keep the service through the loss of one.
-    Karpenter launches them when a worker waits for one: count serve at most, and there are as many again while one Ray cluster
-    takes over from another. It takes the cheapest of instance_type and fallback_types that is to be had in any zone. "managed"
-    makes a node group of count nodes instead, of fallback_types in their order where there is none of instance_type: for
-    capacity that is reserved, and paid for whether it is used or not.
+    Nodes for the model, with one replica each. With at least two, the service survives the loss of one.
+    Karpenter launches them when a worker waits for one: at most count of them serve, and twice as many exist while one Ray cluster
+    takes over from another. It takes the cheapest of instance_type and fallback_types that has capacity in any zone. "managed"
+    creates a node group of count nodes instead, of fallback_types in their order if instance_type has no capacity: for reserved
+    capacity, which is paid for whether it is used or not.
   TEXT
   type = object({
     instance_type  = optional(string, "inf2.8xlarge")
@@ -144,7 +144,7 @@ variable "inf2_nodes" {
 }
 
 variable "enable_gcs_ha" {
-  description = "Whether Ray's global control store survives its head: makes the Redis that holds it."
+  description = "Whether Ray's global control store survives the loss of its head: creates the Redis for it."
   type        = bool
   default     = true
 }
@@ -194,7 +194,7 @@ variable "log_retention_days" {
 }
 
 variable "owner" {
-  description = "Whom to ask about this stack; a tag on everything."
+  description = "Person or team to ask about this stack; a tag on every resource."
   type        = string
   default     = "unknown"
 
@@ -204,19 +204,8 @@ variable "owner" {
   }
 }
 
-variable "ttl_hours" {
-  description = "Hours after its creation from when a janitor may take the stack down; a tag on everything. 0: never."
-  type        = number
-  default     = 24
-
-  validation {
-    condition     = var.ttl_hours >= 0 && floor(var.ttl_hours) == var.ttl_hours
-    error_message = "Whole hours, or 0 for never."
-  }
-}
-
 variable "tags" {
-  description = "Further tags for everything."
+  description = "Further tags for every resource."
   type        = map(string)
   default     = {}
 

@@ -1,5 +1,5 @@
 terraform {
-  # 1.11: the S3 backend's own lock file, and validations that look at other variables.
+  # 1.11: lock files of the S3 backend, and validations that use other variables.
   required_version = ">= 1.11"
 
   required_providers {
@@ -9,14 +9,14 @@ terraform {
     }
   }
 
-  # Bucket, key and region come from a -backend-config file: the bucket is made outside Terraform and outlives it.
+  # Bucket, key and region come from a -backend-config file: the bucket is created outside Terraform and outlives the stack.
   backend "s3" {
     encrypt      = true
     use_lockfile = true
   }
 }
 
-# The same for AWS and for anything that answers AWS's API: an endpoint comes from AWS_ENDPOINT_URL alone.
+# The same for AWS and for other servers of AWS's API: an endpoint is set only by AWS_ENDPOINT_URL.
 provider "aws" {
   region = var.region
 

@@ -33,7 +33,7 @@ def build_images(wanted: Iterable[Recipe]) -> list[str]:
     Raises:
         PipelineError: an image could not be built.
     """
-    names, builder = [], Builder.found()
+    names, builder = [], Builder.find()
     for recipe in wanted:
         names.append(recipe.local)
         if builder.has(names[-1]):

@@ -1,1 +1,1 @@
-"""What the pipeline keeps in AWS outside Terraform, and what a stack may leave behind there."""
+"""AWS without Terraform: the state bucket, the password of Redis, and what a stack may leave behind."""

@@ -1,6 +1,6 @@
-"""What the pipeline itself keeps in AWS, outside Terraform: the bucket of state and evidence, and Redis's password.
+"""What the pipeline keeps in AWS outside Terraform: the bucket of state and evidence, and the password of Redis.
 
-Every function takes something that makes boto3 clients: a `boto3.Session`, or a target that adds its endpoint.
+Every function takes a maker of boto3 clients: a `boto3.Session`, or a target, which adds its endpoint.
 """
 
 from __future__ import annotations
@@ -18,32 +18,10 @@ from pydantic import SecretStr
 
 from blocks.errors import Permanent, Transient
 from blocks.parameters import NAME_MAX, NAME_PATTERN
-from tasks.aws.leftovers import SERVICES, Leftover, leftovers
 from tasks.terraform.lock import HeldLock
 
-__all__ = [
-    "SERVICES",
-    "STATE_KEY",
-    "BucketTaken",
-    "Caller",
-    "Clients",
-    "Leftover",
-    "NameRefused",
-    "SecretDisappearing",
-    "bucket_exists",
-    "caller_identity",
-    "delete_cluster_logs",
-    "delete_redis_auth_token",
-    "ensure_state_bucket",
-    "leftovers",
-    "redis_auth_token",
-    "state_bucket",
-    "state_lock",
-    "upload_folder",
-]
-
 STATE_KEY = "terraform.tfstate"
-"""Of Terraform's state in its bucket; the lock lies beside it."""
+"""Key of Terraform's state in its bucket; the lock is beside it."""
 _AUTH_TOKEN_BYTES = 32
 
 
@@ -51,15 +29,15 @@ class Clients(Protocol):
     """Makes boto3 clients that know their region, credentials and endpoint."""
 
     def client(self, service_name: str, /) -> Any:
-        """A client of the service."""
+        """A boto3 client of the service."""
 
 
 class NameRefused(Permanent):
-    """The name does not fit what AWS takes."""
+    """AWS does not accept the stack's name."""
 
 
 class BucketTaken(Permanent):
-    """The bucket's name belongs to somebody else."""
+    """The bucket's name belongs to another AWS account."""
 
 
 class SecretDisappearing(Transient):
@@ -68,7 +46,7 @@ class SecretDisappearing(Transient):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who AWS says we are."""
+    """The identity behind the credentials, as STS reports it."""
 
     account: str
     arn: str
@@ -76,14 +54,14 @@ class Caller:
 
 
 def caller_identity(session: Clients) -> Caller:
-    """The account and principal of the credentials, and the region they are used in."""
+    """Account and principal of the credentials, and the region they are used in."""
     sts = session.client("sts")
     identity = sts.get_caller_identity()
     return Caller(identity["Account"], identity["Arn"], sts.meta.region_name)
 
 
 def state_bucket(session: Clients, name: str) -> str:
-    """The bucket of `name` in this account and region, whether it exists or not.
+    """Name of the bucket of stack `name` in this account and region, whether it exists or not.
 
     Raises:
         NameRefused: no such bucket can exist.
@@ -95,10 +73,10 @@ def state_bucket(session: Clients, name: str) -> str:
 
 
 def bucket_exists(session: Clients, bucket: str) -> bool:
-    """Whether the bucket exists and is ours.
+    """Whether the bucket exists.
 
     Raises:
-        BucketTaken: it exists and we may not see it.
+        BucketTaken: it exists, and these credentials may not read it.
     """
     try:
         session.client("s3").head_bucket(Bucket=bucket)
@@ -115,10 +93,10 @@ def bucket_exists(session: Clients, bucket: str) -> bool:
 
 
 def state_lock(session: Clients, bucket: str) -> HeldLock | None:
-    """Terraform's lock on the state; None: nobody holds it.
+    """Terraform's lock on the state; None: it is not locked.
 
     Raises:
-        ValueError: what lies there is no lock.
+        ValueError: the lock object has another format.
     """
     s3 = session.client("s3")
     try:
@@ -129,20 +107,23 @@ def state_lock(session: Clients, bucket: str) -> HeldLock | None:
 
 
 def ensure_state_bucket(session: Clients, name: str) -> str:
-    """The bucket of `name` exists: private, encrypted, versioned, TLS only where there is TLS. It is kept when the stack is destroyed."""
+    """Create the bucket of stack `name` if needed: private, encrypted, versioned, TLS only if the endpoint has TLS. Returns its name.
+
+    It is kept when the stack is destroyed.
+    """
     bucket = state_bucket(session, name)
     s3 = session.client("s3")
     if not bucket_exists(session, bucket):
         region = s3.meta.region_name
         place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-        with suppress(s3.exceptions.BucketAlreadyOwnedByYou):  # somebody else of ours was quicker
+        with suppress(s3.exceptions.BucketAlreadyOwnedByYou):  # another run of this account was faster
             s3.create_bucket(Bucket=bucket, **place)
     _protect(s3, bucket)
     return bucket
 
 
 def _protect(s3: Any, bucket: str) -> None:
-    """Every protection is on; each call sets it whole, so repeating mends what was changed."""
+    """Set every protection. Each call replaces the whole setting, so running it again reverts manual changes."""
     s3.put_public_access_block(
         Bucket=bucket,
         PublicAccessBlockConfiguration={
@@ -157,7 +138,7 @@ def _protect(s3: Any, bucket: str) -> None:
         ServerSideEncryptionConfiguration={"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]},
     )
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    if s3.meta.endpoint_url.startswith("https:"):  # where there is no TLS, it would lock us out ourselves
+    if s3.meta.endpoint_url.startswith("https:"):  # without TLS the policy would lock out the pipeline itself
         s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(_tls_only(bucket, s3.meta.partition)))
 
 
@@ -175,10 +156,10 @@ def _tls_only(bucket: str, partition: str) -> dict[str, Any]:
 
 
 def redis_auth_token(session: Clients, name: str) -> SecretStr:
-    """Redis's password of `name`: made at the first call, the same at every later one.
+    """The password of stack `name`'s Redis: created at the first call, the same at every later one.
 
     Raises:
-        SecretDisappearing: an earlier one of this name is still being deleted.
+        SecretDisappearing: an earlier secret of this name is still being deleted.
     """
     manager = session.client("secretsmanager")
     secret = _secret_name(name)
@@ -189,7 +170,7 @@ def redis_auth_token(session: Clients, name: str) -> SecretStr:
     except manager.exceptions.InvalidRequestException as deleting:
         raise SecretDisappearing(f"secret {secret} is being deleted; try again in a minute") from deleting
     try:
-        # Letters and digits only: ElastiCache takes few signs in a token.
+        # Letters and digits only: ElastiCache accepts few other characters in a token.
         token = secrets.token_hex(_AUTH_TOKEN_BYTES)
         manager.create_secret(
             Name=secret,
@@ -205,7 +186,7 @@ def redis_auth_token(session: Clients, name: str) -> SecretStr:
 
 
 def delete_redis_auth_token(session: Clients, name: str) -> None:
-    """The password is gone for good; the name is free."""
+    """Delete the password without a recovery period, so that its name is free at once."""
     manager = session.client("secretsmanager")
     with suppress(manager.exceptions.ResourceNotFoundException):
         manager.delete_secret(SecretId=_secret_name(name), ForceDeleteWithoutRecovery=True)
@@ -216,14 +197,14 @@ def _secret_name(name: str) -> str:
 
 
 def delete_cluster_logs(session: Clients, name: str) -> None:
-    """The control plane's log group is gone: EKS makes it anew when a cluster's last lines come after Terraform deleted it."""
+    """Delete the control plane's log group. EKS creates it again if the cluster's last lines arrive after Terraform deleted it."""
     logs = session.client("logs")
     with suppress(logs.exceptions.ResourceNotFoundException):
         logs.delete_log_group(logGroupName=f"/aws/eks/{name}/cluster")
 
 
 def upload_folder(session: Clients, bucket: str, prefix: str, folder: Path) -> tuple[str, ...]:
-    """Every file under `folder` is in the bucket under `prefix`, with its path; returns their s3:// addresses."""
+    """Upload every file under `folder` to the bucket, under `prefix` and its relative path; returns their s3:// addresses."""
     s3 = session.client("s3")
     addresses = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):

@@ -1,8 +1,8 @@
-"""What is left of a stack in AWS, asked of each service by name or tag.
+"""What is left of a stack in AWS, found by asking each service by name or tag.
 
-Not of the tagging service: it knows few kinds of things, and some only minutes later. What AWS itself keeps for
-a while after deletion (a terminated instance, a deleted NAT gateway) is not left over. The bucket of state and
-evidence stays on purpose and is not asked for.
+The tagging service is not used: it lists few kinds of resources, and some only minutes later. Resources that AWS itself lists
+for a while after deletion (terminated instances, deleted NAT gateways) do not count. The bucket of state and evidence stays on
+purpose and is not listed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _GONE = frozenset({"terminated", "shutting-down", "deleted", "deleting"})
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Something of a stack that still exists."""
+    """A resource of a stack that still exists."""
 
     service: str
     kind: str
@@ -27,10 +27,10 @@ class Leftover:
 
 
 def leftovers(session: Any, name: str, services: Iterable[str] | None = None) -> list[Leftover]:
-    """Everything of the stack `name` that still exists, but for its bucket; empty when it is gone.
+    """List every resource of stack `name` that still exists, except its bucket.
 
     Args:
-        services: Those of SERVICES to ask; None: all.
+        services: Names from SERVICES to ask; None: all.
     """
     found: list[Leftover] = []
     region = session.client("sts").meta.region_name
@@ -42,7 +42,7 @@ def leftovers(session: Any, name: str, services: Iterable[str] | None = None) ->
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Whose things are asked for."""
+    """Name and region of the stack to search for."""
 
     name: str
     region: str
@@ -50,7 +50,7 @@ class Stack:
 
 Found = Iterator[tuple[str, str]]
 
-# Kind, operation, the list in its answer, the thing's id in that, and where its state stands (None: it has none).
+# Kind, operation, list in the response, key of the id, and key of the state (None: it has none).
 _EC2 = (
     ("vpc", "describe_vpcs", "Vpcs", "VpcId", None),
     ("subnet", "describe_subnets", "Subnets", "SubnetId", None),
@@ -67,7 +67,7 @@ _EC2 = (
 
 
 def _tags(name: str) -> tuple[dict[str, Any], ...]:
-    """Filters by what Terraform tags, and by what EKS, Kubernetes and Karpenter tag on their own."""
+    """Filters for the tags that Terraform sets, and for those that EKS, Kubernetes and Karpenter set on their own."""
     return (
         {"Name": "tag:leeward:name", "Values": [name]},
         {"Name": "tag:aws:eks:cluster-name", "Values": [name]},
@@ -81,11 +81,11 @@ def _tags(name: str) -> tuple[dict[str, Any], ...]:
 def _ec2(ec2: Any, stack: Stack) -> Found:
     for wanted in _tags(stack.name):
         for kind, operation, key, id, state in _EC2:
-            # The NAT gateways' filter parameter alone is spelt in the singular.
+            # Only DescribeNatGateways spells its filter parameter in the singular.
             filters = {"Filter" if operation == "describe_nat_gateways" else "Filters": [wanted]}
-            for thing in _pages(ec2, operation, key, **filters):
-                if state is None or str(thing.get(state, "")).lower() not in _GONE:
-                    yield kind, thing[id]
+            for resource in _pages(ec2, operation, key, **filters):
+                if state is None or str(resource.get(state, "")).lower() not in _GONE:
+                    yield kind, resource[id]
         for reservation in _pages(ec2, "describe_instances", "Reservations", Filters=[wanted]):
             for instance in reservation["Instances"]:
                 if instance["State"]["Name"] not in _GONE:
@@ -112,9 +112,9 @@ def _elasticache(elasticache: Any, stack: Stack) -> Found:
         ("parameter-group", "describe_cache_parameter_groups", "CacheParameterGroups", "CacheParameterGroupName"),
         ("subnet-group", "describe_cache_subnet_groups", "CacheSubnetGroups", "CacheSubnetGroupName"),
     ):
-        for thing in _pages(elasticache, operation, key):
-            if thing[id] == prefix or thing[id].startswith(f"{prefix}-0"):
-                yield kind, thing[id]
+        for resource in _pages(elasticache, operation, key):
+            if resource[id] == prefix or resource[id].startswith(f"{prefix}-0"):
+                yield kind, resource[id]
 
 
 def _ecr(ecr: Any, stack: Stack) -> Found:
@@ -169,11 +169,11 @@ _ASK: dict[str, Callable[[Any, Stack], Found]] = {
 
 
 SERVICES = tuple(_ASK)
-"""All services that something of a stack may be in."""
+"""All AWS services in which a stack may have resources."""
 
 
 def _pages(client: Any, operation: str, key: str, **arguments: Any) -> list[Any]:
-    """All things of a list operation, over all its pages."""
+    """All items of a list operation, over all its pages."""
     if not client.can_paginate(operation):
         return list(getattr(client, operation)(**arguments)[key])
-    return [thing for page in client.get_paginator(operation).paginate(**arguments) for thing in page[key]]
+    return [resource for page in client.get_paginator(operation).paginate(**arguments) for resource in page[key]]

@@ -1,1 +1,1 @@
-"""What a cluster needs besides the service: access, operators, the device plug-in, Redis, and checks of them."""
+"""A cluster's parts besides the service: access, operators, the device plug-in, Redis, and checks of them."""

@@ -1,4 +1,4 @@
-"""The way into a cluster that may be half made or half destroyed: what takes things away must not be stopped by that."""
+"""Access to a cluster that may be half created or half destroyed. Removal must go on in spite of that."""
 
 from __future__ import annotations
 
@@ -7,70 +7,71 @@ from collections.abc import Callable
 from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.errors import Permanent, TimedOut
 from tasks.kubernetes.api import Api, Unavailable
-from tasks.support.site import Site, forget
+from tasks.support.site import Site, forget_connections
 from tasks.support.waiting import Pending, Until
 
-LET_IN_WITHIN_S = 30.0
-"""A new access entry takes a moment to be known everywhere."""
-SILENT_FOR_S = 300.0
-"""An API server that is only being updated or moved answers again before. Who takes things away can do without it after that."""
+ACCEPTED_WITHIN_S = 30.0
+"""Seconds. A new access entry takes a moment to take effect."""
+UNRESPONSIVE_FOR_S = 300.0
+"""Seconds without an answer after which removal goes on without the API server. One that is only being updated answers again before."""
 LOOK_EVERY_S = 3.0
-ANYTHING = "/api/v1/namespaces/kube-system"
-"""What every administrator may read."""
+PROBED_PATH = "/api/v1/namespaces/kube-system"
+"""An object that every administrator may read."""
 ADVICE = "is this machine's address in public_access_cidrs of the infrastructure?"
 
 
-class NoWayIn(Permanent):
-    """There is no cluster to ask, or none that lets us in."""
+class NoAccess(Permanent):
+    """There is no cluster, or it refuses the pipeline's credentials."""
 
 
-class Silent(NoWayIn):
-    """There is a cluster, and nobody answered for minutes."""
+class Unresponsive(NoAccess):
+    """The cluster exists, and its API server did not answer for minutes."""
 
 
-def enter(
+def connect(
     site: Site,
-    on_look: Callable[[Pending], None] = lambda seen: None,
-    within_s: float = LET_IN_WITHIN_S,
-    silent_for_s: float | None = None,
+    on_pending: Callable[[Pending], None] = lambda pending: None,
+    within_s: float = ACCEPTED_WITHIN_S,
+    unresponsive_for_s: float | None = None,
 ) -> Api:
-    """The API of the site's cluster.
+    """Return the API of the site's cluster, once it can be used.
 
-    Terraform makes our right to enter after the cluster and takes it away before, so a run that died between the two leaves a cluster
-    that is ACTIVE and refuses us. In a cluster that Terraform does not make, a refusal says nothing like that, and is none of ours here.
+    Terraform creates the access entry after the cluster and deletes it before the cluster. So a run that died in between leaves a
+    cluster that is ACTIVE and refuses the pipeline. In a cluster that Terraform did not create, refusals are not checked here.
 
     Args:
-        silent_for_s: How long an answer of a cluster that Terraform made is waited for, before it counts as Silent. None: it never does.
+        unresponsive_for_s: Seconds to wait for an answer of a cluster that Terraform created before Unresponsive is raised. None:
+            it is never raised.
 
     Raises:
-        NoWayIn: there is no cluster, it is not ACTIVE, or Terraform made it and it does not let us in.
-        Silent: Terraform made it, and it did not answer for so long.
+        NoAccess: there is no cluster, it is not ACTIVE, or Terraform created it and it refuses the pipeline.
+        Unresponsive: Terraform created it, and it did not answer for `unresponsive_for_s` seconds.
         Unavailable: it does not answer.
     """
-    forget()
+    forget_connections()
     try:
         api = site.api()
     except (NoCluster, ClusterNotActive) as error:
-        raise NoWayIn(str(error)) from error
+        raise NoAccess(str(error)) from error
     if not site.block.provisioned:
         return api
-    if silent_for_s is not None:
+    if unresponsive_for_s is not None:
         try:
-            Until("the cluster to answer", lambda: api.raw("GET", ANYTHING), silent_for_s, LOOK_EVERY_S, on_look).wait()
+            Until("the cluster to answer", lambda: api.raw("GET", PROBED_PATH), unresponsive_for_s, LOOK_EVERY_S, on_pending).wait()
         except TimedOut as error:
-            raise Silent(f"{site.cluster}: {error}; {ADVICE}") from error
+            raise Unresponsive(f"{site.cluster}: {error}; {ADVICE}") from error
     try:
-        Until("the cluster to let us in", lambda: _refusal(api) or True, within_s, LOOK_EVERY_S, on_look).wait()
+        Until("the cluster to accept the pipeline", lambda: _refusal(api) or True, within_s, LOOK_EVERY_S, on_pending).wait()
     except TimedOut as error:
         try:
             refusal = _refusal(api)
-        except Unavailable as silence:
-            raise Unavailable(f"{silence}; {ADVICE}") from silence
+        except Unavailable as no_answer:
+            raise Unavailable(f"{no_answer}; {ADVICE}") from no_answer
         if refusal:
-            raise NoWayIn(f"{site.cluster} does not let us in, as one that is half made or half destroyed: {refusal.seen}") from error
+            raise NoAccess(f"{site.cluster} refuses the pipeline, as if it were half created or half destroyed: {refusal.seen}") from error
     return api
 
 
 def _refusal(api: Api) -> Pending | None:
-    status, _ = api.raw("GET", ANYTHING)
-    return Pending(f"GET {ANYTHING}: HTTP {status}") if status in (401, 403) else None
+    status, _ = api.raw("GET", PROBED_PATH)
+    return Pending(f"GET {PROBED_PATH}: HTTP {status}") if status in (401, 403) else None

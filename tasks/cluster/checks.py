@@ -1,6 +1,6 @@
-"""What must be so between provisioning and deploying: one list of checks, shown as a table, each with how to mend it.
+"""Checks between provisioning and deploying: shown as one table, each with what to do when it fails.
 
-The checks are plain functions that answer with a `Check`; only what cannot be asked raises, and is asked again.
+The checks are plain functions that return a `Check`. They raise only if a request gets no answer; then the task is retried.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from blocks.errors import Permanent, PipelineError
 from blocks.parameters import Infrastructure, Service
 from blocks.target import Target
 from tasks.cluster import karpenter, neuron
-from tasks.cluster.redis import Redis, ping, redis_of
+from tasks.cluster.redis import Redis, find_redis, ping
 from tasks.images import registry
 from tasks.kubernetes import node_labels
 from tasks.kubernetes.api import Api, Object
@@ -28,18 +28,18 @@ from tasks.support.waiting import Pending, Until
 from tasks.terraform.infrastructure import Outputs
 
 NODES_WITHIN_S = 600.0
-"""A node group is made before its nodes are Ready; an AMI takes a minute or two to start."""
+"""Seconds. A node group is created before its nodes are Ready; an AMI takes a minute or two to start."""
 DNS_WITHIN_S = 300.0
 KARPENTER_WITHIN_S = 180.0
 INF_QUOTA = ("ec2", "L-1945791B")
-"""Running On-Demand Inf instances, in vCPUs."""
+"""Service and code of the quota "Running On-Demand Inf instances", in vCPUs."""
 
 Result = Literal["ok", "bad", "not checked"]
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     result: Result
@@ -47,11 +47,11 @@ class Check:
 
 
 class NotReady(Permanent):
-    """At least one check is bad."""
+    """At least one check failed."""
 
 
 def pools(nodes: Iterable[Object]) -> dict[str, list[Object]]:
-    """Ready nodes by their pool label; those without one under ""."""
+    """Ready nodes by their pool label; nodes without one are under ""."""
     found: dict[str, list[Object]] = {}
     for node in nodes:
         if node_labels.ready(node):
@@ -60,7 +60,7 @@ def pools(nodes: Iterable[Object]) -> dict[str, list[Object]]:
 
 
 def nodes_missing(nodes: list[Object], wanted: dict[str, int]) -> str:
-    """What is missing of the wanted number of Ready nodes in each pool, and of their Neuron chips; empty: nothing."""
+    """Describe which Ready nodes are missing in each pool, and which nodes offer no Neuron chip; empty: nothing is missing."""
     ready = pools(nodes)
     missing = [f"{len(ready.get(pool, []))} of {n} {pool} nodes Ready" for pool, n in wanted.items() if len(ready.get(pool, [])) < n]
     bare = neuron.without_chip(ready.get(node_labels.INF2, []))
@@ -68,13 +68,14 @@ def nodes_missing(nodes: list[Object], wanted: dict[str, int]) -> str:
 
 
 def wanted_nodes(infrastructure: Infrastructure, service: Service, *, provisioned: bool, on_demand: bool) -> dict[str, int]:
-    """How many nodes each pool must have: all that were made, or all that are needed; none that come when they are needed."""
+    """Number of nodes that each pool must have: all that Terraform created, or all that are needed. Without the nodes that Karpenter
+    launches on demand."""
     core, inf2 = (infrastructure.core_nodes.count, infrastructure.inf2_nodes.count) if provisioned else (1, service.workers)
     return {"core": core} if on_demand else {"core": core, node_labels.INF2: inf2}
 
 
-def check_nodes(api: Api, wanted: dict[str, int], within_s: float, on_look: Callable[[Pending], None]) -> Check:
-    """The nodes are there, Ready, labelled, and the inf2 ones offer their chips."""
+def check_nodes(api: Api, wanted: dict[str, int], within_s: float, on_pending: Callable[[Pending], None]) -> Check:
+    """Check that the nodes exist, are Ready and labelled, and that the inf2 nodes offer their chips."""
 
     def probe() -> list[Object] | Pending:
         nodes = api.items(node_labels.NODES)
@@ -84,7 +85,7 @@ def check_nodes(api: Api, wanted: dict[str, int], within_s: float, on_look: Call
         return Pending(missing, 100 * sum(map(len, pools(nodes).values())) / max(1, sum(wanted.values()))) if missing else nodes
 
     try:
-        nodes = Until("the nodes", probe, within_s, 2.0, on_look).wait()
+        nodes = Until("the nodes", probe, within_s, 2.0, on_pending).wait()
     except Permanent as error:
         return Check(
             "nodes", "bad", f"{error}; look at the node groups in EKS, at `kubectl describe node`, and at `kubectl -n kube-system get pods`"
@@ -92,21 +93,21 @@ def check_nodes(api: Api, wanted: dict[str, int], within_s: float, on_look: Call
     return Check("nodes", "ok", ", ".join(f"{len(found)} {pool or 'other'}" for pool, found in sorted(pools(nodes).items())))
 
 
-def check_karpenter(api: Api, within_s: float, on_look: Callable[[Pending], None]) -> Check:
-    """Karpenter runs, and may launch nodes."""
+def check_karpenter(api: Api, within_s: float, on_pending: Callable[[Pending], None]) -> Check:
+    """Check that Karpenter runs and can launch nodes."""
 
     def probe() -> list[str] | Pending:
         found = karpenter.available(api)
         return found if isinstance(found, Pending) else karpenter.pools_ready(api)
 
     try:
-        return Check("Karpenter", "ok", f"launches nodes for {', '.join(Until('Karpenter', probe, within_s, 2.0, on_look).wait())}")
+        return Check("Karpenter", "ok", f"launches nodes for {', '.join(Until('Karpenter', probe, within_s, 2.0, on_pending).wait())}")
     except Permanent as error:
         return Check("Karpenter", "bad", f"{error}; look at `kubectl -n kube-system logs deployment/karpenter`")
 
 
-def check_dns(api: Api, within_s: float, on_look: Callable[[Pending], None]) -> Check:
-    """The cluster's DNS has ready endpoints."""
+def check_dns(api: Api, within_s: float, on_pending: Callable[[Pending], None]) -> Check:
+    """Check that the cluster's DNS has ready endpoints."""
 
     def probe() -> int | Pending:
         slices = api.items(
@@ -116,13 +117,13 @@ def check_dns(api: Api, within_s: float, on_look: Callable[[Pending], None]) -> 
         return ready or Pending("no DNS pod is ready")
 
     try:
-        return Check("DNS", "ok", f"{Until('DNS', probe, within_s, 2.0, on_look).wait()} endpoints")
+        return Check("DNS", "ok", f"{Until('DNS', probe, within_s, 2.0, on_pending).wait()} endpoints")
     except Permanent as error:
         return Check("DNS", "bad", f"{error}; look at `kubectl -n kube-system get pods`")
 
 
 def check_redis(redis: Redis | None, service: Service) -> Check:
-    """Redis answers to TLS and AUTH, where it can be reached from here."""
+    """Check that Redis accepts TLS and AUTH, if it can be reached from this machine."""
     if redis is None:
         return Check("Redis", "bad" if service.gcs_fault_tolerance else "not checked", "there is none: no GCS fault tolerance")
     try:
@@ -132,16 +133,16 @@ def check_redis(redis: Redis | None, service: Service) -> Check:
     return (
         Check("Redis", "ok", "TLS and AUTH")
         if reached
-        else Check("Redis", "not checked", f"{redis.address} is not reachable from here; the head will tell")
+        else Check("Redis", "not checked", f"{redis.address} is not reachable from here; the first head will show it")
     )
 
 
 def check_registry(target: Target, repository_url: str | None) -> Check:
-    """The registry answers, and takes our login."""
+    """Check that the registry answers and accepts the login."""
     if target.images.ready or not repository_url:
-        return Check("registry", "not checked", "the target brings a ready image")
+        return Check("registry", "not checked", "the target has a ready image")
     try:
-        repository = registry.Repository.of(repository_url, target.images.plain_http, registry.ecr_login(target.session()))
+        repository = registry.Repository.parse(repository_url, target.images.plain_http, registry.ecr_login(target.session()))
         repository.digest("leeward-check")
     except PipelineError as error:
         return Check("registry", "bad", str(error))
@@ -149,7 +150,7 @@ def check_registry(target: Target, repository_url: str | None) -> Check:
 
 
 def check_quota(target: Target, infrastructure: Infrastructure) -> Check:
-    """The account's quota has room for the inf2 nodes. Not checked where the quota cannot be read."""
+    """Check that the account's quota has room for the inf2 nodes. Not checked if the quota cannot be read."""
     if target.aws is None or not target.provisioned:
         return Check("inf2 quota", "not checked", "nothing is provisioned")
     wanted, (service, code) = infrastructure.inf2_nodes, INF_QUOTA
@@ -168,7 +169,7 @@ def check_quota(target: Target, infrastructure: Infrastructure) -> Check:
     return Check("inf2 quota", "ok", f"{needed} of {quota:.0f} vCPUs")
 
 
-def _shown(key: str, checks: list[Check]) -> None:
+def _show_checks(key: str, checks: list[Check]) -> None:
     create_table_artifact(key=key, table=[{"check": c.name, "result": c.result, "detail": c.detail} for c in checks])
     for c in checks:
         get_run_logger().info("%s: %s (%s)", c.name, c.result, c.detail)
@@ -179,33 +180,33 @@ def _shown(key: str, checks: list[Check]) -> None:
 
 @step("check quotas", deadline_s=120)
 def check_quotas(site: Site) -> None:
-    """The account has room for what shall be made.
+    """Check that the account's quotas allow what Terraform is going to create.
 
     Raises:
-        NotReady: it has not.
+        NotReady: they do not.
     """
-    _shown("quotas", [check_quota(site.block, site.infrastructure)])
+    _show_checks("quotas", [check_quota(site.block, site.infrastructure)])
 
 
 @step("check cluster", deadline_s=1200)
 def check_cluster(site: Site, service: Service, outputs: Outputs | None) -> str:
-    """The cluster can take the service; returns its Kubernetes version.
+    """Check that the service can be deployed to the cluster; returns its Kubernetes version.
 
     Raises:
-        NotReady: it cannot; says all that is wrong.
+        NotReady: it cannot; the message has all failed checks.
     """
     api, target, progress = site.api(), site.block, Progress("verify")
     version = str(api.get("/version")["gitVersion"])
-    on_demand = bool(api.items(karpenter.POOLS, labelSelector=karpenter.OURS))
+    on_demand = bool(api.items(karpenter.POOLS, labelSelector=karpenter.MADE_HERE))
     wanted = wanted_nodes(site.infrastructure, service, provisioned=target.provisioned, on_demand=on_demand)
     checks = [
         Check("Kubernetes", "ok", version),
-        check_nodes(api, wanted, NODES_WITHIN_S, progress.look),
-        *([check_karpenter(api, KARPENTER_WITHIN_S, progress.look)] if on_demand else []),
-        check_dns(api, DNS_WITHIN_S, progress.look),
-        check_redis(redis_of(site, outputs), service),
+        check_nodes(api, wanted, NODES_WITHIN_S, progress.show_pending),
+        *([check_karpenter(api, KARPENTER_WITHIN_S, progress.show_pending)] if on_demand else []),
+        check_dns(api, DNS_WITHIN_S, progress.show_pending),
+        check_redis(find_redis(site, outputs), service),
         check_registry(target, outputs.serving_repository_url if outputs else None),
     ]
-    progress.say(100, f"{sum(c.result == 'ok' for c in checks)} of {len(checks)} checks are ok")
-    _shown("checks", checks)
+    progress.show(100, f"{sum(c.result == 'ok' for c in checks)} of {len(checks)} checks are ok")
+    _show_checks("checks", checks)
     return version

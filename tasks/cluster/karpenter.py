@@ -1,7 +1,7 @@
-"""Karpenter: the nodes that come when a pod needs them, and that all go before their cluster does.
+"""Karpenter: launches nodes when pods need them. All its nodes must be removed before their cluster.
 
-Controller, rights and CRDs are upstream's chart and CRDs, from the pinned Go module; what it may launch is ours
-(manifests/node-pools.yaml).
+Controller, permissions and CRDs come from upstream's chart in the pinned Go module. What it may launch is in
+manifests/node-pools.yaml.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from prefect import get_run_logger
 from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Infrastructure
 from tasks.cluster import karpenter_orphans
-from tasks.cluster.access import SILENT_FOR_S, NoWayIn, Silent, enter
+from tasks.cluster.access import UNRESPONSIVE_FOR_S, NoAccess, Unresponsive, connect
 from tasks.kubernetes import gomodule, manifests, pod_problems
 from tasks.kubernetes.api import Api, Object
 from tasks.support.commands import run
@@ -31,34 +31,34 @@ MODULE = "github.com/aws/karpenter-provider-aws"
 CRDS = "pkg/apis/crds/*.yaml"
 NAMESPACE = "kube-system"
 NAME = "karpenter"
-"""Of the Helm release, the Deployment and the service account that Terraform gives its role."""
+"""Name of the Helm release, the Deployment and the service account to which Terraform gives its role."""
 AVAILABLE_WITHIN_S = 300.0
 POOLS_READY_WITHIN_S = 120.0
-"""Karpenter asks AWS for AMIs, subnets and security groups, and tries a launch without doing it."""
+"""Seconds. Karpenter asks AWS for AMIs, subnets and security groups, and does a dry-run launch."""
 NODES_GONE_WITHIN_S = 420.0
-"""A node is drained, and its instance takes a minute or two to end."""
+"""Seconds. A node is drained, and its instance takes a minute or two to end."""
 CLASSES_GONE_WITHIN_S = 60.0
 RENDER_WITHIN_S = 60.0
 CLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
 POOLS = "/apis/karpenter.sh/v1/nodepools"
 CLASSES = "/apis/karpenter.k8s.aws/v1/ec2nodeclasses"
-OURS = "app.kubernetes.io/part-of=leeward"
+MADE_HERE = "app.kubernetes.io/part-of=leeward"
 STEPS = ("Launched", "Registered", "Initialized")
-"""Conditions of a NodeClaim, in the order in which they come true."""
-OUT_OF_STOCK = "InsufficientCapacityError"
-"""Reason of Karpenter's event about a NodeClaim that could not be launched."""
+"""Conditions of a NodeClaim, in the order in which they become true."""
+NO_CAPACITY = "InsufficientCapacityError"
+"""Reason of Karpenter's event about a NodeClaim for which AWS had no capacity."""
 
 
 class NoHelm(Permanent):
-    """There is no Helm to render the chart with."""
+    """The program helm was not found."""
 
 
 def chart(module: gomodule.Module, kubernetes: str, cluster: str, queue: str) -> list[Object]:
-    """What upstream's chart makes with our values, for that version of Kubernetes.
+    """Render upstream's chart with manifests/karpenter/values.yaml, for that version of Kubernetes.
 
     Raises:
         NoHelm: `helm` is not on the PATH.
-        CommandFailed: it refuses the values.
+        CommandFailed: helm refuses the values.
     """
     if not which("helm"):
         raise NoHelm("there is no `helm` on the PATH, and Karpenter comes as a Helm chart: install Helm 3 (https://helm.sh)")
@@ -68,12 +68,12 @@ def chart(module: gomodule.Module, kubernetes: str, cluster: str, queue: str) ->
         file.flush()
         folder = str(module.folder / "charts" / "karpenter")
         options = ["--namespace", NAMESPACE, "--values", file.name, "--kube-version", kubernetes]
-        said = run(["helm", "template", NAME, folder, *options], within_s=RENDER_WITHIN_S)
-    return [thing for thing in yaml.safe_load_all(said) if thing]
+        rendered = run(["helm", "template", NAME, folder, *options], within_s=RENDER_WITHIN_S)
+    return [obj for obj in yaml.safe_load_all(rendered) if obj]
 
 
 def node_pools(infrastructure: Infrastructure, made: Provisioning) -> list[Object]:
-    """What Karpenter may launch."""
+    """The NodePools and EC2NodeClasses: what Karpenter may launch."""
     inf2, core = infrastructure.inf2_nodes, infrastructure.core_nodes
     values: dict[str, Any] = {
         "ami_alias": infrastructure.karpenter.ami_alias,
@@ -93,35 +93,37 @@ def node_pools(infrastructure: Infrastructure, made: Provisioning) -> list[Objec
     return manifests.load("node-pools", values)
 
 
-def install(api: Api, cluster: str, queue: str, on_look: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S) -> str:
-    """A controller runs; returns its version.
+def install_controller(
+    api: Api, cluster: str, queue: str, on_pending: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S
+) -> str:
+    """Install the controller and wait until it is available; returns its version.
 
     Raises:
-        NoGo, NoHelm, CommandFailed: upstream's part of it cannot be had.
-        TimedOut: it is not available in time.
+        NoGo, NoHelm, CommandFailed: upstream's chart could not be fetched or rendered.
+        TimedOut: the controller is not available in time.
     """
     module = gomodule.fetch(MODULE, "karpenter")
-    on_look(Pending(f"Karpenter {module.version}: definitions", 10))
+    on_pending(Pending(f"Karpenter {module.version}: definitions", 10))
     api.apply_all(module.objects(CRDS))
     api.apply_all(chart(module, str(api.get("/version")["gitVersion"]), cluster, queue))
-    Until(f"Karpenter {module.version}", lambda: available(api), within_s, on_look=on_look).wait()
+    Until(f"Karpenter {module.version}", lambda: available(api), within_s, on_pending=on_pending).wait()
     return module.version
 
 
-def offer(api: Api, infrastructure: Infrastructure, made: Provisioning, on_look: Callable[[Pending], None]) -> list[str]:
-    """Karpenter may launch nodes of our pools; returns their names.
+def apply_node_pools(api: Api, infrastructure: Infrastructure, made: Provisioning, on_pending: Callable[[Pending], None]) -> list[str]:
+    """Apply the NodePools and wait until Karpenter can launch their nodes; returns their names.
 
     Raises:
-        TimedOut: it cannot; says why not.
+        TimedOut: it cannot; the message has the reason.
     """
-    things = node_pools(infrastructure, made)
-    # The API server asks for a moment's patience with kinds that it has only just learnt.
-    Until("the API server to take node pools", lambda: api.apply_all(things), POOLS_READY_WITHIN_S, 1.0, on_look).wait()
-    return Until("Karpenter's node pools", lambda: pools_ready(api), POOLS_READY_WITHIN_S, 1.0, on_look).wait()
+    objects = node_pools(infrastructure, made)
+    # For a moment the API server refuses kinds of which the CRDs are new.
+    Until("the API server to accept node pools", lambda: api.apply_all(objects), POOLS_READY_WITHIN_S, 1.0, on_pending).wait()
+    return Until("Karpenter's node pools", lambda: pools_ready(api), POOLS_READY_WITHIN_S, 1.0, on_pending).wait()
 
 
 def available(api: Api) -> str | Pending:
-    """The controller's Deployment is rolled out and its CRDs are served."""
+    """Whether the controller's Deployment is rolled out and its CRDs are served."""
     if not pod_problems.rolled_out(api.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{NAME}")):
         pods = api.items(f"/api/v1/namespaces/{NAMESPACE}/pods", labelSelector=f"app.kubernetes.io/name={NAME}")
         return Pending(f"controller not available: {'; '.join(pod_problems.troubles(pods)) or 'its pods are starting'}", 50)
@@ -130,36 +132,36 @@ def available(api: Api) -> str | Pending:
 
 
 def pools_ready(api: Api) -> list[str] | Pending:
-    """Names of our NodePools once Karpenter can launch nodes of every one; else what is wrong with which."""
-    pools = api.items(POOLS, labelSelector=OURS)
-    wrong = [f"{kind} {thing['metadata']['name']}: {why}" for kind, thing in _things(api, pools) if (why := _not_ready(thing))]
+    """Names of the pipeline's NodePools if Karpenter can launch nodes of all of them, else what is wrong."""
+    pools = api.items(POOLS, labelSelector=MADE_HERE)
+    wrong = [f"{kind} {obj['metadata']['name']}: {why}" for kind, obj in _classes_and_pools(api, pools) if (why := _not_ready(obj))]
     return Pending("; ".join(wrong) or "there are none", 80) if wrong or not pools else sorted(p["metadata"]["name"] for p in pools)
 
 
-def _things(api: Api, pools: list[Object]) -> list[tuple[str, Object]]:
-    """The classes first: they say why."""
-    return [*(("EC2NodeClass", thing) for thing in api.items(CLASSES)), *(("NodePool", thing) for thing in pools)]
+def _classes_and_pools(api: Api, pools: list[Object]) -> list[tuple[str, Object]]:
+    """All EC2NodeClasses and these pools; the classes first, because their conditions have the reasons."""
+    return [*(("EC2NodeClass", obj) for obj in api.items(CLASSES)), *(("NodePool", obj) for obj in pools)]
 
 
-def _not_ready(thing: Object) -> str:
-    """Every condition that does not hold; empty: Ready, in the form that it has now."""
-    conditions = {c["type"]: c for c in thing.get("status", {}).get("conditions") or ()}
+def _not_ready(obj: Object) -> str:
+    """All conditions that do not hold; empty: the object is Ready in its present generation."""
+    conditions = {c["type"]: c for c in obj.get("status", {}).get("conditions") or ()}
     ready = conditions.get("Ready", {})
-    if ready.get("status") == "True" and ready.get("observedGeneration", 0) >= thing["metadata"].get("generation", 0):
+    if ready.get("status") == "True" and ready.get("observedGeneration", 0) >= obj["metadata"].get("generation", 0):
         return ""
     bad = [f"{kind} {c.get('reason', '')} {c.get('message', '')}".strip() for kind, c in conditions.items() if c["status"] != "True"]
-    return ", ".join(bad) or "Karpenter has not looked at it yet, or not since it was changed"
+    return ", ".join(bad) or "Karpenter has not processed it yet, or not since it was changed"
 
 
-def out_of_stock(api: Api) -> list[str]:
-    """What AWS had no capacity for whenever Karpenter asked in the last hour, in AWS's words, the newest last."""
-    events = api.items("/api/v1/events", fieldSelector=f"reason={OUT_OF_STOCK}")
+def capacity_errors(api: Api) -> list[str]:
+    """AWS's messages of the last hour about missing capacity, the newest last."""
+    events = api.items("/api/v1/events", fieldSelector=f"reason={NO_CAPACITY}")
     events.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
     return list(dict.fromkeys(" ".join(e.get("message", "").partition(" event: ")[2].split()) for e in events))
 
 
-def held_up(api: Api) -> list[str]:
-    """What each node that Karpenter wants still waits for, in its words: a launch that AWS refuses, a chip that the node does not offer."""
+def unready_claims(api: Api) -> list[str]:
+    """For each NodeClaim that is not ready, Karpenter's reason: AWS refuses the launch, or the node offers no chip, for example."""
     found = []
     for claim in api.items(CLAIMS):
         conditions = {c["type"]: c for c in claim.get("status", {}).get("conditions") or ()}
@@ -170,61 +172,63 @@ def held_up(api: Api) -> list[str]:
     return found
 
 
-def remove_nodes(api: Api, on_look: Callable[[Pending], None]) -> None:
-    """No node of Karpenter is left, nor what it made for them; nothing happens where Karpenter never was.
+def remove_nodes(api: Api, on_pending: Callable[[Pending], None]) -> None:
+    """Delete all nodes of Karpenter, and the launch templates for them; does nothing in a cluster without Karpenter.
 
     Raises:
-        TimedOut: some are.
+        TimedOut: some are left.
     """
     for pool in api.items(POOLS):
         api.delete(f"{POOLS}/{pool['metadata']['name']}")
     for claim in api.items(CLAIMS):
         api.delete(f"{CLAIMS}/{claim['metadata']['name']}")
-    Until("Karpenter's nodes to go", lambda: _gone(api, CLAIMS, "nodes"), NODES_GONE_WITHIN_S, 2.0, on_look).wait()
+    Until("Karpenter's nodes to go", lambda: _gone(api, CLAIMS, "nodes"), NODES_GONE_WITHIN_S, 2.0, on_pending).wait()
     for node_class in api.items(CLASSES):
         api.delete(f"{CLASSES}/{node_class['metadata']['name']}")
-    Until("Karpenter's launch templates to go", lambda: _gone(api, CLASSES, "classes"), CLASSES_GONE_WITHIN_S, 2.0, on_look).wait()
+    Until("Karpenter's launch templates to go", lambda: _gone(api, CLASSES, "classes"), CLASSES_GONE_WITHIN_S, 2.0, on_pending).wait()
 
 
 def role_name(stack: str, region: str) -> str:
-    """Of Karpenter's role, as terraform/names.tf makes it."""
+    """Name of Karpenter's IAM role, as in terraform/names.tf."""
     return f"leeward-{stack}-{region}-karpenter"
 
 
 def _gone(api: Api, collection: str, what: str) -> bool | Pending:
     left = api.items(collection)
-    return Pending(f"{what} still there: {', '.join(thing['metadata']['name'] for thing in left)}") if left else True
+    return Pending(f"{what} still there: {', '.join(obj['metadata']['name'] for obj in left)}") if left else True
 
 
 @step("install Karpenter", deadline_s=900)
 def install_karpenter(site: Site, outputs: Outputs | None) -> str:
-    """Karpenter runs and may launch nodes; returns its version. Empty: the nodes are somebody else's, or a managed group's."""
+    """Install Karpenter and its NodePools; returns its version. Empty: nothing was done, because the nodes are not Karpenter's."""
     if outputs is None or outputs.karpenter is None:
         return ""
     api, progress, made = site.api(), Progress("karpenter"), outputs.karpenter
-    version = install(api, outputs.cluster_name, made.queue_name, progress.look)
-    names = offer(api, site.infrastructure, made, progress.look)
-    progress.say(100, f"Karpenter {version} launches nodes for {', '.join(names)}")
+    version = install_controller(api, outputs.cluster_name, made.queue_name, progress.show_pending)
+    names = apply_node_pools(api, site.infrastructure, made, progress.show_pending)
+    progress.show(100, f"Karpenter {version} launches nodes for {', '.join(names)}")
     return version
 
 
 @step("remove nodes", deadline_s=900)
 def remove_karpenter_nodes(site: Site) -> str:
-    """No instance and no launch template of Karpenter is left, whether it still works or not; returns what was done."""
-    progress, session, alone = Progress("remove-nodes"), site.block.session(), True
+    """Remove all instances and launch templates of Karpenter, whether it still runs or not; returns what was done."""
+    progress, session, unmanaged = Progress("remove-nodes"), site.block.session(), True
     try:
-        remove_nodes(enter(site, progress.look, silent_for_s=SILENT_FOR_S), progress.look)
-        said, alone = "Karpenter removed its nodes", False
-    except NoWayIn as error:
-        if isinstance(error, Silent):
-            get_run_logger().warning("Karpenter is out of reach: its rights are taken away, and AWS is told to end its nodes. %s", error)
-        said = f"no cluster to ask: {error}"
+        remove_nodes(connect(site, progress.show_pending, unresponsive_for_s=UNRESPONSIVE_FOR_S), progress.show_pending)
+        outcome, unmanaged = "Karpenter removed its nodes", False
+    except NoAccess as error:
+        if isinstance(error, Unresponsive):
+            get_run_logger().warning(
+                "Karpenter cannot be reached: its permissions are removed, and its instances are terminated through EC2. %s", error
+            )
+        outcome = f"no cluster to ask: {error}"
     except TimedOut as error:
-        # Karpenter may be gone, or stuck; what it launched must go before the network that it is in.
-        get_run_logger().warning("Karpenter did not remove its nodes, so AWS is told to: %s", error)
-        said = "removed without Karpenter"
-    if alone:
-        karpenter_orphans.disarm(session, role_name(site.infrastructure.name, session.region))
-    done = karpenter_orphans.remove(session, site.infrastructure.name, progress.look)
-    progress.say(100, "no node of Karpenter is left")
-    return "; ".join([said, *done])
+        # Karpenter may be gone or stuck; its instances must be terminated before their network is deleted.
+        get_run_logger().warning("Karpenter did not remove its nodes, so they are terminated through EC2: %s", error)
+        outcome = "removed without Karpenter"
+    if unmanaged:
+        karpenter_orphans.remove_rights(session, role_name(site.infrastructure.name, session.region))
+    done = karpenter_orphans.remove(session, site.infrastructure.name, progress.show_pending)
+    progress.show(100, "no node of Karpenter is left")
+    return "; ".join([outcome, *done])

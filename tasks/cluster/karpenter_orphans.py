@@ -1,4 +1,4 @@
-"""What Karpenter made in AWS and did not take away, because it or its cluster was gone first."""
+"""Instances and launch templates that Karpenter left in AWS, because it or its cluster was gone first."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tasks.support.waiting import Pending, Until
 ENDED_WITHIN_S = 300.0
 LOOK_EVERY_S = 3.0
 _CLUSTER = "tag:eks:eks-cluster-name"
-"""Karpenter puts it on everything that it makes."""
+"""Filter for the tag that Karpenter sets on everything it creates."""
 _ALIVE = ["pending", "running", "stopping", "stopped", "shutting-down"]
 
 
-def disarm(session: Any, role: str) -> None:
-    """A Karpenter that still works, out of our reach, launches no more nodes: its role has no rights. Terraform makes them anew."""
+def remove_rights(session: Any, role: str) -> None:
+    """Remove all permissions from Karpenter's role, so that a Karpenter out of reach launches no more nodes. Terraform restores them."""
     iam = session.client("iam")
     try:
         for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]:
@@ -28,24 +28,24 @@ def disarm(session: Any, role: str) -> None:
             raise
 
 
-def remove(session: Any, cluster: str, on_look: Callable[[Pending], None]) -> list[str]:
-    """No instance and no launch template of that cluster's Karpenter is left; returns what had to be removed.
+def remove(session: Any, cluster: str, on_pending: Callable[[Pending], None]) -> list[str]:
+    """Remove all instances and launch templates of the cluster's Karpenter; returns what was removed.
 
     Raises:
-        TimedOut: an instance does not end.
+        TimedOut: an instance did not end in time.
     """
     ec2 = session.client("ec2")
     ended: list[str] = []
 
     def probe() -> bool | Pending:
-        # At every look: a Karpenter that still works may have had another one on its way.
+        # At every attempt: a Karpenter that still runs may have launched another one.
         if running := _instances(ec2, cluster, _ALIVE[:-1]):
             ec2.terminate_instances(InstanceIds=running)
             ended.extend(running)
         left = _instances(ec2, cluster, _ALIVE)
         return Pending(f"ending: {', '.join(left)}") if left else True
 
-    Until("instances to end", probe, ENDED_WITHIN_S, LOOK_EVERY_S, on_look).wait()
+    Until("instances to end", probe, ENDED_WITHIN_S, LOOK_EVERY_S, on_pending).wait()
     done = [f"terminated {', '.join(dict.fromkeys(ended))}"] if ended else []
     for template in _templates(ec2, cluster):
         try:

@@ -26,7 +26,7 @@ from tasks.drill.journal import Journal
 from tasks.drill.raw_evidence import Notebook
 from tasks.drill.windows import load_of, windows
 from tasks.kubernetes.api import Api
-from tasks.service import snapshot as seen
+from tasks.service import ray_objects
 from tasks.service.observer import Observer
 from tasks.support.paths import EVIDENCE, ROOT
 from tasks.support.progress import Progress
@@ -100,7 +100,7 @@ def _operator_image(api: Api) -> str:
 
 
 def _worker_image(observer: Observer) -> str:
-    workers = seen.pods_of(observer.pods(), seen.active_cluster(observer.ray_service()), "worker")
+    workers = ray_objects.pods_of(observer.pods(), ray_objects.active_cluster(observer.ray_service()), "worker")
     return str(workers[-1]["spec"]["containers"][0]["image"]) if workers else ""
 
 
@@ -147,7 +147,7 @@ def judge(
         archive.write(place, found, window.records)
         rows.append(serieses.row_of(found, window.own, place.name))
         first = first or found
-        progress.say(99 * number / max(1, len(journal.faults)), f"fault {number}: {found.verdict}")
+        progress.show(99 * number / max(1, len(journal.faults)), f"fault {number}: {found.verdict}")
     assert first is not None, "there is a window even where there was no fault"
     if series.repeat == 1:
         result = Result(verdict=first.verdict, headline=first.headline, folder=folder)
@@ -159,7 +159,7 @@ def judge(
         _show_series(whole, result)
     Notebook(raw).add(RESULT, result.model_dump(mode="json"))
     Notebook(raw).records.unlink(missing_ok=True)  # records.jsonl has them now, and nobody will judge them again
-    progress.say(100, f"verdict {result.verdict}")
+    progress.show(100, f"verdict {result.verdict}")
     get_run_logger().info("verdict %s: %s", result.verdict, result.headline)
     return result
 

@@ -30,7 +30,7 @@ class NothingToBreak(Permanent):
 def find_head(api: Api, service: Service) -> FaultNote:
     """The head pod as it is now, to be struck."""
     with Observer(api, service) as observer:
-        head = observer.look(ask=False).head
+        head = observer.take_snapshot(ask=False).head
     if head is None or not head.running:
         raise NothingToBreak(f"{service.namespace}/{service.name} has no running head pod to delete")
     return FaultNote(pod=head.pod, uid=head.uid, at=time.time())

@@ -298,10 +298,10 @@ def _lock(site: Site, service: Service, owner: str) -> Api:
     api, progress = site.api(), Progress("drill-lock")
     ownership.ensure_namespace(api, NAMESPACE)
     try:
-        Until("the drill lock", Lock(api, service, owner).take, FREE_WITHIN_S, LOOK_EVERY_S, progress.look).wait()
+        Until("the drill lock", Lock(api, service, owner).take, FREE_WITHIN_S, LOOK_EVERY_S, progress.show_pending).wait()
     except TimedOut as error:
         raise InUse(service, error) from error
-    progress.say(100, "nobody else drills or changes this service")
+    progress.show(100, "nobody else drills or changes this service")
     return api
 
 

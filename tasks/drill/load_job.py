@@ -212,7 +212,7 @@ def clock_offset(load: Load, tries: int = 5) -> float:
     return best[1]
 
 
-def ended(load: Load, file: Path, patience_s: float, on_look: Callable[[Pending], None]) -> tuple[LoadStatus, float]:
+def ended(load: Load, file: Path, patience_s: float, on_pending: Callable[[Pending], None]) -> tuple[LoadStatus, float]:
     """The load was stopped, no request of it is alive any more and all records are in the file; returns its last word, and its clock's
     offset.
 
@@ -231,10 +231,10 @@ def ended(load: Load, file: Path, patience_s: float, on_look: Callable[[Pending]
         load.read_on(file)
         return status if status.state == "done" else Pending(f"{status.state}: {status.sent} requests sent", 50)
 
-    offset = Until(f"the load {load.name} to answer", stop, SILENT_FOR_S, 1.0, on_look).wait()
+    offset = Until(f"the load {load.name} to answer", stop, SILENT_FOR_S, 1.0, on_pending).wait()
     longest = max((r.end - r.sent for r in records_in(file)), default=0.0)
     within = DRAIN_S + patience_s + longest
-    return Until("the load's last requests to end", probe, within, 1.0, on_look).wait(), offset
+    return Until("the load's last requests to end", probe, within, 1.0, on_pending).wait(), offset
 
 
 def seen(status: LoadStatus) -> LoadSeen | None:
@@ -251,8 +251,8 @@ def start_load(site: Site, service: Service, journal: Journal, image: str, drill
     load = Load(api, journal.load_name)
     api_key.put(api, NAMESPACE, site.block.api_key)
     load.start(service, image, drill.load, duration(drill, faults))
-    Until("the load to send", load.look, RUNNING_WITHIN_S, 1.0, progress.look).wait()
-    progress.say(100, f"{drill.load.short_per_s:g} requests/s and {drill.load.streams} live streams")
+    Until("the load to send", load.look, RUNNING_WITHIN_S, 1.0, progress.show_pending).wait()
+    progress.show(100, f"{drill.load.short_per_s:g} requests/s and {drill.load.streams} live streams")
     return load.status().node
 
 

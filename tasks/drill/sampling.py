@@ -37,7 +37,7 @@ def look(observer: Observer) -> Sample:
     Raises:
         Unavailable: the API server does not answer.
     """
-    snapshot = observer.look(ask=False)
+    snapshot = observer.take_snapshot(ask=False)
     nodes = node_labels.inf2(observer.api)
     claims = [c for c in observer.api.items(CLAIMS) if node_labels.nodepool(c) == node_labels.INF2]
     return Sample(

@@ -68,7 +68,7 @@ def start(api: Api, service: Service, image: str, plan: Plan, names: Sequence[st
     for load in loads:
         load.start(service, image, plan.load, lasts_s)
     for load in loads:
-        Until(f"the load {load.name} to send", load.look, load_job.RUNNING_WITHIN_S, LOOK_EVERY_S, progress.look).wait()
+        Until(f"the load {load.name} to send", load.look, load_job.RUNNING_WITHIN_S, LOOK_EVERY_S, progress.show_pending).wait()
     return min(_began(load) for load in loads)
 
 
@@ -140,7 +140,7 @@ def grown(sampler: Sampler, before: Sample, until: float, check: Check, progress
     try:
         return Until("more workers to answer", probe, until - time.time(), LOOK_EVERY_S, progress.checked(check)).wait()
     except TimedOut as error:
-        progress.say(100, str(error))
+        progress.show(100, str(error))
         return None
 
 
@@ -160,7 +160,7 @@ def shrunk(sampler: Sampler, before: Sample, until: float, check: Check, progres
     try:
         return Until("workers and nodes as before", probe, until - time.time(), LOOK_EVERY_S, progress.checked(check)).wait()
     except TimedOut as error:
-        progress.say(100, str(error))
+        progress.show(100, str(error))
         return None
 
 
@@ -171,13 +171,13 @@ def hold(sampler: Sampler, grown: Sample, until: float, plan: Plan, check: Check
         check()
         with contextlib.suppress(NoSample):
             latest = sampler.now()
-        progress.say(100 * (1 - left / plan.surge_s), f"the surge goes on for {left:.0f} s")
+        progress.show(100 * (1 - left / plan.surge_s), f"the surge goes on for {left:.0f} s")
         time.sleep(min(LOOK_EVERY_S, left))
     return latest
 
 
 def answered(
-    api: Api, service: Service, pods: Collection[str], on_look: Callable[[Pending], None], within_s: float = TELL_WITHIN_S
+    api: Api, service: Service, pods: Collection[str], on_pending: Callable[[Pending], None], within_s: float = TELL_WITHIN_S
 ) -> dict[str, int]:
     """How many requests the engine in each of these pods says it has finished, once each has finished one or by then. An engine that
     finished none says 0; pods that say nothing of an engine are left out."""
@@ -188,7 +188,7 @@ def answered(
         return Pending(f"no requests yet of {', '.join(idle)}", 99) if idle else found
 
     try:
-        return Until("new engines to say what they answered", probe, within_s, LOOK_EVERY_S, on_look).wait()
+        return Until("new engines to say what they answered", probe, within_s, LOOK_EVERY_S, on_pending).wait()
     except TimedOut:
         return _told_by_engines(api, service, pods)
 
@@ -205,19 +205,19 @@ def _told_by_engines(api: Api, service: Service, pods: Collection[str]) -> dict[
     return found
 
 
-def end(api: Api, plan: Plan, names: Sequence[str], folder: Path, on_look: Callable[[Pending], None]) -> list[LoadTold]:
+def end(api: Api, plan: Plan, names: Sequence[str], folder: Path, on_pending: Callable[[Pending], None]) -> list[LoadTold]:
     """These loads have ended, their live requests first, and their records are in the folder. What cannot be read is said."""
     for name in names:
         try:
             load_job.Load(api, name).stop()
         except PipelineError as error:
             get_run_logger().warning("the load %s could not be stopped: %s", name, error)
-    return [_end(load_job.Load(api, name), plan, records_of(folder, name), on_look) for name in names]
+    return [_end(load_job.Load(api, name), plan, records_of(folder, name), on_pending) for name in names]
 
 
-def _end(load: load_job.Load, plan: Plan, file: Path, on_look: Callable[[Pending], None]) -> LoadTold:
+def _end(load: load_job.Load, plan: Plan, file: Path, on_pending: Callable[[Pending], None]) -> LoadTold:
     try:
-        status, offset = load_job.ended(load, file, plan.load.patience_s, on_look)
+        status, offset = load_job.ended(load, file, plan.load.patience_s, on_pending)
     except Permanent as error:
         return LoadTold(name=load.name, records=len(list(load_job.records_in(file))), trouble=str(error)[:500])
     return LoadTold(name=load.name, seen=load_job.seen(status), clock_offset_s=offset, records=len(list(load_job.records_in(file))))
@@ -243,7 +243,7 @@ def start_loads(site: Site, service: Service, image: str, plan: Plan, names: Seq
     api_key.put(api, NAMESPACE, site.block.api_key)
     began = start(api, service, image, plan, names, lasts_s, progress)
     load = plan.load
-    progress.say(100, f"{len(names)} × {load.short_per_s:g} requests/s and {load.streams} live streams")
+    progress.show(100, f"{len(names)} × {load.short_per_s:g} requests/s and {load.streams} live streams")
     return began
 
 
@@ -256,7 +256,7 @@ def wait_for_calm(sampler: Sampler, plan: Plan, check: Check) -> Sample:
     """
     progress = Progress("surge-calm")
     before = calm(sampler, plan, check, progress)
-    progress.say(100, f"at rest for {plan.steady_s:.0f} s under load: {_told(before)}")
+    progress.show(100, f"at rest for {plan.steady_s:.0f} s under load: {_told(before)}")
     return before
 
 
@@ -274,7 +274,7 @@ def wait_for_growth(sampler: Sampler, before: Sample, until: float, check: Check
     progress = Progress("surge-growth")
     found = grown(sampler, before, until, check, progress)
     if found:
-        progress.say(100, _told(found))
+        progress.show(100, _told(found))
     return found
 
 
@@ -286,7 +286,7 @@ def hold_surge(
     progress = Progress("surge-hold")
     latest = hold(sampler, grown, until, plan, check, progress)
     found = answered(site.api(), service, [worker.pod for worker in latest.newcomers(before)], progress.checked(check))
-    progress.say(100, "; ".join(f"{pod} answered {n} requests" for pod, n in found.items()) or "no new worker says what it answered")
+    progress.show(100, "; ".join(f"{pod} answered {n} requests" for pod, n in found.items()) or "no new worker says what it answered")
     return found
 
 
@@ -294,8 +294,8 @@ def hold_surge(
 def end_loads(site: Site, plan: Plan, names: Sequence[str], folder: Path) -> list[LoadTold]:
     """These loads have ended in order, and what they recorded lies in the folder."""
     progress = Progress("surge-records")
-    told = end(site.api(), plan, names, folder, progress.look)
-    progress.say(100, f"{sum(load.records for load in told)} records of {len(told)} loads")
+    told = end(site.api(), plan, names, folder, progress.show_pending)
+    progress.show(100, f"{sum(load.records for load in told)} records of {len(told)} loads")
     return told
 
 
@@ -305,7 +305,7 @@ def wait_for_shrinking(sampler: Sampler, before: Sample, until: float, check: Ch
     progress = Progress("surge-shrinking")
     found = shrunk(sampler, before, until, check, progress)
     if found:
-        progress.say(100, _told(found))
+        progress.show(100, _told(found))
     return found is not None
 
 

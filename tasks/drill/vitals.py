@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from blocks.errors import PipelineError
 from drills.observed import Vitals
 from tasks.kubernetes.api import Object
-from tasks.service import snapshot as rays
+from tasks.service import ray_objects
 from tasks.service.observer import Observer
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ def _told(ask: Callable[[], T | None]) -> T | None:
 
 def _head(observer: Observer) -> Object | None:
     """The head pod that is not being deleted."""
-    heads = rays.pods_of(observer.pods(), rays.active_cluster(observer.ray_service()), "head")
+    heads = ray_objects.pods_of(observer.pods(), ray_objects.active_cluster(observer.ray_service()), "head")
     return next((pod for pod in heads if "deletionTimestamp" not in pod["metadata"]), None)
 
 
@@ -55,7 +55,7 @@ def _redis_entries(observer: Observer, head: Object) -> int | None:
     """Fields of the cluster's hashes in Redis, as counted from within the head, which has the way there and the password; None where the
     head keeps nothing in Redis."""
     pod, container = head["metadata"], head["spec"]["containers"][0]
-    if not rays.gcs_storage([head], pod["labels"][rays.CLUSTER]):
+    if not ray_objects.gcs_storage([head], pod["labels"][ray_objects.CLUSTER]):
         return None
     counting = ("python3", "-m", "serving.gcs_size")
     return int(observer.api.exec(pod["namespace"], pod["name"], container["name"], counting, timeout_s=EXEC_S))

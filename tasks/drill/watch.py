@@ -55,7 +55,7 @@ def looks(observer: Observer, notebook: Notebook, every_s: float, clock: Callabl
     while True:
         begun = clock()
         try:
-            snapshot = observer.look()
+            snapshot = observer.take_snapshot()
         except PipelineError:
             if clock() - answered > API_AWAY_S:
                 raise
@@ -147,7 +147,7 @@ def watch_before(
                 break
         if snapshot.t - began > STEADY_WITHIN_S + drill.timing.before_s:
             raise NotSteady(f"the steady state did not hold: {'; '.join(reasons) or 'there were lost requests again and again'}")
-        progress.look(steadiness.progress(snapshot.t))
+        progress.show_pending(steadiness.progress(snapshot.t))
     return snapshot
 
 
@@ -163,7 +163,7 @@ def watch_recovery(
         _read_on(load, notebook)
         if recovery.over:
             return
-        progress.look(recovery.progress())
+        progress.show_pending(recovery.progress())
 
 
 def _read_on(load: load_job.Load, notebook: Notebook) -> None:
@@ -242,7 +242,7 @@ def hold_steady(
     ended = Ended(load, notebook, earlier.at if earlier else float("-inf"), drill.timing.before_s)
     with Observer(api, service) as observer:
         before = watch_before(observer, ended, notebook, drill, check, progress, no_loss=no_loss, stop=stop)
-    progress.say(100, f"steady for {drill.timing.before_s:.0f} s under load")
+    progress.show(100, f"steady for {drill.timing.before_s:.0f} s under load")
     return journals.write(api, service, journal.model_copy(update={"before": before}))
 
 
@@ -271,7 +271,7 @@ def observe_recovery(
     _note_offset(load, notebook)
     _note_events(api, service, notebook, _since(journal, drill))
     recovered = recovery.recovered
-    progress.say(100, "not recovered in time" if recovered is None else f"recovered after {recovered - at:.0f} s")
+    progress.show(100, "not recovered in time" if recovered is None else f"recovered after {recovered - at:.0f} s")
     return recovered
 
 
@@ -289,7 +289,7 @@ def collect_records(site: Site, service: Service, journal: Journal, drill: Drill
     api, notebook = site.api(), Notebook(folder, len(journal.faults))
     load, progress = load_job.Load(api, journal.load_name), Progress("records")
     try:
-        status, offset = load_job.ended(load, notebook.records, drill.load.patience_s, progress.look)
+        status, offset = load_job.ended(load, notebook.records, drill.load.patience_s, progress.show_pending)
         notebook.add(CLOCK_OFFSET, offset)
         notebook.add("load", status.model_dump())
     except Permanent as error:
@@ -300,5 +300,5 @@ def collect_records(site: Site, service: Service, journal: Journal, drill: Drill
         get_run_logger().warning("%s", error)
     _note_events(api, service, notebook, _since(journal, drill))
     count = sum(1 for _ in load_job.records_in(notebook.records))
-    progress.say(100, f"{count} records")
+    progress.show(100, f"{count} records")
     return count

@@ -18,7 +18,7 @@ from typing import Literal
 from blocks.errors import Permanent
 from blocks.parameters import ENGINES
 from tasks.images.registry import Repository
-from tasks.support.commands import CommandFailed, run
+from tasks.support.commands import run
 from tasks.support.paths import ROOT
 
 CONTEXT = ROOT / "serving"
@@ -28,7 +28,7 @@ PUSH_WITHIN_S = 1800.0
 KINDS = ("head", *ENGINES, "chat", "bench")
 """Targets of the Containerfiles. An engine's target has its name, and is the image of its workers."""
 OnStep = Callable[[int, int, str], None]
-"""Told step, steps and what the step says."""
+"""Called with the step's number, the number of steps, and the step's text."""
 
 _STEP = re.compile(r"^(?:\[\d/\d\] )?STEP (\d+)/(\d+): (.*)|^#\d+ \[[^]]*?(\d+)/(\d+)\] (.*)")
 _PASSED_TO_BUILD = re.compile(r"^(PIP|UV)_\w*(INDEX|HOST|URL)\w*$|^(HTTPS?|NO)_PROXY$", re.IGNORECASE)
@@ -61,18 +61,18 @@ class Recipe:
 
     @property
     def key(self) -> str:
-        """Names its content."""
-        # No code is in the image that code is tested in.
+        """Key of its content: another key means another image."""
+        # The bench image contains none of the project's code.
         return content_key(self.base, CONTEXT / "images" if self.kind == "bench" else CONTEXT)
 
     @property
     def tag(self) -> str:
-        """Its name in a repository that has all kinds."""
+        """Its tag in a repository that holds all kinds of images."""
         return f"{self.kind}-{self.key}"
 
     @property
     def local(self) -> str:
-        """Its name in the builder's own store."""
+        """Its name in the builder's local store."""
         return f"localhost/leeward/{self.kind}:{self.key}"
 
 
@@ -83,11 +83,11 @@ class Builder:
     program: Literal["buildah", "docker"]
 
     @classmethod
-    def found(cls, wanted: str = "auto") -> Builder:
-        """The wanted one, or the first that works.
+    def find(cls, wanted: str = "auto") -> Builder:
+        """The wanted builder, or with "auto" the first that works.
 
         Raises:
-            NoBuilder: none does.
+            NoBuilder: none works.
         """
         for program in ("buildah", "docker"):
             if wanted in ("auto", program) and _works(program):
@@ -103,21 +103,26 @@ class Builder:
         return subprocess.run(argv, capture_output=True, timeout=60, check=False).returncode == 0
 
     def build(self, recipe: Recipe, local: str, on_step: OnStep) -> None:
-        """The image is in the local store under that name.
+        """Build the image into the local store under that name.
 
         Raises:
-            CommandFailed: the build failed; says at what.
+            CommandFailed: the build failed; the message has its last lines.
         """
         with _secrets() as secrets:
             argv = [self.program, "build", *self._isolation(), "--target", recipe.kind, "-t", local, "-f", str(recipe.file)]
             argv += [*(f"--secret={secret}" for secret in secrets), *recipe.arguments]
-            run([*argv, str(CONTEXT)], within_s=BUILD_WITHIN_S, environment=self._environment(), on_line=lambda line: _tell(line, on_step))
+            run(
+                [*argv, str(CONTEXT)],
+                within_s=BUILD_WITHIN_S,
+                environment=self._environment(),
+                on_line=lambda line: _report_step(line, on_step),
+            )
 
     def push(self, local: str, repository: Repository, tag: str, on_line: Callable[[str], None]) -> None:
-        """The image is in the repository under the tag.
+        """Push the image to the repository under the tag.
 
         Raises:
-            CommandFailed: it was refused; says by what.
+            CommandFailed: it was refused; the message has the last lines.
         """
         with tempfile.TemporaryDirectory(prefix="leeward-") as folder:
             login = repository.write_login(Path(folder))
@@ -126,7 +131,7 @@ class Builder:
                 run(["docker", "tag", local, remote], within_s=60)
                 run(["docker", "--config", folder, "push", remote], within_s=PUSH_WITHIN_S, on_line=on_line)
                 return
-            # A registry without TLS is a neighbour: compressing takes longer than sending.
+            # A registry without TLS is on this machine or network: compressing takes longer than sending.
             near = ["--tls-verify=false", "--disable-compression"] if repository.plain_http else []
             argv = ["buildah", "push", f"--authfile={login}", *near, local, f"docker://{remote}"]
             run(argv, within_s=PUSH_WITHIN_S, environment=self._environment(), on_line=on_line)
@@ -140,14 +145,14 @@ class Builder:
 
 
 def content_key(base: str, context: Path = CONTEXT) -> str:
-    """Names an image by all that goes into it: the files of the context, and the base it begins from."""
+    """Hash of all that goes into an image: the files of the context, and its base."""
     digest = hashlib.sha256(f"base {_base_identity(base)}\n".encode())
-    for path in sorted(p for p in context.rglob("*") if p.is_file() and _counts(p)):
+    for path in sorted(p for p in context.rglob("*") if p.is_file() and _is_input(p)):
         digest.update(f"{path.relative_to(context).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()[:20]
 
 
-def _counts(path: Path) -> bool:
+def _is_input(path: Path) -> bool:
     return "__pycache__" not in path.parts and path.suffix not in (".md", ".pyc", ".in")
 
 
@@ -167,7 +172,7 @@ def _digest(archive: Path, changed: int) -> str:
 
 @contextmanager
 def _secrets() -> Iterator[list[str]]:
-    """What the build may need to reach package indexes, as build secrets: never in the image, its history or an argv."""
+    """Settings that the build needs to reach package indexes, as build secrets: never in the image, its history or an argv."""
     with tempfile.TemporaryDirectory(prefix="leeward-") as folder:
         passed = {name: value for name, value in os.environ.items() if _PASSED_TO_BUILD.match(name)}
         file = Path(folder, "build-env")
@@ -182,7 +187,7 @@ def _quoted(value: str) -> str:
 
 
 def _works(program: str) -> bool:
-    # docker is often there without its daemon.
+    # docker is often installed without a running daemon.
     asks = {"buildah": ["buildah", "version"], "docker": ["docker", "info", "--format", "{{.ServerVersion}}"]}
     if not shutil.which(program):
         return False
@@ -192,11 +197,8 @@ def _works(program: str) -> bool:
         return False
 
 
-def _tell(line: str, on_step: OnStep) -> None:
+def _report_step(line: str, on_step: OnStep) -> None:
     found = _STEP.match(line)
     if found:
         step, steps, what = (found[1], found[2], found[3]) if found[1] else (found[4], found[5], found[6])
         on_step(int(step), int(steps), what)
-
-
-__all__ = ["KINDS", "Builder", "CommandFailed", "NoBuilder", "Recipe", "content_key"]

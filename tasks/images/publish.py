@@ -1,6 +1,6 @@
-"""The images of the service: built when their content changed, pushed when the registry does not have them, used by digest.
+"""The images of the service: built when their content changed, pushed when the registry lacks them, used by digest.
 
-An engine has a workers' image of its own and, because Ray connects only to its own Python, the head's image on a base that fits.
+Each engine has its own workers' image. The head's image must have the same Python, because Ray connects only equal versions.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from tasks.support.step import step
 
 
 class ImageRefs(BaseModel, frozen=True):
-    """References that nodes can pull, by digest where we pushed them."""
+    """References that nodes can pull; by digest for images that the pipeline pushed."""
 
     head: str
-    """Of the Ray head and of the load."""
+    """Image of the Ray head and of the load."""
     worker: str
     chat: str | None = None
-    """None: there is to be no chat, or the target's ready image has none."""
+    """Image of the chat. None: no chat is wanted, or the target has a ready image, which has none."""
 
 
 class NoRepository(Permanent):
-    """There is no image, and nowhere to push one to."""
+    """There is no ready image, and no repository to push one to."""
 
 
 def recipes(engine: Engine, images: Images, *, chat: bool = True) -> dict[str, Recipe]:
@@ -48,23 +48,23 @@ def recipes(engine: Engine, images: Images, *, chat: bool = True) -> dict[str, R
     return {**found, "chat": Recipe("chat", images.base)} if chat else found
 
 
-def build(builder: Builder, recipe: Recipe, progress: Progress) -> str:
-    """The image is in the builder's store; returns its name there. Nothing is done when it was."""
+def build_image(builder: Builder, recipe: Recipe, progress: Progress) -> str:
+    """Build the image unless it is in the builder's store; returns its name there."""
     local, kind = recipe.local, recipe.kind
     if not builder.has(local):
-        progress.say(0, f"building the {kind} image with {builder.program}")
-        builder.build(recipe, local, lambda n, of, what: progress.say(90 * (n - 1) / of, f"{kind} image, step {n} of {of}: {what}"))
+        progress.show(0, f"building the {kind} image with {builder.program}")
+        builder.build(recipe, local, lambda n, of, what: progress.show(90 * (n - 1) / of, f"{kind} image, step {n} of {of}: {what}"))
     return local
 
 
-def publish(builder: Builder, recipe: Recipe, repository: Repository, progress: Progress) -> str:
-    """The image is in the repository; returns its reference by digest. Nothing is done when it was."""
+def publish_image(builder: Builder, recipe: Recipe, repository: Repository, progress: Progress) -> str:
+    """Build and push the image unless it is in the repository; returns its reference by digest."""
     tag = recipe.tag
     found = repository.digest(tag)
     if found is None:
-        local = build(builder, recipe, progress)
-        progress.say(90, f"pushing the {recipe.kind} image to {repository.host}")
-        builder.push(local, repository, tag, lambda line: progress.say(None, f"{recipe.kind} image: {line}"))
+        local = build_image(builder, recipe, progress)
+        progress.show(90, f"pushing the {recipe.kind} image to {repository.host}")
+        builder.push(local, repository, tag, lambda line: progress.show(None, f"{recipe.kind} image: {line}"))
         found = repository.digest(tag)
     if found is None:
         raise Permanent(f"{repository!r} does not have {tag} although it was pushed; is something else cleaning that repository up?")
@@ -73,30 +73,30 @@ def publish(builder: Builder, recipe: Recipe, repository: Repository, progress: 
 
 @step("build images", deadline_s=None, retries=1)
 def build_images(site: Site, service: Service) -> list[str]:
-    """The images are in the local store; returns their names there. Worth doing while something else is waited for."""
+    """Build the images into the local store; returns their names there. Run it while AWS creates the infrastructure."""
     target = site.block
     if target.images.ready:
         return []
-    builder, progress = Builder.found(target.images.builder), Progress("image-build")
+    builder, progress = Builder.find(target.images.builder), Progress("image-build")
     wanted = recipes(target.engine_of(service), target.images, chat=service.chat)
-    built = [build(builder, recipe, progress) for recipe in wanted.values()]
-    progress.say(100, f"images are built: {', '.join(built)}")
+    built = [build_image(builder, recipe, progress) for recipe in wanted.values()]
+    progress.show(100, f"images are built: {', '.join(built)}")
     return built
 
 
 @step("publish images", deadline_s=3700, retries=2)
 def publish_images(site: Site, service: Service, repository_url: str | None) -> ImageRefs:
-    """The cluster can pull the images; returns their references."""
+    """Push the images to where the cluster can pull them; returns their references."""
     target = site.block
     images = target.images
     if images.ready:
         return ImageRefs(head=images.ready, worker=images.ready)
     if not repository_url:
         raise NoRepository(f"target {site.target!r} has no repository of its own: give it a ready image")
-    repository = Repository.of(repository_url, images.plain_http, ecr_login(target.session()))
-    builder, progress = Builder.found(images.builder), Progress("image-push")
+    repository = Repository.parse(repository_url, images.plain_http, ecr_login(target.session()))
+    builder, progress = Builder.find(images.builder), Progress("image-push")
     wanted = recipes(target.engine_of(service), images, chat=service.chat)
-    found = {role: publish(builder, recipe, repository, progress) for role, recipe in wanted.items()}
-    progress.say(100, "images are in the registry")
+    found = {role: publish_image(builder, recipe, repository, progress) for role, recipe in wanted.items()}
+    progress.show(100, "images are in the registry")
     create_table_artifact(key="images", table=[{"image": role, "reference": ref} for role, ref in found.items()])
     return ImageRefs(**found)

@@ -1,4 +1,4 @@
-"""What a container registry already holds, and how to log in to it, for tools and for ourselves."""
+"""Container registries: what they hold already, and the login, for the pipeline and for its tools."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _MANIFESTS = ", ".join(
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """One repository: `host/name`."""
+    """One repository in a registry: `host/name`."""
 
     host: str
     name: str
     plain_http: bool = False
     login: str = ""
-    """user:password in base64; a secret."""
+    """The login as user:password in base64; a secret."""
 
     @classmethod
-    def of(cls, url: str, plain_http: Collection[str] = (), login: str = "") -> Repository:
-        """From `host[:port]/name`."""
+    def parse(cls, url: str, plain_http: Collection[str] = (), login: str = "") -> Repository:
+        """Make a repository from `host[:port]/name`."""
         host, _, name = url.removeprefix("https://").partition("/")
         return cls(host, name, host in plain_http, login)
 
@@ -46,10 +46,11 @@ class Repository:
         return f"Repository({self.host}/{self.name})"
 
     def digest(self, tag: str) -> str | None:
-        """The digest of the image under that tag; None when there is none.
+        """The digest of the image under that tag; None: there is no such image.
 
         Raises:
-            Transient: the registry does not answer. Permanent: it refuses.
+            Transient: the registry does not answer.
+            Permanent: it refuses the request.
         """
         url = f"{'http' if self.plain_http else 'https'}://{self.host}/v2/{self.name}/manifests/{tag}"
         headers = {"Accept": _MANIFESTS, **({"Authorization": f"Basic {self.login}"} if self.login else {})}
@@ -67,11 +68,11 @@ class Repository:
         return found
 
     def reference(self, digest: str) -> str:
-        """The image, by content."""
+        """Reference of an image by its digest."""
         return f"{self.host}/{self.name}@{digest}"
 
     def write_login(self, folder: Path) -> Path:
-        """A file `config.json` in a private folder, as buildah, docker and podman read it."""
+        """Write `config.json` with the login into a private folder, in the format of buildah, docker and podman."""
         path = folder / "config.json"
         path.touch(mode=0o600)
         path.write_text(json.dumps({"auths": {self.host: {"auth": self.login}} if self.login else {}}), encoding="utf-8")
@@ -79,7 +80,7 @@ class Repository:
 
 
 def ecr_login(session: Any) -> str:
-    """The login of the account's ECR registry, good for 12 hours."""
+    """The login for the account's ECR registry, valid for 12 hours."""
     try:
         data = session.client("ecr").get_authorization_token()["authorizationData"]
     except (ClientError, BotoCoreError) as error:

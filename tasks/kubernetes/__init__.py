@@ -1,1 +1,1 @@
-"""The Kubernetes API, and what is generic about its objects: manifests, labels, ownership, leases."""
+"""The Kubernetes API, and generic functions on its objects: manifests, labels, ownership, leases."""

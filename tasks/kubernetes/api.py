@@ -2,11 +2,11 @@
 
 Permanent
 ├── CommandFailed  a command in a container ended with another exit status than 0, or printed too much
-└── Refused        the API server said no; `status` says how
+└── Refused        the API server refused the request; `status` is the HTTP status
     ├── NotFound
-    └── Conflict   somebody else changed it, or a precondition did not hold
+    └── Conflict   another client changed the object, or a precondition did not hold
 Transient
-└── Unavailable    no answer, or one that is worth asking for again
+└── Unavailable    no answer, or one after which the request should be repeated
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ Object = dict[str, Any]
 
 FIELD_MANAGER = "leeward"
 TIMEOUT_S = 15.0
-"""Of one request. The API server answers within milliseconds; what is slower than this is away."""
+"""Seconds for one request. The API server answers within milliseconds; slower means unreachable."""
 MOST_BYTES = 4 << 20
-"""How much a command in a container may print; it is held in memory."""
+"""Largest output of a command in a container; it is held in memory."""
 EXEC_PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]
-"""A message is one byte for the channel, then its data. The versions differ only in what a command that reads its input needs."""
+"""Protocols for commands in containers: a message is one byte for the channel, then its data. The versions differ only in what commands
+with input need."""
 STDOUT, STDERR, STATUS = 1, 2, 3
-WORTH_ASKING_AGAIN = frozenset({401, 408, 429, 500, 502, 503, 504})
-"""401: a new access entry takes a moment to be known everywhere."""
+RETRIED_STATUSES = frozenset({401, 408, 429, 500, 502, 503, 504})
+"""HTTP statuses that count as Unavailable. 401 is among them because a new access entry takes a moment to take effect."""
 
 
 class Unavailable(Transient):
-    """No answer, or one that is worth asking for again."""
+    """No answer from the API server, or one after which the request should be repeated."""
 
 
 class Refused(Permanent):
-    """The API server said no."""
+    """The API server refused the request."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -53,11 +54,11 @@ class Refused(Permanent):
 
 
 class NotFound(Refused):
-    """There is no such object, or no such kind."""
+    """There is no such object or kind."""
 
 
 class Conflict(Refused):
-    """Somebody else changed it, or a precondition did not hold."""
+    """Another client changed the object, or a precondition did not hold."""
 
 
 class CommandFailed(Permanent):
@@ -70,14 +71,14 @@ class CommandFailed(Permanent):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """How a kind is spelt in paths."""
+    """How paths spell a kind."""
 
     path: str
     namespaced: bool
 
 
 class Api:
-    """One cluster's API, over the connection of a `kubernetes.client.ApiClient`. May be used by several threads."""
+    """The API of one cluster, over the connection pool of a `kubernetes.client.ApiClient`. Thread-safe."""
 
     def __init__(self, client: Any) -> None:
         self._settings = client.configuration
@@ -95,10 +96,10 @@ class Api:
         timeout_s: float = TIMEOUT_S,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:
-        """Status and body of one request, with these headers besides our own; nothing is tried twice.
+        """Send one request, without retries; returns status and body. `headers` are added to the client's own.
 
         Raises:
-            Unavailable: no answer within the time.
+            Unavailable: there was no answer within `timeout_s` seconds.
         """
         url = f"{self._settings.host}{path}" + (f"?{urlencode(query)}" if query else "")
         sent = {**(headers or {}), "Content-Type": content_type, "Accept": "application/json, */*", **self._identity()}
@@ -111,10 +112,10 @@ class Api:
         return answer.status, answer.data
 
     def call(self, method: str, path: str, **options: Any) -> Object:
-        """The JSON that the API server answers.
+        """Send one request; returns the JSON of the response.
 
         Raises:
-            Unavailable, NotFound, Conflict, Refused
+            Unavailable, NotFound, Conflict, Refused: see the module's docstring.
         """
         status, data = self.raw(method, path, **options)
         if status < 300:
@@ -122,65 +123,65 @@ class Api:
         raise _failure(method, path, status, data)
 
     def get(self, path: str, **query: object) -> Object:
-        """The object at a path."""
+        """Return the object at a path."""
         return self.call("GET", path, query=query)
 
     def find(self, path: str, **query: object) -> Object | None:
-        """The object at a path, or None where there is none."""
+        """Return the object at a path; None: there is none."""
         try:
             return self.get(path, **query)
         except NotFound:
             return None
 
     def items(self, path: str, **query: object) -> list[Object]:
-        """The objects of a collection; none where the kind does not exist."""
+        """Return the objects of a collection; empty if the kind does not exist."""
         found = self.find(path, **query)
         return list(found["items"]) if found else []
 
-    def path(self, thing: Object) -> str:
-        """Where an object with apiVersion, kind and metadata lives.
+    def path(self, obj: Object) -> str:
+        """Return the path of an object with apiVersion, kind and metadata.
 
         Raises:
             NotFound: the cluster does not know the kind.
         """
-        resource = self._resource(thing["apiVersion"], thing["kind"])
-        metadata = thing["metadata"]
+        resource = self._resource(obj["apiVersion"], obj["kind"])
+        metadata = obj["metadata"]
         middle = f"/namespaces/{metadata['namespace']}" if resource.namespaced else ""
         prefix, name = resource.path.rsplit("/", 1)
         return f"{prefix}{middle}/{name}/{quote(metadata['name'], safe='')}"
 
-    def apply(self, thing: Object) -> str:
-        """The cluster has the object as given (server-side apply).
+    def apply(self, obj: Object) -> str:
+        """Create or update the object (server-side apply), and take over fields that another field manager had set differently.
 
         Returns:
-            Who else had set a field differently and lost it: the manifests are the truth. Empty: nobody.
+            The API server's message about those fields. Empty: there were none.
         """
-        path = self.path(thing)
+        path = self.path(obj)
         try:
-            self._patch(path, thing, force=False)
+            self._patch(path, obj, force=False)
         except Conflict as conflict:
-            self._patch(path, thing, force=True)
+            self._patch(path, obj, force=True)
             return str(conflict)
         return ""
 
-    def apply_all(self, things: Iterable[Object]) -> list[str]:
-        """All are as given, in this order; what `apply` said, without the empty ones."""
-        return [said for thing in things if (said := self.apply(thing))]
+    def apply_all(self, objects: Iterable[Object]) -> list[str]:
+        """Apply all objects in this order; returns the messages of `apply`, without the empty ones."""
+        return [message for obj in objects if (message := self.apply(obj))]
 
     def merge(self, path: str, changes: Object) -> Object:
-        """The object with these fields changed (JSON merge patch): mappings by key, null removes, all else is replaced."""
+        """Change these fields of an object (JSON merge patch): mappings are merged by key, null removes a key, all else is replaced."""
         return self.call("PATCH", path, query={"fieldManager": FIELD_MANAGER}, body=changes, content_type="application/merge-patch+json")
 
     def edit(self, path: str, operations: list[Object]) -> Object:
-        """The object after these operations, all of them or none (JSON patch): what a merge cannot do, inside lists.
+        """Run these operations on an object, all of them or none (JSON patch). Needed for changes inside lists.
 
         Raises:
-            Refused: a "test" among them does not hold; nothing was changed.
+            Refused: a "test" operation did not hold; nothing was changed.
         """
         return self.call("PATCH", path, query={"fieldManager": FIELD_MANAGER}, body=operations, content_type="application/json-patch+json")
 
     def delete(self, path: str, *, uid: str | None = None, grace_s: int | None = None) -> bool:
-        """The object is gone or on its way; False: it was not there.
+        """Delete the object; returns whether there was one. Does not wait until it is gone.
 
         Raises:
             Conflict: the object there has another UID.
@@ -207,11 +208,11 @@ class Api:
         timeout_s: float = TIMEOUT_S,
         headers: Mapping[str, str] | None = None,
     ) -> bytes:
-        """What a pod or service answers through the API server, which hands on all headers but Authorization. `kind` is "pods"
-        or "services".
+        """Send a request to a pod or service through the API server; returns the body. `kind` is "pods" or "services". The API server
+        passes on all headers except Authorization.
 
         Raises:
-            Unavailable: it does not answer, or not with 200.
+            Unavailable: there is no answer, or one with another status than 200.
         """
         where = f"/api/v1/namespaces/{namespace}/{kind}/{name}:{port}/proxy/{path.lstrip('/')}"
         status, data = self.raw(method, where, timeout_s=timeout_s, headers=headers)
@@ -229,14 +230,14 @@ class Api:
         timeout_s: float = TIMEOUT_S,
         most_bytes: int = MOST_BYTES,
     ) -> bytes:
-        """What a command prints to its standard output in a container of a pod. It gets no input.
+        """Run a command without input in a container of a pod; returns its standard output.
 
-        The command stands in audit logs and process lists, so no secret may be in it.
+        Audit logs and process lists show the command, so it must not contain secrets.
 
         Raises:
             CommandFailed: it ended with another exit status than 0, or printed more than `most_bytes`.
-            NotFound, Refused: there is no such pod or container, or the caller may not.
-            Unavailable: it was not started, or had not ended within the time. It may be going on.
+            NotFound, Refused: there is no such pod or container, or the caller has no permission.
+            Unavailable: it was not started, or did not end within `timeout_s` seconds. It may still be running.
         """
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/exec"
         where = f"{command[0]} in {namespace}/{pod} ({container})"
@@ -262,11 +263,11 @@ class Api:
         return _printed(where, channels, most_bytes)
 
     def _identity(self) -> dict[str, str]:
-        """Headers that say who asks."""
+        """Headers that authenticate the client."""
         return {"User-Agent": FIELD_MANAGER, **{one["key"]: one["value"] for one in self._settings.auth_settings().values()}}
 
     def _connected(self, timeout_s: float) -> socket.socket:
-        """A connection to the API server, made by urllib3: with the authority, client certificate and proxy of every other request."""
+        """A connection to the API server, made by urllib3 with the same CA, client certificate and proxy as every other request."""
         pool = self._pool.connection_from_url(self._settings.host)
         connection: Any = pool._new_conn()
         connection.timeout = timeout_s
@@ -277,9 +278,9 @@ class Api:
         sock: socket.socket = connection.sock
         return sock
 
-    def _patch(self, path: str, thing: Object, *, force: bool) -> None:
+    def _patch(self, path: str, obj: Object, *, force: bool) -> None:
         query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower()}
-        self.call("PATCH", path, query=query, body=thing, content_type="application/apply-patch+yaml")
+        self.call("PATCH", path, query=query, body=obj, content_type="application/apply-patch+yaml")
 
     def _resource(self, api_version: str, kind: str) -> Resource:
         if (api_version, kind) not in self._resources:
@@ -293,14 +294,14 @@ class Api:
             raise NotFound(f"the cluster knows no {kind} in {api_version}", 404) from None
 
 
-def conditions(thing: Object | None) -> dict[str, bool]:
-    """Conditions by type, of whatever has some."""
-    found = (thing or {}).get("status", {}).get("conditions") or ()
+def conditions(obj: Object | None) -> dict[str, bool]:
+    """The conditions of an object: whether each type is "True"."""
+    found = (obj or {}).get("status", {}).get("conditions") or ()
     return {c["type"]: c["status"] == "True" for c in found}
 
 
 def _received(connection: websocket.WebSocket, deadline: float, most_bytes: int) -> dict[int, bytearray]:
-    """What came on each channel until the command's end, or until there is more of it than wanted: then without a status."""
+    """Receive the channels until the command ends, or until they exceed `most_bytes`: then without a status."""
     channels = {channel: bytearray() for channel in (STDOUT, STDERR, STATUS)}
     while not channels[STATUS] and sum(map(len, channels.values())) <= most_bytes:
         left_s = deadline - time.monotonic()
@@ -322,7 +323,7 @@ def _printed(where: str, channels: Mapping[int, bytearray], most_bytes: int) -> 
     try:
         ended: Object = json.loads(channels[STATUS])
     except ValueError as error:
-        raise Unavailable(f"{where} did not say how it ended: {_text(bytes(channels[STATUS]))}") from error
+        raise Unavailable(f"{where} ended without a readable status: {_text(bytes(channels[STATUS]))}") from error
     if ended.get("status") == "Success":
         return stdout
     causes = (ended.get("details") or {}).get("causes") or ()
@@ -335,14 +336,14 @@ def _printed(where: str, channels: Mapping[int, bytearray], most_bytes: int) -> 
 def _failure(method: str, path: str, status: int, data: bytes) -> Exception:
     text = _text(data)
     message = f"{method} {path}: HTTP {status} {text}"
-    if status in WORTH_ASKING_AGAIN or (status in (403, 409) and "being terminated" in text):
+    if status in RETRIED_STATUSES or (status in (403, 409) and "being terminated" in text):
         return Unavailable(message)
     kind = {404: NotFound, 409: Conflict}.get(status, Refused)
     return kind(message, status)
 
 
 def _text(data: bytes) -> str:
-    """The message of a Kubernetes status, else the beginning of what came."""
+    """The message of a Kubernetes Status, else the beginning of the data."""
     with suppress(ValueError, AttributeError):
         message = json.loads(data).get("message")
         if isinstance(message, str):

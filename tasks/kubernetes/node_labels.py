@@ -1,4 +1,4 @@
-"""Nodes of a cluster, and Karpenter's claims of them, by the labels that say what they are for."""
+"""Labels of nodes and of Karpenter's NodeClaims: pool and NodePool."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ NODES = "/api/v1/nodes"
 POOL = "leeward.dev/pool"
 """Label of nodes: core or inf2."""
 NODEPOOL = "karpenter.sh/nodepool"
-"""Label of nodes, of NodeClaims and of instances: which NodePool of Karpenter's they are of."""
+"""Label of nodes and NodeClaims, and tag of instances: the name of their NodePool."""
 INF2 = "inf2"
-"""Pool, NodePool and worker group of the model."""
+"""Name of the model's pool, NodePool and worker group."""
 
 
 def pool(node: Object) -> str:
-    """Empty: it has none."""
+    """The pool of a node; empty: it has none."""
     return str(node["metadata"].get("labels", {}).get(POOL, ""))
 
 
-def nodepool(thing: Object) -> str:
-    """Of a node or a NodeClaim. Empty: it is not Karpenter's."""
-    return str(thing["metadata"].get("labels", {}).get(NODEPOOL, ""))
+def nodepool(obj: Object) -> str:
+    """The NodePool of a node or NodeClaim; empty: Karpenter did not create it."""
+    return str(obj["metadata"].get("labels", {}).get(NODEPOOL, ""))
 
 
 def ready(node: Object) -> bool:
-    """Condition Ready, also while it is being drained."""
+    """Whether the node has the condition Ready; also while it is being drained."""
     return conditions(node).get("Ready", False)
 
 
 def inf2(api: Api) -> list[Object]:
-    """The nodes that are there for the model."""
+    """The nodes in the model's pool."""
     return [node for node in api.items(NODES) if pool(node) == INF2]

@@ -1,4 +1,4 @@
-"""What is ours in a cluster that others use, too: told by marks on it, never by its name alone."""
+"""Ownership in a shared cluster: labels and annotations, never names alone, decide which objects this pipeline created."""
 
 from __future__ import annotations
 
@@ -8,51 +8,51 @@ from tasks.kubernetes.api import Api, Conflict, Object
 
 NAMESPACES = "/api/v1/namespaces"
 MADE_BY = "leeward.dev/made-by"
-"""Annotation of a namespace that we made. One that was there before us has none, and stays."""
+"""Annotation of namespaces that this pipeline created. A namespace without it is never deleted."""
 SERVICE = "leeward.dev/service"
-"""Annotation of loads and of the chat: whose they are, as `key` has it."""
+"""Annotation of loads and of the chat: the `key` of their service."""
 PART_OF = "app.kubernetes.io/part-of"
-"""Label of everything that we make: leeward."""
+"""Label of everything that this pipeline creates; the value is leeward."""
 
 
 def key(service: Service) -> str:
-    """Of the service, different from every other one's in the cluster: names have no dots."""
+    """Key of the service, unique in the cluster because names contain no dots."""
     return f"{service.namespace}.{service.name}"
 
 
-def belongs(thing: Object, service: Service) -> bool:
-    """Whether a load or a chat is the service's."""
-    return bool(_annotations(thing).get(SERVICE) == key(service))
+def belongs(obj: Object, service: Service) -> bool:
+    """Whether a load or a chat belongs to the service."""
+    return bool(_annotations(obj).get(SERVICE) == key(service))
 
 
-def labelled(thing: Object) -> bool:
-    """Whether we made it, whatever it is for."""
-    return bool((thing["metadata"].get("labels") or {}).get(PART_OF) == "leeward")
+def labelled(obj: Object) -> bool:
+    """Whether this pipeline created the object."""
+    return bool((obj["metadata"].get("labels") or {}).get(PART_OF) == "leeward")
 
 
 def ensure_namespace(api: Api, name: str) -> None:
-    """There is such a namespace. One of somebody else's is left as it is: what may run in it is not ours to say."""
+    """Create or update the namespace. One that this pipeline did not create is not changed: its owner sets its pod security."""
     found = api.find(f"{NAMESPACES}/{name}")
     if found is None or MADE_BY in _annotations(found):
         api.apply_all(manifests.load("namespace", {"namespace": name}))
 
 
 def made_namespace(api: Api, name: str) -> bool:
-    """Whether there is such a namespace, and we made it."""
+    """Whether there is such a namespace and this pipeline created it."""
     found = api.find(f"{NAMESPACES}/{name}")
     return found is not None and MADE_BY in _annotations(found)
 
 
 def remove(api: Api, path: str) -> bool:
-    """The object at a path is gone or on its way, if it was ours; False: it was not, or there was none."""
+    """Delete the object at a path if this pipeline created it; returns whether it did so."""
     found = api.find(path)
     if found is None or not labelled(found):
         return False
     try:
         return api.delete(path, uid=found["metadata"].get("uid"))
-    except Conflict:  # it has just been made anew, by whoever that was
+    except Conflict:  # it was just replaced by another object of the same name
         return False
 
 
-def _annotations(thing: Object) -> Object:
-    return thing["metadata"].get("annotations") or {}
+def _annotations(obj: Object) -> Object:
+    return obj["metadata"].get("annotations") or {}

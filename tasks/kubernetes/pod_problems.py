@@ -1,4 +1,4 @@
-"""What is wrong with pods, in words a person can act on."""
+"""Why pods are not ready, as sentences that a person can act on."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from tasks.kubernetes.api import Object
 
 
 def ready(pod: Object) -> bool:
-    """Condition Ready, and not being deleted."""
+    """Whether the pod has the condition Ready and is not being deleted."""
     return "deletionTimestamp" not in pod["metadata"] and _condition(pod, "Ready").get("status") == "True"
 
 
 def running(pod: Object) -> bool:
-    """Phase Running, and not being deleted."""
+    """Whether the pod is in phase Running and is not being deleted."""
     return "deletionTimestamp" not in pod["metadata"] and pod.get("status", {}).get("phase") == "Running"
 
 
 def rolled_out(deployment: Object) -> bool:
-    """All pods of a Deployment are of its newest specification and available."""
+    """Whether all pods of a Deployment have its newest specification and are available."""
     status = deployment.get("status", {})
-    seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    observed = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
     there = status.get("updatedReplicas") and status.get("availableReplicas") and not status.get("unavailableReplicas")
-    return bool(seen and there)
+    return bool(observed and there)
 
 
 def restarts(pod: Object) -> int:
-    """Of its first container."""
+    """Restarts of the pod's first container."""
     statuses = pod.get("status", {}).get("containerStatuses") or [{}]
     return int(statuses[0].get("restartCount", 0))
 
@@ -37,7 +37,7 @@ def troubles(pods: Iterable[Object]) -> list[str]:
 
 
 def trouble(pod: Object) -> str:
-    """Why a pod is not ready; empty when it is, or has ended well."""
+    """Why a pod is not ready; empty: it is ready, or has succeeded."""
     status = pod.get("status", {})
     if status.get("phase") == "Succeeded" or ready(pod):
         return ""
@@ -47,8 +47,8 @@ def trouble(pod: Object) -> str:
     if scheduled.get("status") == "False":
         return f"{scheduled.get('reason', 'not scheduled')}: {scheduled.get('message', '')}".strip()
     containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-    said = [text for container in containers if (text := _container(container))]
-    return "; ".join(said) or f"{status.get('phase', 'unknown')}, not ready"
+    reasons = [text for container in containers if (text := _container(container))]
+    return "; ".join(reasons) or f"{status.get('phase', 'unknown')}, not ready"
 
 
 def _container(status: Object) -> str:

@@ -1,4 +1,4 @@
-"""The key that every request to the model must know: a Secret in each namespace where one answers or asks."""
+"""The key that every request to the model must carry: a Secret in each namespace with workers or clients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAME = "api-key"
 
 
 def put(api: Api, namespace: str, key: SecretStr | None) -> None:
-    """Pods that start in the namespace from now on know the key; None: they know none, also where there was one before."""
+    """Set the key for pods that start in the namespace from now on; None: remove it."""
     if key is None:
         remove(api, namespace)
         return
@@ -21,14 +21,14 @@ def put(api: Api, namespace: str, key: SecretStr | None) -> None:
 
 
 def remove(api: Api, namespace: str) -> None:
-    """Pods that start in the namespace from now on know no key of ours."""
+    """Remove the key from the namespace. Pods that run already keep it."""
     ownership.remove(api, _path(namespace))
 
 
 def headers(api: Api, namespace: str) -> dict[str, str]:
-    """What a request of ours to the model in that namespace must carry. A secret: never log it.
+    """Headers for requests to the model in that namespace. They are secret: never log them.
 
-    Not as Authorization, which is for the API server and goes no further.
+    The key is not in Authorization, because the API server consumes that header.
     """
     found = api.find(_path(namespace))
     return {"x-api-key": base64.b64decode(found["data"]["key"]).decode()} if found else {}

@@ -1,4 +1,4 @@
-"""The chat in front of the service: in a namespace of its own, on port 7860."""
+"""The chat in front of the service, in its own namespace, on port 7860."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/chat"
 
 
 def probe(api: Api) -> bool | Pending:
-    """Whether the chat's page comes."""
+    """Whether the chat answers with its page."""
     slices = api.items(f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices", labelSelector="kubernetes.io/service-name=chat")
     if not any(e.get("conditions", {}).get("ready") for s in slices for e in s.get("endpoints") or ()):
         return Pending("; ".join(pod_problems.troubles(api.items(f"/api/v1/namespaces/{NAMESPACE}/pods"))) or "its pod is starting", 30)
@@ -29,7 +29,7 @@ def probe(api: Api) -> bool | Pending:
 
 
 def remove(api: Api, service: Service) -> bool:
-    """The service has no chat, and the key that one knew is gone; returns whether it had one. Another service's chat stays."""
+    """Remove the service's chat and its copy of the API key; returns whether there was one. Another service's chat stays."""
     found = api.find(DEPLOYMENT)
     if found is not None and not ownership.belongs(found, service):
         return False
@@ -41,19 +41,19 @@ def remove(api: Api, service: Service) -> bool:
 
 @step("deploy chat", deadline_s=None)
 def deploy_chat(site: Site, service: Service, image: str) -> str:
-    """The chat answers; returns its address in the cluster."""
+    """Deploy the chat and wait until it answers; returns its address in the cluster."""
     api, progress = site.api(), Progress("chat")
     ownership.ensure_namespace(api, NAMESPACE)
     api_key.put(api, NAMESPACE, site.block.api_key)
     values = {"namespace": NAMESPACE, "service": ownership.key(service), "chat_image": image, "service_url": service.url}
     api.apply_all(manifests.load("chat", values))
-    Until("the chat to answer", lambda: probe(api), AVAILABLE_WITHIN_S, 2.0, progress.look).wait()
-    progress.say(100, "the chat answers")
+    Until("the chat to answer", lambda: probe(api), AVAILABLE_WITHIN_S, 2.0, progress.show_pending).wait()
+    progress.show(100, "the chat answers")
     return f"http://chat.{NAMESPACE}.svc:{PORT}"
 
 
 @step("remove chat", deadline_s=60)
 def remove_chat(site: Site, service: Service) -> None:
-    """The service has no chat, though it may have had one."""
+    """Remove the chat that an earlier deployment of the service may have."""
     if remove(site.api(), service):
-        get_run_logger().info("the chat that this service had is removed")
+        get_run_logger().info("removed the chat of this service")

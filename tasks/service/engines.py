@@ -1,4 +1,4 @@
-"""What a worker of an engine takes at once and asks of its node, as manifests/engine-NAME.yaml says."""
+"""Limits of an engine's workers and the resources that they request, read from manifests/engine-NAME.yaml."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ SIZES: Mapping[Inf2Type, tuple[int, int]] = {
     "inf2.24xlarge": (96, 384),
     "inf2.48xlarge": (192, 768),
 }
-"""vCPUs and GiB of memory."""
+"""vCPUs and GiB of memory of each instance type."""
 IMAGE_GIB = 20
-"""Of the largest image, Neuron's."""
+"""Size of the largest image, which is Neuron's."""
 SIZED_FOR = 0.75
-"""Of its slots, what a replica is sized for: the next one is on its way before requests wait."""
+"""Share of its slots for which a replica is sized, so that the next one starts before requests wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What one worker takes and needs."""
+    """Limits and resource requests of one worker."""
 
     slots: int
-    """Requests that are computed at once."""
+    """Largest number of requests that are computed at once."""
     tokens: int
-    """Of the longest answer that is given."""
+    """Length of the longest answer."""
     cpus: float
     memory_gib: int
     disk_gib: int
-    """For what its volumes may hold."""
+    """Sum of the size limits of its volumes."""
 
 
 @cache
 def needs(engine: Engine) -> Needs:
-    """Of a worker with that engine."""
+    """Limits and resource requests of a worker with that engine."""
     (fragment,) = manifests.load(f"engine-{engine}", {"worker_image": ""})
     (group,) = fragment["spec"]["rayClusterConfig"]["workerGroupSpecs"]
     spec = group["template"]["spec"]
     (container,) = spec["containers"]
-    told = {item["name"]: item.get("value", "") for item in container["env"]}
-    slots, tokens = int(told["LEEWARD_SLOTS"]), int(told["LEEWARD_MAX_TOKENS"])
+    environment = {item["name"]: item.get("value", "") for item in container["env"]}
+    slots, tokens = int(environment["LEEWARD_SLOTS"]), int(environment["LEEWARD_MAX_TOKENS"])
     asked = container["resources"]["requests"]
     volumes = sum(_gib(volume["emptyDir"]["sizeLimit"]) for volume in spec.get("volumes", ()))
     return Needs(slots, tokens, float(asked["cpu"]), _gib(asked["memory"]), volumes)
@@ -55,12 +55,12 @@ def _gib(quantity: str) -> int:
 
 
 def ongoing_requests(scaling: Scaling, engine: Engine) -> float:
-    """How many a replica is sized for."""
+    """Number of requests for which a replica is sized."""
     return SIZED_FOR * needs(engine).slots if scaling.ongoing_requests is None else scaling.ongoing_requests
 
 
 def misfit(nodes: Inf2Nodes, engine: Engine) -> str:
-    """Why no worker with that engine finds a place on some of the nodes; empty: every one does."""
+    """Why a worker with that engine does not fit on one of the node types; empty: it fits on all."""
     wanted = needs(engine)
     for kind in (nodes.instance_type, *nodes.fallback_types):
         cpus, memory = SIZES[kind]

@@ -1,4 +1,4 @@
-"""Looks at a service: Kubernetes, Ray and a real request, all at once, as one frozen snapshot."""
+"""Observes a service: Kubernetes, Ray and a real request, asked in parallel, as one frozen snapshot."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from blocks.errors import PipelineError
 from blocks.parameters import Service
 from drills.observed import Answer, Snapshot
 from tasks.kubernetes.api import Api, Object, Refused, conditions
-from tasks.service import api_key
-from tasks.service import snapshot as seen
+from tasks.service import api_key, ray_objects
 
 T = TypeVar("T")
 
 ASK_RAY_S = 2.5
-"""Ray answers in milliseconds; while its head is away a connection may hang, and the next look must not wait for that."""
+"""Seconds for a request to Ray. It answers in milliseconds; without its head a connection may hang, which must not delay the next
+snapshot."""
 ASK_SERVICE_S = 5.0
-"""Of the observer's own request: longer than an answer takes on a busy machine."""
+"""Seconds for the observer's own request to the model: longer than an answer takes on a busy machine."""
 SENTENCE = "Is anybody there?"
 
 
 class Observer:
-    """Eyes on one service. Use as a context manager: it keeps threads, so that one slow answer does not delay the others."""
+    """Observes one service. Use it as a context manager: it keeps threads, so that one slow answer does not delay the others."""
 
     def __init__(self, api: Api, service: Service) -> None:
         self.api, self.service = api, service
         self._threads = ThreadPoolExecutor(max_workers=5, thread_name_prefix="observer")
         self._headers: dict[str, str] | None = None
-        """Of our own requests to the service; None: not asked for yet."""
+        """Headers of the observer's requests to the model; None: not read yet."""
 
     def __enter__(self) -> Self:
         return self
@@ -41,11 +41,11 @@ class Observer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def look(self, *, ask: bool = True) -> Snapshot:
-        """The service now. `ask`: with a real request to it.
+    def take_snapshot(self, *, ask: bool = True) -> Snapshot:
+        """Observe the service now. `ask`: also with a real request to the model.
 
         Raises:
-            Unavailable: the API server does not answer. What else cannot be asked is None in the snapshot.
+            Unavailable: the API server does not answer. Other answers that are missing are None in the snapshot.
         """
         serve = self._threads.submit(_or_none, self.serve)
         answer = self._threads.submit(self.answer) if ask else None
@@ -64,35 +64,35 @@ class Observer:
         serve: Future[Object | None],
         answer: Future[Answer] | None,
     ) -> Snapshot:
-        cluster, told = seen.active_cluster(ray_service), serve.result()
+        cluster, applications = ray_objects.active_cluster(ray_service), serve.result()
         return Snapshot(
             t=now,
             conditions=conditions(ray_service),
-            app_status=None if told is None else seen.app_status(told),
-            deployments=None if told is None else seen.deployments(told),
-            replicas=None if told is None else seen.replicas(told, pods),
-            head=seen.head(pods, cluster),
-            workers=seen.workers(pods, cluster),
-            endpoints=seen.endpoints(slices),
-            gcs_storage=seen.gcs_storage(pods, cluster),
+            app_status=None if applications is None else ray_objects.app_status(applications),
+            deployments=None if applications is None else ray_objects.deployments(applications),
+            replicas=None if applications is None else ray_objects.replicas(applications, pods),
+            head=ray_objects.head(pods, cluster),
+            workers=ray_objects.workers(pods, cluster),
+            endpoints=ray_objects.endpoints(slices),
+            gcs_storage=ray_objects.gcs_storage(pods, cluster),
             answer=answer.result() if answer else None,
         )
 
     def ray_service(self) -> Object | None:
-        """The RayService; None when there is none."""
+        """The RayService; None: there is none."""
         return self.api.find(f"/apis/ray.io/v1/namespaces/{self.service.namespace}/rayservices/{self.service.name}")
 
     def pods(self) -> list[Object]:
         """Ray's pods in the namespace."""
-        return self.api.items(f"/api/v1/namespaces/{self.service.namespace}/pods", labelSelector=seen.NODE_TYPE)
+        return self.api.items(f"/api/v1/namespaces/{self.service.namespace}/pods", labelSelector=ray_objects.NODE_TYPE)
 
     def endpoint_slices(self) -> list[Object]:
-        """Of the serve service."""
+        """The EndpointSlices of the serve service."""
         where = f"/apis/discovery.k8s.io/v1/namespaces/{self.service.namespace}/endpointslices"
         return self.api.items(where, labelSelector=f"kubernetes.io/service-name={self.service.name}-serve-svc")
 
     def serve(self) -> Object:
-        """What Ray's dashboard says of Serve.
+        """The Serve applications, as Ray's dashboard reports them.
 
         Raises:
             Unavailable: it does not answer.
@@ -100,11 +100,11 @@ class Observer:
         return self.ask_head("/api/serve/applications/")
 
     def ray_version(self) -> str:
-        """As the dashboard says; empty when it does not."""
+        """Ray's version, as its dashboard reports it; empty: it does not answer."""
         return str((_or_none(lambda: self.ask_head("/api/version")) or {}).get("ray_version", ""))
 
     def answer(self) -> Answer:
-        """One real request through the serve service."""
+        """Send one real request through the serve service."""
         path = f"/infer?{urlencode({'sentence': SENTENCE, 'max_tokens': 2})}"
         where = (self.service.namespace, "services", f"{self.service.name}-serve-svc", 8000, path, ASK_SERVICE_S)
         try:
@@ -116,10 +116,10 @@ class Observer:
         return Answer(ok=True) if _is_answer(data) else Answer(ok=False, detail=f"no answer of one text: {data[:80]!r}")
 
     def ask_head(self, path: str) -> Object:
-        """The JSON that Ray's dashboard answers.
+        """Send a request to Ray's dashboard; returns the JSON of its response.
 
         Raises:
-            Unavailable, Refused: it does not, or not with JSON.
+            Unavailable, Refused: it does not answer, or not with JSON.
         """
         data = self.api.proxy("GET", self.service.namespace, "services", f"{self.service.name}-head-svc", 8265, path, ASK_RAY_S)
         try:
@@ -130,7 +130,7 @@ class Observer:
 
 
 def _is_answer(data: bytes) -> bool:
-    """Whether these are a list with one text, as the service answers."""
+    """Whether the data are a JSON list with one text, which is how the service answers."""
     try:
         found = json.loads(data)
     except ValueError:

@@ -1,6 +1,6 @@
-"""Would this configuration survive the loss of its head at all? Asked of the manifests, before anything runs.
+"""Whether the configuration can survive the loss of its head: rules that are checked on the manifests, before anything runs.
 
-A finding is advice, with its reason and where it was learnt; a drill is what decides.
+A broken rule is advice, with its reason and its source. Only a drill decides.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_table_artifact
 
 from blocks.parameters import Service
-from tasks.cluster.redis import redis_of
+from tasks.cluster.redis import find_redis
 from tasks.images.publish import ImageRefs
 from tasks.kubernetes.api import Object
 from tasks.service.rayservice import render
@@ -24,22 +24,22 @@ from tasks.support.step import step
 from tasks.terraform.infrastructure import Outputs
 
 HEAD_PATIENCE_S = 60
-"""Ray's default for a head's own reconnection; workers must outlast it and the restart that follows."""
+"""Seconds for which a head tries to reconnect (Ray's default). Workers must survive that and the restart that follows."""
 
 LOCKED = ROOT / "serving" / "images"
-"""Where the lists are that the images' packages are locked by."""
+"""Folder with the locked requirements of the images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One thing that a service needs to survive."""
+    """One condition for surviving the loss of the head."""
 
     name: str
     why: str
     thread: str
-    """Where it was learnt."""
+    """Source of the rule: an upstream thread, or "measured"."""
     holds: Callable[[Object], bool]
-    """Asked of the RayService's spec."""
+    """Check on the spec of a RayService."""
 
 
 def _head(spec: Object) -> Object:
@@ -64,7 +64,7 @@ def _deployments(spec: Object) -> list[dict[str, Any]]:
 
 
 def _fewest(deployment: dict[str, Any]) -> int:
-    """Replicas that there always are."""
+    """Smallest number of replicas of a Serve deployment."""
     if scaled := deployment.get("autoscaling_config"):
         return int(scaled.get("min_replicas", 1))
     return int(deployment.get("num_replicas", 1))
@@ -80,7 +80,7 @@ def _patient(group: Object) -> bool:
 
 
 def _drains(spec: Object) -> bool:
-    """Whether each time of a shutdown is at least as long as what must fit into it: answer, replica, node, pod."""
+    """Whether the times of a shutdown are in order: answer ≤ replica ≤ node ≤ pod."""
     graces = [float(d.get("graceful_shutdown_timeout_s", 20)) for d in _deployments(spec)]
     return all(_in_order(group, graces) for group in _workers(spec))
 
@@ -94,7 +94,8 @@ def _in_order(group: Object, graces: list[float]) -> bool:
 
 
 def _lasting_address(spec: Object) -> bool:
-    """Whether KubeRay gives the head's Service a cluster IP. The operator's ENABLE_RAY_HEAD_CLUSTER_IP_SERVICE does so too, unseen here."""
+    """Whether KubeRay gives the head's Service a cluster IP. ENABLE_RAY_HEAD_CLUSTER_IP_SERVICE of the operator does so too, but is not
+    visible here."""
     head = _head(spec)
     service = (head.get("headService") or {}).get("spec")
     if service is not None:
@@ -103,7 +104,7 @@ def _lasting_address(spec: Object) -> bool:
 
 
 def _one_ray(spec: Object) -> bool:
-    """Whether the cluster's version is the one that every image of ours is locked to."""
+    """Whether the cluster has the Ray version to which all images are locked."""
     lists = [path.read_text(encoding="utf-8") for path in LOCKED.glob("requirements-*.txt")]
     found = {line.split()[0] for text in lists for line in text.splitlines() if line.startswith("ray==")}
     return found == {f"ray=={spec['rayClusterConfig'].get('rayVersion')}"}
@@ -157,7 +158,7 @@ RULES = (
     Rule("workers have time to drain", "SIGTERM cuts streams that still run", "ray#64181", _drains),
     Rule(
         "the head's address stays",
-        "behind KubeRay's headless Service workers look for a new head at the old one's address, and answer nobody meanwhile",
+        "behind KubeRay's headless Service workers look for a new head at the old one's address, and do not answer meanwhile",
         "measured",
         _lasting_address,
     ),
@@ -184,16 +185,16 @@ RULES = (
 
 
 def findings(ray_service: Object) -> list[Rule]:
-    """The rules that the RayService breaks."""
+    """Return the rules that the RayService breaks."""
     return [rule for rule in RULES if not rule.holds(ray_service["spec"])]
 
 
 @step("preflight", deadline_s=60)
 def preflight(site: Site, service: Service, outputs: Outputs | None) -> list[str]:
-    """What of the configuration would not survive, shown as a table; returns the names of the broken rules."""
+    """Check the rules on the service's manifests and show them as a table; returns the names of the broken ones."""
     images = ImageRefs(head="not built yet", worker="not built yet")
-    things = render(service, site.block.engine_of(service), images, redis_of(site, outputs), site.block.hf_token)
-    broken = findings(next(thing for thing in things if thing["kind"] == "RayService"))
+    objects = render(service, site.block.engine_of(service), images, find_redis(site, outputs), site.block.hf_token)
+    broken = findings(next(obj for obj in objects if obj["kind"] == "RayService"))
     table = [{"rule": r.name, "kept": "NO" if r in broken else "yes", "why": r.why, "learnt from": r.thread} for r in RULES]
     create_table_artifact(key="preflight", table=table, description=f"{len(broken)} of {len(RULES)} rules broken")
     for rule in broken:

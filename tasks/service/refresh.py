@@ -1,15 +1,15 @@
-"""Replacing the nodes of the model under load, one after the other: a new worker answers before an old one goes.
+"""Replaces the nodes of the model under load, one after the other: a new worker answers before an old one is deleted.
 
-A node is replaced in four steps, each of which looks at the cluster first and does what is missing, so that a run that died is
-finished by the next one, wherever it was:
+A node is replaced in four steps. Each step first reads the state of the cluster and does only what is missing, so that the next run
+can finish the work of a run that died at any point:
 
-    add worker       one worker and one replica more than there are, on a node that Karpenter launches
-    retire worker    nobody may be placed on the old node any more; its worker ends its streams and goes
+    add worker       one worker and one replica more than before, on a node that Karpenter launches
+    retire worker    the old node is cordoned; its worker finishes its streams and is deleted
     settle workers   as many workers and replicas as before
-    remove node      the node's NodeClaim, and with it the instance
+    remove node      the node's NodeClaim is deleted, and the instance with it
 
-Serve keeps the greater number of replicas until the old worker is gone: with the smaller one it would choose by itself what to stop,
-and might choose a new one.
+Serve keeps the larger number of replicas until the old worker is gone: with the smaller one Serve itself would choose which replica
+to stop, and might choose a new one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tasks.kubernetes.api import Api, Object, conditions
 from tasks.kubernetes.node_labels import NODES
 from tasks.service import worker_group
 from tasks.service.rayservice import wait_until_serving
-from tasks.service.worker_group import Fleet, NotAsDeployed, Size
+from tasks.service.worker_group import NotAsDeployed, Size, WorkerGroup
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
@@ -41,25 +41,25 @@ from tasks.support.waiting import Pending, Until
 MARK = "leeward.dev/refresh"
 """Annotation of a node that is being replaced: the id of the flow run that chose it."""
 SINCE = "leeward.dev/refresh-since"
-"""And when it chose, as Kubernetes writes a time."""
+"""Annotation of a node that is being replaced: when it was chosen, in Kubernetes' format of times."""
 LOOK_EVERY_S = 1.0
-TAKEN_UP_WITHIN_S = 60.0
-"""KubeRay deletes a worker within a second of being told; longer, and it is away."""
+DELETED_WITHIN_S = 60.0
+"""Seconds. KubeRay normally deletes a listed worker within one second."""
 BEYOND_GRACE_S = 120.0
-"""Until a pod that used up its grace is gone from the API as well."""
+"""Seconds after its grace period within which a pod must be gone from the API."""
 NODE_GONE_WITHIN_S = 420.0
-"""A node is drained, and its instance takes a minute or two to end."""
+"""Seconds. A node is drained, and its instance takes a minute or two to end."""
 
 Which = Literal["drifted", "all"]
 OnLook = Callable[[Pending], None]
 
 
 class NotReplaceable(Permanent):
-    """A node is not Karpenter's, so nobody launches another one in its place."""
+    """A node was not launched by Karpenter, so it would not be replaced."""
 
 
 class NoRoom(Permanent):
-    """The NodePool may not have one node more."""
+    """The NodePool's limit allows no further node."""
 
 
 class OldNode(BaseModel, frozen=True):
@@ -67,41 +67,41 @@ class OldNode(BaseModel, frozen=True):
 
     name: str
     claim: str
-    """Name of its NodeClaim. Empty: it is on its way already."""
+    """Name of its NodeClaim. Empty: the NodeClaim is deleted already."""
 
 
 class Replaced(BaseModel, frozen=True):
-    """What became of an old node."""
+    """The result of replacing one node."""
 
     old: str
     new: str
-    """Node of the worker that came for it; empty when no worker was on the old one."""
+    """Node of the new worker; empty: the old node had no worker."""
     seconds: float
 
 
 def choose(api: Api, service: Service, which: Which, owner: str, now: float) -> list[OldNode]:
-    """The nodes to replace, those without a worker first: else a new worker might come to be on one of them.
+    """Choose and mark the nodes to replace. Nodes without a worker come first, or a new worker might be placed on one of them.
 
-    A run that is tried again goes on with what it chose before, and every run finishes what another one left cordoned.
+    A retried run goes on with the nodes that it chose before, and every run finishes nodes that another run left cordoned.
 
     Args:
-        now: Nodes that came later are never old. A run that is tried again goes by the time at which it chose first.
+        now: Nodes created later are never chosen. A retried run uses the time of its first choice.
 
     Raises:
-        NotReplaceable: a node is not Karpenter's; nothing was touched.
-        NoRoom: there may be no further node; nothing was touched.
-        NotAsDeployed: the parameters are not those of what runs; nothing was touched.
+        NotReplaceable: a node was not launched by Karpenter; nothing was changed.
+        NoRoom: the NodePool allows no further node; nothing was changed.
+        NotAsDeployed: the parameters do not match the running service; nothing was changed.
     """
     nodes = node_labels.inf2(api)
     claims = {c.get("status", {}).get("nodeName"): c for c in api.items(CLAIMS)}
     since = min([_time(now), *(_note(n, SINCE) for n in nodes if _note(n, MARK) == owner)])
     begun = [n for n in nodes if _note(n, MARK) == owner or (_note(n, MARK) and n["spec"].get("unschedulable"))]
-    ours = [n for n in _of_karpenter(nodes, claims, which) if n not in begun and n["metadata"]["creationTimestamp"] <= since]
-    chosen = [*begun, *(n for n in ours if which == "all" or _old(claims[n["metadata"]["name"]]))]
-    fleet = worker_group.read(api, service)
-    wanted(fleet, service)
-    chosen.sort(key=lambda n: (fleet.on(n["metadata"]["name"]) is not None, n["metadata"]["creationTimestamp"]))
-    _check_room(api, service, fleet, nodes, chosen)
+    fresh = [n for n in _karpenter_nodes(nodes, claims, which) if n not in begun and n["metadata"]["creationTimestamp"] <= since]
+    chosen = [*begun, *(n for n in fresh if which == "all" or _old(claims[n["metadata"]["name"]]))]
+    group = worker_group.read(api, service)
+    wanted(group, service)
+    chosen.sort(key=lambda n: (group.on(n["metadata"]["name"]) is not None, n["metadata"]["creationTimestamp"]))
+    _check_room(api, service, group, nodes, chosen)
     for node in chosen:
         if _note(node, MARK) != owner:
             api.merge(f"{NODES}/{node['metadata']['name']}", {"metadata": {"annotations": {MARK: owner, SINCE: since}}})
@@ -109,149 +109,149 @@ def choose(api: Api, service: Service, which: Which, owner: str, now: float) -> 
     return [OldNode(name=name, claim=claims[name]["metadata"]["name"] if name in claims else "") for name in names]
 
 
-def _of_karpenter(nodes: list[Object], claims: dict[str, Object], which: Which) -> list[Object]:
-    ours = [n for n in nodes if node_labels.nodepool(n) and n["metadata"]["name"] in claims]
-    others = [n["metadata"]["name"] for n in nodes if n not in ours]
-    if others and (which == "all" or not ours):
+def _karpenter_nodes(nodes: list[Object], claims: dict[str, Object], which: Which) -> list[Object]:
+    found = [n for n in nodes if node_labels.nodepool(n) and n["metadata"]["name"] in claims]
+    others = [n["metadata"]["name"] for n in nodes if n not in found]
+    if others and (which == "all" or not found):
         raise NotReplaceable(
-            f"{', '.join(others)}: no node of Karpenter. A managed node group is updated by EKS "
-            "(aws eks update-nodegroup-version), and any other node by whoever made it"
+            f"{', '.join(others)}: not launched by Karpenter. A managed node group is updated by EKS "
+            "(aws eks update-nodegroup-version); any other node must be replaced by its owner"
         )
-    return ours
+    return found
 
 
-def _check_room(api: Api, service: Service, fleet: Fleet, nodes: list[Object], chosen: list[Object]) -> None:
-    """One node more may come to be, where one is needed."""
-    taken = [n for n in chosen if fleet.on(n["metadata"]["name"])]
-    if not taken or len(taken) < len(chosen) or len(fleet.pods) > wanted(fleet, service):
+def _check_room(api: Api, service: Service, group: WorkerGroup, nodes: list[Object], chosen: list[Object]) -> None:
+    """Check that the NodePool allows one more node, if one is needed."""
+    taken = [n for n in chosen if group.on(n["metadata"]["name"])]
+    if not taken or len(taken) < len(chosen) or len(group.pods) > wanted(group, service):
         return
-    if any(n not in chosen and not n["spec"].get("unschedulable") and not fleet.on(n["metadata"]["name"]) for n in nodes):
+    if any(n not in chosen and not n["spec"].get("unschedulable") and not group.on(n["metadata"]["name"]) for n in nodes):
         return
     pool = node_labels.nodepool(taken[0])
     limit = ((api.find(f"{POOLS}/{pool}") or {}).get("spec", {}).get("limits") or {}).get("nodes")
-    there = sum(node_labels.nodepool(c) == pool for c in api.items(CLAIMS))
-    if limit is not None and there >= int(limit):
-        raise NoRoom(f"NodePool {pool} has {there} nodes and may have {limit}: raise inf2_nodes.count and provision again")
+    present = sum(node_labels.nodepool(c) == pool for c in api.items(CLAIMS))
+    if limit is not None and present >= int(limit):
+        raise NoRoom(f"NodePool {pool} has {present} nodes and may have {limit}: raise inf2_nodes.count and provision again")
 
 
-def wanted(fleet: Fleet, service: Service) -> int:
-    """How many workers there shall be when a node has been replaced. With scaling: as many as the load has now.
+def wanted(group: WorkerGroup, service: Service) -> int:
+    """The number of workers after a node has been replaced. With scaling: the present number.
 
     Raises:
-        NotAsDeployed: there are other numbers of them than this service, or a refresh of it, could have made.
+        NotAsDeployed: the numbers in the RayCluster cannot come from this service or from a refresh of it.
     """
-    least = fleet.size.least
-    if least < service.workers or (least > service.workers + 1 and not fleet.scaled):
+    least = group.size.least
+    if least < service.workers or (least > service.workers + 1 and not group.scaled):
         raise NotAsDeployed(
-            f"RayCluster {fleet.cluster} has {least} workers at least and service.workers is {service.workers}: "
+            f"RayCluster {group.cluster} has {least} workers at least and service.workers is {service.workers}: "
             "give the parameters that it was deployed with"
         )
-    if not fleet.scaled:
+    if not group.scaled:
         return service.workers
-    # Only a refresh raises the least number, and it raises it by one.
-    return least - 1 if least > service.workers else max(service.workers, len(fleet.staying))
+    # Only a refresh raises the minimum, and it raises it by one.
+    return least - 1 if least > service.workers else max(service.workers, len(group.staying))
 
 
-def grow(api: Api, service: Service, node: str, on_look: OnLook) -> bool:
-    """The service has one worker and one replica more than it will have, and they answer. False: there is no worker on the node
-    that stays until then, so nothing is needed.
+def grow(api: Api, service: Service, node: str, on_pending: OnLook) -> bool:
+    """Add one worker and one replica, and wait until they answer. Returns False if the node has no worker, so none is needed.
 
     Raises:
-        TimedOut: the new one does not answer in time. It is not waited for any longer; the old ones serve on.
+        TimedOut: the new worker does not answer in time. The old size is restored, and the old workers go on serving.
     """
-    fleet = worker_group.read(api, service)
-    old = fleet.on(node)
+    group = worker_group.read(api, service)
+    old = group.on(node)
     if old is None:
         return False
-    if old["metadata"]["name"] in fleet.size.leaving or "deletionTimestamp" in old["metadata"]:
+    if old["metadata"]["name"] in group.size.leaving or "deletionTimestamp" in old["metadata"]:
         return True
-    more = wanted(fleet, service) + 1
-    worker_group.resize(api, service, fleet, Size(max(more, fleet.size.workers), more, max(more, fleet.size.most), fleet.size.leaving))
+    more = wanted(group, service) + 1
+    worker_group.resize(api, service, group, Size(max(more, group.size.workers), more, max(more, group.size.most), group.size.leaving))
     worker_group.set_replicas(api, service, more, max(more, service.most_workers))
     try:
-        wait_until_serving(api, service.model_copy(update={"workers": more}), service.ready_within_s, on_look)
+        wait_until_serving(api, service.model_copy(update={"workers": more}), service.ready_within_s, on_pending)
     except TimedOut:
-        with contextlib.suppress(PipelineError):  # the reason is the one above
-            _back(api, service)
+        with contextlib.suppress(PipelineError):  # the timeout is the error to report
+            _restore_size(api, service)
         raise
     return True
 
 
 def cordon(api: Api, node: str) -> None:
-    """Nobody is placed on the node any more."""
+    """Mark the node as unschedulable."""
     if api.find(f"{NODES}/{node}"):
         api.merge(f"{NODES}/{node}", {"spec": {"unschedulable": True}})
 
 
-def retire(api: Api, service: Service, node: str, on_look: OnLook) -> None:
-    """The worker on the node has ended its streams and is gone; Serve goes on wanting its replicas.
+def retire(api: Api, service: Service, node: str, on_pending: OnLook) -> None:
+    """Delete the worker on the node and wait until it has finished its streams. The wanted number of replicas stays.
 
     Raises:
-        TimedOut: it does not go.
+        TimedOut: the worker was not deleted in time.
     """
     old = worker_group.read(api, service).on(node)
     if old is None:
         return
     name = str(old["metadata"]["name"])
     grace = float(old["spec"].get("terminationGracePeriodSeconds", 30))
-    Until(f"KubeRay to delete worker {name}", lambda: _leave(api, service, name), TAKEN_UP_WITHIN_S, LOOK_EVERY_S, on_look).wait()
-    fleet = worker_group.read(api, service)
-    if fleet.scaled:
-        # Its replicas wait for another place, for which the autoscaler would bring another worker. Only now: told before, it might
-        # ask any worker to leave, to come down to that number.
-        size = fleet.size
-        worker_group.resize(api, service, fleet, Size(size.workers, size.least, max(size.least, len(fleet.staying)), size.leaving))
+    Until(
+        f"KubeRay to delete worker {name}", lambda: _request_deletion(api, service, name), DELETED_WITHIN_S, LOOK_EVERY_S, on_pending
+    ).wait()
+    group = worker_group.read(api, service)
+    if group.scaled:
+        # Its replicas wait for a place, for which the autoscaler would add another worker, so the maximum is lowered. Not earlier:
+        # the autoscaler might then remove any worker to get down to that number.
+        size = group.size
+        worker_group.resize(api, service, group, Size(size.workers, size.least, max(size.least, len(group.staying)), size.leaving))
     within = grace + BEYOND_GRACE_S
-    Until(f"worker {name} on {node} to end its streams", lambda: _gone(api, service, [name]), within, LOOK_EVERY_S, on_look).wait()
+    Until(f"worker {name} on {node} to end its streams", lambda: _gone(api, service, [name]), within, LOOK_EVERY_S, on_pending).wait()
 
 
-def _leave(api: Api, service: Service, name: str) -> bool | Pending:
-    """The pod is being deleted. Asked again when the autoscaler, which writes the same list, wrote over it."""
-    fleet = worker_group.read(api, service)
-    if name not in {pod["metadata"]["name"] for pod in fleet.staying}:
+def _request_deletion(api: Api, service: Service, name: str) -> bool | Pending:
+    """List the pod for deletion; returns True once it is being deleted. Repeated because the autoscaler may overwrite the list."""
+    group = worker_group.read(api, service)
+    if name not in {pod["metadata"]["name"] for pod in group.staying}:
         return True
-    if name not in fleet.size.leaving:
+    if name not in group.size.leaving:
         least = service.workers
-        left = max(least, len(fleet.staying) - 1) if fleet.scaled else least
-        worker_group.resize(api, service, fleet, Size(left, least, fleet.size.most if fleet.scaled else least, (name,)))
-    return Pending("KubeRay has not taken it up")
+        left = max(least, len(group.staying) - 1) if group.scaled else least
+        worker_group.resize(api, service, group, Size(left, least, group.size.most if group.scaled else least, (name,)))
+    return Pending("KubeRay has not deleted it yet")
 
 
 def _gone(api: Api, service: Service, names: Iterable[str]) -> bool | Pending:
     left = {pod["metadata"]["name"] for pod in worker_group.read(api, service).pods} & set(names)
-    return Pending(f"{', '.join(sorted(left))}: ending, its streams first") if left else True
+    return Pending(f"{', '.join(sorted(left))}: finishing its streams") if left else True
 
 
-def settle(api: Api, service: Service, on_look: OnLook) -> str:
-    """The service has the workers and replicas that it is deployed with and is in its steady state; returns the node of its newest
-    worker.
+def settle(api: Api, service: Service, on_pending: OnLook) -> str:
+    """Restore the deployed numbers of workers and replicas, and wait for the steady state; returns the node of the newest worker.
 
     Raises:
-        TimedOut: not within its time.
+        TimedOut: the steady state was not reached in time.
     """
-    _back(api, service, on_look)
-    snapshot = wait_until_serving(api, service, service.ready_within_s, on_look)
+    _restore_size(api, service, on_pending)
+    snapshot = wait_until_serving(api, service, service.ready_within_s, on_pending)
     return snapshot.workers[-1].node or ""
 
 
-def _back(api: Api, service: Service, on_look: OnLook | None = None) -> None:
-    """The numbers are as deployed. Workers beyond them, which a run left that died, go by name: KubeRay would choose any."""
-    fleet = worker_group.read(api, service)
-    beyond, size = () if fleet.scaled else fleet.surplus(service.workers), fleet.as_deployed(service)
-    worker_group.resize(api, service, fleet, size)
-    if beyond and on_look is not None:
-        grace = max(float(pod["spec"].get("terminationGracePeriodSeconds", 30)) for pod in fleet.pods)
+def _restore_size(api: Api, service: Service, on_pending: OnLook | None = None) -> None:
+    """Set the numbers as deployed. Surplus workers of a dead run are deleted by name, because KubeRay would choose any."""
+    group = worker_group.read(api, service)
+    beyond, size = () if group.scaled else group.surplus(service.workers), group.as_deployed(service)
+    worker_group.resize(api, service, group, size)
+    if beyond and on_pending is not None:
+        grace = max(float(pod["spec"].get("terminationGracePeriodSeconds", 30)) for pod in group.pods)
         Until(
-            "workers beyond the wanted number to go", lambda: _gone(api, service, beyond), grace + BEYOND_GRACE_S, LOOK_EVERY_S, on_look
+            "workers beyond the wanted number to go", lambda: _gone(api, service, beyond), grace + BEYOND_GRACE_S, LOOK_EVERY_S, on_pending
         ).wait()
     worker_group.set_replicas(api, service, service.workers, service.most_workers)
 
 
-def remove(api: Api, node: OldNode, on_look: OnLook) -> None:
-    """The node is gone, with its instance.
+def remove(api: Api, node: OldNode, on_pending: OnLook) -> None:
+    """Delete the node's NodeClaim and wait until node and instance are gone.
 
     Raises:
-        TimedOut: it does not go.
+        TimedOut: they are not gone in time.
     """
     paths = {"NodeClaim": f"{CLAIMS}/{node.claim}" if node.claim else "", "Node": f"{NODES}/{node.name}"}
     if node.claim:
@@ -261,7 +261,7 @@ def remove(api: Api, node: OldNode, on_look: OnLook) -> None:
         left = [kind for kind, path in paths.items() if path and api.find(path)]
         return Pending(f"{' and '.join(left)} {node.name} still there") if left else True
 
-    Until(f"node {node.name} to go", probe, NODE_GONE_WITHIN_S, 2.0, on_look).wait()
+    Until(f"node {node.name} to go", probe, NODE_GONE_WITHIN_S, 2.0, on_pending).wait()
 
 
 def _note(node: Object, key: str) -> str:
@@ -269,18 +269,18 @@ def _note(node: Object, key: str) -> str:
 
 
 def _time(seconds: float) -> str:
-    """As Kubernetes writes it, so that the order of texts is that of times."""
+    """Format a time as Kubernetes does, so that texts sort like times."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _old(claim: Object) -> bool:
-    """Drifted, or deleted, as for maintenance by AWS: then the drain waits for the worker, which Karpenter may not move."""
+    """Whether the NodeClaim is drifted or being deleted, for AWS's maintenance for example: then its drain waits for the worker."""
     return conditions(claim).get("Drifted", False) or "deletionTimestamp" in claim["metadata"]
 
 
 @step("find old nodes", deadline_s=120)
 def find_old_nodes(site: Site, service: Service, which: Which, owner: str) -> list[OldNode]:
-    """The nodes to replace, in their order; they are marked as this run's."""
+    """Choose the nodes to replace, in their order, and mark them with this run's id."""
     found = choose(site.api(), service, which, owner, time.time())
     get_run_logger().info("to be replaced: %s", ", ".join(node.name for node in found) or "none")
     return found
@@ -288,41 +288,41 @@ def find_old_nodes(site: Site, service: Service, which: Which, owner: str) -> li
 
 @step("add worker", deadline_s=7400)
 def add_worker(site: Site, service: Service, node: OldNode, check: Callable[[], None]) -> bool:
-    """A further worker answers, if there is one on the node; returns whether there is."""
+    """Add a worker if there is one on the node, and wait until it answers; returns whether there was one on the node."""
     progress = Progress("add-worker")
     found = grow(site.api(), service, node.name, progress.checked(check))
-    progress.say(100, f"there is a worker more than needed, for that on {node.name}" if found else f"{node.name} has no worker")
+    progress.show(100, f"one worker more than needed, to replace that on {node.name}" if found else f"{node.name} has no worker")
     return found
 
 
 @step("retire worker", deadline_s=600)
 def retire_worker(site: Site, service: Service, node: OldNode, check: Callable[[], None]) -> None:
-    """No worker is on the node, and none comes to it."""
+    """Cordon the node and remove its worker."""
     progress = Progress("retire-worker")
     cordon(site.api(), node.name)
     retire(site.api(), service, node.name, progress.checked(check))
-    progress.say(100, f"no worker is on {node.name}")
+    progress.show(100, f"no worker is on {node.name}")
 
 
 @step("settle workers", deadline_s=7400)
 def settle_workers(site: Site, service: Service, check: Callable[[], None]) -> str:
-    """The service is as it was deployed; returns the node of its newest worker."""
+    """Restore the service's deployed size; returns the node of its newest worker."""
     progress = Progress("settle-workers")
     newest = settle(site.api(), service, progress.checked(check))
-    progress.say(100, f"{service.workers} workers at least, and all answer")
+    progress.show(100, f"{service.workers} workers at least, and all answer")
     return newest
 
 
 @step("remove node", deadline_s=600)
 def remove_node(site: Site, node: OldNode, check: Callable[[], None]) -> None:
-    """The node is gone."""
+    """Delete the node and its instance."""
     progress = Progress("remove-node")
     remove(site.api(), node, progress.checked(check))
-    progress.say(100, f"{node.name} is gone")
+    progress.show(100, f"{node.name} is gone")
 
 
 @step("show refresh", deadline_s=60)
 def show_refresh(done: list[Replaced]) -> None:
-    """What was replaced so far, as a table."""
+    """Show the nodes replaced so far as a table."""
     table = [{"old node": one.old, "new node": one.new or "none was needed", "seconds": round(one.seconds)} for one in done]
     create_table_artifact(key="refresh", table=table, description=f"{len(done)} nodes were replaced")

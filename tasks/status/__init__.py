@@ -1,1 +1,1 @@
-"""What exists of a stack right now, asked of AWS and of its cluster without changing either."""
+"""The status of a stack: what exists of it in AWS and in its cluster. Nothing is changed."""

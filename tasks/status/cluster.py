@@ -1,4 +1,4 @@
-"""What a cluster is asked of a stack: its service, what a drill has there, and its nodes."""
+"""Questions to a cluster about a stack: its service, what a drill has there, and its nodes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tasks.drill import journal
 from tasks.drill.journal import Lock
 from tasks.kubernetes import node_labels, pod_problems
 from tasks.kubernetes.api import Api, Object, conditions
-from tasks.service import snapshot as seen
-from tasks.status.questions import Line, Question
+from tasks.service import ray_objects
+from tasks.status.questions import Question, StatusRow
 
 
 def questions(api: Api, service: Service) -> list[Question]:
-    """Of a service and of its cluster."""
+    """All questions about a service and its cluster."""
     name = f"{service.namespace}/{service.name}"
     return [
         Question("RayService", name, lambda: _ray_service(api, service)),
@@ -29,19 +29,19 @@ def questions(api: Api, service: Service) -> list[Question]:
     ]
 
 
-def _ray_service(api: Api, service: Service) -> list[Line]:
+def _ray_service(api: Api, service: Service) -> list[StatusRow]:
     found = api.find(f"/apis/ray.io/v1/namespaces/{service.namespace}/rayservices/{service.name}")
     if found is None:
         return []
     holds = conditions(found)
-    words = ["ready" if holds.get("Ready") else "not ready", *(kind for kind, true in holds.items() if true and kind != "Ready")]
-    return [Line("RayService", f"{service.namespace}/{service.name}", ", ".join([*words, *_ending(found)]))]
+    states = ["ready" if holds.get("Ready") else "not ready", *(kind for kind, true in holds.items() if true and kind != "Ready")]
+    return [StatusRow("RayService", f"{service.namespace}/{service.name}", ", ".join([*states, *_ending(found)]))]
 
 
-def _ray_pods(api: Api, service: Service) -> list[Line]:
-    pods = api.items(f"/api/v1/namespaces/{service.namespace}/pods", labelSelector=seen.NODE_TYPE)
-    lines = [Line(f"{pod['metadata']['labels'][seen.NODE_TYPE]} pod", pod["metadata"]["name"], _pod(pod)) for pod in pods]
-    return sorted(lines, key=lambda line: (line.kind, line.name))
+def _ray_pods(api: Api, service: Service) -> list[StatusRow]:
+    pods = api.items(f"/api/v1/namespaces/{service.namespace}/pods", labelSelector=ray_objects.NODE_TYPE)
+    rows = [StatusRow(f"{pod['metadata']['labels'][ray_objects.NODE_TYPE]} pod", pod["metadata"]["name"], _pod(pod)) for pod in pods]
+    return sorted(rows, key=lambda row: (row.kind, row.name))
 
 
 def _pod(pod: Object) -> str:
@@ -49,9 +49,9 @@ def _pod(pod: Object) -> str:
     return (pod_problems.trouble(pod) or ("ready" if pod_problems.ready(pod) else "has ended")) + where
 
 
-def _loads(api: Api) -> list[Line]:
+def _loads(api: Api) -> list[StatusRow]:
     jobs = api.items(f"/apis/batch/v1/namespaces/{journal.NAMESPACE}/jobs")
-    return [Line("load", job["metadata"]["name"], ", ".join([_job(job), *_ending(job)])) for job in jobs]
+    return [StatusRow("load", job["metadata"]["name"], ", ".join([_job(job), *_ending(job)])) for job in jobs]
 
 
 def _job(job: Object) -> str:
@@ -59,32 +59,32 @@ def _job(job: Object) -> str:
     return next((f"{status[key]} {key}" for key in ("active", "failed", "succeeded") if status.get(key)), "not begun")
 
 
-def _lock(api: Api, service: Service) -> list[Line]:
+def _lock(api: Api, service: Service) -> list[StatusRow]:
     holder, since = Lock(api, service, "").held()
     when = f" since {_clock(since)}" if since else ""
-    return [Line("drill lock", f"{service.namespace}/{service.name}", f"held by run {holder}{when}")] if holder else []
+    return [StatusRow("drill lock", f"{service.namespace}/{service.name}", f"held by run {holder}{when}")] if holder else []
 
 
-def _journal(api: Api, service: Service) -> list[Line]:
+def _journal(api: Api, service: Service) -> list[StatusRow]:
     found = journal.read(api, service)
     if found is None or found.state != "open":
         return []
     fault = f"pod {found.fault.pod} {'was' if found.fault.done else 'is about to be'} deleted" if found.fault else "nothing broken yet"
     fault += f" (fault {len(found.faults)} of a series)" if len(found.faults) > 1 else ""
     began = _clock(datetime.fromtimestamp(found.started, UTC))
-    return [Line("drill journal", found.drill, f"open, of run {found.owner} since {began}; {fault}")]
+    return [StatusRow("drill journal", found.drill, f"open, of run {found.owner} since {began}; {fault}")]
 
 
-def _by_pool(api: Api) -> list[Line]:
+def _by_pool(api: Api) -> list[StatusRow]:
     pools: dict[str, list[Object]] = defaultdict(list)
     for node in api.items(node_labels.NODES):
         pools[node_labels.pool(node) or "no pool"].append(node)
     counts = ((pool, len(nodes), sum(map(node_labels.ready, nodes))) for pool, nodes in sorted(pools.items()))
-    return [Line("nodes", pool, f"{all_of_it}, of which {ready} ready") for pool, all_of_it, ready in counts]
+    return [StatusRow("nodes", pool, f"{all_of_it}, of which {ready} ready") for pool, all_of_it, ready in counts]
 
 
-def _claims(api: Api) -> list[Line]:
-    return [Line("NodeClaim", claim["metadata"]["name"], ", ".join([_claim(claim), *_ending(claim)])) for claim in api.items(CLAIMS)]
+def _claims(api: Api) -> list[StatusRow]:
+    return [StatusRow("NodeClaim", claim["metadata"]["name"], ", ".join([_claim(claim), *_ending(claim)])) for claim in api.items(CLAIMS)]
 
 
 def _claim(claim: Object) -> str:
@@ -94,8 +94,8 @@ def _claim(claim: Object) -> str:
     return how.rstrip(", ") + (f", node {node}" if node else "")
 
 
-def _ending(thing: Object) -> list[str]:
-    return ["being deleted"] if "deletionTimestamp" in thing["metadata"] else []
+def _ending(obj: Object) -> list[str]:
+    return ["being deleted"] if "deletionTimestamp" in obj["metadata"] else []
 
 
 def _clock(moment: datetime) -> str:

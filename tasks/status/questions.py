@@ -1,4 +1,4 @@
-"""Questions that are asked side by side and must be answered in time; no answer is an answer, too."""
+"""Questions that are asked in parallel and must be answered in time. A question without an answer gives a row that reports this."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from blocks.errors import Transient
 T = TypeVar("T")
 
 ANSWER_WITHIN_S = 45.0
-"""For all questions of one round. Each takes a second where the world is well."""
+"""Seconds for all questions together. Each normally takes one."""
 
 
 class NoAnswer(Transient):
-    """Whoever was asked has not answered in time."""
+    """A question was not answered in time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One thing that there is."""
+class StatusRow:
+    """A resource or object that exists, or a question that could not be answered."""
 
     kind: str
     name: str
     says: str
-    """How it is, or why that is not known."""
+    """Its state, or why that is unknown."""
     known: bool = True
-    """False: whether there is anything could not be asked."""
+    """False: whether it exists could not be found out."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}: {self.says}"
@@ -38,55 +38,55 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What there is of some kind."""
+    """One question: what exists of one kind."""
 
     kind: str
     name: str
-    """Of what is asked for, or of the place where it is looked for."""
-    ask: Callable[[], list[Line]]
+    """Name of the resource, or of the place to look in."""
+    ask: Callable[[], list[StatusRow]]
 
 
 class Asked(Generic[T]):
-    """A question that is being asked in a thread of its own, which holds nobody up when it never ends."""
+    """A question that is being asked in a daemon thread. A thread that hangs does not keep the process alive."""
 
     def __init__(self, ask: Callable[[], T]) -> None:
         self._answer: Future[T] = Future()
-        # Not of a pool: the interpreter waits for the threads of pools, and this one may hang in a connection.
+        # No pool: the interpreter waits for a pool's threads at exit, and this one may hang in a connection.
         threading.Thread(target=self._run, args=(ask,), name="question", daemon=True).start()
 
     def _run(self, ask: Callable[[], T]) -> None:
         try:
             self._answer.set_result(ask())
-        except BaseException as error:  # whatever it is, it belongs to whoever asked
+        except BaseException as error:  # raised again by answer()
             self._answer.set_exception(error)
 
     def answer(self, within_s: float) -> T:
-        """The answer.
+        """Return the answer, or raise the error of the question.
 
         Raises:
-            NoAnswer: not within so many seconds.
+            NoAnswer: there was no answer within `within_s` seconds.
         """
         try:
             return self._answer.result(max(0.0, within_s))
         except TimeoutError as error:
-            if self._answer.done():  # its own words, not our patience
+            if self._answer.done():  # the question itself raised TimeoutError
                 raise
             raise NoAnswer("no answer in time") from error
 
 
-def ask(questions: Sequence[Question], within_s: float = ANSWER_WITHIN_S) -> list[Line]:
-    """The answers in the order of the questions. Where there is none, a line that says so and why."""
+def ask(questions: Sequence[Question], within_s: float = ANSWER_WITHIN_S) -> list[StatusRow]:
+    """The answers in the order of the questions. A question without an answer gives one row with the reason."""
     until = time.monotonic() + within_s
     asked = [(question, Asked(question.ask)) for question in questions]
-    lines: list[Line] = []
+    rows: list[StatusRow] = []
     for question, one in asked:
         try:
-            lines += one.answer(until - time.monotonic())
+            rows += one.answer(until - time.monotonic())
         except Exception as error:
-            lines.append(unknown(question.kind, question.name, error))
-    return lines
+            rows.append(unknown(question.kind, question.name, error))
+    return rows
 
 
-def unknown(kind: str, name: str, error: Exception) -> Line:
-    """The line of what could not be asked."""
-    return Line(kind, name, f"could not be asked: {' '.join(str(error).split())[:300] or type(error).__name__}", known=False)
+def unknown(kind: str, name: str, error: Exception) -> StatusRow:
+    """The row for a question that could not be answered."""
+    return StatusRow(kind, name, f"could not be asked: {' '.join(str(error).split())[:300] or type(error).__name__}", known=False)

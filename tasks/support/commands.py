@@ -1,4 +1,4 @@
-"""Programs that the pipeline starts: with a deadline, their output followed line by line, ended when we end."""
+"""Programs that the pipeline starts: with a deadline, their output followed line by line, ended together with the pipeline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from blocks.errors import Permanent
 
 LAST_LINES = 15
 GRACE_S = 10.0
-"""Between asking a program to end and killing it."""
+"""Seconds between SIGTERM and SIGKILL."""
 
 
 class CommandFailed(Permanent):
@@ -31,12 +31,12 @@ def run(
     environment: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] = lambda line: None,
 ) -> str:
-    """All that the program printed, once it has ended well. Secrets belong into its environment or files, never into argv.
+    """Run the program and return what it printed. Secrets belong into its environment or files, never into argv.
 
     Raises:
-        CommandFailed: see there.
+        CommandFailed: its exit code is not 0, or it was stopped at the deadline.
     """
-    # Not a session of its own: when the run's process group is ended, this ends with it.
+    # No session of its own: when the flow run's process group is ended, the program ends too.
     popen = subprocess.Popen(
         argv,
         cwd=cwd,
@@ -51,7 +51,7 @@ def run(
         _end(popen)
         raise
     if popen.returncode:
-        raise CommandFailed(f"{_name(argv)} ended with exit code {popen.returncode}; it said last:\n{_last(text)}")
+        raise CommandFailed(f"{_name(argv)} ended with exit code {popen.returncode}; its last lines:\n{_last(text)}")
     return text
 
 
@@ -65,7 +65,7 @@ def _follow(popen: subprocess.Popen[bytes], argv: Sequence[str], deadline: float
         while True:
             if time.monotonic() > deadline:
                 raise CommandFailed(
-                    f"{_name(argv)} was stopped at its deadline; it said last:\n{_last(b''.join(pieces).decode(errors='replace'))}"
+                    f"{_name(argv)} was stopped at its deadline; its last lines:\n{_last(b''.join(pieces).decode(errors='replace'))}"
                 )
             if not ready.select(timeout=1.0):
                 continue

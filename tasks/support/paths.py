@@ -7,10 +7,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 STATE = ROOT / ".leeward"
-"""What runs write and Git ignores."""
+"""Folder for everything that runs write; Git ignores it."""
 
 EVIDENCE = STATE / "evidence"
-"""One folder a drill."""
+"""Evidence, one folder per drill."""
 
 TERRAFORM_RUNS = STATE / "terraform"
-"""One folder a target: Terraform's working folder, its logs, and the records of its processes."""
+"""One folder per stack: Terraform's data, its logs, and the records of its processes."""

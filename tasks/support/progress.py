@@ -1,4 +1,4 @@
-"""Progress artifacts: how far a long task is, in the Prefect UI. Outside a run they say nothing."""
+"""Progress artifacts: how far a long task is, in the Prefect UI. Outside a run nothing is shown."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from prefect.context import FlowRunContext, TaskRunContext
 from tasks.support.waiting import Pending
 
 EVERY_S = 1.0
-"""Between two updates: each is a request to the server."""
+"""Seconds between two updates: each is a request to the server."""
 LONGEST = 100
-"""Characters of a description."""
+"""Default for the largest number of characters of a description."""
 
 
 class Progress:
-    """One artifact, made with the first word and changed at most once a second."""
+    """One artifact, created with the first message and updated at most once a second."""
 
-    def __init__(self, key: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._key, self._clock = key, clock
+    def __init__(self, key: str, clock: Callable[[], float] = time.monotonic, longest: int = LONGEST) -> None:
+        self._key, self._clock, self._longest = key, clock, longest
         self._artifact: UUID | None = None
-        self._said: tuple[float, str] = (0.0, "")
+        self._shown: tuple[float, str] = (0.0, "")
         self._last = float("-inf")
-        self._silent = TaskRunContext.get() is None and FlowRunContext.get() is None
+        self._outside_run = TaskRunContext.get() is None and FlowRunContext.get() is None
 
-    def say(self, percent: float | None, text: str) -> None:
-        """The artifact shows this, unless it did so a moment ago. None: as far as before."""
-        now = (self._said[0] if percent is None else max(0.0, min(100.0, percent)), " ".join(text.split())[:LONGEST])
-        if self._silent or now == self._said or (now[0] < 100 and self._clock() - self._last < EVERY_S):
+    def show(self, percent: float | None, text: str) -> None:
+        """Show this in the artifact, unless it was updated less than a second ago. `percent` None: unchanged."""
+        now = (self._shown[0] if percent is None else max(0.0, min(100.0, percent)), " ".join(text.split())[: self._longest])
+        if self._outside_run or now == self._shown or (now[0] < 100 and self._clock() - self._last < EVERY_S):
             return
-        self._said, self._last = now, self._clock()
+        self._shown, self._last = now, self._clock()
         if self._artifact is None:
             made = create_progress_artifact(progress=now[0], key=self._key, description=now[1])
             assert isinstance(made, UUID), "flows are synchronous"
@@ -40,28 +40,28 @@ class Progress:
         else:
             update_progress_artifact(self._artifact, progress=now[0], description=now[1])
 
-    def look(self, seen: Pending) -> None:
-        """For `Until.on_look`."""
-        self.say(seen.percent, seen.seen)
+    def show_pending(self, pending: Pending) -> None:
+        """Show what a wait observed; to be passed as `Until.on_pending`."""
+        self.show(pending.percent, pending.seen)
 
     def checked(self, check: Callable[[], None]) -> Callable[[Pending], None]:
-        """`look`, after a check that may end the wait by its error."""
+        """Return a function like `show_pending` that first calls `check`, which may end the wait by an error."""
 
-        def on_look(seen: Pending) -> None:
+        def on_pending(pending: Pending) -> None:
             check()
-            self.look(seen)
+            self.show_pending(pending)
 
-        return on_look
+        return on_pending
 
 
 class Part(Progress):
-    """What one fault of a series adds to the progress of the whole, from one share of its time to another."""
+    """Progress of one part of one fault in a series, shown as progress of the whole series."""
 
     def __init__(self, whole: Progress, number: int, of: int, since: float, until: float) -> None:
         self._whole, self._words = whole, f"fault {number} of {of}"
         self._since, self._until = (100 * (number - 1 + share) / of for share in (since, until))
 
-    def say(self, percent: float | None, text: str) -> None:
-        """The whole shows this."""
+    def show(self, percent: float | None, text: str) -> None:
+        """Show this in the artifact of the whole series."""
         share = None if percent is None else self._since + (self._until - self._since) * percent / 100
-        self._whole.say(share, f"{self._words}: {text}")
+        self._whole.show(share, f"{self._words}: {text}")

@@ -1,4 +1,4 @@
-"""Where a task works: a target and the name of the cluster on it. A value, so that it can go from task to task."""
+"""The site of a task: a target and the stack on it. A plain value, so that it can be passed from task to task."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from tasks.kubernetes.api import Api
 
 
 class Site(BaseModel, frozen=True):
-    """A saved target by name, and what is or will be on it."""
+    """The name of a saved target, and the infrastructure that is or will be on it."""
 
     target: str
     infrastructure: Infrastructure
 
     @property
     def block(self) -> Target:
-        """The target itself, secrets included.
+        """The target block itself, with its secrets.
 
         Raises:
             NoSuchTarget: no such target is saved.
         """
-        return load(self.target)
+        return load_target(self.target)
 
     @property
     def cluster(self) -> str:
-        """Name of the cluster, for people."""
+        """Name of the cluster, for messages."""
         block = self.block
         return block.cluster or (block.kubeconfig.context_name if block.kubeconfig else self.infrastructure.name)
 
     def api(self) -> Api:
-        """The cluster's API. One connection is kept per process.
+        """The cluster's API. The client is kept for the whole process.
 
         Raises:
             NoCluster, ClusterNotActive: see blocks.cluster.
@@ -44,16 +44,16 @@ class Site(BaseModel, frozen=True):
 
 
 @lru_cache(maxsize=4)
-def load(target: str) -> Target:
-    """The saved target; asked for once per process, which is one run."""
+def load_target(target: str) -> Target:
+    """The saved target, loaded once per process, which is one run."""
     return Target.named(target)
 
 
 @lru_cache(maxsize=4)
 def _client(target: str, cluster: str) -> Any:
-    return api_client(load(target), cluster)
+    return api_client(load_target(target), cluster)
 
 
-def forget() -> None:
-    """Connections are made anew: the cluster behind a name was replaced or taken down."""
+def forget_connections() -> None:
+    """Drop the cached API clients, because the cluster behind a name was replaced or destroyed."""
     _client.cache_clear()

@@ -1,4 +1,4 @@
-"""What all tasks have in common: a name, a deadline, retries of Transient errors only, no cache."""
+"""The decorator of all tasks: a name, a deadline, retries of Transient errors only, no cache."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 JITTER = 0.2
-"""So that runs that failed together do not try again together."""
+"""Share of the retry delay that is random, so that runs that failed together do not retry together."""
 
 
 def step(name: str, deadline_s: float | None, retries: int = 3) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Makes a task of a function that is safe to run again.
+    """Return a decorator that makes a task of a function that is safe to run again.
 
-    Nothing is cached: that something was so in an earlier try does not mean that it still is.
+    Nothing is cached: the result of an earlier try may not hold any more.
 
     Args:
-        deadline_s: Of one try. It interrupts what runs, so such tasks are called directly, on the main thread. None is for those
-            that are submitted: Prefect cannot interrupt a thread, and all that they wait for has a deadline of its own.
+        deadline_s: Seconds for one try. The deadline interrupts the function, so such tasks must be called directly, on the main
+            thread. None is for submitted tasks: Prefect cannot interrupt a thread, and all their waits have deadlines of their own.
     """
 
     return task(

@@ -1,4 +1,4 @@
-"""Waiting as a value: what for, how long, how often; its error says what was seen last."""
+"""A wait as a value: for what, how long, how often; its error reports the last observation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A probe's answer: not yet. The text says what was seen; percent is for progress, None leaves it as it was."""
+    """A probe's answer for "not yet". `seen` is the observation as text; `percent` is for progress, None leaves it unchanged."""
 
     seen: str
     percent: float | None = None
@@ -22,26 +22,26 @@ class Pending:
 
 @dataclass(frozen=True)
 class Until(Generic[T]):
-    """Waits until `probe` answers with something else than Pending, and returns that."""
+    """Waits until `probe` returns something else than Pending, and returns that."""
 
     what: str
-    """What is waited for, as in "waited 20 s for {what}"."""
+    """The thing to wait for, as in "waited 20 s for {what}"."""
     probe: Callable[[], T | Pending]
-    """A Transient error from it is one more thing seen; every other error ends the wait."""
+    """Called at every attempt. A Transient error counts as Pending; every other error ends the wait."""
     within: float
-    """Seconds."""
+    """Seconds until the wait fails."""
     every: float = 1.0
     """Seconds between two probes."""
-    on_look: Callable[[Pending], None] = lambda seen: None
-    """Told after every look that did not end the wait."""
+    on_pending: Callable[[Pending], None] = lambda pending: None
+    """Called with every Pending."""
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
     def wait(self) -> T:
-        """What the probe found.
+        """Wait, and return the probe's result.
 
         Raises:
-            TimedOut: not within the time; says what was seen last.
+            TimedOut: there was none within the time; the message has the last observation.
         """
         start = self.clock()
         while True:
@@ -51,7 +51,7 @@ class Until(Generic[T]):
                 found = Pending(str(error))
             if not isinstance(found, Pending):
                 return found
-            self.on_look(found)
+            self.on_pending(found)
             waited = self.clock() - start
             if waited + self.every > self.within:
                 raise TimedOut(f"waited {waited:.0f} s for {self.what}; last seen: {found.seen}")

@@ -1,1 +1,1 @@
-"""Terraform: runs it so that neither its death nor ours damages the state, and explains what it says."""
+"""Terraform: runs it so that no death of a process damages the state, and turns its output into progress and errors."""

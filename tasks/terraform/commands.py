@@ -1,8 +1,8 @@
-"""Terraform's commands on one target: init, plan, apply, destroy, output. Knows nothing of Prefect.
+"""Terraform's commands on one stack: init, plan, apply, destroy, output. Independent of Prefect.
 
-A `Workspace` says which configuration, which state and which private folder; every function runs one command to
-its end, within a deadline, and tells how far it is. The state's lock of a run that was killed is removed when that
-run is certainly ours and dead; another's lock is never touched.
+A `Workspace` holds the configuration, the backend of the state and a private folder. Every function runs one command to its end,
+within a deadline, and reports progress. A lock on the state is removed only if a dead process of this pipeline certainly left it;
+any other lock is never touched.
 """
 
 from __future__ import annotations
@@ -21,82 +21,87 @@ from python_terraform import IsFlagged, Terraform
 
 from tasks.support.paths import ROOT
 from tasks.terraform.errors import Event, StateLocked, TerraformFailed, failure
-from tasks.terraform.events import OnProgress, PlanSummary, Progress, Tracker, ignore
-from tasks.terraform.lock import LOCK_KEPT, Records, Watch
+from tasks.terraform.events import OnProgress, PlanSummary, TerraformProgress, Tracker, ignore
+from tasks.terraform.lock import LOCK_KEPT, ProcessRecords, ProcessWatch
 from tasks.terraform.mirror import cli_config
 from tasks.terraform.process import Invocation, follow, private_file
 
-_PASSED_ON = (
+_PASSED_ENVIRONMENT = (
     *("PATH", "HOME", "TMPDIR", "LANG", "USER", "TF_CLI_CONFIG_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR", "AWS_CA_BUNDLE"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
 )
-"""All that Terraform gets of our own environment: it has other people's secrets in it."""
+"""Variables of this process that Terraform gets. Not all, because some of the others hold secrets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """One target of Terraform."""
+    """Terraform's settings for one stack."""
 
     home: Path
-    """Private folder of this target: Terraform's data, the saved plan, what the last runs printed. No state."""
+    """Private folder of this stack: Terraform's data, the saved plan, the output of the last runs. No state."""
     backend: Mapping[str, str]
-    """Settings of the backend, e.g. bucket, key, region; no credentials."""
+    """Settings of the backend, such as bucket, key and region; no credentials."""
     environment: Mapping[str, str] = field(repr=False)
-    """AWS_* variables: who calls, and where."""
+    """AWS_* variables: credentials, region, endpoint."""
     configuration: Path = ROOT / "terraform"
 
     @property
     def plan_file(self) -> Path:
-        """The saved plan. It holds every variable in clear: mode 0600, and gone once it is applied."""
+        """Path of the saved plan. It holds all variables in clear text, so it has mode 0600 and is deleted once it is applied."""
         return self.home / "saved.tfplan"
 
     @property
-    def records(self) -> Records:
-        """Runs of this target that have not ended in order."""
-        return Records(self.home / "runs")
+    def records(self) -> ProcessRecords:
+        """Processes of this stack that have not ended normally."""
+        return ProcessRecords(self.home / "runs")
 
 
 def init(workspace: Workspace, *, deadline_s: float = 600, on_progress: OnProgress = ignore) -> None:
-    """The provider is installed as the lock file has it, and the backend is the workspace's."""
+    """Install the provider in the version of the lock file, and configure the workspace's backend."""
     with tempfile.TemporaryDirectory(prefix="leeward-") as private:
-        settings = _settings(
+        settings = _write_private(
             Path(private, "backend.tfvars"), "".join(f"{key} = {json.dumps(value)}\n" for key, value in workspace.backend.items())
         )
         _run(workspace, "init", deadline_s, on_progress, reconfigure=IsFlagged, lockfile="readonly", backend_config=str(settings))
 
 
 def plan(workspace: Workspace, variables: Mapping[str, Any], *, deadline_s: float = 600, on_progress: OnProgress = ignore) -> PlanSummary:
-    """A plan is saved for `apply`; what it would do comes back."""
+    """Save a plan for `apply`; returns its summary."""
     with tempfile.TemporaryDirectory(prefix="leeward-") as private:
-        events = _locking(
-            workspace, "plan", deadline_s, on_progress, out=str(workspace.plan_file), var_file=str(_variables(Path(private), variables))
+        events = _run_with_lock(
+            workspace,
+            "plan",
+            deadline_s,
+            on_progress,
+            out=str(workspace.plan_file),
+            var_file=str(_write_variables(Path(private), variables)),
         )
     return PlanSummary.from_events(events)
 
 
 def apply(workspace: Workspace, *, deadline_s: float = 3600, on_progress: OnProgress = ignore) -> None:
-    """What the saved plan says is so, and the plan is gone.
+    """Apply the saved plan and delete its file.
 
     Raises:
-        PlanOutdated: the state is no longer the one that was planned on.
+        PlanOutdated: the state has changed since the plan was made.
     """
     if not workspace.plan_file.exists():
         raise TerraformFailed(f"there is no saved plan in {workspace.home}: make one first")
-    _locking(workspace, "apply", deadline_s, on_progress, str(workspace.plan_file))
+    _run_with_lock(workspace, "apply", deadline_s, on_progress, str(workspace.plan_file))
     workspace.plan_file.unlink()
 
 
 def destroy(workspace: Workspace, variables: Mapping[str, Any], *, deadline_s: float = 3600, on_progress: OnProgress = ignore) -> int:
-    """Nothing in the state exists any more; returns how many resources were destroyed."""
+    """Destroy everything in the state; returns the number of destroyed resources."""
     with tempfile.TemporaryDirectory(prefix="leeward-") as private:
-        path = _variables(Path(private), variables)
-        events = _locking(workspace, "destroy", deadline_s, on_progress, auto_approve=IsFlagged, var_file=str(path))
+        path = _write_variables(Path(private), variables)
+        events = _run_with_lock(workspace, "destroy", deadline_s, on_progress, auto_approve=IsFlagged, var_file=str(path))
     workspace.plan_file.unlink(missing_ok=True)
     return sum(event["type"] == "apply_complete" and event["hook"]["action"] == "delete" for event in events)
 
 
 def output(workspace: Workspace, *, deadline_s: float = 120) -> dict[str, Any]:
-    """The values of the outputs, sensitive ones in clear; empty when nothing was applied."""
+    """Values of the outputs, sensitive ones in clear text; empty if nothing was applied."""
     _run(workspace, "output", deadline_s, ignore)
     printed = workspace.home / "output.log"
     values = json.loads(printed.read_text())
@@ -105,60 +110,58 @@ def output(workspace: Workspace, *, deadline_s: float = 120) -> dict[str, Any]:
 
 
 def force_unlock(workspace: Workspace, lock_id: str, *, deadline_s: float = 120) -> None:
-    """The state's lock with this id is gone. Only for a lock whose holder is certainly dead."""
+    """Remove the state's lock with this id. Only for a lock that a dead process left."""
     _run(workspace, "force-unlock", deadline_s, ignore, lock_id, force=IsFlagged)
 
 
-def _locking(
+def _run_with_lock(
     workspace: Workspace, command: str, deadline_s: float, on_progress: OnProgress, *arguments: str, **options: Any
 ) -> list[Event]:
-    """Runs a command that takes the state's lock, past what an earlier run of ours has left."""
+    """Run a command that takes the state's lock: wait for an earlier process of this stack, and remove a lock that a dead one left."""
     until = time.monotonic() + deadline_s
     _await_earlier_run(workspace, until, on_progress)
     try:
-        return _recorded(workspace, command, until - time.monotonic(), on_progress, arguments, options)
+        return _run_recorded(workspace, command, until - time.monotonic(), on_progress, arguments, options)
     except StateLocked as refused:
-        if refused.lock is None or not any(runner.left(refused.lock) for runner in workspace.records.all()):
+        if refused.lock is None or not any(runner.left_behind(refused.lock) for runner in workspace.records.all()):
             raise
-        on_progress(Progress(0, 0, (), 0, f"removing the lock of a killed run: {refused.lock.described()}"))
+        on_progress(TerraformProgress(0, 0, (), 0, f"removing the lock of a killed run: {refused.lock.described()}"))
         force_unlock(workspace, refused.lock.id)
-        return _recorded(workspace, command, until - time.monotonic(), on_progress, arguments, options)
+        return _run_recorded(workspace, command, until - time.monotonic(), on_progress, arguments, options)
 
 
-def _recorded(
+def _run_recorded(
     workspace: Workspace, command: str, deadline_s: float, on_progress: OnProgress, arguments: Sequence[str], options: Mapping[str, Any]
 ) -> list[Event]:
-    """Runs it, written down for as long as it may hold the lock."""
-    watch = Watch(workspace.records)
+    """Run a command and record its process while it may hold the lock."""
+    watch = ProcessWatch(workspace.records)
     try:
         events = _run(workspace, command, deadline_s, on_progress, *arguments, watch=watch, **options)
     finally:
-        watch.close(unreleased=LOCK_KEPT in _printed(workspace, command))
-    workspace.records.forget_dead()
+        watch.close(unreleased=LOCK_KEPT in _read_log(workspace, command))
+    workspace.records.remove_dead()
     return events
 
 
-def _printed(workspace: Workspace, command: str) -> str:
+def _read_log(workspace: Workspace, command: str) -> str:
     path = workspace.home / f"{command}.log"
     return path.read_text(errors="replace") if path.exists() else ""
 
 
 def _await_earlier_run(workspace: Workspace, until: float, on_progress: OnProgress) -> None:
-    """Returns when no earlier terraform of this target runs: one outlives the death of what started it.
+    """Wait until no earlier terraform of this stack runs: one may outlive its flow run.
 
     Raises:
-        StateLocked: it still runs when the time is up.
+        StateLocked: it still runs at `until`.
     """
-    began, told = time.monotonic(), 0.0
+    began, reported = time.monotonic(), 0.0
     while living := [runner.pid for runner in workspace.records.all() if runner.alive()]:
         now = time.monotonic()
         if now > until:
-            raise StateLocked(
-                f"terraform (pid {living[0]}) of an earlier run still works here after {now - began:.0f} s; wait for it or stop it"
-            )
-        if now - told > 5:
-            on_progress(Progress(0, 0, (), now - began, f"waiting for terraform (pid {living[0]}) of an earlier run to end"))
-            told = now
+            raise StateLocked(f"terraform (pid {living[0]}) of an earlier run still runs after {now - began:.0f} s; wait for it or stop it")
+        if now - reported > 5:
+            on_progress(TerraformProgress(0, 0, (), now - began, f"waiting for terraform (pid {living[0]}) of an earlier run to end"))
+            reported = now
         time.sleep(0.2)
 
 
@@ -168,10 +171,10 @@ def _run(
     deadline_s: float,
     on_progress: OnProgress,
     *arguments: str,
-    watch: Watch | None = None,
+    watch: ProcessWatch | None = None,
     **options: Any,
 ) -> list[Event]:
-    """Runs one command; returns its events, or raises what its end stands for."""
+    """Run one command; returns its events, or raises the error for its exit code."""
     workspace.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     workspace.home.chmod(0o700)
     call = Invocation(
@@ -188,7 +191,7 @@ def _run(
 
 
 def _arguments(workspace: Workspace, command: str, arguments: Sequence[str], options: Mapping[str, Any]) -> list[str]:
-    """The command line. python-terraform writes it; running is ours, as its own way neither streams nor stops."""
+    """Make the command line with python-terraform, which is not used to run it: it can neither stream output nor stop a process."""
     common: dict[str, Any] = {"no_color": IsFlagged} if command == "force-unlock" else {"json": IsFlagged}
     if command in ("init", "plan", "apply", "destroy"):
         common["input"] = False
@@ -197,8 +200,8 @@ def _arguments(workspace: Workspace, command: str, arguments: Sequence[str], opt
 
 
 def _environment(workspace: Workspace) -> dict[str, str]:
-    """What Terraform sees: little of ours, the caller's AWS, and settings that make it quiet and private."""
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    """Terraform's environment: some variables of this process, the workspace's AWS variables, and settings for running unattended."""
+    environment = {name: os.environ[name] for name in _PASSED_ENVIRONMENT if name in os.environ}
     environment |= workspace.environment
     environment |= {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "TF_DATA_DIR": str(workspace.home / "data")}
     config = cli_config(workspace.home)
@@ -211,11 +214,11 @@ def _environment(workspace: Workspace) -> dict[str, str]:
     return environment
 
 
-def _variables(folder: Path, variables: Mapping[str, Any]) -> Path:
-    return _settings(folder / "variables.tfvars.json", json.dumps(dict(variables)))
+def _write_variables(folder: Path, variables: Mapping[str, Any]) -> Path:
+    return _write_private(folder / "variables.tfvars.json", json.dumps(dict(variables)))
 
 
-def _settings(path: Path, text: str) -> Path:
+def _write_private(path: Path, text: str) -> Path:
     with private_file(path) as file:
         file.write(text.encode())
     return path

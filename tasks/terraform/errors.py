@@ -1,4 +1,4 @@
-"""What can go wrong with Terraform, told by what to do about it.
+"""Terraform's errors, by what to do about them.
 
     Transient                       Permanent
     ├── StateLocked                 ├── TerraformMissing
@@ -6,7 +6,7 @@
     ├── TerraformUnsettled          └── PlanExceeded
     └── PlanOutdated
 
-Terraform is idempotent: after any Transient the same command is simply run again.
+Terraform is idempotent: after a Transient error the same command is run again.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ Event = dict[str, Any]
 
 
 class TerraformMissing(Permanent):
-    """There is no terraform to run."""
+    """The program terraform was not found."""
 
 
 class TerraformFailed(Permanent):
-    """Terraform refused or failed, and would again: the configuration, the rights or a quota must change."""
+    """Terraform refused or failed and would fail again: the configuration, the permissions or a quota must change."""
 
 
 class PlanExceeded(Permanent):
-    """What Terraform would do now goes beyond the plan that was shown."""
+    """Terraform would now change more than the plan that was shown."""
 
 
 class TerraformUnsettled(Transient):
-    """Terraform failed for a reason that passes: throttling, capacity, a connection, an interruption."""
+    """Terraform failed for a temporary reason: throttling, capacity, a connection, an interruption."""
 
 
 class TerraformTimedOut(Transient):
-    """Terraform was stopped at its deadline; what it had made is in the state."""
+    """Terraform was stopped at its deadline; the resources that it had created are in the state."""
 
 
 class PlanOutdated(Transient):
@@ -45,14 +45,14 @@ class PlanOutdated(Transient):
 
 
 class StateLocked(Transient):
-    """Someone else holds the state's lock."""
+    """The state is locked by another process."""
 
     def __init__(self, message: str, lock: HeldLock | None = None) -> None:
         super().__init__(message)
         self.lock = lock
 
 
-_PASSING = (
+_TEMPORARY = (
     "throttl",
     "requestlimitexceeded",
     "rate exceeded",
@@ -71,40 +71,40 @@ _PASSING = (
     "execution halted",
     "dependencyviolation",
 )
-"""Parts of messages of failures that pass by themselves or when the same is tried again."""
+"""Parts of messages of failures that are temporary."""
 
 
-_TAKEN = ("already exists", "alreadyexists", "alreadyinuse", "resourceinuseexception")
-"""Parts of messages that say that the name is taken."""
+_NAME_TAKEN = ("already exists", "alreadyexists", "alreadyinuse", "resourceinuseexception")
+"""Parts of messages about a name that is in use."""
 
 
 def failure(command: str, returncode: int, events: Sequence[Event], stderr: str) -> Exception:
-    """The error that a terraform that ended with `returncode` stands for.
+    """Make the error for a terraform that ended with `returncode`.
 
     Args:
-        stderr: what it wrote besides its events; all there is when it died before its first event.
+        stderr: Its standard error, for a process that ended before its first event.
     """
     problems = [
         event["diagnostic"] for event in events if event.get("type") == "diagnostic" and event["diagnostic"].get("severity") == "error"
     ]
-    told = [_told(problem) for problem in problems] or [_last_words(events, stderr)]
-    message = f"terraform {command} ended with {returncode}: " + "; ".join(dict.fromkeys(told))
-    text = " ".join(f"{problem.get('summary', '')} {problem.get('detail', '')}" for problem in problems) or told[0]
+    messages = [_describe(problem) for problem in problems] or [_last_words(events, stderr)]
+    message = f"terraform {command} ended with {returncode}: " + "; ".join(dict.fromkeys(messages))
+    text = " ".join(f"{problem.get('summary', '')} {problem.get('detail', '')}" for problem in problems) or messages[0]
     if LOCK_REFUSED in text:
-        return _locked(command, text)
+        return _state_locked(command, text)
     if "Saved plan is stale" in text:
         return PlanOutdated(f"{message}. Make a new plan and apply that.")
-    if returncode < 0 or any(part in text.lower() for part in _PASSING):
+    if returncode < 0 or any(part in text.lower() for part in _TEMPORARY):
         return TerraformUnsettled(f"{message}. Running it again goes on where this ended.")
-    if any(part in text.lower() for part in _TAKEN):
+    if any(part in text.lower() for part in _NAME_TAKEN):
         message += (
-            ". Something of that name exists that Terraform does not know: a run that was killed made it, or somebody else did. "
-            "Remove it, or make it known by terraform import"
+            ". Something of that name exists that is not in Terraform's state: a killed run created it, or another tool did. "
+            "Remove it, or add it to the state with terraform import"
         )
     return TerraformFailed(message)
 
 
-def _locked(command: str, text: str) -> StateLocked:
+def _state_locked(command: str, text: str) -> StateLocked:
     lock = HeldLock.from_text(text)
     if lock is None:
         return StateLocked(f"terraform {command}: another run holds the state's lock, and its details could not be read: {text[:400]}")
@@ -115,13 +115,13 @@ def _locked(command: str, text: str) -> StateLocked:
     )
 
 
-def _told(problem: Event) -> str:
+def _describe(problem: Event) -> str:
     where = f"{problem['address']}: " if problem.get("address") else ""
     detail = " ".join(problem.get("detail", "").split())
     return f"{where}{problem.get('summary', 'no summary')}" + (f" ({detail[:400]})" if detail else "")
 
 
 def _last_words(events: Sequence[Event], stderr: str) -> str:
-    """The end of what it said when it gave no diagnostic."""
-    said = stderr.strip() or " ".join(str(event.get("@message", "")) for event in events[-3:])
-    return " ".join(said.split())[-400:] or "it said nothing"
+    """The end of its output, for when there is no diagnostic."""
+    text = stderr.strip() or " ".join(str(event.get("@message", "")) for event in events[-3:])
+    return " ".join(text.split())[-400:] or "it printed nothing"

@@ -1,4 +1,4 @@
-"""Terraform's stream of events, turned into what people want to know: what it plans, and how far it is."""
+"""Terraform's stream of events, turned into a summary of the plan and into progress."""
 
 from __future__ import annotations
 
@@ -11,53 +11,53 @@ Event = dict[str, Any]
 
 _REAL_ACTIONS = ("create", "update", "delete", "replace")
 
-_TOLD = ("version", "apply_start", "apply_progress", "apply_complete", "apply_errored", "log")
-"""Events after which progress is told."""
+_PROGRESS_EVENTS = ("version", "apply_start", "apply_progress", "apply_complete", "apply_errored", "log")
+"""Types of events after which progress is reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What Terraform plans for one resource."""
+    """A planned change of one resource."""
 
     address: str
     action: str
-    """create, update, delete or replace."""
+    """One of create, update, delete and replace."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanSummary:
-    """A plan without its values: what would be made, changed and destroyed."""
+    """A plan without its values: resources to create, change and destroy."""
 
     changes: tuple[Change, ...]
 
     @classmethod
     def from_events(cls, events: Iterable[Event]) -> PlanSummary:
-        """The plan that a `terraform plan -json` told."""
+        """Make the summary from the events of `terraform plan -json`."""
         planned = (event["change"] for event in events if event.get("type") == "planned_change")
         return cls(tuple(Change(change["resource"]["addr"], change["action"]) for change in planned if change["action"] in _REAL_ACTIONS))
 
     @property
     def add(self) -> int:
-        """How many resources would be created, replaced ones included."""
+        """Number of resources to create, replaced ones included."""
         return sum(change.action in ("create", "replace") for change in self.changes)
 
     @property
     def change(self) -> int:
-        """How many would be changed in place."""
+        """Number of resources to change in place."""
         return sum(change.action == "update" for change in self.changes)
 
     @property
     def destroy(self) -> int:
-        """How many would be destroyed, replaced ones included."""
+        """Number of resources to destroy, replaced ones included."""
         return sum(change.action in ("delete", "replace") for change in self.changes)
 
     @property
     def empty(self) -> bool:
-        """Whether the world is already as the configuration says."""
+        """Whether there is nothing to change."""
         return not self.changes
 
     def beyond(self, approved: PlanSummary) -> tuple[str, ...]:
-        """Addresses that this plan touches and `approved` did not."""
+        """Addresses in this plan that are not in `approved`."""
         known = {change.address for change in approved.changes}
         return tuple(change.address for change in self.changes if change.address not in known)
 
@@ -66,21 +66,21 @@ class PlanSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run of Terraform is."""
+class TerraformProgress:
+    """TerraformProgress of a terraform run."""
 
     done: int
     planned: int
-    """Operations in all; a replaced resource is two. 0 until known."""
+    """Number of all operations; a replaced resource counts as two. 0: not known yet."""
     current: tuple[str, ...]
-    """Resources being worked on, the longest-running first."""
+    """Resources in work, the longest-running first."""
     elapsed_s: float
     note: str = ""
-    """What happened last, in Terraform's words."""
+    """Terraform's message about the last event."""
 
     @property
     def percent(self) -> float:
-        """From 0 to 100."""
+        """Share of the operations that are done, from 0 to 100."""
         return 100 * min(1, self.done / self.planned) if self.planned else 0
 
     def __str__(self) -> str:
@@ -88,16 +88,16 @@ class Progress:
         return f"{self.done} of {self.planned} done after {self.elapsed_s:.0f} s" + (doing if self.current else "")
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[TerraformProgress], None]
 
 
-def ignore(_: Progress) -> None:
-    """For callers who want no progress."""
+def ignore(_: TerraformProgress) -> None:
+    """Do nothing: for callers that need no progress."""
 
 
 @dataclass(slots=True)
 class Tracker:
-    """Counts events of one run and tells every step to `on_progress`."""
+    """Counts the events of one run and calls `on_progress` at every step."""
 
     on_progress: OnProgress = ignore
     events: list[Event] = field(default_factory=list)
@@ -107,20 +107,20 @@ class Tracker:
     _current: dict[str, None] = field(default_factory=dict)
 
     def __call__(self, event: Event) -> None:
-        """The event is counted and, when it is a step, told."""
+        """Count the event and, if it is a step, report the progress."""
         self.events.append(event)
         step = {"planned_change": self._plan, "apply_start": self._begin, "apply_complete": self._end, "apply_errored": self._end}.get(
             event["type"]
         )
         if step is not None:
             step(event)
-        if event["type"] in _TOLD:
-            # That something begins is seen in `current`; a note of it would only double the log.
+        if event["type"] in _PROGRESS_EVENTS:
+            # No note when an operation begins: `current` shows it, and the log would only be longer.
             self.on_progress(self.progress("" if event["type"] == "apply_start" else str(event.get("@message", ""))))
 
-    def progress(self, note: str = "") -> Progress:
-        """How far it is now."""
-        return Progress(self._done, self._planned, tuple(self._current), time.monotonic() - self._started, note)
+    def progress(self, note: str = "") -> TerraformProgress:
+        """Return the progress up to now."""
+        return TerraformProgress(self._done, self._planned, tuple(self._current), time.monotonic() - self._started, note)
 
     def _plan(self, event: Event) -> None:
         self._planned += {"replace": 2}.get(event["change"]["action"], int(event["change"]["action"] in _REAL_ACTIONS))

@@ -1,21 +1,18 @@
-"""Terraform: the AWS side of a stack is planned, made, read and destroyed.
+"""Tasks that plan, apply, read and destroy the AWS side of a stack with Terraform.
 
-The plain functions (`init`, `plan`, `apply`, `destroy`, `output` on a `Workspace`) know nothing of Prefect; the tasks
-at the end of the file add a target, its state bucket and Redis's password to them, and show progress.
-Call the tasks directly, not by submit(): only then a cancelled run stops Terraform gracefully.
+They add a target, its state bucket and the password of Redis to the plain functions of tasks/terraform/commands.py, and show
+progress. Call them directly, not by submit(): only then a cancelled run stops Terraform gracefully.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
-from uuid import UUID
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from blocks.errors import Permanent, worth_retrying
@@ -30,66 +27,31 @@ from tasks.aws.account import (
     state_bucket,
 )
 from tasks.support.paths import TERRAFORM_RUNS
-from tasks.terraform.commands import Workspace, apply, destroy, force_unlock, init, output, plan
-from tasks.terraform.errors import (
-    PlanExceeded,
-    PlanOutdated,
-    StateLocked,
-    TerraformFailed,
-    TerraformMissing,
-    TerraformTimedOut,
-    TerraformUnsettled,
-)
-from tasks.terraform.events import Change, OnProgress, PlanSummary, Progress
+from tasks.support.progress import Progress
+from tasks.terraform.commands import Workspace, apply, destroy, init, output, plan
+from tasks.terraform.errors import PlanExceeded
+from tasks.terraform.events import OnProgress, PlanSummary, TerraformProgress
 
-__all__ = [
-    "Change",
-    "Infrastructure",
-    "NotProvisioned",
-    "OnProgress",
-    "Outputs",
-    "PlanExceeded",
-    "PlanOutdated",
-    "PlanSummary",
-    "Progress",
-    "Provisioning",
-    "RedisEndpoint",
-    "StateLocked",
-    "Target",
-    "TerraformFailed",
-    "TerraformMissing",
-    "TerraformTimedOut",
-    "TerraformUnsettled",
-    "Workspace",
-    "apply",
-    "apply_infrastructure",
-    "destroy",
-    "destroy_infrastructure",
-    "force_unlock",
-    "infrastructure_outputs",
-    "init",
-    "output",
-    "plan",
-    "plan_infrastructure",
-]
+LONGEST = 400
+"""Largest number of characters of a progress description, which names up to three resources."""
 
 
 class NotProvisioned(Permanent):
-    """There is no infrastructure under this name."""
+    """There is no infrastructure of this name."""
 
 
-class Target(Protocol):
-    """Where it happens: an AWS account, or what answers like one."""
+class TerraformTarget(Protocol):
+    """What Terraform needs of a target: AWS variables and clients."""
 
     def aws_environment(self) -> dict[str, str]:
-        """The AWS_* variables of the caller, good for an hour at least."""
+        """AWS_* variables with credentials that are valid for at least an hour."""
 
     def client(self, service_name: str, /) -> Any:
-        """A boto3 client; its region is where everything is made."""
+        """A boto3 client in the region of the stack."""
 
 
-class Infrastructure(Protocol):
-    """What is wanted."""
+class StackShape(Protocol):
+    """What Terraform needs of the infrastructure parameters."""
 
     @property
     def name(self) -> str:
@@ -97,15 +59,15 @@ class Infrastructure(Protocol):
 
     @property
     def enable_gcs_ha(self) -> bool:
-        """Whether there is a Redis."""
+        """Whether to create a Redis."""
 
     def terraform_variables(self) -> Mapping[str, Any]:
-        """The other variables of terraform/variables.tf, without secrets; one left out has its default."""
+        """All other variables of terraform/variables.tf, without secrets; missing ones have their defaults."""
 
 
 @dataclass(frozen=True, slots=True)
 class RedisEndpoint:
-    """Where Redis's primary answers."""
+    """Address and port of Redis's primary."""
 
     address: str
     port: int
@@ -113,44 +75,44 @@ class RedisEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class Provisioning:
-    """What Karpenter is told: its queue, and what the nodes that it launches are to have."""
+    """Karpenter's settings: its queue, and the properties of the nodes that it launches."""
 
     queue_name: str
     instance_profile: str
     subnet_ids: Mapping[str, tuple[str, ...]]
-    """By pool: those of every zone for core, those of zones with inf2 for inf2."""
+    """Subnets by pool: those of all zones for core, those of zones with inf2 for inf2."""
     security_group_id: str
     tags: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What the later stages need of the infrastructure."""
+    """Terraform outputs that the later stages need."""
 
     region: str
     cluster_name: str
     cluster_endpoint: str
     cluster_ca: str
-    """PEM in base64, as EKS gives it."""
+    """Certificate authority of the cluster: PEM in base64, as EKS returns it."""
     serving_repository_url: str
     redis: RedisEndpoint | None
     node_groups: Mapping[str, str]
     karpenter: Provisioning | None = None
-    """None: the nodes are managed groups' alone."""
+    """Settings for Karpenter. None: all nodes are in managed groups."""
 
     @classmethod
     def from_terraform(cls, values: Mapping[str, Any]) -> Outputs:
-        """The outputs of terraform/outputs.tf.
+        """Make it from the outputs of terraform/outputs.tf.
 
         Raises:
-            NotProvisioned: there are none, or not all.
+            NotProvisioned: some or all outputs are missing.
         """
         try:
             found = values.get("redis")  # Terraform leaves out an output that is null
             redis = RedisEndpoint(found["address"], int(found["port"])) if found else None
-            told = values.get("karpenter")
-            subnets = {"subnet_ids": {pool: tuple(ids) for pool, ids in told["subnet_ids"].items()}} if told else {}
-            karpenter = Provisioning(**{**told, **subnets}) if told else None
+            given = values.get("karpenter")
+            subnets = {"subnet_ids": {pool: tuple(ids) for pool, ids in given["subnet_ids"].items()}} if given else {}
+            karpenter = Provisioning(**{**given, **subnets}) if given else None
             names = ("region", "cluster_name", "cluster_endpoint", "cluster_ca", "serving_repository_url", "node_groups")
             return cls(redis=redis, karpenter=karpenter, **{name: values[name] for name in names})
         except KeyError as missing:
@@ -159,7 +121,7 @@ class Outputs:
             ) from missing
 
 
-# Terraform is idempotent, so whatever may pass is tried again; nothing is taken from a cache, the world may have changed.
+# Terraform is idempotent, so temporary failures are tried again. No result is cached, because the resources may have changed since.
 _OPTIONS: dict[str, Any] = {
     "tags": ["aws", "terraform"],
     "retries": 3,
@@ -170,45 +132,47 @@ _OPTIONS: dict[str, Any] = {
 
 
 @task(name="plan infrastructure", **_OPTIONS)
-def plan_infrastructure(target: Target, infrastructure: Infrastructure) -> PlanSummary:
-    """Terraform's plan is saved for `apply_infrastructure` and shown as an artifact."""
-    workspace = _ready(target, infrastructure)
-    planned = plan(workspace, _variables(target, infrastructure), on_progress=_log)
-    create_markdown_artifact(key=f"terraform-plan-{infrastructure.name}", markdown=_table(planned), description=f"Terraform: {planned}")
+def plan_infrastructure(target: TerraformTarget, infrastructure: StackShape) -> PlanSummary:
+    """Save Terraform's plan for `apply_infrastructure` and show it as an artifact."""
+    workspace = _initialized_workspace(target, infrastructure)
+    planned = plan(workspace, _variables(target, infrastructure), on_progress=_log_note)
+    create_markdown_artifact(
+        key=f"terraform-plan-{infrastructure.name}", markdown=_plan_table(planned), description=f"Terraform: {planned}"
+    )
     get_run_logger().info("Terraform plans %s", planned)
     return planned
 
 
 @task(name="apply infrastructure", **_OPTIONS)
-def apply_infrastructure(target: Target, infrastructure: Infrastructure, approved: PlanSummary) -> Outputs:
-    """The approved plan is the world; a retry goes on where the last attempt ended, and never beyond what was approved."""
-    workspace = _ready(target, infrastructure)
-    with _shown(f"terraform-apply-{infrastructure.name}", "Terraform apply") as progress:
+def apply_infrastructure(target: TerraformTarget, infrastructure: StackShape, approved: PlanSummary) -> Outputs:
+    """Apply the approved plan. A retry goes on where the last attempt ended, and never changes more than was approved."""
+    workspace = _initialized_workspace(target, infrastructure)
+    with _show_progress(f"terraform-apply-{infrastructure.name}", "Terraform apply") as progress:
         if not workspace.plan_file.exists():
             _plan_the_rest(workspace, _variables(target, infrastructure), approved)
         try:
             apply(workspace, on_progress=progress)
         finally:
-            workspace.plan_file.unlink(missing_ok=True)  # applied, or made for a state that is no more
+            workspace.plan_file.unlink(missing_ok=True)  # applied, or outdated by a partial apply
     return Outputs.from_terraform(output(workspace))
 
 
 @task(name="read infrastructure", **_OPTIONS)
-def infrastructure_outputs(target: Target, infrastructure: Infrastructure) -> Outputs:
-    """What the state says of an infrastructure made earlier."""
+def infrastructure_outputs(target: TerraformTarget, infrastructure: StackShape) -> Outputs:
+    """Read the outputs of an infrastructure that exists."""
     if not bucket_exists(target, state_bucket(target, infrastructure.name)):
         raise NotProvisioned(f"there is no infrastructure named {infrastructure.name}: run provision")
-    return Outputs.from_terraform(output(_ready(target, infrastructure)))
+    return Outputs.from_terraform(output(_initialized_workspace(target, infrastructure)))
 
 
 @task(name="destroy infrastructure", **_OPTIONS)
-def destroy_infrastructure(target: Target, infrastructure: Infrastructure) -> int:
-    """Nothing that Terraform made exists, nor Redis's password; returns how many resources went. The state's bucket stays."""
+def destroy_infrastructure(target: TerraformTarget, infrastructure: StackShape) -> int:
+    """Destroy what Terraform created, and Redis's password; returns the number of resources. The state's bucket stays."""
     if not bucket_exists(target, state_bucket(target, infrastructure.name)):
         return 0
-    workspace = _ready(target, infrastructure)
-    with _shown(f"terraform-destroy-{infrastructure.name}", "Terraform destroy") as progress:
-        # What is in the state goes, whatever the variables say: a sweep needs to know the name alone.
+    workspace = _initialized_workspace(target, infrastructure)
+    with _show_progress(f"terraform-destroy-{infrastructure.name}", "Terraform destroy") as progress:
+        # Terraform destroys what is in the state, whatever the variables are, so the name is enough.
         variables = {"name": infrastructure.name, "region": caller_identity(target).region, "enable_gcs_ha": False}
         destroyed = destroy(workspace, variables, on_progress=progress)
     delete_redis_auth_token(target, infrastructure.name)
@@ -216,8 +180,8 @@ def destroy_infrastructure(target: Target, infrastructure: Infrastructure) -> in
     return destroyed
 
 
-def _ready(target: Target, infrastructure: Infrastructure) -> Workspace:
-    """The stack's workspace, initialised on its bucket."""
+def _initialized_workspace(target: TerraformTarget, infrastructure: StackShape) -> Workspace:
+    """Return the stack's workspace, initialised on its bucket."""
     bucket = ensure_state_bucket(target, infrastructure.name)
     workspace = Workspace(
         home=TERRAFORM_RUNS / bucket,
@@ -228,8 +192,8 @@ def _ready(target: Target, infrastructure: Infrastructure) -> Workspace:
     return workspace
 
 
-def _variables(target: Target, infrastructure: Infrastructure) -> dict[str, Any]:
-    """All variables, Redis's password among them: for a private file only."""
+def _variables(target: TerraformTarget, infrastructure: StackShape) -> dict[str, Any]:
+    """All variables, with Redis's password, so they may be written to private files only."""
     variables = {
         **infrastructure.terraform_variables(),
         "name": infrastructure.name,
@@ -242,46 +206,41 @@ def _variables(target: Target, infrastructure: Infrastructure) -> dict[str, Any]
 
 
 def _plan_the_rest(workspace: Workspace, variables: Mapping[str, Any], approved: PlanSummary) -> None:
-    """What is left of the approved plan is planned.
+    """Plan the rest of an approved plan that was applied in part.
 
     Raises:
-        PlanExceeded: Terraform would now touch what was not in the approved plan.
+        PlanExceeded: Terraform would now change resources that were not in the approved plan.
     """
     beyond = plan(workspace, variables).beyond(approved)
     if beyond:
         workspace.plan_file.unlink(missing_ok=True)
         raise PlanExceeded(
-            f"the world has changed since the plan was approved: Terraform would touch {', '.join(beyond)} as well. Run provision again"
+            f"resources have changed since the plan was approved: Terraform would touch {', '.join(beyond)} as well. Run provision again"
         )
 
 
-def _log(progress: Progress) -> None:
+def _log_note(progress: TerraformProgress) -> None:
     if progress.note:
         get_run_logger().info("%s", progress.note.strip())
 
 
 @contextmanager
-def _shown(key: str, title: str) -> Iterator[OnProgress]:
-    """Progress goes to the log and, once a second at most, to a progress artifact."""
-    artifact = create_progress_artifact(progress=0, key=key, description=f"{title}: starting")
-    if not isinstance(artifact, UUID):
-        raise TypeError("call this from synchronous code: in an async flow the artifact would never be made")
-    last = 0.0
+def _show_progress(key: str, title: str) -> Iterator[OnProgress]:
+    """Yield a function that writes progress to the log and, at most once a second, to a progress artifact."""
+    artifact = Progress(key, longest=LONGEST)
+    artifact.show(0, f"{title}: starting")
 
-    def show(progress: Progress) -> None:
-        nonlocal last
-        _log(progress)
-        if time.monotonic() - last >= 1:
-            last = time.monotonic()
-            update_progress_artifact(artifact, progress=progress.percent, description=f"{title}: {progress}")
+    def show(progress: TerraformProgress) -> None:
+        _log_note(progress)
+        artifact.show(progress.percent, f"{title}: {progress}")
 
     yield show
-    update_progress_artifact(artifact, progress=100, description=f"{title}: done")
+    artifact.show(100, f"{title}: done")
 
 
-def _table(planned: PlanSummary) -> str:
-    """The plan as Markdown."""
+def _plan_table(planned: PlanSummary) -> str:
+    """The plan as a Markdown table."""
     rows = "".join(f"| {change.action} | `{change.address}` |\n" for change in planned.changes)
     return f"## Terraform plan: {planned}\n\n" + (
-        f"| action | resource |\n|---|---|\n{rows}" if rows else "No changes: everything is already so.\n"
+        f"| action | resource |\n|---|---|\n{rows}" if rows else "No changes: everything is already as configured.\n"
     )

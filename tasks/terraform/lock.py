@@ -1,10 +1,9 @@
-"""Who holds the state's lock, and whether that is a dead run of ours.
+"""The lock on Terraform's state, and whether a dead process of this pipeline left it behind.
 
-A terraform that is killed leaves its lock behind, and the lock itself names only a user and a host. So
-every run that takes the lock is written down beside its target while it lives: machine, boot, pid namespace,
-pid and the process's start tick, which together no other process ever has. A lock is ours and dead only
-when such a record is of this machine, its process is gone, and the lock was made by the same user and host in
-the moment after that process began. Whatever cannot be told so is somebody else's, and stays.
+A killed terraform leaves its lock, and the lock names only a user and a host. So every terraform that takes the lock is recorded
+in a file while it runs: machine, boot, pid namespace, pid and start tick, which together identify one process. A lock counts as
+left behind only if there is such a record from this machine, its process is gone, and the lock was created by the same user and
+host just after that process began. Any other lock stays.
 """
 
 from __future__ import annotations
@@ -20,40 +19,40 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 LOCK_REFUSED = "Error acquiring the state lock"
-"""Summary of Terraform's diagnostic when someone else holds the lock."""
+"""Summary of Terraform's diagnostic when the state is locked by another process."""
 
 LOCK_KEPT = "Error releasing the state lock"
-"""The same, when it could not give its own lock back."""
+"""Summary of Terraform's diagnostic when it could not release its own lock."""
 
 _TAKES_LOCK_WITHIN_S = 120
-"""Terraform takes the lock right after its start; before it come only a few calls to STS and S3."""
+"""Seconds after its start within which Terraform takes the lock. Only a few calls to STS and S3 come before."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldLock:
-    """The lock as Terraform describes it when it cannot have it."""
+    """A lock on the state, as Terraform describes it."""
 
     id: str
     operation: str
     who: str
-    """user@host"""
+    """The holder, as user@host."""
     created: datetime
 
     @classmethod
     def from_text(cls, text: str) -> HeldLock | None:
-        """The lock described in Terraform's message, or None when it describes none."""
+        """Parse the lock from Terraform's error message; None: the message describes no lock."""
         found = dict(re.findall(r"^\s*(ID|Operation|Who|Created):[ \t]+(.+?)\s*$", text, flags=re.MULTILINE))
         try:
-            return cls(found["ID"], found["Operation"], found["Who"], _instant(found["Created"]))
+            return cls(found["ID"], found["Operation"], found["Who"], _parse_go_time(found["Created"]))
         except (KeyError, ValueError):
             return None
 
     @classmethod
     def from_stored(cls, text: str) -> HeldLock:
-        """The lock as Terraform stores it beside the state.
+        """Parse the lock from the object that Terraform stores beside the state.
 
         Raises:
-            ValueError: it is not one.
+            ValueError: the text is no lock.
         """
         try:
             found = json.loads(text)
@@ -62,15 +61,15 @@ class HeldLock:
             raise ValueError(f"not a lock of Terraform: {text[:200]!r}") from error
 
     def described(self) -> str:
-        """Holder, operation, age and id, for a person."""
+        """Describe holder, operation, age and id for a message."""
         age = max(0, int((datetime.now(UTC) - self.created).total_seconds()))
         operation = self.operation.removeprefix("OperationType").lower()
         return f"{self.who} ({operation}, since {age} s, lock {self.id})"
 
 
 @dataclass(frozen=True, slots=True)
-class Runner:
-    """One terraform process, told apart from every other one there ever is."""
+class TerraformProcess:
+    """One terraform process, identified so that no other process is ever taken for it."""
 
     user: str
     host: str
@@ -80,16 +79,16 @@ class Runner:
     pid: int
     start_tick: int
     started: float
-    """Epoch seconds."""
+    """Start time in epoch seconds."""
 
     @classmethod
-    def of(cls, pid: int) -> Runner:
-        """The process `pid` of this machine, which has just been started."""
+    def of_pid(cls, pid: int) -> TerraformProcess:
+        """Describe the process `pid` of this machine, which has just been started."""
         namespace = _pid_namespace()
         return cls(getpass.getuser(), socket.gethostname(), _machine(), _boot(), namespace, pid, _start_tick(pid) or 0, time.time())
 
     def alive(self) -> bool | None:
-        """Whether it still runs; None when that cannot be told from here."""
+        """Whether it still runs; None: that cannot be determined from this machine or container."""
         if (self.host, self.machine) != (socket.gethostname(), _machine()):
             return None
         if self.boot != _boot():
@@ -98,51 +97,51 @@ class Runner:
             return None
         return _start_tick(self.pid) == self.start_tick
 
-    def left(self, lock: HeldLock) -> bool:
-        """Whether this runner is dead for certain and `lock` is what it left behind."""
+    def left_behind(self, lock: HeldLock) -> bool:
+        """Whether this process is certainly dead and left `lock` behind."""
         after_start = lock.created.timestamp() - self.started
         return self.alive() is False and lock.who == f"{self.user}@{self.host}" and -5 <= after_start <= _TAKES_LOCK_WITHIN_S
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
-    """The runners of one target that have not ended in order, one file each."""
+class ProcessRecords:
+    """The processes of one stack that have not ended normally, one file each."""
 
     folder: Path
 
-    def add(self, runner: Runner) -> None:
-        """The runner is written down, whole or not at all."""
+    def add(self, process: TerraformProcess) -> None:
+        """The process is recorded, atomically."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = self._path(runner).with_suffix(".draft")
-        draft.write_text(json.dumps(asdict(runner)))
-        draft.replace(self._path(runner))
+        draft = self._path(process).with_suffix(".draft")
+        draft.write_text(json.dumps(asdict(process)))
+        draft.replace(self._path(process))
 
-    def remove(self, runner: Runner) -> None:
-        """The runner is no longer written down."""
-        self._path(runner).unlink(missing_ok=True)
+    def remove(self, process: TerraformProcess) -> None:
+        """The process is not recorded any more."""
+        self._path(process).unlink(missing_ok=True)
 
-    def all(self) -> list[Runner]:
-        """Every runner written down; a file that is not a record is left out."""
+    def all(self) -> list[TerraformProcess]:
+        """Every process recorded; files that are no records are skipped."""
         found = []
         for path in sorted(self.folder.glob("*.json")):
             try:
-                found.append(Runner(**json.loads(path.read_text())))
+                found.append(TerraformProcess(**json.loads(path.read_text())))
             except (FileNotFoundError, ValueError, TypeError):
                 continue
         return found
 
-    def forget_dead(self) -> None:
-        """Runners that are gone are no longer written down: the lock has been had since."""
-        for runner in self.all():
-            if runner.alive() is False:
-                self.remove(runner)
+    def remove_dead(self) -> None:
+        """Runners that are gone are not recorded any more: the lock was taken since, so they hold none."""
+        for process in self.all():
+            if process.alive() is False:
+                self.remove(process)
 
-    def _path(self, runner: Runner) -> Path:
-        return self.folder / f"{runner.pid}-{runner.start_tick}.json"
+    def _path(self, process: TerraformProcess) -> Path:
+        return self.folder / f"{process.pid}-{process.start_tick}.json"
 
 
-def _instant(text: str) -> datetime:
-    """Go's "2026-11-23 22:09:10.628660123 +0000 UTC" as a datetime."""
+def _parse_go_time(text: str) -> datetime:
+    """Parse Go's "2026-11-23 22:09:10.628660123 +0000 UTC"."""
     matched = re.match(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(\.\d+)? ([+-]\d{4})", text)
     if matched is None:
         raise ValueError(f"not a time: {text!r}")
@@ -150,7 +149,7 @@ def _instant(text: str) -> datetime:
 
 
 def _start_tick(pid: int) -> int | None:
-    """When the process began, in ticks since boot; None when there is none, or it is only waiting to be reaped."""
+    """Start of the process in ticks since boot; None: there is no such process, or only a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -181,24 +180,24 @@ def _first_line(path: str) -> str:
 
 
 @dataclass(slots=True)
-class Watch:
-    """Writes one process down while it may hold the lock."""
+class ProcessWatch:
+    """Records one process while it may hold the lock."""
 
-    records: Records
-    runner: Runner | None = None
-    in_order: bool = False
-    """Whether it has ended by itself; one that was killed may have left its lock."""
+    records: ProcessRecords
+    process: TerraformProcess | None = None
+    ended_normally: bool = False
+    """Whether it ended by itself. A killed one may have left its lock."""
 
     def started(self, pid: int) -> None:
-        """The process has just begun."""
-        self.runner = Runner.of(pid)
-        self.records.add(self.runner)
+        """To be called when the process has started."""
+        self.process = TerraformProcess.of_pid(pid)
+        self.records.add(self.process)
 
     def ended(self, returncode: int) -> None:
-        """The process is gone, with this exit code."""
-        self.in_order = returncode >= 0
+        """To be called when the process has ended, with its exit code."""
+        self.ended_normally = returncode >= 0
 
     def close(self, unreleased: bool) -> None:
-        """What has ended in order is no longer written down, unless it said that it could not give the lock back."""
-        if self.runner is not None and self.in_order and not unreleased:
-            self.records.remove(self.runner)
+        """Remove the record of a process that ended normally, unless it reported that it could not release the lock (`unreleased`)."""
+        if self.process is not None and self.ended_normally and not unreleased:
+            self.records.remove(self.process)

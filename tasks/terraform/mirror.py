@@ -17,12 +17,12 @@ _REGISTRY = "registry.terraform.io"
 
 
 def cli_config(home: Path, provider: str = AWS, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The configuration file that TF_CLI_CONFIG_FILE should name, or None when the user's own is in force.
+    """The configuration file that TF_CLI_CONFIG_FILE should name, or None if the user has one.
 
     Args:
-        home: private folder that the file is written to.
-        provider: the provider that must be had.
-        environment: in place of the process's own.
+        home: Private folder to write the file to.
+        provider: The provider that is needed.
+        environment: Used instead of the process's own.
     """
     if _users_own(environment):
         return None
@@ -37,7 +37,7 @@ def mirror(provider: str = AWS, environment: Mapping[str, str] = os.environ, opt
 
 
 def _users_own(environment: Mapping[str, str]) -> bool:
-    """Whether the user has a configuration file that exists; a variable that names a missing one is no choice."""
+    """Whether the user has a configuration file. A variable that names a missing file does not count."""
     named = environment.get("TF_CLI_CONFIG_FILE")
     if named:
         return Path(named).is_file()
@@ -56,7 +56,7 @@ def _candidates(environment: Mapping[str, str], opt: Path) -> Iterable[Path]:
 
 
 def _plugin_cache(environment: Mapping[str, str]) -> Path:
-    """One copy of a downloaded provider (700 MB) for all targets."""
+    """The folder for downloaded providers: one copy (700 MB) for all stacks."""
     cache = Path(environment.get("XDG_CACHE_HOME") or _home(environment) / ".cache")
     folder = cache / "leeward" / "terraform-providers"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,9 @@
-"""Runs one terraform process so that neither its death nor ours hurts the state.
+"""Runs one terraform process so that the state stays whole when it or this process dies.
 
-It writes to a private file, which we follow, and lives in a session of its own. Were it a pipe, our death would
-kill it by SIGPIPE in the midst of its work and leave the lock behind; so it finishes and unlocks. In turn a Ctrl-C
-or a cancelled run reaches only us, and we pass it on: SIGINT makes Terraform stop its waits, save the state and unlock.
+Terraform writes to a private file, which this process follows, and has a session of its own. With a pipe, the death of this process
+would kill Terraform by SIGPIPE in the middle of its work and leave the lock behind; with a file it finishes and unlocks. A Ctrl-C
+or a cancellation reaches only this process, which sends Terraform a SIGINT: Terraform then stops waiting, saves the state and
+unlocks it.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from tasks.terraform.errors import TerraformMissing, TerraformTimedOut
-from tasks.terraform.lock import Watch
+from tasks.terraform.lock import ProcessWatch
 
 STOP_GRACE_S = 20
-"""Prefect's worker kills a cancelled run after 30 s; Terraform answers SIGINT in well under one."""
+"""Seconds between SIGINT and SIGKILL. Prefect's worker kills a cancelled run after 30 s; Terraform normally ends within one."""
 
 _POLL_S = 0.1
 
@@ -34,11 +35,11 @@ class Invocation:
     directory: Path
     environment: Mapping[str, str] = field(repr=False)
     output: Path
-    """What it prints, mode 0600; kept for who looks for the reason of a failure. Errors go to the same name + ".err"."""
+    """File for its standard output, mode 0600, kept to explain failures. Standard error goes to the same name + ".err"."""
 
     @property
     def errors(self) -> Path:
-        """Where its stderr goes."""
+        """File for its standard error."""
         return self.output.with_name(self.output.name + ".err")
 
 
@@ -46,18 +47,18 @@ def follow(
     call: Invocation,
     on_event: Callable[[dict[str, Any]], None],
     deadline_s: float,
-    watch: Watch | None = None,
+    watch: ProcessWatch | None = None,
 ) -> int:
-    """Runs it to its end and tells every line as an event; returns its exit code, negative for a signal.
+    """Run the command to its end and call `on_event` for every line; returns the exit code, negative for a signal.
 
-    On any exception, a signal's included, Terraform is stopped gracefully before the exception goes on.
+    On any exception, also one raised by a signal handler, Terraform is stopped gracefully before the exception goes on.
 
     Args:
-        deadline_s: seconds until it is stopped.
-        watch: told when the process begins and when it has ended.
+        deadline_s: Seconds until it is stopped.
+        watch: Notified when the process starts and when it has ended.
 
     Raises:
-        TerraformTimedOut: it had to be stopped at the deadline.
+        TerraformTimedOut: it was stopped at the deadline.
         TerraformMissing: there is no such program.
     """
     process = _start(call)
@@ -71,7 +72,7 @@ def follow(
                 for event in lines.new():
                     on_event(event)
                 if time.monotonic() > until:
-                    raise TerraformTimedOut(f"terraform {call.argv[1]} was stopped after {deadline_s:.0f} s; it said last: {lines.last}")
+                    raise TerraformTimedOut(f"terraform {call.argv[1]} was stopped after {deadline_s:.0f} s; its last line: {lines.last}")
                 time.sleep(_POLL_S)
         except BaseException:
             stop(process)
@@ -85,7 +86,7 @@ def follow(
 
 
 def stop(process: subprocess.Popen[bytes], grace_s: float = STOP_GRACE_S) -> None:
-    """The process has ended: asked by SIGINT, and after the grace killed with its provider plug-ins."""
+    """Stop the process: SIGINT first, and after `grace_s` seconds SIGKILL for it and its provider plug-ins."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
     try:
@@ -96,7 +97,7 @@ def stop(process: subprocess.Popen[bytes], grace_s: float = STOP_GRACE_S) -> Non
 
 
 def private_file(path: Path) -> IO[bytes]:
-    """A new, empty file that only we can read, open for writing."""
+    """Create an empty file that only this user can read, and open it for writing."""
     path.unlink(missing_ok=True)
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
@@ -119,7 +120,7 @@ def _start(call: Invocation) -> subprocess.Popen[bytes]:
 
 
 class _Lines:
-    """Whole lines of a growing file, as events."""
+    """Reads complete lines of a growing file as events."""
 
     def __init__(self, printed: IO[str]) -> None:
         self._printed = printed
@@ -129,13 +130,13 @@ class _Lines:
     def new(self) -> Iterator[dict[str, Any]]:
         *whole, self._rest = (self._rest + self._printed.read()).split("\n")
         for line in filter(str.strip, whole):
-            event = _event(line)
+            event = _parse_event(line)
             self.last = str(event.get("@message", ""))[:300]
             yield event
 
 
-def _event(line: str) -> dict[str, Any]:
-    """One line of Terraform; what is not one of its events (a crash, a warning) becomes text."""
+def _parse_event(line: str) -> dict[str, Any]:
+    """Parse one line of output; a line that is no event (a crash, a warning) becomes an event of type text."""
     try:
         event = json.loads(line)
     except ValueError:

@@ -320,21 +320,20 @@ run "subnets_do_not_overlap" {
   }
 }
 
-run "everything_carries_what_a_janitor_needs" {
+run "every_resource_has_the_tags_of_its_stack" {
   command = plan
 
   variables {
     owner      = "ml-platform"
-    ttl_hours  = 8
     tags       = { team = "search" }
     inf2_nodes = { provisioner = "managed" }
   }
 
   assert {
     condition = tomap(local.tags) == tomap({
-      "leeward:name" = "mistral", "leeward:owner" = "ml-platform", "leeward:ttl-hours" = "8", "team" = "search"
+      "leeward:name" = "mistral", "leeward:owner" = "ml-platform", "team" = "search"
     })
-    error_message = "Name, owner, life or the user's own tag is missing."
+    error_message = "Name, owner or the user's own tag is missing."
   }
   assert {
     condition = alltrue(flatten([for template in values(aws_launch_template.pool) : [

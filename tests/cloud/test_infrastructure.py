@@ -12,8 +12,9 @@ import pytest
 from system_under_test import Run, System
 
 from blocks.parameters import Infrastructure
-from tasks.aws.account import leftovers, redis_auth_token, state_bucket
-from tasks.terraform import infrastructure
+from tasks.aws.account import redis_auth_token, state_bucket
+from tasks.aws.leftovers import leftovers
+from tasks.terraform import commands
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ def target(system: System, aws: Any) -> Target:
 def test_a_second_plan_after_the_lifecycle_is_empty(protected: Run, target: Target, tmp_path: Path) -> None:
     wanted = Infrastructure()
     bucket = state_bucket(target, wanted.name)
-    workspace = infrastructure.Workspace(
+    workspace = commands.Workspace(
         home=tmp_path / "terraform",
         backend={"bucket": bucket, "key": "terraform.tfstate", "region": target.environment["AWS_REGION"]},
         environment=target.environment,
     )
-    infrastructure.init(workspace)
+    commands.init(workspace)
     variables = {
         **wanted.terraform_variables(),
         "name": wanted.name,
@@ -64,7 +65,7 @@ def test_a_second_plan_after_the_lifecycle_is_empty(protected: Run, target: Targ
         "enable_gcs_ha": True,
         "redis_auth_token": redis_auth_token(target, wanted.name).get_secret_value(),
     }
-    assert infrastructure.plan(workspace, variables).changes == ()
+    assert commands.plan(workspace, variables).changes == ()
 
 
 def test_the_resources_of_the_running_infrastructure_are_found_by_name_and_tag(protected: Run, target: Target) -> None:

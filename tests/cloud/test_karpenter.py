@@ -40,9 +40,9 @@ def api(cloud: System, aws: Aws) -> Iterator[Api]:
         subnets = dict.fromkeys(("core", "inf2"), tuple(cluster["subnetIds"]))
         made = Provisioning(QUEUE, profile, subnets, cluster["clusterSecurityGroupId"], {"leeward:name": name})
         try:
-            neuron.install(found)
-            karpenter.install(found, name, QUEUE, lambda seen: None)
-            karpenter.offer(found, INFRASTRUCTURE, made, lambda seen: None)
+            neuron.install_plugin(found)
+            karpenter.install_controller(found, name, QUEUE, lambda seen: None)
+            karpenter.apply_node_pools(found, INFRASTRUCTURE, made, lambda seen: None)
             yield found
         finally:
             karpenter.remove_nodes(found, lambda seen: None)
@@ -218,7 +218,7 @@ def test_without_any_capacity_the_events_name_the_types_that_were_tried(api: Api
         api.apply(_pod("no-choice"))
 
         def reported() -> str | Pending:
-            return "; ".join(karpenter.out_of_stock(api)) or Pending("no event")
+            return "; ".join(karpenter.capacity_errors(api)) or Pending("no event")
 
         try:
             events = Until("Karpenter to report the shortage", reported, NODE_WITHIN_S).wait()

@@ -67,7 +67,7 @@ def busybox(cluster: str) -> str:
 @pytest.fixture(scope="module")
 def plugin(cluster: str) -> None:
     """Installs the device plug-in as the pipeline does, and waits until every inf2 node offers its chip."""
-    neuron.install(bare_cluster.api())
+    neuron.install_plugin(bare_cluster.api())
     eventually(lambda: [offered(node) for node in nodes() if inf2(node)], [ONE_CHIP, ONE_CHIP])
 
 

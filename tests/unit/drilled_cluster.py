@@ -25,7 +25,7 @@ from blocks.parameters import Infrastructure, Service
 from blocks.register import TargetData
 from drills.definition import Drill, Series, Timing
 from drills.definition import Load as Traffic
-from flows import stages
+from flows import checks, drill_stages, stages
 from serving.records import Record
 from tasks.drill import evidence, faults, journal, load_job, vitals, watch, windows
 from tasks.drill.evidence import Result
@@ -323,9 +323,9 @@ class Bench:
         """The flow's stage, by a new process that lives for so many requests."""
         self.runner = Runner(self.cluster, lives)
         self.patch.setattr(site.Site, "api", lambda _: self.runner)
-        definition = drill or stages.drill_of("head-pod", Service(), TIMING, TRAFFIC, None)
+        definition = drill or checks.checked_drill("head-pod", Service(), TIMING, TRAFFIC, None)
         where = site.Site(target="t", infrastructure=Infrastructure())
-        return stages.drill(where, Service(), definition, stages.Run("12345678-run", "calm-otter"), series)
+        return drill_stages.drill(where, Service(), definition, stages.Run("12345678-run", "calm-otter"), series)
 
 
 @contextmanager
@@ -333,18 +333,18 @@ def bench(cluster: Cluster, folder: Path) -> Iterator[Bench]:
     """The drill's tasks work on that cluster, on its clock, without Prefect."""
     target = TargetData(access_key_id="a", secret_access_key="b").target()  # type: ignore[arg-type]  # validated
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(site, "load", lambda name: target)
+        patch.setattr(site, "load_target", lambda name: target)
         patch.setattr(stages, "keeping", lambda *_: nullcontext(lambda: None))
         patch.setattr(stages.Run, "folder", folder)
-        for module in (stages, watch, faults, load_job, observer, windows):
+        for module in (drill_stages, watch, faults, load_job, observer, windows):
             patch.setattr(module, "time", cluster.clock)
         for module in (watch, faults, journal, evidence):
             patch.setattr(module, "get_run_logger", lambda: logging.getLogger("drill"))
         for name in (*TASKS, *MORE):
-            patch.setattr(stages, name, Plain(getattr(stages, name)))
+            patch.setattr(drill_stages, name, Plain(getattr(drill_stages, name)))
         for name in ("create_markdown_artifact", "create_table_artifact", "create_link_artifact"):
             patch.setattr(evidence, name, lambda **_: None)
         patch.setattr(vitals, "EXEC_S", 1.0)
         here = Bench(cluster, folder, patch)
-        patch.setattr(stages, "keep_evidence", lambda _, folder, **__: here.kept.append(folder))
+        patch.setattr(drill_stages, "keep_evidence", lambda _, folder, **__: here.kept.append(folder))
         yield here

@@ -1,8 +1,8 @@
 """A small HTTP server that keeps objects as the Kubernetes API does: paths, resourceVersions, preconditions, conflicts.
 
-Commands in containers are run by a function of the test, and told over the WebSocket protocol of the API server.
+A function of the test runs the commands in containers; their output is sent over the API server's WebSocket protocol.
 
-It stands in for the API server where a test is about what we do with its answers.
+It replaces the API server in tests of what the pipeline does with its responses.
 """
 
 from __future__ import annotations
@@ -38,30 +38,30 @@ RESOURCES = {
 }
 
 Message = tuple[int, bytes]
-"""A channel of a command, and what comes on it."""
+"""A channel of a command, and its data."""
 SUCCESS: Message = (3, b'{"status": "Success"}')
 
 
 def exit_status(code: int) -> Message:
-    """The end of a command as the API server tells it."""
+    """The message with which the API server reports the end of a command."""
     causes = [{"reason": "ExitCode", "message": str(code)}]
     failure = {"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": causes}}
     return SUCCESS if code == 0 else (3, json.dumps(failure).encode())
 
 
 class Server:
-    """Objects by path, and how to answer specially."""
+    """Objects by path, and fixed responses."""
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {}
         self.answers: dict[tuple[str, str], tuple[int, bytes]] = {}
-        """Fixed answers by method and path."""
+        """Fixed responses by method and path."""
         self.run: Callable[[str, str, list[str]], Iterable[Message]] = lambda pod, container, command: [SUCCESS]
-        """What a command in a container of a pod says. The connection is closed after the last message."""
+        """Runs a command in a container of a pod and returns its messages. The connection is closed after the last one."""
         self.requests: list[tuple[str, str, dict[str, list[str]]]] = []
         self.bodies: list[Any] = []
         self.headers: list[dict[str, str]] = []
-        """Of the requests, names in small letters."""
+        """Headers of the requests, with names in lower case."""
         self.url = ""
         self.version = 0
 
@@ -80,7 +80,7 @@ class Server:
         if path in self.objects:
             return 200, self.objects[path]
         inside = [thing for where, thing in self.objects.items() if where.rpartition("/")[0] == path]
-        # A name that ends like a collection has one before it.
+        # A path that ends in s is a collection, unless the part before it is one: then it is an object.
         empty = path.endswith("s") and not path.split("/")[-2].endswith("s")
         return (200, {"items": inside}) if inside or empty else (404, {"message": "not found"})
 
@@ -120,7 +120,7 @@ class Server:
 
 
 def _merged(thing: Any, changes: Any) -> Any:
-    """A JSON merge patch."""
+    """Apply a JSON merge patch."""
     if not isinstance(thing, dict) or not isinstance(changes, dict):
         return changes
     changed = {key: _merged(thing.get(key), value) for key, value in changes.items() if value is not None}
@@ -128,7 +128,7 @@ def _merged(thing: Any, changes: Any) -> Any:
 
 
 def _edited(thing: Any, operations: list[Any]) -> Any:
-    """A JSON patch of the operations "test" and "add"."""
+    """Apply a JSON patch with the operations "test" and "add"."""
     changed = copy.deepcopy(thing)
     for one in operations:
         *steps, last = one["path"].strip("/").split("/")
@@ -144,18 +144,18 @@ def _edited(thing: Any, operations: list[Any]) -> Any:
 
 
 @contextmanager
-def serving(books: Server | None = None, tls: Path | None = None, **settings_given: Any) -> Iterator[tuple[Server, Api]]:
-    """A server, and our client of it; with a certificate and its key in a file, by TLS."""
-    books = books or Server()
+def serving(server: Server | None = None, tls: Path | None = None, **settings_given: Any) -> Iterator[tuple[Server, Api]]:
+    """Run a server and yield it with a client; `tls` is a file with certificate and key, None: without TLS."""
+    server = server or Server()
 
     class Handler(BaseHTTPRequestHandler):
         def _any(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
-            books.headers.append({name.lower(): value for name, value in self.headers.items()})
-            if "Upgrade" in self.headers and ("GET", urlsplit(self.path).path) not in books.answers:
+            server.headers.append({name.lower(): value for name, value in self.headers.items()})
+            if "Upgrade" in self.headers and ("GET", urlsplit(self.path).path) not in server.answers:
                 return self._command()
-            status, answer = books.handle(self.command, self.path, body)
+            status, answer = server.handle(self.command, self.path, body)
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
@@ -164,7 +164,7 @@ def serving(books: Server | None = None, tls: Path | None = None, **settings_giv
 
         def _command(self) -> None:
             parts = urlsplit(self.path)
-            books.requests.append(("EXEC", parts.path, parse_qs(parts.query)))
+            server.requests.append(("EXEC", parts.path, parse_qs(parts.query)))
             self.close_connection = True
             self.send_response(101)
             offered = self.headers["Sec-WebSocket-Protocol"].split(",")
@@ -174,7 +174,7 @@ def serving(books: Server | None = None, tls: Path | None = None, **settings_giv
             self.end_headers()
             query = parse_qs(parts.query)
             with suppress(OSError):  # the caller went away
-                for channel, data in books.run(parts.path.split("/")[-2], query["container"][0], query["command"]):
+                for channel, data in server.run(parts.path.split("/")[-2], query["container"][0], query["command"]):
                     self.wfile.write(Frame(Opcode.BINARY, bytes([channel]) + data).serialize(mask=False))
                 self.wfile.write(Frame(Opcode.CLOSE, b"").serialize(mask=False))
 
@@ -189,11 +189,11 @@ def serving(books: Server | None = None, tls: Path | None = None, **settings_giv
         context.load_cert_chain(tls)
         httpd.socket = context.wrap_socket(httpd.socket, server_side=True)
     threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    books.url = f"{'https' if tls else 'http'}://127.0.0.1:{httpd.server_port}"
-    settings = client.Configuration(host=books.url, **settings_given)
+    server.url = f"{'https' if tls else 'http'}://127.0.0.1:{httpd.server_port}"
+    settings = client.Configuration(host=server.url, **settings_given)
     settings.no_proxy = "*"
     try:
-        yield books, Api(client.ApiClient(settings))
+        yield server, Api(client.ApiClient(settings))
     finally:
         httpd.shutdown()
         httpd.server_close()

@@ -12,7 +12,7 @@ from shutil import which
 import pytest
 from embedded_aws import EmbeddedAws
 
-from tasks.terraform.infrastructure import Workspace, init
+from tasks.terraform.commands import Workspace, init
 
 KEY = "small.tfstate"
 
@@ -81,7 +81,7 @@ def workspace(aws: EmbeddedAws, tmp_path: Path) -> Iterator[Workspace]:
     )
     init(made)
     yield made
-    assert not [runner.pid for runner in made.records.all() if runner.alive()], "a terraform outlived its test"
+    assert not [process.pid for process in made.records.all() if process.alive()], "a terraform outlived its test"
 
 
 def locks(aws: EmbeddedAws, workspace: Workspace) -> list[str]:
@@ -91,26 +91,26 @@ def locks(aws: EmbeddedAws, workspace: Workspace) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Overheard:
-    """What the terraforms of a test were given."""
+class RecordingTerraform:
+    """The arguments and environment of all terraform processes of a test."""
 
     folder: Path
 
     @property
     def arguments(self) -> str:
-        """Every argument, one a line."""
+        """Every argument, one per line."""
         return (self.folder / "arguments").read_text()
 
     @property
     def environment(self) -> str:
-        """Every variable, one a line."""
+        """Every variable, one per line."""
         return (self.folder / "environment").read_text()
 
 
 @pytest.fixture
-def overheard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Overheard:
-    """From now on the terraform on the PATH writes down what it is given, and then is the real one."""
-    folder = tmp_path / "overheard"
+def recording_terraform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RecordingTerraform:
+    """Put a terraform on the PATH that records its arguments and environment and then runs the real one."""
+    folder = tmp_path / "recording_terraform"
     folder.mkdir()
     script = folder / "terraform"
     script.write_text(
@@ -118,4 +118,4 @@ def overheard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Overheard:
     )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    return Overheard(folder)
+    return RecordingTerraform(folder)

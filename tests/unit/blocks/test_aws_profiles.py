@@ -1,4 +1,4 @@
-"""Instance profiles of the embedded IAM."""
+"""Instance profiles of the embedded IAM service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EKS tokens: of the form that EKS takes, bound to one cluster, renewed in time."""
+"""EKS tokens have the form that EKS accepts, are bound to one cluster, and are renewed in time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_cluster_is_part_of_what_is_signed() -> None:
     assert presigned("one").split("X-Amz-Signature=")[1] != presigned("two").split("X-Amz-Signature=")[1]
 
 
-def test_a_custom_endpoint_is_what_the_request_is_signed_for() -> None:
+def test_a_token_for_a_custom_endpoint_is_signed_for_that_endpoint() -> None:
     assert presigned(endpoint="http://10.213.0.2:4566/").startswith("http://10.213.0.2:4566/?Action=")
 
 
@@ -42,7 +42,7 @@ def test_the_secret_is_not_in_the_token() -> None:
     assert "secret" not in presigned()
 
 
-def test_a_token_is_kept_until_it_is_too_old_and_then_made_anew() -> None:
+def test_a_token_is_reused_until_it_is_too_old() -> None:
     now, made = [0.0], []
 
     def make() -> str:

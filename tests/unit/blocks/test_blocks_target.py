@@ -1,4 +1,4 @@
-"""Targets: what they are made from, and what they refuse."""
+"""Targets: the data that make one, and the data that are refused."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def archive(path: Path, *names: str) -> str:
     return str(path)
 
 
-def test_the_environment_of_a_cloud_is_a_target_as_it_is() -> None:
+def test_the_output_of_localcloud_env_is_a_valid_target() -> None:
     target = made(**CLOUD)
     assert target.provisioned
     assert (target.region, target.endpoint_url) == ("us-west-2", "http://10.213.0.2:4566")
@@ -59,15 +59,15 @@ def test_the_environment_of_a_cloud_is_a_target_as_it_is() -> None:
     assert not target.auto_approve
 
 
-def test_every_key_that_the_cloud_prints_is_known() -> None:
+def test_every_key_of_localcloud_env_is_known() -> None:
     assert set(CLOUD) <= set(TargetData.model_fields)
 
 
-def test_a_target_does_not_show_its_secret() -> None:
+def test_the_text_of_a_target_does_not_contain_its_secret() -> None:
     assert "very-secret" not in repr(made(**CLOUD))
 
 
-def test_a_target_says_what_computes_there_and_a_service_may_say_otherwise() -> None:
+def test_the_engine_comes_from_the_target_unless_the_service_names_one() -> None:
     here, aws = made(**CLOUD), made(access_key_id="a", secret_access_key="b")
     assert (here.engine_of(Service()), aws.engine_of(Service())) == ("cpu", "neuron")
     assert aws.engine_of(Service(engine="cpu")) == "cpu"
@@ -75,7 +75,7 @@ def test_a_target_says_what_computes_there_and_a_service_may_say_otherwise() -> 
         made(**{**CLOUD, "engine": "gpu"})
 
 
-def test_the_key_of_the_api_is_kept_and_not_shown() -> None:
+def test_the_api_key_is_stored_and_not_shown() -> None:
     target = made(**CLOUD, api_key="sesame")
     assert target.api_key is not None
     assert target.api_key.get_secret_value() == "sesame"
@@ -100,7 +100,7 @@ def test_aws_itself_has_no_endpoint_in_the_environment() -> None:
     assert environment["AWS_REGION"] == "eu-central-1"
 
 
-def test_an_endpoint_in_a_private_network_is_not_asked_through_a_proxy() -> None:
+def test_an_endpoint_in_a_private_network_is_reached_without_a_proxy() -> None:
     assert made(**{**CLOUD, "role_arn": ""}).client("sts").meta.config.proxies == {}
     assert is_private("https://10.213.0.10")
     assert not is_private("https://8.8.8.8/x")
@@ -115,7 +115,7 @@ def test_a_kubeconfig_is_a_target_that_is_not_provisioned(tmp_path: Path) -> Non
     assert target.aws is None
 
 
-def test_an_eks_cluster_that_is_there_is_not_provisioned() -> None:
+def test_a_target_with_the_name_of_an_eks_cluster_is_not_provisioned() -> None:
     assert not made(**CLOUD, cluster="prod").provisioned
 
 
@@ -158,7 +158,7 @@ def test_an_unknown_key_is_refused_by_name(tmp_path: Path, capsys: pytest.Captur
     ],
     ids=str,
 )
-def test_what_can_be_no_target_is_refused_in_words_before_a_server_is_asked(
+def test_invalid_target_data_are_refused_with_a_message_before_the_server_is_contacted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: dict[str, Any], says: str
 ) -> None:
     for name, text in (("KUBECONFIG", json.dumps(KUBECONFIG)), ("TEXT", "[")):
@@ -175,16 +175,16 @@ def test_what_can_be_no_target_is_refused_in_words_before_a_server_is_asked(
 def test_a_server_that_does_not_answer_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def nobody(*_: Any, **__: Any) -> None:
+    def refuse_connection(*_: Any, **__: Any) -> None:
         raise httpx.ConnectError("Connection refused")
 
     (tmp_path / "target.json").write_text("{}")
-    monkeypatch.setattr(register, "register", nobody)
+    monkeypatch.setattr(register, "register", refuse_connection)
     assert main(["somewhere", "--from", str(tmp_path / "target.json")]) == 1
     assert "PREFECT_API_URL" in capsys.readouterr().err
 
 
-def test_a_block_that_the_form_of_prefect_saved_and_that_is_no_target_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_block_saved_by_prefects_form_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def saved(_: str) -> Target:
         try:
             return Target.model_validate({"api_key": "very secret"})
@@ -197,12 +197,12 @@ def test_a_block_that_the_form_of_prefect_saved_and_that_is_no_target_says_why(m
     assert "very secret" not in str(refused.value)
 
 
-def test_prefect_keeps_every_secret_of_a_target_secret() -> None:
+def test_prefect_marks_every_secret_of_a_target_as_secret() -> None:
     assert {"aws.aws_secret_access_key", "redis.auth_token", "hf_token", "api_key"} <= set(Target.model_json_schema()["secret_fields"])
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]"])
-def test_what_is_no_json_object_is_refused_in_words(tmp_path: Path, text: str) -> None:
+def test_input_that_is_no_json_object_is_refused_with_a_message(tmp_path: Path, text: str) -> None:
     (tmp_path / "x").write_text(text)
     with pytest.raises(ValueError, match=r"JSON|dictionary|object"):
         read(str(tmp_path / "x"))

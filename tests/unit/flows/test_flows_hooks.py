@@ -1,4 +1,4 @@
-"""A run that ends badly asks for one sweep of what is its own."""
+"""A run that ends badly starts one sweep of what it left."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ def state(name: str) -> Any:
     return SimpleNamespace(name=name)
 
 
-def test_the_key_holds_the_run_and_its_try() -> None:
+def test_the_idempotency_key_contains_the_run_and_its_try() -> None:
     assert hooks.idempotency_key(RUN) == "sweep-1234-2"
     assert hooks.idempotency_key(SimpleNamespace(**{**vars(RUN), "run_count": 3})) != hooks.idempotency_key(RUN)
 
 
-def test_the_sweep_is_told_where_the_run_was_and_whose_things_to_sweep() -> None:
+def test_the_sweep_gets_the_site_of_the_run_and_its_id_as_owner() -> None:
     assert hooks.sweep_parameters(RUN) == {"target": "t", "service": {"name": "m"}, "owner": "1234"}
 
 
-def test_what_the_sweep_is_told_are_parameters_it_has() -> None:
+def test_the_parameters_for_the_sweep_exist_in_its_flow() -> None:
     from flows.sweep import sweep
 
-    assert set(hooks.PASSED_ON) | {"owner"} < set(sweep.parameters.properties)
+    assert set(hooks.PASSED_PARAMETERS) | {"owner"} < set(sweep.parameters.properties)
 
 
 @pytest.mark.parametrize("name", ["Failed", "Crashed", "Cancelled"])
-def test_a_bad_end_asks_and_does_not_wait(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_bad_end_starts_a_sweep_without_waiting_for_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(hooks, "run_deployment", lambda deployment, **options: asked.append({"name": deployment, **options}))
     hooks.ask_for_sweep(lifecycle, RUN, state(name))
@@ -42,19 +42,19 @@ def test_a_bad_end_asks_and_does_not_wait(monkeypatch: pytest.MonkeyPatch, name:
     assert one["idempotency_key"] == "sweep-1234-2"
 
 
-@pytest.mark.parametrize("name", sorted(hooks.ENDED_IN_ORDER))
-def test_an_end_in_order_asks_for_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize("name", sorted(hooks.ENDED_NORMALLY))
+def test_a_normal_end_starts_no_sweep(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(hooks, "run_deployment", lambda *_, **__: pytest.fail("asked"))
     hooks.ask_for_sweep(lifecycle, RUN, state(name))
 
 
-def test_a_run_whose_parameters_were_refused_asks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_with_invalid_parameters_starts_no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hooks, "run_deployment", lambda *_, **__: pytest.fail("asked"))
     wrong = {"target": "t", "infrastructure": {"vpc_cidr": "172.20.0.0/16"}}
     hooks.ask_for_sweep(lifecycle, SimpleNamespace(**{**vars(RUN), "parameters": wrong}), state("Failed"))
 
 
-def test_the_hook_is_a_plain_function_as_others_break_cancellation() -> None:
+def test_the_hook_is_a_plain_function_because_other_callables_break_cancellation() -> None:
     import inspect
 
     from flows.drill import drill
@@ -67,11 +67,9 @@ def test_the_hook_is_a_plain_function_as_others_break_cancellation() -> None:
             assert those == [hooks.ask_for_sweep]
 
 
-def test_a_run_that_was_refused_is_known_by_the_name_of_its_refusal() -> None:
-    from flows import stages
+def test_the_names_of_all_refusals_are_normal_ends() -> None:
+    from flows import checks, drill_stages
 
-    assert {one.__name__ for one in stages.REFUSALS} < hooks.ENDED_IN_ORDER
-    state = stages.refusal(stages.BadParameters("no drill is named 'x'"))
-    assert state.is_failed()
-    assert (state.name, state.message) == ("BadParameters", "no drill is named 'x'")
-    assert stages.ending(stages.Result(verdict="void", headline="h", folder=stages.Path("/x"))).name in hooks.ENDED_IN_ORDER
+    assert {one.__name__ for one in checks.REFUSALS} < hooks.ENDED_NORMALLY
+    void = drill_stages.Result(verdict="void", headline="h", folder=drill_stages.Path("/x"))
+    assert drill_stages.end_state(void).name in hooks.ENDED_NORMALLY

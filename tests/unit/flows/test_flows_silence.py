@@ -1,4 +1,4 @@
-"""A run that fell silent is ended; one that gives a sign of life, or has ended, is left alone."""
+"""A run without heartbeats is marked as ended; one with heartbeats, or that has ended, is not changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RUN = UUID("11111111-2222-3333-4444-555555555555")
 
 
 class Server:
-    """Prefect with one run, which may give signs of life or end while it is listened to."""
+    """A Prefect server with one run, which may send heartbeats or end meanwhile."""
 
     def __init__(self, state: State, *, beats: bool = False, then: State | None = None) -> None:
         self._states, self._beats, self._last = [state, then or state], beats, uuid4()
@@ -46,28 +46,28 @@ class Server:
 
 
 def ended(monkeypatch: pytest.MonkeyPatch, server: Server, run: str = str(RUN)) -> list[str]:
-    said = SimpleNamespace(info=lambda *_: None, warning=lambda *_: None)
+    logger = SimpleNamespace(info=lambda *_: None, warning=lambda *_: None)
     monkeypatch.setattr(silence, "get_client", lambda **_: server)
-    monkeypatch.setattr(silence, "get_run_logger", lambda: said)
+    monkeypatch.setattr(silence, "get_run_logger", lambda: logger)
     monkeypatch.setattr(silence, "LOOK_EVERY_S", 0.01)
     silence.end_if_silent(run, listen_s=0.05)
     return [state.type.value for state in server.set]
 
 
-def test_a_run_that_gives_no_sign_of_life_is_crashed_and_one_that_was_being_cancelled_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_heartbeats_is_marked_as_crashed_or_if_it_was_being_cancelled_as_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ended(monkeypatch, Server(Running())) == ["CRASHED"]
     assert ended(monkeypatch, Server(Cancelling())) == ["CANCELLED"]
 
 
-def test_a_run_that_lives_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_with_heartbeats_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ended(monkeypatch, Server(Running(), beats=True)) == []
 
 
-def test_a_run_that_has_ended_or_ends_meanwhile_is_left_as_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_has_ended_or_ends_meanwhile_keeps_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ended(monkeypatch, Server(Completed())) == []
     assert ended(monkeypatch, Server(Running(), then=Completed())) == []
 
 
 @pytest.mark.parametrize("unknown", ["", "no-uuid", "11111111-2222-3333-4444-000000000000"])
-def test_a_run_that_nobody_knows_is_no_error(monkeypatch: pytest.MonkeyPatch, unknown: str) -> None:
+def test_an_unknown_run_is_no_error(monkeypatch: pytest.MonkeyPatch, unknown: str) -> None:
     assert ended(monkeypatch, Server(Running()), unknown) == []

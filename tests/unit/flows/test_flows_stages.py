@@ -1,4 +1,4 @@
-"""What is refused before anything is touched, and how a run ends by its verdict."""
+"""Refusals before anything is changed, the stages, and the end state of a run by its verdict."""
 
 from __future__ import annotations
 
@@ -15,94 +15,96 @@ from blocks.errors import TimedOut
 from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
 from blocks.register import TargetData
 from drills.definition import Load, Slos, Timing
-from flows import stages
+from flows import checks, drill_stages, stages
 from tasks.drill import evidence
 from tasks.drill.evidence import Result
 from tasks.drill.journal import FaultNote, InUse, Journal, LockLost
 from tasks.images.publish import ImageRefs
 from tasks.support import site
 from tasks.support.paths import ROOT
-from tasks.terraform.infrastructure import Change, PlanSummary
+from tasks.terraform.events import Change, PlanSummary
 
 
 @pytest.fixture(autouse=True)
 def saved(monkeypatch: pytest.MonkeyPatch) -> None:
     target = TargetData(access_key_id="a", secret_access_key="b").target()  # type: ignore[arg-type]  # validated
-    monkeypatch.setattr(site, "load", lambda name: target)
+    monkeypatch.setattr(site, "load_target", lambda name: target)
 
 
 def test_more_workers_than_nodes_are_refused() -> None:
-    with pytest.raises(stages.BadParameters, match="3 workers"):
-        stages.site_of("t", Infrastructure(), Service(workers=3))
-    assert stages.site_of("t", Infrastructure(inf2_nodes=Inf2Nodes(count=3)), Service(workers=3))
+    with pytest.raises(checks.BadParameters, match="3 workers"):
+        checks.checked_site("t", Infrastructure(), Service(workers=3))
+    assert checks.checked_site("t", Infrastructure(inf2_nodes=Inf2Nodes(count=3)), Service(workers=3))
 
 
 def test_the_nodes_must_be_enough_for_the_highest_load() -> None:
     scaled = Service(scaling=Scaling(max_workers=4))
-    with pytest.raises(stages.BadParameters, match="4 workers"):
-        stages.site_of("t", Infrastructure(inf2_nodes=Inf2Nodes(count=3)), scaled)
-    assert stages.site_of("t", Infrastructure(inf2_nodes=Inf2Nodes(count=4)), scaled)
+    with pytest.raises(checks.BadParameters, match="4 workers"):
+        checks.checked_site("t", Infrastructure(inf2_nodes=Inf2Nodes(count=3)), scaled)
+    assert checks.checked_site("t", Infrastructure(inf2_nodes=Inf2Nodes(count=4)), scaled)
 
 
-def test_nodes_on_which_no_worker_finds_a_place_are_refused() -> None:
+def test_nodes_that_are_too_small_for_a_worker_are_refused() -> None:
     small = Infrastructure(inf2_nodes=Inf2Nodes(instance_type="inf2.xlarge"))
-    with pytest.raises(stages.BadParameters, match="has 4 vCPUs"):
-        stages.site_of("t", small, Service())
-    assert stages.site_of("t", small, Service(engine="cpu"))
-    assert stages.site_of("t", small), "cleanup only needs its name"
+    with pytest.raises(checks.BadParameters, match="has 4 vCPUs"):
+        checks.checked_site("t", small, Service())
+    assert checks.checked_site("t", small, Service(engine="cpu"))
+    assert checks.checked_site("t", small), "cleanup only needs its name"
 
 
 @pytest.mark.parametrize(("engine", "slots"), [("cpu", 16), ("neuron", 8)])
 def test_a_replica_sized_for_more_than_its_slots_is_refused(engine: Any, slots: int) -> None:
     many = Infrastructure(inf2_nodes=Inf2Nodes(count=4))
-    assert stages.site_of("t", many, Service(engine=engine, scaling=Scaling(ongoing_requests=slots)))
-    with pytest.raises(stages.BadParameters, match=f"answers {slots} requests at once"):
-        stages.site_of("t", many, Service(engine=engine, scaling=Scaling(ongoing_requests=slots + 1)))
+    assert checks.checked_site("t", many, Service(engine=engine, scaling=Scaling(ongoing_requests=slots)))
+    with pytest.raises(checks.BadParameters, match=f"answers {slots} requests at once"):
+        checks.checked_site("t", many, Service(engine=engine, scaling=Scaling(ongoing_requests=slots + 1)))
 
 
 @pytest.mark.parametrize(("engine", "tokens"), [("cpu", 256), ("neuron", 1024)])
 def test_a_load_that_asks_for_longer_answers_than_the_engine_gives_is_refused(engine: Any, tokens: int) -> None:
-    assert stages.site_of("t", Infrastructure(), Service(engine=engine), Load(short_tokens=tokens, stream_tokens=tokens))
-    with pytest.raises(stages.BadParameters, match=f"answers of {tokens + 1} tokens.* {tokens} at most"):
-        stages.site_of("t", Infrastructure(), Service(engine=engine), Load(stream_tokens=tokens + 1))
+    assert checks.checked_site("t", Infrastructure(), Service(engine=engine), Load(short_tokens=tokens, stream_tokens=tokens))
+    with pytest.raises(checks.BadParameters, match=f"answers of {tokens + 1} tokens.* {tokens} at most"):
+        checks.checked_site("t", Infrastructure(), Service(engine=engine), Load(stream_tokens=tokens + 1))
 
 
-def test_fault_tolerance_that_nothing_is_made_for_is_refused() -> None:
-    with pytest.raises(stages.BadParameters, match="enable_gcs_ha"):
-        stages.site_of("t", Infrastructure(enable_gcs_ha=False), Service(gcs_fault_tolerance=True))
-    assert stages.site_of("t", Infrastructure(enable_gcs_ha=False), Service())
+def test_fault_tolerance_without_a_redis_is_refused_for_a_provisioned_cluster() -> None:
+    with pytest.raises(checks.BadParameters, match="enable_gcs_ha"):
+        checks.checked_site("t", Infrastructure(enable_gcs_ha=False), Service(gcs_fault_tolerance=True))
+    assert checks.checked_site("t", Infrastructure(enable_gcs_ha=False), Service())
 
 
-def test_a_cluster_that_is_there_already_must_bring_its_redis_and_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_with_an_existing_cluster_needs_a_redis_and_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
     def saved(**data: Any) -> None:
-        monkeypatch.setattr(site, "load", lambda name: TargetData.model_validate({"cluster": "prod", "engine": "cpu", **data}).target())
+        monkeypatch.setattr(
+            site, "load_target", lambda name: TargetData.model_validate({"cluster": "prod", "engine": "cpu", **data}).target()
+        )
 
     redis = {"address": "redis.example", "auth_token": "t"}
     saved()
-    with pytest.raises(stages.BadParameters, match="give the target one"):
-        stages.site_of("t", Infrastructure(), Service(gcs_fault_tolerance=True))
-    with pytest.raises(stages.BadParameters, match="save it again with image"):
-        stages.can_have_images(stages.site_of("t", Infrastructure(), Service()))
+    with pytest.raises(checks.BadParameters, match="give the target one"):
+        checks.checked_site("t", Infrastructure(), Service(gcs_fault_tolerance=True))
+    with pytest.raises(checks.BadParameters, match="save it again with image"):
+        checks.check_images(checks.checked_site("t", Infrastructure(), Service()))
     saved(redis=redis, image="r/x@sha256:1")
-    stages.can_have_images(stages.site_of("t", Infrastructure(), Service(gcs_fault_tolerance=True)))
+    checks.check_images(checks.checked_site("t", Infrastructure(), Service(gcs_fault_tolerance=True)))
 
 
-def test_a_cluster_that_terraform_makes_has_a_repository() -> None:
-    stages.can_have_images(stages.site_of("t", Infrastructure(), Service()))
+def test_a_provisioned_cluster_needs_no_ready_image() -> None:
+    checks.check_images(checks.checked_site("t", Infrastructure(), Service()))
 
 
-def test_an_unknown_drill_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(stages.BadParameters, match="head-pod, head-pod-forced"):
-        stages.drill_of("flood", Service(), None, None, None)
+def test_the_refusal_of_an_unknown_drill_lists_the_known_ones() -> None:
+    with pytest.raises(checks.BadParameters, match="head-pod, head-pod-forced"):
+        checks.checked_drill("flood", Service(), None, None, None)
 
 
-def test_a_drill_expects_as_much_as_the_service_has() -> None:
-    steady = stages.drill_of("head-pod", Service(workers=1), None, None, None).steady_state
+def test_the_steady_state_of_a_drill_has_the_size_of_the_service() -> None:
+    steady = checks.checked_drill("head-pod", Service(workers=1), None, None, None).steady_state
     assert (steady.min_endpoints, steady.min_replicas, steady.min_nodes) == (1, 1, 1)
 
 
 class Planned:
-    """Terraform's task, answering with a plan."""
+    """Replaces Terraform's task and returns a plan."""
 
     def __init__(self, *changes: Change) -> None:
         self.plan = PlanSummary(changes)
@@ -116,36 +118,36 @@ def planning(monkeypatch: pytest.MonkeyPatch, *changes: Change) -> None:
     monkeypatch.setattr(stages, "plan_infrastructure", Planned(*changes))
 
 
-def test_a_plan_that_nobody_approved_stops_the_run_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_without_approval_stops_the_run_and_explains_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     planning(monkeypatch, Change("aws_vpc.this", "create"))
-    with pytest.raises(stages.NotApproved, match="approved=true"):
-        stages.plan(stages.site_of("t", Infrastructure()), approved=False)
+    with pytest.raises(checks.NotApproved, match="approved=true"):
+        stages.plan(checks.checked_site("t", Infrastructure()), approved=False)
 
 
 def test_a_plan_goes_on_when_it_is_approved_or_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     planning(monkeypatch, Change("aws_vpc.this", "create"))
-    assert stages.plan(stages.site_of("t", Infrastructure()), approved=True)
+    assert stages.plan(checks.checked_site("t", Infrastructure()), approved=True)
     planning(monkeypatch)
-    assert stages.plan(stages.site_of("t", Infrastructure()), approved=False) is not None
+    assert stages.plan(checks.checked_site("t", Infrastructure()), approved=False) is not None
 
 
-def test_a_managed_group_instead_of_a_karpenter_that_is_there_is_refused_though_it_was_approved(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replacing_a_running_karpenter_by_a_managed_group_is_refused_even_if_approved(monkeypatch: pytest.MonkeyPatch) -> None:
     planning(monkeypatch, Change("aws_iam_role.karpenter_node[0]", "delete"), Change("aws_eks_node_group.inf2[0]", "create"))
     managed = Infrastructure(inf2_nodes=Inf2Nodes(provisioner="managed"))
-    with pytest.raises(stages.BadParameters, match="run cleanup first"):
-        stages.plan(stages.site_of("t", managed), approved=True)
+    with pytest.raises(checks.BadParameters, match="run cleanup first"):
+        stages.plan(checks.checked_site("t", managed), approved=True)
 
 
-def test_the_role_of_karpenters_nodes_is_called_so_in_terraform() -> None:
+def test_the_role_of_karpenters_nodes_has_the_same_name_in_terraform() -> None:
     kind, name = stages.KARPENTERS_NODES.removesuffix("[0]").split(".")
     assert f'resource "{kind}" "{name}" {{\n  count = ' in (ROOT / "terraform" / "karpenter.tf").read_text()
 
 
-def test_the_device_plugin_is_there_before_a_node_can_come(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_plugin_is_installed_before_karpenter(monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
     for name in ("apply_infrastructure", "install_device_plugin", "install_karpenter"):
         monkeypatch.setattr(stages, name, lambda *_, name=name: done.append(name))
-    stages.apply(stages.site_of("t", Infrastructure()), PlanSummary(()))
+    stages.apply(checks.checked_site("t", Infrastructure()), PlanSummary(()))
     assert done == ["apply_infrastructure", "install_device_plugin", "install_karpenter"]
 
 
@@ -153,7 +155,7 @@ IN_USE = InUse(Service(), TimedOut("run b holds it"))
 
 
 class Deploying:
-    """The tasks of the deploy stage, writing down what was called; one of them may fail."""
+    """Replaces the tasks of the deploy stage and records the calls; one task may fail."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, chat: str | None = None, **failing: Exception) -> None:
         self.called: list[str] = []
@@ -172,7 +174,7 @@ class Deploying:
                 raise self._failing[name]
             return answer
 
-        step.submit = step  # type: ignore[attr-defined]  # as of a Prefect task
+        step.submit = step  # type: ignore[attr-defined]  # as a Prefect task has it
         return step
 
     @contextmanager
@@ -184,22 +186,22 @@ class Deploying:
             self.called.append("renewals end")
 
     def result(self) -> None:
-        """Of what was submitted."""
+        """Stands in for the result of a submitted task."""
 
 
 def deploy(steps: Deploying) -> list[str]:
-    stages.deploy(stages.site_of("t", Infrastructure()), Service(), None, stages.Run("a", "calm-otter"))
+    stages.deploy(checks.checked_site("t", Infrastructure()), Service(), None, stages.Run("a", "calm-otter"))
     return steps.called
 
 
-def test_nothing_is_deployed_while_another_run_has_the_service_and_its_lock_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_deployed_while_another_run_holds_the_lock_and_that_lock_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = Deploying(monkeypatch, hold_lock=IN_USE)
     with pytest.raises(InUse):
         deploy(steps)
     assert steps.called == ["hold_lock"]
 
 
-def test_nobody_else_works_on_a_service_that_is_being_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deployment_holds_the_lock_from_the_first_to_the_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
     called = deploy(Deploying(monkeypatch))
     assert called[:2] == ["hold_lock", "renewals begin"]
     assert called[-2:] == ["renewals end", "let_go_of_lock"]
@@ -207,7 +209,7 @@ def test_nobody_else_works_on_a_service_that_is_being_deployed(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("failing", ["install_kuberay", "publish_images", "apply_service", "wait_for_service"])
-def test_a_deployment_that_fails_leaves_the_service_to_others(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+def test_a_failed_deployment_releases_the_lock(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     steps = Deploying(monkeypatch, **{failing: RuntimeError(failing)})
     with pytest.raises(RuntimeError, match=failing):
         deploy(steps)
@@ -220,7 +222,7 @@ def test_the_chat_is_deployed_or_removed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 class Drilling:
-    """The tasks of the drill stage, writing down what was called."""
+    """Replaces the tasks of the drill stage and records the calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, journal: Journal, **others: Any) -> None:
         self.called: list[str] = []
@@ -239,7 +241,7 @@ class Drilling:
             "keep_evidence": "s3://bucket/evidence/x/",
         }
         for name, answer in (answers | others).items():
-            monkeypatch.setattr(stages, name, self._step(name, answer))
+            monkeypatch.setattr(drill_stages, name, self._step(name, answer))
         monkeypatch.setattr(stages, "keeping", lambda *_: nullcontext(lambda: None))
         monkeypatch.setattr(stages.Run, "folder", tmp_path)
 
@@ -254,68 +256,68 @@ class Drilling:
 
 
 @pytest.mark.parametrize("verdict", ["failed", "aborted"])
-def test_what_was_lost_before_an_error_ended_the_drill_is_a_verdict_and_else_the_error_is_told(
+def test_after_an_error_recorded_losses_give_a_verdict_and_otherwise_the_error_is_raised(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verdict: str
 ) -> None:
     broken = Journal(owner="a", drill="head-pod", started=1.0, faults=(FaultNote(pod="head", uid="u", at=2.0, done=True),))
     lost = LockLost("another run took over the drill lock")
     steps = Drilling(monkeypatch, tmp_path, broken, observe_recovery=lost, judge=result(verdict))
-    site, definition = stages.site_of("t", Infrastructure()), stages.drill_of("head-pod", Service(), None, None, None)
+    site, definition = checks.checked_site("t", Infrastructure()), checks.checked_drill("head-pod", Service(), None, None, None)
     with pytest.raises(LockLost) if verdict == "aborted" else nullcontext():
-        assert stages.drill(site, Service(), definition, stages.Run("a", "calm-otter")).verdict == "failed"
-    kept = ["keep_evidence"] if verdict == "aborted" else []  # the flow keeps what has a verdict
+        assert drill_stages.drill(site, Service(), definition, stages.Run("a", "calm-otter")).verdict == "failed"
+    kept = ["keep_evidence"] if verdict == "aborted" else []  # with a verdict, the flow keeps the evidence
     assert [*steps.called[-4 - len(kept) :]] == ["collect_records", "stop_load", "judge", "release_lock", *kept]
 
 
-def test_an_error_before_the_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_error_before_the_fault_is_raised_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     steps = Drilling(monkeypatch, tmp_path, Journal(owner="a", drill="head-pod", started=1.0), hold_steady=LockLost("lost"))
-    site, definition = stages.site_of("t", Infrastructure()), stages.drill_of("head-pod", Service(), None, None, None)
+    site, definition = checks.checked_site("t", Infrastructure()), checks.checked_drill("head-pod", Service(), None, None, None)
     with pytest.raises(LockLost):
-        stages.drill(site, Service(), definition, stages.Run("a", "calm-otter"))
+        drill_stages.drill(site, Service(), definition, stages.Run("a", "calm-otter"))
     assert steps.called[-2:] == ["stop_load", "release_lock"]
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_a_run_that_comes_back_after_its_fault_judges_it_whatever_became_of_service_and_load(
+def test_a_run_that_continues_after_its_fault_judges_it_without_checking_service_and_load(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, broken: bool
 ) -> None:
     faults = (FaultNote(pod="head", uid="u", at=2.0, done=True),) if broken else ()
     steps = Drilling(monkeypatch, tmp_path, Journal(owner="a", drill="head-pod", started=1.0, faults=faults))
-    site, definition = stages.site_of("t", Infrastructure()), stages.drill_of("head-pod", Service(), None, None, None)
-    assert stages.drill(site, Service(), definition, stages.Run("a", "calm-otter")).passed
+    site, definition = checks.checked_site("t", Infrastructure()), checks.checked_drill("head-pod", Service(), None, None, None)
+    assert drill_stages.drill(site, Service(), definition, stages.Run("a", "calm-otter")).passed
     assert ({"check_service", "find_images", "start_load"} <= set(steps.called)) is not broken
     assert not broken or not {"check_service", "find_images", "start_load"} & set(steps.called)
     assert steps.called[-4:] == ["collect_records", "stop_load", "judge", "release_lock"]
 
 
-def test_a_recovery_that_is_not_waited_for_as_long_as_it_may_take_is_refused() -> None:
+def test_an_observe_timeout_below_the_promised_recovery_time_is_refused() -> None:
     short = Timing(observe_timeout_s=60)
-    with pytest.raises(stages.BadParameters, match=r"max_recovery_s \(120\) .*observe_timeout_s \(60\)"):
-        stages.drill_of("head-pod", Service(), short, None, None)
-    assert stages.drill_of("head-pod", Service(), short, None, Slos(max_recovery_s=60)).timing == short
+    with pytest.raises(checks.BadParameters, match=r"max_recovery_s \(120\) .*observe_timeout_s \(60\)"):
+        checks.checked_drill("head-pod", Service(), short, None, None)
+    assert checks.checked_drill("head-pod", Service(), short, None, Slos(max_recovery_s=60)).timing == short
 
 
-def test_the_evidence_is_kept_though_the_debug_bundle_used_up_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_evidence_is_kept_even_if_the_debug_bundle_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(*_: Any, return_state: bool = False) -> State[Any]:
         if not return_state:
             raise TimeoutError
         return Failed()
 
     kept: list[Path] = []
-    monkeypatch.setattr(stages, "collect_debug", slow)
-    monkeypatch.setattr(stages, "keep_evidence", lambda site, folder: kept.append(folder))
-    stages.keep(stages.site_of("t", Infrastructure()), Service(), result("failed"))
+    monkeypatch.setattr(drill_stages, "collect_debug", slow)
+    monkeypatch.setattr(drill_stages, "keep_evidence", lambda site, folder: kept.append(folder))
+    drill_stages.keep(checks.checked_site("t", Infrastructure()), Service(), result("failed"))
     assert kept == [Path("/evidence/x")]
 
 
 @pytest.mark.parametrize(("verdict", "bundles"), [("passed", 0), ("failed", 1), ("void", 1), ("aborted", 1)])
-def test_every_verdict_but_passed_has_a_debug_bundle_which_is_kept_with_its_evidence(
+def test_every_verdict_except_passed_gets_a_debug_bundle_that_is_kept_with_the_evidence(
     monkeypatch: pytest.MonkeyPatch, verdict: str, bundles: int
 ) -> None:
     done: list[Any] = []
-    monkeypatch.setattr(stages, "collect_debug", lambda site, service, folder, return_state: done.append(("bundle", folder)))
-    monkeypatch.setattr(stages, "keep_evidence", lambda site, folder: done.append(("kept", folder)))
-    stages.keep(stages.site_of("t", Infrastructure()), Service(), result(verdict))
+    monkeypatch.setattr(drill_stages, "collect_debug", lambda site, service, folder, return_state: done.append(("bundle", folder)))
+    monkeypatch.setattr(drill_stages, "keep_evidence", lambda site, folder: done.append(("kept", folder)))
+    drill_stages.keep(checks.checked_site("t", Infrastructure()), Service(), result(verdict))
     assert done == [*[("bundle", Path("/evidence/x"))] * bundles, ("kept", Path("/evidence/x"))]
 
 
@@ -324,9 +326,9 @@ def result(verdict: Any) -> Result:
 
 
 def test_a_run_completes_only_when_its_drill_passed() -> None:
-    assert stages.ending(result("passed")).is_completed()
+    assert drill_stages.end_state(result("passed")).is_completed()
     for verdict in ("failed", "aborted", "void"):
-        state = stages.ending(result(verdict))
+        state = drill_stages.end_state(result(verdict))
         assert state.is_failed()
         assert state.name == "VerdictFailed"
         assert state.message is not None
@@ -334,7 +336,7 @@ def test_a_run_completes_only_when_its_drill_passed() -> None:
         assert "/evidence/x/report.html" in state.message
 
 
-def test_a_run_keeps_its_folder_and_another_of_the_same_name_gets_its_own(tmp_path: Path) -> None:
+def test_a_run_keeps_its_evidence_folder_and_another_run_of_the_same_name_gets_a_new_one(tmp_path: Path) -> None:
     first = evidence.folder_for("calm-otter", "11111111-a", tmp_path)
     assert first == tmp_path / "calm-otter"
     assert evidence.folder_for("calm-otter", "11111111-a", tmp_path) == first
@@ -342,7 +344,7 @@ def test_a_run_keeps_its_folder_and_another_of_the_same_name_gets_its_own(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["../../outside", "/outside", "a/b", "..", "", "night \N{WHITE SMILING FACE} shift", "x" * 300])
-def test_a_run_may_be_called_anything_and_its_evidence_lies_in_one_folder_beside_the_others(tmp_path: Path, name: str) -> None:
+def test_a_run_of_any_name_gets_one_evidence_folder_beside_the_others(tmp_path: Path, name: str) -> None:
     found = evidence.folder_for(name, "11111111-a", tmp_path)
     assert found.parent == tmp_path
     assert found.is_dir()

@@ -1,4 +1,4 @@
-"""A surge: what is refused before anything is touched, its steps in their order, and that no load and no lock is left whatever ends it."""
+"""A surge: refusals before anything is changed, the order of its steps, and that no load and no lock is left whatever fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
 from blocks.register import TargetData
 from drills.definition import Load
 from drills.surge.judgement import LoadTold, Plan, Seen
-from flows import stages, surge_stages
+from flows import checks, stages, surge_stages
 from flows.surge import surge
 from tasks.drill.evidence import Result
 from tasks.drill.watch import NotSteady
@@ -31,12 +31,12 @@ SITE = Site(target="t", infrastructure=INFRASTRUCTURE)
 @pytest.fixture(autouse=True)
 def saved(monkeypatch: pytest.MonkeyPatch) -> None:
     target = TargetData(access_key_id="a", secret_access_key="b").target()  # type: ignore[arg-type]  # validated
-    monkeypatch.setattr(site, "load", lambda name: target)
+    monkeypatch.setattr(site, "load_target", lambda name: target)
 
 
 def planned(service: Service = SERVICE, load: Load | None = None, **changes: Any) -> Plan:
     given: dict[str, Any] = {"factor": 2, "surge_s": 60, "grow_within_s": 600, "shrink_within_s": 900, "fault": "none", **changes}
-    return surge_stages.plan_of(SITE, service, load, **given)
+    return surge_stages.checked_plan(SITE, service, load, **given)
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def planned(service: Service = SERVICE, load: Load | None = None, **changes: Any
         (SERVICE, Load(streams=16), "16 live streams are no base load: 2 workers are sized for 16"),
     ],
 )
-def test_what_cannot_grow_is_refused_with_the_reason(service: Service, load: Load | None, words: str) -> None:
-    with pytest.raises(stages.BadParameters, match=words):
+def test_a_service_that_cannot_grow_is_refused_with_the_reason(service: Service, load: Load | None, words: str) -> None:
+    with pytest.raises(checks.BadParameters, match=words):
         planned(service, load)
 
 
@@ -63,18 +63,18 @@ def test_what_cannot_grow_is_refused_with_the_reason(service: Service, load: Loa
 )
 def test_times_that_cannot_be_kept_are_refused(scaling: dict[str, Any], within: dict[str, float], words: str) -> None:
     service = Service(scaling=Scaling(max_workers=4, ongoing_requests=8, **scaling))
-    with pytest.raises(stages.BadParameters, match=words):
+    with pytest.raises(checks.BadParameters, match=words):
         planned(service, **within)
 
 
-def test_times_that_can_just_be_kept_are_not_refused() -> None:
+def test_times_that_can_just_be_kept_are_accepted() -> None:
     service = Service(scaling=Scaling(max_workers=4, ongoing_requests=8, up_after_s=599, down_after_s=779))
     assert planned(service).shrink_within_s == 900
     managed = Site(target="t", infrastructure=Infrastructure(inf2_nodes=Inf2Nodes(count=4, provisioner="managed")))
-    assert surge_stages.plan_of(managed, SERVICE, None, 2, 60, 600, 200, "none"), "no node has to go"
+    assert surge_stages.checked_plan(managed, SERVICE, None, 2, 60, 600, 200, "none"), "no node has to go"
 
 
-def test_a_refused_run_touches_nothing_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_surge_changes_nothing_and_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surge_stages, "take_lock", lambda *_, **__: pytest.fail("touched"))
     state = surge.fn("t", INFRASTRUCTURE, Service())
     assert (state.name, state.is_failed()) == ("BadParameters", True)
@@ -82,22 +82,22 @@ def test_a_refused_run_touches_nothing_and_says_why(monkeypatch: pytest.MonkeyPa
     assert surge.fn("t", Infrastructure(), SERVICE).name == "BadParameters", "four workers need four nodes"
 
 
-def test_the_base_load_is_made_for_the_service_unless_it_is_given() -> None:
+def test_the_base_load_is_calculated_for_the_service_unless_it_is_given() -> None:
     assert planned().load == Load(short_per_s=2, streams=9)
     mine = Load(short_per_s=1, streams=5)
     assert planned(load=mine).load == mine
 
 
-def test_the_base_load_is_made_for_the_engine_where_nothing_else_is_said() -> None:
+def test_the_base_load_is_calculated_for_the_engine_by_default() -> None:
     unsaid = Service(scaling=Scaling(max_workers=4))
     assert planned(unsaid).ongoing_requests == 6
     assert planned(unsaid.model_copy(update={"engine": "cpu"})).ongoing_requests == 12
 
 
-def test_nodes_are_judged_where_karpenter_launches_them() -> None:
+def test_nodes_are_judged_only_if_karpenter_launches_them() -> None:
     assert planned().nodes_follow
     managed = Site(target="t", infrastructure=Infrastructure(inf2_nodes=Inf2Nodes(count=4, provisioner="managed")))
-    assert not surge_stages.plan_of(managed, SERVICE, None, 2, 60, 600, 900, "none").nodes_follow
+    assert not surge_stages.checked_plan(managed, SERVICE, None, 2, 60, 600, 900, "none").nodes_follow
 
 
 @pytest.mark.parametrize("wrong", [{"factor": 1}, {"factor": 11}, {"surge_s": 0}, {"fault": "worker"}])
@@ -107,7 +107,7 @@ def test_parameters_out_of_bounds_are_refused(wrong: dict[str, Any]) -> None:
 
 
 class Steps:
-    """The tasks, writing down what was called; one of them may fail."""
+    """Replaces the tasks and records the calls; one task may fail."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failing: str = "", *, grows: bool = True) -> None:
         self.called: list[str] = []
@@ -183,7 +183,7 @@ ALL = [
 ]
 
 
-def test_the_surge_comes_and_goes_over_a_base_load_that_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_surge_is_added_to_a_base_load_that_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     steps = Steps(monkeypatch, tmp_path)
     assert surge_stages.surge(SITE, SERVICE, planned(), RUN).passed
     assert steps.called == ALL
@@ -191,7 +191,7 @@ def test_the_surge_comes_and_goes_over_a_base_load_that_stays(monkeypatch: pytes
     assert (seen.surge_at, seen.answered, len(seen.loads)) == (1000.0, {"w3": 5}, 2)
 
 
-def test_the_head_is_deleted_between_the_surges_begin_and_the_growth(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_head_is_deleted_after_the_surge_begins_and_before_the_growth(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     steps = Steps(monkeypatch, tmp_path)
     surge_stages.surge(SITE, SERVICE, planned(fault="head-pod"), RUN)
     at = steps.called.index("delete_head")
@@ -199,19 +199,19 @@ def test_the_head_is_deleted_between_the_surges_begin_and_the_growth(monkeypatch
     assert (steps.seen[0].head_deleted_at, steps.seen[0].head_uid) == (1016.0, "old")
 
 
-def test_three_times_the_load_are_two_more_loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_factor_of_three_starts_two_more_loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     steps = Steps(monkeypatch, tmp_path)
     surge_stages.surge(SITE, SERVICE, planned(factor=3), RUN)
     assert f"start_loads {MORE} {BASE}-3" in steps.called
 
 
-def test_what_does_not_grow_is_not_held_and_judged_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_growth_the_surge_is_not_held_but_judged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     steps = Steps(monkeypatch, tmp_path, grows=False)
     surge_stages.surge(SITE, SERVICE, planned(), RUN)
     assert steps.called == [name for name in ALL if name != "hold_surge"]
 
 
-def test_without_rest_there_is_no_surge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_steady_state_before_it_there_is_no_surge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     steps = Steps(monkeypatch, tmp_path)
     steps.fail_with("wait_for_calm", NotSteady("3 workers instead of 2"))
     surge_stages.surge(SITE, SERVICE, planned(), RUN)
@@ -220,7 +220,9 @@ def test_without_rest_there_is_no_surge(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 @pytest.mark.parametrize("failing", [name.split()[0] for name in ALL[2:12]])
-def test_whatever_fails_the_loads_go_and_the_lock_is_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failing: str) -> None:
+def test_the_loads_are_removed_and_the_lock_is_released_whatever_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failing: str
+) -> None:
     steps = Steps(monkeypatch, tmp_path, failing)
     with pytest.raises(RuntimeError, match=failing):
         surge_stages.surge(SITE, SERVICE, planned(), RUN)
@@ -236,6 +238,6 @@ def test_the_lock_of_another_run_is_not_released(monkeypatch: pytest.MonkeyPatch
 
 def test_a_run_completes_only_when_its_surge_passed() -> None:
     for verdict in ("passed", "failed", "aborted", "void"):
-        state = surge_stages.ending(Result.model_validate({"verdict": verdict, "headline": "It grew.", "folder": "/evidence/x"}))
+        state = surge_stages.end_state(Result.model_validate({"verdict": verdict, "headline": "It grew.", "folder": "/evidence/x"}))
         assert (state.is_completed(), state.name == "VerdictFailed") == (verdict == "passed", verdict != "passed")
         assert "/evidence/x/scaling.svg" in (state.message or "")

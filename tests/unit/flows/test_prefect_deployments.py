@@ -1,4 +1,4 @@
-"""prefect.yaml says what it means: Prefect drops misspelt keys of a deployment in silence."""
+"""prefect.yaml has only keys that Prefect knows, because Prefect ignores misspelt keys of a deployment without an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prefect.cli.deploy._triggers import DeploymentTriggerAdapter
 from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
 from pydantic import BaseModel
 
-from flows.hooks import ENDED_IN_ORDER
+from flows.hooks import ENDED_NORMALLY
 from scripts.services.services import prefect_environment
 
 FILE = Path(__file__).resolve().parents[3] / "prefect.yaml"
@@ -52,13 +52,13 @@ def test_there_is_one_deployment_for_each_flow_and_a_weekly_drill() -> None:
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=IDS)
-def test_its_entrypoint_is_a_flow_of_that_name(deployment: dict[str, Any]) -> None:
+def test_the_entrypoint_of_a_deployment_is_a_flow_of_that_name(deployment: dict[str, Any]) -> None:
     flow = flow_of(deployment)
     assert flow.name == deployment["entrypoint"].split(":")[1]
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=IDS)
-def test_it_is_described_tagged_strict_and_runs_one_at_a_time(deployment: dict[str, Any]) -> None:
+def test_a_deployment_has_a_description_tags_strict_parameters_and_one_run_at_a_time(deployment: dict[str, Any]) -> None:
     assert len(deployment["description"]) > 20
     assert "leeward" in deployment["tags"]
     assert deployment["enforce_parameter_schema"] is True
@@ -66,7 +66,7 @@ def test_it_is_described_tagged_strict_and_runs_one_at_a_time(deployment: dict[s
     assert deployment["work_pool"]["name"] == "leeward"
 
 
-def test_a_schedule_has_a_slug_and_says_whether_it_is_active_or_deploying_again_would_switch_it_on() -> None:
+def test_a_schedule_has_a_slug_and_an_active_key_or_a_new_deployment_would_activate_it() -> None:
     schedules = [schedule for one in DEPLOYMENTS for schedule in one.get("schedules", ())]
     assert schedules
     for schedule in schedules:
@@ -74,13 +74,13 @@ def test_a_schedule_has_a_slug_and_says_whether_it_is_active_or_deploying_again_
         assert schedule["active"] is False
 
 
-def test_a_run_that_falls_silent_is_swept_and_one_that_ended_in_whatever_way_has_not_fallen_silent() -> None:
+def test_the_trigger_of_the_sweep_expects_heartbeats_and_every_end_state() -> None:
     (sweep,) = [one for one in DEPLOYMENTS if one["entrypoint"] == "flows/sweep.py:sweep"]
     (given,) = sweep["triggers"]
     trigger = DeploymentTriggerAdapter.validate_python(given)
     assert isinstance(trigger, DeploymentEventTrigger)
     assert not unknown(given, DeploymentEventTrigger)
-    ends = {"Completed", "Failed", "Crashed", "Cancelled", *ENDED_IN_ORDER}
+    ends = {"Completed", "Failed", "Crashed", "Cancelled", *ENDED_NORMALLY}
     assert trigger.expect == {f"prefect.flow-run.{name}" for name in ("heartbeat", *ends)}
     assert trigger.after == {"prefect.flow-run.heartbeat"}
     assert trigger.within > 3 * timedelta(
@@ -90,7 +90,7 @@ def test_a_run_that_falls_silent_is_swept_and_one_that_ended_in_whatever_way_has
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=IDS)
-def test_its_parameters_are_the_flows_and_only_the_target_is_asked_for(deployment: dict[str, Any]) -> None:
+def test_the_parameters_of_a_deployment_exist_in_its_flow_and_only_the_target_is_required(deployment: dict[str, Any]) -> None:
     flow = flow_of(deployment)
     assert set(deployment.get("parameters", {})) <= set(flow.parameters.properties)
     assert flow.parameters.required == ["target"]
@@ -98,7 +98,7 @@ def test_its_parameters_are_the_flows_and_only_the_target_is_asked_for(deploymen
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=IDS)
-def test_every_parameter_is_explained_in_the_form(deployment: dict[str, Any]) -> None:
+def test_every_parameter_of_a_flow_has_a_description(deployment: dict[str, Any]) -> None:
     for name, field in flow_of(deployment).parameters.properties.items():
         assert field.get("description") or "$ref" in field, name  # the model's own docstring
 

@@ -1,4 +1,4 @@
-"""A service whose workers follow the load: what Serve, KubeRay and Ray's autoscaler are told, and that nobody else gets a token."""
+"""A service with scaling: the settings for Serve, KubeRay and Ray's autoscaler, and that only the autoscaler gets a token."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def head_pod(service: Service) -> Object:
     return dict(pod)
 
 
-def test_without_scaling_nothing_speaks_of_it() -> None:
+def test_without_scaling_the_manifests_contain_no_autoscaling_settings() -> None:
     text = yaml.safe_dump_all(rendered(FIXED))
     for word in ("autoscaling", "autoscalerOptions", "enableInTree", "PACK", "serviceAccountToken:"):
         assert word not in text
@@ -60,7 +60,7 @@ def test_without_scaling_nothing_speaks_of_it() -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_with_scaling_only_what_it_needs_differs(engine: Engine) -> None:
+def test_with_scaling_only_the_needed_settings_differ(engine: Engine) -> None:
     scaled, fixed = cluster(SCALED, engine), cluster(FIXED, engine)
     (group,), (plain,) = scaled["workerGroupSpecs"], fixed["workerGroupSpecs"]
     assert group == {**plain, "maxReplicas": 4}
@@ -74,7 +74,7 @@ def test_with_scaling_only_what_it_needs_differs(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_serve_takes_the_configuration_and_scales_both_deployments_alike(engine: Engine) -> None:
+def test_serve_accepts_the_configuration_and_scales_both_deployments_equally(engine: Engine) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         schema = ServeDeploySchema.model_validate(yaml.safe_load(spec(SCALED, engine)["serveConfigV2"]))
@@ -94,7 +94,7 @@ def test_a_replica_is_by_default_sized_for_its_engine(engine: Engine, ongoing: i
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_rays_autoscaler_knows_what_a_worker_has_before_there_is_one(engine: Engine) -> None:
+def test_rays_autoscaler_knows_the_resources_of_a_worker_before_one_exists(engine: Engine) -> None:
     resource = {"metadata": {"name": "mistral-1", "namespace": "mistral"}, "spec": cluster(SCALED, engine)}
     told = autoscaling_config._derive_autoscaling_config_from_ray_cr(resource)
     types = told["available_node_types"]
@@ -111,7 +111,7 @@ def test_rays_autoscaler_knows_what_a_worker_has_before_there_is_one(engine: Eng
     assert told["idle_timeout_minutes"] == 1
 
 
-def test_the_autoscaler_passes_the_restricted_policy_as_it_is_written_by_kuberay() -> None:
+def test_the_autoscaler_container_that_kuberay_adds_passes_the_restricted_policy() -> None:
     pod = head_pod(SCALED)
     (container,) = [one for one in pod["containers"] if one["name"] == "autoscaler"]
     context = container["securityContext"]
@@ -123,7 +123,7 @@ def test_the_autoscaler_passes_the_restricted_policy_as_it_is_written_by_kuberay
     assert all(set(volume) - {"name"} <= allowed for volume in pod["volumes"])
     assert container["resources"]["requests"] == {"cpu": "50m", "memory": "256Mi"}
     assert "cpu" not in container["resources"]["limits"]
-    # Where KubeRay sets it itself, it refuses another one.
+    # KubeRay sets this itself and refuses another value.
     assert "restartPolicy" not in pod
 
 
@@ -137,14 +137,14 @@ def test_only_the_autoscaler_has_the_service_accounts_token() -> None:
     assert paths == {"token", "ca.crt", "namespace"}
 
 
-def test_ray_looks_for_the_token_where_it_is_mounted() -> None:
+def test_the_token_is_mounted_where_ray_reads_it() -> None:
     from ray.autoscaler._private.kuberay import node_provider
 
     assert f"{TOKEN_FOLDER}/token" == node_provider.IN_CLUSTER_TOKEN_PATH
     assert f"{TOKEN_FOLDER}/ca.crt" == node_provider.IN_CLUSTER_CA_CERT_PATH
 
 
-def test_serve_is_told_to_pack_by_a_variable_that_it_reads() -> None:
+def test_the_variable_that_makes_serve_pack_replicas_is_read_by_serve() -> None:
     from ray.serve._private import constants
 
     (head,) = cluster(SCALED)["headGroupSpec"]["template"]["spec"]["containers"]
@@ -168,7 +168,7 @@ def test_the_rules_of_survival_hold_for_the_fewest_replicas_there_may_be(workers
     assert [rule.name for rule in preflight.findings(service)] == broken
 
 
-def test_fewer_workers_at_most_than_at_least_are_refused() -> None:
+def test_a_maximum_below_the_minimum_of_workers_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"max_workers is 2, fewer than the 3 workers"):
         Service(workers=3, scaling=Scaling(max_workers=2))
     assert Service(workers=3, scaling=Scaling(max_workers=3)).most_workers == 3

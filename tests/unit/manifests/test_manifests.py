@@ -1,4 +1,4 @@
-"""The manifests keep the rules that a service must keep to survive; the reasons stand in the manifests themselves."""
+"""The manifests keep the rules that a service needs to survive; the reasons are in the manifests themselves."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def deployments(service: Object) -> dict[str, Object]:
 
 
 def settings(service: Object) -> Settings:
-    """What a worker of the service is told; what Kubernetes fills in is left out."""
+    """Settings of a worker of the service, without those that Kubernetes fills in."""
     given = {key: value for key, value in env(workers(service)).items() if key.startswith("LEEWARD_") and isinstance(value, str)}
     return Settings.from_env(given)
 
@@ -125,7 +125,7 @@ def locked(name: str) -> set[str]:
 
 
 def pods() -> Iterator[tuple[str, Object]]:
-    """Every pod template of ours, by name."""
+    """Every pod template in manifests/, by name."""
     yield "head", head(ray_service())["template"]
     for engine in ENGINES:
         yield f"{engine} worker", workers(ray_service(engine))["template"]
@@ -148,7 +148,7 @@ def test_every_placeholder_is_a_whole_scalar_and_documented() -> None:
                 assert f"`{found[1]}`" in readme, f"{found[1]} is missing from manifests/README.md"
 
 
-def test_every_object_is_marked_as_ours() -> None:
+def test_every_object_has_the_label_part_of_leeward() -> None:
     for thing in all_objects():
         assert thing["metadata"]["labels"]["app.kubernetes.io/part-of"] == "leeward", thing["metadata"]["name"]
 
@@ -165,7 +165,7 @@ def test_every_pod_passes_the_restricted_policy_and_has_no_token(name: str, temp
 
 
 @pytest.mark.parametrize(("name", "template"), list(pods()))
-def test_every_container_says_what_it_needs_and_none_is_throttled(name: str, template: Object) -> None:
+def test_every_container_has_resource_requests_and_no_cpu_limit(name: str, template: Object) -> None:
     for container in [*template["spec"]["containers"], *template["spec"].get("initContainers", ())]:
         assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
         assert "memory" in container["resources"]["limits"]
@@ -177,7 +177,7 @@ def test_namespaces_enforce_the_restricted_policy() -> None:
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_what_cleanup_asks_for_is_there_to_be_asked_for() -> None:
+def test_the_labels_and_annotations_that_cleanup_uses_exist_in_the_manifests() -> None:
     (namespace,) = documents("namespace")
     assert ownership.MADE_BY in namespace["metadata"]["annotations"]
     (job,), (deployment, *_) = documents("load-job"), documents("chat")
@@ -193,7 +193,7 @@ def test_the_head_takes_no_work_and_no_traffic() -> None:
     assert pod(head(service))["nodeSelector"] == {"leeward.dev/pool": "core"}
 
 
-def test_a_dead_head_makes_room_for_the_next_one_soon() -> None:
+def test_a_dead_head_is_removed_soon_so_that_a_new_one_can_start() -> None:
     spec = pod(head(ray_service()))
     assert spec["terminationGracePeriodSeconds"] <= 10
     keys = {t["key"]: t["tolerationSeconds"] for t in spec["tolerations"] if t["effect"] == "NoExecute"}
@@ -201,7 +201,7 @@ def test_a_dead_head_makes_room_for_the_next_one_soon() -> None:
     assert max(keys.values()) <= 30
 
 
-def test_a_head_that_is_deleted_ends_at_once_and_the_next_one_shares_its_first_seconds_with_nothing_needless() -> None:
+def test_a_deleted_head_ends_at_once_and_a_new_one_starts_no_unneeded_process() -> None:
     group = head(ray_service())
     (container,) = pod(group)["containers"]
     assert container["lifecycle"]["preStop"] == {"exec": {"command": ["sh", "-c", "kill -KILL -1"]}}
@@ -212,7 +212,7 @@ def test_a_head_that_is_deleted_ends_at_once_and_the_next_one_shares_its_first_s
     assert group["rayStartParams"]["include-log-monitor"] == "0", "KubeRay leaves out a flag that is false"
 
 
-def test_a_worker_outlasts_the_head_and_its_restart() -> None:
+def test_a_worker_survives_the_absence_and_the_restart_of_the_head() -> None:
     service = ray_service()
     name, default_s, restart_s = "RAY_gcs_rpc_server_reconnect_timeout_s", 60.0, 120.0
     heads = float(env(head(service)).get(name, default_s))
@@ -250,7 +250,7 @@ def test_the_manifest_of_an_engine_starts_that_engine(engine: str) -> None:
     assert settings(ray_service(engine)).engine == engine
 
 
-def test_the_neuron_engine_keeps_what_it_compiled_where_it_may_write() -> None:
+def test_the_neuron_engine_stores_compiled_models_in_a_writable_folder() -> None:
     told = env(workers(ray_service("neuron")))
     (container,) = pod(workers(ray_service("neuron")))["containers"]
     writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
@@ -269,7 +269,7 @@ def test_the_load_of_a_drill_fits_the_slots_of_one_surviving_engine() -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_it_is_the_engine_that_refuses_what_is_too_much(engine: str) -> None:
+def test_the_engine_itself_refuses_requests_beyond_its_limit(engine: str) -> None:
     service = ray_service(engine)
     told, inside = settings(service), deployments(service)
     most = told.slots + told.max_queue
@@ -286,7 +286,7 @@ def test_the_longest_answer_fits_every_step_of_a_shutdown(engine: str) -> None:
     assert settings(service).deadline_s < min(graces) <= max(graces) < drain < pod(workers(service))["terminationGracePeriodSeconds"]
 
 
-def test_the_longest_answer_at_a_7bs_pace_is_whole_before_its_deadline() -> None:
+def test_the_longest_answer_at_the_pace_of_a_7b_model_ends_before_its_deadline() -> None:
     told = settings(ray_service())
     assert told.max_tokens / told.steps_per_s < told.deadline_s
 
@@ -296,7 +296,7 @@ def test_an_engine_on_the_cpu_has_as_many_threads_as_its_container_asks_for_core
     assert told == {"resourceFieldRef": {"containerName": "ray-worker", "resource": "requests.cpu"}}
 
 
-def test_a_checkpoint_from_the_hub_is_where_the_neuron_engine_looks_for_it() -> None:
+def test_a_checkpoint_from_the_hub_is_stored_where_the_neuron_engine_reads_it() -> None:
     spec = pod(workers(ray_service("neuron")))
     (fetch,), (container,) = spec["initContainers"], spec["containers"]
     folder = str(settings(ray_service("neuron")).model)
@@ -307,7 +307,7 @@ def test_a_checkpoint_from_the_hub_is_where_the_neuron_engine_looks_for_it() -> 
 
 
 @pytest.mark.parametrize("name", ["worker", "load", "chat"])
-def test_whoever_asks_or_answers_knows_the_key_if_there_is_one(name: str) -> None:
+def test_workers_load_and_chat_get_the_api_key_if_there_is_one(name: str) -> None:
     (secret,) = documents("api-key")
     templates = {"worker": workers(ray_service())["template"], "load": documents("load-job")[0]["spec"]["template"]}
     template = templates.get(name) or documents("chat")[0]["spec"]["template"]
@@ -316,7 +316,7 @@ def test_whoever_asks_or_answers_knows_the_key_if_there_is_one(name: str) -> Non
     assert reference == {"name": secret["metadata"]["name"], "key": next(iter(secret["stringData"])), "optional": True}
 
 
-def test_workers_weigh_more_than_a_starting_head_and_no_less_than_the_witness() -> None:
+def test_workers_and_load_have_more_cpu_weight_than_a_starting_head() -> None:
     service = ray_service()
     shares = {name: _cores(t["spec"]["containers"][0]["resources"]["requests"]["cpu"]) for name, t in pods()}
     assert shares["cpu worker"] >= 4 * shares["head"]
@@ -331,7 +331,7 @@ def test_workers_are_ready_by_their_proxy_and_alive_by_their_raylet() -> None:
     assert container["readinessProbe"]["failureThreshold"] > 1
 
 
-def test_nobody_evicts_a_worker_or_the_head_for_order() -> None:
+def test_workers_and_head_are_not_evicted_by_disruptions() -> None:
     service = ray_service()
     for group in (head(service), workers(service)):
         notes = group["template"]["metadata"]["annotations"]
@@ -346,13 +346,13 @@ def test_the_disruption_budget_counts_workers_in_whole_numbers() -> None:
     assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
 
 
-def test_the_heads_service_has_an_address_of_its_own_and_opens_no_port_of_a_node() -> None:
+def test_the_heads_service_has_a_cluster_ip_and_opens_no_node_port() -> None:
     service = head(ray_service())["headService"]["spec"]
     assert service == {"type": "ClusterIP", "publishNotReadyAddresses": True}
     assert "serviceType" not in head(ray_service())
 
 
-def test_what_ray_start_calls_is_there_and_starts_no_client_server_in_a_head() -> None:
+def test_the_wrapper_of_ray_start_exists_and_starts_no_client_server_in_a_head() -> None:
     module, _, name = env(head(ray_service()))["RAY_START_HOOK"].rpartition(".")
     parameters = SimpleNamespace(ray_client_server_port=10001)
     getattr(import_module(module), name)(parameters, True)
@@ -367,13 +367,13 @@ def test_nothing_is_set_that_kuberay_refuses_or_ignores() -> None:
     assert not {"RAY_REDIS_ADDRESS", "REDIS_PASSWORD"} & env(head(service)).keys()
 
 
-def test_ray_is_of_one_version_in_the_cluster_and_in_every_image_of_it() -> None:
+def test_cluster_and_images_have_the_same_ray_version() -> None:
     version = ray_service()["spec"]["rayClusterConfig"]["rayVersion"]
     for name in ("head", "cpu", "bench", "head-py310", "neuron"):
         assert f"ray=={version}" in locked(name)
 
 
-def test_head_and_workers_have_the_same_python_to_its_last_digit() -> None:
+def test_head_and_workers_have_exactly_the_same_python_version() -> None:
     neuron = (IMAGES / "neuron.Containerfile").read_text(encoding="utf-8")
     (head_python,) = re.findall(r"^docker\.io/library/python:(\d+)\.(\d+)\.\d+-", recipes("neuron", Images())["head"].base)
     assert f"-py{''.join(head_python)}-" in neuron
@@ -382,12 +382,12 @@ def test_head_and_workers_have_the_same_python_to_its_last_digit() -> None:
     assert recipe["head"].base == recipe["worker"].base
 
 
-def test_what_head_and_workers_exchange_is_of_the_same_versions() -> None:
+def test_packages_that_head_and_workers_exchange_objects_of_have_the_same_versions() -> None:
     for one, other in (("head", "cpu"), ("cpu", "bench"), ("head-py310", "neuron")):
         assert locked(one) <= locked(other)
 
 
-def test_the_head_carries_no_model_and_the_chat_no_ray() -> None:
+def test_the_head_image_has_no_torch_and_the_chat_image_no_ray() -> None:
     assert not {"torch", "transformers", "mistral-common"} & {pin.split("==")[0] for pin in locked("head")}
     assert not {"torch", "ray", "transformers"} & {pin.split("==")[0] for pin in locked("chat")}
 
@@ -419,7 +419,7 @@ def test_gcs_state_is_kept_in_redis_over_tls_with_a_password_from_a_secret() -> 
     assert list(ca["data"]) == ["ca.crt"]
 
 
-def test_without_fault_tolerance_only_the_head_differs_and_knows_of_no_redis() -> None:
+def test_without_fault_tolerance_only_the_head_differs_and_has_no_redis_settings() -> None:
     plain, tolerant = ray_service(fault_tolerant=False), ray_service()
     assert "redis" not in json.dumps(plain)
     assert workers(plain) == workers(tolerant)
@@ -437,7 +437,7 @@ def test_the_serve_application_is_the_one_in_the_image() -> None:
     assert deployments(ray_service()).keys() == set(re.findall(r'name="(\w+)"', source))
 
 
-def test_the_load_runs_once_away_from_the_head_and_ends_by_itself() -> None:
+def test_the_load_runs_once_on_another_node_than_the_head_and_ends_by_itself() -> None:
     (job,) = documents("load-job")
     spec = job["spec"]["template"]["spec"]
     assert (job["spec"]["backoffLimit"], spec["restartPolicy"]) == (0, "Never")
@@ -445,7 +445,7 @@ def test_the_load_runs_once_away_from_the_head_and_ends_by_itself() -> None:
     assert job["spec"]["ttlSecondsAfterFinished"] > 0
     (rule,) = spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
     term = rule["podAffinityTerm"]
-    # In all namespaces: an empty selector, where none at all would mean the load's own.
+    # An empty selector means all namespaces; without a selector only the load's own would count.
     assert term["namespaceSelector"] == {}
     assert term["labelSelector"]["matchLabels"].items() <= head(ray_service())["template"]["metadata"]["labels"].items()
     assert spec["nodeSelector"] == {"leeward.dev/pool": "core"}
@@ -469,7 +469,7 @@ def test_the_chat_answers_on_7860() -> None:
 
 
 def device_plugin() -> Object:
-    """Its pod's specification."""
+    """The pod specification of the device plug-in."""
     (thing,) = (thing for thing in documents("neuron-device-plugin") if thing["kind"] == "DaemonSet")
     return thing["spec"]["template"]["spec"]
 
@@ -485,7 +485,7 @@ def test_the_device_plugin_runs_wherever_a_worker_may_and_nowhere_else() -> None
     assert '"leeward.dev/pool" = "inf2"' in re.sub(r" +", " ", managed)
 
 
-def test_the_device_plugin_is_given_no_more_of_a_node_than_it_needs() -> None:
+def test_the_device_plugin_gets_no_more_of_a_node_than_it_needs() -> None:
     spec = device_plugin()
     (container,) = spec["containers"]
     assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
@@ -495,7 +495,7 @@ def test_the_device_plugin_is_given_no_more_of_a_node_than_it_needs() -> None:
     assert container["resources"]["limits"].keys() == {"memory"}
 
 
-def test_the_device_plugin_reads_no_secret_enters_no_pod_and_makes_nothing_but_events() -> None:
+def test_the_device_plugin_may_read_no_secrets_exec_into_no_pods_and_create_only_events() -> None:
     (role,) = (thing for thing in documents("neuron-device-plugin") if thing["kind"] == "ClusterRole")
     may = {resource: set(rule["verbs"]) for rule in role["rules"] for resource in rule["resources"]}
     assert may.keys() == {"nodes", "nodes/status", "pods", "events"}

@@ -22,7 +22,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def name() -> str:
-    """A stack's name that no other test has: the embedded S3 remembers buckets."""
+    """A stack name that no other test uses, because buckets stay in the embedded S3."""
     return f"stack{next(_numbers)}"
 
 
@@ -36,7 +36,7 @@ def test_the_bucket_is_private_encrypted_and_versioned(aws: EmbeddedAws, name: s
     assert rules[0]["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
 
 
-def test_making_it_again_keeps_what_is_in_it_and_mends_its_protection(aws: EmbeddedAws, name: str) -> None:
+def test_creating_the_bucket_again_keeps_its_objects_and_restores_its_protection(aws: EmbeddedAws, name: str) -> None:
     bucket = kept.ensure_state_bucket(aws, name)
     s3 = aws.client("s3")
     s3.put_object(Bucket=bucket, Key="terraform.tfstate", Body=b"state")
@@ -47,7 +47,7 @@ def test_making_it_again_keeps_what_is_in_it_and_mends_its_protection(aws: Embed
 
 
 class _OverTls:
-    """Clients of an endpoint with TLS, whose answers are prepared; the requests they accept are the test."""
+    """Clients of an endpoint with TLS and prepared responses, which check the requests."""
 
     def __init__(self) -> None:
         session = boto3.Session("id", "secret", region_name="us-east-1")
@@ -69,7 +69,7 @@ class _OverTls:
         return {"sts": self.sts, "s3": self.s3}[service_name]
 
 
-def test_where_there_is_tls_nothing_else_is_let_in() -> None:
+def test_with_a_tls_endpoint_the_bucket_refuses_requests_without_tls() -> None:
     bucket = "leeward-tls-123456789012-us-east-1"
     statement = {
         "Sid": "TlsOnly",
@@ -89,23 +89,23 @@ def test_where_there_is_tls_nothing_else_is_let_in() -> None:
         assert kept.ensure_state_bucket(aws, "tls") == bucket
 
 
-def test_the_longest_name_fits_the_longest_region() -> None:
+def test_the_longest_stack_name_fits_a_bucket_in_the_longest_region() -> None:
     assert len(f"leeward-{'n' * NAME_MAX}-123456789012-ap-southeast-7") == 63
 
 
 @pytest.mark.parametrize("bad", ["Mistral", "a--b", "7b", "a_b", "a-", "", "a\n", "n" * (NAME_MAX + 1)])
-def test_a_name_that_cannot_be_a_buckets_is_refused(aws: EmbeddedAws, bad: str) -> None:
+def test_a_stack_name_that_makes_no_bucket_name_is_refused(aws: EmbeddedAws, bad: str) -> None:
     with pytest.raises(kept.NameRefused, match="at most 27 characters"):
         kept.state_bucket(aws, bad)
 
 
-def test_a_bucket_that_was_never_made_does_not_exist(aws: EmbeddedAws, name: str) -> None:
+def test_a_bucket_that_was_never_created_does_not_exist(aws: EmbeddedAws, name: str) -> None:
     assert not kept.bucket_exists(aws, kept.state_bucket(aws, name))
     assert kept.bucket_exists(aws, kept.ensure_state_bucket(aws, name))
 
 
 class _Closed:
-    """Clients of an AWS in which every bucket is somebody else's."""
+    """Clients of an AWS in which every bucket belongs to another account."""
 
     def client(self, service_name: str, /) -> _Closed:
         return self
@@ -115,26 +115,26 @@ class _Closed:
         raise ClientError(answer, "HeadBucket")  # type: ignore[arg-type]
 
 
-def test_somebody_elses_bucket_is_named(name: str) -> None:
+def test_a_bucket_of_another_account_is_named_in_the_error(name: str) -> None:
     with pytest.raises(kept.BucketTaken, match="bucket theirs exists but is closed to us"):
         kept.bucket_exists(_Closed(), "theirs")
 
 
-def test_the_password_is_made_once_and_read_again(aws: EmbeddedAws, name: str) -> None:
+def test_the_redis_password_is_created_once_and_then_read(aws: EmbeddedAws, name: str) -> None:
     first = kept.redis_auth_token(aws, name)
     assert first.get_secret_value() == kept.redis_auth_token(aws, name).get_secret_value()
     assert re.fullmatch("[0-9a-f]{64}", first.get_secret_value())
     assert first.get_secret_value() not in repr(first)
 
 
-def test_a_deleted_password_is_gone_and_the_next_one_is_another(aws: EmbeddedAws, name: str) -> None:
+def test_after_deletion_a_new_redis_password_is_created(aws: EmbeddedAws, name: str) -> None:
     first = kept.redis_auth_token(aws, name)
     kept.delete_redis_auth_token(aws, name)
     kept.delete_redis_auth_token(aws, name)
     assert kept.redis_auth_token(aws, name).get_secret_value() != first.get_secret_value()
 
 
-def test_a_password_that_is_being_deleted_is_waited_for(aws: EmbeddedAws, name: str) -> None:
+def test_a_redis_password_that_is_being_deleted_is_a_transient_error(aws: EmbeddedAws, name: str) -> None:
     kept.redis_auth_token(aws, name)
     aws.client("secretsmanager").delete_secret(SecretId=f"leeward/{name}/redis-auth", RecoveryWindowInDays=7)
     with pytest.raises(kept.SecretDisappearing, match="try again"):
@@ -151,11 +151,11 @@ def test_a_folder_is_uploaded_with_its_paths_and_types(aws: EmbeddedAws, name: s
     assert aws.client("s3").head_object(Bucket=bucket, Key="evidence/run-1/report.html")["ContentType"].startswith("text/html")
 
 
-def test_the_caller_is_who_aws_says(aws: EmbeddedAws) -> None:
+def test_the_caller_identity_comes_from_sts(aws: EmbeddedAws) -> None:
     assert kept.caller_identity(aws) == kept.Caller("123456789012", "arn:aws:iam::123456789012:user/leeward", "us-west-2")
 
 
-def test_logs_that_came_back_are_removed(aws: EmbeddedAws, name: str) -> None:
+def test_a_log_group_that_eks_created_again_is_deleted(aws: EmbeddedAws, name: str) -> None:
     logs = aws.client("logs")
     logs.create_log_group(logGroupName=f"/aws/eks/{name}/cluster")
     kept.delete_cluster_logs(aws, name)

@@ -1,4 +1,4 @@
-"""What is left of a stack is found whoever made it; other stacks' things are not."""
+"""Leftovers of a stack are found whatever tool created them; resources of other stacks are not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 
 from embedded_aws import EmbeddedAws
 
-from tasks.aws.account import leftovers, redis_auth_token
+from tasks.aws.account import redis_auth_token
+from tasks.aws.leftovers import leftovers
 
 
 def _found(aws: EmbeddedAws, name: str = "mistral") -> list[str]:
@@ -17,18 +18,18 @@ def _tagged(kind: str, **tags: str) -> list[dict[str, object]]:
     return [{"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}]
 
 
-def test_of_a_stack_that_never_was_nothing_is_left(aws: EmbeddedAws) -> None:
+def test_a_stack_that_never_existed_has_no_leftovers(aws: EmbeddedAws) -> None:
     assert _found(aws) == []
 
 
-def test_a_tagged_network_is_left_and_another_stacks_is_not(aws: EmbeddedAws) -> None:
+def test_a_tagged_network_is_a_leftover_of_its_own_stack_only(aws: EmbeddedAws) -> None:
     ec2 = aws.client("ec2")
     for name in ("mistral", "mistral2"):
         ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=_tagged("vpc", **{"leeward:name": name}))
     assert _found(aws) == ["ec2 vpc"]
 
 
-def test_what_kubernetes_made_in_the_stack_is_left_too(aws: EmbeddedAws) -> None:
+def test_resources_that_kubernetes_created_are_leftovers_too(aws: EmbeddedAws) -> None:
     ec2 = aws.client("ec2")
     ec2.create_volume(
         AvailabilityZone="us-west-2a", Size=1, TagSpecifications=_tagged("volume", **{"kubernetes.io/cluster/mistral": "owned"})
@@ -36,7 +37,7 @@ def test_what_kubernetes_made_in_the_stack_is_left_too(aws: EmbeddedAws) -> None
     assert _found(aws) == ["ec2 volume"]
 
 
-def test_an_instance_that_is_terminated_is_not_left(aws: EmbeddedAws) -> None:
+def test_a_terminated_instance_is_no_leftover(aws: EmbeddedAws) -> None:
     ec2 = aws.client("ec2")
     image = ec2.describe_images()["Images"][0]["ImageId"]
     started = ec2.run_instances(
@@ -47,7 +48,7 @@ def test_an_instance_that_is_terminated_is_not_left(aws: EmbeddedAws) -> None:
     assert "ec2 instance" not in _found(aws)
 
 
-def test_a_cluster_and_its_logs_are_left(aws: EmbeddedAws) -> None:
+def test_a_cluster_and_its_log_group_are_leftovers(aws: EmbeddedAws) -> None:
     aws.cluster("mistral")
     aws.client("logs").create_log_group(logGroupName="/aws/eks/mistral/cluster")
     aws.client("logs").create_log_group(logGroupName="/aws/eks/mistral2/cluster")
@@ -55,7 +56,7 @@ def test_a_cluster_and_its_logs_are_left(aws: EmbeddedAws) -> None:
     assert "eks cluster" not in _found(aws, "mistral2")
 
 
-def test_roles_of_this_region_are_left(aws: EmbeddedAws) -> None:
+def test_roles_of_the_same_region_are_leftovers(aws: EmbeddedAws) -> None:
     iam = aws.client("iam")
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
     wanted = ("leeward-mistral-us-west-2-node", "leeward-mistral-eu-west-1-node", "leeward-mistral2-us-west-2-node")
@@ -68,7 +69,7 @@ def test_roles_of_this_region_are_left(aws: EmbeddedAws) -> None:
             iam.delete_role(RoleName=role)
 
 
-def test_images_passwords_and_what_redis_needs_are_left(aws: EmbeddedAws) -> None:
+def test_repositories_secrets_and_redis_groups_are_leftovers(aws: EmbeddedAws) -> None:
     redis_auth_token(aws, "mistral")
     redis_auth_token(aws, "mistral2")
     aws.client("ecr").create_repository(repositoryName="leeward-mistral/serving")
@@ -78,7 +79,7 @@ def test_images_passwords_and_what_redis_needs_are_left(aws: EmbeddedAws) -> Non
     assert _found(aws) == ["ecr repository", "elasticache parameter-group", "secretsmanager secret"]
 
 
-def test_a_stacks_bucket_is_kept_and_therefore_not_left(aws: EmbeddedAws) -> None:
+def test_the_bucket_of_a_stack_is_no_leftover(aws: EmbeddedAws) -> None:
     aws.client("s3").create_bucket(
         Bucket="leeward-mistral-123456789012-us-west-2", CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
     )

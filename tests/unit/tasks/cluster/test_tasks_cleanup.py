@@ -1,4 +1,4 @@
-"""What cleanup takes away in a cluster that others use too: what is the service's, and no more."""
+"""In a shared cluster, cleanup removes what belongs to the service, and nothing else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OURS = {ownership.PART_OF: "leeward"}
 
 
 class Cluster(Server):
-    """Its collections are asked for by labels, and what KubeRay made for a RayService goes with it."""
+    """A server that filters collections by labels, and deletes what KubeRay created together with its RayService."""
 
     def _get(self, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
         status, answer = super()._get(path, query, body)
@@ -71,7 +71,7 @@ def run_service(server: Server, name: str, *pods: str) -> None:
 
 
 def beside(server: Server) -> list[str]:
-    """What is applied beside a RayService, made; returns where."""
+    """Create the objects that are applied together with a RayService; returns their paths."""
     paths = [f"{INSIDE}/secrets/{name}" for name in ("redis-auth", "hf-token", "api-key")]
     paths += [f"{INSIDE}/configmaps/redis-ca", PDB]
     for path in paths:
@@ -86,7 +86,7 @@ def run_chat(api: Api, service: Service) -> None:
 
 
 def clean(api: Api, service: Service = MINE) -> list[str]:
-    """What the step does in a cluster that is not made by Terraform; which namespaces it says it left."""
+    """Do what the step does in a cluster that Terraform did not create; returns the namespaces that it kept."""
     cleanup.remove_workloads(api, service, Progress("p"))
     return cleanup.remove_namespaces(api, service, Progress("p"))
 
@@ -95,7 +95,7 @@ def namespaces(server: Server) -> set[str]:
     return {path.rpartition("/")[2] for path in server.objects if path.rpartition("/")[0] == ownership.NAMESPACES}
 
 
-def test_what_we_made_goes_whole(cluster: tuple[Cluster, Api]) -> None:
+def test_everything_that_the_pipeline_created_is_removed(cluster: tuple[Cluster, Api]) -> None:
     server, api = cluster
     for name in ("ml", journal.NAMESPACE):
         ownership.ensure_namespace(api, name)
@@ -107,7 +107,7 @@ def test_what_we_made_goes_whole(cluster: tuple[Cluster, Api]) -> None:
     assert clean(api) == [], "again, there is nothing to do"
 
 
-def test_namespaces_that_were_there_before_stay_with_all_that_is_not_the_services(cluster: tuple[Cluster, Api]) -> None:
+def test_a_namespace_that_existed_before_keeps_everything_that_is_not_the_services(cluster: tuple[Cluster, Api]) -> None:
     server, api = cluster
     for name in ("ml", chat.NAMESPACE, journal.NAMESPACE):
         put(server, f"{ownership.NAMESPACES}/{name}")
@@ -123,14 +123,14 @@ def test_namespaces_that_were_there_before_stay_with_all_that_is_not_the_service
     assert not [path for path in server.objects if path.startswith(RAY)]
 
 
-def test_a_namespace_that_was_there_gets_no_pod_security_of_ours(cluster: tuple[Cluster, Api]) -> None:
+def test_a_namespace_that_existed_before_gets_no_pod_security_labels(cluster: tuple[Cluster, Api]) -> None:
     server, api = cluster
     put(server, f"{ownership.NAMESPACES}/ml", {"theirs": "1"})
     ownership.ensure_namespace(api, "ml")
     assert server.objects[f"{ownership.NAMESPACES}/ml"]["metadata"]["labels"] == {"theirs": "1"}
 
 
-def test_pods_of_other_ray_clusters_are_not_touched_nor_waited_for(cluster: tuple[Cluster, Api]) -> None:
+def test_pods_of_other_ray_clusters_are_neither_deleted_nor_waited_for(cluster: tuple[Cluster, Api]) -> None:
     server, api = cluster
     run_service(server, "mistral", "w1", "w2")
     put(server, f"{INSIDE}/pods/stranger", {"ray.io/cluster": "training", "ray.io/node-type": "worker"})
@@ -161,7 +161,7 @@ def test_another_service_keeps_its_drill_its_chat_and_the_namespace_they_share(c
     assert "ml" not in namespaces(server), "who goes last takes it away"
 
 
-def test_a_chat_that_is_not_wanted_any_more_goes_with_its_key(cluster: tuple[Cluster, Api]) -> None:
+def test_a_chat_that_is_switched_off_is_removed_with_its_key(cluster: tuple[Cluster, Api]) -> None:
     server, api = cluster
     run_chat(api, MINE)
     put(server, api_key._path(chat.NAMESPACE), OURS)
@@ -171,7 +171,7 @@ def test_a_chat_that_is_not_wanted_any_more_goes_with_its_key(cluster: tuple[Clu
     assert not chat.remove(api, MINE)
 
 
-def test_a_key_of_somebody_elses_is_not_taken_away_where_there_is_none_of_ours(cluster: tuple[Cluster, Api]) -> None:
+def test_an_api_key_secret_that_the_pipeline_did_not_create_is_not_deleted(cluster: tuple[Cluster, Api]) -> None:
     server, api = cluster
     put(server, f"{INSIDE}/secrets/api-key")
     api_key.put(api, "ml", None)
@@ -181,7 +181,7 @@ def test_a_key_of_somebody_elses_is_not_taken_away_where_there_is_none_of_ours(c
     assert server.objects == {}
 
 
-def test_a_service_is_not_put_where_another_ones_end_would_meet_it() -> None:
+def test_a_service_is_refused_in_a_namespace_that_all_services_share() -> None:
     assert {chat.NAMESPACE, journal.NAMESPACE, kuberay.NAMESPACE} == OWN_NAMESPACES
     for name in OWN_NAMESPACES:
         with pytest.raises(ValueError, match="another namespace than"):

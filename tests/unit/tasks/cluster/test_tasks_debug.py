@@ -1,4 +1,4 @@
-"""The debug bundle: Serve's and Ray's own logs from the pods that live, bounded, and without secrets."""
+"""The debug bundle: the log files of Serve and Ray from running pods, limited in size and without secrets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pair() -> Iterator[PAIR]:
 
 @pytest.fixture
 def ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that stands for /tmp/ray of every pod, and has a session."""
+    """A folder that replaces /tmp/ray of every pod, with one session."""
     folder = tmp_path / "ray"
     (folder / "session_2" / "logs" / "serve").mkdir(parents=True)
     (folder / "session_latest").symlink_to("session_2")
@@ -50,14 +50,14 @@ def add_pod(server: Server, name: str, node_type: str = "worker", phase: str = "
 
 
 def really(pod: str, container: str, command: list[str]) -> Iterable[Message]:
-    """Runs the command here."""
+    """Run the command on this machine."""
     done = subprocess.run(command, capture_output=True, check=False)
     return [(1, done.stdout), (2, done.stderr), exit_status(done.returncode)]
 
 
 def collected(pair: PAIR, into: Path, **options: Any) -> dict[str, str]:
-    """The text of every file of the bundle, by its place in the namespace's folder."""
-    debug.of_ray(pair[1], "x", into, **options)
+    """The text of every file of the bundle, by its path in the namespace's folder."""
+    debug.collect_ray_logs(pair[1], "x", into, **options)
     here = into / "x" / "ray"
     return {str(f.relative_to(here)): f.read_text() for f in sorted(here.rglob("*")) if f.is_file()}
 
@@ -78,7 +78,7 @@ def test_the_logs_of_serve_and_of_rays_processes_are_in_the_bundle_once_and_no_o
     }
 
 
-def test_of_a_long_log_there_is_the_end(pair: PAIR, ray: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_end_of_a_long_log_is_collected(pair: PAIR, ray: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(debug, "RAY_FILE_BYTES", 10)
     pair[0].run = really
     add_pod(pair[0], "w1")
@@ -86,7 +86,7 @@ def test_of_a_long_log_there_is_the_end(pair: PAIR, ray: Path, tmp_path: Path, m
     assert collected(pair, tmp_path / "debug") == {"w1/session_2/logs/raylet.out": "nd the end"}
 
 
-def test_what_is_too_much_for_a_pod_is_the_oldest_and_never_serves_before_rays(
+def test_beyond_the_limit_of_a_pod_the_oldest_logs_are_left_out_and_rays_before_serves(
     pair: PAIR, ray: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(debug, "RAY_POD_BYTES", 3_100)
@@ -105,7 +105,7 @@ def test_what_is_too_much_for_a_pod_is_the_oldest_and_never_serves_before_rays(
     assert not any("python-core" in name for name in found)
 
 
-def test_the_bundle_of_many_pods_has_a_bound_and_says_whose_logs_are_missing(
+def test_the_bundle_of_many_pods_has_a_limit_and_names_the_pods_that_were_left_out(
     pair: PAIR, ray: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(debug, "RAY_BYTES", 1_500)
@@ -119,7 +119,7 @@ def test_the_bundle_of_many_pods_has_a_bound_and_says_whose_logs_are_missing(
     assert "1,500 bytes" in found["w3/left-out.txt"]
 
 
-def test_no_secret_of_a_log_is_in_the_bundle(pair: PAIR, ray: Path, tmp_path: Path) -> None:
+def test_secrets_in_logs_do_not_get_into_the_bundle(pair: PAIR, ray: Path, tmp_path: Path) -> None:
     pair[0].run = really
     add_pod(pair[0], "head", "head")
     write(ray, "session_2/logs/gcs_server.out", "['gcs_server', '--redis_password=sesame-open', '--port=6379']\n")
@@ -130,7 +130,7 @@ def test_no_secret_of_a_log_is_in_the_bundle(pair: PAIR, ray: Path, tmp_path: Pa
     assert "abcdef0123456789" not in text
 
 
-def test_a_log_that_looks_like_another_files_beginning_writes_nothing_outside_the_bundle(pair: PAIR, ray: Path, tmp_path: Path) -> None:
+def test_a_log_that_looks_like_the_header_of_another_file_writes_nothing_outside_the_bundle(pair: PAIR, ray: Path, tmp_path: Path) -> None:
     pair[0].run = really
     add_pod(pair[0], "w1")
     write(ray, "session_2/logs/raylet.out", "well\n==> ./../../../../../evil <==\nx\n==> .//etc/evil <==\ny")
@@ -139,7 +139,7 @@ def test_a_log_that_looks_like_another_files_beginning_writes_nothing_outside_th
     assert not list(tmp_path.glob("*evil*"))
 
 
-def test_a_pod_that_says_nothing_does_not_hide_the_others_and_heads_come_first(pair: PAIR, tmp_path: Path) -> None:
+def test_a_pod_without_an_answer_does_not_hide_the_others_and_heads_come_first(pair: PAIR, tmp_path: Path) -> None:
     asked = []
 
     def run(pod: str, container: str, command: list[str]) -> Iterable[Message]:
@@ -167,12 +167,12 @@ def test_a_pods_log_that_cannot_be_written_does_not_hide_the_others(pair: PAIR, 
     assert "w1/no-logs.txt" in found
 
 
-def test_pods_of_which_there_is_no_time_to_ask_are_named(pair: PAIR, tmp_path: Path) -> None:
+def test_pods_for_which_no_time_is_left_are_named(pair: PAIR, tmp_path: Path) -> None:
     add_pod(pair[0], "w1")
     assert "took 0 s" in collected(pair, tmp_path, within_s=0)["w1/left-out.txt"]
 
 
-def test_a_container_without_ray_has_no_logs_and_that_is_no_error(pair: PAIR, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_container_without_ray_gives_no_logs_and_no_error(pair: PAIR, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(debug, "RAY_FOLDER", str(tmp_path / "nowhere"))
     pair[0].run = really
     add_pod(pair[0], "w1")

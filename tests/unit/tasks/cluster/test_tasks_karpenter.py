@@ -1,4 +1,4 @@
-"""What Karpenter may launch, when it is ready, and that nothing of it stays."""
+"""Karpenter: its node pools, its readiness, and the removal of everything that it created."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ READY = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
 
 @pytest.fixture
 def cluster() -> Iterator[tuple[Server, Api]]:
-    with serving() as (books, api):
-        yield books, api
+    with serving() as (server, api):
+        yield server, api
 
 
-def put(books: Server, collection: str, name: str, **content: Any) -> None:
-    books.objects[f"{collection}/{name}"] = {"metadata": {"name": name, "labels": {}, "uid": name}, **content}
+def put(server: Server, collection: str, name: str, **content: Any) -> None:
+    server.objects[f"{collection}/{name}"] = {"metadata": {"name": name, "labels": {}, "uid": name}, **content}
 
 
 def pools(**changes: Any) -> dict[tuple[str, str], dict[str, Any]]:
@@ -39,7 +39,7 @@ def pools(**changes: Any) -> dict[tuple[str, str], dict[str, Any]]:
     return {(thing["kind"], thing["metadata"]["name"]): thing["spec"] for thing in made}
 
 
-def test_the_pools_are_as_the_parameters_say() -> None:
+def test_the_node_pools_have_the_values_of_the_parameters() -> None:
     inf2 = Inf2Nodes(instance_type="inf2.xlarge", fallback_types=("inf2.8xlarge",), count=4, disk_gib=300)
     found = pools(inf2_nodes=inf2, karpenter=Karpenter(ami_alias="al2023@v20260423", empty_for_s=30))
     pool, node_class = found["NodePool", "inf2"], found["EC2NodeClass", "inf2"]
@@ -52,15 +52,15 @@ def test_the_pools_are_as_the_parameters_say() -> None:
     assert node_class["tags"] == {"leeward:name": "demo"}
 
 
-def test_a_second_ray_cluster_finds_nodes_beside_those_of_the_first() -> None:
+def test_the_inf2_pool_has_room_for_a_second_ray_cluster() -> None:
     assert pools(inf2_nodes=Inf2Nodes(count=4))["NodePool", "inf2"]["limits"] == {"nodes": 8}
 
 
-def test_a_core_node_may_be_where_no_inf2_is() -> None:
+def test_core_nodes_may_be_in_zones_without_inf2() -> None:
     assert pools()["EC2NodeClass", "core"]["subnetSelectorTerms"] == [{"id": "subnet-1"}, {"id": "subnet-2"}]
 
 
-def test_no_pool_moves_a_pod_that_works() -> None:
+def test_no_node_pool_disrupts_a_node_with_running_pods() -> None:
     for (kind, _), spec in pools().items():
         if kind == "NodePool":
             assert spec["template"]["spec"]["expireAfter"] == "Never"
@@ -71,66 +71,66 @@ def test_no_pool_moves_a_pod_that_works() -> None:
             assert spec["metadataOptions"] == {"httpEndpoint": "enabled", "httpTokens": "required", "httpPutResponseHopLimit": 1}
 
 
-def test_ready_are_pools_that_all_are(cluster: tuple[Server, Api]) -> None:
-    books, api = cluster
+def test_pools_are_ready_only_when_all_pools_and_classes_are(cluster: tuple[Server, Api]) -> None:
+    server, api = cluster
     assert karpenter.pools_ready(api) == Pending("there are none", 80)
-    put(books, karpenter.POOLS, "inf2", **READY)
+    put(server, karpenter.POOLS, "inf2", **READY)
     conditions = [{"type": "SubnetsReady", "status": "False", "reason": "NotFound", "message": "none match"}]
-    put(books, karpenter.CLASSES, "inf2", status={"conditions": conditions})
+    put(server, karpenter.CLASSES, "inf2", status={"conditions": conditions})
     assert karpenter.pools_ready(api) == Pending("EC2NodeClass inf2: SubnetsReady NotFound none match", 80)
-    put(books, karpenter.CLASSES, "inf2", **READY)
+    put(server, karpenter.CLASSES, "inf2", **READY)
     assert karpenter.pools_ready(api) == ["inf2"]
 
 
-def test_what_was_ready_before_it_was_changed_is_not_so_now(cluster: tuple[Server, Api]) -> None:
-    books, api = cluster
+def test_a_condition_of_an_older_generation_does_not_count(cluster: tuple[Server, Api]) -> None:
+    server, api = cluster
     seen = {"type": "Ready", "status": "True", "observedGeneration": 1}
-    put(books, karpenter.POOLS, "inf2", status={"conditions": [seen]})
-    put(books, karpenter.CLASSES, "inf2", status={"conditions": [seen]})
+    put(server, karpenter.POOLS, "inf2", status={"conditions": [seen]})
+    put(server, karpenter.CLASSES, "inf2", status={"conditions": [seen]})
     for path in (f"{karpenter.POOLS}/inf2", f"{karpenter.CLASSES}/inf2"):
-        books.objects[path]["metadata"]["generation"] = 1
+        server.objects[path]["metadata"]["generation"] = 1
     assert karpenter.pools_ready(api) == ["inf2"]
-    books.objects[f"{karpenter.CLASSES}/inf2"]["metadata"]["generation"] = 2
-    assert karpenter.pools_ready(api) == Pending("EC2NodeClass inf2: Karpenter has not looked at it yet, or not since it was changed", 80)
+    server.objects[f"{karpenter.CLASSES}/inf2"]["metadata"]["generation"] = 2
+    assert karpenter.pools_ready(api) == Pending("EC2NodeClass inf2: Karpenter has not processed it yet, or not since it was changed", 80)
 
 
-def test_what_was_out_of_stock_is_told_once_the_newest_last(cluster: tuple[Server, Api]) -> None:
-    books, api = cluster
+def test_capacity_errors_are_listed_once_with_the_newest_last(cluster: tuple[Server, Api]) -> None:
+    server, api = cluster
     for number, (when, what) in enumerate([("3", "b"), ("1", "a"), ("2", "a")]):
-        put(books, "/api/v1/events", str(number), lastTimestamp=when, message=f"NodeClaim x{number} event: {what}")
-    assert karpenter.out_of_stock(api) == ["a", "b"]
+        put(server, "/api/v1/events", str(number), lastTimestamp=when, message=f"NodeClaim x{number} event: {what}")
+    assert karpenter.capacity_errors(api) == ["a", "b"]
 
 
-def test_what_a_node_waits_for_is_told_in_karpenters_words(cluster: tuple[Server, Api]) -> None:
-    books, api = cluster
+def test_unready_nodeclaims_are_listed_with_karpenters_reason(cluster: tuple[Server, Api]) -> None:
+    server, api = cluster
     launched = {"type": "Launched", "status": "True"}
     refused = {"type": "Launched", "status": "Unknown", "reason": "LaunchFailed", "message": "UnauthorizedOperation: not you"}
     chipless = {"type": "Initialized", "status": "Unknown", "reason": "ResourceNotRegistered", "message": "no aws.amazon.com/neuron"}
     late = {"type": "Registered", "status": "Unknown", "reason": "NodeNotFound"}
-    put(books, karpenter.CLAIMS, "a", status={"conditions": [chipless, late, refused]})
-    put(books, karpenter.CLAIMS, "b", status={"conditions": [{"type": "Registered", "status": "True"}, chipless, launched]})
-    put(books, karpenter.CLAIMS, "c", status={"conditions": [launched]})
-    put(books, karpenter.CLAIMS, "d")
-    assert karpenter.held_up(api) == [
+    put(server, karpenter.CLAIMS, "a", status={"conditions": [chipless, late, refused]})
+    put(server, karpenter.CLAIMS, "b", status={"conditions": [{"type": "Registered", "status": "True"}, chipless, launched]})
+    put(server, karpenter.CLAIMS, "c", status={"conditions": [launched]})
+    put(server, karpenter.CLAIMS, "d")
+    assert karpenter.unready_claims(api) == [
         "NodeClaim a not Launched: LaunchFailed UnauthorizedOperation: not you",
         "NodeClaim b not Initialized: ResourceNotRegistered no aws.amazon.com/neuron",
     ]
 
 
-def test_pools_go_before_their_nodes_and_those_before_the_classes(cluster: tuple[Server, Api]) -> None:
-    books, api = cluster
+def test_node_pools_are_deleted_before_their_nodes_and_those_before_the_classes(cluster: tuple[Server, Api]) -> None:
+    server, api = cluster
     for collection in (karpenter.CLASSES, karpenter.CLAIMS, karpenter.POOLS):
-        put(books, collection, "inf2")
+        put(server, collection, "inf2")
     karpenter.remove_nodes(api, lambda seen: None)
-    gone = [path.rpartition("/")[0] for method, path, _ in books.requests if method == "DELETE"]
+    gone = [path.rpartition("/")[0] for method, path, _ in server.requests if method == "DELETE"]
     assert gone == [karpenter.POOLS, karpenter.CLAIMS, karpenter.CLASSES]
 
 
-def test_a_node_that_does_not_go_is_said_by_name(cluster: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
-    books, api = cluster
+def test_a_node_that_is_not_removed_is_named_in_the_error(cluster: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
+    server, api = cluster
     monkeypatch.setattr(karpenter, "NODES_GONE_WITHIN_S", 0.0)
-    put(books, karpenter.CLAIMS, "inf2-abc")
-    books.answers["DELETE", f"{karpenter.CLAIMS}/inf2-abc"] = (200, json.dumps({}).encode())
+    put(server, karpenter.CLAIMS, "inf2-abc")
+    server.answers["DELETE", f"{karpenter.CLAIMS}/inf2-abc"] = (200, json.dumps({}).encode())
     with pytest.raises(TimedOut, match="inf2-abc"):
         karpenter.remove_nodes(api, lambda seen: None)
 
@@ -151,7 +151,7 @@ def launch(aws: EmbeddedAws, name: str, tags: dict[str, str]) -> str:
     return str(started["Instances"][0]["InstanceId"])
 
 
-def test_orphans_are_those_of_this_cluster_alone(aws: EmbeddedAws) -> None:
+def test_only_orphans_of_the_same_cluster_are_removed(aws: EmbeddedAws) -> None:
     ours = launch(aws, "ours", {"eks:eks-cluster-name": "demo", "karpenter.sh/nodepool": "inf2"})
     other = launch(aws, "other", {"eks:eks-cluster-name": "another", "karpenter.sh/nodepool": "inf2"})
     by_hand = launch(aws, "by-hand", {"karpenter.sh/nodepool": "inf2"})
@@ -163,15 +163,15 @@ def test_orphans_are_those_of_this_cluster_alone(aws: EmbeddedAws) -> None:
     assert karpenter_orphans.remove(aws, "demo", lambda seen: None) == []
 
 
-def test_a_karpenter_that_nobody_reaches_has_no_rights_any_more(aws: EmbeddedAws) -> None:
+def test_a_karpenter_out_of_reach_loses_its_permissions(aws: EmbeddedAws) -> None:
     iam, role = aws.client("iam"), aws.role().rpartition("/")[2]
     rights = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ec2:RunInstances", "Resource": "*"}]}
     for name in ("launch", "end"):
         iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(rights))
-    karpenter_orphans.disarm(aws, role)
+    karpenter_orphans.remove_rights(aws, role)
     assert iam.list_role_policies(RoleName=role)["PolicyNames"] == []
-    karpenter_orphans.disarm(aws, role)
-    karpenter_orphans.disarm(aws, karpenter.role_name("demo", "us-west-2"))  # there is none
+    karpenter_orphans.remove_rights(aws, role)
+    karpenter_orphans.remove_rights(aws, karpenter.role_name("demo", "us-west-2"))  # there is none
 
 
 def test_karpenters_role_has_the_name_that_terraform_gives_it() -> None:
@@ -186,7 +186,7 @@ def test_karpenters_role_has_the_name_that_terraform_gives_it() -> None:
 
 
 class Ec2:
-    """Instances that end when they are told to; for the first, Karpenter launches another."""
+    """An EC2 in which Karpenter launches another instance after the first is terminated."""
 
     def __init__(self) -> None:
         self.alive, self.more = ["i-1"], ["i-2"]
@@ -203,12 +203,12 @@ class Ec2:
         self.alive, self.more = self.more, []
 
 
-def test_what_karpenter_launches_meanwhile_is_ended_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_instances_that_karpenter_launches_meanwhile_are_terminated_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(karpenter_orphans, "LOOK_EVERY_S", 0.01)
     assert karpenter_orphans.remove(Ec2(), "demo", lambda seen: None) == ["terminated i-1, i-2"]
 
 
-def test_the_module_is_the_one_that_is_compiled_for_the_embedded_cloud() -> None:
+def test_the_pinned_karpenter_is_the_version_of_the_embedded_cloud() -> None:
     pinned = [
         gomodule.pinned(karpenter.MODULE, (folder / "karpenter" / "go.mod").read_text())
         for folder in (manifests.MANIFESTS, manifests.MANIFESTS.parent / "localcloud" / "binaries")
@@ -216,6 +216,6 @@ def test_the_module_is_the_one_that_is_compiled_for_the_embedded_cloud() -> None
     assert pinned[0] == pinned[1]
 
 
-def test_a_module_that_is_not_pinned_is_said_so() -> None:
+def test_a_go_module_without_a_pin_is_an_error() -> None:
     with pytest.raises(CommandFailed, match="nobody/knows"):
         gomodule.pinned("nobody/knows", "module x\n\nrequire other v1.0.0\n")

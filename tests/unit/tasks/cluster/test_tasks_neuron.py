@@ -1,4 +1,4 @@
-"""The device plug-in is in the cluster, and where a node offers no chip it is said what is wrong with it."""
+"""The Neuron device plug-in: its installation, and the reasons when a node offers no chip."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def checked(api: Api) -> checks.Check:
     return checks.check_nodes(api, {"inf2": 1}, 0.0, lambda seen: None)
 
 
-def test_it_is_installed_with_its_rights_and_nothing_is_waited_for(cluster: tuple[Server, Api]) -> None:
+def test_the_device_plugin_is_installed_with_its_permissions_without_waiting(cluster: tuple[Server, Api]) -> None:
     books, api = cluster
-    assert neuron.install(api) == neuron.install(api) == "public.ecr.aws/neuron/neuron-device-plugin:2.31.0.0"
+    assert neuron.install_plugin(api) == neuron.install_plugin(api) == "public.ecr.aws/neuron/neuron-device-plugin:2.31.0.0"
     assert {path.rpartition("/")[0] for path in books.objects} == {
         "/api/v1/namespaces/kube-system/serviceaccounts",
         "/apis/rbac.authorization.k8s.io/v1/clusterroles",
@@ -50,9 +50,9 @@ def test_it_is_installed_with_its_rights_and_nothing_is_waited_for(cluster: tupl
     }
 
 
-def test_it_is_found_by_the_label_that_its_pods_have(cluster: tuple[Server, Api]) -> None:
+def test_the_device_plugins_pods_have_the_label_by_which_they_are_found(cluster: tuple[Server, Api]) -> None:
     books, api = cluster
-    neuron.install(api)
+    neuron.install_plugin(api)
     neuron.troubles(api)
     _, _, query = next(request for request in books.requests if request[1] == PODS)
     daemon_set = books.objects[f"/apis/apps/v1/namespaces/{neuron.NAMESPACE}/daemonsets/neuron-device-plugin"]
@@ -61,7 +61,7 @@ def test_it_is_found_by_the_label_that_its_pods_have(cluster: tuple[Server, Api]
     assert daemon_set["spec"]["selector"]["matchLabels"] == {key: value}
 
 
-def test_a_node_without_chips_is_bad_and_the_plugins_pods_say_why(cluster: tuple[Server, Api]) -> None:
+def test_a_node_without_chips_fails_the_check_with_the_problems_of_the_plugins_pods(cluster: tuple[Server, Api]) -> None:
     books, api = cluster
     books.objects["/api/v1/nodes/ip-1"] = node()
     waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
@@ -72,7 +72,7 @@ def test_a_node_without_chips_is_bad_and_the_plugins_pods_say_why(cluster: tuple
 
 
 @pytest.mark.parametrize(("seen", "told"), [("w1: Unschedulable: 0/3 nodes", True), ("w1: ImagePullBackOff", False)])
-def test_who_waits_in_vain_for_a_place_is_told_what_is_wrong_with_the_nodes(
+def test_the_timeout_of_an_unschedulable_worker_has_the_problems_of_the_nodes(
     cluster: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch, seen: str, *, told: bool
 ) -> None:
     books, api = cluster
@@ -91,7 +91,7 @@ def test_who_waits_in_vain_for_a_place_is_told_what_is_wrong_with_the_nodes(
     assert str(error.value).splitlines()[1:] == ([f"  {line}" for line in wrong] if told else [])
 
 
-def test_a_wait_in_vain_is_told_also_when_there_is_no_answer_to_why(cluster: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_timeout_is_raised_also_when_its_reasons_cannot_be_read(cluster: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
     books, api = cluster
     monkeypatch.setattr(rayservice, "look", lambda observer: Pending("w1: Unschedulable: 0/3 nodes"))
     books.answers["GET", karpenter.CLAIMS] = (503, b"")
@@ -99,7 +99,7 @@ def test_a_wait_in_vain_is_told_also_when_there_is_no_answer_to_why(cluster: tup
         rayservice.wait_until_serving(api, Service(), 0.0, lambda seen: None)
 
 
-def test_the_plugins_pods_are_nobodys_business_where_all_chips_are_there(cluster: tuple[Server, Api]) -> None:
+def test_the_device_plugins_pods_are_not_mentioned_when_all_chips_are_offered(cluster: tuple[Server, Api]) -> None:
     books, api = cluster
     books.objects["/api/v1/nodes/ip-1"] = node(**{neuron.CHIP: "1"})
     assert checked(api).result == "ok"

@@ -1,4 +1,4 @@
-"""Everything that there is of a stack is named; what cannot be asked is said to be unknown; and nothing is touched."""
+"""The status lists everything of a stack, marks what could not be asked as unknown, and changes nothing."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from kubernetes_server import Server, serving
 
 from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.parameters import Infrastructure, Service
-from tasks.aws.account import SERVICES, ensure_state_bucket, redis_auth_token
+from tasks.aws.account import ensure_state_bucket, redis_auth_token
+from tasks.aws.leftovers import SERVICES
 from tasks.drill import journal
 from tasks.drill.journal import FaultNote, Journal, Lock
 from tasks.kubernetes.api import Api, Unavailable
 from tasks.status import tables
 from tasks.status.aws import questions as of_aws
-from tasks.status.cluster import questions as of_cluster
-from tasks.status.questions import Asked, Line, NoAnswer, Question, ask
+from tasks.status.cluster import questions as collect_objects
+from tasks.status.questions import Asked, NoAnswer, Question, StatusRow, ask
 
 READY = {"conditions": [{"type": "Ready", "status": "True"}]}
 NOT_READY = {"phase": "Pending", "conditions": [{"type": "Ready", "status": "False"}]}
@@ -34,7 +35,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def stack() -> str:
-    """A stack's name that no other test has: the embedded S3 remembers buckets."""
+    """A stack name that no other test uses, because buckets stay in the embedded S3."""
     return f"seen{next(_numbers)}"
 
 
@@ -54,14 +55,14 @@ def pod(server: Server, name: str, kind: str, status: dict[str, Any], node: str 
 
 
 def seen(api: Api) -> list[str]:
-    return [str(line) for line in ask(of_cluster(api, Service()))]
+    return [str(line) for line in ask(collect_objects(api, Service()))]
 
 
-def test_in_an_empty_cluster_there_is_nothing(pair: tuple[Server, Api]) -> None:
+def test_an_empty_cluster_gives_no_rows(pair: tuple[Server, Api]) -> None:
     assert seen(pair[1]) == []
 
 
-def test_the_service_and_its_pods_are_named_with_how_they_are(pair: tuple[Server, Api]) -> None:
+def test_the_service_and_its_pods_are_listed_with_their_states(pair: tuple[Server, Api]) -> None:
     server, api = pair
     put(server, SERVICE.rpartition("/")[0], "mistral", {"conditions": [{"type": "UpgradeInProgress", "status": "True"}]})
     pod(server, "w1", "worker", READY, "inf2-1")
@@ -73,14 +74,14 @@ def test_the_service_and_its_pods_are_named_with_how_they_are(pair: tuple[Server
     ]
 
 
-def test_what_is_being_deleted_is_said_to_be(pair: tuple[Server, Api]) -> None:
+def test_objects_that_are_being_deleted_are_marked(pair: tuple[Server, Api]) -> None:
     server, api = pair
     put(server, SERVICE.rpartition("/")[0], "mistral", READY)
     server.objects[SERVICE]["metadata"]["deletionTimestamp"] = "2026-11-23T12:00:00Z"
     assert seen(api) == ["RayService mistral/mistral: ready, being deleted"]
 
 
-def test_a_drill_is_named_by_its_lock_its_journal_and_its_load(pair: tuple[Server, Api]) -> None:
+def test_a_drill_is_listed_by_its_lock_its_journal_and_its_load(pair: tuple[Server, Api]) -> None:
     server, api = pair
     note = FaultNote(pod="head-1", uid="u", at=2.0, done=True)
     put(server, f"/apis/batch/v1/namespaces/{journal.NAMESPACE}/jobs", "load-12345678-1", {"active": 1})
@@ -92,7 +93,7 @@ def test_a_drill_is_named_by_its_lock_its_journal_and_its_load(pair: tuple[Serve
     assert head == f"drill journal head-pod: open, of run {OWNER} since 1970-01-01 00:00:00 UTC; pod head-1 was deleted"
 
 
-def test_a_drill_that_is_over_is_nothing_that_there_is(pair: tuple[Server, Api]) -> None:
+def test_a_finished_drill_is_not_listed(pair: tuple[Server, Api]) -> None:
     _, api = pair
     journal.write(api, Service(), Journal(owner=OWNER, drill="head-pod", started=0.0, state="closed"))
     Lock(api, Service(), OWNER).take()
@@ -100,7 +101,7 @@ def test_a_drill_that_is_over_is_nothing_that_there_is(pair: tuple[Server, Api])
     assert seen(api) == []
 
 
-def test_nodes_are_counted_by_pool_and_claims_are_named(pair: tuple[Server, Api]) -> None:
+def test_nodes_are_counted_by_pool_and_nodeclaims_are_listed(pair: tuple[Server, Api]) -> None:
     server, api = pair
     put(server, "/api/v1/nodes", "a", READY, labels={"leeward.dev/pool": "inf2"})
     put(server, "/api/v1/nodes", "b", NOT_READY, labels={"leeward.dev/pool": "inf2"})
@@ -116,31 +117,31 @@ def test_nodes_are_counted_by_pool_and_claims_are_named(pair: tuple[Server, Api]
     ]
 
 
-def test_nothing_is_changed_by_looking(pair: tuple[Server, Api]) -> None:
+def test_the_status_changes_nothing_in_the_cluster(pair: tuple[Server, Api]) -> None:
     server, api = pair
     seen(api)
     assert {method for method, _, _ in server.requests} == {"GET"}
 
 
-def test_what_the_cluster_does_not_tell_is_a_line_that_says_so_and_the_rest_is_told(pair: tuple[Server, Api]) -> None:
+def test_a_question_without_an_answer_gives_one_row_and_the_others_are_answered(pair: tuple[Server, Api]) -> None:
     server, api = pair
     put(server, "/api/v1/nodes", "c", READY)
     server.answers["GET", SERVICE] = (503, b'{"message": "overloaded"}')
-    (unknown, nodes) = ask(of_cluster(api, Service()))
+    (unknown, nodes) = ask(collect_objects(api, Service()))
     assert (unknown.kind, unknown.known) == ("RayService", False)
     assert "could not be asked" in unknown.says
     assert "overloaded" in unknown.says
     assert (nodes.kind, nodes.known) == ("nodes", True)
 
 
-def test_who_does_not_answer_in_time_holds_nobody_up() -> None:
+def test_a_question_without_an_answer_in_time_does_not_delay_the_others() -> None:
     never = threading.Event()
 
-    def slow() -> list[Line]:
+    def slow() -> list[StatusRow]:
         never.wait(600)
         return []
 
-    lines = ask([Question("ec2", "s", slow), Question("eks", "s", lambda: [Line("eks cluster", "s", "exists")])], within_s=2)
+    lines = ask([Question("ec2", "s", slow), Question("eks", "s", lambda: [StatusRow("eks cluster", "s", "exists")])], within_s=2)
     assert [str(line) for line in lines] == ["ec2 s: could not be asked: no answer in time", "eks cluster s: exists"]
     with pytest.raises(NoAnswer):
         Asked(slow).answer(0.0)
@@ -150,11 +151,11 @@ def in_aws(aws: EmbeddedAws, stack: str, *, made_here: bool = True) -> list[str]
     return [str(line) for line in ask(of_aws(aws, stack, made_here=made_here))]
 
 
-def test_in_an_empty_account_there_is_nothing(aws: EmbeddedAws, stack: str) -> None:
+def test_an_empty_account_gives_no_rows(aws: EmbeddedAws, stack: str) -> None:
     assert in_aws(aws, stack) == []
 
 
-def test_what_is_in_aws_is_named_with_the_bucket_that_stays(aws: EmbeddedAws, stack: str) -> None:
+def test_aws_resources_are_listed_together_with_the_bucket_that_stays(aws: EmbeddedAws, stack: str) -> None:
     bucket = ensure_state_bucket(aws, stack)
     redis_auth_token(aws, stack)
     kept = f"s3 bucket {bucket}: has state and evidence, and stays"
@@ -162,7 +163,7 @@ def test_what_is_in_aws_is_named_with_the_bucket_that_stays(aws: EmbeddedAws, st
     assert in_aws(aws, stack, made_here=False) == [kept]
 
 
-def test_a_lock_on_the_state_is_named_with_its_holder(aws: EmbeddedAws, stack: str) -> None:
+def test_a_lock_on_the_state_is_listed_with_its_holder(aws: EmbeddedAws, stack: str) -> None:
     bucket = ensure_state_bucket(aws, stack)
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
     lock = {"ID": "2ea1b2ff", "Operation": "OperationTypeApply", "Who": "root@here", "Created": created, "Info": "", "Path": "x"}
@@ -172,26 +173,26 @@ def test_a_lock_on_the_state_is_named_with_its_holder(aws: EmbeddedAws, stack: s
     assert "lock 2ea1b2ff" in said
 
 
-def test_a_lock_that_is_none_is_said_to_be_unknown(aws: EmbeddedAws, stack: str) -> None:
+def test_an_unreadable_lock_on_the_state_is_listed_as_unknown(aws: EmbeddedAws, stack: str) -> None:
     bucket = ensure_state_bucket(aws, stack)
     aws.client("s3").put_object(Bucket=bucket, Key="terraform.tfstate.tflock", Body=b"{}")
     assert f"Terraform lock {stack}: could not be asked: not a lock of Terraform" in in_aws(aws, stack)[-1]
 
 
 class Away:
-    """An account that nothing answers for."""
+    """An AWS account that does not answer."""
 
     def client(self, name: str) -> Any:
         raise ConnectionError(f"{name} is away")
 
 
-def test_an_account_that_does_not_answer_is_told_service_by_service() -> None:
+def test_an_account_that_does_not_answer_gives_one_unknown_row_per_service() -> None:
     lines = [str(line) for line in ask(of_aws(Away(), "s", made_here=True))]
     assert lines == [f"{what} s: could not be asked: sts is away" for what in (*SERVICES, "s3 bucket", "Terraform lock")]
 
 
 class Place:
-    """A site whose AWS and cluster are given."""
+    """A site with a given AWS session and cluster."""
 
     def __init__(self, stack: str, aws: Any, cluster: Api | Exception) -> None:
         self.cluster, self.infrastructure = stack, Infrastructure(name=stack)
@@ -205,10 +206,10 @@ class Place:
 
 
 def looked(stack: str, aws: Any, cluster: Api | Exception) -> list[str]:
-    return [str(line) for line in tables.look(Place(stack, aws, cluster), Service())]  # type: ignore[arg-type]  # a double
+    return [str(line) for line in tables.stack_rows(Place(stack, aws, cluster), Service())]  # type: ignore[arg-type]  # a double
 
 
-def test_a_stack_of_which_nothing_is_there_says_so(aws: EmbeddedAws, stack: str) -> None:
+def test_a_stack_that_does_not_exist_gives_one_row(aws: EmbeddedAws, stack: str) -> None:
     assert looked(stack, aws, NoCluster("none")) == [f"stack {stack}: nothing of it is there"]
     bucket = ensure_state_bucket(aws, stack)
     assert looked(stack, aws, NoCluster("none")) == [
@@ -217,18 +218,18 @@ def test_a_stack_of_which_nothing_is_there_says_so(aws: EmbeddedAws, stack: str)
     ]
 
 
-def test_a_stack_that_cannot_be_asked_for_is_not_said_to_be_gone() -> None:
+def test_a_stack_that_cannot_be_asked_is_not_reported_as_gone() -> None:
     assert not [line for line in looked("s", Away(), NoCluster("none")) if "nothing" in line]
 
 
-def test_a_cluster_that_is_being_made_is_a_line_and_no_error(aws: EmbeddedAws, stack: str) -> None:
+def test_a_cluster_that_is_being_created_is_a_row_and_no_error(aws: EmbeddedAws, stack: str) -> None:
     assert looked(stack, aws, ClusterNotActive("EKS cluster is CREATING")) == [f"cluster {stack}: EKS cluster is CREATING"]
 
 
-def test_a_cluster_that_cannot_be_asked_is_a_line() -> None:
+def test_a_cluster_that_cannot_be_asked_is_a_row() -> None:
     assert looked("s", None, Unavailable("no route")) == ["cluster s: could not be asked: no route"]
 
 
-def test_without_aws_the_cluster_alone_is_asked(pair: tuple[Server, Api]) -> None:
+def test_a_target_without_aws_asks_only_the_cluster(pair: tuple[Server, Api]) -> None:
     put(pair[0], "/api/v1/nodes", "c", READY)
     assert looked("s", None, pair[1]) == ["nodes no pool: 1, of which 1 ready"]

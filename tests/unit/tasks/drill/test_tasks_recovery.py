@@ -140,7 +140,7 @@ class Eyes:
     def __init__(self, *seen: Snapshot | Exception) -> None:
         self._seen = list(seen)
 
-    def look(self) -> Snapshot:
+    def take_snapshot(self) -> Snapshot:
         found = self._seen.pop(0)
         if isinstance(found, Exception):
             raise found

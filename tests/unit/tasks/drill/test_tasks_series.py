@@ -17,7 +17,7 @@ from blocks.parameters import Service
 from drills.definition import Series, Slos
 from drills.evidence import Evidence
 from drills.report.render import read_records
-from flows import stages
+from flows import checks, drill_stages
 from tasks.drill import evidence as evidence_task
 from tasks.drill import journal
 from tasks.drill.journal import FaultNote, Journal
@@ -128,7 +128,7 @@ def test_it_may_stop_at_the_first_loss(here: Bench) -> None:
 def test_a_series_that_stops_at_a_loss_within_the_promise_is_not_failed_by_the_stop(here: Bench) -> None:
     here.cluster.lost = fails_after(here.cluster, fault=2, seconds=3)
     promised = Slos(max_failed_requests=5, max_lost_streams=5)
-    drill = stages.drill_of("head-pod", Service(), TIMING, TRAFFIC, promised)
+    drill = checks.checked_drill("head-pod", Service(), TIMING, TRAFFIC, promised)
     result = here.drill(Series(repeat=5, stop_at_first_loss=True), drill=drill)
     assert (result.verdict, len(struck(here))) == ("passed", 2), told(here)["why"]
     assert "ended after 2 of 5 faults, as it was to stop at the first loss" in result.headline
@@ -220,7 +220,7 @@ def test_a_runner_that_dies_at_any_moment_leaves_a_series_that_is_finished_and_n
 def test_a_runner_that_dies_when_the_load_has_ended_has_only_to_judge(here: Bench, before: str, ends_early: bool) -> None:
     here.cluster.recovers = lambda number: 12.0 if number < 2 or not ends_early else 1e6
     series = Series(repeat=3 if ends_early else 2)
-    where: Any = {"judge": stages, "release_lock": stages, "write_series": evidence_task.archive}.get(before, evidence_task)
+    where: Any = {"judge": drill_stages, "release_lock": drill_stages, "write_series": evidence_task.archive}.get(before, evidence_task)
 
     def dies(*_: Any, **__: Any) -> None:
         here.runner.lives = 0

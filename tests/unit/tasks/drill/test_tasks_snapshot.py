@@ -19,8 +19,7 @@ from tasks.drill.raw_evidence import Notebook
 from tasks.images.publish import ImageRefs
 from tasks.kubernetes import pod_problems
 from tasks.kubernetes.api import Api, Object
-from tasks.service import api_key, rayservice
-from tasks.service import snapshot as seen
+from tasks.service import api_key, ray_objects, rayservice
 from tasks.service.observer import Observer
 from tasks.support.site import Site
 from tasks.support.waiting import Pending
@@ -94,7 +93,7 @@ def pair() -> Iterator[tuple[Server, Api]]:
 
 def look(api: Api) -> Snapshot:
     with Observer(api, Service()) as observer:
-        return observer.look()
+        return observer.take_snapshot()
 
 
 def test_a_service_that_is_well_is_seen_whole(pair: tuple[Server, Api]) -> None:
@@ -119,15 +118,15 @@ def test_a_service_that_is_well_is_seen_whole(pair: tuple[Server, Api]) -> None:
 
 def test_that_is_what_waiting_for_the_service_waits_for(pair: tuple[Server, Api]) -> None:
     with Observer(pair[1], Service()) as observer:
-        assert isinstance(rayservice.look(observer), Snapshot)
+        assert isinstance(rayservice.check_steady(observer), Snapshot)
     with Observer(pair[1], Service(workers=3)) as observer:
-        assert isinstance(rayservice.look(observer), Pending)
+        assert isinstance(rayservice.check_steady(observer), Pending)
 
 
 def test_while_the_operator_has_not_seen_the_newest_specification_it_waits(pair: tuple[Server, Api]) -> None:
     pair[0].objects[RAY_SERVICE]["metadata"]["generation"] = 3
     with Observer(pair[1], Service()) as observer:
-        found = rayservice.look(observer)
+        found = rayservice.check_steady(observer)
     assert isinstance(found, Pending)
     assert "newest" in found.seen
 
@@ -135,13 +134,13 @@ def test_while_the_operator_has_not_seen_the_newest_specification_it_waits(pair:
 def test_a_second_cluster_without_nodes_says_how_many_there_must_be(pair: tuple[Server, Api]) -> None:
     pair[0].objects[RAY_SERVICE]["status"]["conditions"].append({"type": "UpgradeInProgress", "status": "True"})
     with Observer(pair[1], Service()) as observer:
-        found = rayservice.look(observer)
+        found = rayservice.check_steady(observer)
         assert isinstance(found, Pending)
         assert "inf2_nodes.count" not in found.seen, "its pods may only be starting"
         new = pod("new", "worker", "", ready=False)
         new["status"] = {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}
         pair[0].objects[f"{PODS}/new"] = new
-        found = rayservice.look(observer)
+        found = rayservice.check_steady(observer)
     assert isinstance(found, Pending)
     assert "a managed group must have 4 (inf2_nodes.count)" in found.seen
 
@@ -218,10 +217,10 @@ def test_the_head_is_the_pod_that_stays_and_not_the_one_that_goes() -> None:
         pod("head-b", "head", "1", deletionTimestamp="2026-11-23T12:01:00Z"),
         pod("head-a", "head", "2", made="2026-11-23T12:02:00Z"),
     ]
-    found = seen.head(pods, "mistral-1")
+    found = ray_objects.head(pods, "mistral-1")
     assert found is not None
     assert found.pod == "head-a"
-    alone = seen.head(pods[:1], "mistral-1")
+    alone = ray_objects.head(pods[:1], "mistral-1")
     assert alone is not None
     assert (alone.running, alone.ready) == (False, False)
 
@@ -230,13 +229,13 @@ def test_another_clusters_pods_and_the_redis_cleanup_are_not_ours() -> None:
     cleanup = {**pod("cleanup", "redis-cleanup", "1")}
     other = pod("other", "head", "1")
     other["metadata"]["labels"]["ray.io/cluster"] = "mistral-2"
-    assert seen.head([cleanup, other], "mistral-1") is None
-    assert seen.gcs_storage([other], "mistral-1") is None
+    assert ray_objects.head([cleanup, other], "mistral-1") is None
+    assert ray_objects.gcs_storage([other], "mistral-1") is None
 
 
 def test_an_application_that_is_not_running_is_what_is_told_of_several() -> None:
-    assert seen.app_status({"applications": {"a": {"status": "RUNNING"}, "b": {"status": "DEPLOY_FAILED"}}}) == "DEPLOY_FAILED"
-    assert seen.app_status({"applications": {}}) == "NOT_STARTED"
+    assert ray_objects.app_status({"applications": {"a": {"status": "RUNNING"}, "b": {"status": "DEPLOY_FAILED"}}}) == "DEPLOY_FAILED"
+    assert ray_objects.app_status({"applications": {}}) == "NOT_STARTED"
 
 
 @pytest.mark.parametrize(

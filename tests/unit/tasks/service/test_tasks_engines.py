@@ -1,4 +1,4 @@
-"""What an engine takes and needs is what its manifest gives it, and nodes on which no worker finds a place are told."""
+"""Limits and needs of an engine come from its manifest, and nodes that are too small for a worker are reported."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def test_a_replica_is_sized_for_three_quarters_of_its_slots_unless_it_is_said(en
     assert engines.ongoing_requests(Scaling(ongoing_requests=5), engine) == 5
 
 
-def test_the_sizes_are_those_of_all_inf2_types_there_are() -> None:
-    told = {kind: one for kind, one in INSTANCE_TYPES.items() if kind.startswith("inf2.")}
-    found = {kind: (one["VCpuInfo"]["DefaultVCpus"], one["MemoryInfo"]["SizeInMiB"] / 1024) for kind, one in told.items()}
+def test_every_inf2_type_has_a_size() -> None:
+    types = {kind: one for kind, one in INSTANCE_TYPES.items() if kind.startswith("inf2.")}
+    found = {kind: (one["VCpuInfo"]["DefaultVCpus"], one["MemoryInfo"]["SizeInMiB"] / 1024) for kind, one in types.items()}
     assert found == engines.SIZES
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_nodes_that_there_are_by_default_fit_every_engine(engine: Engine) -> None:
+def test_the_default_nodes_fit_every_engine(engine: Engine) -> None:
     assert engines.misfit(Inf2Nodes(), engine) == ""
 
 
@@ -35,6 +35,6 @@ def test_the_nodes_that_there_are_by_default_fit_every_engine(engine: Engine) ->
         (Inf2Nodes(disk_gib=50), "disk_gib is 50"),
     ],
 )
-def test_nodes_that_suffice_a_cpu_may_not_suffice_a_7b_model(nodes: Inf2Nodes, words: str) -> None:
+def test_nodes_that_are_large_enough_for_the_cpu_engine_may_be_too_small_for_neuron(nodes: Inf2Nodes, words: str) -> None:
     assert words in engines.misfit(nodes, "neuron")
     assert engines.misfit(nodes, "cpu") == ""

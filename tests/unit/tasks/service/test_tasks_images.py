@@ -1,4 +1,4 @@
-"""Images are named by their content, found by digest, and logged in to without showing the password."""
+"""Images are named by their content and found by digest; the registry's password is never shown."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def context(folder: Path) -> Path:
     return folder
 
 
-def test_the_same_content_has_the_same_key_wherever_it_lies(tmp_path: Path) -> None:
+def test_equal_content_has_the_same_key_in_any_folder(tmp_path: Path) -> None:
     assert content_key("b", context(tmp_path / "one")) == content_key("b", context(tmp_path / "two"))
 
 
@@ -44,7 +44,7 @@ def test_any_change_of_a_file_changes_the_key(tmp_path: Path, change: str) -> No
     assert content_key("b", folder) != before
 
 
-def test_caches_and_readmes_do_not(tmp_path: Path) -> None:
+def test_caches_and_readmes_do_not_change_the_key(tmp_path: Path) -> None:
     folder = context(tmp_path / "one")
     before = content_key("b", folder)
     (folder / "__pycache__").mkdir()
@@ -94,7 +94,7 @@ def test_every_image_ends_as_a_numeric_user_that_is_not_root(kind: str) -> None:
     assert re.findall(r"^USER (\S+)$", mine, re.MULTILINE)[-1] == "10001:10001"
 
 
-def test_code_does_not_change_the_image_that_code_is_tested_in() -> None:
+def test_a_change_of_the_code_does_not_change_the_bench_image() -> None:
     assert Recipe("bench").key == content_key("", builder.CONTEXT / "images")
     assert Recipe("cpu").key == content_key("")
     assert Recipe("cpu").tag != Recipe("head").tag
@@ -104,15 +104,15 @@ def target(**data: object) -> Target:
     return TargetData.model_validate({"access_key_id": "a", "secret_access_key": "b", **data}).target()
 
 
-def test_a_ready_image_is_that_of_workers_and_head_and_nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(site, "load", lambda name: target(image="r/x@sha256:1"))
+def test_a_ready_image_is_used_for_workers_and_head_and_nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site, "load_target", lambda name: target(image="r/x@sha256:1"))
     here = site.Site(target="t", infrastructure=Infrastructure())
     assert build_images.fn(here, Service()) == []
     assert publish_images.fn(here, Service(), None) == ImageRefs(head="r/x@sha256:1", worker="r/x@sha256:1", chat=None)
 
 
 def test_without_a_repository_there_must_be_a_ready_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(site, "load", lambda name: target())
+    monkeypatch.setattr(site, "load_target", lambda name: target())
     with pytest.raises(NoRepository, match="ready image"):
         publish_images.fn(site.Site(target="t", infrastructure=Infrastructure()), Service(), None)
 
@@ -121,7 +121,7 @@ def test_without_a_repository_there_must_be_a_ready_image(monkeypatch: pytest.Mo
 def registry() -> Iterator[tuple[Server, Repository]]:
     with serving() as (server, _):
         host = server.url.removeprefix("http://")
-        yield server, Repository.of(f"{host}/leeward-x/serving", plain_http=(host,), login="dXNlcjpwYXNz")
+        yield server, Repository.parse(f"{host}/leeward-x/serving", plain_http=(host,), login="dXNlcjpwYXNz")
 
 
 def test_a_tag_that_is_not_there_has_no_digest(registry: tuple[Server, Repository]) -> None:
@@ -131,7 +131,9 @@ def test_a_tag_that_is_not_there_has_no_digest(registry: tuple[Server, Repositor
 
 
 @pytest.mark.parametrize(("status", "kind"), [(503, Transient), (401, Permanent), (200, Permanent)])
-def test_a_registry_that_fails_or_refuses_is_told_apart(registry: tuple[Server, Repository], status: int, kind: type[Exception]) -> None:
+def test_a_failing_registry_is_transient_and_a_refusing_one_permanent(
+    registry: tuple[Server, Repository], status: int, kind: type[Exception]
+) -> None:
     server, repository = registry
     server.answers["HEAD", "/v2/leeward-x/serving/manifests/t"] = (status, b"")
     with pytest.raises(kind):
@@ -139,13 +141,13 @@ def test_a_registry_that_fails_or_refuses_is_told_apart(registry: tuple[Server, 
 
 
 def test_an_image_is_referred_to_by_digest() -> None:
-    repository = Repository.of("123.dkr.ecr.us-west-2.amazonaws.com/leeward-x/serving")
+    repository = Repository.parse("123.dkr.ecr.us-west-2.amazonaws.com/leeward-x/serving")
     assert repository.reference("sha256:1") == "123.dkr.ecr.us-west-2.amazonaws.com/leeward-x/serving@sha256:1"
     assert not repository.plain_http
 
 
 def test_the_login_is_in_a_private_file_and_not_in_the_text_of_the_repository(tmp_path: Path) -> None:
-    repository = Repository.of("host/x", login="c2VjcmV0")
+    repository = Repository.parse("host/x", login="c2VjcmV0")
     path = repository.write_login(tmp_path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert json.loads(path.read_text()) == {"auths": {"host": {"auth": "c2VjcmV0"}}}
@@ -167,16 +169,16 @@ def test_a_build_gets_the_package_index_as_a_secret_file_that_is_gone_afterwards
 def test_the_steps_of_a_build_are_its_progress() -> None:
     told: list[tuple[int, int, str]] = []
     for line in ("STEP 3/11: RUN apt", "[1/2] STEP 2/5: COPY x", "#7 [serving 2/6] RUN y", "noise"):
-        builder._tell(line, lambda *step: told.append(step))
+        builder._report_step(line, lambda *step: told.append(step))
     assert told == [(3, 11, "RUN apt"), (2, 5, "COPY x"), (2, 6, "RUN y")]
 
 
-def test_a_program_that_fails_says_its_last_lines() -> None:
+def test_the_error_of_a_failed_program_has_its_last_lines() -> None:
     with pytest.raises(commands.CommandFailed, match=r"exit code 3[\s\S]*the reason"):
         commands.run(["sh", "-c", "echo the reason >&2; exit 3"], within_s=60)
 
 
-def test_a_program_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_is_stopped_at_its_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pid = tmp_path / "pid"
     late = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * (pid.exists() and bool(pid.read_text())))
     monkeypatch.setattr(commands, "time", late)
@@ -186,7 +188,7 @@ def test_a_program_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pyt
         os.kill(int(pid.read_text()), 0)
 
 
-def test_what_a_program_prints_is_told_line_by_line() -> None:
+def test_the_output_of_a_program_is_reported_line_by_line() -> None:
     lines: list[str] = []
     assert commands.run(["printf", "one\\ntwo\\n"], within_s=60, on_line=lines.append) == "one\ntwo\n"
     assert lines == ["one", "two"]

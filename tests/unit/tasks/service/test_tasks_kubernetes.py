@@ -1,4 +1,4 @@
-"""What the API server answers becomes an error that says whether to try again; apply, delete and proxies do what they say."""
+"""The Kubernetes API: which responses are worth a retry; apply, delete, proxies and commands in containers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pair() -> Iterator[PAIR]:
 
 
 @pytest.mark.parametrize("status", [401, 429, 500, 503])
-def test_an_api_server_in_trouble_is_worth_asking_again(pair: PAIR, status: int) -> None:
+def test_temporary_failures_of_the_api_server_are_transient(pair: PAIR, status: int) -> None:
     pair[0].answers["GET", "/version"] = (status, b'{"message": "trouble"}')
     with pytest.raises(Unavailable, match="trouble") as error:
         pair[1].get("/version")
@@ -32,7 +32,7 @@ def test_an_api_server_in_trouble_is_worth_asking_again(pair: PAIR, status: int)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(404, NotFound), (409, Conflict), (403, Refused), (422, Refused)])
-def test_a_refusal_is_not(pair: PAIR, status: int, kind: type[Refused]) -> None:
+def test_refusals_of_the_api_server_are_permanent(pair: PAIR, status: int, kind: type[Refused]) -> None:
     pair[0].answers["GET", "/version"] = (status, b'{"message": "no"}')
     with pytest.raises(kind) as error:
         pair[1].get("/version")
@@ -40,19 +40,19 @@ def test_a_refusal_is_not(pair: PAIR, status: int, kind: type[Refused]) -> None:
     assert error.value.status == status
 
 
-def test_a_namespace_that_is_going_is_worth_waiting_for(pair: PAIR) -> None:
+def test_a_refusal_by_a_terminating_namespace_is_transient(pair: PAIR) -> None:
     message = b'{"message": "unable to create new content in namespace x because it is being terminated"}'
     pair[0].answers["GET", "/version"] = (403, message)
     with pytest.raises(Unavailable):
         pair[1].get("/version")
 
 
-def test_nobody_there_is_transient() -> None:
+def test_an_unreachable_api_server_is_transient() -> None:
     with pytest.raises(Unavailable, match="no answer"):
         Api(client.ApiClient(client.Configuration(host="http://127.0.0.1:1"))).get("/version")
 
 
-def test_apply_finds_the_path_of_a_kind_and_says_who_applies(pair: PAIR) -> None:
+def test_apply_finds_the_path_of_a_kind_and_names_the_field_manager(pair: PAIR) -> None:
     server, api = pair
     api.apply({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "chat", "namespace": "front"}})
     api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "front"}})
@@ -61,7 +61,7 @@ def test_apply_finds_the_path_of_a_kind_and_says_who_applies(pair: PAIR) -> None
     assert patches == [{"fieldManager": ["leeward"], "force": ["false"]}] * 2
 
 
-def test_fields_that_somebody_else_changed_are_taken_back_and_it_is_said(pair: PAIR) -> None:
+def test_apply_takes_over_fields_of_other_managers_and_returns_the_conflict(pair: PAIR) -> None:
     server, api = pair
     server.objects["/api/v1/namespaces/x/configmaps/c"] = {"metadata": {"name": "c", "heldBy": "kubectl-edit"}}
     said = api.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "x"}, "data": {"a": "1"}})
@@ -70,8 +70,8 @@ def test_fields_that_somebody_else_changed_are_taken_back_and_it_is_said(pair: P
 
 
 def test_a_kind_that_the_cluster_does_not_know_is_not_found(pair: PAIR) -> None:
-    with pytest.raises(NotFound, match="Fleet"):
-        pair[1].apply({"apiVersion": "v1", "kind": "Fleet", "metadata": {"name": "x"}})
+    with pytest.raises(NotFound, match="WorkerGroup"):
+        pair[1].apply({"apiVersion": "v1", "kind": "WorkerGroup", "metadata": {"name": "x"}})
 
 
 def test_a_pod_of_another_uid_is_not_deleted(pair: PAIR) -> None:
@@ -111,7 +111,7 @@ def test_a_command_runs_in_its_container_and_its_output_is_whole(pair: PAIR) -> 
 
     def run(pod: str, container: str, command: list[str]) -> Iterable[Message]:
         asked.append((pod, container, command))
-        # Longer than a length of one byte and of two can say, in several messages, and no text.
+        # Longer than lengths of one and of two bytes can express, in several messages, and binary.
         return [(1, b"\xff" * 200), (2, b"a warning"), (1, b"b" * 70_000), (1, b""), SUCCESS]
 
     server.run = run
@@ -121,7 +121,7 @@ def test_a_command_runs_in_its_container_and_its_output_is_whole(pair: PAIR) -> 
     assert server.headers[-1]["sec-websocket-protocol"] == "v5.channel.k8s.io,v4.channel.k8s.io"
 
 
-def test_a_command_that_fails_says_its_status_and_what_it_complained_of(pair: PAIR) -> None:
+def test_the_error_of_a_failed_command_has_its_exit_status_and_stderr(pair: PAIR) -> None:
     server, api = pair
     server.run = lambda *_: [(1, b"half"), (2, b"ls: no such file"), exit_status(2)]
     with pytest.raises(CommandFailed, match=r"ls in x/head .ray-head. ended with exit status 2: ls: no such file") as error:
@@ -138,7 +138,7 @@ def test_a_command_that_was_never_started_may_be_tried_again(pair: PAIR) -> None
 
 def test_half_a_status_of_a_command_is_no_success(pair: PAIR) -> None:
     pair[0].run = lambda *_: [(1, b"all of it"), (3, b'{"status": "Succ')]
-    with pytest.raises(Unavailable, match=r"ls in x/head .ray-head. did not say how it ended"):
+    with pytest.raises(Unavailable, match=r"ls in x/head .ray-head. ended without a readable status"):
         pair[1].exec(*POD, ["ls"])
 
 
@@ -149,7 +149,7 @@ def test_a_command_that_the_api_server_refuses_fails_as_any_request_does(pair: P
         pair[1].exec(*POD, ["ls"])
 
 
-def test_a_command_that_does_not_end_is_waited_for_no_longer_than_said(pair: PAIR) -> None:
+def test_a_command_that_does_not_end_is_waited_for_until_its_timeout(pair: PAIR) -> None:
     server, api = pair
     over = threading.Event()
 
@@ -165,7 +165,7 @@ def test_a_command_that_does_not_end_is_waited_for_no_longer_than_said(pair: PAI
         over.set()
 
 
-def test_a_command_that_never_stops_printing_is_cut(pair: PAIR) -> None:
+def test_a_command_that_prints_too_much_is_cut_off(pair: PAIR) -> None:
     def run(*_: object) -> Iterator[Message]:
         while True:
             yield 1, b"y\n" * 1000
@@ -183,13 +183,13 @@ def test_a_connection_that_breaks_before_the_commands_end_is_no_success(pair: PA
         pair[1].exec(*POD, ["ls"])
 
 
-def test_nobody_there_to_run_a_command_is_transient_and_not_told_as_a_wait_that_was_over() -> None:
+def test_an_unreachable_api_server_is_transient_for_commands_and_not_reported_as_a_timeout() -> None:
     with pytest.raises(Unavailable, match=r"ls in x/head .ray-head.: the connection to it failed or broke.*refused"):
         Api(client.ApiClient(client.Configuration(host="http://127.0.0.1:1"))).exec(*POD, ["ls"])
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_a_command_trusts_the_authority_that_requests_trust_and_says_who_asks(tmp_path: Path, ours: bool) -> None:
+def test_a_command_uses_the_same_ca_and_identity_as_requests(tmp_path: Path, ours: bool) -> None:
     authority = Authority(tmp_path / "ca", "ca")
     served = authority.server("server", "server", ["127.0.0.1"])
     both = tmp_path / "both.pem"

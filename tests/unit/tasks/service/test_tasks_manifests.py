@@ -1,4 +1,4 @@
-"""Manifests are filled with typed values, and what does not fit is refused."""
+"""Manifests are filled with typed values; missing and unknown values are refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_value_keeps_its_type(tmp_path: Path) -> None:
     assert thing == {"n": 2, "args": ["a", "b"], "name": "x"}
 
 
-def test_a_value_cannot_break_out_of_its_place(tmp_path: Path) -> None:
+def test_a_value_cannot_change_the_structure_around_it(tmp_path: Path) -> None:
     (thing,) = load(tmp_path, "a: ${text}", text="x\nb: injected: {")
     assert thing == {"a": "x\nb: injected: {"}
 
@@ -82,7 +82,7 @@ def ray_service(things: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def test_the_service_is_rendered_whole_in_a_namespace_that_may_be_somebody_elses() -> None:
+def test_the_service_is_rendered_without_its_namespace() -> None:
     things = rayservice.render(Service(), "cpu", IMAGES, REDIS)
     assert "Namespace" not in kinds(things)
     assert {"Secret", "ConfigMap", "PodDisruptionBudget", "RayService"} <= set(kinds(things))
@@ -98,7 +98,7 @@ def test_head_and_workers_have_each_their_image_and_the_workers_know_their_engin
     assert {"name": "LEEWARD_ENGINE", "value": engine} in worker["env"]
 
 
-def test_with_fault_tolerance_ray_is_told_of_redis_and_without_it_is_not() -> None:
+def test_ray_gets_the_address_of_redis_only_with_fault_tolerance() -> None:
     on = ray_service(rayservice.render(Service(), "cpu", IMAGES, REDIS))
     off = ray_service(rayservice.render(Service(gcs_fault_tolerance=False), "cpu", IMAGES, REDIS))
     assert on["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"]["redisAddress"] == "rediss://10.213.0.20:6379"
@@ -130,7 +130,7 @@ def test_the_size_of_the_service_reaches_workers_and_budget() -> None:
     assert budget["spec"]["minAvailable"] == 2
 
 
-def test_the_load_is_told_all_that_the_drill_says_and_outlives_it() -> None:
+def test_the_load_gets_all_settings_of_the_drill_and_runs_longer_than_it() -> None:
     drill = Drill.named("head-pod")
     (job,) = manifests.load("load-job", load_job.job_values("load-1", Service(), "i", drill.load, load_job.duration(drill)))
     (container,) = job["spec"]["template"]["spec"]["containers"]

@@ -1,4 +1,4 @@
-"""Our own manifests keep every rule; each rule is noticed when it is broken."""
+"""The pipeline's manifests keep every preflight rule, and a broken rule is found."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def names(ray_service: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_what_we_deploy_keeps_every_rule(engine: Engine) -> None:
+def test_the_pipelines_own_manifests_keep_every_rule(engine: Engine) -> None:
     assert names(ours(engine)) == []
 
 
-def test_without_fault_tolerance_that_alone_is_found() -> None:
+def test_without_fault_tolerance_only_its_rule_is_broken() -> None:
     assert names(ours(gcs_fault_tolerance=False)) == ["GCS fault tolerance"]
 
 

@@ -1,4 +1,4 @@
-"""Old nodes are replaced one after the other, a new worker first; and a run that died anywhere is finished by the next one."""
+"""Old nodes are replaced one after the other, a new worker first, and the next run finishes the work of a run that died."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from blocks.errors import TimedOut
 from blocks.parameters import Scaling, Service
 from tasks.images.publish import ImageRefs
 from tasks.kubernetes.api import Api
-from tasks.service import rayservice, refresh, sizing, worker_group
+from tasks.service import rayservice, refresh, worker_group
 from tasks.service.refresh import NoRoom, NotReplaceable, OldNode, Which
 from tasks.service.worker_group import NotAsDeployed
 from tasks.support.waiting import Pending
@@ -30,16 +30,16 @@ IMAGES = ImageRefs(head="h", worker="w")
 
 
 class World(Server):
-    """A cluster with KubeRay and Karpenter in it: what is asked for is done at once."""
+    """A cluster with KubeRay and Karpenter, which do at once what is requested."""
 
     def __init__(self, service: Service = SERVICE, *, managed: bool = False) -> None:
         super().__init__()
         self.service, self.managed, self.made = service, managed, 0
         self.stock = 10
-        """Nodes that can still be had."""
+        """Number of nodes that can still be launched."""
         self.log: list[str] = []
         self.fewest = 99
-        """Workers at the worst moment."""
+        """Smallest number of placed workers up to now."""
         (rendered,) = [t for t in rayservice.render(service, "cpu", IMAGES, None) if t["kind"] == "RayService"]
         spec = rendered["spec"]
         self.objects[f"{RAY}/rayservices/mistral"] = {
@@ -81,12 +81,12 @@ class World(Server):
 
     @property
     def workers(self) -> dict[str, str]:
-        """Node of each, by its name."""
+        """Node of each worker, by the worker's name."""
         pods = self.named(f"{NAMESPACE}/pods")
         return {name: pod["spec"].get("nodeName", "") for name, pod in pods.items() if name.startswith("worker")}
 
     def node(self) -> str:
-        """A new one."""
+        """Create a node; returns its name."""
         self.stock -= 1
         name = f"inf2-{len(self.requests)}-{self.made}"
         labels = {"leeward.dev/pool": "inf2", **({} if self.managed else {"karpenter.sh/nodepool": "inf2"})}
@@ -116,7 +116,7 @@ class World(Server):
         }
 
     def reconcile(self) -> None:
-        """What KubeRay does with the numbers, and Karpenter for the pods."""
+        """Do what KubeRay does for the numbers, and Karpenter for the pods."""
         for name in self.group.get("scaleStrategy", {}).get("workersToDelete", ()):
             if self.objects.pop(f"{NAMESPACE}/pods/{name}", None):
                 self.log.append("worker gone")
@@ -152,7 +152,7 @@ class World(Server):
         return answer
 
     def told(self) -> dict[str, Any]:
-        """What Ray says of Serve."""
+        """Ray's report about Serve."""
         pods = self.named(f"{NAMESPACE}/pods")
         places = [pods[name]["status"]["podIP"] for name, node in self.workers.items() if node][: self.replicas]
         those = [{"actor_id": f"a{ip}", "state": "RUNNING", "node_ip": ip} for ip in places]
@@ -180,7 +180,7 @@ def running(world: World) -> Iterator[Api]:
 
 
 def run(api: Api, which: Which = "all", owner: str = "run-1", service: Service = SERVICE) -> list[OldNode]:
-    """The stage, without Prefect."""
+    """Run the stage without Prefect."""
     chosen = refresh.choose(api, service, which, owner, NOW)
     for node in chosen:
         refresh.grow(api, service, node.name, silent)
@@ -196,7 +196,7 @@ def run(api: Api, which: Which = "all", owner: str = "run-1", service: Service =
 ONE_NODE = ["worker new", "replicas 3", "cordon", "worker gone", "replicas 2", "node gone"]
 
 
-def test_a_new_worker_answers_before_the_old_one_goes_and_serve_wants_less_only_then() -> None:
+def test_a_new_worker_answers_before_the_old_one_is_deleted_and_the_replicas_are_reduced_last() -> None:
     world = World()
     old = set(world.nodes)
     with running(world) as api:
@@ -220,7 +220,7 @@ def test_only_drifted_nodes_are_old_unless_all_are_asked_for() -> None:
     assert world.log == ONE_NODE
 
 
-def test_a_node_that_karpenter_wants_to_end_is_old() -> None:
+def test_a_node_that_karpenter_is_terminating_is_old() -> None:
     world = World()
     first, _ = world.nodes
     world.objects[f"/apis/karpenter.sh/v1/nodeclaims/claim-{first}"]["metadata"]["deletionTimestamp"] = "2026-11-23T12:00:00Z"
@@ -236,7 +236,7 @@ def test_nothing_is_written_when_nothing_is_old() -> None:
     assert {method for method, _, _ in world.requests} == {"GET"}
 
 
-def test_an_old_node_without_a_worker_goes_first_so_that_no_new_one_comes_to_it() -> None:
+def test_an_old_node_without_a_worker_is_replaced_first_so_that_it_gets_no_new_worker() -> None:
     world = World()
     idle = world.node()
     with running(world) as api:
@@ -245,11 +245,11 @@ def test_an_old_node_without_a_worker_goes_first_so_that_no_new_one_comes_to_it(
 
 
 class Crash(Exception):
-    """The runner died."""
+    """The simulated death of the run."""
 
 
 class Mortal:
-    """An API whose user dies right after so many writes."""
+    """An API that raises Crash right after a number of writes."""
 
     def __init__(self, api: Api, writes: int) -> None:
         self._api, self._left = api, writes
@@ -299,7 +299,7 @@ def test_a_run_that_died_after_any_write_is_finished_when_it_is_tried_again(serv
 
 
 @pytest.mark.parametrize("died_after", [1, 10])
-def test_a_run_of_all_nodes_that_is_tried_again_takes_none_for_old_that_came_meanwhile(died_after: int) -> None:
+def test_a_retried_run_of_all_nodes_does_not_replace_nodes_that_were_created_meanwhile(died_after: int) -> None:
     world = World()
     old = set(world.nodes)
     with running(world) as api:
@@ -310,7 +310,7 @@ def test_a_run_of_all_nodes_that_is_tried_again_takes_none_for_old_that_came_mea
     assert world.log.count("node gone") == 2
 
 
-def test_another_run_finishes_what_a_dead_one_left_cordoned_and_leaves_alone_what_that_had_only_marked() -> None:
+def test_another_run_finishes_nodes_that_a_dead_run_cordoned_but_not_those_it_only_marked() -> None:
     world = World()
     first, second = world.nodes
     with running(world) as api:
@@ -322,7 +322,7 @@ def test_another_run_finishes_what_a_dead_one_left_cordoned_and_leaves_alone_wha
     assert world.replicas == len(world.workers) == 2
 
 
-def test_a_worker_that_a_dead_run_left_beyond_the_number_goes_by_its_name() -> None:
+def test_a_surplus_worker_of_a_dead_run_is_deleted_by_name() -> None:
     world = World()
     (node, _) = world.nodes
     with running(world) as api:
@@ -334,13 +334,13 @@ def test_a_worker_that_a_dead_run_left_beyond_the_number_goes_by_its_name() -> N
     assert world.log == ["worker new", "replicas 3", "worker gone", "replicas 2"]
 
 
-def test_with_scaling_the_least_number_is_raised_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_scaling_the_minimum_is_raised_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(SCALED)
     sizes: list[tuple[int, int, int]] = []
     resize = worker_group.resize
 
-    def seen(api: Api, service: Service, fleet: worker_group.Fleet, size: worker_group.Size) -> None:
-        resize(api, service, sizing, size)
+    def seen(api: Api, service: Service, group: worker_group.WorkerGroup, size: worker_group.Size) -> None:
+        resize(api, service, group, size)
         sizes.append(world.size)
 
     monkeypatch.setattr(worker_group, "resize", seen)
@@ -398,7 +398,7 @@ def test_other_parameters_than_those_of_what_runs_are_refused_before_anything_is
     assert untouched(world)
 
 
-def test_a_worker_for_which_there_is_no_node_is_given_up_and_all_is_as_before() -> None:
+def test_a_worker_without_a_node_is_removed_again_at_the_timeout() -> None:
     world = World()
     world.stock = 0
     before = dict(world.workers)
@@ -410,7 +410,7 @@ def test_a_worker_for_which_there_is_no_node_is_given_up_and_all_is_as_before() 
     assert not any(node["spec"].get("unschedulable") for node in world.nodes.values())
 
 
-def test_the_serve_configuration_comes_back_as_it_is_deployed_to_the_letter() -> None:
+def test_the_serve_configuration_is_restored_to_the_same_text() -> None:
     for service in (SERVICE, SCALED):
         (rendered,) = [t for t in rayservice.render(service, "cpu", IMAGES, None) if t["kind"] == "RayService"]
         text = rendered["spec"]["serveConfigV2"]
@@ -419,21 +419,21 @@ def test_the_serve_configuration_comes_back_as_it_is_deployed_to_the_letter() ->
         assert worker_group.with_replicas(more, 2, service.most_workers) == text
 
 
-def test_a_deploy_with_another_number_of_workers_reaches_the_cluster_that_runs() -> None:
+def test_a_deploy_with_another_number_of_workers_resizes_the_running_cluster() -> None:
     world = World()
     with running(world) as api:
-        assert not sizing.fit(api, SERVICE)
-        assert sizing.fit(api, SERVICE.model_copy(update={"workers": 3}))
+        assert not worker_group.resize_running(api, SERVICE)
+        assert worker_group.resize_running(api, SERVICE.model_copy(update={"workers": 3}))
         assert (world.size, len(world.workers)) == ((3, 3, 3), 3)
         oldest = list(world.workers)[:2]
-        assert sizing.fit(api, SERVICE)
+        assert worker_group.resize_running(api, SERVICE)
         assert (world.size, list(world.workers)) == ((2, 2, 2), oldest)
 
 
 def test_a_deploy_leaves_the_number_of_workers_to_the_load_within_its_limits() -> None:
     world = World(SCALED)
     with running(world) as api:
-        assert sizing.fit(api, SCALED.model_copy(update={"scaling": Scaling(max_workers=4)}))
+        assert worker_group.resize_running(api, SCALED.model_copy(update={"scaling": Scaling(max_workers=4)}))
         assert world.size == (2, 2, 4)
 
 
@@ -441,4 +441,4 @@ def test_a_service_that_does_not_run_yet_needs_no_change_of_its_size() -> None:
     world = World()
     del world.objects[f"{RAY}/rayservices/mistral"]
     with running(world) as api:
-        assert not sizing.fit(api, SERVICE)
+        assert not worker_group.resize_running(api, SERVICE)

@@ -1,4 +1,4 @@
-"""Only what may pass is tried again, a bounded number of times, at growing and bounded intervals."""
+"""Only transient errors are tried again, a limited number of times, at growing and limited intervals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.support.step import step
 
 
 class Ended:
-    """A task's state whose result is an error, or not."""
+    """A task's state with a given error, or none."""
 
     def __init__(self, error: BaseException | None) -> None:
         self._error = error
@@ -30,11 +30,11 @@ def test_a_transient_error_is_tried_again(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("error", [Permanent("x"), TimedOut("x"), ValueError("x"), KeyboardInterrupt(), None])
-def test_nothing_else_is(error: BaseException | None) -> None:
+def test_no_other_error_is_tried_again(error: BaseException | None) -> None:
     assert not worth_retrying(None, None, Ended(error))
 
 
-def test_the_condition_is_a_plain_function_as_prefect_silently_ignores_all_else() -> None:
+def test_the_retry_condition_is_a_plain_function_because_prefect_ignores_any_other_callable() -> None:
     assert inspect.isfunction(worth_retrying)
 
 
@@ -46,15 +46,16 @@ def test_the_intervals_grow_up_to_a_ceiling() -> None:
 def _tasks() -> dict[str, Any]:
     from prefect import Task
 
-    from flows import stages
+    from flows import drill_stages, refresh, stages, surge_stages
     from tasks.terraform import infrastructure
 
-    ours = {name: thing for name, thing in vars(stages).items() if isinstance(thing, Task)}
-    return {name: thing for name, thing in ours.items() if thing.fn.__module__ != infrastructure.__name__}
+    used = {name: value for module in (stages, drill_stages, surge_stages, refresh) for name, value in vars(module).items()}
+    tasks = {name: value for name, value in used.items() if isinstance(value, Task)}
+    return {name: task for name, task in tasks.items() if task.fn.__module__ != infrastructure.__name__}
 
 
 SUBMITTED = {"build_images", "install_kuberay", "deploy_chat"}
-"""A deadline of theirs could not interrupt a thread; what they wait for has its own."""
+"""Submitted tasks, which have no deadline because it could not interrupt a thread. Their waits have deadlines of their own."""
 
 
 def test_every_task_of_a_stage_has_a_name_a_deadline_retries_of_transient_errors_and_no_cache() -> None:
@@ -70,5 +71,5 @@ def test_every_task_of_a_stage_has_a_name_a_deadline_retries_of_transient_errors
         assert len(one.retry_delay_seconds) >= min(one.retries, 1), name
 
 
-def test_a_step_that_is_told_so_is_not_tried_again() -> None:
+def test_a_step_with_zero_retries_is_not_tried_again() -> None:
     assert step("once", deadline_s=1, retries=0)(lambda: None).retries == 0

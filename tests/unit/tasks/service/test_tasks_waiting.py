@@ -1,4 +1,4 @@
-"""A wait has a deadline, says what it saw last, and shows what it sees."""
+"""A wait has a deadline, and reports its observations and the last one in its error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.support.waiting import Pending, Until
 
 
 class Time:
-    """A clock that goes on only by sleeping."""
+    """A clock that advances only by sleeping."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -36,25 +36,25 @@ def until(answers: list[object], within: float = 10, **options: Callable[[Pendin
     return Until("the tide", probe, within, 1, clock=time.clock, sleep=time.sleep, **options), time
 
 
-def test_what_the_probe_finds_is_returned_at_once() -> None:
+def test_the_result_of_the_probe_is_returned_at_once() -> None:
     wait, time = until(["high"])
     assert wait.wait() == "high"
     assert time.now == 0
 
 
-def test_it_looks_again_until_it_is_there() -> None:
+def test_the_probe_is_repeated_until_it_returns_a_result() -> None:
     wait, time = until([Pending("low"), Pending("rising"), "high"])
     assert wait.wait() == "high"
     assert time.now == 2
 
 
-def test_its_end_says_for_what_and_how_long_it_waited_and_what_it_saw_last() -> None:
+def test_the_timeout_reports_what_was_waited_for_how_long_and_the_last_observation() -> None:
     wait, _ = until([Pending(f"low {n}") for n in range(20)], within=3)
     with pytest.raises(TimedOut, match=r"waited 3 s for the tide; last seen: low 3"):
         wait.wait()
 
 
-def test_a_transient_error_is_one_more_thing_seen() -> None:
+def test_a_transient_error_of_the_probe_counts_as_pending() -> None:
     wait, _ = until([Transient("no answer"), "high"])
     assert wait.wait() == "high"
     wait, _ = until([Transient("no answer")] * 9, within=2)
@@ -69,12 +69,12 @@ def test_a_permanent_error_ends_the_wait() -> None:
     assert time.now == 1
 
 
-def test_every_look_is_shown() -> None:
+def test_every_pending_observation_is_reported() -> None:
     seen: list[str] = []
-    wait, _ = until([Pending("low", 10), Transient("fog"), "high"], on_look=lambda look: seen.append(look.seen))
+    wait, _ = until([Pending("low", 10), Transient("fog"), "high"], on_pending=lambda look: seen.append(look.seen))
     wait.wait()
     assert seen == ["low", "fog"]
 
 
-def test_a_wait_that_is_over_is_not_tried_again() -> None:
+def test_a_timed_out_wait_is_not_tried_again() -> None:
     assert issubclass(TimedOut, Permanent)

@@ -1,4 +1,4 @@
-"""The state's lock: a dead run of ours does not stand in the way, anybody else's does."""
+"""The lock on the state: one that a dead process of this pipeline left is removed, any other one stays."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ import pytest
 from embedded_aws import EmbeddedAws
 from terraform_runs import KEY, locks
 
-from tasks.terraform import infrastructure
-from tasks.terraform.infrastructure import Progress, Workspace
-from tasks.terraform.lock import HeldLock, Records, Runner
+from tasks.terraform import commands, errors
+from tasks.terraform.commands import Workspace
+from tasks.terraform.events import TerraformProgress
+from tasks.terraform.lock import HeldLock, ProcessRecords, TerraformProcess
 
 pytest_plugins = ["terraform_runs"]
 
@@ -36,50 +37,50 @@ Lock Info:
 
 
 def _kill_once_working(workspace: Workspace) -> None:
-    """An apply whose terraform, with all that belongs to it, is killed while it makes something."""
+    """Run an apply and kill its terraform, with all child processes, while it creates a resource."""
 
-    def kill(progress: Progress) -> None:
+    def kill(progress: TerraformProgress) -> None:
         runner = workspace.records.all()[0]
-        if "terraform_data.slow" in progress.current and runner.alive():  # what it said before it died is read all the same
+        if "terraform_data.slow" in progress.current and runner.alive():  # its output is still read after its death
             os.killpg(runner.pid, signal.SIGKILL)
 
-    infrastructure.plan(workspace, {"seconds": 60})
-    with pytest.raises(infrastructure.TerraformUnsettled, match="ended with -9"):
-        infrastructure.apply(workspace, on_progress=kill)
+    commands.plan(workspace, {"seconds": 60})
+    with pytest.raises(errors.TerraformUnsettled, match="ended with -9"):
+        commands.apply(workspace, on_progress=kill)
 
 
-def test_the_lock_of_a_killed_run_of_ours_is_removed(workspace: Workspace, aws: EmbeddedAws) -> None:
+def test_the_lock_of_a_killed_terraform_of_this_pipeline_is_removed(workspace: Workspace, aws: EmbeddedAws) -> None:
     _kill_once_working(workspace)
     assert locks(aws, workspace) == [f"{KEY}.tflock"]
     notes: list[str] = []
-    infrastructure.plan(workspace, {}, on_progress=lambda progress: notes.append(progress.note))
+    commands.plan(workspace, {}, on_progress=lambda progress: notes.append(progress.note))
     assert any("removing the lock of a killed run" in note for note in notes)
     assert locks(aws, workspace) == []
     assert workspace.records.all() == []
 
 
-def test_a_lock_of_somebody_else_stays_and_the_error_names_it(workspace: Workspace, aws: EmbeddedAws) -> None:
+def test_a_foreign_lock_stays_and_the_error_names_it(workspace: Workspace, aws: EmbeddedAws) -> None:
     created = datetime.now(UTC) - timedelta(hours=1)
     lock = {
         **{"ID": "11111111-2222-3333-4444-555555555555", "Operation": "OperationTypePlan", "Info": "", "Version": "1.11.4", "Path": "x"},
         **{"Who": "somebody@elsewhere", "Created": created.strftime("%Y-%m-%dT%H:%M:%S.000Z")},
     }
     aws.client("s3").put_object(Bucket=workspace.backend["bucket"], Key=f"{KEY}.tflock", Body=json.dumps(lock).encode())
-    with pytest.raises(infrastructure.StateLocked, match=r"somebody@elsewhere \(plan, since 36\d\d s, lock 11111111-") as refused:
-        infrastructure.plan(workspace, {})
+    with pytest.raises(errors.StateLocked, match=r"somebody@elsewhere \(plan, since 36\d\d s, lock 11111111-") as refused:
+        commands.plan(workspace, {})
     assert "terraform force-unlock 11111111-2222-3333-4444-555555555555" in str(refused.value)
     assert locks(aws, workspace) == [f"{KEY}.tflock"]
-    infrastructure.force_unlock(workspace, lock["ID"])
+    commands.force_unlock(workspace, lock["ID"])
     assert locks(aws, workspace) == []
 
 
-def test_a_lock_taken_by_somebody_else_after_our_run_was_killed_stays(workspace: Workspace, aws: EmbeddedAws) -> None:
+def test_a_foreign_lock_taken_after_a_terraform_was_killed_stays(workspace: Workspace, aws: EmbeddedAws) -> None:
     _kill_once_working(workspace)
     stored = aws.client("s3").get_object(Bucket=workspace.backend["bucket"], Key=f"{KEY}.tflock")["Body"].read()
     theirs = {**json.loads(stored), "ID": "11111111-2222-3333-4444-555555555555", "Who": "somebody@elsewhere"}
     aws.client("s3").put_object(Bucket=workspace.backend["bucket"], Key=f"{KEY}.tflock", Body=json.dumps(theirs).encode())
-    with pytest.raises(infrastructure.StateLocked, match="somebody@elsewhere"):
-        infrastructure.plan(workspace, {})
+    with pytest.raises(errors.StateLocked, match="somebody@elsewhere"):
+        commands.plan(workspace, {})
     assert locks(aws, workspace) == [f"{KEY}.tflock"]
 
 
@@ -91,26 +92,26 @@ apply(Workspace(**{**json.loads(sys.argv[1]), **{name: Path(json.loads(sys.argv[
 """
 
 
-def test_terraform_outlives_who_started_it_and_the_next_run_waits_for_it(workspace: Workspace, aws: EmbeddedAws) -> None:
-    infrastructure.plan(workspace, {"seconds": 4, "word": "survived"})
+def test_terraform_outlives_the_process_that_started_it_and_the_next_run_waits_for_it(workspace: Workspace, aws: EmbeddedAws) -> None:
+    commands.plan(workspace, {"seconds": 4, "word": "survived"})
     told = json.dumps({**asdict(workspace), "home": str(workspace.home), "configuration": str(workspace.configuration)})
     starter = subprocess.Popen([sys.executable, "-c", _APPLY, told])
     _until(lambda: "terraform_data.slow: Creating" in _text(workspace.home / "apply.log"))
     starter.kill()
     starter.wait()
     notes: list[str] = []
-    following = infrastructure.plan(workspace, {"seconds": 4, "word": "survived"}, on_progress=lambda progress: notes.append(progress.note))
+    following = commands.plan(workspace, {"seconds": 4, "word": "survived"}, on_progress=lambda progress: notes.append(progress.note))
     assert any("of an earlier run to end" in note for note in notes)
     assert following.empty
     assert locks(aws, workspace) == []
 
 
-def test_an_earlier_run_that_does_not_end_is_named_when_the_time_is_up(workspace: Workspace) -> None:
+def test_an_earlier_run_that_does_not_end_is_named_at_the_deadline(workspace: Workspace) -> None:
     sleeper = subprocess.Popen(["sleep", "30"])
     try:
-        workspace.records.add(Runner.of(sleeper.pid))
-        with pytest.raises(infrastructure.StateLocked, match=rf"pid {sleeper.pid}\) of an earlier run still works here"):
-            infrastructure.plan(workspace, {}, deadline_s=0.5)
+        workspace.records.add(TerraformProcess.of_pid(sleeper.pid))
+        with pytest.raises(errors.StateLocked, match=rf"pid {sleeper.pid}\) of an earlier run still runs"):
+            commands.plan(workspace, {}, deadline_s=0.5)
     finally:
         sleeper.kill()
         sleeper.wait()
@@ -128,51 +129,51 @@ def _text(path: Path) -> str:
 
 
 @pytest.fixture
-def dead() -> Runner:
-    """A run of ours that is over."""
+def dead() -> TerraformProcess:
+    """A recorded process that has ended."""
     process = subprocess.Popen(["sleep", "30"])
-    runner = Runner.of(process.pid)
+    runner = TerraformProcess.of_pid(process.pid)
     process.kill()
     process.wait()
     return runner
 
 
-def _lock_of(runner: Runner, after_s: float = 1) -> HeldLock:
+def _lock_of(runner: TerraformProcess, after_s: float = 1) -> HeldLock:
     return HeldLock("id", "OperationTypeApply", f"{runner.user}@{runner.host}", datetime.fromtimestamp(runner.started + after_s, UTC))
 
 
-def test_a_lock_is_a_dead_runs_own_only_with_its_user_host_and_time(dead: Runner) -> None:
+def test_a_lock_belongs_to_a_dead_process_only_if_user_host_and_time_match(dead: TerraformProcess) -> None:
     lock = _lock_of(dead)
-    assert dead.left(lock)
-    assert not dead.left(replace(lock, who=f"{dead.user}@elsewhere"))
-    assert not dead.left(replace(lock, who=f"nobody@{dead.host}"))
-    assert not dead.left(_lock_of(dead, after_s=-60))
-    assert not dead.left(_lock_of(dead, after_s=600))
+    assert dead.left_behind(lock)
+    assert not dead.left_behind(replace(lock, who=f"{dead.user}@elsewhere"))
+    assert not dead.left_behind(replace(lock, who=f"nobody@{dead.host}"))
+    assert not dead.left_behind(_lock_of(dead, after_s=-60))
+    assert not dead.left_behind(_lock_of(dead, after_s=600))
 
 
-def test_a_living_run_has_not_left_its_lock() -> None:
+def test_a_running_process_has_not_left_its_lock_behind() -> None:
     process = subprocess.Popen(["sleep", "30"])
     try:
-        assert Runner.of(process.pid).alive() is True
-        assert not Runner.of(process.pid).left(_lock_of(Runner.of(process.pid)))
+        assert TerraformProcess.of_pid(process.pid).alive() is True
+        assert not TerraformProcess.of_pid(process.pid).left_behind(_lock_of(TerraformProcess.of_pid(process.pid)))
     finally:
         process.kill()
         process.wait()
 
 
-def test_another_process_with_the_same_pid_is_not_the_run() -> None:
-    assert replace(Runner.of(os.getpid()), start_tick=1).alive() is False
+def test_another_process_with_the_same_pid_is_not_taken_for_it() -> None:
+    assert replace(TerraformProcess.of_pid(os.getpid()), start_tick=1).alive() is False
 
 
-def test_after_a_reboot_every_run_of_this_machine_is_over(dead: Runner) -> None:
-    mine = replace(Runner.of(os.getpid()), machine=dead.machine, boot="an earlier one")
+def test_after_a_reboot_every_recorded_process_of_this_machine_is_dead(dead: TerraformProcess) -> None:
+    mine = replace(TerraformProcess.of_pid(os.getpid()), machine=dead.machine, boot="an earlier one")
     assert mine.alive() is (False if dead.machine else None)
 
 
-def test_of_another_machine_or_container_nothing_can_be_told(dead: Runner) -> None:
+def test_whether_a_process_of_another_machine_or_container_runs_is_unknown(dead: TerraformProcess) -> None:
     for other in (replace(dead, host="elsewhere"), replace(dead, machine="elsewhere"), replace(dead, pid_namespace="pid:[1]")):
         assert other.alive() is None
-        assert not other.left(_lock_of(other))
+        assert not other.left_behind(_lock_of(other))
 
 
 def test_the_lock_is_read_from_terraforms_message() -> None:
@@ -186,8 +187,8 @@ def test_a_message_without_a_lock_gives_none() -> None:
     assert HeldLock.from_text("Lock Info:\n  ID: only-this\n") is None
 
 
-def test_a_record_that_was_cut_off_is_no_record(tmp_path: Path, dead: Runner) -> None:
-    records = Records(tmp_path)
+def test_a_truncated_record_is_skipped(tmp_path: Path, dead: TerraformProcess) -> None:
+    records = ProcessRecords(tmp_path)
     records.add(dead)
     (tmp_path / "broken.json").write_text('{"user": "ro')
     assert records.all() == [dead]

@@ -1,4 +1,4 @@
-"""Where the provider comes from."""
+"""The provider comes from a mirror on the machine, or else is downloaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.terraform.mirror import cli_config, mirror
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A user without any Terraform settings."""
+    """The environment of a user without Terraform settings."""
     (tmp_path / "user").mkdir()
     return {"HOME": str(tmp_path / "user"), "XDG_DATA_DIRS": str(tmp_path / "share")}
 
@@ -34,12 +34,12 @@ def test_terraforms_own_folders_come_first(environment: dict[str, str], tmp_path
     assert mirror(environment=environment, opt=tmp_path / "opt") == expected
 
 
-def test_a_mirror_of_other_providers_is_none(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_mirror_without_the_provider_is_not_used(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "opt/plugins/registry.terraform.io/hashicorp/random").mkdir(parents=True)
     assert mirror(environment=environment, opt=tmp_path / "opt") is None
 
 
-def test_the_mirror_is_used_for_our_provider_alone(environment: dict[str, str], tmp_path: Path) -> None:
+def test_the_mirror_is_used_only_for_the_aws_provider(environment: dict[str, str], tmp_path: Path) -> None:
     found = _provider(tmp_path / "user/.terraform.d/plugins")
     text = str(_config(tmp_path, environment).read_text())
     assert f'path    = "{found}"' in text
@@ -54,12 +54,12 @@ def test_without_a_mirror_downloads_are_shared_between_targets(environment: dict
     assert cache.is_dir()
 
 
-def test_a_users_own_settings_are_in_force(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_configuration_file_of_the_user_is_used(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "user/.terraformrc").write_text("")
     assert cli_config(tmp_path, environment=environment) is None
 
 
-def test_settings_that_do_not_exist_are_not_a_users_own(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_variable_that_names_a_missing_configuration_file_is_ignored(environment: dict[str, str], tmp_path: Path) -> None:
     assert _config(tmp_path, environment | {"TF_CLI_CONFIG_FILE": str(tmp_path / "missing")}).exists()
     (tmp_path / "there").write_text("")
     assert cli_config(tmp_path, environment=environment | {"TF_CLI_CONFIG_FILE": str(tmp_path / "there")}) is None

@@ -1,4 +1,4 @@
-"""A terraform that has outlived its run can be stopped, and nothing else is."""
+"""A terraform that has outlived its flow run can be stopped, and no other process is."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.terraform.lock import Records, Runner
+from tasks.terraform.lock import ProcessRecords, TerraformProcess
 from tasks.terraform.orphans import living, stop
 
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that leads its own session, as our terraforms do."""
+    """A process that leads its own session, as terraform processes of the pipeline do."""
     process = subprocess.Popen(["sleep", "60"], start_new_session=True)
     yield process
     process.kill()
@@ -27,30 +27,30 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _reaped(process: subprocess.Popen[bytes]) -> None:
-    """Its end is noticed at once, as it would be by init."""
+    """Reap the process at once, as init would."""
     threading.Thread(target=process.wait, daemon=True).start()
 
 
-def test_those_that_live_are_found_in_every_target(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
-    runner = Runner.of(sleeper.pid)
-    Records(tmp_path / "one/runs").add(runner)
-    Records(tmp_path / "two/runs").add(replace(runner, start_tick=1))
+def test_running_terraforms_of_all_stacks_are_found(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    runner = TerraformProcess.of_pid(sleeper.pid)
+    ProcessRecords(tmp_path / "one/runs").add(runner)
+    ProcessRecords(tmp_path / "two/runs").add(replace(runner, start_tick=1))
     assert living(tmp_path) == [runner]
     assert living(tmp_path / "nowhere") == []
 
 
-def test_it_is_asked_first(sleeper: subprocess.Popen[bytes]) -> None:
+def test_an_orphan_gets_sigint_first(sleeper: subprocess.Popen[bytes]) -> None:
     _reaped(sleeper)
-    stop([Runner.of(sleeper.pid)])
+    stop([TerraformProcess.of_pid(sleeper.pid)])
     assert sleeper.wait(60) == -signal.SIGINT
 
 
-def test_one_that_does_not_listen_is_killed_with_its_children(tmp_path: Path) -> None:
+def test_an_orphan_that_ignores_sigint_is_killed_with_its_children(tmp_path: Path) -> None:
     script = f"trap '' INT; sleep 60 & echo $! > {tmp_path}/child; wait; sleep 60"
     process = subprocess.Popen(["sh", "-c", script], start_new_session=True)
     _until(lambda: _text(tmp_path / "child"))
     _reaped(process)
-    stop([Runner.of(process.pid)], grace_s=0.3)
+    stop([TerraformProcess.of_pid(process.pid)], grace_s=0.3)
     assert process.wait(60) == -signal.SIGKILL
     stat = Path(f"/proc/{_text(tmp_path / 'child')}/stat")
     _until(lambda: _text(stat).rpartition(")")[2].split()[:1] in ([], ["Z"]))
@@ -64,14 +64,14 @@ def _until(so: Callable[[], object]) -> None:
 
 
 def _text(path: Path) -> str:
-    """Empty when there is none."""
+    """The text of the file; empty: there is no file."""
     try:
         return path.read_text().strip()
     except OSError:
         return ""
 
 
-def test_another_process_that_got_the_pid_is_left_alone(sleeper: subprocess.Popen[bytes]) -> None:
-    stop([replace(Runner.of(sleeper.pid), start_tick=1)])
+def test_another_process_with_the_orphans_pid_is_not_stopped(sleeper: subprocess.Popen[bytes]) -> None:
+    stop([replace(TerraformProcess.of_pid(sleeper.pid), start_tick=1)])
     assert sleeper.poll() is None
     os.kill(sleeper.pid, 0)

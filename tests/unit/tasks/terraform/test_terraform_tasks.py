@@ -1,20 +1,14 @@
-"""What the pipeline's tasks add to Terraform: what was approved, and what the later stages are told."""
+"""Terraform's tasks: only approved changes are applied, and the later stages get the outputs."""
 
 from __future__ import annotations
 
 import pytest
 
-from tasks.terraform import infrastructure
-from tasks.terraform.infrastructure import (
-    Change,
-    NotProvisioned,
-    Outputs,
-    PlanExceeded,
-    PlanSummary,
-    Provisioning,
-    RedisEndpoint,
-    Workspace,
-)
+from tasks.terraform import commands, infrastructure
+from tasks.terraform.commands import Workspace
+from tasks.terraform.errors import PlanExceeded
+from tasks.terraform.events import Change, PlanSummary
+from tasks.terraform.infrastructure import NotProvisioned, Outputs, Provisioning, RedisEndpoint
 
 pytest_plugins = ["terraform_runs"]
 
@@ -39,7 +33,7 @@ def test_without_a_redis_terraform_leaves_its_output_out() -> None:
     assert Outputs.from_terraform(_VALUES).redis is None
 
 
-def test_what_karpenter_is_told_comes_whole_or_not_at_all() -> None:
+def test_karpenters_settings_are_complete_or_missing() -> None:
     made = {
         "queue_name": "q",
         "instance_profile": "p",
@@ -52,20 +46,20 @@ def test_what_karpenter_is_told_comes_whole_or_not_at_all() -> None:
     assert Outputs.from_terraform(_VALUES).karpenter is None
 
 
-def test_a_state_without_outputs_is_no_infrastructure() -> None:
+def test_a_state_without_outputs_counts_as_not_provisioned() -> None:
     with pytest.raises(NotProvisioned, match="run provision"):
         Outputs.from_terraform({})
 
 
-def test_what_is_left_of_an_approved_plan_may_be_applied(workspace: Workspace) -> None:
-    approved = infrastructure.plan(workspace, {})
+def test_the_rest_of_an_approved_plan_may_be_applied(workspace: Workspace) -> None:
+    approved = commands.plan(workspace, {})
     workspace.plan_file.unlink()
     infrastructure._plan_the_rest(workspace, {}, approved)
-    infrastructure.apply(workspace)
-    assert infrastructure.output(workspace) == {"word": "first"}
+    commands.apply(workspace)
+    assert commands.output(workspace) == {"word": "first"}
 
 
-def test_what_was_never_approved_is_not_done(workspace: Workspace) -> None:
+def test_changes_beyond_the_approved_plan_are_refused(workspace: Workspace) -> None:
     approved = PlanSummary((Change("terraform_data.quick", "create"),))
     with pytest.raises(PlanExceeded, match=r"would touch terraform_data\.slow as well"):
         infrastructure._plan_the_rest(workspace, {}, approved)
@@ -73,11 +67,7 @@ def test_what_was_never_approved_is_not_done(workspace: Workspace) -> None:
 
 
 def test_the_plans_table_names_every_change() -> None:
-    table = infrastructure._table(PlanSummary((Change("aws_vpc.this", "create"), Change("aws_eks_cluster.this", "update"))))
+    table = infrastructure._plan_table(PlanSummary((Change("aws_vpc.this", "create"), Change("aws_eks_cluster.this", "update"))))
     assert table.startswith("## Terraform plan: 1 to add, 1 to change, 0 to destroy\n")
     assert "| create | `aws_vpc.this` |\n| update | `aws_eks_cluster.this` |\n" in table
-    assert "already so" in infrastructure._table(PlanSummary(()))
-
-
-def test_every_name_that_is_promised_is_there() -> None:
-    assert [name for name in infrastructure.__all__ if not hasattr(infrastructure, name)] == []
+    assert "already as configured" in infrastructure._plan_table(PlanSummary(()))

@@ -1,4 +1,4 @@
-"""Whether a cluster lets us in is told apart from whether there is one, and from whether it answers."""
+"""A cluster that refuses the pipeline, one that is missing and one that does not answer are different cases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.parameters import Infrastructure, Service
 from tasks import cleanup
 from tasks.cluster import access
-from tasks.cluster.access import ANYTHING, NoWayIn, enter
+from tasks.cluster.access import PROBED_PATH, NoAccess, connect
 from tasks.drill import journal
 from tasks.kubernetes.api import Api, Unavailable
 from tasks.support.site import Site
@@ -25,7 +25,7 @@ SITE = Site(target="t", infrastructure=Infrastructure())
 
 @pytest.fixture
 def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, Api]]:
-    """A cluster that Terraform made, and its API."""
+    """A cluster that Terraform created, and its API."""
     with serving() as (server, api):
         monkeypatch.setattr(Site, "api", lambda self: api)
         block(monkeypatch, provisioned=True)
@@ -37,66 +37,68 @@ def block(monkeypatch: pytest.MonkeyPatch, *, provisioned: bool) -> None:
 
 
 def refuse(server: Server, status: int) -> None:
-    server.answers["GET", ANYTHING] = (status, b"{}")
+    server.answers["GET", PROBED_PATH] = (status, b"{}")
 
 
-def test_a_cluster_that_lets_us_in_is_entered_at_once(pair: tuple[Server, Api]) -> None:
+def test_a_cluster_that_accepts_the_pipeline_is_used_at_once(pair: tuple[Server, Api]) -> None:
     _, api = pair
     looks: list[Pending] = []
-    assert enter(SITE, looks.append) is api
+    assert connect(SITE, looks.append) is api
     assert looks == []
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_cluster_that_refuses_us_for_as_long_as_an_entry_may_take_is_none_to_work_in(pair: tuple[Server, Api], status: int) -> None:
+def test_a_cluster_that_still_refuses_the_pipeline_at_the_deadline_counts_as_no_access(pair: tuple[Server, Api], status: int) -> None:
     server, _ = pair
     refuse(server, status)
-    with pytest.raises(NoWayIn, match=f"c does not let us in, as one that is half made or half destroyed: .*HTTP {status}"):
-        enter(SITE, within_s=0)
-    assert cleanup.sweep_drill.fn(SITE, Service(), "owner")[0].startswith("nothing to sweep: c does not let us in")
+    with pytest.raises(NoAccess, match=f"c refuses the pipeline, as if it were half created or half destroyed: .*HTTP {status}"):
+        connect(SITE, within_s=0)
+    assert cleanup.sweep_drill.fn(SITE, Service(), "owner")[0].startswith("nothing to sweep: c refuses the pipeline")
 
 
-def test_an_entry_that_becomes_known_is_waited_for(pair: tuple[Server, Api]) -> None:
+def test_an_access_entry_that_takes_effect_later_is_waited_for(pair: tuple[Server, Api]) -> None:
     server, api = pair
     refuse(server, 401)
-    assert enter(SITE, lambda seen: server.answers.clear(), within_s=10) is api
+    assert connect(SITE, lambda seen: server.answers.clear(), within_s=10) is api
 
 
-def test_a_cluster_of_somebody_else_is_not_taken_for_half_destroyed(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_by_a_cluster_that_terraform_did_not_create_does_not_count_as_half_destroyed(
+    pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
     server, api = pair
     refuse(server, 403)
     block(monkeypatch, provisioned=False)
-    assert enter(SITE) is api
+    assert connect(SITE) is api
 
 
 @pytest.mark.parametrize("reason", [NoCluster("there is none"), ClusterNotActive("it is DELETING")])
-def test_no_cluster_is_no_way_in(monkeypatch: pytest.MonkeyPatch, reason: Exception) -> None:
+def test_a_missing_cluster_counts_as_no_access(monkeypatch: pytest.MonkeyPatch, reason: Exception) -> None:
     def fail(self: Site) -> Api:
         raise reason
 
     monkeypatch.setattr(Site, "api", fail)
-    with pytest.raises(NoWayIn, match=str(reason)):
-        enter(SITE)
+    with pytest.raises(NoAccess, match=str(reason)):
+        connect(SITE)
 
 
-def test_a_cluster_that_does_not_answer_is_an_error_and_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_does_not_answer_is_an_error_and_does_not_count_as_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as (_, api):
         monkeypatch.setattr(Site, "api", lambda self: api)
         block(monkeypatch, provisioned=True)
     with pytest.raises(Unavailable, match=r"no answer.*public_access_cidrs"):
-        enter(SITE, within_s=0)
+        connect(SITE, within_s=0)
 
 
-def test_who_takes_away_goes_on_without_a_cluster_that_stays_silent(
+def test_cleanup_goes_on_without_a_provisioned_cluster_that_does_not_answer(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving() as (_, api):
         monkeypatch.setattr(Site, "api", lambda self: api)
         block(monkeypatch, provisioned=True)
-    monkeypatch.setattr(cleanup, "SILENT_FOR_S", 0.0)
+    monkeypatch.setattr(cleanup, "UNRESPONSIVE_FOR_S", 0.0)
     monkeypatch.setattr(journal, "FREE_WITHIN_S", 0.0)
     assert cleanup.remove_service.fn(SITE, Service(), "owner").startswith("skipped: c: waited 0 s for the cluster to answer")
-    assert "skipped, as the cluster goes: whether another run works on the service, and its removal" in caplog.text
+    assert "skipped, because the cluster is destroyed next: the check whether another run uses the service" in caplog.text
     with pytest.raises(Unavailable):
         cleanup.sweep_drill.fn(SITE, Service(), "owner")
     block(monkeypatch, provisioned=False)
@@ -104,7 +106,7 @@ def test_who_takes_away_goes_on_without_a_cluster_that_stays_silent(
         cleanup.remove_service.fn(SITE, Service(), "owner")
 
 
-def test_a_silence_that_ends_is_waited_for(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_answers_again_in_time_is_waited_for(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
     _, api = pair
     real, tries = api.raw, iter([Unavailable("no answer")])
 
@@ -115,7 +117,7 @@ def test_a_silence_that_ends_is_waited_for(pair: tuple[Server, Api], monkeypatch
 
     monkeypatch.setattr(api, "raw", raw)
     looks: list[Pending] = []
-    assert enter(SITE, looks.append, silent_for_s=10) is api
+    assert connect(SITE, looks.append, unresponsive_for_s=10) is api
     assert looks == [Pending("no answer")]
 
 
@@ -123,4 +125,4 @@ def test_a_silence_that_ends_is_waited_for(pair: tuple[Server, Api], monkeypatch
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cleanup, "get_run_logger", lambda: logging.getLogger("test"))
     monkeypatch.setattr(access, "LOOK_EVERY_S", 0.01)
-    monkeypatch.setattr(cleanup, "enter", partial(enter, within_s=0))
+    monkeypatch.setattr(cleanup, "connect", partial(connect, within_s=0))

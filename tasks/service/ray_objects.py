@@ -1,4 +1,4 @@
-"""What the objects of a RayService and the answers of Ray say, as the frozen values of drills.observed. Pure functions."""
+"""Pure functions from Kubernetes objects of a RayService, and from Ray's responses, to the frozen values of drills.observed."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from tasks.kubernetes import pod_problems
 from tasks.kubernetes.api import Object, conditions
 
 CLUSTER = "ray.io/cluster"
-"""Label of KubeRay's pods: name of their RayCluster."""
+"""Label of KubeRay's pods with the name of their RayCluster."""
 NODE_TYPE = "ray.io/node-type"
-"""Label of KubeRay's pods: head or worker. Its Redis clean-up has the cluster's other labels, but not this."""
+"""Label of KubeRay's pods: head or worker. KubeRay's Job that empties Redis has the cluster's other labels, but not this one."""
 
 
 def active_cluster(ray_service: Object | None) -> str:
-    """Name of the RayCluster that serves; while the first is being made, of that one; empty when there is none."""
+    """Name of the RayCluster that serves, or of the first one while it starts; empty: there is none."""
     status = (ray_service or {}).get("status", {})
     found = [(status.get(key) or {}).get("rayClusterName", "") for key in ("activeServiceStatus", "pendingServiceStatus")]
     return next((name for name in found if name), "")
 
 
 def settled(ray_service: Object) -> bool:
-    """Whether the operator has seen the newest specification and is not changing over to another cluster."""
-    seen = ray_service.get("status", {}).get("observedGeneration", 0) >= ray_service["metadata"]["generation"]
-    return seen and not conditions(ray_service).get("UpgradeInProgress", False)
+    """Whether the operator has observed the newest specification and no upgrade to another cluster is in progress."""
+    observed = ray_service.get("status", {}).get("observedGeneration", 0) >= ray_service["metadata"]["generation"]
+    return observed and not conditions(ray_service).get("UpgradeInProgress", False)
 
 
 def pods_of(pods: Iterable[Object], cluster: str, node_type: str) -> list[Object]:
-    """The cluster's pods of a type, oldest first."""
-    mine = [
+    """The cluster's pods of a type (head or worker), oldest first."""
+    found = [
         p for p in pods if p["metadata"].get("labels", {}).get(CLUSTER) == cluster and p["metadata"]["labels"].get(NODE_TYPE) == node_type
     ]
-    return sorted(mine, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
+    return sorted(found, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
 
 
 def head(pods: Iterable[Object], cluster: str) -> HeadSeen | None:
-    """The head pod that is not being deleted, else the one that is."""
+    """The head pod; if there are two, the one that is not being deleted."""
     found = sorted(pods_of(pods, cluster, "head"), key=lambda p: "deletionTimestamp" in p["metadata"])
     if not found:
         return None
@@ -46,18 +46,18 @@ def head(pods: Iterable[Object], cluster: str) -> HeadSeen | None:
 
 
 def workers(pods: Iterable[Object], cluster: str) -> tuple[WorkerSeen, ...]:
-    """All worker pods."""
+    """All worker pods of the cluster."""
     return tuple(WorkerSeen(**_common(pod), ready=pod_problems.ready(pod)) for pod in pods_of(pods, cluster, "worker"))
 
 
 def endpoints(slices: Iterable[Object]) -> tuple[str, ...]:
-    """Names of the pods that are ready behind a service."""
+    """Names of the pods that are ready endpoints of a Service."""
     found = (e for s in slices for e in s.get("endpoints") or () if e.get("conditions", {}).get("ready"))
     return tuple(sorted({(e.get("targetRef") or {}).get("name") or e["addresses"][0] for e in found}))
 
 
 def gcs_storage(pods: Iterable[Object], cluster: str) -> bool | None:
-    """Whether the head keeps its state in Redis, by the head pod's own environment; None when there is no head pod."""
+    """Whether the head keeps its state in Redis, by the head pod's environment; None: there is no head pod."""
     found = pods_of(pods, cluster, "head")
     if not found:
         return None
@@ -66,7 +66,7 @@ def gcs_storage(pods: Iterable[Object], cluster: str) -> bool | None:
 
 
 def app_status(serve: Object) -> str:
-    """Of the applications: RUNNING when all are, else what the first other one is; NOT_STARTED when there is none."""
+    """Status of the applications: RUNNING if all are, else the status of the first other one; NOT_STARTED: there is none."""
     statuses = [str(a["status"]) for a in serve.get("applications", {}).values()]
     return next((s for s in statuses if s != "RUNNING"), "RUNNING") if statuses else "NOT_STARTED"
 
@@ -77,7 +77,7 @@ def deployments(serve: Object) -> tuple[DeploymentSeen, ...]:
 
 
 def replicas(serve: Object, pods: Sequence[Object]) -> tuple[ReplicaSeen, ...]:
-    """The replicas of all deployments, each with the pod that has its address."""
+    """The replicas of all deployments, each with the pod that has the replica's IP address."""
     by_address = {p["status"]["podIP"]: p for p in pods if p.get("status", {}).get("podIP")}
     return tuple(_replica(r, d["name"], by_address.get(r.get("node_ip", ""))) for d in _deployments(serve) for r in d.get("replicas") or ())
 

@@ -1,0 +1,115 @@
+"""Parameter checks of the flows, and how a run that is refused ends: all flows refuse in the same way, before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from prefect.client.schemas import State
+from prefect.states import Failed
+
+from blocks.errors import Permanent
+from blocks.parameters import Infrastructure, Service
+from blocks.target import NoSuchTarget
+from drills.definition import Drill, Load, Slos, Timing, UnknownDrill
+from tasks.drill.faults import UnknownFault, known
+from tasks.service import engines
+from tasks.support.site import Site
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class NotApproved(Permanent):
+    """The plan needs a person's approval."""
+
+
+class BadParameters(Permanent):
+    """The parameters do not fit together, or do not fit the target."""
+
+
+REFUSALS = (NotApproved, BadParameters, NoSuchTarget)
+"""Errors that refuse a run: nothing was changed, and nothing is to be swept. The hooks know them by their names."""
+
+
+def refusable(run: Callable[P, R]) -> Callable[P, R | State[Any]]:
+    """Decorate a flow's function so that a refusal ends the run as Failed, with the refusal's name as the name of the state."""
+
+    @wraps(run)
+    def run_or_refuse(*args: P.args, **kwargs: P.kwargs) -> R | State[Any]:
+        try:
+            return run(*args, **kwargs)
+        except REFUSALS as reason:
+            return Failed(name=type(reason).__name__, message=str(reason))
+
+    return run_or_refuse
+
+
+def checked_site(target: str, infrastructure: Infrastructure, service: Service | None = None, load: Load | None = None) -> Site:
+    """Return the site, after all parameters were checked.
+
+    Raises:
+        NoSuchTarget: no such target is saved.
+        BadParameters: the service needs more or larger nodes than there will be, or a Redis that there will not be; or its replicas
+            are sized for more requests than they answer at once; or the load asks for longer answers than the engine limits.
+    """
+    site = Site(target=target, infrastructure=infrastructure)
+    if service is None:
+        return site
+    engine = site.block.engine_of(service)
+    limits = engines.needs(engine)
+    if service.scaling is not None and engines.ongoing_requests(service.scaling, engine) > limits.slots:
+        raise BadParameters(
+            f"scaling.ongoing_requests is {service.scaling.ongoing_requests:g}, and the engine {engine} answers {limits.slots} "
+            "requests at once: all others would wait, and no replica would be added for them"
+        )
+    if load is not None and (longest := max(load.short_tokens, load.stream_tokens)) > limits.tokens:
+        raise BadParameters(
+            f"the load asks for answers of {longest} tokens, and the engine {engine} gives {limits.tokens} at most: ask for fewer"
+        )
+    provisioned = site.block.provisioned
+    if service.gcs_fault_tolerance and site.block.redis is None and not (provisioned and infrastructure.enable_gcs_ha):
+        raise BadParameters(
+            "gcs_fault_tolerance of the service needs a Redis: "
+            + ("set enable_gcs_ha of the infrastructure" if provisioned else "give the target one")
+        )
+    if not provisioned:
+        return site
+    nodes = infrastructure.inf2_nodes
+    if service.most_workers > nodes.count:
+        raise BadParameters(f"{service.most_workers} workers need as many inf2 nodes, and inf2_nodes.count is {nodes.count}")
+    if reason := engines.misfit(nodes, engine):
+        raise BadParameters(reason)
+    return site
+
+
+def check_images(site: Site) -> None:
+    """Check that there will be images for a service on this site.
+
+    Raises:
+        BadParameters: the target has no ready image, and only a cluster that Terraform creates has a repository.
+    """
+    if not site.block.provisioned and not site.block.images.ready:
+        raise BadParameters(f"target {site.target!r} has no repository to push images to: save it again with image, a ready one")
+
+
+def checked_drill(name: str, service: Service, timing: Timing | None, load: Load | None, slos: Slos | None) -> Drill:
+    """Return the drill of that name with the given changes, for a service of that size.
+
+    Raises:
+        BadParameters: there is no such drill or fault, or the drill would stop waiting before the promised recovery time.
+    """
+    try:
+        drill = Drill.named(name, timing=timing, load=load, slos=slos)
+        known(drill.fault)
+    except (UnknownDrill, UnknownFault) as error:
+        raise BadParameters(str(error)) from error
+    waited, promised = drill.timing.observe_timeout_s, drill.slos.max_recovery_s
+    if waited < promised:
+        raise BadParameters(
+            f"recovery is promised within slos.max_recovery_s ({promised:g}) and would be waited for no longer than "
+            f"timing.observe_timeout_s ({waited:g}): raise that, or promise less"
+        )
+    minima = {"min_endpoints": service.workers, "min_replicas": service.workers, "min_nodes": service.workers}
+    return drill.model_copy(update={"steady_state": drill.steady_state.model_copy(update=minima)})
