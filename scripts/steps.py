@@ -11,7 +11,7 @@ from pathlib import Path
 from signal import SIGTERM
 
 from scripts.support.places import ROOT
-from scripts.support.processes import Process, children, contained, kill_whole
+from scripts.support.processes import Process, can_contain, children, contained, kill_whole
 from scripts.support.say import Say, duration
 
 QUIET_S = 15.0
@@ -34,7 +34,8 @@ class Step:
     says_its_name: str = ""
     """What it begins its lines with, to be left out: the line says already who speaks."""
     contained: bool = True
-    """Whatever it starts ends with it, and it ends with us. False for what is meant to leave something running."""
+    """Whatever it starts ends with it, and it ends with us, where the machine has namespaces. False for what is meant to leave
+    something running."""
     within_s: float = 3600
     """It has failed when it runs for longer. An hour: compiling everything on one slow core."""
 
@@ -48,12 +49,13 @@ class _Running:
 
     def __init__(self, step: Step, log: Path) -> None:
         self.step, self.log, self.start = step, log, time.monotonic()
+        self.contained = step.contained and can_contain()
         self.spoke = self.start
         self._offset = 0
         self._last = "no output yet"
         with log.open("wb") as out:
             self.popen = subprocess.Popen(
-                contained(list(step.argv)) if step.contained else list(step.argv),
+                contained(list(step.argv)) if self.contained else list(step.argv),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -85,7 +87,8 @@ class _Running:
     def ask(self) -> list[Process]:
         """A contained step has been told to end, if it listens; returns whom to wait for."""
         process = Process.of(self.popen.pid) if self.step.contained else None
-        listening = [first for first in (children(process) if process else []) if first.catches(SIGTERM)]
+        inside = children(process) if process and self.contained else [process] if process else []
+        listening = [first for first in inside if first.catches(SIGTERM)]
         for first in listening:
             first.signal(SIGTERM)
         return listening

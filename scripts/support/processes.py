@@ -10,10 +10,12 @@ import fcntl
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 
@@ -147,6 +149,15 @@ def contained(argv: list[str], *, mounts: bool = True) -> list[str]:
     from a thread that lives as long as the command: the death signal follows the starting thread.
     """
     return ["setpriv", "--pdeathsig", "KILL", "--", *namespaces(argv, mounts=mounts)]
+
+
+@cache
+def can_contain() -> bool:
+    """Whether this machine lets us make the namespaces of `contained`: root may, with util-linux, and not in every container."""
+    try:
+        return subprocess.run(contained(["true"]), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def namespaces(argv: list[str], *, mounts: bool = False) -> list[str]:
