@@ -28,8 +28,11 @@ def check_machine(ports: Sequence[int] = ()) -> None:
     """
     # Nothing is installed yet, so the Python of this process runs it.
     command = [sys.executable, "-m", "localcloud", "doctor", *(f"--port={port}" for port in ports)]
-    if subprocess.run(command, cwd=ROOT, check=False).returncode:
-        raise StepFailed("this machine lacks something that the set-up cannot provide: see the list above")
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    print(done.stdout, end="", flush=True)
+    if done.returncode:
+        lacking = ", ".join(line[9:25].strip() for line in done.stdout.splitlines() if line.startswith("MISSING"))
+        raise StepFailed(f"this machine lacks something that the set-up cannot provide ({lacking}): see the list above")
 
 
 def plan(groups: Sequence[str], *, cloud: bool, tests: bool = False) -> list[Step]:

@@ -12,7 +12,7 @@ from signal import SIGTERM
 
 from scripts.support.console import Console, duration
 from scripts.support.paths import ROOT
-from scripts.support.processes import Process, children, contained, kill_with_children
+from scripts.support.processes import Process, can_contain, children, contained, kill_with_children
 
 QUIET_S = 15.0
 """Seconds without a printed line after which the last log line of a running step is printed."""
@@ -34,7 +34,8 @@ class Step:
     own_prefix: str = ""
     """Prefix of the program's own lines, removed because the printed line names the step already."""
     contained: bool = True
-    """Whether the step's processes end with it, and the step with this process. False for a step that leaves something running."""
+    """Whether the step's processes end with it, and the step with this process, where the machine has namespaces. False for a step
+    that leaves something running."""
     timeout_s: float = 3600
     """Seconds after which the step counts as failed. An hour: compiling everything on one slow core."""
 
@@ -48,12 +49,13 @@ class _RunningStep:
 
     def __init__(self, step: Step, log: Path) -> None:
         self.step, self.log, self.start = step, log, time.monotonic()
+        self.contained = step.contained and can_contain()
         self.last_printed = self.start
         self._offset = 0
         self._last = "no output yet"
         with log.open("wb") as out:
             self.popen = subprocess.Popen(
-                contained(list(step.argv)) if step.contained else list(step.argv),
+                contained(list(step.argv)) if self.contained else list(step.argv),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -85,7 +87,8 @@ class _RunningStep:
     def request_end(self) -> list[Process]:
         """Send SIGTERM to a contained step if it handles that signal; return the processes to wait for."""
         process = Process.find(self.popen.pid) if self.step.contained else None
-        handling = [first for first in (children(process) if process else []) if first.catches(SIGTERM)]
+        inside = children(process) if process and self.contained else [process] if process else []
+        handling = [first for first in inside if first.catches(SIGTERM)]
         for first in handling:
             first.signal(SIGTERM)
         return handling

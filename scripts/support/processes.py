@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 from scripts.support.paths import ROOT, write_private
@@ -160,6 +161,15 @@ def contained(argv: list[str], *, mounts: bool = True) -> list[str]:
     from a thread that lives as long as the command: the kernel sends the parent-death signal when that thread ends.
     """
     return ["setpriv", "--pdeathsig", "KILL", "--", *in_pid_namespace(argv, mounts=mounts)]
+
+
+@cache
+def can_contain() -> bool:
+    """Whether this machine allows the namespaces of `contained`: root may, with util-linux, and not in every container."""
+    try:
+        return subprocess.run(contained(["true"]), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def in_pid_namespace(argv: list[str], *, mounts: bool = False) -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from shutil import which
+from shutil import copytree, which
 
 import pytest
 from embedded_aws import EmbeddedAws
@@ -16,7 +15,7 @@ from tasks.terraform.commands import Workspace, init
 
 KEY = "small.tfstate"
 
-_numbers = itertools.count()
+_BUCKET = "states"
 
 _CONFIGURATION = """
 terraform {
@@ -60,28 +59,44 @@ output "word" {
 """
 
 
-@pytest.fixture
-def workspace(aws: EmbeddedAws, tmp_path: Path) -> Iterator[Workspace]:
-    """An initialised workspace of the small configuration; nothing applied."""
-    configuration = tmp_path / "configuration"
+@pytest.fixture(scope="session")
+def initialised(aws_endpoint: EmbeddedAws, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace of the small configuration after `terraform init`, to be copied: init takes longer than most tests."""
+    if not which("terraform"):
+        pytest.skip("there is no terraform on the PATH")
+    folder = tmp_path_factory.mktemp("terraform")
+    configuration = folder / "configuration"
     configuration.mkdir()
     (configuration / "main.tf").write_text(_CONFIGURATION)
-    bucket = f"states-{next(_numbers)}"
-    aws.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
     made = Workspace(
-        home=tmp_path / "home",
-        backend={"bucket": bucket, "key": KEY, "region": "us-west-2"},
+        home=folder / "home",
+        backend={"bucket": _BUCKET, "key": KEY, "region": "us-west-2"},
         environment={
-            "AWS_ENDPOINT_URL": aws.endpoint.url,
+            "AWS_ENDPOINT_URL": aws_endpoint.endpoint.url,
             "AWS_REGION": "us-west-2",
-            "AWS_ACCESS_KEY_ID": aws.first.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": aws.first.secret_access_key,
+            "AWS_ACCESS_KEY_ID": aws_endpoint.first.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": aws_endpoint.first.secret_access_key,
         },
         configuration=configuration,
     )
+    aws_endpoint.fresh()
+    _create_bucket(aws_endpoint)
     init(made)
+    return made
+
+
+@pytest.fixture
+def workspace(initialised: Workspace, aws: EmbeddedAws, tmp_path: Path) -> Iterator[Workspace]:
+    """An initialised workspace of the small configuration with an empty bucket; nothing is applied."""
+    _create_bucket(aws)
+    made = replace(initialised, home=tmp_path / "home")
+    copytree(initialised.home, made.home)
     yield made
     assert not [process.pid for process in made.records.all() if process.alive()], "a terraform outlived its test"
+
+
+def _create_bucket(aws: EmbeddedAws) -> None:
+    aws.client("s3").create_bucket(Bucket=_BUCKET, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
 
 
 def locks(aws: EmbeddedAws, workspace: Workspace) -> list[str]:

@@ -126,22 +126,6 @@ def test_sigint_sigterm_and_sighup_interrupt() -> None:
             os.kill(os.getpid(), number)
 
 
-def pytest_arguments(*given: str) -> list[str]:
-    options, more = checks.arguments(given)
-    return checks.pytest_command(options, more)[3:]
-
-
-def test_unit_tests_come_before_those_on_the_cloud_and_long_ones_need_an_option() -> None:
-    assert pytest_arguments() == ["-m", "not long", "tests/unit", "tests/tools", "tests/cloud"]
-    assert pytest_arguments("--all") == ["tests/unit", "tests/tools", "tests/cloud", "tests/machines"]
-    assert pytest_arguments("--unit") == ["-m", "not long", "tests/unit"]
-
-
-def test_unknown_arguments_of_test_go_to_pytest() -> None:
-    assert pytest_arguments("--unit", "-k", "verdict", "-x") == ["-m", "not long", "-k", "verdict", "-x", "tests/unit"]
-    assert pytest_arguments("tests/cloud/test_identity.py::test_x") == ["-m", "not long", "tests/cloud/test_identity.py::test_x"]
-
-
 @dataclass
 class Machine:
     """A machine with or without a cloud that records what is done to it."""

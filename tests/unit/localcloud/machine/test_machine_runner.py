@@ -18,6 +18,7 @@ import pytest
 from localcloud.machine.box import RUNNER, Box, Service, runner_command
 from localcloud.machine.interface import MachineError, NodeSpec
 from localcloud.machine.nodes.node import Node
+from scripts.support.processes import can_contain
 
 
 def start(tmp_path: Path, *, restart: bool, setup: list[list[str]] | None = None, fds: tuple[int, ...] = (), **services: str) -> Any:
@@ -75,7 +76,7 @@ def test_after_a_failed_mount_nothing_is_started_and_the_log_has_its_error(tmp_p
     assert failed.endswith("set-up failed: `sh -c echo the reason >&2; exit 32` ended with 32:")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
+@pytest.mark.skipif(not can_contain(), reason="this machine allows no namespaces")
 def test_the_error_of_a_node_whose_set_up_failed_has_the_reason(tmp_path: Path) -> None:
     containerd = Service("containerd", ("sleep", "60"), str(tmp_path / "containerd.log"))
     setup = [["mount", "--bind", str(tmp_path), str(tmp_path / "absent")]]
