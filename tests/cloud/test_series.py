@@ -76,10 +76,10 @@ def test_prefect_shows_one_verdict_for_a_series_and_a_task_run_per_fault(cleaned
 
 @pytest.mark.long
 def test_a_series_on_the_old_shape_of_the_service_has_losses(outdated: System) -> None:
-    run = outdated.run("drill/main", within_s=2 * 3600, repeat=20, stop_at_first_loss=True)
+    # The stalls, at faults with the head's own grace from the second one on, take 8 to 12 s; ten seconds of patience outlast some.
+    run = outdated.run("drill/main", within_s=2 * 3600, repeat=20, graces="in-turn", stop_at_first_loss=True, load={"patience_s": 8})
     assert run.snapshot.label == "VerdictFailed", run.snapshot.message
     assert run.evidence["lossy"]["lossy"] > 0, run.evidence["why"]
-    assert run.evidence["faults"][0]["grace"] == "default"
 
 
 @pytest.mark.long
