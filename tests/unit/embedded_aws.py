@@ -18,6 +18,7 @@ from botocore.config import Config
 from botocore.loaders import Loader
 from botocore.signers import RequestSigner
 from moto.core.base_backend import BackendDict
+from moto.s3.models import s3_backends
 
 from localcloud import settings
 from localcloud.aws import audit, current_machine
@@ -56,6 +57,7 @@ class EmbeddedAws:
         for backends in list(BackendDict._instances):
             if backends.service_name not in ("iam", "sts"):  # to make IAM's backend takes half a second
                 backends.clear()
+        s3_backends.bucket_accounts.clear()  # or a bucket of an earlier test would be looked for in a backend that is gone
         self.machine = FakeMachine()
         current_machine.use(self.machine)
         audit.set_baseline()
