@@ -56,32 +56,32 @@ def _make(mirrors: Mirrors, work: Workspace, report: Report) -> None:
     log = paths.build_logs_dir() / f"{NAME}.log"
     log.unlink(missing_ok=True)
     layer = work.scratch / "layer.tar"
-    stays, goes = work.scratch / "90small", work.scratch / "machine.conf"
-    stays.write_text("\n".join(_APT_CONFIG) + "\n")
-    goes.write_text("\n".join([*_APT_CONFIG, *(f"{name} {quoted(value)};" for name, value in debian.options().items())]) + "\n")
-    command = arguments(mirrors, layer, stays, goes)
+    image_config, build_config = work.scratch / "90small", work.scratch / "machine.conf"
+    image_config.write_text("\n".join(_APT_CONFIG) + "\n")
+    build_config.write_text("\n".join([*_APT_CONFIG, *(f"{name} {quote(value)};" for name, value in debian.options().items())]) + "\n")
+    command = arguments(mirrors, layer, image_config, build_config)
     environment = {**os.environ, "TMPDIR": str(work.scratch), "LC_ALL": "C"}
     run_logged(command, what="making the base image", log=log, report=report, deadline=_DEADLINE, follow=_status, env=environment)
     config = {"Cmd": ["bash"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
     write_archive(work.out / ARCHIVE, settings.BASE_IMAGE, layer, config)
 
 
-def arguments(mirrors: Mirrors, layer: Path, stays: Path, goes: Path) -> list[str]:
+def arguments(mirrors: Mirrors, layer: Path, image_config: Path, build_config: Path) -> list[str]:
     """Return the command that writes the image's only layer.
 
-    `stays` is apt's configuration in the image, `goes` the one while the image is made. This machine's proxy, which may
+    `image_config` is apt's configuration in the image, `build_config` the one while the image is made. This machine's proxy, which may
     contain a password, is in the second: not among the arguments, which every user can read, and not in the image.
     """
-    command = ["mmdebstrap", "--variant=minbase", "--format=tar", f"--keyring={KEYRING}", f"--aptopt={goes}"]
+    command = ["mmdebstrap", "--variant=minbase", "--format=tar", f"--keyring={KEYRING}", f"--aptopt={build_config}"]
     command += [f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT] + [f"--dpkgopt=path-include={_KEPT}"]
     if any(mirror and mirror.startswith("https:") for mirror in (mirrors.main, mirrors.security)):
         command.append("--include=ca-certificates")
     command.append('--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"')
-    command.append(f"--customize-hook=upload {stays} /etc/apt/apt.conf.d/{stays.name}")
+    command.append(f"--customize-hook=upload {image_config} /etc/apt/apt.conf.d/{image_config.name}")
     return [*command, settings.DEBIAN_SUITE, str(layer), *sources(mirrors)]
 
 
-def quoted(value: str) -> str:
+def quote(value: str) -> str:
     """Quote a value for apt.conf."""
     return '"' + value.replace('"', "%22") + '"'
 

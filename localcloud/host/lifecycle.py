@@ -151,7 +151,7 @@ def _running_status() -> dict[str, Any]:
 
 def _format_status(found: dict[str, Any]) -> str:
     if "removed" in found:
-        swept = f"; removed {len(found['removed'])} things that one that died had left; its logs are in {leftovers.CRASH_LOGS}"
+        swept = f"; removed {len(found['removed'])} things that a dead cloud had left; its logs are in {leftovers.CRASH_LOGS}"
         return f"no cloud is up{swept if found['removed'] else ''}"
     lines = [f"up: {found['endpoint_url']}" if found["up"] else f"starting or unhealthy: {found['wrong']}"]
     lines.append(f"memory: {found['memory_bytes'] / 1e9:.1f} GB")

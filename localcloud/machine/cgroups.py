@@ -26,8 +26,8 @@ ROOT = Path("/sys/fs/cgroup")
 NEEDED = ("cpu", "memory", "pids")
 """Controllers without which no node can run."""
 _CONTROLLERS = ("memory", "io", "hugetlb", "misc", "cpuset", "cpu", "pids")
-"""In the order in which they are enabled. The last three are threaded: the kernel may enable them even in a group with processes,
-so the others come first and fail first."""
+"""Controllers in the order in which they are enabled. The kernel may enable the last three, which are threaded, even in a group
+with processes. So the others come first: they fail before anything is enabled."""
 _INTERNAL_PROCESSES = (errno.EBUSY, errno.EOPNOTSUPP)
 """Errors for a group that contains processes itself; EOPNOTSUPP when it has threaded children already."""
 _NOT_CONTROLLERS = {"rw", "ro", "relatime", "noatime", "nosuid", "nodev", "noexec", "xattr", "clone_children", "none"}
@@ -125,7 +125,7 @@ def has_internal_processes(folder: Path) -> bool:
 
 
 def command_to_move_processes(folder: Path) -> str:
-    """Return the shell command that moves a group's processes into a child and enables controllers. Later ones are moved by runc."""
+    """Return the shell command that moves a group's processes into a child and enables controllers. runc moves later ones."""
     moving = f"mkdir -p {folder}/init && xargs -rn1 <{folder}/cgroup.procs >{folder}/init/cgroup.procs"
     return f"{moving}; echo {' '.join(f'+{name}' for name in NEEDED)} >{folder}/cgroup.subtree_control"
 

@@ -92,7 +92,7 @@ def root(report: Report) -> Path:
 
     def make(work: Workspace, report: Report) -> None:
         conf, files = work.scratch / "apt.conf", work.scratch / "files"
-        conf.write_text("".join(f"{name} {baseimage.quoted(value)};\n" for name, value in debian.options().items()))
+        conf.write_text("".join(f"{name} {baseimage.quote(value)};\n" for name, value in debian.options().items()))
         for name, text in FILES.items():
             (files / name).parent.mkdir(parents=True, exist_ok=True)
             (files / name).write_text(text)
@@ -161,7 +161,7 @@ def _pack(file: IO[bytes]) -> None:
     variables = {name: value for name, value in os.environ.items() if REACHING.fullmatch(name)}
     texts = {
         "etc/environment": "".join(f"{name}={value}\n" for name, value in variables.items()),
-        "etc/apt/apt.conf.d/90host": "".join(f"{name} {baseimage.quoted(value)};\n" for name, value in debian.options().items()),
+        "etc/apt/apt.conf.d/90host": "".join(f"{name} {baseimage.quote(value)};\n" for name, value in debian.options().items()),
     }
     with tarfile.open(fileobj=file, mode="w") as archive:
         for name, text in texts.items():

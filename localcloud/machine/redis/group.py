@@ -24,7 +24,7 @@ from localcloud.machine.redis.protocol import Connection, RedisError, Reply, inf
 log = logging.getLogger(__name__)
 
 IN_SYNC_WITHIN = 60.0
-"""Seconds until replicas must be in sync. Data sets are small here."""
+"""Seconds until replicas must be in sync. Data sets are small here, and a failover does not need replicas in sync before it."""
 _ONLY_ELASTICACHE = {"reserved-memory", "reserved-memory-percent"}
 """Parameters that a Redis server does not have: memory that ElastiCache reserves for itself."""
 
@@ -183,7 +183,7 @@ class Group:
         self.auth_token = token
 
     def fail_over(self) -> int:
-        """Promote the replica that is furthest of those that answer; return its index. It gets the address, and the others follow it.
+        """Promote the replica that answers and has the most data; return its index. It gets the address, and the others follow it.
 
         After the promotion nothing raises: members that do not follow yet are logged. A member that does not answer is replaced,
         now or at the next failover.
