@@ -126,7 +126,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(checks, "PYTHON", python)
     monkeypatch.setattr(checks, "REPORTS", tmp_path / "reports")
     monkeypatch.setattr(stack, "LOCK", tmp_path / "lock")
-    monkeypatch.setattr(stack, "clear", lambda say: None)
+    monkeypatch.setattr(stack, "take_down_leftovers", lambda console: None)
     monkeypatch.setattr(setup, "check_machine", it.check)
     monkeypatch.setattr(setup, "tool_path", list)
     monkeypatch.setattr(steps, "run", it.install)

@@ -47,11 +47,11 @@ def pair() -> Iterator[tuple[Server, Api]]:
 
 def put(server: Server, collection: str, name: str, status: dict[str, Any] | None = None, **more: Any) -> None:
     labels = more.pop("labels", {})
-    server.objects[f"{collection}/{name}"] = {"metadata": {"name": name, "labels": labels}, "status": tables or {}, **more}
+    server.objects[f"{collection}/{name}"] = {"metadata": {"name": name, "labels": labels}, "status": status or {}, **more}
 
 
 def pod(server: Server, name: str, kind: str, status: dict[str, Any], node: str = "") -> None:
-    put(server, "/api/v1/namespaces/mistral/pods", name, tables, labels={"ray.io/node-type": kind}, spec={"nodeName": node})
+    put(server, "/api/v1/namespaces/mistral/pods", name, status, labels={"ray.io/node-type": kind}, spec={"nodeName": node})
 
 
 def seen(api: Api) -> list[str]:

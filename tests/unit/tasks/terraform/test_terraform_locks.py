@@ -192,5 +192,5 @@ def test_a_truncated_record_is_skipped(tmp_path: Path, dead: TerraformProcess) -
     records.add(dead)
     (tmp_path / "broken.json").write_text('{"user": "ro')
     assert records.all() == [dead]
-    records.forget_dead()
+    records.remove_dead()
     assert records.all() == []
