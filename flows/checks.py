@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -43,6 +44,8 @@ def refusable(run: Callable[P, R]) -> Callable[P, R | State[Any]]:
         except REFUSALS as reason:
             return Failed(name=type(reason).__name__, message=str(reason))
 
+    # Prefect resolves annotations that are text in the module of the wrapper, where the flow's names are not known.
+    run_or_refuse.__signature__ = inspect.signature(run, eval_str=True)  # type: ignore[attr-defined]
     return run_or_refuse
 
 

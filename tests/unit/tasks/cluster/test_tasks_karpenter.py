@@ -211,7 +211,7 @@ def test_instances_that_karpenter_launches_meanwhile_are_terminated_too(monkeypa
 def test_the_pinned_karpenter_is_the_version_of_the_embedded_cloud() -> None:
     pinned = [
         gomodule.pinned(karpenter.MODULE, (folder / "karpenter" / "go.mod").read_text())
-        for folder in (manifests.MANIFESTS, manifests.MANIFESTS.parent / "localcloud" / "binaries")
+        for folder in (manifests.MANIFESTS, manifests.MANIFESTS.parent / "localcloud" / "build" / "go")
     ]
     assert pinned[0] == pinned[1]
 

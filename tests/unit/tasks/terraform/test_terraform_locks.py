@@ -87,7 +87,7 @@ def test_a_foreign_lock_taken_after_a_terraform_was_killed_stays(workspace: Work
 _APPLY = """
 import json, sys
 from pathlib import Path
-from tasks.terraform import Workspace, apply
+from tasks.terraform.commands import Workspace, apply
 apply(Workspace(**{**json.loads(sys.argv[1]), **{name: Path(json.loads(sys.argv[1])[name]) for name in ("home", "configuration")}}))
 """
 
@@ -192,5 +192,5 @@ def test_a_truncated_record_is_skipped(tmp_path: Path, dead: TerraformProcess) -
     records.add(dead)
     (tmp_path / "broken.json").write_text('{"user": "ro')
     assert records.all() == [dead]
-    records.forget_dead()
+    records.remove_dead()
     assert records.all() == []
