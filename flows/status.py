@@ -6,7 +6,8 @@ from prefect import flow, tags
 
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
 from flows.checks import refusable
-from tasks.status.tables import StatusRow, show_status
+from tasks.status.questions import StatusRow
+from tasks.status.tables import show_status
 from tasks.support.site import Site
 
 
