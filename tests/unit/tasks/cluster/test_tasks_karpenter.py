@@ -210,7 +210,7 @@ def test_instances_that_karpenter_launches_meanwhile_are_terminated_too(monkeypa
 
 def test_the_pinned_karpenter_is_the_version_of_the_embedded_cloud() -> None:
     pinned = [
-        gomodule.pinned(karpenter.MODULE, (folder / "karpenter" / "go.mod").read_text())
+        gomodule.pinned_version(karpenter.MODULE, (folder / "karpenter" / "go.mod").read_text())
         for folder in (manifests.MANIFESTS, manifests.MANIFESTS.parent / "localcloud" / "build" / "go")
     ]
     assert pinned[0] == pinned[1]
@@ -218,4 +218,4 @@ def test_the_pinned_karpenter_is_the_version_of_the_embedded_cloud() -> None:
 
 def test_a_go_module_without_a_pin_is_an_error() -> None:
     with pytest.raises(CommandFailed, match="nobody/knows"):
-        gomodule.pinned("nobody/knows", "module x\n\nrequire other v1.0.0\n")
+        gomodule.pinned_version("nobody/knows", "module x\n\nrequire other v1.0.0\n")

@@ -22,8 +22,8 @@ from tasks.drill import journal
 from tasks.drill.journal import FaultNote, Journal, Lock
 from tasks.kubernetes.api import Api, Unavailable
 from tasks.status import tables
-from tasks.status.aws import questions as of_aws
-from tasks.status.cluster import questions as collect_objects
+from tasks.status.aws import questions as aws_questions
+from tasks.status.cluster import questions as cluster_questions
 from tasks.status.questions import Asked, NoAnswer, Question, StatusRow, ask
 
 READY = {"conditions": [{"type": "Ready", "status": "True"}]}
@@ -55,7 +55,7 @@ def pod(server: Server, name: str, kind: str, status: dict[str, Any], node: str 
 
 
 def seen(api: Api) -> list[str]:
-    return [str(line) for line in ask(collect_objects(api, Service()))]
+    return [str(line) for line in ask(cluster_questions(api, Service()))]
 
 
 def test_an_empty_cluster_gives_no_rows(pair: tuple[Server, Api]) -> None:
@@ -127,7 +127,7 @@ def test_a_question_without_an_answer_gives_one_row_and_the_others_are_answered(
     server, api = pair
     put(server, "/api/v1/nodes", "c", READY)
     server.answers["GET", SERVICE] = (503, b'{"message": "overloaded"}')
-    (unknown, nodes) = ask(collect_objects(api, Service()))
+    (unknown, nodes) = ask(cluster_questions(api, Service()))
     assert (unknown.kind, unknown.known) == ("RayService", False)
     assert "could not be asked" in unknown.says
     assert "overloaded" in unknown.says
@@ -148,7 +148,7 @@ def test_a_question_without_an_answer_in_time_does_not_delay_the_others() -> Non
 
 
 def in_aws(aws: EmbeddedAws, stack: str, *, made_here: bool = True) -> list[str]:
-    return [str(line) for line in ask(of_aws(aws, stack, made_here=made_here))]
+    return [str(line) for line in ask(aws_questions(aws, stack, made_here=made_here))]
 
 
 def test_an_empty_account_gives_no_rows(aws: EmbeddedAws, stack: str) -> None:
@@ -187,7 +187,7 @@ class Away:
 
 
 def test_an_account_that_does_not_answer_gives_one_unknown_row_per_service() -> None:
-    lines = [str(line) for line in ask(of_aws(Away(), "s", made_here=True))]
+    lines = [str(line) for line in ask(aws_questions(Away(), "s", made_here=True))]
     assert lines == [f"{what} s: could not be asked: sts is away" for what in (*SERVICES, "s3 bucket", "Terraform lock")]
 
 

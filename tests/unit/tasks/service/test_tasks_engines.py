@@ -24,7 +24,7 @@ def test_every_inf2_type_has_a_size() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_default_nodes_fit_every_engine(engine: Engine) -> None:
-    assert engines.misfit(Inf2Nodes(), engine) == ""
+    assert engines.describe_misfit(Inf2Nodes(), engine) == ""
 
 
 @pytest.mark.parametrize(
@@ -36,5 +36,5 @@ def test_the_default_nodes_fit_every_engine(engine: Engine) -> None:
     ],
 )
 def test_nodes_that_are_large_enough_for_the_cpu_engine_may_be_too_small_for_neuron(nodes: Inf2Nodes, words: str) -> None:
-    assert words in engines.misfit(nodes, "neuron")
-    assert engines.misfit(nodes, "cpu") == ""
+    assert words in engines.describe_misfit(nodes, "neuron")
+    assert engines.describe_misfit(nodes, "cpu") == ""

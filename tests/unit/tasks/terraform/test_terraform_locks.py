@@ -87,7 +87,7 @@ def test_a_foreign_lock_taken_after_a_terraform_was_killed_stays(workspace: Work
 _APPLY = """
 import json, sys
 from pathlib import Path
-from tasks.terraform import Workspace, apply
+from tasks.terraform.commands import Workspace, apply
 apply(Workspace(**{**json.loads(sys.argv[1]), **{name: Path(json.loads(sys.argv[1])[name]) for name in ("home", "configuration")}}))
 """
 
