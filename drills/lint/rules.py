@@ -1,0 +1,383 @@
+"""The rules: what each looks at, why it matters, where that was learnt, and the YAML that mends it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from drills.lint.living import Group, Living, Object
+
+HEAD_PATIENCE_S = 60
+"""Seconds for which a head tries to reach its storage, by Ray's default. Workers must outlast it and the restart that follows."""
+
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+
+OWNED_BY_KARPENTER = "karpenter.sh/do-not-disrupt"
+
+
+class Severity(StrEnum):
+    """How bad a broken rule is."""
+
+    BREAKS = "breaks"
+    """The loss of the head, or of a worker, loses requests."""
+    RISKS = "risks"
+    """It does so under some conditions, or leaves the service without redundancy."""
+    HINT = "hint"
+    """It survives, but less well than it could."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One thing that a service needs to survive."""
+
+    name: str
+    severity: Severity
+    why: str
+    learnt_from: str
+    """An upstream thread or file, or "measured": by drills of this project."""
+    look: Callable[[Living], str | None]
+    """What was found that breaks the rule, else None. What could not be asked breaks no rule."""
+    mend: str
+    """YAML below a RayService's `spec`, or a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A broken rule, and what was found."""
+
+    rule: Rule
+    found: str
+
+
+def findings(living: Living) -> list[Finding]:
+    """The broken rules, the worst first."""
+    broken = [Finding(rule, found) for rule in RULES if (found := rule.look(living)) is not None]
+    return sorted(broken, key=lambda finding: list(Severity).index(finding.rule.severity))
+
+
+def _listed(names: Iterator[str] | list[str]) -> str | None:
+    """The names in one line, or None where there are none."""
+    return ", ".join(names) or None
+
+
+def _no_storage(living: Living) -> str | None:
+    return "no external storage for the GCS" if living.gcs is None else None
+
+
+def _plain_redis(living: Living) -> str | None:
+    if not living.on_redis:
+        return None
+    addresses = str((living.gcs or {}).get("redisAddress", "")).split(",")
+    return _listed([address for address in addresses if address and not address.startswith("rediss://")])
+
+
+def _open_password(living: Living) -> str | None:
+    password = ((living.gcs or {}).get("redisPassword") or {}).get("value") or living.head.variable("REDIS_PASSWORD")
+    return "Redis's password stands in the RayService itself" if password else None
+
+
+def _shared_namespace(living: Living) -> str | None:
+    named = (living.gcs or {}).get("externalStorageNamespace") or living.annotations.get("ray.io/external-storage-namespace")
+    return f"externalStorageNamespace: {named}" if named and living.on_redis else None
+
+
+def _working_head(living: Living) -> str | None:
+    cpus = living.head.parameters.get("num-cpus")
+    return None if str(cpus) == "0" else f"num-cpus of the head: {cpus if cpus is not None else 'not set'}"
+
+
+def _head_serves(living: Living) -> str | None:
+    return None if living.spec.get("excludeHeadPodFromServeSvc") is True else "excludeHeadPodFromServeSvc is not true"
+
+
+def _single(living: Living) -> str | None:
+    return _listed([f"{d.application}/{d.name}: {d.fewest}" for d in living.deployments if d.fewest is not None and d.fewest < 2])
+
+
+def _unspread(living: Living) -> str | None:
+    if sum(int(group.spec.get("replicas") or group.spec.get("minReplicas") or 0) for group in living.workers) < 2:
+        return None
+    several = [d for d in living.deployments if d.fewest is None or d.fewest > 1]
+    return _listed([f"{d.application}/{d.name}" for d in several if "max_replicas_per_node" not in d.options])
+
+
+def _on_one_node(living: Living) -> str | None:
+    nodes = [pod["spec"].get("nodeName") for pod in living.worker_pods]
+    return f"{len(nodes)} workers on node {nodes[0]}" if len(nodes) > 1 and len(set(nodes)) == 1 else None
+
+
+def _few_workers(living: Living) -> str | None:
+    wanted = {group.name: int(group.spec.get("replicas") or group.spec.get("minReplicas") or 0) for group in living.workers}
+    return f"{sum(wanted.values())} workers in all" if sum(wanted.values()) < 2 else None
+
+
+def _impatient(living: Living) -> str | None:
+    # KubeRay sets 600 s itself where fault tolerance is on and nothing is written.
+    written = {group.name: group.variable("RAY_gcs_rpc_server_reconnect_timeout_s") for group in living.workers}
+    return _listed([f"{name}: {s} s" for name, s in written.items() if s and (not s.isdigit() or int(s) <= 2 * HEAD_PATIENCE_S)])
+
+
+def _queues_streams(living: Living) -> str | None:
+    return _listed([f"{d.application}/{d.name}" for d in living.deployments if "max_ongoing_requests" not in d.options])
+
+
+def _unbounded(living: Living) -> str | None:
+    return _listed([f"{d.application}/{d.name}" for d in living.deployments if int(d.options.get("max_queued_requests", -1)) < 0])
+
+
+def _cut_short(living: Living) -> str | None:
+    """A pod that is killed before its replicas have ended, or replicas before their node has been drained."""
+    longest = max((float(d.options.get("graceful_shutdown_timeout_s", 20)) for d in living.deployments), default=20)
+    return _listed([found for group in living.workers if (found := _short(group, longest))])
+
+
+def _short(group: Group, longest: float) -> str | None:
+    drain = group.variable("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S")
+    answer = group.variable("LEEWARD_DEADLINE_S")
+    if answer and float(answer) > longest:
+        return f"{group.name}: an answer may take {answer} s, a replica has {longest:g} s to end"
+    if drain and float(drain) < longest:
+        return f"{group.name}: a node drains for {drain} s, a replica has {longest:g} s to end"
+    if group.grace_s < max(longest, float(drain or 0)):
+        return f"{group.name}: a pod has {group.grace_s:g} s to end, what is in it {max(longest, float(drain or 0)):g} s"
+    return None
+
+
+def _moving_address(living: Living) -> str | None:
+    if living.head_service is not None:
+        return "the head's Service is headless" if living.head_service["spec"].get("clusterIP") == "None" else None
+    written = (living.head.spec.get("headService") or {}).get("spec")
+    if written is not None:
+        return "headService asks for a headless Service" if written.get("clusterIP") == "None" else None
+    if living.head.spec.get("serviceType") in ("NodePort", "LoadBalancer"):
+        return None
+    # The operator's ENABLE_RAY_HEAD_CLUSTER_IP_SERVICE changes it too; without the Service itself that is not seen.
+    return "KubeRay makes the head's Service headless by default"
+
+
+def _named_head_service(living: Living) -> str | None:
+    name = ((living.head.spec.get("headService") or {}).get("metadata") or {}).get("name")
+    return f"headService.metadata.name: {name}" if name else None
+
+
+def _ignored(living: Living) -> str | None:
+    return _listed(sorted({"serviceUnhealthySecondThreshold", "deploymentUnhealthySecondThreshold"} & set(living.spec)))
+
+
+def _slow_takeover(living: Living) -> str | None:
+    text = living.head.variable("RAY_SERVE_SLOW_STARTUP_WARNING_S") or "30"
+    return None if text.isdigit() and int(text) > 2 * HEAD_PATIENCE_S else f"{text} s on the head"
+
+
+def _no_budget(living: Living) -> str | None:
+    if living.budgets is None or not living.worker_pods:
+        return None
+    bare = [pod["metadata"]["name"] for pod in living.worker_pods if not any(_covers(b, pod) for b in living.budgets)]
+    return _listed(bare)
+
+
+def _covers(budget: Object, pod: Object) -> bool:
+    labels = pod["metadata"].get("labels", {})
+    wanted = (budget["spec"].get("selector") or {}).get("matchLabels") or {}
+    return all(labels.get(key) == value for key, value in wanted.items())
+
+
+def _disruptable(living: Living) -> str | None:
+    """Pods on nodes of Karpenter that it may consolidate away under load."""
+    bare = [pod["metadata"]["name"] for pod in living.pods or () if OWNED_BY_KARPENTER not in (pod["metadata"].get("annotations") or {})]
+    return _listed(bare)
+
+
+def _moving_image(living: Living) -> str | None:
+    images = {group.container.get("image", "") for group in living.groups}
+    return _listed(sorted(image for image in images if "@sha256:" not in image))
+
+
+def _other_ray(living: Living) -> str | None:
+    """Images whose tag names another version of Ray than the cluster's."""
+    version = str(living.cluster.get("rayVersion") or "")
+    tags = {group.name: str(group.container.get("image", "")).partition("@")[0].rpartition(":")[2] for group in living.groups}
+    named = {name: found[0] for name, tag in tags.items() if (found := _VERSION.findall(tag)) and "/" not in tag}
+    return _listed([f"{name}: {found}, rayVersion: {version}" for name, found in named.items() if version and found != version])
+
+
+RULES = (
+    Rule(
+        "GCS fault tolerance",
+        Severity.BREAKS,
+        "a new head knows nobody: every worker restarts, with all its streams",
+        "data-on-eks#348",
+        _no_storage,
+        "rayClusterConfig: {gcsFaultToleranceOptions: {redisAddress: rediss://HOST:6379, redisPassword: {valueFrom: ...}}}",
+    ),
+    Rule(
+        "head out of the serve Service",
+        Severity.BREAKS,
+        "requests that come in through the head's proxy are lost with it",
+        "kuberay#2593",
+        _head_serves,
+        "excludeHeadPodFromServeSvc: true",
+    ),
+    Rule(
+        "head takes no work",
+        Severity.BREAKS,
+        "a replica on the head is lost with it",
+        "kuberay#1463",
+        _working_head,
+        'rayClusterConfig: {headGroupSpec: {rayStartParams: {num-cpus: "0"}}}',
+    ),
+    Rule(
+        "the head's address stays",
+        Severity.BREAKS,
+        "behind a headless Service workers look for a new head at the old one's address, and answer nothing meanwhile",
+        "measured",
+        _moving_address,
+        "rayClusterConfig: {headGroupSpec: {headService: {spec: {type: ClusterIP, publishNotReadyAddresses: true}}}}",
+    ),
+    Rule(
+        "no name for the head Service",
+        Severity.BREAKS,
+        "the operator refuses it, or an upgrade hangs",
+        "kuberay#2433",
+        _named_head_service,
+        "remove headService.metadata.name",
+    ),
+    Rule(
+        "two replicas or more of everything",
+        Severity.BREAKS,
+        "with one, losing its pod or node is an outage",
+        "kuberay#1333",
+        _single,
+        "serveConfigV2: num_replicas: 2, or autoscaling_config: {min_replicas: 2}",
+    ),
+    Rule(
+        "two workers or more",
+        Severity.BREAKS,
+        "with one, losing it or its node is an outage",
+        "kuberay#1333",
+        _few_workers,
+        "rayClusterConfig: {workerGroupSpecs: [{replicas: 2, minReplicas: 2}]}",
+    ),
+    Rule(
+        "workers outlast the head",
+        Severity.BREAKS,
+        "workers that give up before the new head answers end with all their streams",
+        "kuberay#634",
+        _impatient,
+        "remove RAY_gcs_rpc_server_reconnect_timeout_s from the workers (KubeRay sets 600), or set it to 600",
+    ),
+    Rule(
+        "what runs may end",
+        Severity.RISKS,
+        "a pod, node or replica that is taken away in order cuts the streams that take longer than it waits",
+        "ray#64181",
+        _cut_short,
+        "terminationGracePeriodSeconds >= RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S >= graceful_shutdown_timeout_s >= the longest answer",
+    ),
+    Rule(
+        "replicas have time to be taken over",
+        Severity.RISKS,
+        "a new Serve controller kills a replica that it has not taken over within this time, although it answers",
+        "ray serve/_private/deployment_state.py",
+        _slow_takeover,
+        'headGroupSpec: {template: {spec: {containers: [{env: [{name: RAY_SERVE_SLOW_STARTUP_WARNING_S, value: "600"}]}]}}}',
+    ),
+    Rule(
+        "replicas spread over nodes",
+        Severity.RISKS,
+        "after a loss all may be packed on the survivor; the new worker then stays NotReady, and redundancy is gone",
+        "kuberay#1333",
+        _unspread,
+        "serveConfigV2: max_replicas_per_node: 1",
+    ),
+    Rule(
+        "workers on several nodes",
+        Severity.RISKS,
+        "the loss of one node is an outage",
+        "kuberay#1333",
+        _on_one_node,
+        "rayClusterConfig: {workerGroupSpecs: [{template: {spec: {topologySpreadConstraints: [...]}}}]}",
+    ),
+    Rule(
+        "max_ongoing_requests is set",
+        Severity.RISKS,
+        "the default of 5 lets streams wait that could run",
+        "measured",
+        _queues_streams,
+        "serveConfigV2: max_ongoing_requests: as many as a replica can answer at once",
+    ),
+    Rule(
+        "what waits is bounded",
+        Severity.HINT,
+        "what is too much should be refused at once, not kept until it times out",
+        "measured",
+        _unbounded,
+        "serveConfigV2: max_queued_requests: 64",
+    ),
+    Rule(
+        "a PodDisruptionBudget for the workers",
+        Severity.RISKS,
+        "a node upgrade may drain all workers at once",
+        "kuberay#5004",
+        _no_budget,
+        "kind: PodDisruptionBudget, spec: {maxUnavailable: 1, selector: {matchLabels: {ray.io/node-type: worker}}}",
+    ),
+    Rule(
+        "Karpenter leaves its pods alone",
+        Severity.HINT,
+        "consolidation takes a node away from under a model that serves",
+        "kuberay#2662",
+        _disruptable,
+        'template: {metadata: {annotations: {karpenter.sh/do-not-disrupt: "true"}}}',
+    ),
+    Rule(
+        "Redis over TLS",
+        Severity.RISKS,
+        "whoever reaches the address reads and changes what Ray knows",
+        "kuberay#1640",
+        _plain_redis,
+        "redisAddress: rediss://HOST:6379, with RAY_REDIS_CA_CERT",
+    ),
+    Rule(
+        "Redis's password from a Secret",
+        Severity.RISKS,
+        "whoever may read the RayService has it",
+        "kuberay#1640",
+        _open_password,
+        "redisPassword: {valueFrom: {secretKeyRef: {name: SECRET, key: KEY}}}",
+    ),
+    Rule(
+        "a storage namespace for each cluster",
+        Severity.RISKS,
+        "in an upgrade the new cluster reads the state of the old one",
+        "kuberay#1296",
+        _shared_namespace,
+        "remove externalStorageNamespace: KubeRay makes one for each cluster",
+    ),
+    Rule(
+        "deprecated thresholds are not relied on",
+        Severity.HINT,
+        "the operator ignores them",
+        "kuberay rayservice_types.go",
+        _ignored,
+        "remove them",
+    ),
+    Rule(
+        "one Ray everywhere",
+        Severity.RISKS,
+        "Ray refuses to connect different versions",
+        "ray check_version_info",
+        _other_ray,
+        "rayClusterConfig: {rayVersion: that of the images}",
+    ),
+    Rule(
+        "images by digest",
+        Severity.HINT,
+        "a new head may come with another image than the workers'",
+        "data-on-eks#604",
+        _moving_image,
+        "image: REPOSITORY@sha256:...",
+    ),
+)

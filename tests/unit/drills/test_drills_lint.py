@@ -1,0 +1,199 @@
+"""Lint: a sound service has no findings, and each rule finds its own fault and nothing else."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from drills.lint import RULES, Living, Severity, findings
+
+POD = {"metadata": {"labels": {"ray.io/node-type": "worker"}, "annotations": {"karpenter.sh/do-not-disrupt": "true"}}}
+BUDGET = {"spec": {"selector": {"matchLabels": {"ray.io/node-type": "worker"}}}}
+IMAGE = "registry.example/ray:2.60.0@sha256:" + "0" * 64
+
+
+def service() -> dict[str, Any]:
+    """A RayService that keeps every rule, written as its users write them."""
+    container = {"name": "ray", "image": IMAGE}
+    deployment = {
+        "name": "model",
+        "num_replicas": 2,
+        "max_replicas_per_node": 1,
+        "max_ongoing_requests": 64,
+        "max_queued_requests": 64,
+        "graceful_shutdown_timeout_s": 25,
+    }
+    patient = [{"name": "RAY_SERVE_SLOW_STARTUP_WARNING_S", "value": "600"}]
+    return {
+        "metadata": {"name": "chat", "namespace": "models"},
+        "spec": {
+            "excludeHeadPodFromServeSvc": True,
+            "serveConfigV2": yaml.safe_dump({"applications": [{"name": "llm", "deployments": [deployment]}]}),
+            "rayClusterConfig": {
+                "rayVersion": "2.60.0",
+                "gcsFaultToleranceOptions": {
+                    "redisAddress": "rediss://redis:6379",
+                    "redisPassword": {"valueFrom": {"secretKeyRef": {"name": "redis", "key": "password"}}},
+                },
+                "headGroupSpec": {
+                    "rayStartParams": {"num-cpus": "0"},
+                    "headService": {"spec": {"type": "ClusterIP"}},
+                    "template": {"spec": {"containers": [{**container, "env": patient}]}},
+                },
+                "workerGroupSpecs": [{"groupName": "gpu", "replicas": 2, "template": {"spec": {"containers": [container]}}}],
+            },
+        },
+    }
+
+
+def living(ray_service: dict[str, Any] | None = None, **more: Any) -> Living:
+    """The service with two workers on two nodes and a budget for them."""
+    pods = tuple({**POD, "metadata": {**POD["metadata"], "name": f"worker-{n}"}, "spec": {"nodeName": f"node-{n}"}} for n in (1, 2))
+    seen = {"head_service": {"spec": {"clusterIP": "10.0.0.9"}}, "pods": pods, "budgets": (BUDGET,)}
+    return Living(ray_service or service(), **{**seen, **more})
+
+
+def broken(found: Living) -> list[str]:
+    """The names of the broken rules."""
+    return [finding.rule.name for finding in findings(found)]
+
+
+def cluster(ray_service: dict[str, Any]) -> dict[str, Any]:
+    return ray_service["spec"]["rayClusterConfig"]
+
+
+def head(ray_service: dict[str, Any]) -> dict[str, Any]:
+    return cluster(ray_service)["headGroupSpec"]
+
+
+def worker(ray_service: dict[str, Any]) -> dict[str, Any]:
+    return cluster(ray_service)["workerGroupSpecs"][0]
+
+
+def container(group: dict[str, Any]) -> dict[str, Any]:
+    return group["template"]["spec"]["containers"][0]
+
+
+def deployment(**options: Any) -> Callable[[dict[str, Any]], None]:
+    """A change of the one deployment; None takes an option away."""
+
+    def change(ray_service: dict[str, Any]) -> None:
+        config = yaml.safe_load(ray_service["spec"]["serveConfigV2"])
+        (one,) = config["applications"][0]["deployments"]
+        one.update(options)
+        for name in [name for name, value in options.items() if value is None]:
+            del one[name]
+        ray_service["spec"]["serveConfigV2"] = yaml.safe_dump(config)
+
+    return change
+
+
+def environment(group: Callable[[dict[str, Any]], dict[str, Any]], **variables: str) -> Callable[[dict[str, Any]], None]:
+    """A change of the environment of a group's Ray container."""
+    return lambda s: container(group(s)).update(env=[{"name": name, "value": value} for name, value in variables.items()])
+
+
+CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "GCS fault tolerance": lambda s: cluster(s).pop("gcsFaultToleranceOptions"),
+    "head out of the serve Service": lambda s: s["spec"].pop("excludeHeadPodFromServeSvc"),
+    "head takes no work": lambda s: head(s)["rayStartParams"].pop("num-cpus"),
+    "no name for the head Service": lambda s: head(s)["headService"].update(metadata={"name": "mine"}),
+    "two replicas or more of everything": deployment(num_replicas=1),
+    "two workers or more": lambda s: worker(s).update(replicas=1),
+    "workers outlast the head": environment(worker, RAY_gcs_rpc_server_reconnect_timeout_s="60"),
+    "what runs may end": deployment(graceful_shutdown_timeout_s=600),
+    "replicas have time to be taken over": environment(head),
+    "replicas spread over nodes": deployment(max_replicas_per_node=None),
+    "max_ongoing_requests is set": deployment(max_ongoing_requests=None),
+    "what waits is bounded": deployment(max_queued_requests=None),
+    "Redis over TLS": lambda s: cluster(s)["gcsFaultToleranceOptions"].update(redisAddress="redis:6379"),
+    "Redis's password from a Secret": lambda s: cluster(s)["gcsFaultToleranceOptions"].update(redisPassword={"value": "secret"}),
+    "a storage namespace for each cluster": lambda s: cluster(s)["gcsFaultToleranceOptions"].update(externalStorageNamespace="mine"),
+    "deprecated thresholds are not relied on": lambda s: s["spec"].update(serviceUnhealthySecondThreshold=300),
+    "one Ray everywhere": lambda s: cluster(s).update(rayVersion="2.59.0"),
+    "images by digest": lambda s: container(worker(s)).update(image="registry.example/ray:2.60.0"),
+}
+"""What breaks a rule of the specification."""
+
+SURROUNDINGS: dict[str, dict[str, Any]] = {
+    "the head's address stays": {"head_service": {"spec": {"clusterIP": "None"}}},
+    "workers on several nodes": {
+        "pods": tuple({**POD, "metadata": {**POD["metadata"], "name": n}, "spec": {"nodeName": "one"}} for n in "ab")
+    },
+    "a PodDisruptionBudget for the workers": {"budgets": ()},
+    "Karpenter leaves its pods alone": {
+        "pods": tuple({"metadata": {"name": n, "labels": {"ray.io/node-type": "worker"}}, "spec": {"nodeName": n}} for n in "ab")
+    },
+}
+"""What breaks a rule of the objects around it."""
+
+
+def test_a_sound_service_has_no_findings() -> None:
+    assert broken(living()) == []
+
+
+@pytest.mark.parametrize("rule", CHANGES)
+def test_a_rule_finds_its_own_fault_in_the_specification_and_no_other_rule_does(rule: str) -> None:
+    changed = copy.deepcopy(service())
+    CHANGES[rule](changed)
+    assert broken(living(changed)) == [rule]
+
+
+@pytest.mark.parametrize("rule", SURROUNDINGS)
+def test_a_rule_finds_its_own_fault_around_the_service_and_no_other_rule_does(rule: str) -> None:
+    assert broken(living(**SURROUNDINGS[rule])) == [rule]
+
+
+def test_every_rule_is_tried() -> None:
+    assert {rule.name for rule in RULES} == {*CHANGES, *SURROUNDINGS}
+
+
+def test_what_could_not_be_asked_breaks_no_rule() -> None:
+    assert broken(living(pods=None, budgets=None, head_service=None)) == []
+
+
+def test_without_a_head_service_to_look_at_kuberays_default_counts() -> None:
+    changed = service()
+    del head(changed)["headService"]
+    assert broken(living(changed, head_service=None)) == ["the head's address stays"]
+    head(changed)["serviceType"] = "NodePort"
+    assert broken(living(changed, head_service=None)) == []
+
+
+def test_the_annotation_with_an_address_in_the_environment_is_fault_tolerance_too() -> None:
+    changed = service()
+    del cluster(changed)["gcsFaultToleranceOptions"]
+    changed["metadata"]["annotations"] = {"ray.io/ft-enabled": "true"}
+    container(head(changed))["env"].append({"name": "RAY_REDIS_ADDRESS", "value": "redis:6379"})
+    assert broken(living(changed)) == ["Redis over TLS"]
+
+
+def test_storage_on_a_volume_is_asked_nothing_about_redis() -> None:
+    changed = service()
+    cluster(changed)["gcsFaultToleranceOptions"] = {"backend": "rocksdb"}
+    assert broken(living(changed)) == []
+
+
+def test_a_deployment_that_scales_counts_by_its_least() -> None:
+    changed = service()
+    deployment(num_replicas=None, autoscaling_config={"min_replicas": 1, "max_replicas": 8})(changed)
+    assert broken(living(changed)) == ["two replicas or more of everything"]
+
+
+def test_a_service_without_a_written_configuration_breaks_no_rule_about_deployments() -> None:
+    changed = service()
+    changed["spec"]["serveConfigV2"] = ""
+    assert broken(living(changed)) == []
+
+
+def test_the_worst_comes_first_and_every_finding_says_how_it_is_mended() -> None:
+    changed = service()
+    for name in ("images by digest", "Redis over TLS", "head takes no work"):
+        CHANGES[name](changed)
+    found = findings(living(changed))
+    assert [finding.rule.severity for finding in found] == [Severity.BREAKS, Severity.RISKS, Severity.HINT]
+    assert all(finding.found and finding.rule.mend and finding.rule.why and finding.rule.learnt_from for finding in found)
