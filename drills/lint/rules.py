@@ -14,7 +14,10 @@ HEAD_PATIENCE_S = 60
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
-OWNED_BY_KARPENTER = "karpenter.sh/do-not-disrupt"
+DRAIN_S = 30
+"""Seconds for which a Ray node that gets SIGTERM drains, by default."""
+
+DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
 
 
 class Severity(StrEnum):
@@ -134,14 +137,14 @@ def _cut_short(living: Living) -> str | None:
 
 
 def _short(group: Group, longest: float) -> str | None:
-    drain = group.variable("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S")
+    drain = float(group.variable("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S") or DRAIN_S)
     answer = group.variable("LEEWARD_DEADLINE_S")
     if answer and float(answer) > longest:
         return f"{group.name}: an answer may take {answer} s, a replica has {longest:g} s to end"
-    if drain and float(drain) < longest:
-        return f"{group.name}: a node drains for {drain} s, a replica has {longest:g} s to end"
-    if group.grace_s < max(longest, float(drain or 0)):
-        return f"{group.name}: a pod has {group.grace_s:g} s to end, what is in it {max(longest, float(drain or 0)):g} s"
+    if drain < longest:
+        return f"{group.name}: a node drains for {drain:g} s, a replica has {longest:g} s to end"
+    if group.grace_s < drain:
+        return f"{group.name}: a pod has {group.grace_s:g} s to end, its node drains for {drain:g} s"
     return None
 
 
@@ -186,7 +189,7 @@ def _covers(budget: Object, pod: Object) -> bool:
 
 def _disruptable(living: Living) -> str | None:
     """Pods on nodes of Karpenter that it may consolidate away under load."""
-    bare = [pod["metadata"]["name"] for pod in living.pods or () if OWNED_BY_KARPENTER not in (pod["metadata"].get("annotations") or {})]
+    bare = [pod["metadata"]["name"] for pod in living.pods or () if DO_NOT_DISRUPT not in (pod["metadata"].get("annotations") or {})]
     return _listed(bare)
 
 

@@ -15,7 +15,6 @@ from ray.serve.schema import ServeDeploySchema
 
 from blocks.parameters import ENGINES, Engine, Scaling, Service
 from tasks.cluster.redis import Redis
-from tasks.images.publish import ImageRefs
 from tasks.service import preflight, rayservice
 
 Object = dict[str, Any]
@@ -25,7 +24,7 @@ TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
 def rendered(service: Service, engine: Engine = "cpu") -> list[Object]:
-    return rayservice.render(service, engine, ImageRefs(head="h", worker="w"), Redis("r", 6379, SecretStr("x" * 16)))
+    return rayservice.render(service, engine, preflight.IMAGES, Redis("r", 6379, SecretStr("x" * 16)))
 
 
 def spec(service: Service, engine: Engine = "cpu") -> Object:
@@ -162,10 +161,10 @@ def test_an_idle_worker_is_kept_longer_than_an_answer_may_take() -> None:
     assert least > deadline + 10, "and until no more requests come by its proxy"
 
 
-@pytest.mark.parametrize(("workers", "broken"), [(2, []), (1, ["two replicas or more of everything"])])
+@pytest.mark.parametrize(("workers", "broken"), [(2, []), (1, ["two replicas or more of everything", "two workers or more"])])
 def test_the_rules_of_survival_hold_for_the_fewest_replicas_there_may_be(workers: int, broken: list[str]) -> None:
     (service,) = [t for t in rendered(Service(workers=workers, scaling=Scaling())) if t["kind"] == "RayService"]
-    assert [rule.name for rule in preflight.findings(service)] == broken
+    assert [finding.rule.name for finding in preflight.findings(service)] == broken
 
 
 def test_a_maximum_below_the_minimum_of_workers_is_refused() -> None:

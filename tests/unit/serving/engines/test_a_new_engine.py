@@ -63,18 +63,18 @@ PIPELINE = """
 from blocks.parameters import Scaling, Service
 from blocks.target import Images
 from tasks.images.builder import KINDS
-from tasks.images.publish import ImageRefs, recipes
+from tasks.images.publish import recipes
 from tasks.service import engines, preflight, rayservice
 
 service = Service(engine="echo", scaling=Scaling())
 assert "echo" in str(Service.model_json_schema()), "the form in the Prefect UI offers it"
-(ray_service,) = [t for t in rayservice.render(service, "echo", ImageRefs(head="h", worker="w"), None) if t["kind"] == "RayService"]
+(ray_service,) = [t for t in rayservice.render(service, "echo", preflight.IMAGES, None) if t["kind"] == "RayService"]
 (group,) = ray_service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
 (container,) = group["template"]["spec"]["containers"]
 assert container["image"] == "w"
 assert container["resources"] == {"requests": {"cpu": "2", "memory": "3Gi"}, "limits": {"memory": "3Gi"}}
 assert "neuron_cores" not in str(ray_service), "what another engine claims is not claimed for this one"
-assert [rule.name for rule in preflight.findings(ray_service)] == ["GCS fault tolerance"], "it was rendered without a Redis"
+assert [finding.rule.name for finding in preflight.findings(ray_service)] == ["GCS fault tolerance"], "it was rendered without a Redis"
 assert engines.needs("echo") == engines.Needs(slots=32, tokens=64, cpus=2.0, memory_gib=3, disk_gib=0)
 found = recipes("echo", Images(base="debian"))
 assert {role: (r.kind, r.base) for role, r in found.items()} == {
