@@ -71,7 +71,7 @@ assert "echo" in str(Service.model_json_schema()), "the form in the Prefect UI o
 (ray_service,) = [t for t in rayservice.render(service, "echo", preflight.IMAGES, None) if t["kind"] == "RayService"]
 (group,) = ray_service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
 (container,) = group["template"]["spec"]["containers"]
-assert container["image"] == "w"
+assert container["image"] == preflight.IMAGES.worker
 assert container["resources"] == {"requests": {"cpu": "2", "memory": "3Gi"}, "limits": {"memory": "3Gi"}}
 assert "neuron_cores" not in str(ray_service), "what another engine claims is not claimed for this one"
 assert [finding.rule.name for finding in preflight.findings(ray_service)] == ["GCS fault tolerance"], "it was rendered without a Redis"
