@@ -20,7 +20,9 @@ from tasks.terraform.orphans import living, stop
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     """A process that leads its own session, as terraform processes of the pipeline do."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it, and its children too
     process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    signal.signal(signal.SIGINT, before)
     yield process
     process.kill()
     process.wait()
