@@ -108,7 +108,8 @@ CLOUD = PytestRun("cloud", ("tests/cloud", "tests/machines"), parallel=False)
 
 def _paths(more: Sequence[str]) -> list[str]:
     """Return the arguments that name tests."""
-    return [argument for argument in more if argument.split("::")[0].endswith(".py") or PurePath(argument).is_relative_to("tests")]
+    names = (argument for argument in more if not argument.startswith("-"))
+    return [name for name in names if name.split("::")[0].endswith(".py") or PurePath(name).is_relative_to("tests")]
 
 
 def _cores() -> int:

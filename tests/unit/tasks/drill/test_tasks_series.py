@@ -60,8 +60,8 @@ def test_a_single_fault_leaves_its_evidence_where_it_always_did(here: Bench) -> 
 def test_each_of_several_faults_is_done_once_and_has_a_folder_of_its_own(here: Bench) -> None:
     result = here.drill(THREE)
     assert result.passed, result.headline
-    # How many requests there are hangs by a few on how the threads that look take turns.
-    assert re.match(r"Head pod deleted 3 times, and nobody noticed: all 2\d\d requests and all 1\d\d token streams", result.headline)
+    # The number of requests depends on how the threads take turns, and by more on a busy machine.
+    assert re.match(r"Head pod deleted 3 times, and nobody noticed: all \d+ requests and all \d+ token streams", result.headline)
     assert struck(here) == ["head-0", "head-1", "head-2"]
     assert {path.name for path in here.folder.iterdir()} == {
         *(f"fault-00{n}" for n in (1, 2, 3)),
