@@ -6,19 +6,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from scripts.installed.browser import Browser, Page, browser, element_with
+from playwright.async_api import Browser, Page, expect
 
-MESSAGES = "[...document.querySelectorAll('#talk [data-testid=%s] > .message-content')].map(one => one.innerText.trim())"
-NOTICES = "[...document.querySelectorAll('#talk .thought-group .title')].map(one => one.innerText.trim())"
-BOX = "document.querySelector('#box textarea')"
-STOP = "document.querySelector('#box .stop-button')"
-SEND = "document.querySelector('#box .submit-button')"
-LONGEST = "document.querySelector('#longest input[type=number]')"
+from scripts.installed.browser import browser
 
 
 class ChatUser:
@@ -26,61 +21,62 @@ class ChatUser:
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        self.requests: list[str] = []
+        """URLs that the page has requested, in order."""
+        page.on("request", lambda request: self.requests.append(request.url))
+        self.box = page.locator("#box textarea")
+        self.answers = page.locator("#talk [data-testid=bot] > .message-content")
+        self.questions = page.locator("#talk [data-testid=user] > .message-content")
+        self.notices = page.locator("#talk .thought-group .title")
+        """Notices about the conversation, including one about waiting."""
 
     async def send(self, text: str) -> None:
         """Type the text and send it with the Enter key."""
-        await self.page.click(BOX)
-        await self.page.type(text)
-        await self.page.enter()
+        await self.box.click()
+        await self.page.keyboard.insert_text(text)
+        await self.page.keyboard.press("Enter")
+
+    async def click(self, text: str) -> None:
+        """Click on the element that contains exactly this text."""
+        await self.page.get_by_text(text, exact=True).last.click()
 
     async def limit_answer(self, tokens: int) -> None:
         """Set the maximum length of an answer, in tokens, in the page's settings."""
-        await self.page.click(element_with("Settings"))
-        await self.page.click(LONGEST)
-        await self.page.value(f"{LONGEST}.select()")
-        await self.page.type(str(tokens))
-        await self.page.click(element_with("Settings"))
-
-    async def answers(self) -> list[str]:
-        """Return the texts of the answers on the page."""
-        return list(await self.page.value(MESSAGES % "bot"))
-
-    async def questions(self) -> list[str]:
-        """Return the texts of the questions on the page."""
-        return list(await self.page.value(MESSAGES % "user"))
-
-    async def notices(self) -> list[str]:
-        """Return the texts of the notices on the page, including one about waiting."""
-        return list(await self.page.value(NOTICES))
+        await self.click("Settings")
+        await self.page.locator("#longest input[type=number]").fill(str(tokens))
+        await self.click("Settings")
 
     async def until_notice(self, text: str) -> None:
         """Wait until a notice that contains the text is on the page."""
-        await self.page.until_true(f"{NOTICES}.some(one => one.includes({json.dumps(text)}))")
+        await expect(self.notices.filter(has_text=text)).not_to_have_count(0)
 
     async def until_answered(self, number: int, text: str = "") -> None:
         """Wait until this number of answers is on the page and the last one begins with the text."""
-        await self.page.until_true(f"(all => all.length == {number} && all.at(-1).startsWith({json.dumps(text)}))({MESSAGES % 'bot'})")
+        await expect(self.answers).to_have_count(number)
+        await expect(self.answers.last).to_have_text(re.compile(f"^{re.escape(text)}"), use_inner_text=True)
 
     async def until_idle(self) -> None:
         """Wait until no answer is growing: the input box has its send button again."""
-        await self.page.until_true(f"!!{SEND}")
+        await expect(self.page.locator("#box .submit-button")).to_be_visible()
+
+    async def until_shown(self, text: str) -> None:
+        """Wait until the text is on the page."""
+        await expect(self.page.locator("body")).to_contain_text(text, use_inner_text=True)
 
     async def stop(self) -> None:
         """Click on the stop button."""
-        await self.page.click(STOP)
-
-    async def box(self) -> str:
-        """Return the text in the input box."""
-        return str(await self.page.value(f"{BOX}.value"))
+        await self.page.locator("#box .stop-button").click()
 
 
 @asynccontextmanager
 async def chat_user(chromium: Browser, address: str) -> AsyncIterator[ChatUser]:
     """Open the page in a new tab."""
-    async with chromium.page() as page:
-        await page.open(address, 1280, 800)
-        await page.until_true(f"!!{BOX} && !!{SEND}")
-        yield ChatUser(page)
+    async with await chromium.new_page(viewport={"width": 1280, "height": 800}) as page:
+        user = ChatUser(page)
+        await page.goto(address)
+        await expect(user.box).to_be_visible()
+        await user.until_idle()
+        yield user
 
 
 async def take_picture(address: str, picture: Path, questions: Sequence[str]) -> None:
@@ -92,7 +88,7 @@ async def take_picture(address: str, picture: Path, questions: Sequence[str]) ->
             await reader.send(question)
             await reader.until_answered(number)
         await asyncio.sleep(2)  # so that the answer has more words
-        picture.write_bytes(await reader.page.screenshot())
+        await reader.page.screenshot(path=picture)
 
 
 def main() -> None:

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.installed.browser import Page, browser, element_with
+from playwright.async_api import Page, expect
+
+from scripts.installed.browser import browser
 
 SETTLE_S = 3.0
 """Seconds to wait after the text is there, for charts and fonts that appear later."""
@@ -42,16 +44,16 @@ class Shot:
         return cls(name, url, click=click or "", text=text or "", **size)
 
 
-async def take(page: Page, shot: Shot) -> bytes:
-    """Take the picture and return it as PNG; raises TimeoutError with the page's text when the awaited text never appears."""
-    await page.open(shot.url, shot.width, shot.height)
+async def take(page: Page, shot: Shot, file: Path) -> None:
+    """Save the picture as PNG; raises AssertionError with the page's text when the awaited text never appears."""
+    await page.goto(shot.url)
     if shot.click:
-        await page.until_shown(shot.click)
+        await expect(page.get_by_text(shot.click, exact=True).last).to_be_visible()
         await asyncio.sleep(SETTLE_S)
-        await page.click(element_with(shot.click))
-    await page.until_shown(shot.text)
+        await page.get_by_text(shot.click, exact=True).last.click()
+    await expect(page.locator("body")).to_contain_text(shot.text, use_inner_text=True)
     await asyncio.sleep(SETTLE_S)
-    return await page.screenshot()
+    await page.screenshot(path=file)
 
 
 async def take_all(shots: Sequence[Shot], folder: Path) -> None:
@@ -59,8 +61,8 @@ async def take_all(shots: Sequence[Shot], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     async with browser() as chromium:
         for shot in shots:
-            async with chromium.page() as page:
-                (folder / f"{shot.name}.png").write_bytes(await take(page, shot))
+            async with await chromium.new_page(viewport={"width": shot.width, "height": shot.height}) as page:
+                await take(page, shot, folder / f"{shot.name}.png")
             print(folder / f"{shot.name}.png", flush=True)
 
 

@@ -40,14 +40,14 @@ def test_a_chat_conversation_continues_while_there_is_no_head(protected: Run, sy
         await reader.send("And with a new head?")
         await reader.until_answered(3)
         await _until_complete(reader, 3)
-        assert await reader.questions() == ["Tell me about the sea.", "And about the wind?", "And with a new head?"]
+        assert await reader.questions.all_inner_texts() == ["Tell me about the sea.", "And about the wind?", "And with a new head?"]
 
     _play(scene)
 
 
 def test_the_chat_page_says_that_the_models_words_are_noise(protected: Run) -> None:
     async def scene(reader: ChatUser) -> None:
-        await reader.page.until_shown("noise")
+        await reader.until_shown("noise")
 
     _play(scene)
 
@@ -66,8 +66,8 @@ def _play(scene: Callable[[ChatUser], Coroutine[Any, Any, None]]) -> None:
 async def _until_complete(reader: ChatUser, number: int) -> None:
     """Wait until the answer has ended; assert that it ended by itself or at its maximum length."""
     await reader.until_idle()
-    assert len(await reader.answers()) == number
-    assert [remark for remark in await reader.notices() if "was cut at" not in remark] == []
+    assert await reader.answers.count() == number
+    assert [remark for remark in await reader.notices.all_inner_texts() if "was cut at" not in remark] == []
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from chat_service import StandIn, chat, words
 
-from scripts.installed.browser import browser, element_with
+from scripts.installed.browser import browser
 from scripts.installed.conversation import ChatUser, chat_user
 
 Scene = Callable[..., Coroutine[Any, Any, None]]
@@ -54,12 +54,12 @@ def test_an_answer_grows_on_the_page(play: Play) -> None:
     async def scene(behind: StandIn, reader: ChatUser) -> None:
         await reader.send("halves 100")
         await reader.until_answered(1, words(50))
-        assert await reader.answers() == [words(50)]
+        assert await reader.answers.all_inner_texts() == [words(50)]
         behind.rest.set()
         await reader.until_answered(1, words(100))
         await reader.until_idle()
-        assert await reader.answers() == [words(100)]
-        assert await reader.notices() == []
+        assert await reader.answers.all_inner_texts() == [words(100)]
+        assert await reader.notices.all_inner_texts() == []
 
     play(scene)
 
@@ -71,7 +71,7 @@ def test_the_whole_conversation_is_sent(play: Play) -> None:
             await reader.until_answered(number, words(count))
             await reader.until_idle()
         assert said(behind.requests[-1]) == ["words 3", words(3), "words 4", words(4), "words 5"]
-        assert await reader.questions() == ["words 3", "words 4", "words 5"]
+        assert await reader.questions.all_inner_texts() == ["words 3", "words 4", "words 5"]
 
     play(scene)
 
@@ -84,7 +84,7 @@ def test_the_stop_button_stops_an_answer_and_the_service(play: Play) -> None:
         await reader.until_notice("Stopped.")
         await until_free(behind)
         await reader.until_idle()
-        assert await reader.answers() == [words(1)]
+        assert await reader.answers.all_inner_texts() == [words(1)]
         await reader.send("words 2")
         await reader.until_answered(2, words(2))
         assert said(behind.requests[-1]) == ["hold", words(1), "words 2"]
@@ -104,7 +104,7 @@ def test_an_error_is_shown_and_the_conversation_goes_on(play: Play, question: st
     async def scene(_: StandIn, reader: ChatUser) -> None:
         await reader.send(question)
         await reader.until_notice(remark)
-        assert await reader.answers() == answer
+        assert await reader.answers.all_inner_texts() == answer
         await reader.until_idle()
         await reader.send("words 2")
         await reader.until_answered(len(answer) + 1, words(2))
@@ -118,7 +118,7 @@ def test_the_page_shows_that_it_waits_for_a_service_that_is_not_ready(play: Play
         await reader.until_notice("Waiting for the service… (it is not ready)")
         behind.ready = True
         await reader.until_answered(1, words(5))
-        assert await reader.notices() == []
+        assert await reader.notices.all_inner_texts() == []
 
     play(scene)
 
@@ -148,11 +148,11 @@ def test_a_message_typed_during_an_answer_is_kept_until_the_answer_is_complete(p
         await reader.send("hold")
         await reader.until_answered(1, words(1))
         await reader.send("words 2")
-        assert await reader.box() == "words 2"
+        assert await reader.box.input_value() == "words 2"
         await reader.stop()
         await reader.until_notice("Stopped.")
         await reader.until_idle()
-        assert await reader.box() == "words 2"
+        assert await reader.box.input_value() == "words 2"
         assert len(behind.requests) == 1
         await reader.send("")
         await reader.until_answered(2, words(2))
@@ -163,9 +163,9 @@ def test_a_message_typed_during_an_answer_is_kept_until_the_answer_is_complete(p
 def test_an_empty_message_sends_no_request(play: Play) -> None:
     async def scene(behind: StandIn, reader: ChatUser) -> None:
         await reader.send("  ")
-        await reader.page.type("words 2")
+        await reader.page.keyboard.insert_text("words 2")
         while not behind.requests:  # the page ignores a second Enter until the first is handled
-            await reader.page.enter()
+            await reader.page.keyboard.press("Enter")
             await asyncio.sleep(0.1)
         await reader.until_answered(1, words(2))
         assert [said(body) for body in behind.requests] == [["words 2"]]
@@ -181,13 +181,13 @@ def test_the_last_question_can_be_asked_again(play: Play) -> None:
         await reader.send("break 3")
         await reader.until_notice("broke off")
         await reader.until_idle()
-        await reader.page.click("document.querySelector('#talk button[aria-label=Retry]:not([disabled])')")
+        await reader.page.locator("#talk button[aria-label=Retry]:not([disabled])").click()
         while len(behind.requests) < 3:
             await asyncio.sleep(0.05)
         await reader.until_notice("broke off")
         await reader.until_idle()
         assert said(behind.requests[2]) == said(behind.requests[1]) == ["words 2", words(2), "break 3"]
-        assert await reader.questions() == ["words 2", "break 3"]
+        assert await reader.questions.all_inner_texts() == ["words 2", "break 3"]
 
     play(scene)
 
@@ -196,9 +196,9 @@ def test_a_new_conversation_ends_the_old_one(play: Play) -> None:
     async def scene(behind: StandIn, reader: ChatUser) -> None:
         await reader.send("hold")
         await reader.until_answered(1, words(1))
-        await reader.page.click(element_with("New conversation"))
+        await reader.click("New conversation")
         await until_free(behind)
-        await reader.page.until_shown("Ask something.")
+        await reader.until_shown("Ask something.")
         await reader.until_idle()
         await reader.send("words 2")
         await reader.until_answered(1, words(2))
@@ -210,9 +210,9 @@ def test_a_new_conversation_ends_the_old_one(play: Play) -> None:
 def test_the_settings_are_sent(play: Play) -> None:
     async def scene(behind: StandIn, reader: ChatUser) -> None:
         await reader.limit_answer(48)
-        await reader.page.click(element_with("Settings"))
-        await reader.page.click("document.querySelector('#settings textarea')")
-        await reader.page.type("be brief")
+        await reader.click("Settings")
+        await reader.page.locator("#settings textarea").click()
+        await reader.page.keyboard.insert_text("be brief")
         await reader.send("words 2")
         await reader.until_answered(1, words(2))
         (body,) = behind.requests
@@ -224,10 +224,10 @@ def test_the_settings_are_sent(play: Play) -> None:
 
 def test_the_page_shows_the_services_description_of_its_model(play: Play) -> None:
     async def scene(behind: StandIn, reader: ChatUser) -> None:
-        assert "noise" not in str(await reader.page.text())
+        assert "noise" not in str(await reader.page.locator("body").inner_text())
         behind.description = "Its words are noise."
         await reader.send("words 2")  # a page that was loaded before the service answered gets it later, too
-        await reader.page.until_shown("Its words are noise.")
+        await reader.until_shown("Its words are noise.")
 
     play(scene)
 
@@ -236,9 +236,9 @@ def test_the_page_sends_requests_only_to_the_chat(play: Play) -> None:
     async def scene(_: StandIn, reader: ChatUser) -> None:
         await reader.send("words 2")
         await reader.until_answered(1, words(2))
-        here = await reader.page.value("location.origin")
-        assert len(reader.page.requests) > 5
-        assert [url for url in reader.page.requests if not url.startswith((here, "data:", "blob:"))] == []
+        here = await reader.page.evaluate("location.origin")
+        assert len(reader.requests) > 5
+        assert [url for url in reader.requests if not url.startswith((here, "data:", "blob:"))] == []
 
     play(scene)
 
@@ -248,6 +248,6 @@ def test_markup_in_an_answer_is_shown_and_never_run(play: Play) -> None:
         await reader.send("script")
         await reader.until_answered(1, "before")
         await reader.until_idle()
-        assert await reader.page.value("window.run") is None
+        assert await reader.page.evaluate("window.run") is None
 
     play(scene)
