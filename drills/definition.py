@@ -1,7 +1,7 @@
 """What a drill is: a fault, the steady state it starts from and returns to, the load, the timing, the SLOs.
 
-A drill is one YAML file in catalogue/. A new drill is a new file there, plus one function in tasks/drill/faults.py
-when its fault is of a new kind; nothing here has to change. Nothing here touches an outside system.
+A drill is one YAML file in catalogue/, and a new drill a new file there. A new kind of fault is also one value in drills/faults.py (its
+proof and its words) and one in tasks/drill/faults.py (its act). Nothing here touches an outside system.
 """
 
 from __future__ import annotations
@@ -11,11 +11,26 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from drills.faults import Effect, Grace, effect_of
 from drills.value import Value
 
-__all__ = ["Drill", "Fault", "Graces", "Load", "Repeat", "Series", "Slos", "SteadyState", "Timing", "UnknownDrill", "catalogue"]
+__all__ = [
+    "NO_FAULT",
+    "Drill",
+    "Fault",
+    "FaultOfDrill",
+    "Graces",
+    "Load",
+    "Repeat",
+    "Series",
+    "Slos",
+    "SteadyState",
+    "Timing",
+    "UnknownDrill",
+    "catalogue",
+]
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 
@@ -31,19 +46,28 @@ class UnknownDrill(ValueError):
 
 
 class Fault(Value):
-    """What is broken on purpose, and how one can tell afterwards that it really happened."""
+    """What is broken on purpose."""
 
     kind: Kebab = "delete-head-pod"
-    """Name of the function in tasks/drill/faults.py that does it. Free text, so that a new fault needs no change here;
-    an unknown kind is refused before anything is touched."""
+    """Name of its effect in drills/faults.py and of its act in tasks/drill/faults.py. A drill of an unknown kind is refused before
+    anything is touched; evidence of one can still be read."""
 
-    grace: Literal["default", "forced"] = "default"
+    grace: Grace = "default"
     """default: the pod ends as in a node drain, with its own termination grace period. forced: grace period 0, as when
     the machine is gone. Default, since that is what happens most often; forced has a drill of its own."""
 
-    proof: Literal["head-pod-replaced", "worker-pod-replaced", "reported"] = "head-pod-replaced"
-    """What must have changed for the fault to count as having happened; without it no promise counts as kept. "reported" trusts
-    the fault's own report, for faults that replace no pod."""
+    proof: Kebab = Field(default_factory=lambda fault: effect_of(fault["kind"]).proof)
+    """Name of what proves that the fault happened, for readers of the evidence. It comes with the kind: no drill can choose a weaker
+    proof, and without the proof no promise counts as kept."""
+
+    @property
+    def effect(self) -> Effect:
+        """What a fault of this kind changes, and the words for it."""
+        return effect_of(self.kind)
+
+    def describe(self) -> str:
+        """Return the kind and, where the fault has one, the grace, in words."""
+        return ", ".join(filter(None, (self.kind, self.effect.graces.get(self.grace))))
 
 
 class SteadyState(Value):
@@ -179,7 +203,9 @@ class Drill(Value):
 
     def other_grace(self) -> Self:
         """The same drill with the other grace: the one of the catalogue that differs in nothing else of its fault, where there is one,
-        gives its name and words."""
+        gives its name and words. The drill itself when its fault has no grace period."""
+        if not self.fault.effect.graces:
+            return self
         fault = self.fault.model_copy(update={"grace": "forced" if self.fault.grace == "default" else "default"})
         named = next((drill for drill in map(type(self).named, catalogue()) if drill.fault == fault), self)
         return self.model_copy(update={"name": named.name, "title": named.title, "description": named.description, "fault": fault})
@@ -211,3 +237,14 @@ class Series(Value):
 def catalogue() -> tuple[str, ...]:
     """The names of all drills, sorted."""
     return tuple(sorted(path.stem for path in CATALOGUE.glob("*.yaml")))
+
+
+def _done_by_a_drill(name: str) -> str:
+    if name not in (NO_FAULT, *catalogue()):
+        raise ValueError(f"no drill is named {name!r}; there are: {', '.join((NO_FAULT, *catalogue()))}")
+    return name
+
+
+NO_FAULT = "none"
+FaultOfDrill = Annotated[str, AfterValidator(_done_by_a_drill), Field(json_schema_extra={"enum": [NO_FAULT, *catalogue()]})]
+"""Name of the drill in the catalogue whose fault is done; "none": no fault is done."""

@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 from drills.definition import Drill
 from drills.definition import Series as Plan
 from drills.evidence import BadEvidence, Evidence
+from drills.faults import Grace
 from drills.judge.traffic import longest_gap_s, nearest_rank
 from drills.judge.verdict import Verdict
 from drills.observed import LoadSeen, Versions, Vitals
@@ -49,7 +50,7 @@ class Row(Value):
     """One fault of the series, as the table shows it."""
 
     number: int
-    grace: Literal["default", "forced"]
+    grace: Grace
     verdict: Verdict
     headline: str
     why: tuple[str, ...]
@@ -210,7 +211,7 @@ def of(first: Evidence, rows: Sequence[Row], drill: Drill, plan: Plan, load: Loa
         verdict=verdict,
         headline=_headline(verdict, drill, plan, rows, done, requests, streams, recovery)
         + (f" It ended after {len(done)} of {plan.repeat} faults, as it was to stop at the first loss." if asked else ""),
-        why=tuple(_why(rows, plan, len(done), early, doubts)) if verdict != "passed" else (),
+        why=tuple(_why(rows, drill, plan, len(done), early, doubts)) if verdict != "passed" else (),
         drill=drill.name,
         title=drill.title,
         target=first.target,
@@ -236,7 +237,7 @@ def of(first: Evidence, rows: Sequence[Row], drill: Drill, plan: Plan, load: Loa
 
 GROWTH: tuple[tuple[str, str, Callable[[Row], float | None]], ...] = (
     ("Recovery", "s", lambda row: row.recovery_s),
-    ("Memory of the new head", "MiB", lambda row: _mebi(row.vitals.head_memory_bytes)),
+    ("Memory of the head", "MiB", lambda row: _mebi(row.vitals.head_memory_bytes)),
     ("The cluster's entries in Redis", "", lambda row: row.vitals.redis_entries),
     ("Dead actors in the GCS", "", lambda row: row.vitals.dead_actors),
 )
@@ -324,12 +325,14 @@ def _headline(
     return f"{subject}: no loss is on record, but {said}{speed}."
 
 
-def _why(rows: Sequence[Row], plan: Plan, done: int, early: Early | None, doubts: Sequence[str]) -> Iterable[str]:
+def _why(rows: Sequence[Row], drill: Drill, plan: Plan, done: int, early: Early | None, doubts: Sequence[str]) -> Iterable[str]:
     """Why the verdict is not "passed", most important first."""
+    graces = drill.fault.effect.graces
     for verdict in ("failed", "void", "aborted"):
         those = [row for row in rows if row.verdict == verdict]
         for row in those[:MOST_TOLD]:
-            yield f"Fault {row.number} ({_grace(row)}, {verdict}): {row.why[0] if row.why else row.headline}"
+            how = ", ".join(filter(None, (graces.get(row.grace), verdict)))
+            yield f"Fault {row.number} ({how}): {row.why[0] if row.why else row.headline}"
         if len(those) > MOST_TOLD:
             yield f"{len(those) - MOST_TOLD} more faults {verdict}: {_numbers(those[MOST_TOLD:])}."
         if verdict == "failed" and early:
@@ -356,10 +359,6 @@ def _numbers(rows: Sequence[Row]) -> str:
 
 def _times(n: int) -> str:
     return {1: "once", 2: "twice"}.get(n, f"{n} times")
-
-
-def _grace(row: Row) -> str:
-    return "no grace" if row.grace == "forced" else "its own grace"
 
 
 def _lost(records: Sequence[Record]) -> Lost:

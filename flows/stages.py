@@ -34,7 +34,7 @@ from tasks.cluster.kuberay import install_kuberay
 from tasks.cluster.neuron import install_device_plugin
 from tasks.debug import collect_debug
 from tasks.drill.evidence import ONCE, Result, folder_for, judge, keep_evidence, raw_folder
-from tasks.drill.faults import NothingToBreak, inject_fault, known
+from tasks.drill.faults import NothingToBreak, check_known, inject_fault
 from tasks.drill.journal import Journal, hold_lock, keeping, let_go_of_lock, release_lock, take_lock
 from tasks.drill.load_job import LoadFailed, start_load, stop_load
 from tasks.drill.raw_evidence import Notebook
@@ -169,7 +169,7 @@ def drill_of(name: str, service: Service, timing: Timing | None, load: Load | No
         drill = Drill.named(name, timing=timing, load=load, slos=slos)
     except UnknownDrill as error:
         raise BadParameters(str(error)) from error
-    known(drill.fault)
+    check_known(drill.fault)
     waited, promised = drill.timing.observe_timeout_s, drill.slos.max_recovery_s
     if waited < promised:
         raise BadParameters(

@@ -11,17 +11,17 @@ from prefect.client.schemas import State
 from prefect.states import Completed, Failed
 
 from blocks.parameters import Service
-from drills.definition import Load
+from drills.definition import NO_FAULT, FaultOfDrill, Load
 from drills.surge import archive
-from drills.surge.judgement import Fault, Plan, Seen, sized
+from drills.surge.judgement import Plan, Seen, sized
 from flows.stages import BadParameters, Run, holding
 from tasks.drill.evidence import Result, raw_folder
 from tasks.drill.journal import release_lock, take_lock
 from tasks.drill.sampling import Sampler, sampled
 from tasks.drill.surge import (
-    delete_head,
     end_loads,
     hold_surge,
+    inject_in_growth,
     judge_surge,
     longest,
     remove_run_loads,
@@ -47,7 +47,7 @@ def plan_of(
     surge_s: float,
     grow_within_s: float,
     shrink_within_s: float,
-    fault: Fault,
+    fault: FaultOfDrill,
     steady_s: float = 20.0,
 ) -> Plan:
     """What the surge will do.
@@ -127,8 +127,8 @@ def _come_and_gone(
         return seen.model_copy(update={"aborted": str(reason), "loads": tuple(end_loads(site, plan, [base], raw))})
     surge_at = start_loads(site, service, image, plan, more, longest(plan, base=False))
     until, head_deleted_at, answered = surge_at + plan.grow_within_s, None, {}
-    if plan.fault != "none":
-        head_deleted_at = delete_head(site, service, sampler, plan, before, until, check)
+    if plan.fault != NO_FAULT:
+        head_deleted_at = inject_in_growth(site, service, sampler, plan, before, until, check)
     if grown := wait_for_growth(sampler, before, until, check):
         answered = hold_surge(site, service, sampler, plan, before, grown, time.time() + plan.surge_s, check)
     ended_at = time.time()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from drills.definition import Drill, Fault, Load, SteadyState
+from drills.definition import Drill, Load, SteadyState
 from drills.observed import ReplicaSeen, Snapshot
 from serving.records import Record
 
-__all__ = ["LATE_S", "fault_happened", "judge", "judge_traffic", "not_recovered", "not_redundant", "recovered_at", "well"]
+__all__ = ["LATE_S", "judge", "judge_traffic", "not_recovered", "not_redundant", "recovered_at", "well"]
 
 LATE_S = 1.0
 """A request sent later than this after it was due does not count as sent on time. One second: the scheduling noise of
@@ -46,22 +46,11 @@ def judge_traffic(records: Iterable[Record], load: Load) -> list[str]:
     return reasons
 
 
-def fault_happened(before: Snapshot | None, after: Snapshot, fault: Fault) -> bool:
-    """Whether this later snapshot proves that the fault struck what it should."""
-    if fault.proof == "reported":
-        return True
-    if before is None:
-        return False
-    if fault.proof == "head-pod-replaced":
-        return before.head is not None and (after.head is None or after.head.uid != before.head.uid)
-    return not {w.uid for w in before.workers} <= {w.uid for w in after.workers}
-
-
 def not_recovered(before: Snapshot, now: Snapshot, drill: Drill) -> list[str]:
     """Why the service has not recovered from the fault yet: its steady state, the fault itself, and what there was before."""
     reasons = judge(now, drill.steady_state)
-    if not fault_happened(before, now, drill.fault):
-        reasons.insert(0, "the pod that was deleted is still there")
+    if not drill.fault.effect.happened(before, now):
+        reasons.insert(0, drill.fault.effect.unproven)
     return reasons + [r for r in not_redundant(before, now) if r not in reasons]
 
 

@@ -28,12 +28,8 @@ def changes(earlier: Snapshot, now: Snapshot) -> list[Event]:
 
 
 def _fault(observation: Observation, drill: Drill) -> Event:
-    head = observation.before.head if observation.before else None
-    grace = "grace period 0" if drill.fault.grace == "forced" else "its own grace period"
-    subject = head.pod if head and drill.fault.proof == "head-pod-replaced" else ""
-    return Event(
-        t=observation.fault_at or 0.0, what=drill.title.lower(), kind="fault", subject=subject, detail=f"{drill.fault.kind}, {grace}"
-    )
+    subject = drill.fault.effect.target(observation.before) if observation.before else ""
+    return Event(t=observation.fault_at or 0.0, what=drill.title.lower(), kind="fault", subject=subject, detail=drill.fault.describe())
 
 
 def _filled(snapshots: tuple[Snapshot, ...]) -> Iterator[Snapshot]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from drills.definition import Drill
 from drills.judge.slos import ALL, COUNTS, LATENCIES, Slo, counts
-from drills.judge.steady_state import LATE_S, fault_happened
+from drills.judge.steady_state import LATE_S
 from drills.judge.traffic import PhaseSeen
 from drills.observed import LoadSeen, Observation
 from drills.value import Value
@@ -111,10 +111,10 @@ def not_proven(drill: Drill, observation: Observation) -> str:
     later = [s for s in observation.snapshots if s.t > observation.fault_at]
     if not later:
         return "the cluster was not looked at after the fault"
-    if any(fault_happened(observation.before, snapshot, drill.fault) for snapshot in later):
+    before, effect = observation.before, drill.fault.effect
+    if before is not None and any(effect.happened(before, snapshot) for snapshot in later):
         return ""
-    pod = "worker" if drill.fault.proof == "worker-pod-replaced" else "head"
-    return f"the fault did not happen: the {pod} pod has the same UID as before"
+    return f"the fault did not happen: {effect.unproven}"
 
 
 def _fault(drill: Drill, observation: Observation, uncertain: tuple[str, ...]) -> list[Doubt]:

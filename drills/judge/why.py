@@ -66,7 +66,7 @@ def why(
         sentences += [*_losses(drill, records, fault_at), *_meanwhile(records, events, fault_at)]
     sentences += _touched(workers, events, fault_at) if "workers" in failed else []
     if sentences or failed.keys() & {"recovery", "redundancy"}:
-        sentences += _storage(observation)
+        sentences += _storage(observation) if drill.fault.effect.needs_gcs_storage else []
     told = {"failed-requests", "lost-streams", "wrong-answers", "workers"}
     return sentences + [f"{s.name}: {s.actual}; promised: {s.target}." for s in failed.values() if s.id not in told]
 

@@ -50,7 +50,8 @@ def course(evidence: Evidence, samples: Sequence[Sample], records: Sequence[Reco
     return Course(
         zero=zero,
         surge_at=seen.surge_at,
-        head_deleted_at=seen.head_deleted_at,
+        fault_at=seen.head_deleted_at,
+        fault=evidence.plan.drill.title.lower() if evidence.plan.drill else "",
         grown_at=found.grown_at,
         ended_at=seen.ended_at,
         workers_back_at=found.workers_back_at,

@@ -13,11 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import Field
 
-from drills.definition import Load
+from drills.definition import NO_FAULT, Drill, FaultOfDrill, Load
 from drills.judge.slos import COUNTS, Slo
 from drills.judge.steady_state import LATE_S
 from drills.judge.traffic import count, nearest_rank, on_observers_clock
@@ -28,10 +28,8 @@ from drills.surge.sample import Sample, surplus
 from drills.value import Seconds, Value
 from serving.records import Record
 
-__all__ = ["FAULTS", "Judgement", "LoadTold", "Newcomer", "PhaseSeen", "Plan", "Seen", "judge", "merged", "sized"]
+__all__ = ["Judgement", "LoadTold", "Newcomer", "PhaseSeen", "Plan", "Seen", "judge", "merged", "sized"]
 
-Fault = Literal["none", "head-pod", "head-pod-forced"]
-FAULTS: tuple[Fault, ...] = get_args(Fault)
 PhaseName = Literal["before", "growing", "grown", "after"]
 EARLY_S = 5.0
 """By which a load may have stopped before it was told to: the time between its own clock's reading and ours."""
@@ -61,7 +59,12 @@ class Plan(Value):
     surge_s: Seconds
     grow_within_s: Seconds
     shrink_within_s: Seconds
-    fault: Fault = "none"
+    fault: FaultOfDrill = NO_FAULT
+
+    @property
+    def drill(self) -> Drill | None:
+        """The drill whose fault is done while the service grows; None when no fault is done."""
+        return None if self.fault == NO_FAULT else Drill.named(self.fault)
 
 
 class LoadTold(Value):
@@ -90,8 +93,9 @@ class Seen(Value):
     surge_at: Seconds | None = None
     """When the first load of the surge began to send."""
     head_deleted_at: Seconds | None = None
+    """When the fault was done; None when it was not."""
     head_uid: str = ""
-    """Of the head pod that was to be deleted."""
+    """UID of the head pod before the surge."""
     ended_at: Seconds | None = None
     """When the loads of the surge were stopped."""
     stopped_at: Seconds | None = None
@@ -356,12 +360,19 @@ def _doubts(plan: Plan, seen: Seen, records: Sequence[Record], grown_at: float |
     reasons += _late(seen, records)
     if len(seen.loads) != plan.factor:
         reasons.append(f"{len(seen.loads)} loads were there instead of {plan.factor}")
-    if plan.fault != "none" and grown_at is not None:
-        if seen.head_deleted_at is None:
-            reasons.append("the head was not deleted: no worker was seen on its way, so there was no middle of the growth")
-        elif not any(s.head is not None and s.head.uid != seen.head_uid for s in seen.samples if s.t > seen.head_deleted_at):
-            reasons.append("the head's deletion did not happen: no other head pod came")
+    if plan.drill is not None and grown_at is not None:
+        reasons += _fault_doubts(plan.drill, seen)
     return reasons
+
+
+def _fault_doubts(drill: Drill, seen: Seen) -> list[str]:
+    """Why it is not known that the fault happened; empty when it is."""
+    at, before, effect = seen.head_deleted_at, seen.before, drill.fault.effect
+    if at is None:
+        return ["the fault was not injected: no worker was seen on its way, so there was no middle of the growth"]
+    if before and any(effect.happened(before.snapshot(), sample.snapshot()) for sample in seen.samples if sample.t > at):
+        return []
+    return [f"the fault did not happen: {effect.unproven}"]
 
 
 def _late(seen: Seen, records: Sequence[Record]) -> list[str]:
@@ -417,7 +428,7 @@ def _headline(verdict: Verdict, plan: Plan, seen: Seen, records: Sequence[Record
     moments = [t for t in (found.workers_back_at, found.nodes_back_at if plan.nodes_follow else None) if t is not None]
     shrunk = max(moments, default=0.0) - (seen.ended_at or 0.0)
     what = "workers and nodes" if plan.nodes_follow else "workers"
-    though = ", though the head was deleted meanwhile" if plan.fault != "none" else ""
+    though = f" in spite of the fault ({plan.drill.title.lower()})" if plan.drill else ""
     return (
         f"{plan.factor} times the load: {found.most_workers} workers instead of {plan.workers}, the first new one after {grown:.0f} s"
         f"{though}; {what} were as before {shrunk:.0f} s after its end; {answered}."

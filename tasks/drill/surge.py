@@ -13,13 +13,12 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from blocks.errors import Permanent, PipelineError, TimedOut
 from blocks.parameters import Service
-from drills.definition import Fault
 from drills.surge import archive
 from drills.surge.judgement import Judgement, LoadTold, Plan, Seen, judge, merged
 from drills.surge.sample import Sample, missing, read, surplus
-from tasks.drill import evidence, load_job
+from tasks.drill import evidence, faults, load_job
+from tasks.drill import journal as journals
 from tasks.drill.evidence import Result
-from tasks.drill.faults import NothingToBreak, delete_pod
 from tasks.drill.journal import NAMESPACE, FaultNote, remove_loads
 from tasks.drill.sampling import NoSample, Sampler
 from tasks.drill.watch import NotSteady
@@ -101,18 +100,19 @@ def calm(sampler: Sampler, plan: Plan, check: Check, progress: Progress, within_
         raise NotSteady(f"the service was not at rest under the base load: {error}") from error
 
 
-def strike(
+def inject(
     api: Api, service: Service, sampler: Sampler, plan: Plan, before: Sample, until: float, check: Check, progress: Progress
-) -> float | None:
-    """The head that was there before is deleted, as soon as a worker is on its way; returns when. None: no worker was seen on its way.
+) -> FaultNote | None:
+    """Do the fault of the plan as soon as a worker is on its way; returns what was done. None: no worker was seen on its way.
 
-    Asked again it deletes no other head.
+    A second call finds the fault in the journal and does no other one.
 
     Raises:
-        NothingToBreak: there was no head before.
+        NothingToBreak: the target of the fault is not there.
     """
-    if before.head is None:
-        raise NothingToBreak(f"{service.namespace}/{service.name} had no head pod to delete")
+    drill, journal = plan.drill, journals.read(api, service)
+    assert drill is not None, "only a surge with a fault comes here"
+    assert journal is not None, "the lock is taken first, with a journal"
 
     def probe() -> bool | Pending:
         now = sampler.now()
@@ -120,14 +120,14 @@ def strike(
             return True
         return False if now.shows_more_than(before) else Pending("no worker is on its way yet")
 
-    try:
-        found = Until("a worker on its way", probe, until - time.time(), LOOK_EVERY_S / 2, progress.checked(check)).wait()
-    except TimedOut:
-        return None
-    if not found:
-        return None
-    planned = FaultNote(pod=before.head.pod, uid=before.head.uid, at=time.time())
-    return delete_pod(api, service, Fault(grace="forced" if plan.fault == "head-pod-forced" else "default"), planned).at
+    if journal.fault is None:
+        try:
+            found = Until("a worker on its way", probe, until - time.time(), LOOK_EVERY_S / 2, progress.checked(check)).wait()
+        except TimedOut:
+            return None
+        if not found:
+            return None
+    return faults.inject(api, service, drill.fault, journal).fault
 
 
 def grown(sampler: Sampler, before: Sample, until: float, check: Check, progress: Progress) -> Sample | None:
@@ -260,12 +260,15 @@ def wait_for_calm(sampler: Sampler, plan: Plan, check: Check) -> Sample:
     return before
 
 
-@step("delete head in mid growth", deadline_s=LONGEST_S)
-def delete_head(site: Site, service: Service, sampler: Sampler, plan: Plan, before: Sample, until: float, check: Check) -> float | None:
-    """The head is deleted while a worker is on its way; returns when, None when there was no such moment."""
-    at = strike(site.api(), service, sampler, plan, before, until, check, Progress("surge-fault"))
-    get_run_logger().info("no worker was seen on its way, so the head was left alone" if at is None else "the head was deleted")
-    return at
+@step("inject fault in mid growth", deadline_s=LONGEST_S)
+def inject_in_growth(
+    site: Site, service: Service, sampler: Sampler, plan: Plan, before: Sample, until: float, check: Check
+) -> float | None:
+    """The fault of the plan is done while a worker is on its way; returns when, None when there was no such moment."""
+    done = inject(site.api(), service, sampler, plan, before, until, check, Progress("surge-fault"))
+    what = "no worker was seen on its way, so the fault was not done" if done is None else f"fault {plan.fault}: {done.pod}"
+    get_run_logger().info(what)
+    return done.at if done else None
 
 
 @step("wait for growth", deadline_s=LONGEST_S)

@@ -27,7 +27,9 @@ class Course:
     zero: float
     """What is 0 on the axis."""
     surge_at: float | None
-    head_deleted_at: float | None
+    fault_at: float | None
+    fault: str
+    """What the fault did, such as "head pod deleted"."""
     grown_at: float | None
     ended_at: float | None
     workers_back_at: float | None
@@ -91,7 +93,7 @@ def _heading(title: str, requests: Sequence[Record]) -> str:
 def _events(course: Course) -> list[EventSeen]:
     named: list[tuple[float | None, str, EventKind]] = [
         (course.surge_at, "surge begins", "milestone"),
-        (course.head_deleted_at, "head deleted", "fault"),
+        (course.fault_at, course.fault, "fault"),
         (course.grown_at, "more workers answer", "milestone"),
         (course.ended_at, "surge ends", "milestone"),
         (course.workers_back_at, "workers as before", "milestone"),

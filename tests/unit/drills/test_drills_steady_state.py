@@ -90,7 +90,7 @@ def test_traffic_is_not_steady_without_answers_with_failures_or_when_late() -> N
 
 
 def test_a_service_whose_head_was_not_replaced_has_not_recovered() -> None:
-    assert "still there" in not_recovered(HEALTHY, HEALTHY, DRILL)[0]
+    assert "same UID" in not_recovered(HEALTHY, HEALTHY, DRILL)[0]
 
 
 def test_recovery_counts_from_when_the_new_head_is_ready() -> None:

@@ -104,10 +104,10 @@ def test_the_heads_death_in_the_middle_is_told_and_must_have_happened() -> None:
     plan = PLAN.model_copy(update={"fault": "head-pod"})
     found = judged(HEAD_DIES, plan)
     assert found.verdict == "passed"
-    assert "though the head was deleted" in found.headline
+    assert "in spite of the fault (head pod deleted)" in found.headline
     assert judged(GROWS, plan).verdict == "void"
     untouched = seen(HEAD_DIES).model_copy(update={"samples": seen(GROWS).samples})
-    assert "no other head pod" in judge(plan, untouched, records(GROWS)).why[0]
+    assert "the head pod has the same UID as before" in judge(plan, untouched, records(GROWS)).why[0]
     assert judged(NEVER_GROWS, plan).verdict == "failed", "it never grew, which is why there was no middle"
 
 

@@ -48,9 +48,9 @@ def test_it_is_well_formed_and_has_every_series_over_one_axis(world: World) -> N
 
 def test_the_moments_of_the_surge_are_marked() -> None:
     words = texts(picture(HEAD_DIES), "label") + texts(picture(HEAD_DIES), "label-fault")
-    expected = {"surge begins", "head deleted", "more workers answer", "surge ends", "workers as before", "nodes as before"}
+    expected = {"surge begins", "head pod deleted", "more workers answer", "surge ends", "workers as before", "nodes as before"}
     assert expected == set(words)
-    assert "head deleted" not in texts(picture(GROWS), "label-fault")
+    assert "head pod deleted" not in texts(picture(GROWS), "label-fault")
     assert {"more workers answer"}.isdisjoint(texts(picture(NEVER_GROWS), "label"))
 
 

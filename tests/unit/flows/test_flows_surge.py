@@ -121,7 +121,7 @@ class Steps:
             "find_images": ImageRefs(head="h", worker="w"),
             "wait_for_calm": sample(GROWS, -1),
             "start_loads": 1000.0,
-            "delete_head": 1016.0,
+            "inject_in_growth": 1016.0,
             "wait_for_growth": sample(GROWS, 70) if grows else None,
             "hold_surge": {"w3": 5},
             "end_loads": [LoadTold(name="x")],
@@ -194,7 +194,7 @@ def test_the_surge_comes_and_goes_over_a_base_load_that_stays(monkeypatch: pytes
 def test_the_head_is_deleted_between_the_surges_begin_and_the_growth(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     steps = Steps(monkeypatch, tmp_path)
     surge_stages.surge(SITE, SERVICE, planned(fault="head-pod"), RUN)
-    at = steps.called.index("delete_head")
+    at = steps.called.index("inject_in_growth")
     assert (steps.called[at - 1], steps.called[at + 1]) == (f"start_loads {MORE}", "wait_for_growth")
     assert (steps.seen[0].head_deleted_at, steps.seen[0].head_uid) == (1016.0, "old")
 

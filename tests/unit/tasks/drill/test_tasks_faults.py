@@ -105,14 +105,14 @@ def test_without_a_running_head_nothing_is_broken(pair: tuple[Server, Api]) -> N
 
 def test_an_unknown_kind_of_fault_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UnknownFault, match="delete-head-pod"):
-        faults.known(Fault(kind="flood"))
+        faults.check_known(Fault(kind="flood"))
 
 
 def test_every_drill_of_the_catalogue_can_be_done() -> None:
     from drills.definition import Drill, catalogue
 
     for name in catalogue():
-        faults.known(Drill.named(name).fault)
+        faults.check_known(Drill.named(name).fault)
 
 
 def test_nothing_is_broken_by_a_run_whose_turn_is_over(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:

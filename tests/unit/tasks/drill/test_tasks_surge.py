@@ -109,7 +109,14 @@ def jobs(server: Server) -> list[str]:
 
 
 def put_head(server: Server, uid: str) -> None:
-    server.objects[f"{PODS}/head"] = {"metadata": {"name": "head", "uid": uid}}
+    ray_service = {"metadata": {"name": "mistral"}, "status": {"activeServiceStatus": {"rayClusterName": "mistral-1"}}}
+    server.objects["/apis/ray.io/v1/namespaces/mistral/rayservices/mistral"] = ray_service
+    labels = {"ray.io/cluster": "mistral-1", "ray.io/node-type": "head"}
+    server.objects[f"{PODS}/head"] = {
+        "metadata": {"name": "head", "uid": uid, "labels": labels, "creationTimestamp": "2026-11-23T12:00:00Z"},
+        "spec": {"containers": [{"name": "head"}], "nodeName": "core-1"},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    }
 
 
 # looking
@@ -299,31 +306,36 @@ def test_a_lost_lock_ends_the_waiting(tmp_path: Path) -> None:
         surge.hold(sampler(tmp_path, GROWS, 0), sample(GROWS, 0), time.time() + 60, PLAN, lost, quiet())
 
 
-# the head
+# the fault
 
 
 def test_the_head_is_deleted_once_while_a_worker_is_on_its_way(pair: tuple[Cluster, Api], tmp_path: Path) -> None:
     server, api = pair
     put_head(server, "old")
+    journal.write(api, SERVICE, Journal(owner=MINE, drill="surge", started=1.0))
     plan, before = PLAN.model_copy(update={"fault": "head-pod-forced"}), sample(GROWS, -1)
     looks = sampler(tmp_path, GROWS, 20)
-    assert surge.strike(api, SERVICE, looks, plan, before, time.time() + 5, free, quiet())
+    done = surge.inject(api, SERVICE, looks, plan, before, time.time() + 5, free, quiet())
+    assert done
+    assert (done.uid, done.done) == ("old", True)
     (body,) = [body for (method, _, _), body in zip(server.requests, server.bodies, strict=False) if method == "DELETE"]
     assert (body["preconditions"], body["gracePeriodSeconds"]) == ({"uid": "old"}, 0)
     put_head(server, "new")
-    assert surge.strike(api, SERVICE, looks, plan, before, time.time() + 5, free, quiet())
-    assert f"{PODS}/head" in server.objects, "asked again, it leaves the new head alone"
+    assert surge.inject(api, SERVICE, looks, plan, before, time.time() + 5, free, quiet()) == done
+    assert f"{PODS}/head" in server.objects, "a second call leaves the new head alone"
 
 
 def test_no_head_is_deleted_where_no_worker_is_seen_on_its_way(pair: tuple[Cluster, Api], tmp_path: Path) -> None:
     server, api = pair
     put_head(server, "old")
+    journal.write(api, SERVICE, Journal(owner=MINE, drill="surge", started=1.0))
     plan, before = PLAN.model_copy(update={"fault": "head-pod"}), sample(GROWS, -1)
     for t in (5.0, 70.0):  # none comes; it is there already
-        assert surge.strike(api, SERVICE, sampler(tmp_path, GROWS, t), plan, before, time.time(), free, quiet()) is None
+        assert surge.inject(api, SERVICE, sampler(tmp_path, GROWS, t), plan, before, time.time(), free, quiet()) is None
     assert f"{PODS}/head" in server.objects
+    del server.objects[f"{PODS}/head"]
     with pytest.raises(NothingToBreak):
-        surge.strike(api, SERVICE, sampler(tmp_path, GROWS, 20), plan, before.model_copy(update={"head": None}), time.time(), free, quiet())
+        surge.inject(api, SERVICE, sampler(tmp_path, GROWS, 20), plan, before, time.time() + 5, free, quiet())
 
 
 # putting away
