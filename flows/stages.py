@@ -37,7 +37,7 @@ from tasks.drill.evidence import ONCE, Result, folder_for, judge, keep_evidence,
 from tasks.drill.faults import NothingToBreak, check_known, inject_fault
 from tasks.drill.journal import Journal, hold_lock, keeping, let_go_of_lock, release_lock, take_lock
 from tasks.drill.load_job import LoadFailed, start_load, stop_load
-from tasks.drill.raw_evidence import Notebook
+from tasks.drill.raw_evidence import RawEvidence
 from tasks.drill.watch import NotSteady, StoppedAtLoss, collect_records, hold_steady, observe_recovery
 from tasks.images.publish import ImageRefs, build_images, publish_images
 from tasks.service import engines
@@ -324,12 +324,12 @@ class Broken:
         """All faults are done and the load may end: a run that comes back finds this in the attempt's notebook."""
         early, error = self.early and self.early.model_dump(), f"{type(self.error).__name__}: {self.error}" if self.error else ""
         told = {"journal": self.journal.model_dump(mode="json"), "early": early, "aborted": self.aborted, "error": error}
-        Notebook(folder).add(BROKEN, told)
+        RawEvidence(folder).add(BROKEN, told)
 
     @classmethod
     def noted(cls, folder: Path) -> Broken | None:
         """What was noted there; None while faults are still to be done or watched."""
-        told = Notebook(folder).last(BROKEN)
+        told = RawEvidence(folder).last(BROKEN)
         if told is None:
             return None
         early, error = told["early"] and Early.model_validate(told["early"]), told["error"] and Permanent(told["error"])
@@ -347,7 +347,7 @@ def break_it(
     if whole:
         whole.say(0, f"fault 1 of {series.repeat}")  # of the flow run, not of the first task that has something to say
     broken = Broken(journal)
-    for number in range(journal.goes_on_with, series.repeat + 1):
+    for number in range(journal.next_fault, series.repeat + 1):
         broken = _break_once(site, service, definition, series, broken.journal, folder, check, number, whole)
         if broken.early:
             break

@@ -13,7 +13,7 @@ from prefect.states import Completed, Failed
 from blocks.parameters import Service
 from drills.definition import NO_FAULT, FaultOfDrill, Load
 from drills.surge import archive
-from drills.surge.judgement import Plan, Seen, sized
+from drills.surge.judgement import Plan, Seen, size_load
 from flows.stages import BadParameters, Run, holding
 from tasks.drill.evidence import Result, raw_folder
 from tasks.drill.journal import release_lock, take_lock
@@ -26,9 +26,9 @@ from tasks.drill.surge import (
     longest,
     remove_run_loads,
     start_loads,
-    wait_for_calm,
     wait_for_growth,
     wait_for_shrinking,
+    wait_until_at_rest,
 )
 from tasks.drill.watch import NotSteady
 from tasks.service import engines
@@ -61,7 +61,7 @@ def plan_of(
     if service.workers >= scaling.max_workers:
         raise BadParameters(f"service.workers is {service.workers} and scaling.max_workers no more than that, so the service cannot grow")
     ongoing = engines.ongoing_requests(scaling, site.block.engine_of(service))
-    base = load or sized(service.workers, ongoing, factor)
+    base = load or size_load(service.workers, ongoing, factor)
     carried = service.workers * ongoing
     if base.streams >= carried:
         raise BadParameters(
@@ -122,7 +122,7 @@ def _come_and_gone(
     seen = Seen(started=time.time())
     start_loads(site, service, image, plan, [base], longest(plan, base=True))
     try:
-        before = wait_for_calm(sampler, plan, check)
+        before = wait_until_at_rest(sampler, plan, check)
     except NotSteady as reason:
         return seen.model_copy(update={"aborted": str(reason), "loads": tuple(end_loads(site, plan, [base], raw))})
     surge_at = start_loads(site, service, image, plan, more, longest(plan, base=False))

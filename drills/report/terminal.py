@@ -17,7 +17,7 @@ COLOURS = {"passed": "32", "failed": "31", "aborted": "33", "void": "33"}
 
 
 def summary(evidence: Evidence | SeriesEvidence, paths: Paths | None = None, *, colour: bool = False) -> str:
-    """The verdict, its reason, the promises (of a series: the figures) and where the files are; ends with a newline."""
+    """Return the verdict, the promises (for a series the figures), the reasons and the paths of the files; ends with a newline."""
     sign = SIGNS[evidence.verdict]
     lines = [f"\033[1;{COLOURS[evidence.verdict]}m{sign}\033[0m" if colour else sign]
     lines += textwrap.wrap(evidence.headline, WIDTH, initial_indent="  ", subsequent_indent="  ")

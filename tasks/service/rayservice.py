@@ -89,7 +89,7 @@ def look(observer: Observer) -> Snapshot | Pending:
     if ray_service is None:
         return Pending("there is no RayService", 0)
     snapshot = observer.look()
-    reasons = steady_state.judge(snapshot, steady_for(observer.service))
+    reasons = steady_state.not_steady(snapshot, steady_for(observer.service))
     if not seen.settled(ray_service):
         reasons.append("the operator has not taken up the newest specification")
     if not reasons:

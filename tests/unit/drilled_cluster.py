@@ -23,11 +23,10 @@ from kubernetes_server import Server
 
 from blocks.parameters import Infrastructure, Service
 from blocks.register import TargetData
-from drills.definition import Drill, Series, Timing
-from drills.definition import Load as Traffic
+from drills.definition import Drill, Load, Series, Timing
 from flows import stages
 from serving.records import Record
-from tasks.drill import evidence, faults, journal, load_job, vitals, watch, windows
+from tasks.drill import evidence, faults, footprint, journal, load_job, watch, windows
 from tasks.drill.evidence import Result
 from tasks.kubernetes.api import Api
 from tasks.service import observer
@@ -71,7 +70,7 @@ class Deletion:
 
 
 @dataclass
-class Load:
+class FakeLoad:
     """The load: two short requests a second, each of 0.2 s, and a stream of 3 s every second."""
 
     clock: Clock
@@ -127,7 +126,7 @@ class Cluster(Server):
     def __post_init__(self) -> None:
         super().__init__()
         self.deletions: list[Deletion] = []
-        self.load: Load | None = None
+        self.load: FakeLoad | None = None
 
     @property
     def began(self) -> float:
@@ -221,7 +220,7 @@ class Cluster(Server):
 
     def _of_load(self, method: str, path: str, query: dict[str, list[str]]) -> tuple[int, Any] | None:
         if method == "POST" and path == JOBS:
-            self.load = Load(self.clock, lambda end: self.lost(end), self.clock.now)
+            self.load = FakeLoad(self.clock, lambda end: self.lost(end), self.clock.now)
             return None
         if method == "DELETE" and path.startswith(JOBS):
             self.load = None
@@ -303,7 +302,7 @@ class Plain:
 
 
 TIMING = Timing(before_s=10, after_s=15, observe_timeout_s=150, poll_s=2)
-TRAFFIC = Traffic(short_per_s=2, streams=3)
+TRAFFIC = Load(short_per_s=2, streams=3)
 TASKS = ("take_lock", "release_lock", "check_service", "start_load", "find_images", "hold_steady", "inject_fault", "observe_recovery")
 MORE = ("collect_records", "stop_load", "judge")
 
@@ -344,7 +343,7 @@ def bench(cluster: Cluster, folder: Path) -> Iterator[Bench]:
             patch.setattr(stages, name, Plain(getattr(stages, name)))
         for name in ("create_markdown_artifact", "create_table_artifact", "create_link_artifact"):
             patch.setattr(evidence, name, lambda **_: None)
-        patch.setattr(vitals, "EXEC_S", 1.0)
+        patch.setattr(footprint, "EXEC_S", 1.0)
         here = Bench(cluster, folder, patch)
         patch.setattr(stages, "keep_evidence", lambda _, folder, **__: here.kept.append(folder))
         yield here

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from drills.definition import Load
 from drills.observed import HeadSeen, LoadSeen, WorkerSeen
-from drills.surge.judgement import LoadTold, Plan, Seen
+from drills.surge.judgement import LoadResult, Plan, Seen
 from drills.surge.sample import Sample
 from serving.records import Outcome, Record
 
@@ -113,9 +113,9 @@ def seen(world: World) -> Seen:
     )
 
 
-def told(name: str, started: float, stopped: float, sent: int) -> LoadTold:
+def told(name: str, started: float, stopped: float, sent: int) -> LoadResult:
     """What a load says whose clock is three seconds fast."""
-    return LoadTold(
+    return LoadResult(
         name=name, seen=LoadSeen(started=started + 3, stopped=stopped + 3, sent=sent, node="core-2"), clock_offset_s=3.0, records=sent
     )
 

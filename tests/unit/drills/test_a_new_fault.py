@@ -20,7 +20,7 @@ from drills.definition import Drill, Fault, Series
 from drills.evidence import Evidence
 from drills.faults import EFFECTS, Effect
 from drills.judge.steady_state import not_recovered
-from drills.judge.timeline import of as events_of
+from drills.judge.timeline import build_timeline
 from drills.judge.trust import not_proven
 from drills.judge.verdict import judge
 from drills.observed import HeadSeen, LoadSeen, Observation, Snapshot
@@ -98,7 +98,7 @@ def run(*, happened: bool = True) -> Observation:
 
 
 def made(drill: Drill, seen: Observation) -> Evidence:
-    return evidence.of(drill, seen, records(), judge(drill, seen, records()), target="embedded")
+    return evidence.make_evidence(drill, seen, records(), judge(drill, seen, records()), target="embedded")
 
 
 def test_its_proof_comes_from_its_kind(drill: Drill) -> None:
@@ -138,7 +138,7 @@ def test_a_drill_with_it_passes_and_its_evidence_and_report_name_it(drill: Drill
     found = made(drill, run())
     assert (found.verdict, found.why, found.recovery_s) == ("passed", (), pytest.approx(17.3))
     assert found.headline.startswith("Head container restarted, and nobody noticed")
-    told = next(event for event in events_of(run(), drill) if event.kind == "fault")
+    told = next(event for event in build_timeline(run(), drill) if event.kind == "fault")
     assert (told.what, told.subject, told.detail) == ("head container restarted", "mistral-head-old", KIND)
     page = render.html(found, records())
     assert f"<dd>{KIND}</dd>" in page
@@ -168,8 +168,8 @@ def test_a_failed_drill_does_not_blame_gcs_fault_tolerance_for_a_fault_that_does
 def test_a_series_of_it_has_no_grace(drill: Drill) -> None:
     plan, first = Series(repeat=2, graces="in-turn"), made(drill, run())
     assert plan.drill(drill, 2) == drill
-    rows = [series.row_of(first, records(), f"fault-{n:03}").model_copy(update={"number": n, "verdict": "failed"}) for n in (1, 2)]
-    whole = series.of(first, rows, drill, plan, LoadSeen(started=T0, stopped=T0, sent=2 * len(records())), None)
+    rows = [series.make_row(first, records(), f"fault-{n:03}").model_copy(update={"number": n, "verdict": "failed"}) for n in (1, 2)]
+    whole = series.make_series(first, rows, drill, plan, LoadSeen(started=T0, stopped=T0, sent=2 * len(records())), None)
     assert whole.why[0].startswith("Fault 1 (failed): ")
     assert "Grace" not in render.series_html(whole)
 

@@ -11,17 +11,18 @@ import pytest
 from drill_runs import LOSES, SURVIVES, T0, World, observation, records
 
 from drills import evidence
-from drills.evidence import BadEvidence, Evidence
+from drills.evidence import BadEvidence, Evidence, read_records
 from drills.judge.verdict import judge
 from drills.observed import Event, Observation
 from drills.redact import HIDDEN, clean
 from drills.report import archive, junit, render, terminal
-from drills.report.render import read_records
 
 
 def made(world: World = SURVIVES, seen: Observation | None = None, **config: object) -> Evidence:
     those, observed = records(world), seen or observation(world)
-    return evidence.of(world.drill, observed, those, judge(world.drill, observed, those), target="embedded", run="a-run", config=config)
+    return evidence.make_evidence(
+        world.drill, observed, those, judge(world.drill, observed, those), target="embedded", run="a-run", config=config
+    )
 
 
 def test_it_holds_the_promised_keys() -> None:
@@ -101,7 +102,7 @@ def in_part_doubtful() -> Evidence:
     slow = [replace(r, end=r.end + 4) if r.kind == "short" and r.end < T0 - 5 else r for r in records(SURVIVES)]
     late = next(r for r in slow if r.kind == "short" and r.due > T0 + 5)
     those, seen = [replace(r, outcome="refused") if r is late else r for r in slow], observation(SURVIVES)
-    return evidence.of(SURVIVES.drill, seen, those, judge(SURVIVES.drill, seen, those), target="embedded")
+    return evidence.make_evidence(SURVIVES.drill, seen, those, judge(SURVIVES.drill, seen, those), target="embedded")
 
 
 def test_junit_tells_what_is_in_doubt_from_what_was_missed() -> None:

@@ -108,7 +108,10 @@ def test_one_that_fails_names_its_faults_and_what_they_lost() -> None:
     found = made(rows(20, lossy=(4, 9)))
     assert found.verdict == "failed"
     assert "users noticed twice, at faults 4, 9: 416 of 16,000 requests" in found.headline
-    assert [told.split(":")[0] for told in found.why] == ["Fault 4 (no grace, failed)", "Fault 9 (its own grace, failed)"]
+    assert [told.split(":")[0] for told in found.why] == [
+        "Fault 4 (grace period 0, failed)",
+        "Fault 9 (the pod's own grace period, failed)",
+    ]
 
 
 def test_the_percentiles_are_over_the_faults() -> None:
@@ -121,7 +124,7 @@ def test_a_leak_is_told_and_is_no_failure() -> None:
     assert found.verdict == "passed"
     assert {one.name: one.grows for one in found.growth} == {
         "Recovery": False,
-        "Memory of the new head": True,
+        "Memory of the head": True,
         "The cluster's entries in Redis": True,
         "Dead actors in the GCS": True,
     }
@@ -133,7 +136,7 @@ def test_a_void_fault_among_passed_ones_leaves_no_verdict_and_a_failed_one_besid
     found = made(those)
     assert found.verdict == "void"
     assert "the measurement of fault 3 cannot be trusted" in found.headline
-    assert found.why == ("Fault 3 (its own grace, void): Records are missing.",)
+    assert found.why == ("Fault 3 (the pod's own grace period, void): Records are missing.",)
     those[4] = rows(5, lossy=(5,))[4]
     assert made(those).verdict == "failed"
 
@@ -172,7 +175,7 @@ def test_the_other_grace_of_a_drill_is_that_of_its_sibling_in_the_catalogue() ->
     for name in catalogue():
         drill = Drill.named(name)
         assert drill.other_grace().other_grace() == drill
-    lonely = own.model_copy(update={"fault": Fault(kind="flood"), "title": "Flood"})
+    lonely = own.model_copy(update={"fault": Fault(proof="another"), "title": "Flood"})
     assert (lonely.other_grace().title, lonely.other_grace().fault.grace) == ("Flood", "forced")
 
 
@@ -212,7 +215,7 @@ def test_the_page_has_a_row_a_fault_each_with_a_way_to_its_report_and_loads_noth
 
 def test_the_page_of_a_series_in_which_nothing_was_seen_stands_too() -> None:
     blank = {"recovery_s": None, "longest_silence_s": None, "p99_before_ms": None, "p99_during_ms": None}
-    those = [row.model_copy(update={**blank, "vitals": type(row.vitals)()}) for row in rows(3)]
+    those = [row.model_copy(update={**blank, "footprint": type(row.footprint)()}) for row in rows(3)]
     page = render.series_html(made(those))
     assert "not seen" in page
     assert '<svg class="lw" viewBox' not in page
@@ -230,4 +233,4 @@ def test_the_terminal_tells_the_figures() -> None:
     told = terminal.summary(made(rows(20, lossy=(4,), leak=4)))
     assert told.startswith("✘ FAILED\n")
     assert "1 of 20  (with a confidence of 95 %: below 21.6%)" in told
-    assert "Memory of the new head" in told
+    assert "Memory of the head" in told

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from surge_runs import GROWS, HEAD_DIES, NEVER_GROWS, PLAN, STAYS, T0, World, records, sample, seen, told
 
 from drills.definition import Load
-from drills.surge.judgement import BEYOND, Judgement, Plan, judge, merged, sized
-from drills.surge.sample import missing, read, surplus
+from drills.surge.judgement import BEYOND, Judgement, Plan, judge, merge_records, size_load
+from drills.surge.sample import not_at_rest, read_samples, surplus
 
 
 def judged(world: World, plan: Plan = PLAN) -> Judgement:
@@ -135,7 +135,7 @@ def test_a_loss_on_record_fails_it_whatever_is_wrong_with_the_measurement_unless
     for changes, verdict, words in (
         ({"loads": (base, fewer)}, "failed", "records of them"),
         ({"loads": (base,)}, "failed", "1 loads were there instead of 2"),
-        ({"samples": ()}, "failed", "not looked at"),
+        ({"samples": ()}, "failed", "not observed"),
         ({"loads": (base, others)}, "void", "records of them"),
     ):
         found = judge(PLAN, whole.model_copy(update=changes), records(unlucky))
@@ -159,16 +159,16 @@ def test_without_a_service_at_rest_it_is_aborted() -> None:
 
 
 def test_rest_is_every_worker_with_an_engine_and_no_node_too_many() -> None:
-    assert missing(sample(GROWS, -1), 2, 2) == []
-    assert missing(sample(GROWS, 70), 2, 2) == [
+    assert not_at_rest(sample(GROWS, -1), 2, 2) == []
+    assert not_at_rest(sample(GROWS, 70), 2, 2) == [
         "3 engines run instead of 2",
         "3 workers, 3 of them ready, instead of 2",
         "3 workers answer instead of 2",
         "3 inf2 nodes, 3 of them ready, instead of 2",
     ]
-    assert missing(sample(GROWS, 300), 2, 2) == ["3 inf2 nodes, 3 of them ready, instead of 2"]
-    assert missing(sample(GROWS, 300), 2, None) == []
-    assert "the head is not ready" in missing(sample(HEAD_DIES, 20), 2, 2)
+    assert not_at_rest(sample(GROWS, 300), 2, 2) == ["3 inf2 nodes, 3 of them ready, instead of 2"]
+    assert not_at_rest(sample(GROWS, 300), 2, None) == []
+    assert "the head is not ready" in not_at_rest(sample(HEAD_DIES, 20), 2, 2)
 
 
 def test_what_there_is_more_of_is_told_of_workers_and_nodes_apart() -> None:
@@ -181,21 +181,21 @@ def test_what_there_is_more_of_is_told_of_workers_and_nodes_apart() -> None:
 def test_records_of_several_loads_become_one_on_our_clock() -> None:
     those = records(GROWS)[:6]
     ahead = [replace(r, due=r.due + 7, sent=r.sent + 7, end=r.end + 7) for r in those]
-    found = merged([(those, 0.0), (ahead, 7.0)])
+    found = merge_records([(those, 0.0), (ahead, 7.0)])
     assert [r.id for r in found] == list(range(12))
     assert [r.due for r in found] == sorted(r.due for r in those * 2)
 
 
 def test_samples_are_read_line_by_line_without_a_broken_last_one(tmp_path: Path) -> None:
     file = tmp_path / "samples.jsonl"
-    assert read(file) == []
+    assert read_samples(file) == []
     file.write_text(sample(GROWS, 1).model_dump_json() + "\n" + sample(GROWS, 2).model_dump_json()[:20])
-    assert read(file) == [sample(GROWS, 1)]
+    assert read_samples(file) == [sample(GROWS, 1)]
 
 
 @given(st.integers(1, 10), st.floats(2, 144), st.integers(2, 10))
 def test_a_sized_load_is_carried_alone_and_asks_for_more_when_it_comes_several_times(workers: int, ongoing: float, factor: int) -> None:
-    load = sized(workers, ongoing, factor)
+    load = size_load(workers, ongoing, factor)
     under_way = load.streams + 0.5 + 0.4 * load.short_per_s
     assert math.ceil(factor * under_way / ongoing) > workers
     if workers * ongoing >= 6:
@@ -205,6 +205,6 @@ def test_a_sized_load_is_carried_alone_and_asks_for_more_when_it_comes_several_t
 
 @pytest.mark.parametrize(("workers", "ongoing", "slots"), [(1, 12, 16), (2, 12, 16), (2, 6, 8), (2, 8, 16), (4, 12, 16)])
 def test_with_three_quarters_of_the_slots_nothing_waits_until_the_new_worker_is_there(workers: int, ongoing: float, slots: int) -> None:
-    load = sized(workers, ongoing, 2)
+    load = size_load(workers, ongoing, 2)
     assert 1 < BEYOND < 4 / 3
     assert 2 * (load.streams + 0.5 + 0.4 * load.short_per_s) <= workers * slots

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drill_runs import LOSES, SURVIVES, T0, WORKERS, observation, snapshot
 
-from drills.judge.timeline import changes, of
+from drills.judge.timeline import build_timeline, changes
 from drills.observed import Event
 from drills.pods import spans
 
@@ -14,7 +14,7 @@ def told(events: tuple[Event, ...]) -> list[tuple[str, str, int]]:
 
 
 def test_a_head_that_is_replaced_gives_its_whole_story() -> None:
-    events = told(of(observation(SURVIVES), SURVIVES.drill, T0 + 17.3))
+    events = told(build_timeline(observation(SURVIVES), SURVIVES.drill, T0 + 17.3))
     assert events == [
         ("head pod deleted by force", "mistral-head-old", 0),
         ("old head gone", "mistral-head-old", 0),
@@ -28,13 +28,13 @@ def test_a_head_that_is_replaced_gives_its_whole_story() -> None:
 
 
 def test_a_worker_that_restarts_is_trouble_with_its_name() -> None:
-    trouble = [e for e in of(observation(LOSES), LOSES.drill) if e.kind == "trouble"]
+    trouble = [e for e in build_timeline(observation(LOSES), LOSES.drill) if e.kind == "trouble"]
     assert ("worker restarted", WORKERS[0], 35) in told(tuple(trouble))
     assert {e.what for e in trouble} == {"worker not ready", "worker restarted", "endpoint lost", "replica lost"}
 
 
 def test_a_change_while_ray_could_not_be_asked_is_told_when_it_answers_again() -> None:
-    events = told(of(observation(LOSES), LOSES.drill))
+    events = told(build_timeline(observation(LOSES), LOSES.drill))
     assert ("replica lost", WORKERS[0], 18) in events
     assert ("new replica", WORKERS[0], 40) in events
 
@@ -53,7 +53,7 @@ def test_a_controller_that_lists_no_replica_yet_has_neither_lost_nor_started_one
     again = before.model_copy(update={"t": before.t + 2})
     assert [*changes(before, silent), *changes(silent, again)] == []
     seen = observation(SURVIVES).model_copy(update={"snapshots": (before, silent, again)})
-    assert not {"replica lost", "new replica"} & {e.what for e in of(seen, SURVIVES.drill)}
+    assert not {"replica lost", "new replica"} & {e.what for e in build_timeline(seen, SURVIVES.drill)}
 
 
 def test_a_replica_that_is_lost_beside_one_that_stays_is_told_by_its_deployment() -> None:
@@ -72,7 +72,7 @@ def test_nothing_changes_between_two_equal_looks() -> None:
 def test_the_fault_that_a_task_reported_itself_is_not_told_twice() -> None:
     seen = observation(SURVIVES)
     reported = seen.model_copy(update={"events": (Event(t=T0, what="head pod deleted", kind="fault"),)})
-    assert sum(e.kind == "fault" for e in of(reported, SURVIVES.drill)) == 1
+    assert sum(e.kind == "fault" for e in build_timeline(reported, SURVIVES.drill)) == 1
 
 
 def test_pods_become_spans_with_a_hole_where_there_was_no_head() -> None:

@@ -9,7 +9,7 @@ from drill_runs import LOSES, T0, records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drills.judge.traffic import PHASES, longest_gap_s, lost_at, nearest_rank, on_observers_clock, phase_of, seen, split
+from drills.judge.traffic import PHASES, longest_gap_s, lost_at, nearest_rank, on_observers_clock, phase_of, phase_seen, split
 from serving.records import Record
 
 ANY = records(LOSES)[-1]
@@ -57,10 +57,10 @@ def test_nothing_has_no_percentile() -> None:
 
 def test_failed_requests_have_no_latency_but_are_counted() -> None:
     short = [r for r in records(LOSES) if r.kind == "short"]
-    phase = seen("during", short)
+    phase = phase_seen("during", short)
     assert phase.failed == sum(not r.ok for r in short) > 0
     assert phase.p50_ms == nearest_rank([r.latency_s * 1000 for r in short if r.ok], 50)
-    assert seen("during", [r for r in short if not r.ok]).p99_ms is None
+    assert phase_seen("during", [r for r in short if not r.ok]).p99_ms is None
 
 
 def test_the_longest_silence_counts_from_due_and_up_to_the_end_of_a_stream_that_did_not_finish() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from drills.definition import Drill, Load, Slos, Timing
 from drills.judge.slos import ALL, COUNTS, LATENCIES
 from drills.judge.verdict import Judgement, judge
-from drills.judge.workers import prove
+from drills.judge.workers import worker_proofs
 from drills.observed import LoadSeen, Observation, ReplicaSeen
 from serving.records import Record
 
@@ -130,7 +130,7 @@ def test_a_worker_of_which_nothing_is_known_is_not_proven_untouched() -> None:
 
 def test_replicas_unknown_before_and_after_are_no_proof_either() -> None:
     blind = tuple(s.model_copy(update={"replicas": None}) for s in SEEN.snapshots)
-    assert all("unknown" in " ".join(w.touched) for w in prove(seen_with(snapshots=blind)))
+    assert all("unknown" in " ".join(w.touched) for w in worker_proofs(seen_with(snapshots=blind)))
 
 
 def test_redundancy_lost_in_silence_fails_though_every_request_was_answered() -> None:
@@ -154,7 +154,7 @@ def test_redundancy_lost_in_silence_fails_though_every_request_was_answered() ->
     ("seen", "reason"),
     [
         (seen_with(aborted="stopped by a person"), "Stopped by a person."),
-        (seen_with(snapshots=()), "was not looked at before the fault"),
+        (seen_with(snapshots=()), "was not observed before the fault"),
         (seen_with(snapshots=(SEEN.snapshots[0].model_copy(update={"endpoints": ()}), *SEEN.snapshots[21:])), "0 endpoints ready"),
     ],
 )
@@ -172,7 +172,7 @@ def test_a_drill_is_aborted_when(seen: Observation, reason: str) -> None:
         (RECORDS[1:], SEEN, "1 of 936 records are missing"),
         ([*RECORDS, RECORDS[0]], SEEN, "1 records are there twice"),
         (RECORDS, seen_with(fault_at=None), "fault was not injected"),
-        (RECORDS, seen_with(snapshots=SEEN.snapshots[:19]), "not looked at after the fault"),
+        (RECORDS, seen_with(snapshots=SEEN.snapshots[:19]), "not observed after the fault"),
         (
             RECORDS,
             seen_with(snapshots=tuple(s.model_copy(update={"head": SEEN.snapshots[0].head}) for s in SEEN.snapshots)),
@@ -180,7 +180,7 @@ def test_a_drill_is_aborted_when(seen: Observation, reason: str) -> None:
         ),
         ([replace(r, outcome="refused") if r.id == 5 else r for r in RECORDS], SEEN, "failed 1 requests and 0 streams before the fault"),
         ([replace(r, end=r.end + 3) if r.due < T0 - 5 and r.kind == "short" else r for r in RECORDS], SEEN, "too slow before the fault"),
-        ([replace(r, sent=r.sent + 2) if r.id % 10 == 0 else r for r in RECORDS], SEEN, "in all were sent on time"),
+        ([replace(r, sent=r.sent + 2) if r.id % 10 == 0 else r for r in RECORDS], SEEN, "in total were sent on time"),
         (
             [replace(r, sent=r.sent + 2) if 0 < r.due - T0 < 2 else r for r in RECORDS],
             SEEN,
@@ -249,7 +249,7 @@ def test_a_recovery_that_nobody_saw_is_not_judged_to_have_come_too_late() -> Non
     found = verdict(seen=unseen(5, 45), drill=hasty)
     assert missed(found) == {"recovery"}
     assert found.verdict == "void"
-    assert "Nobody looked at the service from 4 to 45 s after the fault" in found.why[0]
+    assert "The service was not observed from 4 to 45 s after the fault" in found.why[0]
     assert verdict(seen=unseen(25, 45), drill=hasty).verdict == "passed", "it was seen to have recovered"
     slow = World(head_ready_s=30)
     assert judge(hasty, observation(slow), records(slow)).verdict == "failed", "it was seen not to have"

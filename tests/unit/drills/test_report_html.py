@@ -21,7 +21,7 @@ from serving.records import Record
 def made(world: World = SURVIVES, seen: Observation | None = None, those: list[Record] | None = None) -> tuple[Evidence, list[Record]]:
     requests = records(world) if those is None else those
     observed = seen or observation(world)
-    return evidence.of(world.drill, observed, requests, judge(world.drill, observed, requests), target="embedded"), requests
+    return evidence.make_evidence(world.drill, observed, requests, judge(world.drill, observed, requests), target="embedded"), requests
 
 
 class Page(HTMLParser):

@@ -16,7 +16,7 @@ from drills.judge.verdict import judge
 from drills.report.picture.drill import draw
 from drills.report.picture.events import labels
 from drills.report.picture.marks import mark
-from drills.report.picture.requests import rate
+from drills.report.picture.requests import rate_panel
 from drills.report.picture.scale import TimeAxis, bin_width, nice_step
 from drills.report.picture.streams import lanes
 from serving.records import Record
@@ -27,7 +27,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def picture(world: World, **options: object) -> ElementTree.Element:
     those, seen = records(world), observation(world)
-    found = evidence.of(world.drill, seen, those, judge(world.drill, seen, those), target="embedded")
+    found = evidence.make_evidence(world.drill, seen, those, judge(world.drill, seen, those), target="embedded")
     return ElementTree.fromstring(draw(found, those, **options))  # type: ignore[arg-type]
 
 
@@ -81,14 +81,14 @@ def test_every_way_of_losing_a_request_has_a_shape_of_its_own() -> None:
 
 def test_the_bars_show_the_true_rate_at_both_ends() -> None:
     short = [r for r in on_observers_clock(records(SURVIVES), T0) if r.kind == "short"]
-    panel = rate(TimeAxis(-21, 66), short)
+    panel = rate_panel(TimeAxis(-21, 66), short)
     heights = {float(r.get("height", "0")) for r in ElementTree.fromstring(f"<g>{panel.body}</g>").iter("rect")}
     assert heights == {84.0}
 
 
 def test_labels_in_one_row_do_not_run_into_each_other() -> None:
     those, seen = records(LOSES), observation(LOSES)
-    found = evidence.of(LOSES.drill, seen, those, judge(LOSES.drill, seen, those), target="embedded")
+    found = evidence.make_evidence(LOSES.drill, seen, those, judge(LOSES.drill, seen, those), target="embedded")
     axis = TimeAxis(-20, 66)
     placed = labels(found.events, axis)
     assert len(placed) >= 4

@@ -11,25 +11,26 @@ import pytest
 from surge_runs import GROWS, HEAD_DIES, NEVER_GROWS, PLAN, STAYS, World, records, seen
 
 from drills.report.picture.scale import TimeAxis
-from drills.report.picture.steps import Count, steps
+from drills.report.picture.steps import Count, steps_panel
 from drills.report.picture.surge import draw
 from drills.surge import archive
 from drills.surge.__main__ import main
-from drills.surge.judgement import Plan, judge
+from drills.surge.judgement import judge
 
 SVG = "{http://www.w3.org/2000/svg}"
 PANELS = ["Requests and streams a second", "Engine replicas", "Workers", "inf2 nodes", "Pods"]
 
 
-def evidence(world: World, plan: Plan = PLAN) -> archive.Evidence:
+def evidence(world: World) -> archive.Evidence:
+    plan = PLAN.model_copy(update={"fault": "none" if world.head_deleted_s is None else "head-pod"})
     whole = seen(world)
     judgement = judge(plan, whole, records(world))
     return archive.Evidence(target="embedded", run="calm-otter", judgement=judgement, plan=plan, seen=whole, config={"api_key": "s3cret"})
 
 
 def picture(world: World, **options: object) -> ElementTree.Element:
-    course = archive.course(evidence(world), seen(world).samples, records(world))
-    return ElementTree.fromstring(draw(course, **options))  # type: ignore[arg-type]
+    data = archive.picture_data(evidence(world), seen(world).samples, records(world))
+    return ElementTree.fromstring(draw(data, **options))  # type: ignore[arg-type]
 
 
 def texts(root: ElementTree.Element, class_: str) -> list[str]:
@@ -63,7 +64,7 @@ def test_a_failed_request_is_red_and_counted_above() -> None:
 
 def test_steps_are_to_scale_and_what_is_not_ready_is_striped() -> None:
     axis = TimeAxis(0, 30)
-    panel = steps(axis, "n", "", [Count(0, 2, 2), Count(10, 2, 4), Count(20, None, 4), Count(25, 4, 4), Count(30, 4, 4)])
+    panel = steps_panel(axis, "n", "", [Count(0, 2, 2), Count(10, 2, 4), Count(20, None, 4), Count(25, 4, 4), Count(30, 4, 4)])
     bars = [
         (r.get("class"), float(r.get("x", 0)), float(r.get("width", 0)), float(r.get("height", 0)))
         for r in ElementTree.fromstring(f"<g>{panel.body}</g>").iter("rect")
@@ -79,11 +80,11 @@ def test_steps_are_to_scale_and_what_is_not_ready_is_striped() -> None:
 
 
 def test_nothing_at_all_can_be_drawn_too() -> None:
-    assert ElementTree.fromstring(f"<g>{steps(TimeAxis(0, 1), 'n', '', []).body}</g>") is not None
+    assert ElementTree.fromstring(f"<g>{steps_panel(TimeAxis(0, 1), 'n', '', []).body}</g>") is not None
     whole = seen(GROWS).model_copy(update={"surge_at": None, "before": None, "ended_at": None, "loads": (), "samples": ()})
     judgement = judge(PLAN, whole, [])
     found = archive.Evidence(target="t", run="r", judgement=judgement, plan=PLAN, seen=whole)
-    assert texts(ElementTree.fromstring(draw(archive.course(found, (), []))), "name") == PANELS[:4]
+    assert texts(ElementTree.fromstring(draw(archive.picture_data(found, (), []))), "name") == PANELS[:4]
 
 
 def test_the_folder_has_all_of_it_and_no_secret_and_is_drawn_again_the_same(tmp_path: Path) -> None:
@@ -101,4 +102,4 @@ def test_the_folder_has_all_of_it_and_no_secret_and_is_drawn_again_the_same(tmp_
 
 def test_a_folder_that_is_not_a_surges_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), "-o", str(tmp_path / "x.svg")]) == 2
-    assert "does not hold the evidence of a surge" in capsys.readouterr().err
+    assert "is not the evidence of a surge" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from surge_runs import GROWS, sample
 from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
 from blocks.register import TargetData
 from drills.definition import Load
-from drills.surge.judgement import LoadTold, Plan, Seen
+from drills.surge.judgement import LoadResult, Plan, Seen
 from flows import stages, surge_stages
 from flows.surge import surge
 from tasks.drill.evidence import Result
@@ -119,12 +119,12 @@ class Steps:
             "take_lock": Journal(owner="12345678-a", drill="surge", started=1.0),
             "check_service": None,
             "find_images": ImageRefs(head="h", worker="w"),
-            "wait_for_calm": sample(GROWS, -1),
+            "wait_until_at_rest": sample(GROWS, -1),
             "start_loads": 1000.0,
             "inject_in_growth": 1016.0,
             "wait_for_growth": sample(GROWS, 70) if grows else None,
             "hold_surge": {"w3": 5},
-            "end_loads": [LoadTold(name="x")],
+            "end_loads": [LoadResult(name="x")],
             "wait_for_shrinking": True,
             "remove_run_loads": [],
             "release_lock": None,
@@ -170,7 +170,7 @@ ALL = [
     "check_service",
     "find_images",
     f"start_loads {BASE}",
-    "wait_for_calm",
+    "wait_until_at_rest",
     f"start_loads {MORE}",
     "wait_for_growth",
     "hold_surge",
@@ -213,7 +213,7 @@ def test_what_does_not_grow_is_not_held_and_judged_all_the_same(monkeypatch: pyt
 
 def test_without_rest_there_is_no_surge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     steps = Steps(monkeypatch, tmp_path)
-    steps.fail_with("wait_for_calm", NotSteady("3 workers instead of 2"))
+    steps.fail_with("wait_until_at_rest", NotSteady("3 workers instead of 2"))
     surge_stages.surge(SITE, SERVICE, planned(), RUN)
     assert steps.called == [*ALL[:6], f"end_loads {BASE}", "remove_run_loads", "release_lock", "judge"]
     assert (steps.seen[0].aborted, steps.seen[0].surge_at) == ("3 workers instead of 2", None)

@@ -14,7 +14,7 @@ from kubernetes_server import Server, serving
 from blocks.parameters import Service
 from tasks.drill import journal
 from tasks.drill.evidence import raw_folder
-from tasks.drill.journal import FaultNote, InUse, Journal, Lock, LockLost, kept
+from tasks.drill.journal import FaultNote, InUse, Journal, Lock, LockLost, renewing
 from tasks.kubernetes import leases
 from tasks.kubernetes.api import Api, Object
 from tasks.support.waiting import Pending, Until
@@ -107,14 +107,14 @@ def test_of_two_runs_one_gets_the_lock(pair: tuple[Server, Api]) -> None:
 def test_only_a_living_run_of_somebody_else_has_the_service_in_use(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
     _, api = pair
     monkeypatch.setattr(journal, "FREE_WITHIN_S", 0.0)
-    journal.no_other_drill(api, Service(), "a")
+    journal.wait_until_unlocked(api, Service(), "a")
     Lock(api, Service(), "a").take()
-    journal.no_other_drill(api, Service(), "a")
+    journal.wait_until_unlocked(api, Service(), "a")
     with pytest.raises(InUse, match=r"mistral/mistral is under way.*run a holds it"):
-        journal.no_other_drill(api, Service(), "b")
+        journal.wait_until_unlocked(api, Service(), "b")
     Lock(api, Service(), "a").release()
     lock(api, "a").take()  # long ago
-    journal.no_other_drill(api, Service(), "b")
+    journal.wait_until_unlocked(api, Service(), "b")
 
 
 class Where:
@@ -165,7 +165,7 @@ def test_a_drill_notices_that_its_lock_was_taken_over(pair: tuple[Server, Api]) 
     _, api = pair
     mine = Lock(api, Service(), "a")
     mine.take()
-    with kept(mine, every_s=0.02) as check:
+    with renewing(mine, every_s=0.02) as check:
         check()
         # A renewal may come between what b reads and what it writes.
         Until("b to take the lock", lambda: lock(api, "b", datetime.now(UTC) + timedelta(seconds=120)).take(), 60, 0).wait()
@@ -184,7 +184,7 @@ def test_a_service_that_is_only_being_deployed_is_in_use_too(pair: tuple[Server,
     journal.write(api, Service(), OPEN)
     Lock(api, Service(), "a").take()
     Lock(api, Service(namespace="b", name="c"), "b").take()
-    assert journal.drilled(api) == ["b.c", "mistral.mistral"]
+    assert journal.services_with_journals(api) == ["b.c", "mistral.mistral"]
 
 
 def noticed(check: Callable[[], None]) -> bool:
@@ -204,7 +204,7 @@ def test_the_lock_is_renewed_as_long_as_it_is_kept(pair: tuple[Server, Api]) -> 
     def renewed() -> bool | Pending:
         return server.objects[PATH]["spec"]["renewTime"] > first or Pending("it is as it was")
 
-    with kept(mine, every_s=0.02):
+    with renewing(mine, every_s=0.02):
         Until("a renewal", renewed, 60, 0.01).wait()
 
 
@@ -221,18 +221,18 @@ OPEN = Journal(owner="12345678-aaaa", drill="head-pod", started=1.0)
 
 def test_a_run_that_is_tried_again_goes_on_with_its_open_journal() -> None:
     with_fault = OPEN.model_copy(update={"faults": (FaultNote(pod="head", uid="u", at=2.0, done=True),)})
-    assert with_fault.follow("12345678-aaaa", "head-pod", 9.0) is with_fault
+    assert with_fault.continued("12345678-aaaa", "head-pod", 9.0) is with_fault
 
 
 def test_after_an_end_in_order_the_same_run_begins_another_attempt_with_another_load() -> None:
     closed = OPEN.model_copy(update={"state": "closed"})
-    again = closed.follow("12345678-aaaa", "head-pod", 9.0)
+    again = closed.continued("12345678-aaaa", "head-pod", 9.0)
     assert (again.started, again.fault) == (9.0, None)
     assert again.load_name != closed.load_name
 
 
 def test_a_run_that_comes_back_after_another_one_begins_another_attempt_with_a_folder_of_its_own(tmp_path: Path) -> None:
-    again = OPEN.follow("other", "head-pod", 9.0).follow(OPEN.owner, "head-pod", 19.0)
+    again = OPEN.continued("other", "head-pod", 9.0).continued(OPEN.owner, "head-pod", 19.0)
     assert again.load_name != OPEN.load_name
     assert raw_folder(tmp_path, again) != raw_folder(tmp_path, OPEN)
 

@@ -9,9 +9,9 @@ import pytest
 
 from drills.definition import Drill, Timing
 from drills.observed import Answer, DeploymentSeen, HeadSeen, ReplicaSeen, Snapshot, WorkerSeen
-from tasks.drill.raw_evidence import Notebook
+from tasks.drill.raw_evidence import RawEvidence
 from tasks.drill.recovery import Recovery, Steadiness
-from tasks.drill.watch import looks
+from tasks.drill.watch import snapshots_every
 from tasks.kubernetes.api import Refused, Unavailable
 
 DRILL = Drill.named("head-pod", timing=Timing(before_s=10, after_s=10, observe_timeout_s=60))
@@ -92,7 +92,7 @@ def test_a_recovery_is_over_when_it_was_watched_for_long_enough() -> None:
     recovery = recovering(*looks)
     assert recovery.recovered == 101
     assert not recovery.over
-    assert "watching on for 4 s" in recovery.progress().seen
+    assert "observed for 4 s more" in recovery.progress().seen
     recovery.see(well(111, head="new"))
     assert recovery.over
 
@@ -150,9 +150,9 @@ class Eyes:
 @pytest.mark.parametrize("error", [Unavailable("away"), Refused("forbidden: RBAC is not ready", 403)])
 def test_an_api_server_that_starts_again_is_no_end_and_one_that_stays_away_is(tmp_path: Path, error: Exception) -> None:
     eyes: Any = Eyes(well(1), error, well(3), error)
-    seen = looks(eyes, Notebook(tmp_path), 0, clock=iter(range(0, 1000, 20)).__next__)
+    seen = snapshots_every(eyes, RawEvidence(tmp_path), 0, clock=iter(range(0, 1000, 20)).__next__)
     assert [next(seen).t, next(seen).t] == [1, 3]
     eyes._seen = [error] * 10
     with pytest.raises(type(error)):
         next(seen)
-    assert [s.t for s in Notebook(tmp_path).snapshots()] == [1, 3]
+    assert [s.t for s in RawEvidence(tmp_path).snapshots()] == [1, 3]

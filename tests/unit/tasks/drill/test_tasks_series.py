@@ -54,7 +54,7 @@ def test_a_single_fault_leaves_its_evidence_where_it_always_did(here: Bench) -> 
     found = Evidence.load(here.folder / "evidence.json")
     assert (found.number, found.of) == (1, 1)
     assert found.headline == result.headline
-    assert found.vitals.dead_actors == 2
+    assert found.footprint.dead_actors == 2
 
 
 def test_each_of_several_faults_is_done_once_and_has_a_folder_of_its_own(here: Bench) -> None:
@@ -254,14 +254,14 @@ def test_looks_and_records_of_earlier_faults_are_not_read_again_at_every_fault(h
     from tasks.drill import load_job
 
     handed_out: list[int] = []
-    read = load_job.Unread.records
+    read = load_job.UnreadRecords.records
 
-    def counted(unread: load_job.Unread) -> list[Any]:
+    def counted(unread: load_job.UnreadRecords) -> list[Any]:
         found = read(unread)
         handed_out.append(len(found))
         return found
 
-    monkeypatch.setattr(load_job.Unread, "records", counted)
+    monkeypatch.setattr(load_job.UnreadRecords, "records", counted)
     here.drill(Series(repeat=12))
     all_of_them = told(here)["requests"]["sent"] + told(here)["streams"]["sent"]
     assert sum(handed_out) <= 1.2 * all_of_them

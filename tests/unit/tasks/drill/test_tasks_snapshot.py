@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from blocks.parameters import Infrastructure, Service
 from drills.observed import Answer, Event, Snapshot, Versions
 from tasks.drill import evidence
-from tasks.drill.raw_evidence import Notebook
+from tasks.drill.raw_evidence import RawEvidence
 from tasks.images.publish import ImageRefs
 from tasks.kubernetes import pod_problems
 from tasks.kubernetes.api import Api, Object
@@ -279,21 +279,21 @@ def test_a_pod_that_is_ready_or_has_ended_well_is_no_trouble() -> None:
 
 
 def test_the_notebook_gives_back_what_was_written_and_goes_on_behind_a_half_line(tmp_path: Path) -> None:
-    notebook = Notebook(tmp_path / "raw")
-    assert (notebook.snapshots(), notebook.load(), notebook.last("clock_offset", 0.0)) == ([], None, 0.0)
-    notebook.snapshot(Snapshot(t=1.0))
-    notebook.add("clock_offset", 0.25)
-    notebook.add("event", Event(t=1.5, what="x").model_dump())
+    raw = RawEvidence(tmp_path / "raw")
+    assert (raw.snapshots(), raw.load_status(), raw.last("clock_offset", 0.0)) == ([], None, 0.0)
+    raw.snapshot(Snapshot(t=1.0))
+    raw.add("clock_offset", 0.25)
+    raw.add("event", Event(t=1.5, what="x").model_dump())
     with (tmp_path / "raw" / "seen-000.jsonl").open("a") as file:
         file.write('{"snapshot": {"t"')
-    notebook.records.write_bytes(b"{}\n{")
-    notebook = Notebook(tmp_path / "raw")
-    assert notebook.records.read_bytes() == b"{}\n", "the load gives whole lines only from where one begins"
-    assert [s.t for s in notebook.snapshots()] == [1.0]
-    notebook.snapshot(Snapshot(t=2.0))
-    assert [s.t for s in notebook.snapshots()] == [1.0, 2.0]
-    assert notebook.last("clock_offset") == 0.25
-    assert [e.what for e in notebook.events()] == ["x"]
+    raw.records.write_bytes(b"{}\n{")
+    raw = RawEvidence(tmp_path / "raw")
+    assert raw.records.read_bytes() == b"{}\n", "the load gives whole lines only from where one begins"
+    assert [s.t for s in raw.snapshots()] == [1.0]
+    raw.snapshot(Snapshot(t=2.0))
+    assert [s.t for s in raw.snapshots()] == [1.0, 2.0]
+    assert raw.last("clock_offset") == 0.25
+    assert [e.what for e in raw.events()] == ["x"]
 
 
 class Away(Server):

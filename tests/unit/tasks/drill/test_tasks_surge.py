@@ -18,12 +18,12 @@ from surge_runs import GROWS, HEAD_DIES, PLAN, World, records, sample, seen
 from blocks.parameters import Infrastructure, Service
 from drills.surge import archive
 from drills.surge.judgement import judge
-from drills.surge.sample import Sample, read
+from drills.surge.sample import Sample, read_samples
 from tasks import cleanup
 from tasks.drill import journal, surge
 from tasks.drill.faults import NothingToBreak
 from tasks.drill.journal import Journal, Lock, LockLost
-from tasks.drill.sampling import NoSample, Sampler, look, sampling
+from tasks.drill.sampling import NoSample, Sampler, sampling_of, take_sample
 from tasks.drill.watch import NotSteady
 from tasks.kubernetes.api import Api
 from tasks.service.observer import Observer
@@ -138,25 +138,25 @@ def test_a_look_counts_the_nodes_of_the_model_that_are_ready_and_those_on_their_
     where = "/api/v1/namespaces/mistral/services/mistral-head-svc:8265/proxy/api/serve/applications/"
     server.answers["GET", where] = (200, json.dumps({"applications": applications}).encode())
     with Observer(api, SERVICE) as observer:
-        found = look(observer)
+        found = take_sample(observer)
     assert (found.nodes, found.claims, found.launched) == (("n1",), ("c1", "c2"), 2)
     assert (found.engines, found.head_ready) == (0, False)
     server.answers["GET", where] = (503, b"")
     with Observer(api, SERVICE) as observer:
-        assert look(observer).engines is None, "not asked is not none"
+        assert take_sample(observer).engines is None, "not asked is not none"
 
 
 def test_looks_are_taken_in_the_background_and_end_with_the_block(pair: tuple[Cluster, Api], tmp_path: Path) -> None:
     file = tmp_path / "raw" / "samples.jsonl"
-    with sampling(pair[1], SERVICE, file, every_s=0.01) as found:
+    with sampling_of(pair[1], SERVICE, file, every_s=0.01) as found:
         until = time.monotonic() + 10
-        while len(read(file)) < 3 and time.monotonic() < until:
+        while len(read_samples(file)) < 3 and time.monotonic() < until:
             time.sleep(0.02)
         assert found.now().t == pytest.approx(time.time(), abs=10)
-    count = len(read(file))
+    count = len(read_samples(file))
     assert count >= 3
     time.sleep(0.1)
-    assert len(read(file)) == count
+    assert len(read_samples(file)) == count
 
 
 def test_an_old_look_says_nothing_of_now(tmp_path: Path) -> None:
@@ -180,17 +180,19 @@ def test_every_load_of_an_attempt_has_a_name_of_the_run() -> None:
 
 def test_loads_start_with_one_another_and_say_when(pair: tuple[Cluster, Api]) -> None:
     server, api = pair
-    began = surge.start(api, SERVICE, "image", PLAN, ["load-1-2", "load-1-3"], 100, quiet())
+    began = surge.start_and_wait(api, SERVICE, "image", PLAN, ["load-1-2", "load-1-3"], 100, quiet())
     assert sorted(jobs(server)) == ["load-1-2", "load-1-3"]
     assert began == pytest.approx(time.time() - 5, abs=3)
     (container,) = server.objects[f"{JOBS}/load-1-2"]["spec"]["template"]["spec"]["containers"]
     given = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
     assert given["--streams"] == str(PLAN.load.streams)
-    surge.start(api, SERVICE, "image", PLAN, ["load-1-2"], 100, quiet())  # again: the Job is there already
+    surge.start_and_wait(api, SERVICE, "image", PLAN, ["load-1-2"], 100, quiet())  # again: the Job is there already
 
 
 def test_the_base_load_outlives_every_wait_and_those_of_the_surge_their_own() -> None:
-    assert surge.longest(PLAN, base=True) > PLAN.steady_s + surge.CALM_WITHIN_S + PLAN.grow_within_s + PLAN.surge_s + PLAN.shrink_within_s
+    assert (
+        surge.longest(PLAN, base=True) > PLAN.steady_s + surge.AT_REST_WITHIN_S + PLAN.grow_within_s + PLAN.surge_s + PLAN.shrink_within_s
+    )
     assert surge.longest(PLAN, base=False) > PLAN.grow_within_s + PLAN.surge_s
 
 
@@ -200,7 +202,7 @@ def test_loads_end_with_their_records_read_and_a_lost_one_is_told(
     monkeypatch.setattr(surge, "get_run_logger", lambda: logging.getLogger("test"))
     server, api = pair
     put(server, "load-1")
-    here, lost = surge.end(api, PLAN, ["load-1", "load-9"], tmp_path, lambda _: None)
+    here, lost = surge.stop_loads(api, PLAN, ["load-1", "load-9"], tmp_path, lambda _: None)
     assert here.seen is not None
     assert (here.seen.sent, here.records, here.trouble) == (0, 0, "")
     assert (lost.name, lost.seen) == ("load-9", None)
@@ -222,9 +224,9 @@ def test_what_new_engines_answered_is_read_from_their_metrics_and_none_is_a_numb
     server.answers["GET", f"{PODS}/w5:8080/proxy/metrics"] = (503, b"")
     server.answers["GET", f"{PODS}/w6:8080/proxy/metrics"] = (200, engine.encode())
     looks: list[Pending] = []
-    assert surge.answered(api, SERVICE, ["w3", "w4", "w5", "w6"], looks.append, within_s=0) == {"w3": 127, "w6": 0}
+    assert surge.count_answered(api, SERVICE, ["w3", "w4", "w5", "w6"], looks.append, within_s=0) == {"w3": 127, "w6": 0}
     assert [look.seen for look in looks] == ["no requests yet of w4, w5, w6"]
-    assert surge.answered(api, SERVICE, ["w3"], looks.append) == {"w3": 127}
+    assert surge.count_answered(api, SERVICE, ["w3"], looks.append) == {"w3": 127}
     assert len(looks) == 1
 
 
@@ -233,28 +235,28 @@ def test_what_new_engines_answered_is_read_from_their_metrics_and_none_is_a_numb
 
 def test_rest_must_hold_and_is_refused_with_its_reason(tmp_path: Path) -> None:
     at_rest = PLAN.model_copy(update={"steady_s": 0})
-    assert surge.calm(sampler(tmp_path, GROWS, -1), at_rest, free, quiet()).engines == 2
+    assert surge.wait_at_rest(sampler(tmp_path, GROWS, -1), at_rest, free, quiet()).engines == 2
     with pytest.raises(NotSteady, match="3 workers, 3 of them ready, instead of 2"):
-        surge.calm(sampler(tmp_path, GROWS, 100), at_rest, free, quiet(), within_s=0)
+        surge.wait_at_rest(sampler(tmp_path, GROWS, 100), at_rest, free, quiet(), within_s=0)
 
 
 def test_growth_is_seen_or_not_by_its_deadline(tmp_path: Path) -> None:
     before = sample(GROWS, -1)
-    found = surge.grown(sampler(tmp_path, GROWS, 70), before, time.time() + 5, free, quiet())
+    found = surge.wait_until_grown(sampler(tmp_path, GROWS, 70), before, time.time() + 5, free, quiet())
     assert found is not None
-    assert [worker.pod for worker in found.newcomers(before)] == ["w3"]
-    assert surge.grown(sampler(tmp_path, GROWS, 50), before, time.time(), free, quiet()) is None
+    assert [worker.pod for worker in found.new_workers(before)] == ["w3"]
+    assert surge.wait_until_grown(sampler(tmp_path, GROWS, 50), before, time.time(), free, quiet()) is None
     blind = sampler(tmp_path, None)
     blind.add(now(GROWS, 70).model_copy(update={"engines": None}))
-    assert surge.grown(blind, before, time.time(), free, quiet()) is None, "an endpoint without an engine answers nothing itself"
+    assert surge.wait_until_grown(blind, before, time.time(), free, quiet()) is None, "an endpoint without an engine answers nothing itself"
 
 
 def test_being_as_before_includes_the_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surge, "HOLD_S", 0.0)
     before = sample(GROWS, -1)
-    assert surge.shrunk(sampler(tmp_path, GROWS, 340), before, time.time() + 5, free, quiet())
-    assert surge.shrunk(sampler(tmp_path, GROWS, 300), before, time.time(), free, quiet()) is None
-    assert surge.shrunk(sampler(tmp_path, GROWS, 100), before, time.time(), free, quiet()) is None
+    assert surge.wait_until_shrunk(sampler(tmp_path, GROWS, 340), before, time.time() + 5, free, quiet())
+    assert surge.wait_until_shrunk(sampler(tmp_path, GROWS, 300), before, time.time(), free, quiet()) is None
+    assert surge.wait_until_shrunk(sampler(tmp_path, GROWS, 100), before, time.time(), free, quiet()) is None
 
 
 class Clock:
@@ -273,10 +275,10 @@ class Clock:
 def test_a_surge_is_held_until_a_moment_with_the_last_look_that_there_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, grown, looks = Clock(), sample(GROWS, 70), sampler(tmp_path, GROWS, 80)
     monkeypatch.setattr(surge, "time", clock)
-    assert surge.hold(looks, grown, 1060.0, PLAN, free, quiet()) == looks.now()
+    assert surge.keep_surging(looks, grown, 1060.0, PLAN, free, quiet()) == looks.now()
     assert clock.at == 1060.0
-    assert surge.hold(looks, grown, 1060.0, PLAN, free, quiet()) == grown, "tried again after its time, it ends at once"
-    assert surge.hold(sampler(tmp_path, None), grown, 1120.0, PLAN, free, quiet()) == grown, "nothing can be seen"
+    assert surge.keep_surging(looks, grown, 1060.0, PLAN, free, quiet()) == grown, "tried again after its time, it ends at once"
+    assert surge.keep_surging(sampler(tmp_path, None), grown, 1120.0, PLAN, free, quiet()) == grown, "nothing can be seen"
 
 
 class Once(Sampler):
@@ -301,9 +303,9 @@ def test_a_lost_lock_ends_the_waiting(tmp_path: Path) -> None:
         raise LockLost("another run")
 
     with pytest.raises(LockLost):
-        surge.grown(sampler(tmp_path, GROWS, 0), sample(GROWS, -1), time.time() + 60, lost, quiet())
+        surge.wait_until_grown(sampler(tmp_path, GROWS, 0), sample(GROWS, -1), time.time() + 60, lost, quiet())
     with pytest.raises(LockLost):
-        surge.hold(sampler(tmp_path, GROWS, 0), sample(GROWS, 0), time.time() + 60, PLAN, lost, quiet())
+        surge.keep_surging(sampler(tmp_path, GROWS, 0), sample(GROWS, 0), time.time() + 60, PLAN, lost, quiet())
 
 
 # the fault
@@ -411,7 +413,7 @@ def test_a_load_that_an_ended_attempt_could_not_remove_does_not_disturb_the_next
 
 def test_the_verdict_is_told_with_the_pictures_place_and_a_table_of_phases() -> None:
     judgement = judge(PLAN, seen(GROWS), records(GROWS))
-    text = surge.described(judgement, Path("/evidence/run") / archive.PICTURE)
+    text = surge.to_markdown(judgement, Path("/evidence/run") / archive.PICTURE)
     assert text.startswith("# passed\n\n2 times the load")
     assert "| `w3` | n3 (new) | 60 s | 123 |" in text
     assert "`/evidence/run/scaling.svg`" in text
@@ -424,5 +426,5 @@ def test_the_verdict_is_told_with_the_pictures_place_and_a_table_of_phases() -> 
 
 
 def test_progress_tells_what_is_there() -> None:
-    assert "3 workers answer, 3 there; 3 engines; 3 of 3 nodes Ready" in surge._told(sample(GROWS, 70))
-    assert "? engines" in surge._told(sample(HEAD_DIES, 20))
+    assert "3 workers answer, 3 there; 3 engines; 3 of 3 nodes Ready" in surge._describe(sample(GROWS, 70))
+    assert "? engines" in surge._describe(sample(HEAD_DIES, 20))
