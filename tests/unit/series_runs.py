@@ -1,4 +1,4 @@
-"""Made-up series that look like measured ones: the evidence of each fault by drills.evidence, from made-up drills."""
+"""Synthetic series that look like measured ones: the evidence of each fault by drills.evidence, from synthetic drills."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ BETWEEN_S = 90.0
 
 @cache
 def fault(world: World) -> tuple[Evidence, Row]:
-    """The evidence and the row of one fault."""
+    """Return the evidence and the row of one fault."""
     seen, those = observation(world), records(world)
     found = evidence.make_evidence(world.drill, seen, those, judge(world.drill, seen, those), target="embedded", run="calm-otter")
     return found, series.make_row(found, those, "fault-001")
 
 
 def rows(count: int, lossy: Sequence[int] = (), seed: int = 3, leak: float = 0.0) -> list[Row]:
-    """The rows of so many faults, both graces in turn. `leak`: MiB that each new head has more."""
+    """Return the rows of so many faults with both graces in turn. `leak`: MiB by which the memory grows with each head."""
     dice, found = random.Random(seed), []
     for number in range(1, count + 1):
         _, row = fault(LOSES if number in lossy else SURVIVES)
@@ -52,7 +52,7 @@ def rows(count: int, lossy: Sequence[int] = (), seed: int = 3, leak: float = 0.0
 
 
 def made(those: Sequence[Row], repeat: int | None = None, early: Early | None = None, missing: int = 0) -> SeriesEvidence:
-    """The evidence of a series of these rows."""
+    """Return the evidence of a series of these rows."""
     first, _ = fault(SURVIVES)
     sent = sum(row.requests.sent + row.streams.sent for row in those) + missing
     load = LoadSeen(started=T0 - 20, stopped=T0 + 1000, sent=sent)

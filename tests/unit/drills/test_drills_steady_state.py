@@ -1,4 +1,4 @@
-"""The steady state: every way in which it does not hold is told, and recovery is counted from the moment it holds for good."""
+"""The steady state: every reason why it does not hold is reported, and recovery counts from the moment from which it holds to the end."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_healthy_service_is_in_its_steady_state() -> None:
         (with_(answer=None), "no request was tried"),
     ],
 )
-def test_it_does_not_hold_when(broken: Snapshot, reason: str) -> None:
+def test_the_steady_state_does_not_hold_when(broken: Snapshot, reason: str) -> None:
     assert any(reason in told for told in not_steady(broken)), not_steady(broken)
 
 
@@ -65,7 +65,7 @@ def test_one_deployment_packed_on_one_node_is_not_redundant_whatever_the_other_i
     assert not_redundant(HEALTHY, packed) == ["1 nodes with a replica of engine, 2 before the fault"]
 
 
-def test_a_deployment_that_ray_no_longer_lists_is_missed() -> None:
+def test_a_deployment_that_ray_no_longer_lists_is_missing() -> None:
     alone = with_(replicas=APIS, deployments=tuple(d for d in HEALTHY.deployments or () if d.name == "api"))
     assert "0 replicas of engine running, 2 before the fault" in not_redundant(HEALTHY, alone)
 
@@ -76,7 +76,7 @@ def test_gcs_storage_is_required_only_when_asked_for() -> None:
     assert "GCS fault tolerance is off" in not_steady(off, SteadyState(require_gcs_storage=True))[0]
 
 
-def test_traffic_is_steady_when_all_is_answered_on_time() -> None:
+def test_traffic_is_steady_when_every_request_is_answered_on_time() -> None:
     calm = [r for r in records(SURVIVES) if r.end < T0]
     assert traffic_not_steady(calm, Load()) == []
 
@@ -89,7 +89,7 @@ def test_traffic_is_not_steady_without_answers_with_failures_or_when_late() -> N
     assert traffic_not_steady([r for r in calm if r.kind == "short"], Load(streams=0)) == []
 
 
-def test_a_service_whose_head_was_not_replaced_has_not_recovered() -> None:
+def test_a_service_with_the_same_head_as_before_has_not_recovered() -> None:
     assert "same UID" in not_recovered(HEALTHY, HEALTHY, DRILL)[0]
 
 
@@ -101,7 +101,7 @@ def test_recovery_waits_for_redundancy() -> None:
     assert recovered_at(HEALTHY, later(LOSES), DRILL) == pytest.approx(T0 + 40.3)
 
 
-def test_there_is_no_recovery_before_it_has_held_long_enough() -> None:
+def test_a_service_has_not_recovered_before_the_steady_state_has_held_for_long_enough() -> None:
     early = [s for s in later(SURVIVES) if s.t < T0 + 20]
     assert recovered_at(HEALTHY, early, DRILL) is None
 

@@ -1,4 +1,4 @@
-"""The picture of a surge, and the folder that it is drawn from: legal SVG with all its series, the same again years later."""
+"""The picture of a surge is valid SVG with all its panels, and is the same when it is redrawn from its folder."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def texts(root: ElementTree.Element, class_: str) -> list[str]:
 
 
 @pytest.mark.parametrize("world", [GROWS, HEAD_DIES, NEVER_GROWS, STAYS, replace(GROWS, lost=((30.0, "cut"),))])
-def test_it_is_well_formed_and_has_every_series_over_one_axis(world: World) -> None:
+def test_the_picture_of_a_surge_is_well_formed_and_has_all_panels_on_one_axis(world: World) -> None:
     root = picture(world)
     assert texts(root, "name") == PANELS
     assert root.find(f"{SVG}title") is not None
@@ -55,14 +55,14 @@ def test_the_moments_of_the_surge_are_marked() -> None:
     assert {"more workers answer"}.isdisjoint(texts(picture(NEVER_GROWS), "label"))
 
 
-def test_a_failed_request_is_red_and_counted_above() -> None:
+def test_a_failed_request_is_red_and_counted_in_the_heading() -> None:
     assert any("0 of" in text for text in texts(picture(GROWS), "head"))
     root = picture(replace(GROWS, lost=((30.0, "cut"),)), title="Here")
     assert any(text.startswith("Here: 1 of") for text in texts(root, "head"))
     assert len([r for r in root.iter(f"{SVG}rect") if r.get("class") == "pod-bad"]) == 1
 
 
-def test_steps_are_to_scale_and_what_is_not_ready_is_striped() -> None:
+def test_steps_are_to_scale_and_objects_that_are_not_ready_are_striped() -> None:
     axis = TimeAxis(0, 30)
     panel = steps_panel(axis, "n", "", [Count(0, 2, 2), Count(10, 2, 4), Count(20, None, 4), Count(25, 4, 4), Count(30, 4, 4)])
     bars = [
@@ -79,7 +79,7 @@ def test_steps_are_to_scale_and_what_is_not_ready_is_striped() -> None:
     assert [round(height / panel.height, 2) for *_, height in bars] == [0.5, 0.5, 0.5, 1]
 
 
-def test_nothing_at_all_can_be_drawn_too() -> None:
+def test_a_surge_without_samples_and_records_can_be_drawn() -> None:
     assert ElementTree.fromstring(f"<g>{steps_panel(TimeAxis(0, 1), 'n', '', []).body}</g>") is not None
     whole = seen(GROWS).model_copy(update={"surge_at": None, "before": None, "ended_at": None, "loads": (), "samples": ()})
     judgement = judge(PLAN, whole, [])
@@ -87,7 +87,7 @@ def test_nothing_at_all_can_be_drawn_too() -> None:
     assert texts(ElementTree.fromstring(draw(archive.picture_data(found, (), []))), "name") == PANELS[:4]
 
 
-def test_the_folder_has_all_of_it_and_no_secret_and_is_drawn_again_the_same(tmp_path: Path) -> None:
+def test_the_folder_of_a_surge_has_no_secret_and_gives_the_same_picture_again(tmp_path: Path) -> None:
     drawn = archive.write(tmp_path / "run", evidence(GROWS), records(GROWS))
     assert sorted(p.name for p in drawn.parent.iterdir()) == ["evidence.json", "records.jsonl", "samples.jsonl", "scaling.svg"]
     told = json.loads((drawn.parent / "evidence.json").read_text())
@@ -100,6 +100,6 @@ def test_the_folder_has_all_of_it_and_no_secret_and_is_drawn_again_the_same(tmp_
     assert "Here: 0 of" in again.read_text()
 
 
-def test_a_folder_that_is_not_a_surges_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_a_surge_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), "-o", str(tmp_path / "x.svg")]) == 2
     assert "is not the evidence of a surge" in capsys.readouterr().err
