@@ -1,4 +1,4 @@
-"""The requests of a drill, in phases, and what each phase looked like.
+"""The requests of a drill, by phase, and a summary of each phase.
 
 A drill has three phases, and every request belongs to exactly one:
 
@@ -6,7 +6,7 @@ A drill has three phases, and every request belongs to exactly one:
     after   it was due when the service had recovered, or later
     during  all others: alive at some moment between fault and recovery, or between fault and end when there was no recovery
 
-So a stream that was under way when the fault struck is *during*, though it was due before: it is what the fault is about.
+So a stream that was under way at the fault is *during*, although it was due before: such streams are what the fault endangers.
 Percentiles are nearest-rank over the requests that finished. One that failed has no latency (a refusal takes a
 millisecond and would flatter); it is counted as failed instead.
 """

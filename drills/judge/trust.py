@@ -179,5 +179,5 @@ def _no_streams(drill: Drill, records: Sequence[Record], fault_at: float, outliv
     alive = outliving + sum(r.kind == "stream" and r.sent <= fault_at <= r.end for r in records)
     if alive >= wanted / 2:
         return []
-    reason = f"only {alive} of {wanted} streams were alive when the fault struck"
+    reason = f"only {alive} of {wanted} streams were alive at the fault"
     return [Doubt(reason=reason, kept=("lost-streams", "wrong-answers", "token-gap"))]

@@ -1,8 +1,8 @@
 """The verdict on a drill.
 
     failed   at least one SLO was missed, and nothing puts that in doubt (drills.judge.trust)
-    aborted  the steady state did not hold before the fault, or the drill was stopped: no more can be said
-    void     at least one SLO is in doubt: it cannot be said that all were met
+    aborted  the steady state did not hold before the fault, or the drill was stopped
+    void     at least one SLO is in doubt
     passed   every SLO was met, and the measurement could have shown otherwise
 
 The first of these that applies is the verdict. So a recorded loss is never void.

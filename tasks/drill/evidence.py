@@ -138,9 +138,9 @@ def judge(
     rows: list[Row] = []
     first: Evidence | None = None
     for number, window in enumerate(windows(raw, journal, drill, versions(api, service), aborted), 1):
-        struck = series.drill(drill, number)
-        judgement = verdict.judge(struck, window.observation, window.records)
-        found = make_evidence(struck, window.observation, window.records, judgement, number=number, total=series.repeat, **about)
+        done = series.drill(drill, number)
+        judgement = verdict.judge(done, window.observation, window.records)
+        found = make_evidence(done, window.observation, window.records, judgement, number=number, total=series.repeat, **about)
         place = folder / f"fault-{number:03}" if series.repeat > 1 else folder
         archive.write(place, found, window.records)
         rows.append(make_row(found, window.own, place.name))

@@ -36,7 +36,7 @@ class Act(NamedTuple):
     """How a kind of fault is done."""
 
     find: Callable[[Api, Service], FaultNote]
-    """Returns the target with its UID, not struck yet. Raises NothingToBreak when it is not there."""
+    """Returns the target with its UID, not touched yet. Raises NothingToBreak when it is not there."""
 
     strike: Callable[[Api, Service, Fault, FaultNote], FaultNote]
     """Strikes the planned target unless an earlier try did, and no other one; returns the note with `done` and the time. It may be called

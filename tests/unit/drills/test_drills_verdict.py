@@ -209,7 +209,7 @@ def test_the_measurement_is_void_without_streams_in_mid_answer_at_the_fault() ->
     those = [r for r in RECORDS if r.kind == "short" or not r.sent <= T0 <= r.end]
     found = verdict(those, seen_with(load=load(len(those))))
     assert found.verdict == "void"
-    assert "Only 0 of 8 streams were alive when the fault struck" in found.why[0]
+    assert "Only 0 of 8 streams were alive at the fault" in found.why[0]
 
 
 def test_the_measurement_is_void_when_the_load_stopped_before_recovery() -> None:
@@ -318,7 +318,7 @@ BREAKS: dict[str, Callable[[Kit], Kit]] = {
     "the load began after the fault": lambda kit: sending(kit, [r for r in kit[0] if r.due > T0], started=T0),
     "the load ended too early": lambda kit: sending(kit, [r for r in kit[0] if r.due < T0 + 10], stopped=T0 + 10),
     "no stream was alive at the fault": lambda kit: sending(kit, [r for r in kit[0] if r.kind == "short" or not r.sent <= T0 <= r.end]),
-    "the fault struck nothing": lambda kit: looking(
+    "the fault did not happen": lambda kit: looking(
         kit, snapshots=tuple(s.model_copy(update={"head": SEEN.snapshots[0].head}) for s in kit[1].snapshots)
     ),
     "there is no snapshot after the fault": lambda kit: looking(kit, snapshots=tuple(s for s in kit[1].snapshots if s.t < T0)),
@@ -372,7 +372,7 @@ def test_a_drill_without_a_loss_after_the_fault_has_no_verdict_when_anything_is_
         ("the load was late", {*COUNTS, *LATENCIES}),
         ("the load ended too early", {*COUNTS, "p99-during", "p99-after", "token-gap"}),
         ("no stream was alive at the fault", {"lost-streams", "wrong-answers", "token-gap"}),
-        ("the fault struck nothing", set(ALL)),
+        ("the fault did not happen", set(ALL)),
         ("there is no snapshot after the fault", set(ALL)),
         ("there is no snapshot of the recovery", {"recovery"}),
     ],
@@ -413,7 +413,7 @@ def test_requests_that_failed_before_the_fault_are_not_attributed_to_it() -> Non
 
 
 def test_losses_in_a_drill_without_its_fault_are_reported_and_not_attributed_to_the_fault() -> None:
-    those, seen = broken(["the fault struck nothing"])
+    those, seen = broken(["the fault did not happen"])
     found = verdict([replace(r, outcome="refused") if r.id == late(0).id else r for r in those], seen)
     assert found.verdict == "failed"
     assert found.headline.startswith("Users noticed in the drill")

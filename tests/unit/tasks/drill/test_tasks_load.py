@@ -200,7 +200,7 @@ def test_a_stream_alive_at_two_faults_counts_as_alive_at_both_and_as_a_record_of
     for window in (first, second):
         requests = on_observers_clock(window.records, window.observation.clock_offset_s)
         those = doubts(drill, window.observation, requests, phase_seen("before", requests), None)
-        assert not [doubt.reason for doubt in those if "were alive when the fault struck" in doubt.reason]
+        assert not [doubt.reason for doubt in those if "were alive at the fault" in doubt.reason]
 
 
 def test_without_the_load_and_the_events_the_records_read_so_far_are_judged(
