@@ -27,7 +27,7 @@ def made(world: World = SURVIVES, seen: Observation | None = None, **config: obj
 
 def test_evidence_has_the_documented_keys() -> None:
     found = json.loads(made().to_json())
-    assert {"verdict", "slos", "requests", "streams", "latency_ms", "recovery_s", "workers", "events", "versions"} <= found.keys()
+    assert {"verdict", "slos", "requests", "streams", "latency_ms", "recovery_s", "workers", "vitals", "events", "versions"} <= found.keys()
     assert found["verdict"] == "passed"
     assert found["slos"][0].items() >= {"name": "Failed requests", "target": "none", "actual": "0 of 800", "passed": True}.items()
     assert found["requests"] == {"sent": 800, "ok": 800, "failed": 0}
