@@ -1,7 +1,7 @@
-"""What a drill is: a fault, the steady state it starts from and returns to, the load, the timing, the SLOs.
+"""The definition of a drill: a fault, the steady state that it starts from and returns to, the load, the timing and the SLOs.
 
-A drill is one YAML file in catalogue/. A new drill is a new file there, plus one function in tasks/drill/faults.py
-when its fault is of a new kind; nothing here has to change. Nothing here touches an outside system.
+A drill is one YAML file in catalogue/, and a new drill a new file there. A new kind of fault is also one value in drills/faults.py (its
+proof and its words) and one in tasks/drill/faults.py (its act). Nothing here touches an outside system.
 """
 
 from __future__ import annotations
@@ -11,139 +11,163 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from drills.faults import Effect, Grace, effect_of
 from drills.value import Value
 
-__all__ = ["Drill", "Fault", "Graces", "Load", "Repeat", "Series", "Slos", "SteadyState", "Timing", "UnknownDrill", "catalogue"]
+__all__ = [
+    "NO_FAULT",
+    "Drill",
+    "Fault",
+    "FaultOfDrill",
+    "Graces",
+    "Load",
+    "Repeat",
+    "Series",
+    "Slos",
+    "SteadyState",
+    "Timing",
+    "UnknownDrill",
+    "catalogue",
+]
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 
 Kebab = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
 Repeat = Annotated[int, Field(ge=1, le=1000)]
-"""How often the fault of a drill is done."""
+"""Number of times that the fault of a drill is done."""
 Graces = Literal["own", "in-turn"]
-"""own: every fault with the grace that the drill has. in-turn: every second one with the other, the first with the drill's own."""
+"""own: every fault has the grace of the drill. in-turn: every second fault has the other grace; the first has that of the drill."""
 
 
 class UnknownDrill(ValueError):
-    """No drill of that name is in the catalogue; the message lists those that are."""
+    """The catalogue has no drill of that name; the message lists the drills."""
 
 
 class Fault(Value):
-    """What is broken on purpose, and how one can tell afterwards that it really happened."""
+    """What is broken on purpose."""
 
     kind: Kebab = "delete-head-pod"
-    """Name of the function in tasks/drill/faults.py that does it. Free text, so that a new fault needs no change here;
-    an unknown kind is refused before anything is touched."""
+    """Name of its effect in drills/faults.py and of its act in tasks/drill/faults.py. A drill of an unknown kind is refused before
+    anything is touched; evidence of one can still be read."""
 
-    grace: Literal["default", "forced"] = "default"
+    grace: Grace = "default"
     """default: the pod ends as in a node drain, with its own termination grace period. forced: grace period 0, as when
-    the machine is gone. Default, since that is what happens most often; forced has a drill of its own."""
+    the machine is gone. Default is the most frequent case; forced has a drill of its own."""
 
-    proof: Literal["head-pod-replaced", "worker-pod-replaced", "reported"] = "head-pod-replaced"
-    """What must have changed for the fault to count as having happened; without it no promise counts as kept. "reported" trusts
-    the fault's own report, for faults that replace no pod."""
+    proof: Kebab = Field(default_factory=lambda fault: effect_of(fault["kind"]).proof)
+    """Name of what proves that the fault happened, for readers of the evidence. It comes with the kind: no drill can choose a weaker
+    proof, and without the proof no promise counts as kept."""
+
+    @property
+    def effect(self) -> Effect:
+        """What a fault of this kind changes, and the words for it."""
+        return effect_of(self.kind)
+
+    def describe(self) -> str:
+        """Return the kind and, where the fault has one, the grace, in words."""
+        return ", ".join(filter(None, (self.kind, self.effect.graces.get(self.grace))))
 
 
 class SteadyState(Value):
-    """What must hold before the fault, and hold again for the service to count as recovered."""
+    """The conditions that must hold before the fault, and again for the service to count as recovered."""
 
     min_endpoints: Annotated[int, Field(ge=1, le=1000)] = 2
-    """Pods that are ready to answer behind the serve service. Two: with one, losing it is an outage."""
+    """Least number of ready pods behind the serve service. Two, because losing the only one is an outage."""
 
     min_replicas: Annotated[int, Field(ge=1, le=1000)] = 2
-    """Running replicas of every deployment: of the engines as of the APIs in front of them. Two, for the same reason."""
+    """Least number of running replicas of every deployment: of the engines and of the APIs in front of them. Two, for the same reason."""
 
     min_nodes: Annotated[int, Field(ge=1, le=1000)] = 2
-    """Nodes that the replicas of every deployment are spread over. Two: replicas packed on one node are not redundant. Set 1 on a
-    one-node cluster."""
+    """Least number of nodes that the replicas of every deployment are spread over. Two, because replicas on one node are not redundant.
+    Set 1 on a cluster with one node."""
 
     require_gcs_storage: bool = False
     """Whether GCS must keep its state in Redis for the drill to start. Off, so that a drill can show what happens without it."""
 
     hold_s: Annotated[float, Field(ge=0, le=120)] = 5
-    """Seconds it must hold without a break to count as recovered. Five: longer than the gap between two probe periods,
-    so that an endpoint that flickers does not count."""
+    """Seconds that the steady state must hold without a break to count as recovered. Five is longer than the gap between two probe
+    periods, so that an endpoint that flickers does not count."""
 
 
 class Timing(Value):
-    """How long the phases of a drill last, in seconds."""
+    """Durations of the phases of a drill, in seconds."""
 
     before_s: Annotated[float, Field(ge=5, le=1800)] = 20
-    """Load before the fault. 20 s at the default load are 200 requests and four times a stream's life: enough for a p99."""
+    """Seconds of load before the fault. 20 s at the default load are 200 requests and four times the life of a stream: enough for a p99."""
 
     after_s: Annotated[float, Field(ge=5, le=1800)] = 30
-    """Load after recovery. 30 s, since losses were seen to begin 9 s after the fault and must have time to show late."""
+    """Seconds of load after recovery. 30 s, because losses were seen to begin 9 s after the fault, and late ones must have time to show."""
 
     observe_timeout_s: Annotated[float, Field(ge=30, le=3600)] = 300
-    """How long recovery is waited for; at least as long as it may take (max_recovery_s). A head takes 9 to 14 s; a worker that loads a
+    """Seconds to wait for recovery; at least as long as it may take (max_recovery_s). A head takes 9 to 14 s; a worker that loads its
     model again takes minutes."""
 
     poll_s: Annotated[float, Field(ge=0.2, le=30)] = 1
-    """Between two looks at the cluster; recovery_s is no more exact than this."""
+    """Seconds between two snapshots of the cluster; recovery_s is no more exact than this."""
 
 
 class Load(Value):
-    """The traffic: an open loop, so a service that stalls does not slow the load down."""
+    """The load: an open loop, so a service that stalls does not slow the load down."""
 
     short_per_s: Annotated[float, Field(gt=0, le=1000)] = 10
-    """Short requests a second. Ten: what two shared cores carry with room to spare, and 1 in 100 is visible in 10 s."""
+    """Short requests per second. Two shared cores carry ten with room to spare, and 1 in 100 is visible within 10 s."""
 
     short_tokens: Annotated[int, Field(ge=1, le=1024)] = 4
-    """Tokens of a short answer. Few, so that its latency is mostly the service's: at a 7B model's pace of ten steps a second the
-    model's share is 0.3 s, three steps after the first token."""
+    """Tokens of a short answer. Few, so that the service makes up most of its latency: at a 7B model's pace of ten steps per second the
+    model takes 0.3 s of it, three steps after the first token."""
 
     streams: Annotated[int, Field(ge=0, le=2000)] = 8
-    """Token streams alive at any moment. Eight: some are always in mid-answer on every replica when the fault strikes."""
+    """Token streams alive at any moment. With eight, every replica always has some in mid-answer when the fault is done."""
 
     stream_tokens: Annotated[int, Field(ge=2, le=4096)] = 50
-    """Tokens of a stream. 50 last about 5 s at a 7B model's speed on one accelerator."""
+    """Tokens of a stream. 50 tokens last about 5 s at a 7B model's speed on one accelerator."""
 
     patience_s: Annotated[float, Field(ge=1, le=600)] = 10
-    """How long the client waits for the next byte before the request counts as hung. Ten seconds is when people reload the page."""
+    """Seconds that the client waits for the next byte before the request counts as hung. People reload a page after ten seconds."""
 
 
 class Slos(Value):
-    """What the users of the service are promised during the drill. Zero is the default where zero was measured."""
+    """What the users of the service are promised during the drill. The default is zero where zero was measured."""
 
     max_failed_requests: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """Short requests that were refused, cut, hung or answered wrongly, in all phases."""
+    """Short requests that may be refused, cut, hung or answered wrongly, in all phases."""
 
     max_lost_streams: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """Streams that were cut, hung, refused or answered wrongly, in all phases."""
+    """Streams that may be cut, hung, refused or answered wrongly, in all phases."""
 
     max_wrong_answers: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """Whole answers that differ from a healthy server's, short or streamed. They count as failed above, too."""
+    """Whole answers, short or streamed, that may differ from a healthy server's. They also count as failed requests or lost streams."""
 
     p99_steady_ms: Annotated[float, Field(gt=0, le=600_000)] = 2000
-    """99th percentile of short requests before the fault and after recovery. 0.3 s are the model's own pace, and a request waits for
-    the step that is under way; 2 s allow for a busy machine. Slower than this *before* the fault puts the latencies in doubt: the fault
-    did not cause it."""
+    """99th percentile of short requests before the fault and after recovery. The model takes 0.3 s, and a request waits for the step that
+    is under way; 2 s allow for a busy machine. A slower service *before* the fault puts the latencies in doubt, as the fault did not
+    cause it."""
 
     p99_during_ms: Annotated[float, Field(gt=0, le=600_000)] = 5000
-    """The same between fault and recovery. Where the new head shares two cores with the workers, 0.7 to 1.9 s were measured of a model
-    that is not held to a pace; its own 0.3 s come on top."""
+    """99th percentile of short requests between fault and recovery. With a new head that shares two cores with the workers, 0.7 to 1.9 s
+    were measured with a model that answers at once; a 7B model's 0.3 s are added to that."""
 
     max_token_gap_s: Annotated[float, Field(gt=0, le=600)] = 5
     """Longest silence of one stream, before its first token or between two. Five seconds look like a crash to a reader."""
 
     max_recovery_s: Annotated[float, Field(gt=0, le=3600)] = 120
-    """From the fault until the steady state holds again, redundancy included. 9 to 14 s were measured on two busy cores. Two minutes are
-    what it may take on a much slower machine; compare a series with an earlier one to see it grow."""
+    """Seconds from the fault until the steady state holds again, redundancy included. 9 to 14 s were measured on two busy cores. Two
+    minutes allow for a much slower machine; compare a series with an earlier one to see whether it grows."""
 
     max_workers_touched: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Workers that were replaced, restarted or got a new replica. None: a worker that loads its model again is away for minutes."""
+    """Workers that may be replaced, restarted or get a new replica. Zero, as a worker that loads its model again is away for minutes."""
 
 
 class Drill(Value):
-    """One drill, whole: enough to run it and to judge it."""
+    """One complete drill: everything that is needed to run it and to judge it."""
 
     name: Kebab
-    """As in the catalogue, and in evidence."""
+    """Name of the drill in the catalogue and in evidence."""
 
     title: Annotated[str, Field(min_length=3, max_length=80)]
-    """What happens, for people: "Head pod deleted"."""
+    """What happens, as a short clause: "Head pod deleted"."""
 
     description: Annotated[str, Field(min_length=10, max_length=2000)]
     """What is broken, what must hold, and what a failure means."""
@@ -152,23 +176,23 @@ class Drill(Value):
     """What is broken on purpose."""
 
     steady_state: SteadyState = SteadyState()
-    """What holds before, and again afterwards."""
+    """What must hold before the fault, and again afterwards."""
 
     timing: Timing = Timing()
-    """How long the phases last."""
+    """Durations of the phases."""
 
     load: Load = Load()
-    """The traffic."""
+    """The load during the drill."""
 
     slos: Slos = Slos()
-    """What is promised."""
+    """The promises that are judged."""
 
     @classmethod
     def named(cls, name: str, *, timing: Timing | None = None, load: Load | None = None, slos: Slos | None = None) -> Self:
-        """The drill of that name from the catalogue, with the given parts in place of its own.
+        """Return the drill of that name from the catalogue, with the given parts in place of its own.
 
         Raises:
-            UnknownDrill: there is none; the message lists those there are.
+            UnknownDrill: the catalogue has no such drill; the message lists the drills.
         """
         path = CATALOGUE / f"{name}.yaml"
         if name not in catalogue():
@@ -178,15 +202,19 @@ class Drill(Value):
         return drill.model_copy(update={key: value for key, value in given.items() if value is not None})
 
     def other_grace(self) -> Self:
-        """The same drill with the other grace: the one of the catalogue that differs in nothing else of its fault, where there is one,
-        gives its name and words."""
+        """Return the same drill with the other grace; the drill itself when its fault has no grace period.
+
+        Name, title and description are those of the drill in the catalogue that has this fault, if there is one.
+        """
+        if not self.fault.effect.graces:
+            return self
         fault = self.fault.model_copy(update={"grace": "forced" if self.fault.grace == "default" else "default"})
         named = next((drill for drill in map(type(self).named, catalogue()) if drill.fault == fault), self)
         return self.model_copy(update={"name": named.name, "title": named.title, "description": named.description, "fault": fault})
 
     @classmethod
     def from_yaml(cls, text: str) -> Self:
-        """The drill that a file of the catalogue describes.
+        """Return the drill that a file of the catalogue describes.
 
         Raises:
             pydantic.ValidationError: a field is unknown, missing or out of bounds.
@@ -195,19 +223,30 @@ class Drill(Value):
 
 
 class Series(Value):
-    """How often the fault of a drill is done, one after the other under one load."""
+    """The repetitions of a drill's fault, one after the other under one load."""
 
     repeat: Repeat = 1
     graces: Graces = "own"
     stop_at_first_loss: bool = False
-    """Whether no further fault is done once a request was lost."""
+    """Whether the series ends once a request was lost."""
 
     def drill(self, drill: Drill, number: int) -> Drill:
-        """The drill as its fault of that number has it; the first is 1."""
+        """Return the drill for the fault of that number; the first is 1."""
         return drill.other_grace() if self.graces == "in-turn" and number % 2 == 0 else drill
 
 
 @cache
 def catalogue() -> tuple[str, ...]:
-    """The names of all drills, sorted."""
+    """Return the names of all drills, sorted."""
     return tuple(sorted(path.stem for path in CATALOGUE.glob("*.yaml")))
+
+
+def _done_by_a_drill(name: str) -> str:
+    if name not in (NO_FAULT, *catalogue()):
+        raise ValueError(f"no drill is named {name!r}; there are: {', '.join((NO_FAULT, *catalogue()))}")
+    return name
+
+
+NO_FAULT = "none"
+FaultOfDrill = Annotated[str, AfterValidator(_done_by_a_drill), Field(json_schema_extra={"enum": [NO_FAULT, *catalogue()]})]
+"""Name of the drill in the catalogue whose fault is done; "none": no fault is done."""

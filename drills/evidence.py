@@ -1,4 +1,4 @@
-"""The evidence of a drill: one JSON file that says what was done, what was seen and what follows from it.
+"""The evidence of a drill: one JSON file with what was done, what was observed and the verdict.
 
 Times in it are seconds since the fault (negative: before it), except the fields that end in `_at`, which are seconds since
 the epoch on the observer's clock. The same input gives the same bytes.
@@ -8,32 +8,81 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationError
 
 from drills.definition import Drill, Fault
 from drills.judge.slos import Slo
-from drills.judge.traffic import Phase, PhaseSeen, count
+from drills.judge.traffic import Phase, PhaseSeen, by_kind, count
 from drills.judge.verdict import Judgement, Verdict
 from drills.judge.workers import WorkerProof
-from drills.observed import EventKind, Observation, Versions, Vitals
+from drills.observed import EventKind, Footprint, FootprintOrVitals, Observation, Versions
 from drills.pods import PodSpan, spans
 from drills.redact import clean
-from drills.value import Seconds, Value
-from serving.records import Record
+from drills.value import Seconds, Value, rounded
+from serving.records import Record, read_lines
 
-__all__ = ["BadEvidence", "EventSeen", "Evidence", "of"]
+__all__ = ["BadEvidence", "EventSeen", "Evidence", "EvidenceFile", "make_evidence", "read_records", "write_records"]
 
 
 class BadEvidence(ValueError):
-    """A file is not the evidence of a drill; the message says which and why."""
+    """A file is not the evidence that it should be; the message names the file and the reason."""
+
+
+class EvidenceFile(Value):
+    """Evidence that is kept as one JSON file."""
+
+    SUBJECT: ClassVar[str]
+    """The subject of the evidence in messages: "a drill"."""
+
+    def to_json(self) -> str:
+        """Return the evidence as JSON, with a final newline."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Return the evidence in that file.
+
+        Raises:
+            BadEvidence: the file is not there, or is not the evidence of such a subject.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValidationError, UnicodeDecodeError) as error:
+            raise BadEvidence(f"{path} is not the evidence of {cls.SUBJECT}: {error}") from error
+
+    def cleaned(self) -> Self:
+        """Return the same evidence without secrets. All of it is cleaned, as events and reasons quote what some tool has printed."""
+        return type(self).model_validate(clean(self.model_dump()))
+
+
+def read_records(path: Path) -> list[Record]:
+    """Return the records in that file.
+
+    Raises:
+        BadEvidence: the file is not there, or a line of it is not a record.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return list(read_lines(file))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadEvidence(f"{path} does not hold the records of a drill: {error}") from error
+
+
+def write_records(path: Path, records: Iterable[Record]) -> list[Record]:
+    """Write the records to that file, one a line, without secrets; returns them as written."""
+    cleaned = [replace(r, detail=clean(r.detail)) for r in records]
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(record.to_line() for record in cleaned)
+    return cleaned
 
 
 class Requests(Value):
-    """The short requests."""
+    """Counts of the short requests."""
 
     sent: int
     ok: int
@@ -41,7 +90,7 @@ class Requests(Value):
 
 
 class Streams(Value):
-    """The token streams, by how they ended."""
+    """Counts of the token streams, by how they ended."""
 
     sent: int
     finished: int
@@ -52,7 +101,7 @@ class Streams(Value):
 
 
 class Percentiles(Value):
-    """Nearest-rank, in ms, over the short requests that finished; None when none did."""
+    """Nearest-rank percentiles in ms over the short requests that finished; None when none did."""
 
     p50: float | None
     p99: float | None
@@ -69,16 +118,17 @@ class EventSeen(Value):
 
 
 class Window(Value):
-    """The time that the picture shows, seconds since the fault."""
+    """The time that the picture shows, in seconds since the fault."""
 
     start: Seconds
     end: Seconds
     recovered: Seconds | None
 
 
-class Evidence(Value):
-    """Everything a reader needs to believe, or doubt, the verdict."""
+class Evidence(EvidenceFile):
+    """Everything a reader needs to believe, or doubt, the verdict on a drill."""
 
+    SUBJECT = "a drill"
     format: Literal["leeward.evidence/1"] = "leeward.evidence/1"
     verdict: Verdict
     headline: str
@@ -88,9 +138,9 @@ class Evidence(Value):
     target: str
     run: str
     number: int = 1
-    """Which fault of its series it is."""
+    """Number of the fault in its series; the first is 1."""
     of: int = 1
-    """How many faults the series was to have."""
+    """Number of faults that the series was to have."""
     started: str
     """ISO 8601, UTC."""
     fault_at: Seconds | None
@@ -101,7 +151,7 @@ class Evidence(Value):
     streams: Streams
     latency_ms: dict[Phase, Percentiles]
     workers: tuple[WorkerProof, ...]
-    vitals: Vitals = Vitals()
+    footprint: FootprintOrVitals = Footprint()
     gcs_storage: bool | None
     events: tuple[EventSeen, ...]
     versions: Versions
@@ -112,31 +162,15 @@ class Evidence(Value):
     """The load's clock minus the observer's: subtract it from the times in records.jsonl."""
     definition: Drill
     config: dict[str, Any] = Field(default_factory=dict)
-    """How the target was configured, without secrets."""
+    """The configuration of the target, without secrets."""
 
     @property
     def zero_at(self) -> float:
-        """The epoch second that is 0 on the time axis: the fault, or the beginning when there was none."""
+        """The moment that is 0 on the time axis, in seconds since the epoch: the fault, or the beginning when there was no fault."""
         return self.fault_at if self.fault_at is not None else datetime.fromisoformat(self.started).timestamp()
 
-    def to_json(self) -> str:
-        """The evidence as JSON, with a final newline."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """The evidence in that file.
-
-        Raises:
-            BadEvidence: it is not there or not the evidence of a drill; the message says why.
-        """
-        try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValidationError, UnicodeDecodeError) as error:
-            raise BadEvidence(f"{path} is not the evidence of a drill: {error}") from error
-
-
-def of(
+def make_evidence(
     drill: Drill,
     observation: Observation,
     records: Iterable[Record],
@@ -148,13 +182,20 @@ def of(
     total: int = 1,
     config: dict[str, Any] | None = None,
 ) -> Evidence:
-    """The evidence of a judged drill. `target`: the name people know the cluster by; `run`: the name of the run; `number`, `total`: which
-    fault of how many."""
+    """Return the evidence of a judged drill.
+
+    Args:
+        target: Name of the target block.
+        run: Name of the flow run.
+        number: Number of the fault in its series; the first is 1.
+        total: Number of faults that the series was to have.
+        config: The configuration of the target.
+    """
     those = list(records)
     zero = observation.fault_at if observation.fault_at is not None else _whole(observation.started)
     last = max((r.end - observation.clock_offset_s for r in those), default=observation.ended)
     recovered = judgement.recovered_at
-    evidence = Evidence(
+    return Evidence(
         verdict=judgement.verdict,
         headline=judgement.headline,
         why=judgement.why,
@@ -166,14 +207,14 @@ def of(
         of=total,
         started=datetime.fromtimestamp(_whole(observation.started), UTC).isoformat(),
         fault_at=observation.fault_at,
-        recovery_s=_round(judgement.recovery_s),
+        recovery_s=rounded(judgement.recovery_s),
         fault=drill.fault,
         slos=judgement.slos,
         requests=_requests(those),
         streams=_streams(those),
-        latency_ms={p.name: Percentiles(p50=_round(p.p50_ms), p99=_round(p.p99_ms)) for p in judgement.phases},
+        latency_ms={p.name: Percentiles(p50=rounded(p.p50_ms), p99=rounded(p.p99_ms)) for p in judgement.phases},
         workers=judgement.workers,
-        vitals=observation.vitals,
+        footprint=observation.footprint,
         gcs_storage=observation.before.gcs_storage if observation.before else None,
         events=_events(judgement, zero),
         versions=observation.versions,
@@ -187,19 +228,17 @@ def of(
         clock_offset_s=observation.clock_offset_s,
         definition=drill,
         config=config or {},
-    )
-    # Everything is cleaned, not only the configuration: an event quotes what some tool has printed.
-    return Evidence.model_validate(clean(evidence.model_dump()))
+    ).cleaned()
 
 
 def _requests(records: Sequence[Record]) -> Requests:
-    short = [r for r in records if r.kind == "short"]
+    short, _ = by_kind(records)
     ok = sum(r.ok for r in short)
     return Requests(sent=len(short), ok=ok, failed=len(short) - ok)
 
 
 def _streams(records: Sequence[Record]) -> Streams:
-    streams = [r for r in records if r.kind == "stream"]
+    _, streams = by_kind(records)
     return Streams(sent=len(streams), **count(streams))
 
 
@@ -211,10 +250,6 @@ def _rounded(span: PodSpan) -> PodSpan:
     return span.model_copy(update={"since": round(span.since, 3), "until": round(span.until, 3)})
 
 
-def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)
-
-
 def _whole(t: float) -> float:
-    """Whole seconds: `started` is written to the second, and 0 on the axis must be the same moment when read again."""
+    """Return whole seconds: `started` is written to the second, and 0 on the axis must be the same moment when it is read again."""
     return float(int(t))

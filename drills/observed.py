@@ -1,16 +1,16 @@
-"""What was seen of the cluster and of the load, as frozen values. tasks/ fills them; everything else in drills/ reads them.
+"""What was observed of the cluster and of the load, as frozen values. tasks/ fills them; everything else in drills/ reads them.
 
 All times are seconds since the epoch on the *observer's* clock (the machine that runs the drill), except in `LoadSeen`
 and in the records, which are on the load's clock; `Observation.clock_offset_s` is what to subtract from those.
-"Could not be asked" is None and never an empty value: while the head is away nobody can ask Ray for its replicas,
+"Could not be asked" is None and never an empty value: while the head is away Ray cannot be asked for its replicas,
 and that must not look like "there are none".
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from drills.value import Seconds, Value
 
@@ -19,13 +19,14 @@ __all__ = [
     "DeploymentSeen",
     "Event",
     "EventKind",
+    "Footprint",
+    "FootprintOrVitals",
     "HeadSeen",
     "LoadSeen",
     "Observation",
     "ReplicaSeen",
     "Snapshot",
     "Versions",
-    "Vitals",
     "WorkerSeen",
 ]
 
@@ -39,7 +40,7 @@ class HeadSeen(Value):
     pod: str
     uid: str
     restarts: int = 0
-    """Of its Ray container."""
+    """Restarts of its Ray container."""
     node: str | None = None
     running: bool = False
     """Phase Running and not being deleted."""
@@ -53,20 +54,20 @@ class WorkerSeen(Value):
     pod: str
     uid: str
     restarts: int = 0
-    """Of its Ray container."""
+    """Restarts of its Ray container."""
     node: str | None = None
     ready: bool = False
     """Condition Ready and not being deleted."""
 
 
 class ReplicaSeen(Value):
-    """A replica of a Serve deployment, as Ray tells it."""
+    """A replica of a Serve deployment, as Ray lists it."""
 
     actor_id: str
     """Another id on the same pod means that the replica was started again, and the model of an engine loaded again."""
     deployment: str = ""
     state: str = "RUNNING"
-    """As Ray spells it."""
+    """The state in Ray's spelling."""
     pod: str | None = None
     node: str | None = None
 
@@ -76,7 +77,7 @@ class DeploymentSeen(Value):
 
     name: str
     status: str
-    """As Ray spells it: HEALTHY, UPDATING, UNHEALTHY, …"""
+    """The status in Ray's spelling: HEALTHY, UPDATING, UNHEALTHY, …"""
 
 
 class Answer(Value):
@@ -84,7 +85,7 @@ class Answer(Value):
 
     ok: bool
     detail: str = ""
-    """Status and what came, when not ok."""
+    """The HTTP status and the answer; empty when ok."""
 
 
 class Snapshot(Value):
@@ -94,13 +95,13 @@ class Snapshot(Value):
     conditions: dict[str, bool] = Field(default_factory=dict)
     """Conditions of the RayService by type, True when their status is "True". `Ready` must be among them."""
     app_status: str | None = None
-    """Of the Serve application, RUNNING when well; None when Ray could not be asked."""
+    """The Serve application's status, RUNNING when it is healthy; None when Ray could not be asked."""
     deployments: tuple[DeploymentSeen, ...] | None = None
     """None when Ray could not be asked."""
     replicas: tuple[ReplicaSeen, ...] | None = None
     """None when Ray could not be asked."""
     head: HeadSeen | None = None
-    """The head pod that is not being deleted, else the one that is; None when there is no head pod."""
+    """The head pod that is not being deleted, else one that is being deleted; None when there is no head pod."""
     workers: tuple[WorkerSeen, ...] = ()
     endpoints: tuple[str, ...] = ()
     """Names of the pods that are ready behind the serve service."""
@@ -111,7 +112,7 @@ class Snapshot(Value):
 
     @property
     def ready(self) -> bool:
-        """Whether the RayService says that it is Ready."""
+        """Whether the RayService has the condition Ready."""
         return self.conditions.get("Ready", False)
 
     @property
@@ -150,69 +151,73 @@ class Event(Value):
     subject: str = ""
     """Name of the object it happened to."""
     detail: str = ""
-    """What Kubernetes or Ray said, in its words."""
+    """The message of Kubernetes or Ray, unchanged."""
 
 
 class Versions(Value):
-    """What ran. Whatever could not be read is empty."""
+    """The versions that ran; empty where one could not be read."""
 
     leeward: str = ""
     kubernetes: str = ""
     kuberay: str = ""
     ray: str = ""
     image: str = ""
-    """Of the serving pods, with its digest."""
+    """Image of the serving pods, with its digest."""
     more: dict[str, str] = Field(default_factory=dict)
     """Anything else worth keeping: model, Redis, Terraform, …"""
 
 
 class LoadSeen(Value):
-    """What the load generator says of itself, on its own clock."""
+    """What the load generator reports of itself, on its own clock."""
 
     started: Seconds
     """When the first request was due."""
     stopped: Seconds
-    """From when on no request was due."""
+    """The moment after which no request was due."""
     sent: int
-    """Requests it says it sent; as many records must be there."""
+    """Number of requests it reports; there must be as many records."""
     node: str = ""
-    """Where it ran; the fault must not touch it."""
+    """The node that it ran on; the fault must not touch it."""
 
 
-class Vitals(Value):
-    """What could grow from one fault to the next, once the service has recovered; None where it was not seen."""
+class Footprint(Value):
+    """Resources that could grow from fault to fault, read after each recovery; None where one could not be read."""
 
     head_memory_bytes: int | None = None
-    """Memory that the head pod works with."""
+    """Working set of the head pod."""
     redis_entries: int | None = None
     """Fields of all hashes that the Ray cluster has in Redis."""
     dead_actors: int | None = None
     """Actors that ended and that the GCS still lists."""
 
 
+FootprintOrVitals = Annotated[Footprint, Field(validation_alias=AliasChoices("footprint", "vitals"), serialization_alias="vitals")]
+"""A footprint under the name that it has in JSON, where it is called `vitals`."""
+
+
 class Observation(Value):
-    """Everything that was seen in one drill besides the records."""
+    """Everything that was observed in one drill, without the records."""
 
     started: Seconds
     """When the drill began."""
     ended: Seconds
-    """When observation stopped."""
+    """When the observation stopped."""
     fault_at: Seconds | None = None
-    """When the fault was injected (the API server took the deletion); None when it was not."""
+    """When the fault was injected; None when it was not."""
     snapshots: tuple[Snapshot, ...] = ()
-    """In order of time, at least one before the fault and one after, and one per poll between fault and end."""
+    """Snapshots in order of time: at least one before the fault and one after it, and one per poll between fault and end."""
     events: tuple[Event, ...] = ()
-    """What Kubernetes and the tasks reported. What the snapshots show is added by `timeline.of` and need not be here."""
+    """What Kubernetes and the tasks reported. `build_timeline` adds what the snapshots show."""
     load: LoadSeen | None = None
     """None when the load generator could not be asked at the end."""
     outliving_streams: int = 0
-    """Streams that were alive at the fault and at the next one of its series, to which their records belong."""
+    """Streams that were alive both at this fault and at the next one of the series. Their records belong to the next fault."""
     clock_offset_s: Seconds = 0.0
     """The load's clock minus the observer's."""
     aborted: str = ""
     """Why the drill was stopped before its end; empty when it was not."""
     versions: Versions = Versions()
-    vitals: Vitals = Vitals()
+    footprint: Footprint = Footprint()
 
     @property
     def before(self) -> Snapshot | None:

@@ -1,4 +1,4 @@
-"""How each pod of the Ray cluster was at every moment: the bars of the picture's cluster lanes."""
+"""The state of each pod of the Ray cluster over time: the bars in the pod lanes of the picture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ State = Literal["ready", "not-ready"]
 
 
 class PodSpan(Value):
-    """One pod in one state from one moment to another, seconds since the fault. Where a pod has no span, it was not there."""
+    """One pod in one state from one moment to another, in seconds since the fault. A pod without a span did not exist then."""
 
     role: Literal["head", "worker"]
     pod: str
@@ -23,11 +23,11 @@ class PodSpan(Value):
     until: Seconds
     state: State
     restarts: int
-    """Of its Ray container, since the drill began."""
+    """Restarts of its Ray container since the drill began."""
 
 
 def spans(snapshots: Sequence[Snapshot], zero: float) -> tuple[PodSpan, ...]:
-    """The spans of all pods; a state lasts until the snapshot that shows another one."""
+    """Return the spans of all pods; a state lasts until the snapshot that shows another one."""
     found: list[PodSpan] = []
     open_: dict[str, PodSpan] = {}
     restarts: dict[str, int] = {}
@@ -51,7 +51,7 @@ def _at(snapshot: Snapshot, zero: float, restarts: dict[str, int]) -> list[PodSp
 
 
 def _span(role: Literal["head", "worker"], pod: HeadSeen | WorkerSeen, t: float, restarts: dict[str, int]) -> PodSpan:
-    """The pod now; `restarts` keeps each pod's count when it was first seen, which is 0 of the drill."""
+    """Return a span that begins and ends now. `restarts` keeps the restart count with which each pod was first seen."""
     since = pod.restarts - restarts.setdefault(pod.uid, pod.restarts)
     state: State = "ready" if pod.ready else "not-ready"
     return PodSpan(role=role, pod=pod.pod, uid=pod.uid, since=t, until=t, state=state, restarts=since)

@@ -1,4 +1,4 @@
-"""Keeps secrets out of evidence, whatever a tool printed into an event or a configuration."""
+"""Keeps secrets out of evidence, such as those that a tool printed into an event."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PAIRS = re.compile(
 
 
 def clean(value: Any) -> Any:
-    """The same value, with everything that is or is named like a secret replaced by `***`, at any depth."""
+    """Return the same value with everything that looks like a secret, or has the name of one, replaced by `***` at any depth."""
     if isinstance(value, str):
         return _PAIRS.sub(rf"\g<1>{HIDDEN}", _VALUES.sub(HIDDEN, value))
     if isinstance(value, dict):

@@ -1,45 +1,42 @@
-"""The evidence of a series: the same fault done again and again under one load. What its faults have in common, and whether anything grows.
+"""The evidence of a series: the same fault repeated under one load, what its faults have in common, and whether anything grows.
 
-Made from the evidence of each fault, which lies beside it in a folder of its own. The same input gives the same bytes.
+It is made from the evidence of each fault, which is kept beside it in a folder of its own. The same input gives the same bytes.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
-from pathlib import Path
 from statistics import median
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from drills.definition import Drill
-from drills.definition import Series as Plan
-from drills.evidence import BadEvidence, Evidence
-from drills.judge.traffic import longest_gap_s, nearest_rank
+from drills.definition import Drill, Series
+from drills.evidence import Evidence, EvidenceFile
+from drills.faults import Grace
+from drills.judge.traffic import by_kind, longest_gap_s, nearest_rank
 from drills.judge.verdict import Verdict
-from drills.observed import LoadSeen, Versions, Vitals
-from drills.redact import clean
-from drills.value import Seconds, Value
+from drills.observed import FootprintOrVitals, LoadSeen, Versions
+from drills.value import Seconds, Value, rounded
 from serving.records import Record
 
-__all__ = ["Bound", "Early", "Row", "SeriesEvidence", "Spread", "Trend", "bound", "of", "row_of", "trend"]
+__all__ = ["Bound", "Early", "Row", "SeriesEvidence", "Spread", "Trend", "bound", "make_row", "make_series", "trend"]
 
 CONFIDENCE = 0.95
-"""How certain it is that the share of faults that lose something is below the upper bound."""
+"""Confidence that the share of faults with losses is below the upper bound."""
 BY_CHANCE = 0.01
-"""Something counts as growing when chance alone would show so steady a rise less often than this."""
+"""A figure counts as growing when so steady a rise has a lower probability than this in random order."""
 FEWEST = 8
-"""Whether fewer values than this grow is not said: three rise by chance in one series of six."""
-MOST_TOLD = 5
-"""Faults that the reasons name; the table lists them all."""
+"""Least number of values for which growth is judged: three values rise by chance in one series of six."""
+MOST_NAMED = 5
+"""Number of faults that the reasons name; the table lists them all."""
 
 
 class Lost(Value):
-    """Requests of one kind that were sent, and how many of them were not answered in full."""
+    """Number of requests of one kind that were sent, and of those that were not answered in full."""
 
     sent: int
     lost: int
@@ -49,18 +46,18 @@ class Row(Value):
     """One fault of the series, as the table shows it."""
 
     number: int
-    grace: Literal["default", "forced"]
+    grace: Grace
     verdict: Verdict
     headline: str
     why: tuple[str, ...]
     missed: tuple[str, ...]
-    """Names of the promises that were not kept."""
+    """Names of the SLOs that were missed."""
     folder: str
-    """Where its own evidence lies, beside this."""
+    """Name of the folder with its own evidence, beside this file."""
     fault_at: Seconds | None
     recovery_s: float | None
     longest_silence_s: float | None
-    """The longest silence that one of its streams had."""
+    """Longest silence of one of its streams."""
     requests: Lost
     """Short requests that belong to this fault alone, so that those of all faults can be added up."""
     streams: Lost
@@ -68,21 +65,21 @@ class Row(Value):
     p99_before_ms: float | None
     p99_during_ms: float | None
     workers_touched: int
-    vitals: Vitals
+    footprint: FootprintOrVitals
 
     @property
     def lossy(self) -> bool:
-        """Whether anything was lost."""
+        """Whether any request was lost."""
         return bool(self.requests.lost or self.streams.lost)
 
 
 class Bound(Value):
-    """How many faults lost anything, and below what share of all such faults it is with a confidence of 95 %."""
+    """Number of faults with losses, and the upper bound of their share with a confidence of 95 %."""
 
     lossy: int
     of: int
     upper: float
-    """Clopper–Pearson, one-sided; 1 when there were no faults."""
+    """One-sided bound by Clopper and Pearson; 1 when there were no faults."""
 
 
 class Spread(Value):
@@ -94,20 +91,20 @@ class Spread(Value):
 
 
 class Trend(Value):
-    """How something went from fault to fault."""
+    """How a figure changed from fault to fault."""
 
     name: str
     unit: str
     values: int
-    """Faults for which it is known."""
+    """Number of faults for which it is known."""
     first: float | None
     last: float | None
     slope: float | None
-    """Rise from one fault to the next: the median over all pairs of faults (Theil–Sen). None of fewer than two values."""
+    """Rise from one fault to the next: the median over all pairs of faults (Theil–Sen). None for fewer than two values."""
     chance: float | None
-    """How often chance alone would show a rise as steady (Mann–Kendall, one-sided). None of too few values to say."""
+    """Probability of so steady a rise in random order (Mann–Kendall, one-sided). None for too few values."""
     grows: bool | None
-    """Whether it rises, and more steadily than by chance; None when that cannot be said."""
+    """Whether it rises, and more steadily than by chance; None for too few values."""
 
 
 class Early(Value):
@@ -115,17 +112,19 @@ class Early(Value):
 
     reason: str
     by: Literal["service", "measurement", "request"]
-    """The service did not come back to where the next fault could begin; it could not be measured any more; or the series was asked to
-    stop, and is judged by the faults that were done."""
+    """service: it did not return to the steady state that the next fault needs. measurement: it could not be measured any more.
+    request: the series was asked to stop, and is judged by the faults that were done."""
 
     @property
     def incomplete(self) -> bool:
-        """Whether faults are missing that the series was to have."""
+        """Whether the series lacks faults without having been asked to stop."""
         return self.by != "request"
 
 
-class SeriesEvidence(Value):
+class SeriesEvidence(EvidenceFile):
     """Everything about a series that is not in the evidence of its faults."""
+
+    SUBJECT = "a series"
 
     format: Literal["leeward.series/1"] = "leeward.series/1"
     verdict: Verdict
@@ -137,9 +136,9 @@ class SeriesEvidence(Value):
     run: str
     started: str
     """ISO 8601, UTC."""
-    plan: Plan
+    plan: Series
     done: int
-    """Faults that were done; fewer than planned when it ended early."""
+    """Number of faults that were done; fewer than planned when the series ended early."""
     early: Early | None
     requests: Lost
     streams: Lost
@@ -152,26 +151,10 @@ class SeriesEvidence(Value):
     definition: Drill
     config: dict[str, Any] = Field(default_factory=dict)
 
-    def to_json(self) -> str:
-        """The evidence as JSON, with a final newline."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """The evidence in that file.
-
-        Raises:
-            BadEvidence: it is not there or not the evidence of a series; the message says why.
-        """
-        try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValidationError, UnicodeDecodeError) as error:
-            raise BadEvidence(f"{path} is not the evidence of a series: {error}") from error
-
-
-def row_of(evidence: Evidence, own: Sequence[Record], folder: str) -> Row:
-    """The row of a fault; `own`: the requests that belong to it alone."""
-    streams = [r for r in own if r.kind == "stream"]
+def make_row(evidence: Evidence, own: Sequence[Record], folder: str) -> Row:
+    """Return the row of a fault; `own` are the requests that belong to it alone."""
+    short, streams = by_kind(own)
     return Row(
         number=evidence.number,
         grace=evidence.fault.grace,
@@ -182,23 +165,25 @@ def row_of(evidence: Evidence, own: Sequence[Record], folder: str) -> Row:
         folder=folder,
         fault_at=evidence.fault_at,
         recovery_s=evidence.recovery_s,
-        longest_silence_s=_round(max(map(longest_gap_s, streams), default=None)),
-        requests=_lost([r for r in own if r.kind == "short"]),
+        longest_silence_s=rounded(max(map(longest_gap_s, streams), default=None)),
+        requests=_lost(short),
         streams=_lost(streams),
         p99_before_ms=evidence.latency_ms["before"].p99,
         p99_during_ms=evidence.latency_ms["during"].p99,
         workers_touched=sum(bool(w.touched) for w in evidence.workers if w.uid_before),
-        vitals=evidence.vitals,
+        footprint=evidence.footprint,
     )
 
 
-def of(first: Evidence, rows: Sequence[Row], drill: Drill, plan: Plan, load: LoadSeen | None, early: Early | None) -> SeriesEvidence:
-    """The evidence of a series.
+def make_series(
+    first: Evidence, rows: Sequence[Row], drill: Drill, plan: Series, load: LoadSeen | None, early: Early | None
+) -> SeriesEvidence:
+    """Return the evidence of a series.
 
     Args:
-        first: of its first fault; the series has its target, run, versions and configuration from there.
-        drill: as its first fault had it.
-        load: what the load said of itself at its end; None when it could not be asked.
+        first: Evidence of its first fault, from which the series takes target, run, versions and configuration.
+        drill: The drill of its first fault.
+        load: What the load reported at its end; None when it could not be asked.
     """
     done = [row for row in rows if row.fault_at is not None]
     requests, streams = _sum(row.requests for row in rows), _sum(row.streams for row in rows)
@@ -206,11 +191,11 @@ def of(first: Evidence, rows: Sequence[Row], drill: Drill, plan: Plan, load: Loa
     doubts = _doubts(load, requests.sent + streams.sent)
     verdict = _verdict(rows, done, early, doubts)
     asked = early is not None and not early.incomplete
-    series = SeriesEvidence(
+    return SeriesEvidence(
         verdict=verdict,
         headline=_headline(verdict, drill, plan, rows, done, requests, streams, recovery)
         + (f" It ended after {len(done)} of {plan.repeat} faults, as it was to stop at the first loss." if asked else ""),
-        why=tuple(_why(rows, plan, len(done), early, doubts)) if verdict != "passed" else (),
+        why=tuple(_why(rows, drill, plan, len(done), early, doubts)) if verdict != "passed" else (),
         drill=drill.name,
         title=drill.title,
         target=first.target,
@@ -229,23 +214,21 @@ def of(first: Evidence, rows: Sequence[Row], drill: Drill, plan: Plan, load: Loa
         versions=first.versions,
         definition=drill,
         config=first.config,
-    )
-    # As that of a single fault: why it ended early quotes whatever error ended it.
-    return SeriesEvidence.model_validate(clean(series.model_dump()))
+    ).cleaned()
 
 
 GROWTH: tuple[tuple[str, str, Callable[[Row], float | None]], ...] = (
     ("Recovery", "s", lambda row: row.recovery_s),
-    ("Memory of the new head", "MiB", lambda row: _mebi(row.vitals.head_memory_bytes)),
-    ("The cluster's entries in Redis", "", lambda row: row.vitals.redis_entries),
-    ("Dead actors in the GCS", "", lambda row: row.vitals.dead_actors),
+    ("Memory of the head", "MiB", lambda row: _mebi(row.footprint.head_memory_bytes)),
+    ("The cluster's entries in Redis", "", lambda row: row.footprint.redis_entries),
+    ("Dead actors in the GCS", "", lambda row: row.footprint.dead_actors),
 )
-"""What is looked at for growth."""
+"""The figures that are checked for growth: name, unit and value of a row."""
 
 
 def bound(lossy: int, of: int) -> Bound:
-    """The share of faults that lose something is below `upper`, with a confidence of 95 %: were it higher, so few of so many would be seen
-    in one series of twenty, or more rarely."""
+    """Return the upper bound of the share of faults with losses, with a confidence of 95 %: with a higher share, so few of so many would
+    be seen in one series of twenty, or more rarely."""
     low, high = 0.0, 1.0
     while lossy < of and high - low > 1e-9:
         middle = (low + high) / 2
@@ -254,7 +237,7 @@ def bound(lossy: int, of: int) -> Bound:
 
 
 def _at_most(k: int, n: int, p: float) -> float:
-    """How probable k or fewer of n are, each with a probability of p, which is between 0 and 1."""
+    """Return the probability of k or fewer hits in n tries with the hit probability p, 0 < p < 1."""
     logs = (
         math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * math.log(p) + (n - i) * math.log1p(-p) for i in range(k + 1)
     )
@@ -262,7 +245,11 @@ def _at_most(k: int, n: int, p: float) -> float:
 
 
 def trend(name: str, unit: str, values: Sequence[tuple[int, float | None]]) -> Trend:
-    """How a value went from fault to fault, by the faults' numbers. Ranks and medians: one odd value in a series is no growth."""
+    """Return how a figure changed from fault to fault. It uses ranks and medians, so one odd value in a series is no growth.
+
+    Args:
+        values: Number of the fault and its value, in order.
+    """
     known = [(number, value) for number, value in values if value is not None]
     slopes = [(later - earlier) / (j - i) for (i, earlier), (j, later) in combinations(known, 2)]
     slope = median(slopes) if slopes else None
@@ -271,16 +258,16 @@ def trend(name: str, unit: str, values: Sequence[tuple[int, float | None]]) -> T
         name=name,
         unit=unit,
         values=len(known),
-        first=_round(known[0][1] if known else None),
-        last=_round(known[-1][1] if known else None),
-        slope=_round(slope),
+        first=rounded(known[0][1] if known else None),
+        last=rounded(known[-1][1] if known else None),
+        slope=rounded(slope),
         chance=None if chance is None else round(chance, 6),
         grows=None if chance is None or slope is None else chance < BY_CHANCE and slope > 0,
     )
 
 
 def _chance(values: Sequence[float]) -> float:
-    """How often values in random order would rise as steadily as these: Mann–Kendall, by the normal distribution, ties allowed for."""
+    """Return the probability that values in random order rise as steadily as these: Mann–Kendall, normal approximation with ties."""
     n = len(values)
     rises = sum((later > earlier) - (later < earlier) for earlier, later in combinations(values, 2))
     tied = sum(t * (t - 1) * (2 * t + 5) for t in Counter(values).values())
@@ -299,9 +286,9 @@ def _verdict(rows: Sequence[Row], done: Sequence[Row], early: Early | None, doub
 
 
 def _headline(
-    verdict: Verdict, drill: Drill, plan: Plan, rows: Sequence[Row], done: Sequence[Row], requests: Lost, streams: Lost, recovery: Spread
+    verdict: Verdict, drill: Drill, plan: Series, rows: Sequence[Row], done: Sequence[Row], requests: Lost, streams: Lost, recovery: Spread
 ) -> str:
-    """The verdict in one sentence that needs no explanation."""
+    """Return the verdict in one sentence that needs no explanation."""
     if not done:
         return rows[0].headline
     times = f"{len(done)} times" if len(done) == plan.repeat else f"{len(done)} of {plan.repeat} times"
@@ -315,51 +302,49 @@ def _headline(
         return f"{subject}: {losses if lossy else 'no loss is on record'}, but {what}, so the series has no verdict."
     if verdict == "passed":
         answered = f"all {requests.sent:,} requests and all {streams.sent:,} token streams were answered in full"
-        said = f"{losses}, which is within what was promised" if lossy else f"and nobody noticed: {answered}"
-        return f"{subject}{': ' if lossy else ', '}{said}{speed}."
+        result = f"{losses}, which is within what was promised" if lossy else f"and nobody noticed: {answered}"
+        return f"{subject}{': ' if lossy else ', '}{result}{speed}."
     if lossy:
         return f"{subject}, and users noticed {_times(len(lossy))}, at {_numbers(lossy)}: {losses}{speed}."
     bad = [row for row in rows if row.verdict == "failed"]
-    said = f"not all that was promised held at {_numbers(bad)}" if bad else "the service did not come back to its steady state"
-    return f"{subject}: no loss is on record, but {said}{speed}."
+    reason = f"not all that was promised held at {_numbers(bad)}" if bad else "the service did not come back to its steady state"
+    return f"{subject}: no loss is on record, but {reason}{speed}."
 
 
-def _why(rows: Sequence[Row], plan: Plan, done: int, early: Early | None, doubts: Sequence[str]) -> Iterable[str]:
-    """Why the verdict is not "passed", most important first."""
+def _why(rows: Sequence[Row], drill: Drill, plan: Series, done: int, early: Early | None, doubts: Sequence[str]) -> Iterable[str]:
+    """Yield why the verdict is not "passed", most important first."""
+    graces = drill.fault.effect.graces
     for verdict in ("failed", "void", "aborted"):
         those = [row for row in rows if row.verdict == verdict]
-        for row in those[:MOST_TOLD]:
-            yield f"Fault {row.number} ({_grace(row)}, {verdict}): {row.why[0] if row.why else row.headline}"
-        if len(those) > MOST_TOLD:
-            yield f"{len(those) - MOST_TOLD} more faults {verdict}: {_numbers(those[MOST_TOLD:])}."
+        for row in those[:MOST_NAMED]:
+            how = ", ".join(filter(None, (graces.get(row.grace), verdict)))
+            yield f"Fault {row.number} ({how}): {row.why[0] if row.why else row.headline}"
+        if len(those) > MOST_NAMED:
+            yield f"{len(those) - MOST_NAMED} more faults {verdict}: {_numbers(those[MOST_NAMED:])}."
         if verdict == "failed" and early:
             yield f"The series ended after {done} of {plan.repeat} faults: {early.reason}."
     yield from doubts
 
 
 def _doubts(load: LoadSeen | None, records: int) -> list[str]:
-    """Why the records of the series are not to be trusted. A request belongs to one fault; that none is missing is seen only in all."""
+    """Return why the records of the series cannot be trusted. Only over the whole series is it known how many requests were sent."""
     if load is None or load.sent == records:
         return []
     return [
-        f"{load.sent - records} of {load.sent} records are missing, and nobody knows at which fault."
+        f"{load.sent - records} of {load.sent} records are missing, and it is not known at which fault."
         if records < load.sent
         else f"There are {records} records, and {load.sent} requests were sent: some are there twice, or another load's."
     ]
 
 
 def _numbers(rows: Sequence[Row]) -> str:
-    """Faults by their numbers."""
-    told = ", ".join(str(row.number) for row in rows[:10])
-    return f"fault{'' if len(rows) == 1 else 's'} {told}" + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
+    """Return the numbers of the faults, in words."""
+    first = ", ".join(str(row.number) for row in rows[:10])
+    return f"fault{'' if len(rows) == 1 else 's'} {first}" + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
 
 
 def _times(n: int) -> str:
     return {1: "once", 2: "twice"}.get(n, f"{n} times")
-
-
-def _grace(row: Row) -> str:
-    return "no grace" if row.grace == "forced" else "its own grace"
 
 
 def _lost(records: Sequence[Record]) -> Lost:
@@ -378,7 +363,3 @@ def _spread(values: Iterable[float | None]) -> Spread:
 
 def _mebi(size: int | None) -> float | None:
     return None if size is None else size / 2**20
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)

@@ -1,4 +1,4 @@
-"""The base of every value that drills/ hands around: frozen, strict about names, documented where it stands."""
+"""The base class of all values in drills/: frozen, strict about names, described field by field."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ class Value(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def rounded(value: float | None) -> float | None:
+    """Return the value rounded to three decimals, as evidence has it; None stays None."""
+    return None if value is None else round(value, 3)

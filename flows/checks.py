@@ -14,7 +14,7 @@ from blocks.errors import Permanent
 from blocks.parameters import Infrastructure, Service
 from blocks.target import NoSuchTarget
 from drills.definition import Drill, Load, Slos, Timing, UnknownDrill
-from tasks.drill.faults import UnknownFault, known
+from tasks.drill.faults import UnknownFault, check_known
 from tasks.service import engines
 from tasks.support.site import Site
 
@@ -105,7 +105,7 @@ def checked_drill(name: str, service: Service, timing: Timing | None, load: Load
     """
     try:
         drill = Drill.named(name, timing=timing, load=load, slos=slos)
-        known(drill.fault)
+        check_known(drill.fault)
     except (UnknownDrill, UnknownFault) as error:
         raise BadParameters(str(error)) from error
     waited, promised = drill.timing.observe_timeout_s, drill.slos.max_recovery_s

@@ -22,7 +22,7 @@ from tasks.drill.evidence import ONCE, Result, judge, keep_evidence, raw_folder
 from tasks.drill.faults import NothingToBreak, inject_fault
 from tasks.drill.journal import Journal, release_lock, take_lock
 from tasks.drill.load_job import LoadFailed, start_load, stop_load
-from tasks.drill.raw_evidence import Notebook
+from tasks.drill.raw_evidence import RawEvidence
 from tasks.drill.watch import NotSteady, StoppedAtLoss, collect_records, hold_steady, observe_recovery
 from tasks.service.rayservice import check_service, find_images
 from tasks.support.progress import Part, Progress
@@ -90,12 +90,12 @@ class Outcome:
         """Save the outcome in the raw evidence, for a run that is continued after all faults are done."""
         early, error = self.early and self.early.model_dump(), f"{type(self.error).__name__}: {self.error}" if self.error else ""
         values = {"journal": self.journal.model_dump(mode="json"), "early": early, "aborted": self.aborted, "error": error}
-        Notebook(folder).add(OUTCOME, values)
+        RawEvidence(folder).add(OUTCOME, values)
 
     @classmethod
     def load(cls, folder: Path) -> Outcome | None:
         """Load a saved outcome; None: faults are still to be done or watched."""
-        values = Notebook(folder).last(OUTCOME)
+        values = RawEvidence(folder).last(OUTCOME)
         if values is None:
             return None
         early, error = values["early"] and Early.model_validate(values["early"]), values["error"] and Permanent(values["error"])
@@ -113,7 +113,7 @@ def do_faults(
     if whole:
         whole.show(0, f"fault 1 of {series.repeat}")  # creates the artifact here, so that it belongs to the flow run and not to a task
     outcome = Outcome(journal)
-    for number in range(journal.goes_on_with, series.repeat + 1):
+    for number in range(journal.next_fault, series.repeat + 1):
         outcome = _do_fault(site, service, definition, series, outcome.journal, folder, check, number, whole)
         if outcome.early:
             break

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from prefect import flow
 from prefect.client.schemas import State
 from pydantic import Field
 
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
-from drills.definition import Load
+from drills.definition import NO_FAULT, FaultOfDrill, Load
 from flows import drill_stages, stages, surge_stages
 from flows.checks import checked_site, refusable
 from flows.hooks import ask_for_sweep
@@ -26,7 +26,7 @@ def surge(
     surge_s: Annotated[float, Field(ge=10, le=1800)] = 60,
     grow_within_s: Annotated[float, Field(ge=30, le=3600)] = 600,
     shrink_within_s: Annotated[float, Field(ge=60, le=3600)] = 900,
-    fault: Literal["none", "head-pod", "head-pod-forced"] = "none",
+    fault: FaultOfDrill = NO_FAULT,
 ) -> State:
     """Multiply the load, watch the service grow, remove the load, watch it shrink, judge every request, and draw it. Completed means
     that the verdict is "passed".
@@ -40,7 +40,7 @@ def surge(
         surge_s: Seconds for which the surge goes on after a new worker answers.
         grow_within_s: Seconds within which a new worker must answer.
         shrink_within_s: Seconds from the end of the surge within which workers and nodes must be as before.
-        fault: Whether the head is deleted as soon as a new worker starts, with its own grace period or none.
+        fault: Name of the drill whose fault is done as soon as a new worker starts, such as head-pod; none for no fault.
     """
     run = stages.Run.current()
     site = checked_site(target, infrastructure, service, load)

@@ -11,25 +11,25 @@ from prefect.client.schemas import State
 from prefect.states import Completed, Failed
 
 from blocks.parameters import Service
-from drills.definition import Load
+from drills.definition import NO_FAULT, FaultOfDrill, Load
 from drills.surge import archive
-from drills.surge.judgement import Fault, Plan, Seen, sized
+from drills.surge.judgement import Plan, Seen, size_load
 from flows.checks import BadParameters
 from flows.stages import Run, holding_lock
 from tasks.drill.evidence import Result, raw_folder
 from tasks.drill.journal import release_lock, take_lock
 from tasks.drill.sampling import Sampler, sampled
 from tasks.drill.surge import (
-    delete_head,
     end_loads,
     hold_surge,
+    inject_in_growth,
     judge_surge,
     longest,
     remove_run_loads,
     start_loads,
-    wait_for_calm,
     wait_for_growth,
     wait_for_shrinking,
+    wait_until_at_rest,
 )
 from tasks.drill.watch import NotSteady
 from tasks.service import engines
@@ -48,7 +48,7 @@ def checked_plan(
     surge_s: float,
     grow_within_s: float,
     shrink_within_s: float,
-    fault: Fault,
+    fault: FaultOfDrill,
     steady_s: float = 20.0,
 ) -> Plan:
     """Return the plan of the surge, after its parameters were checked.
@@ -62,7 +62,7 @@ def checked_plan(
     if service.workers >= scaling.max_workers:
         raise BadParameters(f"service.workers is {service.workers} and scaling.max_workers no more than that, so the service cannot grow")
     ongoing = engines.ongoing_requests(scaling, site.block.engine_of(service))
-    base = load or sized(service.workers, ongoing, factor)
+    base = load or size_load(service.workers, ongoing, factor)
     capacity = service.workers * ongoing
     if base.streams >= capacity:
         raise BadParameters(
@@ -123,13 +123,13 @@ def _run_surge(
     observed = Seen(started=time.time())
     start_loads(site, service, image, plan, [base], longest(plan, base=True))
     try:
-        before = wait_for_calm(sampler, plan, check)
+        before = wait_until_at_rest(sampler, plan, check)
     except NotSteady as reason:
         return observed.model_copy(update={"aborted": str(reason), "loads": tuple(end_loads(site, plan, [base], raw))})
     surge_at = start_loads(site, service, image, plan, more, longest(plan, base=False))
     until, head_deleted_at, answered = surge_at + plan.grow_within_s, None, {}
-    if plan.fault != "none":
-        head_deleted_at = delete_head(site, service, sampler, plan, before, until, check)
+    if plan.fault != NO_FAULT:
+        head_deleted_at = inject_in_growth(site, service, sampler, plan, before, until, check)
     if grown := wait_for_growth(sampler, before, until, check):
         answered = hold_surge(site, service, sampler, plan, before, grown, time.time() + plan.surge_s, check)
     ended_at = time.time()

@@ -48,11 +48,11 @@ def remove_namespaces(api: Api, service: Service, progress: Progress) -> list[st
         TimedOut: they were not deleted in time.
     """
     rayservice.remove_companions(api, service)
-    journal.remove(api, service)
+    journal.remove_journal(api, service)
     needed = {
         service.namespace: rayservice.others(api, service),
         chat.NAMESPACE: [chat.NAMESPACE] if api.find(chat.DEPLOYMENT) else [],
-        journal.NAMESPACE: journal.drilled(api),
+        journal.NAMESPACE: journal.services_with_journals(api),
     }
     if not needed[journal.NAMESPACE]:
         api_key.remove(api, journal.NAMESPACE)
@@ -87,7 +87,7 @@ def remove_service(site: Site, service: Service, owner: str) -> str:
         return f"skipped: {error}"
     except NoAccess as error:
         return f"nothing to remove: {error}"
-    journal.no_other_drill(api, service, owner)
+    journal.wait_until_unlocked(api, service, owner)
     try:
         remove_workloads(api, service, progress)
         if not destroyed_too:

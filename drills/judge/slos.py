@@ -1,4 +1,4 @@
-"""The SLOs of a drill, each compared with what was seen. What was not seen does not pass."""
+"""The SLOs of a drill, each compared with what was measured. An SLO that was not measured does not pass."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from drills.definition import Drill, Slos
-from drills.judge.steady_state import judge, not_redundant
-from drills.judge.traffic import Phase, PhaseSeen, count, longest_gap_s
+from drills.judge.steady_state import not_redundant, not_steady
+from drills.judge.traffic import Phase, PhaseSeen, by_kind, longest_gap_s, losses
 from drills.judge.workers import WorkerProof
 from drills.observed import Observation
 from drills.value import Value
@@ -18,25 +18,25 @@ __all__ = ["ALL", "COUNTS", "LATENCIES", "Slo", "counts", "evaluate", "missing_a
 COUNTS = ("failed-requests", "lost-streams", "wrong-answers")
 """Ids of the SLOs that count losses."""
 LATENCIES = ("p99-before", "p99-during", "p99-after", "token-gap")
-"""Ids of the other SLOs that are measured by the records."""
+"""Ids of the other SLOs that are measured from the records."""
 ALL = (*COUNTS, *LATENCIES, "recovery", "workers", "redundancy")
-"""Ids of all SLOs."""
+"""Ids of all SLOs. Those that are no counts or latencies are measured from snapshots, so that no doubt about the load touches them."""
 
 
 class Slo(Value):
-    """One promise and what became of it, readable as it stands."""
+    """One promise and whether it was kept, in words that need no further context."""
 
     id: str
-    """Stable, for machines: the same in every version of the texts."""
+    """Identifier for programs; it does not change when the texts do."""
     name: str
     target: str
     actual: str
     passed: bool
     limit: float | None = None
     value: float | None = None
-    """None: not measured."""
+    """The measured value; None when it was not measured."""
     doubted: str = ""
-    """Why `passed` is not to be trusted, whether it is true or false; empty: it is."""
+    """Why `passed` cannot be trusted, whether it is true or false; empty when it can."""
 
     @property
     def standing(self) -> Literal["kept", "missed", "in doubt"]:
@@ -52,12 +52,12 @@ def evaluate(
     workers: Sequence[WorkerProof],
     recovery_s: float | None,
 ) -> tuple[Slo, ...]:
-    """Every SLO of the drill with what was measured; records and recovery on the observer's clock."""
+    """Compare every SLO of the drill with what was measured; records and recovery are on the observer's clock."""
     limits = drill.slos
     return (
         *counts(limits, records),
         *(_p99(phases[name], limits.p99_during_ms if name == "during" else limits.p99_steady_ms) for name in phases),
-        _gap(limits, [r for r in records if r.kind == "stream"]),
+        _gap(limits, by_kind(records)[1]),
         _recovery(limits, observation, recovery_s),
         _untouched(limits, workers),
         _redundant(drill, observation),
@@ -65,7 +65,7 @@ def evaluate(
 
 
 def _most(id_: str, name: str, limit: float, value: float | None, actual: str, target: str) -> Slo:
-    """An SLO that passes when the value was measured and is at most the limit."""
+    """Return an SLO that passes when the value was measured and is at most the limit."""
     return Slo(id=id_, name=name, target=target, actual=actual, passed=value is not None and value <= limit, limit=limit, value=value)
 
 
@@ -74,13 +74,11 @@ def _at_most(n: int) -> str:
 
 
 def counts(limits: Slos, records: Sequence[Record]) -> list[Slo]:
-    """The SLOs that count losses, over these records."""
-    short = [r for r in records if r.kind == "short"]
-    streams = [r for r in records if r.kind == "stream"]
+    """Return the SLOs that count losses, over these records."""
+    short, streams = by_kind(records)
     failed, lost = sum(not r.ok for r in short), sum(not r.ok for r in streams)
     wrong = sum(r.outcome == "wrong" for r in records)
-    ends = ", ".join(f"{n:,} {how}" for how, n in count(streams).items() if n and how != "finished")
-    lost_text = f"{lost:,} of {len(streams):,}" + (f" ({ends})" if lost else "")
+    lost_text = f"{lost:,} of {len(streams):,}" + (f" ({losses(streams)})" if lost else "")
     return [
         _most(
             "failed-requests",
@@ -138,15 +136,15 @@ def _redundant(drill: Drill, observation: Observation) -> Slo:
 
 
 def missing_at_the_end(drill: Drill, observation: Observation) -> list[str]:
-    """Why the last snapshot does not show the steady state with all that there was before; empty when it does.
+    """Return why the last snapshot does not show the steady state with all that there was before; empty when it does.
 
-    Where Ray could not be asked in the very last look, its earlier answer after the fault stands in.
+    Where Ray could not be asked for the very last snapshot, its latest answer after the fault stands in.
     """
     before, after, fault_at = observation.before, observation.after, observation.fault_at
     if before is None or after is None or fault_at is None:
-        return ["the cluster was not looked at after the fault"]
+        return ["the cluster was not observed after the fault"]
     asked = [s for s in observation.snapshots if s.t > fault_at and not s.blind]
     whole = after.filled_from(asked[-1]) if asked else after
     known = next((s.answer for s in reversed(observation.snapshots) if s.answer is not None), None)
     whole = whole if whole.answer else whole.model_copy(update={"answer": known})
-    return list(dict.fromkeys(judge(whole, drill.steady_state) + not_redundant(before, whole)))
+    return list(dict.fromkeys(not_steady(whole, drill.steady_state) + not_redundant(before, whole)))

@@ -1,18 +1,18 @@
 """Whether the service is in its steady state, and why not.
 
-Every function answers with the reasons why it does *not* hold, as sentences; an empty list means that it holds.
-What could not be asked counts as not holding: a service is well when that was seen, not when nothing was seen.
+Every function returns the reasons why it does *not* hold, as clauses; an empty list means that it holds. What could not be asked counts
+as not holding: a service is steady when that was observed, not when nothing was observed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from drills.definition import Drill, Fault, Load, SteadyState
+from drills.definition import Drill, Load, SteadyState
 from drills.observed import ReplicaSeen, Snapshot
 from serving.records import Record
 
-__all__ = ["LATE_S", "fault_happened", "judge", "judge_traffic", "not_recovered", "not_redundant", "recovered_at", "well"]
+__all__ = ["LATE_S", "not_recovered", "not_redundant", "not_steady", "recovered_at", "steady_stretch", "traffic_not_steady"]
 
 LATE_S = 1.0
 """A request sent later than this after it was due does not count as sent on time. One second: the scheduling noise of
@@ -21,13 +21,14 @@ a busy machine stays below it, and a longer hole in the load could hide an outag
 DEFAULT = SteadyState()
 
 
-def judge(snapshot: Snapshot, steady: SteadyState = DEFAULT) -> list[str]:
-    """Why the service is not in its steady state at this moment."""
+def not_steady(snapshot: Snapshot, steady: SteadyState = DEFAULT) -> list[str]:
+    """Return why the service is not in its steady state at this moment."""
     return [*_kubernetes(snapshot), *_ray(snapshot), *_redundancy(snapshot, steady), *_answer(snapshot), *_storage(snapshot, steady)]
 
 
-def judge_traffic(records: Iterable[Record], load: Load) -> list[str]:
-    """Why the load, as far as its requests have ended, shows no steady state. Ask before the fault: a reason is one to abort."""
+def traffic_not_steady(records: Iterable[Record], load: Load) -> list[str]:
+    """Return why the requests that have ended so far do not show a steady state. It is for the time before the fault: with a reason the
+    drill is aborted."""
     seen = list(records)
     failed = [r for r in seen if not r.ok]
     late = sum(r.sent - r.due > LATE_S for r in seen)
@@ -46,28 +47,17 @@ def judge_traffic(records: Iterable[Record], load: Load) -> list[str]:
     return reasons
 
 
-def fault_happened(before: Snapshot | None, after: Snapshot, fault: Fault) -> bool:
-    """Whether this later snapshot proves that the fault struck what it should."""
-    if fault.proof == "reported":
-        return True
-    if before is None:
-        return False
-    if fault.proof == "head-pod-replaced":
-        return before.head is not None and (after.head is None or after.head.uid != before.head.uid)
-    return not {w.uid for w in before.workers} <= {w.uid for w in after.workers}
-
-
 def not_recovered(before: Snapshot, now: Snapshot, drill: Drill) -> list[str]:
-    """Why the service has not recovered from the fault yet: its steady state, the fault itself, and what there was before."""
-    reasons = judge(now, drill.steady_state)
-    if not fault_happened(before, now, drill.fault):
-        reasons.insert(0, "the pod that was deleted is still there")
+    """Return why the service has not recovered from the fault yet: by its steady state, the fault itself, and what there was before."""
+    reasons = not_steady(now, drill.steady_state)
+    if not drill.fault.effect.happened(before, now):
+        reasons.insert(0, drill.fault.effect.unproven)
     return reasons + [r for r in not_redundant(before, now) if r not in reasons]
 
 
 def not_redundant(before: Snapshot, now: Snapshot) -> list[str]:
-    """What there is less of than before the fault: endpoints, workers, and of each deployment replicas, or nodes they are spread
-    over."""
+    """Return what there is less of than before the fault: endpoints, workers, and for each deployment replicas and the nodes that they
+    are spread over."""
     pairs = {
         "endpoints ready": (len(before.endpoints), len(now.endpoints)),
         "workers ready": (sum(w.ready for w in before.workers), sum(w.ready for w in now.workers)),
@@ -80,16 +70,17 @@ def not_redundant(before: Snapshot, now: Snapshot) -> list[str]:
 
 
 def recovered_at(before: Snapshot, later: Sequence[Snapshot], drill: Drill) -> float | None:
-    """When the service had recovered for good: the start of the stretch that lasts to the last snapshot.
+    """Return when the service had recovered to stay: the start of the steady stretch that lasts to the last snapshot.
 
     None while there is no such stretch of at least `hold_s`.
     """
-    start, last = well(before, later, drill)
+    start, last = steady_stretch(before, later, drill)
     return start if start is not None and last - start >= drill.steady_state.hold_s else None
 
 
-def well(before: Snapshot, later: Sequence[Snapshot], drill: Drill) -> tuple[float | None, float]:
-    """From when to when the service was seen as before, in the stretch that lasts to the last snapshot; None: there is no such stretch.
+def steady_stretch(before: Snapshot, later: Sequence[Snapshot], drill: Drill) -> tuple[float | None, float]:
+    """Return from when to when the service was as before, in the stretch that lasts to the last snapshot; None when there is no such
+    stretch.
 
     A moment at which Ray could not be asked neither begins a stretch nor ends one.
     """

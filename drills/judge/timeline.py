@@ -1,4 +1,4 @@
-"""The time line of a drill: what successive snapshots show, and what Kubernetes and the tasks reported, in order."""
+"""The time line of a drill: the changes between successive snapshots, and what Kubernetes and the tasks reported, in order."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from itertools import pairwise
 from drills.definition import Drill
 from drills.observed import Event, EventKind, Observation, Snapshot, WorkerSeen
 
-__all__ = ["changes", "of"]
+__all__ = ["build_timeline", "changes"]
 
 
-def of(observation: Observation, drill: Drill, recovered: float | None = None) -> tuple[Event, ...]:
-    """All events in order of time: the fault, the changes between snapshots, what was reported, and the recovery."""
+def build_timeline(observation: Observation, drill: Drill, recovered: float | None = None) -> tuple[Event, ...]:
+    """Return all events in order of time: the fault, the changes between snapshots, the reported events, and the recovery."""
     events = list(observation.events)
     if observation.fault_at is not None and not any(e.kind == "fault" for e in events):
         events.append(_fault(observation, drill))
@@ -23,28 +23,24 @@ def of(observation: Observation, drill: Drill, recovered: float | None = None) -
 
 
 def changes(earlier: Snapshot, now: Snapshot) -> list[Event]:
-    """What happened between two successive snapshots, dated to the later one."""
+    """Return what changed between two successive snapshots, dated to the later one."""
     return [*_head(earlier, now), *_workers(earlier, now), *_service(earlier, now)]
 
 
 def _fault(observation: Observation, drill: Drill) -> Event:
-    head = observation.before.head if observation.before else None
-    grace = "grace period 0" if drill.fault.grace == "forced" else "its own grace period"
-    subject = head.pod if head and drill.fault.proof == "head-pod-replaced" else ""
-    return Event(
-        t=observation.fault_at or 0.0, what=drill.title.lower(), kind="fault", subject=subject, detail=f"{drill.fault.kind}, {grace}"
-    )
+    subject = drill.fault.effect.target(observation.before) if observation.before else ""
+    return Event(t=observation.fault_at or 0.0, what=drill.title.lower(), kind="fault", subject=subject, detail=drill.fault.describe())
 
 
 def _filled(snapshots: tuple[Snapshot, ...]) -> Iterator[Snapshot]:
-    """The snapshots, each with what could not be asked as last known: else a change during the outage would be lost.
+    """Yield the snapshots, with the last known value of what could not be asked: otherwise a change during the outage would be lost.
 
     A controller that has just come back lists no replica at all for a moment: that counts as not asked.
     """
     known: Snapshot | None = None
     for snapshot in snapshots:
-        told = snapshot if snapshot.replicas else snapshot.model_copy(update={"replicas": None})
-        known = told if known is None else told.filled_from(known)
+        asked = snapshot if snapshot.replicas else snapshot.model_copy(update={"replicas": None})
+        known = asked if known is None else asked.filled_from(known)
         yield known
 
 
@@ -59,10 +55,10 @@ def _head(earlier: Snapshot, now: Snapshot) -> Iterator[Event]:
         yield event("old head gone", "milestone", old.pod)
     if new is None:
         return
-    born = old is None or replaced
-    if new.running and (born or not (old and old.running)):
-        yield event("new head running" if born else "head running", "milestone", new.pod)
-    if new.ready and (born or not (old and old.ready)):
+    is_new = old is None or replaced
+    if new.running and (is_new or not (old and old.running)):
+        yield event("new head running" if is_new else "head running", "milestone", new.pod)
+    if new.ready and (is_new or not (old and old.ready)):
         yield event("head ready", "milestone", new.pod)
     if old and not replaced and new.restarts > old.restarts:
         yield event("head container restarted", "trouble", new.pod)
@@ -95,16 +91,16 @@ def _replicas(earlier: Snapshot, now: Snapshot, pod: str) -> Iterator[Event]:
         return
     old, new = _actors(earlier, pod), _actors(now, pod)
     lost = [name for name in old if not old[name] & new.get(name, set())]
-    won = [name for name in new if not new[name] & old.get(name, set())]
+    started = [name for name in new if not new[name] & old.get(name, set())]
     if lost:
         detail = f"Ray no longer lists the replica of {' and '.join(lost)} that ran there"
         yield Event(t=now.t, what="replica lost", kind="trouble", subject=pod, detail=detail)
-    if won:
-        yield Event(t=now.t, what="new replica", subject=pod, detail=f"{' and '.join(won)} was loaded again")
+    if started:
+        yield Event(t=now.t, what="new replica", subject=pod, detail=f"{' and '.join(started)} was loaded again")
 
 
 def _actors(snapshot: Snapshot, pod: str) -> dict[str, set[str]]:
-    """The replicas' actors on a pod, by deployment, in whatever state: a controller that comes back lists the very same ones as
+    """Return the actors of the replicas on a pod, by deployment and in any state: a controller that comes back lists the same ones as
     RECOVERING."""
     found: dict[str, set[str]] = {}
     for replica in snapshot.replicas or ():
@@ -118,10 +114,10 @@ def _service(earlier: Snapshot, now: Snapshot) -> Iterator[Event]:
         yield Event(t=now.t, what="RayService ready" if now.ready else "RayService not ready")
     if earlier.app_status and now.app_status and earlier.app_status != now.app_status:
         yield Event(t=now.t, what=f"Serve application {now.app_status}")
-    lost, won = set(earlier.endpoints) - set(now.endpoints), set(now.endpoints) - set(earlier.endpoints)
+    lost, added = set(earlier.endpoints) - set(now.endpoints), set(now.endpoints) - set(earlier.endpoints)
     for pod in sorted(lost):
         yield Event(t=now.t, what="endpoint lost", kind="trouble", subject=pod, detail=f"{len(now.endpoints)} left behind the service")
-    for pod in sorted(won):
+    for pod in sorted(added):
         yield Event(t=now.t, what="endpoint ready", subject=pod, detail=f"{len(now.endpoints)} behind the service")
     if earlier.answer and now.answer and earlier.answer.ok and not now.answer.ok:
         yield Event(t=now.t, what="the observer's own request failed", detail=now.answer.detail)

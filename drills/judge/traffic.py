@@ -1,12 +1,12 @@
-"""The requests of a drill, in phases, and what each phase looked like.
+"""The requests of a drill, by phase, and a summary of each phase.
 
 A drill has three phases, and every request belongs to exactly one:
 
     before  it had ended when the fault was injected
     after   it was due when the service had recovered, or later
-    during  all others: alive at some moment between fault and recovery; to the end when there was no recovery
+    during  all others: alive at some moment between fault and recovery, or between fault and end when there was no recovery
 
-So a stream that was under way when the fault struck is *during*, though it was due before: it is what the fault is about.
+So a stream that was under way at the fault is *during*, although it was due before: such streams are what the fault endangers.
 Percentiles are nearest-rank over the requests that finished. One that failed has no latency (a refusal takes a
 millisecond and would flatter); it is counted as failed instead.
 """
@@ -26,14 +26,16 @@ __all__ = [
     "PHASES",
     "Phase",
     "PhaseSeen",
+    "by_kind",
     "count",
     "longest_gap_s",
+    "losses",
     "lost_at",
     "nearest_rank",
     "on_observers_clock",
     "phase_of",
+    "phase_seen",
     "phases_seen",
-    "seen",
     "split",
 ]
 
@@ -42,28 +44,28 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 class PhaseSeen(Value):
-    """What one phase looked like to the users. Latencies in ms, None when nothing finished."""
+    """One phase as its users experienced it. Latencies are in ms, None when nothing finished."""
 
     name: Phase
     requests: int
-    """Short requests."""
+    """Number of short requests."""
     failed: int
-    """Of them."""
+    """Number of short requests that failed."""
     streams: int
     outcomes: dict[Outcome, int]
-    """Of the streams."""
+    """Number of streams by how they ended."""
     p50_ms: float | None
-    """Of short requests, from due to the end."""
+    """Median latency of short requests, from due to the end."""
     p99_ms: float | None
     first_token_p50_ms: float | None
-    """Of streams, from due to the first token."""
+    """Median time of streams from due to the first token."""
     first_token_p99_ms: float | None
     longest_gap_s: float | None
-    """Longest silence in one stream."""
+    """Longest silence in one stream, in seconds."""
 
 
 def on_observers_clock(records: Iterable[Record], offset_s: float) -> list[Record]:
-    """The records with all times moved from the load's clock to the observer's, in order of due."""
+    """Return the records with all times moved from the load's clock to the observer's, in order of due."""
     return sorted((_moved(r, -offset_s) for r in records), key=lambda r: (r.due, r.id))
 
 
@@ -74,24 +76,23 @@ def _moved(r: Record, by: float) -> Record:
 
 
 def phase_of(record: Record, fault_at: float | None, recovered_at: float | None) -> Phase:
-    """The phase a request belongs to."""
+    """Return the phase that the request belongs to."""
     if fault_at is None or record.end < fault_at:
         return "before"
     return "after" if recovered_at is not None and record.due >= recovered_at else "during"
 
 
 def split(records: Iterable[Record], fault_at: float | None, recovered_at: float | None) -> dict[Phase, list[Record]]:
-    """The records by phase; every record is in exactly one."""
+    """Return the records by phase; every record is in exactly one."""
     phases: dict[Phase, list[Record]] = {name: [] for name in PHASES}
     for record in records:
         phases[phase_of(record, fault_at, recovered_at)].append(record)
     return phases
 
 
-def seen(name: Phase, records: Sequence[Record]) -> PhaseSeen:
-    """What a phase with these records looked like."""
-    short = [r for r in records if r.kind == "short"]
-    streams = [r for r in records if r.kind == "stream"]
+def phase_seen(name: Phase, records: Sequence[Record]) -> PhaseSeen:
+    """Summarise the records of one phase."""
+    short, streams = by_kind(records)
     latencies = [r.latency_s * 1000 for r in short if r.ok]
     first = [(r.first_token - r.due) * 1000 for r in streams if r.ok and r.first_token is not None]
     return PhaseSeen(
@@ -108,8 +109,21 @@ def seen(name: Phase, records: Sequence[Record]) -> PhaseSeen:
     )
 
 
+def by_kind(records: Iterable[Record]) -> tuple[list[Record], list[Record]]:
+    """Return the short requests and the streams, each in the given order."""
+    found: dict[str, list[Record]] = {"short": [], "stream": []}
+    for record in records:
+        found[record.kind].append(record)
+    return found["short"], found["stream"]
+
+
+def losses(records: Iterable[Record]) -> str:
+    """Return how many requests were lost in which way: "3 cut, 1 hung"; empty when none was lost."""
+    return ", ".join(f"{n:,} {how}" for how, n in count(records).items() if n and how != "finished")
+
+
 def count(records: Iterable[Record]) -> dict[Outcome, int]:
-    """How many ended in which way; every outcome is there."""
+    """Return how many requests ended in which way, with every outcome as a key."""
     outcomes: dict[Outcome, int] = {name: 0 for name in get_args(Outcome)}
     for record in records:
         outcomes[record.outcome] += 1
@@ -117,7 +131,7 @@ def count(records: Iterable[Record]) -> dict[Outcome, int]:
 
 
 def nearest_rank(values: Iterable[float], percent: float) -> float | None:
-    """The smallest value that at least `percent` % of the values do not exceed; None of no values."""
+    """Return the smallest value that at least `percent` % of the values do not exceed; None without values."""
     ordered = sorted(values)
     if not ordered:
         return None
@@ -125,13 +139,13 @@ def nearest_rank(values: Iterable[float], percent: float) -> float | None:
 
 
 def longest_gap_s(record: Record) -> float:
-    """The longest silence of a stream: before its first token, between two or, where it did not finish, up to its end."""
+    """Return the longest silence of a stream: before its first token, between two or, where it did not finish, up to its end."""
     moments = (record.due, *record.token_times, *(() if record.ok else (record.end,)))
     return max((later - earlier for earlier, later in pairwise(moments)), default=0.0)
 
 
 def lost_at(record: Record) -> float:
-    """When a failed request was lost: a cut one when it was cut, a hung one when it fell silent, any other when it was due."""
+    """Return when a failed request was lost: a cut one when it was cut, a hung one at its last token, any other when it was due."""
     if record.outcome == "cut":
         return record.end
     if record.outcome == "hung" and record.token_times:
@@ -140,5 +154,5 @@ def lost_at(record: Record) -> float:
 
 
 def phases_seen(records: Iterable[Record], fault_at: float | None, recovered_at: float | None) -> dict[Phase, PhaseSeen]:
-    """What each phase looked like, in their order."""
-    return {name: seen(name, those) for name, those in split(records, fault_at, recovered_at).items()}
+    """Summarise each phase, in order."""
+    return {name: phase_seen(name, those) for name, those in split(records, fault_at, recovered_at).items()}

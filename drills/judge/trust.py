@@ -1,7 +1,7 @@
 """Whether the measurement itself can be trusted: a drill that cannot fail proves nothing.
 
-A doubt touches some SLOs, and each in one direction or both: records that are missing make "none lost" doubtful, and not
-"seven lost". A loss after the fault is a fact whatever else was wrong; only records of another load put it in doubt.
+A doubt touches some SLOs, and each in one direction or both: missing records make "none lost" doubtful, and not "seven lost".
+A loss after the fault is a fact whatever else was wrong; only records of another load put it in doubt.
 """
 
 from __future__ import annotations
@@ -10,40 +10,42 @@ from collections.abc import Sequence
 
 from drills.definition import Drill
 from drills.judge.slos import ALL, COUNTS, LATENCIES, Slo, counts
-from drills.judge.steady_state import LATE_S, fault_happened
-from drills.judge.traffic import PhaseSeen
+from drills.judge.steady_state import LATE_S
+from drills.judge.traffic import PhaseSeen, by_kind
 from drills.observed import LoadSeen, Observation
 from drills.value import Value
 from serving.records import Record
 
-__all__ = ["HOLE_S", "ON_TIME", "Doubt", "doubts", "not_proven", "of_everything"]
+__all__ = ["HOLE_S", "ON_TIME", "Doubt", "doubt_everything", "doubts", "not_proven"]
 
 ON_TIME = 0.95
-"""Share of the load that must have been sent on time, in all and between fault and recovery."""
+"""Share of the load that must have been sent on time, in total and between fault and recovery."""
 HOLE_S = 20.0
-"""Beyond the time between two looks: longer than a look takes whose every question runs into its time limit."""
+"""Seconds between two snapshots, beyond the poll interval, from which on the service counts as not observed. A snapshot takes less, even
+when each of its requests runs into its time limit."""
 RECORDED = (*COUNTS, *LATENCIES)
-"""What is measured by the records."""
+"""Ids of the SLOs that are measured from the records."""
 PERCENTILES = ("p99-before", "p99-during", "p99-after")
-"""A percentile of a part of the requests says little about all of them; a count or a maximum of a part is the least there was."""
+"""Ids of the SLOs that a part of the records cannot decide: a percentile of a part says little about the whole, while a count or a
+maximum of a part is a lower bound."""
 
 
 class Doubt(Value):
-    """Why a part of the measurement is not to be trusted."""
+    """Why a part of the measurement cannot be trusted."""
 
     reason: str
     kept: tuple[str, ...] = ()
-    """Ids of the SLOs that may have been missed where they look kept."""
+    """Ids of the SLOs that may have been missed although they look kept."""
     missed: tuple[str, ...] = ()
-    """Ids of the SLOs that may have been kept where they look missed, or were missed for another reason than the fault."""
+    """Ids of the SLOs that may have been kept although they look missed, or were missed for another reason than the fault."""
 
     def touches(self, slo: Slo) -> bool:
-        """Whether it puts in doubt what became of this SLO."""
+        """Whether the doubt applies to this SLO as it was measured."""
         return slo.id in (self.kept if slo.passed else self.missed)
 
 
 def doubts(drill: Drill, observation: Observation, records: Sequence[Record], before: PhaseSeen, recovered_at: float | None) -> list[Doubt]:
-    """All that puts the measurement in doubt; records on the observer's clock. Empty: nothing does."""
+    """Return everything that puts the measurement in doubt; records are on the observer's clock. Empty when nothing does."""
     load, offset, uncertain = observation.load, observation.clock_offset_s, not_certain(drill, observation, records)
     if load is not None:
         load = load.model_copy(update={"started": load.started - offset, "stopped": load.stopped - offset})
@@ -57,28 +59,28 @@ def doubts(drill: Drill, observation: Observation, records: Sequence[Record], be
 
 
 def not_certain(drill: Drill, observation: Observation, records: Sequence[Record]) -> tuple[str, ...]:
-    """The ids of all SLOs but those that were missed for certain: by the losses after the fault alone, each counted once."""
+    """Return the ids of all SLOs but those that were certainly missed: by the losses after the fault alone, each counted once."""
     fault_at = observation.fault_at
     later = [r for r in dict.fromkeys(records) if fault_at is not None and r.end >= fault_at]
     lost = {slo.id for slo in counts(drill.slos, later) if not slo.passed}
     return tuple(name for name in ALL if name not in lost)
 
 
-def of_everything(drill: Drill, observation: Observation, records: Sequence[Record], reason: str) -> Doubt:
-    """A doubt that leaves nothing but losses after the fault."""
+def doubt_everything(drill: Drill, observation: Observation, records: Sequence[Record], reason: str) -> Doubt:
+    """Return a doubt about everything but the losses after the fault."""
     return Doubt(reason=reason, kept=ALL, missed=not_certain(drill, observation, records))
 
 
 def _unseen(drill: Drill, observation: Observation, recovered_at: float | None) -> list[Doubt]:
-    """The doubt about a recovery at which nobody looked in time, as the runner or the API server was away."""
+    """Return the doubt about a recovery that was not observed in time because the runner or the API server was away."""
     fault_at = observation.fault_at
     if fault_at is None or recovered_at is None:
         return []
-    looked = max([fault_at, *(s.t for s in observation.snapshots if s.t < recovered_at)])
-    if looked - fault_at > drill.slos.max_recovery_s or recovered_at - looked <= HOLE_S + drill.timing.poll_s:
+    last = max([fault_at, *(s.t for s in observation.snapshots if s.t < recovered_at)])
+    if last - fault_at > drill.slos.max_recovery_s or recovered_at - last <= HOLE_S + drill.timing.poll_s:
         return []
-    since, until = looked - fault_at, recovered_at - fault_at
-    reason = f"nobody looked at the service from {since:.0f} to {until:.0f} s after the fault, and it recovered meanwhile"
+    since, until = last - fault_at, recovered_at - fault_at
+    reason = f"the service was not observed from {since:.0f} to {until:.0f} s after the fault, and it recovered meanwhile"
     return [Doubt(reason=reason, missed=("recovery",))]
 
 
@@ -96,7 +98,7 @@ def _records(records: Sequence[Record], load: LoadSeen | None, uncertain: tuple[
         reason = f"there are records of {found} requests, and {load.sent} were sent: some are another load's"
         doubts.append(Doubt(reason=reason, kept=RECORDED, missed=RECORDED))
     if found < distinct:
-        reason = f"{distinct - found} records tell otherwise of a request than another one does: some are another load's"
+        reason = f"{distinct - found} records contradict another record of the same request: some are another load's"
         doubts.append(Doubt(reason=reason, kept=RECORDED, missed=RECORDED))
     if distinct < len(records):
         reason = f"{len(records) - distinct} records are there twice"
@@ -105,16 +107,16 @@ def _records(records: Sequence[Record], load: LoadSeen | None, uncertain: tuple[
 
 
 def not_proven(drill: Drill, observation: Observation) -> str:
-    """Why it is not known that the fault happened; empty: it is."""
+    """Return why it is not known that the fault happened; empty when it is known."""
     if observation.fault_at is None:
         return "the fault was not injected"
     later = [s for s in observation.snapshots if s.t > observation.fault_at]
     if not later:
-        return "the cluster was not looked at after the fault"
-    if any(fault_happened(observation.before, snapshot, drill.fault) for snapshot in later):
+        return "the cluster was not observed after the fault"
+    before, effect = observation.before, drill.fault.effect
+    if before is not None and any(effect.happened(before, snapshot) for snapshot in later):
         return ""
-    pod = "worker" if drill.fault.proof == "worker-pod-replaced" else "head"
-    return f"the fault did not happen: the {pod} pod has the same UID as before"
+    return f"the fault did not happen: {effect.unproven}"
 
 
 def _fault(drill: Drill, observation: Observation, uncertain: tuple[str, ...]) -> list[Doubt]:
@@ -123,7 +125,7 @@ def _fault(drill: Drill, observation: Observation, uncertain: tuple[str, ...]) -
 
 
 def _before(drill: Drill, before: PhaseSeen, uncertain: tuple[str, ...]) -> list[Doubt]:
-    """Doubts about a service that was not well before the fault: it was slow, or lost requests, for another reason."""
+    """Return the doubts about a service that was slow or lost requests before the fault, thus for another reason."""
     lost = before.streams - before.outcomes["finished"]
     limit = drill.slos.p99_steady_ms
     doubts = []
@@ -142,9 +144,9 @@ def _before(drill: Drill, before: PhaseSeen, uncertain: tuple[str, ...]) -> list
 def _sent(
     drill: Drill, observation: Observation, records: Sequence[Record], load: LoadSeen | None, recovered_at: float | None
 ) -> list[Doubt]:
-    """Doubts about the load: what was not sent could not be lost, and what was sent late looks slow."""
-    short = [r for r in records if r.kind == "short"]
-    doubts = [] if load is None else _too_few(drill, short, load.started, load.stopped, "in all", LATENCIES)
+    """Return the doubts about the load: a request that was not sent could not be lost, and one that was sent late looks slow."""
+    short, _ = by_kind(records)
+    doubts = [] if load is None else _too_few(drill, short, load.started, load.stopped, "in total", LATENCIES)
     fault_at = observation.fault_at
     if fault_at is None:
         return doubts
@@ -153,14 +155,15 @@ def _sent(
     doubts += _too_few(drill, short, fault_at, max(until, fault_at + 1), "between the fault and recovery", ("p99-during", "token-gap"))
     doubts += _no_streams(drill, records, fault_at, observation.outliving_streams)
     if recovered_at is not None:
-        # The load goes on for `after_s`; one that ended by itself before does not show what came late.
+        # The load goes on for `after_s`; one that ended earlier by itself does not show late losses.
         until = max(stopped, recovered_at + drill.timing.after_s)
         doubts += _too_few(drill, short, recovered_at, until, "after recovery", ("p99-after", "token-gap"))
     return doubts
 
 
 def _too_few(drill: Drill, short: Sequence[Record], since: float, until: float, when: str, latencies: tuple[str, ...]) -> list[Doubt]:
-    """The doubt when too little was sent on time in that time. One request more or less is rounding, but none says nothing."""
+    """Return the doubt when too few requests of that time were sent on time. A difference of one request is rounding, but no request at
+    all proves nothing."""
     due = drill.load.short_per_s * (until - since)
     on_time = sum(since <= r.due < until and r.sent - r.due <= LATE_S for r in short)
     if on_time and on_time >= ON_TIME * due - 1:
@@ -171,10 +174,10 @@ def _too_few(drill: Drill, short: Sequence[Record], since: float, until: float, 
 
 
 def _no_streams(drill: Drill, records: Sequence[Record], fault_at: float, outliving: int) -> list[Doubt]:
-    """The doubt when too few streams were in mid-answer as the fault struck; half of those wanted is enough."""
+    """Return the doubt when too few streams were under way at the fault; half of the number that the load keeps alive is enough."""
     wanted = drill.load.streams
     alive = outliving + sum(r.kind == "stream" and r.sent <= fault_at <= r.end for r in records)
     if alive >= wanted / 2:
         return []
-    reason = f"only {alive} of {wanted} streams were alive when the fault struck"
+    reason = f"only {alive} of {wanted} streams were alive at the fault"
     return [Doubt(reason=reason, kept=("lost-streams", "wrong-answers", "token-gap"))]

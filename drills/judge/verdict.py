@@ -1,11 +1,11 @@
-"""The verdict over a drill.
+"""The verdict on a drill.
 
     failed   at least one SLO was missed, and nothing puts that in doubt (drills.judge.trust)
-    aborted  the steady state did not hold before the fault, or the drill was stopped: no more can be said
-    void     at least one SLO is in doubt: it cannot be said that all were met
+    aborted  the steady state did not hold before the fault, or the drill was stopped
+    void     at least one SLO is in doubt
     passed   every SLO was met, and the measurement could have shown otherwise
 
-In that order: the first that applies is the verdict. So a loss that is on record is never void.
+The first of these that applies is the verdict. So a recorded loss is never void.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from drills.definition import Drill
+from drills.judge.reasons import headline, reasons_of, sentence
 from drills.judge.slos import Slo, evaluate
-from drills.judge.steady_state import judge as judge_steady_state
-from drills.judge.steady_state import recovered_at
-from drills.judge.timeline import of as timeline_of
+from drills.judge.steady_state import not_steady, recovered_at
+from drills.judge.timeline import build_timeline
 from drills.judge.traffic import PhaseSeen, on_observers_clock, phases_seen
-from drills.judge.trust import Doubt, doubts, not_proven, of_everything
-from drills.judge.why import headline, why
-from drills.judge.workers import WorkerProof, prove
+from drills.judge.trust import Doubt, doubt_everything, doubts, not_proven
+from drills.judge.workers import WorkerProof, worker_proofs
 from drills.observed import Event, Observation
 from drills.value import Value
 from serving.records import Record
@@ -32,45 +31,45 @@ Verdict = Literal["passed", "failed", "aborted", "void"]
 
 
 class Judgement(Value):
-    """The verdict and everything it rests on."""
+    """The verdict and everything that it is based on."""
 
     verdict: Verdict
     headline: str
     """The verdict in one sentence."""
     why: tuple[str, ...]
-    """Why it is not "passed", most important first; empty when it is."""
+    """Reasons why the verdict is not "passed", most important first; empty when it is."""
     slos: tuple[Slo, ...]
-    """Empty when no fault was injected: there is nothing to compare."""
+    """All SLOs with what was measured; empty when no fault was injected."""
     recovered_at: float | None
-    """On the observer's clock; None when the service did not recover."""
+    """When the service recovered, on the observer's clock; None when it did not."""
     recovery_s: float | None
-    """From the fault until the steady state held again for good, redundancy included."""
+    """Seconds from the fault until the steady state held again to the end, redundancy included."""
     phases: tuple[PhaseSeen, ...]
     workers: tuple[WorkerProof, ...]
     events: tuple[Event, ...]
 
 
 def judge(drill: Drill, observation: Observation, records: Iterable[Record]) -> Judgement:
-    """The verdict; the records as the load generator wrote them (on its own clock)."""
+    """Judge a drill. The records are as the load generator wrote them, on its own clock."""
     requests = on_observers_clock(records, observation.clock_offset_s)
     fault_at = observation.fault_at
     recovered = _recovered(drill, observation)
     recovery_s = recovered - fault_at if recovered is not None and fault_at is not None else None
     phases = phases_seen(requests, fault_at, recovered)
-    workers = prove(observation)
-    events = timeline_of(observation, drill, recovered)
+    workers = worker_proofs(observation)
+    events = build_timeline(observation, drill, recovered)
     slos = () if fault_at is None else evaluate(drill, observation, requests, phases, workers, recovery_s)
     stopped = _stopped(drill, observation)
-    found = [of_everything(drill, observation, requests, reason) for reason in stopped]
+    found = [doubt_everything(drill, observation, requests, reason) for reason in stopped]
     found += doubts(drill, observation, requests, phases["before"], recovered)
     slos = tuple(_with_doubts(slo, found) for slo in slos)
     verdict = _verdict(slos, bool(stopped))
-    told = why(drill, observation, requests, [slo for slo in slos if slo.standing == "missed"] or slos, workers, events)
+    explained = reasons_of(drill, observation, requests, [slo for slo in slos if slo.standing == "missed"] or slos, workers, events)
     reasons = {
         "passed": [],
-        "failed": [*told, *(f"In doubt ({names}): {doubt.reason}." for doubt in found if (names := _touched(doubt, slos)))],
-        "aborted": [_sentence(reason) for reason in stopped],
-        "void": [*(_sentence(doubt.reason) for doubt in found), *told],
+        "failed": [*explained, *(f"In doubt ({names}): {doubt.reason}." for doubt in found if (names := _touched(doubt, slos)))],
+        "aborted": [sentence(reason) for reason in stopped],
+        "void": [*(sentence(doubt.reason) for doubt in found), *explained],
     }[verdict]
     return Judgement(
         verdict=verdict,
@@ -110,13 +109,9 @@ def _verdict(slos: Sequence[Slo], stopped: bool) -> Verdict:
 
 
 def _stopped(drill: Drill, observation: Observation) -> list[str]:
-    """Why the drill counts as stopped: it was, or its steady state did not hold before the fault."""
+    """Return why the drill counts as stopped: it was, or its steady state did not hold before the fault."""
     if observation.aborted:
         return [observation.aborted]
     if observation.before is None:
-        return ["the steady state was not looked at before the fault"]
-    return [f"before the fault: {reason}" for reason in judge_steady_state(observation.before, drill.steady_state)]
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:].rstrip(".") + "."
+        return ["the service was not observed before the fault"]
+    return [f"before the fault: {reason}" for reason in not_steady(observation.before, drill.steady_state)]

@@ -1,11 +1,11 @@
-"""Proof that the workers were never touched, or what touched them: pod UID, restarts, replica actors, before and after."""
+"""Proof that the workers were not touched, or how they were: pod UID, restarts and replica actors, before and after."""
 
 from __future__ import annotations
 
 from drills.observed import Observation, Snapshot, WorkerSeen
 from drills.value import Value
 
-__all__ = ["WorkerProof", "prove"]
+__all__ = ["WorkerProof", "worker_proofs"]
 
 
 class WorkerProof(Value):
@@ -13,21 +13,21 @@ class WorkerProof(Value):
 
     pod: str
     uid_before: str | None
-    """None: it came during the drill."""
+    """The UID before the fault; None for a worker that came during the drill."""
     uid_after: str | None
-    """None: it is gone."""
+    """The UID at the end; None for a worker that is gone."""
     restarts: int
-    """Of its Ray container, during the drill."""
+    """Restarts of its Ray container during the drill."""
     node: str | None = None
     replicas_before: tuple[str, ...] | None = None
-    """Actor ids, of every deployment; None when Ray could not be asked."""
+    """Actor ids of its replicas of all deployments; None when Ray could not be asked."""
     replicas_after: tuple[str, ...] | None = None
     touched: tuple[str, ...] = ()
-    """How it was touched, in words; empty when it was not. "unknown" counts as touched."""
+    """How the worker was touched, in words; empty when it was not. "unknown" counts as touched."""
 
 
-def prove(observation: Observation) -> tuple[WorkerProof, ...]:
-    """One proof a worker: those there before the fault first, then those that came after it."""
+def worker_proofs(observation: Observation) -> tuple[WorkerProof, ...]:
+    """Return one proof for each worker: first those from before the fault, then those that came after it."""
     before, after = observation.before, _last_known(observation)
     if before is None or after is None:
         return ()
@@ -38,7 +38,7 @@ def prove(observation: Observation) -> tuple[WorkerProof, ...]:
 
 
 def _last_known(observation: Observation) -> Snapshot | None:
-    """The last snapshot after the fault, its replicas from the last time that Ray could be asked *after* the fault."""
+    """Return the last snapshot after the fault, with the replicas of the last time that Ray could be asked *after* the fault."""
     after = observation.after
     if after is None or observation.fault_at is None or after.replicas is not None:
         return after
@@ -74,14 +74,14 @@ def _proof(worker: WorkerSeen, now: WorkerSeen | None, before: Snapshot, after: 
 
 
 def _changes(before: dict[str, tuple[str, ...]], after: dict[str, tuple[str, ...]]) -> list[str]:
-    """What became of the pod's replicas, deployment by deployment; nothing when every one is the very same."""
-    said = []
+    """Return what happened to the pod's replicas, deployment by deployment; empty when all are the same as before."""
+    found = []
     for name in sorted({*before, *after}):
         if name not in after:
-            said.append(f"its {name} replica is gone")
+            found.append(f"its {name} replica is gone")
         elif before.get(name) != after[name]:
-            said.append(f"its {name} replica is another one: it was loaded again")
-    return said
+            found.append(f"its {name} replica is another one: it was loaded again")
+    return found
 
 
 def _ids(replicas: dict[str, tuple[str, ...]] | None) -> tuple[str, ...] | None:
@@ -89,7 +89,7 @@ def _ids(replicas: dict[str, tuple[str, ...]] | None) -> tuple[str, ...] | None:
 
 
 def _newcomer(worker: WorkerSeen, after: Snapshot) -> WorkerProof:
-    """A worker that came during the drill. It is no touched one: the one it stands in for counts already."""
+    """Return the proof of a worker that came during the drill. It counts as untouched: the worker that it replaces counts already."""
     replicas = _ids(after.replicas_on(worker.pod))
     return WorkerProof(
         pod=worker.pod, uid_before=None, uid_after=worker.uid, restarts=worker.restarts, node=worker.node, replicas_after=replicas

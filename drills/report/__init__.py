@@ -1,1 +1,1 @@
-"""Shows a drill's evidence: as a page, a picture, JUnit, and lines of a terminal."""
+"""Shows evidence: as an HTML page, a picture, JUnit, and lines of a terminal."""

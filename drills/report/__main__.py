@@ -1,4 +1,4 @@
-"""`python -m drills.report`: draws the report of a drill or of a series again from its evidence."""
+"""`python -m drills.report`: redraws the report of a drill or of a series from its evidence."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The verdict for a CI system: one JUnit test case a promise, or of a series one a fault."""
+"""The verdict for a CI system: one JUnit test case for each SLO, or for each fault of a series."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["series_xml", "xml"]
 
 
 def xml(evidence: Evidence) -> str:
-    """JUnit XML. A missed SLO is a failure, one in doubt an error; an aborted or void drill is one error."""
+    """Return the JUnit XML of a drill. A missed SLO is a failure, one in doubt an error; an aborted or void drill is one error."""
     judged = evidence.verdict in ("passed", "failed")
     slos = evidence.slos if judged else ()
     standings = [slo.standing for slo in slos]
@@ -33,11 +33,11 @@ def xml(evidence: Evidence) -> str:
     if not judged:
         case = SubElement(suite, "testcase", classname=f"drill.{evidence.drill}", name="a verdict was reached", time="0")
         SubElement(case, "error", message=f"{evidence.verdict}: {evidence.headline}").text = "\n".join(evidence.why)
-    return _written(suite)
+    return _to_text(suite)
 
 
 def series_xml(series: SeriesEvidence) -> str:
-    """JUnit XML with one case for each fault, and one for the series: it has doubts and an early end of its own."""
+    """Return the JUnit XML of a series: one case for each fault, and one for the series, which has its own doubts and its own end."""
     suite = Element("testsuite", name=f"series {series.drill}", timestamp=series.started)
     cases = [(f"fault {row.number}", row.verdict, row.headline, row.why) for row in series.faults]
     for name, verdict, headline, why in (*cases, ("the series", series.verdict, series.headline, series.why)):
@@ -46,14 +46,14 @@ def series_xml(series: SeriesEvidence) -> str:
             SubElement(case, "failure" if verdict == "failed" else "error", message=f"{verdict}: {headline}").text = "\n".join(why)
     for attribute, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error")):
         suite.set(attribute, str(sum(1 for _ in suite.iter(tag))))
-    return _written(suite)
+    return _to_text(suite)
 
 
-def _written(suite: Element) -> str:
+def _to_text(suite: Element) -> str:
     indent(suite)
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{_legal(tostring(suite, encoding="unicode"))}\n'
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{_without_control_characters(tostring(suite, encoding="unicode"))}\n'
 
 
-def _legal(text: str) -> str:
-    """Without the control characters that XML 1.0 forbids, which a log line in an event may hold."""
+def _without_control_characters(text: str) -> str:
+    """Return the text without the control characters that XML 1.0 forbids. A log line in an event may contain some."""
     return "".join(c for c in text if c in "\t\n" or (c >= " " and c not in "\ufffe\uffff"))

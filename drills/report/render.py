@@ -1,6 +1,6 @@
-"""The report of a drill, or of a series: one self-contained HTML file, verdict first, then one picture, then the proofs.
+"""The report of a drill or of a series: one self-contained HTML file, with the verdict first, then one picture, then the proofs.
 
-No script, no font, no request to anywhere; light and dark; printable.
+It has no script, loads no font or anything else, follows the light or dark preference and can be printed.
 
     python -m drills.report evidence.json records.jsonl -o report.html
     python -m drills.report series.json -o series.html
@@ -18,29 +18,29 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from drills.evidence import BadEvidence, Evidence
+from drills.evidence import BadEvidence, Evidence, read_records
 from drills.report.picture.drill import PARTS, draw
 from drills.report.picture.marks import LEGEND, mark
 from drills.report.picture.series import recoveries
 from drills.report.picture.style import DARK, LIGHT, RULES
 from drills.series import SeriesEvidence
-from serving.records import Record, read_lines
+from serving.records import Record
 
-__all__ = ["html", "main", "read_records", "series_html"]
+__all__ = ["html", "main", "series_html"]
 
 SIGNS = {"passed": "✔", "failed": "✘", "aborted": "■", "void": "?"}
 LONGEST = 400
-"""Events listed; the rest is in the evidence. A pod in a crash loop reports thousands."""
+"""Number of events that are listed; the rest is in the evidence. A pod in a crash loop reports thousands."""
 
 
 def html(evidence: Evidence, records: Iterable[Record]) -> str:
-    """The whole report."""
+    """Return the report of a drill."""
     return _page(
         "report.html.j2",
         e=evidence,
         sign=SIGNS[evidence.verdict],
         facts=_facts(evidence),
-        # Safe as they stand: made by drills.report.picture, which escapes every text it is given.
+        # Safe as they are: drills.report.picture escapes every text.
         picture=Markup(draw(evidence, records)),
         legend=[(Markup(_sample(outcome)), words) for outcome, words in LEGEND.items()],
         events=evidence.events[:LONGEST],
@@ -49,12 +49,12 @@ def html(evidence: Evidence, records: Iterable[Record]) -> str:
 
 
 def series_html(series: SeriesEvidence) -> str:
-    """The page of a series: a row a fault, the distribution of recovery, and whether anything grows."""
+    """Return the report of a series: a row for each fault, the distribution of recovery times, and whether anything grows."""
     return _page("series.html.j2", s=series, sign=SIGNS[series.verdict], facts=_series_facts(series), picture=Markup(recoveries(series)))
 
 
 def _page(template: str, **values: Any) -> str:
-    """A page of its own, in the look that all have."""
+    """Return a page in the style that all reports have."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -62,21 +62,8 @@ def _page(template: str, **values: Any) -> str:
     return environment.get_template(template).render(light=LIGHT, dark=DARK, rules=Markup(RULES), **values)
 
 
-def read_records(path: Path) -> list[Record]:
-    """The records in that file.
-
-    Raises:
-        BadEvidence: it is not there, or a line of it is not a record.
-    """
-    try:
-        with path.open(encoding="utf-8") as file:
-            return list(read_lines(file))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadEvidence(f"{path} does not hold the records of a drill: {error}") from error
-
-
 def _facts(evidence: Evidence) -> list[tuple[str, str, bool]]:
-    """What a manager asks first: a number, what it counts, whether it is as promised; what is in doubt is not shown as missed."""
+    """Return the most important figures: a number, what it counts, and whether it is as promised. A doubt is not shown as missed."""
     r, s = evidence.requests, evidence.streams
     passed = {slo.id: slo.standing != "missed" for slo in evidence.slos}
     touched = sum(bool(w.touched) for w in evidence.workers if w.uid_before)
@@ -92,7 +79,7 @@ def _facts(evidence: Evidence) -> list[tuple[str, str, bool]]:
 
 
 def _series_facts(series: SeriesEvidence) -> list[tuple[str, str, bool]]:
-    """What a manager asks first of a series."""
+    """Return the most important figures of a series, as `_facts` does."""
     lossy, recovery, silence = series.lossy, series.recovery_s, series.longest_silence_s
     touched = sum(row.workers_touched for row in series.faults)
     lost = series.requests.lost + series.streams.lost
@@ -130,16 +117,16 @@ def _tenths(value: float | None) -> str:
 
 
 def _share(value: float) -> str:
-    """A share in per cent, to two figures."""
+    """Return a share in per cent, with two digits."""
     return f"{100 * value:.1f} %" if value < 0.1 else f"{100 * value:.0f} %"
 
 
 def _figure(value: float | None, unit: str = "") -> str:
-    """A number with as many decimals as say something, and its unit."""
+    """Return a number with as many decimals as are significant, and its unit."""
     if value is None:
         return "–"
-    said = f"{value:,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:,.2f}"
-    return f"{said} {unit}".strip().replace("-", "−")
+    digits = f"{value:,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:,.2f}"
+    return f"{digits} {unit}".strip().replace("-", "−")
 
 
 def _signed(value: float) -> str:
@@ -151,7 +138,7 @@ def _short(uid: str | None) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 when all that was asked for is written, 2 when the input is not a drill's."""
+    """Run the command line; returns 0 when everything is written, 2 when the input is not the evidence of a drill."""
     parser = argparse.ArgumentParser(prog="python -m drills.report", description="Draw the report of a drill from its evidence.")
     parser.add_argument("evidence", type=Path, help="evidence.json, or the series.json of a series, which needs no records")
     parser.add_argument("records", type=Path, nargs="?", help="records.jsonl")

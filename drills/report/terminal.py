@@ -6,19 +6,19 @@ import textwrap
 
 from drills.evidence import Evidence
 from drills.report.archive import Paths
+from drills.report.render import SIGNS
 from drills.series import SeriesEvidence, Spread
 
 __all__ = ["summary"]
 
 WIDTH = 100
-SIGNS = {"passed": "✔ PASSED", "failed": "✘ FAILED", "aborted": "■ ABORTED", "void": "? VOID"}
 STANDINGS = {"kept": "✔", "missed": "✘", "in doubt": "?"}
 COLOURS = {"passed": "32", "failed": "31", "aborted": "33", "void": "33"}
 
 
 def summary(evidence: Evidence | SeriesEvidence, paths: Paths | None = None, *, colour: bool = False) -> str:
-    """The verdict, its reason, the promises (of a series: the figures) and where the files are; ends with a newline."""
-    sign = SIGNS[evidence.verdict]
+    """Return the verdict, the promises (for a series the figures), the reasons and the paths of the files; ends with a newline."""
+    sign = f"{SIGNS[evidence.verdict]} {evidence.verdict.upper()}"
     lines = [f"\033[1;{COLOURS[evidence.verdict]}m{sign}\033[0m" if colour else sign]
     lines += textwrap.wrap(evidence.headline, WIDTH, initial_indent="  ", subsequent_indent="  ")
     lines += _figures(evidence) if isinstance(evidence, SeriesEvidence) else _promises(evidence)

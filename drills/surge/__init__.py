@@ -1,8 +1,8 @@
-"""A surge: more load for a while on a service that scales, and whether the service grew with it and shrank again unnoticed.
+"""A surge: more load for a while on a service that scales. The service must grow with it and shrink again, without losing a request.
 
-    sample      what was there at one moment
-    judgement   what was asked for, what was seen, and the verdict
-    archive     the folder that a surge leaves behind
+    sample      the service at one moment
+    judgement   the plan, the observation and the verdict
+    archive     the folder of a surge
 
-Like all of drills/, nothing here touches an outside system. `python -m drills.surge FOLDER -o PICTURE` draws the picture again.
+Like all of drills/, nothing here touches an outside system. `python -m drills.surge FOLDER -o PICTURE` redraws the picture.
 """

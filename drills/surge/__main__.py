@@ -1,4 +1,4 @@
-"""Draws the picture of a surge again from its evidence.
+"""Redraws the picture of a surge from its evidence.
 
 python -m drills.surge FOLDER -o scaling.svg
 python -m drills.surge FOLDER -o scaling.svg --title "On the embedded cloud" --span -20 400
@@ -17,22 +17,22 @@ from drills.surge.archive import load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 when the picture is written, 2 when the folder is not a surge's."""
+    """Run the command line; returns 0 when the picture is written, 2 when the folder is not that of a surge."""
     parser = argparse.ArgumentParser(prog="python -m drills.surge", description="Draw the picture of a surge from its evidence.")
-    parser.add_argument("folder", type=Path, help="where evidence.json, samples.jsonl and records.jsonl lie")
+    parser.add_argument("folder", type=Path, help="folder with evidence.json, samples.jsonl and records.jsonl")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="SVG", help="where the picture goes")
-    parser.add_argument("--title", default="", help="put before the counts")
-    parser.add_argument("--span", type=float, nargs=2, metavar=("FROM", "TO"), help="seconds since the surge began that are shown")
+    parser.add_argument("--title", default="", help="text before the counts")
+    parser.add_argument("--span", type=float, nargs=2, metavar=("FROM", "TO"), help="seconds since the surge began that the picture shows")
     given = parser.parse_args(arguments)
     if given.span and given.span[0] >= given.span[1]:
         parser.error("--span: FROM must be before TO")
     try:
-        course = load(given.folder)
+        data = load(given.folder)
     except BadEvidence as error:
         print(error, file=sys.stderr)
         return 2
     span = tuple(given.span) if given.span else None
-    given.output.write_text(draw(course, title=given.title, span=span), encoding="utf-8")
+    given.output.write_text(draw(data, title=given.title, span=span), encoding="utf-8")
     return 0
 
 

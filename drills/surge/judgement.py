@@ -1,11 +1,11 @@
-"""The verdict over a surge.
+"""The verdict on a surge.
 
-    aborted  the service was not at rest before the surge: nothing can be said
-    void     the measurement itself is not to be trusted, and no loss is on record: nothing can be said
+    aborted  the service was not at rest before the surge: nothing can be concluded
+    void     the measurement itself cannot be trusted, and no loss is recorded: nothing can be concluded
     failed   the service did not grow, did not shrink again, or did not answer every request
     passed   it did all three
 
-In that order: the first that applies is the verdict.
+The first of these that applies is the verdict.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import Field
 
-from drills.definition import Load
+from drills.definition import NO_FAULT, Drill, FaultOfDrill, Load
+from drills.judge.reasons import sentence
 from drills.judge.slos import COUNTS, Slo
 from drills.judge.steady_state import LATE_S
-from drills.judge.traffic import count, nearest_rank, on_observers_clock
+from drills.judge.traffic import count, losses, nearest_rank, on_observers_clock
 from drills.judge.trust import ON_TIME
 from drills.judge.verdict import Verdict
 from drills.observed import LoadSeen, WorkerSeen
@@ -28,163 +29,169 @@ from drills.surge.sample import Sample, surplus
 from drills.value import Seconds, Value
 from serving.records import Record
 
-__all__ = ["FAULTS", "Judgement", "LoadTold", "Newcomer", "PhaseSeen", "Plan", "Seen", "judge", "merged", "sized"]
+__all__ = ["Judgement", "LoadResult", "NewWorker", "PhaseSeen", "Plan", "Seen", "judge", "merge_records", "size_load"]
 
-Fault = Literal["none", "head-pod", "head-pod-forced"]
-FAULTS: tuple[Fault, ...] = get_args(Fault)
 PhaseName = Literal["before", "growing", "grown", "after"]
 EARLY_S = 5.0
-"""By which a load may have stopped before it was told to: the time between its own clock's reading and ours."""
+"""Tolerance in seconds for the difference between the load's clock and the observer's, before a load counts as ended too early."""
 SHORT_PER_S = 2.0
+"""Short requests per second of a base load that is made for the service."""
 SHORT_S = 0.4
-"""How long a short request of four tokens is under way at a 7B model's pace."""
+"""Seconds that a short request of four tokens takes at a 7B model's pace."""
 BEYOND = 7 / 6
-"""What a surge is of what the workers are sized for: clearly more, and less than the 4/3 that their engines' slots take, so that
-nothing waits for the minutes that a new worker needs."""
+"""Requests under way in a surge, as a multiple of those that the workers are sized for: clearly more, and less than the 4/3 that the slots
+of their engines take, so that no request waits for the minutes that a new worker needs."""
 
 
 class Plan(Value):
-    """What a surge was to do."""
+    """What a surge is to do."""
 
     workers: int
-    """Of the service at rest."""
+    """Number of workers of the service at rest."""
     max_workers: int
     ongoing_requests: float
-    """Per replica that the service is sized for."""
+    """Requests under way per replica that the service is sized for."""
     nodes_follow: bool
-    """Whether each worker has a node of its own that comes and goes with it."""
+    """Whether each worker has a node of its own that is added and removed with it."""
     load: Load
     """The base load."""
     factor: int
-    """The surge is the load times this."""
+    """Multiple of the base load in the surge."""
     steady_s: Seconds
     surge_s: Seconds
     grow_within_s: Seconds
     shrink_within_s: Seconds
-    fault: Fault = "none"
+    fault: FaultOfDrill = NO_FAULT
+
+    @property
+    def drill(self) -> Drill | None:
+        """The drill whose fault is done while the service grows; None when no fault is done."""
+        return None if self.fault == NO_FAULT else Drill.named(self.fault)
 
 
-class LoadTold(Value):
-    """What came of one load."""
+class LoadResult(Value):
+    """The result of one load."""
 
     name: str
     seen: LoadSeen | None = None
-    """On the load's own clock; None when it could not be asked at its end."""
+    """What the load reported, on its own clock; None when it could not be asked at its end."""
     clock_offset_s: Seconds = 0.0
     """The load's clock minus the observer's."""
     records: int = 0
     trouble: str = ""
-    """Why it could not be read to its end."""
+    """Why its records could not be read to the end; empty when they could."""
 
     @property
     def stopped(self) -> float | None:
-        """From when on it sent nothing, on the observer's clock."""
+        """The moment after which it sent nothing, on the observer's clock."""
         return None if self.seen is None else self.seen.stopped - self.clock_offset_s
 
 
 class Seen(Value):
-    """All that was seen of a surge besides the records. Moments are on the observer's clock; None: it did not come to that."""
+    """Everything that was observed of a surge, without the records. Moments are on the observer's clock; None when not reached."""
 
     started: Seconds
-    """When the run began to look."""
+    """When the observation began."""
     surge_at: Seconds | None = None
     """When the first load of the surge began to send."""
     head_deleted_at: Seconds | None = None
+    """When the fault was done; None when it was not."""
     head_uid: str = ""
-    """Of the head pod that was to be deleted."""
+    """UID of the head pod before the surge."""
     ended_at: Seconds | None = None
     """When the loads of the surge were stopped."""
     stopped_at: Seconds | None = None
-    """When the base load was told to stop."""
+    """When the base load was stopped."""
     before: Sample | None = None
     """The service at rest under the base load."""
     samples: tuple[Sample, ...] = ()
-    loads: tuple[LoadTold, ...] = ()
-    """The base load first."""
+    loads: tuple[LoadResult, ...] = ()
+    """The results of the loads, the base load first."""
     answered: dict[str, int] = Field(default_factory=dict)
-    """Requests that the engines of new workers say they finished in the surge, by pod; without those that would not say."""
+    """Requests that the engines of new workers finished in the surge, by pod; without engines that could not be asked."""
     aborted: str = ""
-    """Why it came to no surge; empty when it did."""
+    """Why there was no surge; empty when there was one."""
 
 
-class Newcomer(Value):
-    """A worker that came with the surge and answered."""
+class NewWorker(Value):
+    """A worker that was added in the surge and answered requests."""
 
     pod: str
     node: str
     new_node: bool
-    """Whether the node came, too."""
+    """Whether its node was added, too."""
     after_s: Seconds
-    """From the surge's beginning until requests were sent to it."""
+    """Seconds from the beginning of the surge until requests were sent to it."""
     answered: int | None
-    """Requests that its engine finished in the surge, as it says itself; None when it could not be asked."""
+    """Requests that its engine counted as finished in the surge; None when it could not be asked."""
 
 
 class PhaseSeen(Value):
-    """What one phase looked like to the users; requests belong to the phase in which they were due."""
+    """One phase as its users experienced it; requests belong to the phase in which they were due."""
 
     name: PhaseName
     seconds: Seconds
     requests: int
     failed: int
     outcomes: dict[str, int]
-    """Of all requests that did not finish."""
+    """Number of requests that did not finish, by how they ended."""
     under_way: float
-    """Requests under way at a moment, on average."""
+    """Average number of requests under way."""
     p50_ms: float | None
-    """Of short requests that finished, from due to the end."""
+    """Median latency of the short requests that finished, from due to the end."""
     p99_ms: float | None
 
 
 class Judgement(Value):
-    """The verdict and everything it rests on."""
+    """The verdict and everything that it is based on."""
 
     verdict: Verdict
     headline: str
     why: tuple[str, ...]
-    """Why it is not "passed", most important first."""
+    """Reasons why the verdict is not "passed", most important first."""
     promises: tuple[Slo, ...]
-    """Empty when there was no surge."""
+    """All promises with what was measured; empty when there was no surge."""
     grown_at: Seconds | None
     """When more workers answered than before."""
     workers_back_at: Seconds | None
-    """When there were as many workers as before, for good."""
+    """When there were as many workers as before, and stayed so to the end."""
     nodes_back_at: Seconds | None
     most_workers: int
-    """That answered at one moment."""
+    """Largest number of workers that answered at one moment."""
     most_engines: int
     most_nodes: int
-    """That were Ready at one moment."""
-    newcomers: tuple[Newcomer, ...]
+    """Largest number of nodes that were Ready at one moment."""
+    newcomers: tuple[NewWorker, ...]
     phases: tuple[PhaseSeen, ...]
 
 
-def sized(workers: int, ongoing_requests: float, factor: int) -> Load:
-    """A base load that so many workers carry as they are, and that asks for more of them when it comes `factor` times.
+def size_load(workers: int, ongoing_requests: float, factor: int) -> Load:
+    """Return a base load that so many workers carry, and that needs more of them when it is multiplied by `factor`.
 
-    Serve wants as many replicas as there are requests under way, divided by `ongoing_requests`, rounded up. What is under way are the
-    streams, half a one more for the load's own grain, and short requests for as long as each takes.
+    Serve wants as many replicas as there are requests under way, divided by `ongoing_requests`, rounded up. Under way are the streams, half
+    a stream more because the load starts them one by one, and each short request for the time that it takes.
     """
     under_way = BEYOND * workers * ongoing_requests / factor
     return Load(short_per_s=SHORT_PER_S, streams=max(1, math.ceil(under_way - 0.5 - SHORT_PER_S * SHORT_S)))
 
 
-def merged(loads: Iterable[tuple[Sequence[Record], float]]) -> list[Record]:
-    """The records of several loads, each with its clock offset, as one: on the observer's clock, in order of due, numbered anew."""
+def merge_records(loads: Iterable[tuple[Sequence[Record], float]]) -> list[Record]:
+    """Return the records of several loads, each given with its clock offset, as one list: on the observer's clock, in order of due, with
+    new ids."""
     those = [record for records, offset in loads for record in on_observers_clock(records, offset)]
     return [replace(record, id=n) for n, record in enumerate(sorted(those, key=lambda r: r.due))]
 
 
 def judge(plan: Plan, seen: Seen, records: Sequence[Record]) -> Judgement:
-    """The verdict; the records as `merged` gives them."""
+    """Judge a surge. The records are as `merge_records` returns them."""
     before = seen.before
     grown_at = _grown_at(seen)
     surging = [s for s in seen.samples if seen.surge_at is not None and s.t >= seen.surge_at]
     workers_back, nodes_back = _back_at(seen)
-    newcomers = _newcomers(seen)
+    newcomers = _new_workers(seen)
     phases = _phases(seen, grown_at, records)
-    looks = [*([before] if before else []), *surging]
-    most_workers = max((len(s.answering) for s in looks), default=0)
+    observed = [*([before] if before else []), *surging]
+    most_workers = max((len(s.answering) for s in observed), default=0)
     promises = _promises(plan, seen, records, grown_at, (workers_back, nodes_back), newcomers, most_workers)
     found = Judgement(
         verdict="passed",
@@ -195,8 +202,8 @@ def judge(plan: Plan, seen: Seen, records: Sequence[Record]) -> Judgement:
         workers_back_at=workers_back,
         nodes_back_at=nodes_back,
         most_workers=most_workers,
-        most_engines=max((s.engines or 0 for s in looks), default=0),
-        most_nodes=max((len(s.nodes) for s in looks), default=0),
+        most_engines=max((s.engines or 0 for s in observed), default=0),
+        most_nodes=max((len(s.nodes) for s in observed), default=0),
         newcomers=newcomers,
         phases=phases,
     )
@@ -212,7 +219,7 @@ def _grown_at(seen: Seen) -> float | None:
 
 
 def _back_at(seen: Seen) -> tuple[float | None, float | None]:
-    """From when on workers and nodes were as before for good, each; None: they were not at the end."""
+    """Return from when on there were as many workers, and as many nodes, as before until the end; None when there were not."""
     if seen.before is None or seen.ended_at is None:
         return None, None
     back: list[float | None] = [None, None]
@@ -225,16 +232,16 @@ def _back_at(seen: Seen) -> tuple[float | None, float | None]:
     return back[0], back[1]
 
 
-def _newcomers(seen: Seen) -> tuple[Newcomer, ...]:
+def _new_workers(seen: Seen) -> tuple[NewWorker, ...]:
     if seen.before is None or seen.surge_at is None:
         return ()
     found: dict[str, tuple[WorkerSeen, float]] = {}
     for sample in seen.samples:
-        for worker in sample.newcomers(seen.before):
+        for worker in sample.new_workers(seen.before):
             if sample.t >= seen.surge_at and worker.pod in sample.answering:
                 found.setdefault(worker.pod, (worker, sample.t))
     return tuple(
-        Newcomer(
+        NewWorker(
             pod=pod,
             node=worker.node or "",
             new_node=worker.node not in seen.before.nodes,
@@ -279,10 +286,10 @@ def _promises(
     records: Sequence[Record],
     grown_at: float | None,
     back: tuple[float | None, float | None],
-    newcomers: Sequence[Newcomer],
+    newcomers: Sequence[NewWorker],
     most_workers: int,
 ) -> tuple[Slo, ...]:
-    """All promises; none when it came to no surge."""
+    """Return all promises; none when there was no surge."""
     if seen.surge_at is None:
         return ()
     workers_back, nodes_back = back
@@ -291,7 +298,7 @@ def _promises(
         new, wanted = len({n.node for n in newcomers if n.new_node}), max(1, most_workers - plan.workers)
         found.append(_some("new-node", "New nodes with a worker that answers", f"at least {wanted}", f"{new}", new >= wanted))
     if counted := [n.answered for n in newcomers if n.answered is not None]:
-        actual = f"{sum(counted):,} requests, as their engines say"
+        actual = f"{sum(counted):,} requests, as counted by their engines"
         found.append(_some("new-answered", "Answered by new workers", "some by each", actual, min(counted) > 0))
     found.append(_within("workers-back", "As many workers as before", seen.ended_at, workers_back, plan.shrink_within_s))
     if plan.nodes_follow:
@@ -317,17 +324,16 @@ def _some(id_: str, name: str, target: str, actual: str, passed: bool) -> Slo:
 def _none_lost(id_: str, name: str, records: Sequence[Record], kind: str) -> Slo:
     those = [r for r in records if r.kind == kind]
     lost = sum(not r.ok for r in those)
-    ends = ", ".join(f"{n:,} {how}" for how, n in count(those).items() if n and how != "finished")
-    actual = f"{lost:,} of {len(those):,}" + (f" ({ends})" if lost else "")
+    actual = f"{lost:,} of {len(those):,}" + (f" ({losses(those)})" if lost else "")
     return Slo(id=id_, name=name, target="none", actual=actual, passed=not lost, limit=0, value=lost)
 
 
 def _verdict(plan: Plan, seen: Seen, records: Sequence[Record], found: Judgement) -> tuple[Verdict, list[str]]:
     if seen.aborted or seen.before is None or seen.surge_at is None:
-        return "aborted", [_sentence(seen.aborted or "there was no surge")]
+        return "aborted", [sentence(seen.aborted or "there was no surge")]
     if doubts := _doubts(plan, seen, records, found.grown_at):
         lost = _lost_for_certain(seen, found.promises)
-        return ("failed" if lost else "void"), [*_missed(lost), *map(_sentence, doubts)]
+        return ("failed" if lost else "void"), [*_missed(lost), *map(sentence, doubts)]
     why = _missed(found.promises)
     if found.grown_at is None:
         why.insert(0, _why_not_grown(plan, found.phases))
@@ -341,41 +347,48 @@ def _missed(promises: Sequence[Slo]) -> list[str]:
 
 
 def _lost_for_certain(seen: Seen, promises: Sequence[Slo]) -> list[Slo]:
-    """The promises that losses on record are enough to miss; none where the records may be another load's."""
+    """Return the promises that the recorded losses are enough to miss; none when the records may be another load's."""
     foreign = any(load.seen is not None and load.records > load.seen.sent for load in seen.loads)
     return [promise for promise in promises if promise.id in COUNTS and not promise.passed and not foreign]
 
 
 def _doubts(plan: Plan, seen: Seen, records: Sequence[Record], grown_at: float | None) -> list[str]:
-    """Why the measurement is not to be trusted; empty: it is."""
+    """Return why the measurement cannot be trusted; empty when it can."""
     if not records:
         return ["there are no records of requests"]
     if not any(s.t >= (seen.surge_at or 0) for s in seen.samples):
-        return ["the service was not looked at in the surge"]
+        return ["the service was not observed in the surge"]
     reasons = [reason for n, load in enumerate(seen.loads) for reason in _load_doubts(load, seen.ended_at if n else seen.stopped_at)]
     reasons += _late(seen, records)
     if len(seen.loads) != plan.factor:
         reasons.append(f"{len(seen.loads)} loads were there instead of {plan.factor}")
-    if plan.fault != "none" and grown_at is not None:
-        if seen.head_deleted_at is None:
-            reasons.append("the head was not deleted: no worker was seen on its way, so there was no middle of the growth")
-        elif not any(s.head is not None and s.head.uid != seen.head_uid for s in seen.samples if s.t > seen.head_deleted_at):
-            reasons.append("the head's deletion did not happen: no other head pod came")
+    if plan.drill is not None and grown_at is not None:
+        reasons += _fault_doubts(plan.drill, seen)
     return reasons
 
 
+def _fault_doubts(drill: Drill, seen: Seen) -> list[str]:
+    """Why it is not known that the fault happened; empty when it is."""
+    at, before, effect = seen.head_deleted_at, seen.before, drill.fault.effect
+    if at is None:
+        return ["the fault was not injected: no worker was seen on its way, so there was no middle of the growth"]
+    if before and any(effect.happened(before.snapshot(), sample.snapshot()) for sample in seen.samples if sample.t > at):
+        return []
+    return [f"the fault did not happen: {effect.unproven}"]
+
+
 def _late(seen: Seen, records: Sequence[Record]) -> list[str]:
-    """Why too little was sent when it was due, in all or while the load was multiplied: a hole in the load could hide an outage."""
+    """Return why too few requests were sent when they were due, in total or in the surge: a hole in the load could hide an outage."""
     surging = [r for r in records if seen.surge_at is not None and seen.ended_at is not None and seen.surge_at <= r.due < seen.ended_at]
     found = []
-    for when, those in (("in all", records), ("in the surge", surging)):
+    for when, those in (("in total", records), ("in the surge", surging)):
         late = sum(r.sent - r.due > LATE_S for r in those)
         if late > (1 - ON_TIME) * len(those):
             found.append(f"{late} of {len(those)} requests due {when} were sent more than {LATE_S:g} s late")
     return found
 
 
-def _load_doubts(load: LoadTold, until: float | None) -> list[str]:
+def _load_doubts(load: LoadResult, until: float | None) -> list[str]:
     if load.seen is None:
         return [f"the load {load.name} could not be asked what it sent, so records may be missing: {load.trouble or 'it never sent'}"]
     reasons = []
@@ -402,7 +415,7 @@ def _why_not_grown(plan: Plan, phases: Sequence[PhaseSeen]) -> str:
 
 def _headline(verdict: Verdict, plan: Plan, seen: Seen, records: Sequence[Record], found: Judgement, why: Sequence[str]) -> str:
     if verdict == "aborted":
-        return f"It came to no surge, so nothing can be said. {why[0]}"
+        return f"There was no surge, so nothing can be said. {why[0]}"
     if verdict == "void":
         return f"The surge has no verdict, since its measurement cannot be trusted. {why[0]}"
     short = sum(r.kind == "short" for r in records)
@@ -417,12 +430,8 @@ def _headline(verdict: Verdict, plan: Plan, seen: Seen, records: Sequence[Record
     moments = [t for t in (found.workers_back_at, found.nodes_back_at if plan.nodes_follow else None) if t is not None]
     shrunk = max(moments, default=0.0) - (seen.ended_at or 0.0)
     what = "workers and nodes" if plan.nodes_follow else "workers"
-    though = ", though the head was deleted meanwhile" if plan.fault != "none" else ""
+    though = f" in spite of the fault ({plan.drill.title.lower()})" if plan.drill else ""
     return (
         f"{plan.factor} times the load: {found.most_workers} workers instead of {plan.workers}, the first new one after {grown:.0f} s"
         f"{though}; {what} were as before {shrunk:.0f} s after its end; {answered}."
     )
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:].rstrip(".") + "."

@@ -1,4 +1,4 @@
-"""What there was of a service at one moment: engines, workers, nodes, and its head."""
+"""A service at one moment: its engines, workers, nodes and head."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from pathlib import Path
 from drills.observed import HeadSeen, Snapshot, WorkerSeen
 from drills.value import Seconds, Value
 
-__all__ = ["Sample", "missing", "read", "surplus"]
+__all__ = ["Sample", "not_at_rest", "read_samples", "surplus"]
 
 
 class Sample(Value):
-    """One look at what scales."""
+    """Everything that scales, at one moment."""
 
     t: Seconds
     """Seconds since the epoch on the observer's clock."""
     engines: int | None
-    """Running replicas of the engine; None when Ray could not be asked."""
+    """Number of running replicas of the engine; None when Ray could not be asked."""
     head: HeadSeen | None = None
     """None when there is no head pod."""
     workers: tuple[WorkerSeen, ...] = ()
-    """All worker pods, those that wait for a node or are ending included."""
+    """All worker pods, also those that wait for a node or are ending."""
     endpoints: tuple[str, ...] = ()
     """Names of the pods that are ready behind the serve service."""
     nodes: tuple[str, ...] = ()
     """Names of the inf2 nodes that are Ready."""
     claims: tuple[str, ...] = ()
-    """Names of Karpenter's NodeClaims for inf2 nodes; empty where nodes are somebody else's."""
+    """Names of Karpenter's NodeClaims for inf2 nodes; empty where Karpenter does not manage them."""
 
     @property
     def head_ready(self) -> bool:
-        """Whether there is a head, and it is ready."""
+        """Whether there is a head that is ready."""
         return self.head is not None and self.head.ready
 
     @property
@@ -46,26 +46,26 @@ class Sample(Value):
 
     @property
     def launched(self) -> int:
-        """Nodes that are Ready or on their way."""
+        """Number of nodes that are Ready or being launched."""
         return max(len(self.nodes), len(self.claims))
 
     def shows_more_than(self, before: Sample) -> bool:
-        """Whether more workers answer, with an engine each, than before."""
+        """Return whether more workers than before answer, each with an engine."""
         more_engines = self.engines is not None and before.engines is not None and self.engines > before.engines
         return more_engines and len(self.answering) > len(before.answering)
 
-    def newcomers(self, before: Sample) -> tuple[WorkerSeen, ...]:
-        """The worker pods that were not there before."""
+    def new_workers(self, before: Sample) -> tuple[WorkerSeen, ...]:
+        """Return the worker pods that were not there before."""
         known = {w.uid for w in before.workers}
         return tuple(w for w in self.workers if w.uid not in known)
 
     def snapshot(self) -> Snapshot:
-        """The pods of it, for whatever draws pods."""
+        """Return the pods of the sample as a snapshot."""
         return Snapshot(t=self.t, head=self.head, workers=self.workers, endpoints=self.endpoints)
 
 
-def missing(sample: Sample, workers: int, nodes: int | None) -> list[str]:
-    """Why this is not a service at rest with so many workers; empty when it is. `nodes` is None where they do not follow the workers."""
+def not_at_rest(sample: Sample, workers: int, nodes: int | None) -> list[str]:
+    """Return why the service is not at rest with so many workers; empty when it is. `nodes` is None where nodes do not follow workers."""
     found = []
     if not sample.head_ready:
         found.append("the head is not ready")
@@ -83,7 +83,7 @@ def missing(sample: Sample, workers: int, nodes: int | None) -> list[str]:
 
 
 def surplus(sample: Sample, before: Sample) -> tuple[str, str]:
-    """What there still is more of than before, and what is missing: of workers with their engines, and of nodes. Empty: as before."""
+    """Return how the workers with their engines differ from before, and how many nodes are too many. Each is empty when it is as before."""
     of_workers = "" if sample.engines in (None, before.engines) else f"{sample.engines} engines run instead of {before.engines}"
     here, wanted = len(sample.workers), len(before.workers)
     if here != wanted or len(sample.answering) != len(before.answering):
@@ -92,8 +92,8 @@ def surplus(sample: Sample, before: Sample) -> tuple[str, str]:
     return of_workers, of_nodes
 
 
-def read(file: Path) -> list[Sample]:
-    """The samples of a file, one a line, in order; none where there is no file. A last line that was cut off is left out."""
+def read_samples(file: Path) -> list[Sample]:
+    """Return the samples of a file, one per line, in order; none when there is no file. An incomplete last line is left out."""
     if not file.exists():
         return []
     lines: Iterable[str] = file.read_text(encoding="utf-8").splitlines(keepends=True)

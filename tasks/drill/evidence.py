@@ -1,4 +1,4 @@
-"""Evidence of a drill: judged, written to files, shown as artifacts, kept in the bucket."""
+"""Judges a drill, writes its evidence to files, shows it as artifacts and keeps it in the bucket."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ from pydantic import BaseModel
 
 from blocks.errors import PipelineError
 from blocks.parameters import Service
-from drills import evidence as evidences
-from drills import series as serieses
 from drills.definition import Drill, Series
-from drills.evidence import Evidence
+from drills.evidence import Evidence, make_evidence
 from drills.judge import verdict
 from drills.observed import Versions
 from drills.report import archive
-from drills.series import Early, Row, SeriesEvidence
+from drills.series import Early, Row, SeriesEvidence, make_row, make_series
 from tasks.aws.account import ensure_state_bucket, upload_folder
 from tasks.drill.journal import Journal
-from tasks.drill.raw_evidence import Notebook
+from tasks.drill.raw_evidence import RawEvidence
 from tasks.drill.windows import load_of, windows
 from tasks.kubernetes.api import Api
 from tasks.service import ray_objects
@@ -35,30 +33,30 @@ from tasks.support.step import step
 
 ONCE = Series()
 RESULT = "result"
-"""Under this name the first page of an attempt's notebook has how its drill ended, once all evidence is written."""
+"""Key of the raw evidence: the result of the drill, once all evidence is written."""
 LONGEST = 50
-"""Characters of a run's name in its folder's: of up to four bytes, and a folder's may have 255 of those."""
+"""Characters of a run's name in the name of its folder, which may have 255 bytes; a character has up to four."""
 
 
 class Result(BaseModel, frozen=True):
-    """How a drill ended."""
+    """The result of a drill or a surge."""
 
     verdict: verdict.Verdict
     headline: str
     folder: Path
     page: str = "report.html"
-    """Name of the file in it that a person reads."""
+    """Name of the report in the folder."""
 
     @property
     def passed(self) -> bool:
-        """Whether the service did what it promised."""
+        """Whether the service kept its promises."""
         return self.verdict == "passed"
 
 
 def folder_for(name: str, run: str, root: Path = EVIDENCE) -> Path:
-    """The run's folder: by its name, and by its id as well where another run of that name has one. The same at every call.
+    """Return the folder of the run, which is the same at every call: it has the run's name, and also the id when another run has that name.
 
-    A run may be called anything; what no folder can be called, or would lead to another one, becomes a dash.
+    A run may have any name; characters that no folder can have, or that would lead to another folder, become a dash.
     """
     name = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:LONGEST] or "run"
     for folder in (root / name, root / f"{name}-{run[:8]}"):
@@ -71,23 +69,23 @@ def folder_for(name: str, run: str, root: Path = EVIDENCE) -> Path:
 
 
 def raw_folder(folder: Path, journal: Journal) -> Path:
-    """Where one attempt of a drill keeps what it sees."""
+    """Return the folder with the raw evidence of one attempt of a drill."""
     return folder / "raw" / f"attempt-{journal.attempt}"
 
 
 def versions(api: Api, service: Service) -> Versions:
-    """What runs there; empty where it does not say, or nobody can be asked: no verdict is lost for that."""
+    """Return the versions that run there, each empty when it cannot be read: no verdict depends on them."""
     with Observer(api, service) as observer:
         return Versions(
             leeward=_own_version(),
-            kubernetes=_told(lambda: str(api.get("/version").get("gitVersion", ""))),
-            kuberay=_told(lambda: _operator_image(api)).rpartition(":")[2],
+            kubernetes=_or_empty(lambda: str(api.get("/version").get("gitVersion", ""))),
+            kuberay=_or_empty(lambda: _operator_image(api)).rpartition(":")[2],
             ray=observer.ray_version(),
-            image=_told(lambda: _worker_image(observer)),
+            image=_or_empty(lambda: _worker_image(observer)),
         )
 
 
-def _told(ask: Callable[[], str]) -> str:
+def _or_empty(ask: Callable[[], str]) -> str:
     try:
         return ask()
     except PipelineError:
@@ -111,7 +109,7 @@ def _own_version() -> str:
 
 
 def config_of(site: Site, service: Service) -> dict[str, Any]:
-    """How the run was configured, for the evidence; nothing in it is secret."""
+    """Return the configuration of the run for the evidence; nothing in it is secret."""
     return {"service": service.model_dump(mode="json"), "infrastructure": site.infrastructure.model_dump(mode="json")}
 
 
@@ -127,25 +125,25 @@ def judge(
     series: Series = ONCE,
     early: Early | None = None,
 ) -> Result:
-    """The verdict, with its evidence written and shown: of a single fault in the folder itself, of several each in a folder of its own.
+    """The drill is judged, and its evidence is written and shown; a series has a folder for each fault. Returns the result.
 
     Args:
-        aborted: why the drill was stopped before any fault; empty when it was not.
-        early: why the series ended before its last fault.
+        aborted: Why the last fault was not observed to the end, or the first one not done; empty otherwise.
+        early: Why the series ended before its last fault.
     """
     api, raw, progress = site.api(), raw_folder(folder, journal), Progress("judging")
-    if (told := Notebook(raw).last(RESULT)) is not None:  # a run that died when all was written, and came back
-        return Result.model_validate(told)
+    if (result := RawEvidence(raw).last(RESULT)) is not None:  # the run died after everything was written, and was resumed
+        return Result.model_validate(result)
     about: dict[str, Any] = {"target": site.target, "run": run_name, "config": config_of(site, service)}
     rows: list[Row] = []
     first: Evidence | None = None
     for number, window in enumerate(windows(raw, journal, drill, versions(api, service), aborted), 1):
-        struck = series.drill(drill, number)
-        judgement = verdict.judge(struck, window.observation, window.records)
-        found = evidences.of(struck, window.observation, window.records, judgement, number=number, total=series.repeat, **about)
+        done = series.drill(drill, number)
+        judgement = verdict.judge(done, window.observation, window.records)
+        found = make_evidence(done, window.observation, window.records, judgement, number=number, total=series.repeat, **about)
         place = folder / f"fault-{number:03}" if series.repeat > 1 else folder
         archive.write(place, found, window.records)
-        rows.append(serieses.row_of(found, window.own, place.name))
+        rows.append(make_row(found, window.own, place.name))
         first = first or found
         progress.show(99 * number / max(1, len(journal.faults)), f"fault {number}: {found.verdict}")
     assert first is not None, "there is a window even where there was no fault"
@@ -153,12 +151,12 @@ def judge(
         result = Result(verdict=first.verdict, headline=first.headline, folder=folder)
         _show(first, result)
     else:
-        whole = serieses.of(first, rows, drill, series, load_of(Notebook(raw, len(journal.faults))), early)
+        whole = make_series(first, rows, drill, series, load_of(RawEvidence(raw, len(journal.faults))), early)
         archive.write_series(folder, whole)
         result = Result(verdict=whole.verdict, headline=whole.headline, folder=folder, page=archive.SERIES_PAGE)
         _show_series(whole, result)
-    Notebook(raw).add(RESULT, result.model_dump(mode="json"))
-    Notebook(raw).records.unlink(missing_ok=True)  # records.jsonl has them now, and nobody will judge them again
+    RawEvidence(raw).add(RESULT, result.model_dump(mode="json"))
+    RawEvidence(raw).records.unlink(missing_ok=True)  # records.jsonl has them now, and they will not be judged again
     progress.show(100, f"verdict {result.verdict}")
     get_run_logger().info("verdict %s: %s", result.verdict, result.headline)
     return result
@@ -166,7 +164,7 @@ def judge(
 
 @step("keep evidence", deadline_s=1800)
 def keep_evidence(site: Site, folder: Path) -> str:
-    """The evidence is in the stack's bucket, where it outlives the cluster; returns its address, empty without AWS."""
+    """The evidence is in the bucket of the stack, where it outlives the cluster; returns its address, empty without AWS."""
     block = site.block
     if block.aws is None:
         return ""

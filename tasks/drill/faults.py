@@ -1,16 +1,21 @@
-"""What drills break, by name. A fault is written into the journal before it is done, and done to one UID only: so never twice."""
+"""The act of each kind of fault. A fault is written into the journal before it is done, and done to one UID only: so never twice.
+
+What a fault changes, how that is proven and the words for it are in drills/faults.py, under the same name.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 from prefect import get_run_logger
 
 from blocks.errors import Permanent
 from blocks.parameters import Service
 from drills.definition import Drill, Fault
+from drills.faults import EFFECTS
 from tasks.drill import journal as journals
 from tasks.drill.journal import FaultNote, Journal, Lock, LockLost
 from tasks.kubernetes.api import Api, Conflict
@@ -20,15 +25,26 @@ from tasks.support.step import step
 
 
 class UnknownFault(Permanent):
-    """No function here does a fault of that kind."""
+    """No fault of that kind can be done: it has no act, or no proof."""
 
 
 class NothingToBreak(Permanent):
-    """What the fault should strike is not there."""
+    """The target of the fault is not there."""
+
+
+class Act(NamedTuple):
+    """How a kind of fault is done."""
+
+    find: Callable[[Api, Service], FaultNote]
+    """Returns the target with its UID, not touched yet. Raises NothingToBreak when it is not there."""
+
+    strike: Callable[[Api, Service, Fault, FaultNote], FaultNote]
+    """Strikes the planned target unless an earlier try did, and no other one; returns the note with `done` and the time. It may be called
+    again after a crash at any point."""
 
 
 def find_head(api: Api, service: Service) -> FaultNote:
-    """The head pod as it is now, to be struck."""
+    """Return the running head pod as the target."""
     with Observer(api, service) as observer:
         head = observer.take_snapshot(ask=False).head
     if head is None or not head.running:
@@ -37,38 +53,37 @@ def find_head(api: Api, service: Service) -> FaultNote:
 
 
 def delete_pod(api: Api, service: Service, fault: Fault, planned: FaultNote) -> FaultNote:
-    """The planned pod is deleted, or was already: a pod of the same name with another UID is not touched."""
+    """Delete the planned pod unless an earlier try did. A pod of the same name with another UID is not touched."""
     path = f"/api/v1/namespaces/{service.namespace}/pods/{planned.pod}"
     pod = api.find(path)
     if pod is None or pod["metadata"]["uid"] != planned.uid or "deletionTimestamp" in pod["metadata"]:
         # An earlier try did it, at about the time it had written down.
         return planned.model_copy(update={"done": True})
     at = time.time()
-    with suppress(Conflict):  # gone since we looked
+    with suppress(Conflict):  # gone since it was read
         api.delete(path, uid=planned.uid, grace_s=0 if fault.grace == "forced" else None)
     return planned.model_copy(update={"done": True, "at": at})
 
 
-FAULTS: dict[str, tuple[Callable[[Api, Service], FaultNote], Callable[[Api, Service, Fault, FaultNote], FaultNote]]] = {
-    "delete-head-pod": (find_head, delete_pod),
-}
-"""By kind: what finds the target, and what strikes it."""
+ACTS = {"delete-head-pod": Act(find_head, delete_pod)}
+"""All acts, by kind of fault."""
 
 
-def known(fault: Fault) -> None:
-    """Passes when the fault can be done.
+def check_known(fault: Fault) -> None:
+    """Check that the fault can be done and proven.
 
     Raises:
-        UnknownFault: it cannot; says which can.
+        UnknownFault: it cannot; the message lists the kinds that can.
     """
-    if fault.kind not in FAULTS:
-        raise UnknownFault(f"there is no fault {fault.kind!r}; there are: {', '.join(FAULTS)}")
+    known = sorted(ACTS.keys() & EFFECTS)
+    if fault.kind not in known:
+        raise UnknownFault(f"there is no fault {fault.kind!r}; there are: {', '.join(known)}")
 
 
 def inject(api: Api, service: Service, fault: Fault, journal: Journal, number: int = 1) -> Journal:
-    """The fault of that number is in, exactly once, and the journal in the cluster says so."""
-    known(fault)
-    find, strike = FAULTS[fault.kind]
+    """Do the fault of that number exactly once; returns the journal as it is in the cluster, with the fault."""
+    check_known(fault)
+    find, strike = ACTS[fault.kind]
     if len(journal.faults) < number:
         journal = journals.write(api, service, journal.with_fault(number, find(api, service)))
     planned = journal.faults[number - 1]
@@ -79,17 +94,17 @@ def inject(api: Api, service: Service, fault: Fault, journal: Journal, number: i
 
 @step("inject fault", deadline_s=60)
 def inject_fault(site: Site, service: Service, drill: Drill, owner: str, number: int = 1) -> Journal:
-    """The drill's fault of that number is in. A retry finds in the journal what was planned, and finishes that.
+    """The drill's fault of that number is done. A retry finds in the journal what was planned, and finishes that.
 
     Raises:
         LockLost: another run has the service now; nothing was touched.
     """
     api = site.api()
-    # Asked anew: a machine that stood still renewed nothing, and learns too late from the background that it is not its turn any more.
+    # Renewed here once more: a machine that was suspended has renewed nothing, and its background thread would notice too late.
     if not Lock(api, service, owner).renew():
         raise LockLost("another run took over the drill lock before the fault, so this one breaks nothing; look at that run instead")
     journal = journals.read(api, service)
     assert journal is not None, "the lock is taken first, with a journal"
     journal = inject(api, service, drill.fault, journal, number)
-    get_run_logger().info("%s: pod %s (%s)", drill.title, journal.faults[number - 1].pod, drill.fault.grace)
+    get_run_logger().info("%s: %s (%s)", drill.title, journal.faults[number - 1].pod, drill.fault.describe())
     return journal

@@ -1,8 +1,8 @@
-"""The drill's lock and journal head, kept in the cluster: whoever runs next finds them, on whatever machine.
+"""The lock and the journal of a drill. Both are kept in the cluster, so that the next run finds them from any machine.
 
-The lock is a Lease, renewed while the drill goes on and free a minute after its holder died. Whatever else changes the
-service (a deployment, a surge, a refresh) holds it as well. The journal is a
-ConfigMap that says what was done to the cluster and must not be done twice: the load, and the fault.
+The lock is a Lease, renewed while the drill is under way and free a minute after its holder died. A deployment, a surge and a refresh
+of the service hold it as well. The journal is a ConfigMap with what was done to the cluster and must not be done twice: the load and the
+faults.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 _MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 _JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 _DRILL = "drill-"
-"""What the names of all locks and journals begin with."""
+"""Prefix of the names of all locks and journals."""
 FREE_WITHIN_S = leases.DURATION_S + 15.0
-"""A lock that nobody renews is free by then."""
+"""Seconds after which a lock that is no longer renewed is free."""
 LOOK_EVERY_S = 3.0
 log = logging.getLogger(__name__)
 
 
 class InUse(Permanent):
-    """Another run drills or changes this service."""
+    """Another run holds the lock of this service."""
 
     def __init__(self, service: Service, why: TimedOut) -> None:
         where = f"{service.namespace}/{service.name}"
@@ -48,37 +48,39 @@ class InUse(Permanent):
 
 
 class LockLost(Permanent):
-    """Another run took the lock: ours was not renewed in time."""
+    """Another run took the lock, because this run did not renew it in time."""
 
 
 class FaultNote(BaseModel, frozen=True):
-    """A fault, written down before it is done."""
+    """A fault in the journal, written before it is done."""
 
     pod: str
+    """Name of the target."""
     uid: str
+    """Identity of the target, which no later object of that name has."""
     at: float
-    """When it was done; as long as `done` is false: when it was about to be."""
+    """When the fault was done; while `done` is false, when it was planned."""
     done: bool = False
 
 
 class Journal(BaseModel, frozen=True):
-    """What a drill has done to the cluster so far."""
+    """Everything that a drill has done to the cluster so far."""
 
     owner: str
     """Id of the flow run."""
     drill: str
     started: float
     state: Literal["open", "closed"] = "open"
-    """closed: nothing of it is left in the cluster."""
+    """closed: nothing of the drill is left in the cluster."""
     before: Snapshot | None = None
-    """The steady state that was seen before the last fault, or before the one that comes next."""
+    """The last snapshot of the steady state before the last fault, or before the next one."""
     faults: tuple[FaultNote, ...] = ()
-    """In order; only the last one may not be done yet. A thousand of them take an eighth of what a ConfigMap may hold."""
+    """The faults in order; only the last one may not be done yet. A thousand faults take an eighth of the size limit of a ConfigMap."""
 
     @model_validator(mode="before")
     @classmethod
     def _of_one_fault(cls, found: Any) -> Any:
-        """A journal written before there were series has one `fault`: a run that goes on with it must not do that again."""
+        """Read a journal from before there were series, which has one `fault`: a run that resumes it must not do that fault again."""
         if isinstance(found, dict) and found.get("fault") and "faults" not in found:
             return {**found, "faults": [found["fault"]]}
         return found
@@ -89,40 +91,41 @@ class Journal(BaseModel, frozen=True):
         return self.faults[-1] if self.faults else None
 
     @property
-    def goes_on_with(self) -> int:
-        """The number of the fault that a run which comes back is at: the last one, to be done or watched, unless the steady state before
-        the next was seen already. The first is 1."""
-        calm = self.fault is not None and self.fault.done and self.before is not None and self.before.t > self.fault.at
-        return max(1, len(self.faults)) + calm
+    def next_fault(self) -> int:
+        """The number of the fault at which a resumed run goes on; the first is 1. It is the last fault of the journal, which is still to be
+        done or observed, unless the steady state before the next one was seen already."""
+        steady_again = self.fault is not None and self.fault.done and self.before is not None and self.before.t > self.fault.at
+        return max(1, len(self.faults)) + steady_again
 
     def with_fault(self, number: int, fault: FaultNote) -> Journal:
-        """The same, with this as the fault of that number; the first is 1."""
+        """Return the same journal with this fault under that number; the first is 1."""
         return self.model_copy(update={"faults": (*self.faults[: number - 1], fault)})
 
     @property
     def attempt(self) -> str:
-        """Which of the run's it is: a drill that was ended in order and is run again has a load and a folder of its own. Told by when
-        it began, as another run's journal may have come between."""
+        """Name of this attempt within its flow run: a drill that ended properly and is run again has a load and a folder of its own. It is
+        the time at which the attempt began, as a counter would be lost when another run's journal comes in between."""
         return datetime.fromtimestamp(self.started, UTC).strftime("%Y%m%dt%H%M%S")
 
     @property
     def load_name(self) -> str:
-        """Of this attempt's load Job; of the first, where there are several."""
+        """Name of the load Job of this attempt; of the first one when there are several."""
         return f"{_prefix(self.owner)}{self.attempt}"
 
     def load_names(self, count: int) -> list[str]:
-        """Of so many load Jobs of this attempt, the first one's as above."""
+        """Return the names of so many load Jobs of this attempt; the first is `load_name`."""
         return [self.load_name, *(f"{self.load_name}-{n}" for n in range(2, count + 1))]
 
-    def follow(self, owner: str, drill: str, now: float, *, go_on: bool = True) -> Journal:
-        """What the next drill begins with: this one where it left off, when it is the same run's, still open, and may be gone on with."""
+    def continued(self, owner: str, drill: str, now: float, *, go_on: bool = True) -> Journal:
+        """Return the journal for the next drill: this one if it is open, of the same run and drill, and `go_on` is true; else a new
+        one."""
         if go_on and self.owner == owner and self.state == "open" and self.drill == drill:
             return self
         return Journal(owner=owner, drill=drill, started=now)
 
 
 def _prefix(owner: str) -> str:
-    """What the names of all load Jobs of a run begin with."""
+    """Return the prefix of the names of all load Jobs of a run."""
     return f"load-{owner[:8]}-"
 
 
@@ -137,7 +140,7 @@ class Lock:
         self._api, self._name, self._owner, self._clock = api, _name(service), owner, clock
 
     def take(self) -> bool | Pending:
-        """The lock is ours, renewed; else who has it."""
+        """Take or renew the lock; returns True, or Pending with the holder when another run has it."""
         lease = self._read()
         wanted = leases.claim(lease, self._owner, self._clock(), name=self._name, namespace=NAMESPACE)
         if isinstance(wanted, leases.HeldBy):
@@ -145,15 +148,15 @@ class Lock:
         try:
             self._write(wanted, new=lease is None)
         except Conflict:
-            return Pending("somebody else was faster")
+            return Pending("another run was faster")
         return True
 
     def renew(self) -> bool:
-        """Whether the lock, which was ours, is ours still; then it is renewed, by this or by what was faster."""
+        """Renew the lock; returns False when another run has it. A parallel renewal by this run counts as well."""
         return self.take() is True or self.holder() == self._owner
 
     def release(self) -> None:
-        """The lock is not ours; nothing happens when it was not."""
+        """Release the lock if this run holds it."""
         wanted = leases.released(self._read(), self._owner)
         if wanted is not None:
             try:
@@ -162,11 +165,11 @@ class Lock:
                 log.info("the drill lock changed hands meanwhile")
 
     def holder(self) -> str:
-        """Who has it now; empty: nobody."""
+        """Return the id of the run that holds the lock; empty when it is free."""
         return leases.holder(self._read(), self._clock())
 
     def held(self) -> tuple[str, datetime | None]:
-        """Who has it now, and since when; empty: nobody."""
+        """Return the id of the run that holds the lock, and since when; an empty id when it is free."""
         lease = self._read()
         return leases.holder(lease, self._clock()), leases.acquired(lease)
 
@@ -177,12 +180,12 @@ class Lock:
         self._api.call("POST" if new else "PUT", _LEASES if new else f"{_LEASES}/{self._name}", body=lease)
 
 
-def no_other_drill(api: Api, service: Service, owner: str) -> None:
-    """Passes when nobody else drills or changes the service, after waiting for a dead run's lock to run out.
+def wait_until_unlocked(api: Api, service: Service, owner: str) -> None:
+    """Wait until no other run holds the lock of the service; the lock of a dead run expires.
 
     Raises:
-        InUse: somebody does.
-        Unavailable: nobody can be asked.
+        InUse: another run still renews it.
+        Unavailable: the API server does not answer.
     """
     lock = Lock(api, service, owner)
 
@@ -193,14 +196,14 @@ def no_other_drill(api: Api, service: Service, owner: str) -> None:
     try:
         Until("the drill lock", probe, FREE_WITHIN_S, LOOK_EVERY_S).wait()
     except TimedOut as error:
-        if lock.holder() in ("", owner):  # it was not held: there was no answer
+        if lock.holder() in ("", owner):  # the time was lost by an API server that did not answer
             return
         raise InUse(service, error) from error
 
 
 @contextmanager
-def kept(lock: Lock, every_s: float = leases.RENEW_EVERY_S) -> Iterator[Callable[[], None]]:
-    """The lock is renewed in the background. Yields a check that raises LockLost when another run has taken it."""
+def renewing(lock: Lock, every_s: float = leases.RENEW_EVERY_S) -> Iterator[Callable[[], None]]:
+    """Renew the lock in the background until the end of the block. Yields a check that raises LockLost when another run has taken it."""
     done, lost = threading.Event(), threading.Event()
 
     def renew() -> None:
@@ -208,7 +211,7 @@ def kept(lock: Lock, every_s: float = leases.RENEW_EVERY_S) -> Iterator[Callable
             try:
                 if not lock.renew():
                     lost.set()
-            except Exception as error:  # the API server may be away for a moment; the lease lives for six tries
+            except Exception as error:  # the API server may be unavailable for a moment; the lease lasts for six tries
                 log.warning("the drill lock could not be renewed: %s", error)
 
     def check() -> None:
@@ -225,76 +228,76 @@ def kept(lock: Lock, every_s: float = leases.RENEW_EVERY_S) -> Iterator[Callable
 
 
 def keeping(site: Site, service: Service, owner: str) -> AbstractContextManager[Callable[[], None]]:
-    """`kept` for the lock that the run took on a site."""
-    return kept(Lock(site.api(), service, owner))
+    """Return `renewing` for the lock that the run took on a site."""
+    return renewing(Lock(site.api(), service, owner))
 
 
 def read(api: Api, service: Service) -> Journal | None:
-    """The service's last journal; None when there is none."""
+    """Return the last journal of the service; None when there is none."""
     found = api.find(f"{_MAPS}/{_name(service)}")
     return Journal.model_validate_json(found["data"]["journal"]) if found else None
 
 
 def write(api: Api, service: Service, journal: Journal) -> Journal:
-    """The journal is in the cluster."""
+    """Write the journal into the cluster; returns it."""
     metadata = {"name": _name(service), "namespace": NAMESPACE}
     api.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"journal": journal.model_dump_json()}})
     return journal
 
 
-def remove(api: Api, service: Service) -> None:
-    """No journal of the service is left, and no lock."""
+def remove_journal(api: Api, service: Service) -> None:
+    """Remove the journal and the lock of the service."""
     api.delete(f"{_MAPS}/{_name(service)}")
     api.delete(f"{_LEASES}/{_name(service)}")
 
 
-def drilled(api: Api) -> list[str]:
-    """Of which services there are journals or locks, as `_ours.key` has them: a deployment has a lock alone."""
+def services_with_journals(api: Api) -> list[str]:
+    """Return the keys (`ownership.key`) of the services that have a journal or a lock. A deployment leaves only a lock."""
     names = (str(thing["metadata"]["name"]) for path in (_MAPS, _LEASES) for thing in api.items(path))
     return sorted({name.removeprefix(_DRILL) for name in names if name.startswith(_DRILL)})
 
 
 @step("take drill lock", deadline_s=200)
 def take_lock(site: Site, service: Service, owner: str, drill: str, now: float, go_on: bool = True) -> Journal:
-    """Nobody else drills this service; returns the journal to go on with. What another drill left of its loads is removed.
+    """The run holds the lock of the service; returns the journal to go on with. Loads that another drill has left are removed.
 
     Args:
-        go_on: whether a run that is tried again goes on where it was; else its drill begins anew, as another attempt.
+        go_on: Whether a retried run resumes its drill; otherwise it begins another attempt.
 
     Raises:
-        InUse: another run drills or changes it.
+        InUse: another run holds the lock.
     """
     api = _lock(site, service, owner)
     earlier = read(api, service)
-    journal = earlier.follow(owner, drill, now, go_on=go_on) if earlier else Journal(owner=owner, drill=drill, started=now)
+    journal = earlier.continued(owner, drill, now, go_on=go_on) if earlier else Journal(owner=owner, drill=drill, started=now)
     if journal is earlier:
-        get_run_logger().info("going on with the drill that this run began: faults so far: %d", len(journal.faults))
+        get_run_logger().info("resuming the drill that this run began: faults so far: %d", len(journal.faults))
     else:
         if earlier and earlier.state == "open":
             get_run_logger().warning("run %s left a drill behind: its load is removed", earlier.owner)
             remove_loads(api, earlier.owner)
-        remove_loads(api, owner)  # an earlier attempt may have ended without
+        remove_loads(api, owner)  # an earlier attempt may have ended without doing so
     return write(api, service, journal)
 
 
 @step("hold drill lock", deadline_s=200)
 def hold_lock(site: Site, service: Service, owner: str) -> None:
-    """Nobody else drills or changes the service; the journal stays as it is.
+    """The run holds the lock of the service; the journal stays as it is.
 
     Raises:
-        InUse: another run does.
+        InUse: another run holds the lock.
     """
     _lock(site, service, owner)
 
 
 @step("let go of drill lock", deadline_s=60)
 def let_go_of_lock(site: Site, service: Service, owner: str) -> None:
-    """The lock is free, if it was this run's; the journal stays as it is."""
+    """The run does not hold the lock any more; the journal stays as it is."""
     Lock(site.api(), service, owner).release()
 
 
 def _lock(site: Site, service: Service, owner: str) -> Api:
-    """The owner has the lock of the service in this cluster. InUse: somebody else keeps it."""
+    """Wait until the owner holds the lock of the service. Raises InUse when another run keeps it."""
     api, progress = site.api(), Progress("drill-lock")
     ownership.ensure_namespace(api, NAMESPACE)
     try:
@@ -307,7 +310,7 @@ def _lock(site: Site, service: Service, owner: str) -> Api:
 
 @step("release drill lock", deadline_s=60)
 def release_lock(site: Site, service: Service, owner: str) -> None:
-    """The lock is free and the journal closed, if they were this run's."""
+    """The lock is free and the journal is closed, if they belonged to this run."""
     api = site.api()
     journal = read(api, service)
     if journal and journal.owner == owner and journal.state == "open":
@@ -316,18 +319,18 @@ def release_lock(site: Site, service: Service, owner: str) -> None:
 
 
 def remove_load(api: Api, name: str) -> bool:
-    """The load Job and its pod are gone or going; False: there was none."""
+    """Delete the load Job and, in the background, its pod; returns False when there was none."""
     return api.delete(f"{_JOBS}/{name}")
 
 
 def remove_loads_of(api: Api, service: Service) -> None:
-    """All load Jobs of the service, of whatever run, and their pods are gone or going."""
+    """Delete the load Jobs of the service, of all runs, and their pods."""
     for job in api.items(_JOBS):
         if ownership.belongs(job, service):
             remove_load(api, job["metadata"]["name"])
 
 
 def remove_loads(api: Api, owner: str) -> list[str]:
-    """All load Jobs of the run, of whatever attempt, and their pods are gone or going; returns the names of those there were."""
+    """Delete the load Jobs of the run, of all attempts, and their pods; returns their names."""
     names = [str(job["metadata"]["name"]) for job in api.items(_JOBS)]
     return [name for name in names if name.startswith(_prefix(owner)) and remove_load(api, name)]

@@ -1,4 +1,4 @@
-"""The load: a Job in the cluster that records every request, and is read through the API server's pod proxy."""
+"""The load: a Job in the cluster that records every request. Its records are read through the API server's pod proxy."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from pydantic import BaseModel
 
 from blocks.errors import Permanent, Transient
 from blocks.parameters import Service
-from drills.definition import Drill
-from drills.definition import Load as Traffic
+from drills.definition import Drill, Load
 from drills.observed import LoadSeen
 from serving.records import Record, read_lines
 from tasks.drill.journal import NAMESPACE, Journal, remove_load
@@ -27,31 +26,32 @@ from tasks.support.waiting import Pending, Until
 
 PORT = 8080
 WARM_UP_S = 120
-"""In which the load must have got its first right answers."""
+"""Seconds within which the load must have received its first correct answers."""
 SLACK_S = 180
-"""Between phases: looks, retries, a slow machine. Load that ends too early makes the drill void."""
+"""Seconds of load for the time between phases: snapshots, retries, a slow machine. A load that ends too early makes the drill void."""
 LINGER_S = 600
-"""For which the records can still be read after the end."""
+"""Seconds for which the records can still be read after the load has ended."""
 RUNNING_WITHIN_S = 600.0
-"""The image may have to come to the load's node first."""
+"""Seconds until the load must send; its node may have to pull the image first."""
 ASK_S = 10.0
+"""Seconds that one request to the load may take."""
 PIECE = 2**20
-"""Bytes. Less than this is all that there was: the load gives four times as much at once. It writes on meanwhile, and who reads until
-nothing comes may read for ever."""
+"""Bytes. A shorter reply means that all records until now were read: the load sends up to four times as much at once. Reading until a
+reply is empty might never end, because the load goes on writing."""
 SILENT_FOR_S = 60.0
-"""The API server, or the load's node, may be away for so long."""
+"""Seconds for which the API server or the node of the load may be unavailable."""
 DRAIN_S = 60.0
-"""For the load's last requests, beyond the client's patience and what its longest stream took."""
+"""Seconds for the last requests to end, in addition to the client's patience and the time of the longest stream."""
 
 State = Literal["warming", "running", "draining", "done"]
 
 
 class LoadFailed(Permanent):
-    """The load ended before its time."""
+    """The load ended too early."""
 
 
 class LoadStatus(BaseModel, frozen=True):
-    """What the load says of itself, on its own clock."""
+    """What the load reports of itself, on its own clock."""
 
     now: float
     state: State
@@ -61,14 +61,14 @@ class LoadStatus(BaseModel, frozen=True):
     node: str = ""
 
 
-class Load:
+class LoadJob:
     """One load Job."""
 
     def __init__(self, api: Api, name: str) -> None:
         self._api, self.name = api, name
 
-    def start(self, service: Service, image: str, load: Traffic, lasts_s: float) -> bool:
-        """The Job is there; False: it was already. It sends for `lasts_s` seconds at most, and some more for what comes between."""
+    def start(self, service: Service, image: str, load: Load, lasts_s: float) -> bool:
+        """Create the Job; returns False when it exists already. It sends for at most `lasts_s` seconds and SLACK_S more."""
         if self._api.find(self._job):
             return False
         (job,) = manifests.load("load-job", job_values(self.name, service, image, load, lasts_s))
@@ -76,71 +76,72 @@ class Load:
         return True
 
     def pod(self) -> Object | None:
-        """The Job's pod, the newest if it had several; None when there is none."""
+        """Return the newest pod of the Job; None when there is none."""
         found = self._api.items(f"/api/v1/namespaces/{NAMESPACE}/pods", labelSelector=f"batch.kubernetes.io/job-name={self.name}")
         return max(found, key=lambda p: p["metadata"]["creationTimestamp"], default=None)
 
     def status(self) -> LoadStatus:
-        """What it says now.
+        """Ask the load for its status.
 
         Raises:
-            Unavailable: it does not answer now. LoadFailed: it never will.
+            Unavailable: it does not answer now.
+            LoadFailed: it has ended or is gone.
         """
-        return LoadStatus.model_validate_json(self._ask("GET", "/status"))
+        return LoadStatus.model_validate_json(self._request("GET", "/status"))
 
     def stop(self) -> None:
-        """No further request is sent; live ones go on to their end."""
-        self._ask("POST", "/stop")
+        """Stop sending; requests under way go on to their end."""
+        self._request("POST", "/stop")
 
     def read_on(self, file: Path) -> int:
-        """The records that were written until now are appended to the file, whole lines only; returns how many bytes came.
+        """Append the records written since the last call to the file, whole lines only; returns the number of bytes.
 
-        The file's length is the place to go on from, so it may be called again after any failure.
+        Reading goes on at the length of the file, so it may be called again after any failure.
         """
         total = 0
         while True:
             offset = file.stat().st_size if file.exists() else 0
-            data = self._ask("GET", f"/records?offset={offset}")
+            data = self._request("GET", f"/records?offset={offset}")
             with file.open("ab") as out:
                 out.write(data)
             total += len(data)
             if len(data) < PIECE:
                 return total
 
-    def look(self) -> bool | Pending:
-        """Whether it sends; for Until.
+    def check_sending(self) -> bool | Pending:
+        """Return True once the load sends at its full rate, Pending before; a probe for `Until`.
 
         Raises:
-            LoadFailed: it ended, or has sent all that it was to send.
+            LoadFailed: it has ended, or has sent for its whole time.
         """
         pod = self.pod()
         if pod is None:
             return Pending("its pod is not there yet", 10)
         if trouble := pod_problems.trouble(pod):
-            self._failed(pod)
+            self._check_not_ended(pod)
             return Pending(trouble, 40)
         state = self.status().state
         if state in ("draining", "done"):
-            raise LoadFailed(f"the load {self.name} has sent for its whole time already; the run that began it was away for too long")
+            raise LoadFailed(f"the load {self.name} has sent for its whole time already; its run was interrupted for too long")
         return True if state == "running" else Pending("warming up: waiting for the first right answers", 80)
 
     @property
     def _job(self) -> str:
         return f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/{self.name}"
 
-    def _ask(self, method: str, path: str) -> bytes:
+    def _request(self, method: str, path: str) -> bytes:
         pod = self.pod()
         if pod is None:
             raise LoadFailed(f"the load {self.name} is gone: its Job or pod was deleted")
-        self._failed(pod)
+        self._check_not_ended(pod)
         return self._api.proxy(method, NAMESPACE, "pods", pod["metadata"]["name"], PORT, path, ASK_S)
 
-    def _failed(self, pod: Object) -> None:
+    def _check_not_ended(self, pod: Object) -> None:
         phase = pod.get("status", {}).get("phase")
         if phase in ("Failed", "Succeeded"):
-            raise LoadFailed(f"the load {self.name} ended ({phase}) before it was asked to; it said last: {self._last_words(pod)}")
+            raise LoadFailed(f"the load {self.name} ended ({phase}) before it was asked to; its log ends with: {self._log_tail(pod)}")
 
-    def _last_words(self, pod: Object) -> str:
+    def _log_tail(self, pod: Object) -> str:
         try:
             where = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}/log"
             status, data = self._api.raw("GET", where, query={"tailLines": 5})
@@ -150,13 +151,13 @@ class Load:
 
 
 def duration(drill: Drill, faults: int = 1) -> float:
-    """Seconds of load that a drill with so many faults takes at most, without what comes between its phases."""
+    """Return the seconds of load that a drill with so many faults needs at most, without the time between its phases."""
     one = drill.timing.before_s + drill.timing.observe_timeout_s + drill.timing.after_s
     return faults * one + (faults - 1) * SLACK_S
 
 
-def job_values(name: str, service: Service, image: str, load: Traffic, lasts_s: float) -> dict[str, object]:
-    """What manifests/load-job.yaml is filled with, for a load that is needed for so many seconds."""
+def job_values(name: str, service: Service, image: str, load: Load, lasts_s: float) -> dict[str, object]:
+    """Return the values for manifests/load-job.yaml, for a load that is needed for so many seconds."""
     longest = int(lasts_s) + SLACK_S
     flags: dict[str, object] = {
         "url": service.url,
@@ -181,28 +182,28 @@ def job_values(name: str, service: Service, image: str, load: Traffic, lasts_s: 
 
 
 def records_in(file: Path, offset: int = 0) -> Iterator[Record]:
-    """The records read so far, from that byte on. One after the other: those of a long series would fill the memory."""
+    """Yield the records read so far, from that byte on. They are not returned as a list: those of a long series would fill the memory."""
     if file.exists():
         with file.open("rb") as data:
             data.seek(offset)
             yield from read_lines(io.TextIOWrapper(data, encoding="utf-8"))
 
 
-class Unread:
-    """The records of a file that grows, each given once."""
+class UnreadRecords:
+    """The records of a growing file, each returned once."""
 
     def __init__(self, file: Path, offset: int = 0) -> None:
         self._file, self._offset = file, offset
 
     def records(self) -> list[Record]:
-        """The records that came since the last call, or since the offset."""
+        """Return the records added since the last call, or since the offset."""
         found = list(records_in(self._file, self._offset))
         self._offset = self._file.stat().st_size if self._file.exists() else self._offset
         return found
 
 
-def clock_offset(load: Load, tries: int = 5) -> float:
-    """The load's clock minus ours, by the quickest of several answers: half its way there and back is the error."""
+def clock_offset(load: LoadJob, tries: int = 5) -> float:
+    """Return the load's clock minus this machine's, from the fastest of several answers: its error is half of the round trip."""
     best = (float("inf"), 0.0)
     for _ in range(tries):
         asked = time.time()
@@ -212,12 +213,12 @@ def clock_offset(load: Load, tries: int = 5) -> float:
     return best[1]
 
 
-def ended(load: Load, file: Path, patience_s: float, on_pending: Callable[[Pending], None]) -> tuple[LoadStatus, float]:
-    """The load was stopped, no request of it is alive any more and all records are in the file; returns its last word, and its clock's
-    offset.
+def end_load(load: LoadJob, file: Path, patience_s: float, on_pending: Callable[[Pending], None]) -> tuple[LoadStatus, float]:
+    """Stop the load, wait for its last request and read all records into the file; returns its last status and its clock offset.
 
     Raises:
-        TimedOut: it does not answer, or its requests do not end. LoadFailed: it is gone.
+        TimedOut: it does not answer, or its requests do not end.
+        LoadFailed: it is gone.
     """
 
     def stop() -> float:
@@ -237,8 +238,8 @@ def ended(load: Load, file: Path, patience_s: float, on_pending: Callable[[Pendi
     return Until("the load's last requests to end", probe, within, 1.0, on_pending).wait(), offset
 
 
-def seen(status: LoadStatus) -> LoadSeen | None:
-    """As drills takes it; None when it never sent anything."""
+def load_seen(status: LoadStatus) -> LoadSeen | None:
+    """Return the status as drills.observed has it; None when the load never sent anything."""
     if status.started is None or status.stopped is None:
         return None
     return LoadSeen(started=status.started, stopped=status.stopped, sent=status.sent, node=status.node)
@@ -248,17 +249,17 @@ def seen(status: LoadStatus) -> LoadSeen | None:
 def start_load(site: Site, service: Service, journal: Journal, image: str, drill: Drill, faults: int = 1) -> str:
     """The load sends at its full rate, for as long as so many faults may take; returns the name of its node."""
     api, progress = site.api(), Progress("load")
-    load = Load(api, journal.load_name)
+    load = LoadJob(api, journal.load_name)
     api_key.put(api, NAMESPACE, site.block.api_key)
     load.start(service, image, drill.load, duration(drill, faults))
-    Until("the load to send", load.look, RUNNING_WITHIN_S, 1.0, progress.show_pending).wait()
+    Until("the load to send", load.check_sending, RUNNING_WITHIN_S, 1.0, progress.show_pending).wait()
     progress.show(100, f"{drill.load.short_per_s:g} requests/s and {drill.load.streams} live streams")
     return load.status().node
 
 
 @step("stop load", deadline_s=60, retries=2)
 def stop_load(site: Site, journal: Journal) -> None:
-    """The load Job is gone, whatever it was doing."""
+    """The load Job is deleted, in whatever state it was."""
     try:
         remove_load(site.api(), journal.load_name)
     except NotFound:

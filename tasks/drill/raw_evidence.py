@@ -1,4 +1,5 @@
-"""What a drill saw, line by line on disk as it sees it: a runner that dies loses nothing, and the next one goes on writing."""
+"""The raw evidence of a drill: every observation is a line on disk at once, so a runner that dies loses nothing and the next one
+continues the file."""
 
 from __future__ import annotations
 
@@ -12,61 +13,62 @@ from drills.observed import Event, Snapshot
 from tasks.drill.load_job import LoadStatus
 
 PIECE = 2**16
-"""Bytes that are looked at at once."""
+"""Bytes that are read at once."""
 
 
-class Notebook:
-    """The raw material of one drill attempt from one fault to the next: snapshots, events, figures. The records of all of the attempt lie
-    beside.
+class RawEvidence:
+    """The observations of one attempt of a drill from one fault to the next: snapshots, events, figures. The records of the whole attempt
+    are in one file beside them.
 
-    A page a fault, so that a long series is never read whole: page 0 has what was seen before the first fault.
+    Each fault has a part of its own, so that a long series is never read as a whole: part 0 has the time before the first fault, part n the
+    time after fault n.
     """
 
-    def __init__(self, folder: Path, page: int = 0) -> None:
-        self.folder, self.page = folder, page
+    def __init__(self, folder: Path, part: int = 0) -> None:
+        self.folder, self.part = folder, part
         folder.mkdir(parents=True, exist_ok=True)
-        for file in (self._seen, self.records):
+        for file in (self._file, self.records):
             _cut_half_line(file)
 
     @property
-    def _seen(self) -> Path:
-        return self.folder / f"seen-{self.page:03}.jsonl"
+    def _file(self) -> Path:
+        return self.folder / f"seen-{self.part:03}.jsonl"
 
     @property
     def records(self) -> Path:
-        """The load's records as far as they were read."""
+        """The file with the load's records, as far as they were read."""
         return self.folder / "records.jsonl"
 
     def add(self, kind: str, value: Any) -> None:
-        """One more line."""
-        with self._seen.open("a", encoding="utf-8") as file:
+        """Append a value under a name."""
+        with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps({kind: value}) + "\n")
 
     def snapshot(self, seen: Snapshot) -> None:
-        """One more look at the service."""
+        """Append a snapshot of the service."""
         self.add("snapshot", seen.model_dump(mode="json"))
 
     def snapshots(self) -> list[Snapshot]:
-        """All looks, in order."""
+        """Return all snapshots, in order."""
         return [Snapshot.model_validate(value) for value in self._all("snapshot")]
 
     def events(self) -> list[Event]:
-        """What was noted besides."""
+        """Return all events, in order."""
         return [Event.model_validate(value) for value in self._all("event")]
 
-    def load(self) -> LoadStatus | None:
-        """What the load said last when it had ended; None when it did not come to that."""
-        told = self.last("load")
-        return None if told is None else LoadStatus.model_validate(told)
+    def load_status(self) -> LoadStatus | None:
+        """Return the last status of the load after its end; None when there is none."""
+        status = self.last("load")
+        return None if status is None else LoadStatus.model_validate(status)
 
     def last(self, kind: str, default: Any = None) -> Any:
-        """What was noted last under that name."""
+        """Return the last value under that name."""
         return next(reversed(list(self._all(kind))), default)
 
     def _all(self, kind: str) -> Iterator[Any]:
-        if not self._seen.exists():
+        if not self._file.exists():
             return
-        with self._seen.open(encoding="utf-8") as lines:
+        with self._file.open(encoding="utf-8") as lines:
             for line in lines:
                 found = json.loads(line)
                 if kind in found:
@@ -74,13 +76,13 @@ class Notebook:
 
 
 def _cut_half_line(file: Path) -> None:
-    """The file ends with a whole line: the last one of a runner that died may be half, and nothing can be written on behind it."""
+    """Remove an incomplete last line, which a runner that died may have left: nothing can be appended to it."""
     if not file.exists():
         return
     with file.open("rb+") as lines:
         end = lines.seek(0, os.SEEK_END)
         whole = 0
-        # From its end: the records of a long series are hundreds of megabytes.
+        # Searched from the end: the records of a long series are hundreds of megabytes.
         for since in range(max(0, end - PIECE), -PIECE, -PIECE):
             lines.seek(max(0, since))
             if (found := lines.read(PIECE).rfind(b"\n")) >= 0:

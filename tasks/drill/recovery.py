@@ -1,4 +1,4 @@
-"""How steady a service is before a fault, and how far it has recovered after one, look by look. Pure: no clock, no cluster."""
+"""How steady a service is before a fault, and how far it has recovered after one, snapshot by snapshot. Pure: no clock, no cluster."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from tasks.support.waiting import Pending
 
 @dataclass
 class Steadiness:
-    """Since when the steady state has held."""
+    """The time for which the steady state has held."""
 
     drill: Drill
     since: float | None = None
     reasons: list[str] = field(default_factory=list)
-    """Why it does not hold now."""
+    """Why the steady state does not hold now."""
     lost_at: float = float("-inf")
-    """When the last request ended that was lost: no steady state reaches back beyond that."""
+    """When the last lost request ended; the steady time begins after that."""
     _known: Snapshot | None = None
 
     def see(self, snapshot: Snapshot) -> bool:
-        """Takes a look; True when the steady state has held for as long as it must."""
+        """Add a snapshot; returns True when the steady state has held for long enough."""
         hole = self._known is not None and snapshot.t - self._known.t > HOLE_S + self.drill.timing.poll_s
-        # One look at which Ray is slow to answer does not mean that it is unwell.
+        # One snapshot for which Ray is too slow to answer does not mean that the service is not steady.
         self._known = snapshot.filled_from(self._known) if self._known else snapshot
-        self.reasons = steady_state.judge(self._known, self.drill.steady_state)
+        self.reasons = steady_state.not_steady(self._known, self.drill.steady_state)
         if self.reasons:
             self.since = None
         elif self.since is None or self.since <= self.lost_at or hole:
@@ -36,24 +36,24 @@ class Steadiness:
         return self.since is not None and snapshot.t - self.since >= self.drill.timing.before_s and not snapshot.blind
 
     def progress(self, now: float) -> Pending:
-        """How far it is."""
+        """Return the progress so far."""
         held, wanted = now - (now if self.since is None else self.since), self.drill.timing.before_s
         return Pending("; ".join(self.reasons) or f"steady for {held:.0f} of {wanted:.0f} s under load", 99 * min(1.0, held / wanted))
 
 
 @dataclass
 class Recovery:
-    """What the looks after a fault amount to."""
+    """How far a service has recovered, from the snapshots after a fault."""
 
     drill: Drill
     before: Snapshot
     fault_at: float
     later: list[Snapshot] = field(default_factory=list)
-    """All looks after the fault, those of a runner that died among them."""
+    """All snapshots after the fault, including those of a runner that died."""
     recovered: float | None = None
 
     def see(self, snapshot: Snapshot) -> list[str]:
-        """Takes a look; what is new, in words."""
+        """Add a snapshot; returns what is new, in words."""
         previous, was = (self.later[-1] if self.later else self.before), self.recovered
         self.later.append(snapshot)
         self.recovered = steady_state.recovered_at(self.before, self.later, self.drill)
@@ -64,17 +64,18 @@ class Recovery:
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing more to wait for: recovered and watched for long enough, or out of time and not just about to be."""
+        """Whether the observation is over: recovered and observed for long enough, or out of time and not in a stretch that may still count
+        as recovery."""
         now, timing = self.later[-1].t, self.drill.timing
         if self.recovered is not None:
             return now - self.recovered >= timing.after_s
         if now - self.fault_at <= timing.observe_timeout_s:
             return False
-        since, until = steady_state.well(self.before, self.later, self.drill)
+        since, until = steady_state.steady_stretch(self.before, self.later, self.drill)
         return since is None or until < now
 
     def progress(self) -> Pending:
-        """How far it is: nine tenths for the recovery, the rest for watching on."""
+        """Return the progress so far: nine tenths for the recovery, the rest for the time after it."""
         now, timing = self.later[-1], self.drill.timing
         if self.recovered is None:
             passed = now.t - self.fault_at
@@ -83,5 +84,5 @@ class Recovery:
             why = "; ".join(reasons) or silent
             return Pending(f"{passed:.0f} s after the fault: {why}", 90 * min(1.0, passed / timing.observe_timeout_s))
         passed = now.t - self.recovered
-        text = f"recovered after {self.recovered - self.fault_at:.0f} s; watching on for {max(0.0, timing.after_s - passed):.0f} s"
+        text = f"recovered after {self.recovered - self.fault_at:.0f} s; observed for {max(0.0, timing.after_s - passed):.0f} s more"
         return Pending(text, 90 + 9 * min(1.0, passed / timing.after_s))

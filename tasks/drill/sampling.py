@@ -1,4 +1,4 @@
-"""Looks at what scales, once a second and in the background, for as long as somebody wants it; every look is a line on disk."""
+"""Samples of everything that scales, taken once a second in the background; every sample is a line on disk."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from tasks.support.site import Site
 
 EVERY_S = 1.0
 STALE_S = 20.0
-"""Looks take longer while the head is away, and fail while the API server is; what is older than this says nothing of now."""
+"""Age in seconds from which on a sample is too old. Samples take longer while the head is away, and fail while the API server is."""
 PAUSE_S = 5.0
-"""For which the end waits for a look that is under way."""
+"""Seconds to wait at the end for a sample that is being taken."""
 ENGINE = "engine"
 log = logging.getLogger(__name__)
 
 
 class NoSample(Transient):
-    """The service could not be looked at for a while."""
+    """There has been no sample of the service for a while."""
 
 
-def look(observer: Observer) -> Sample:
-    """What there is now.
+def take_sample(observer: Observer) -> Sample:
+    """Take a sample.
 
     Raises:
         Unavailable: the API server does not answer.
@@ -52,7 +52,7 @@ def look(observer: Observer) -> Sample:
 
 
 class Sampler:
-    """The looks so far. Its thread is `sampling`'s."""
+    """The samples so far. `sampling_of` adds them in its thread."""
 
     def __init__(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -60,27 +60,27 @@ class Sampler:
         self._last: Sample | None = None
 
     def add(self, sample: Sample) -> None:
-        """One more look."""
+        """Append a sample."""
         with self._lock, self._file.open("a", encoding="utf-8") as file:
             file.write(f"{sample.model_dump_json()}\n")
             self._last = sample
 
     def now(self) -> Sample:
-        """The latest look.
+        """Return the latest sample.
 
         Raises:
-            NoSample: it is too old to say anything of now.
+            NoSample: it is older than STALE_S.
         """
         with self._lock:
             last = self._last
         if last is None or time.time() - last.t > STALE_S:
-            raise NoSample("the service could not be looked at for a while: the API server does not answer, or is slow")
+            raise NoSample("the service could not be observed for a while: the API server does not answer, or is slow")
         return last
 
 
 @contextmanager
-def sampling(api: Api, service: Service, file: Path, every_s: float = EVERY_S) -> Iterator[Sampler]:
-    """Looks are taken until the end of the block. A look that fails is left out, and said in the log."""
+def sampling_of(api: Api, service: Service, file: Path, every_s: float = EVERY_S) -> Iterator[Sampler]:
+    """Take samples until the end of the block. One that fails is logged and left out."""
     done, sampler = threading.Event(), Sampler(file)
 
     def run() -> None:
@@ -88,9 +88,9 @@ def sampling(api: Api, service: Service, file: Path, every_s: float = EVERY_S) -
             while not done.is_set():
                 begun = time.monotonic()
                 try:
-                    sampler.add(look(observer))
-                except Exception as error:  # the API server may be away for a moment; whoever waits says so when it is for longer
-                    log.warning("the service could not be looked at: %s", error)
+                    sampler.add(take_sample(observer))
+                except Exception as error:  # the API server may be unavailable for a moment; `Sampler.now` raises when it is for longer
+                    log.warning("the service could not be observed: %s", error)
                 done.wait(max(0.05, every_s - (time.monotonic() - begun)))
 
     thread = threading.Thread(target=run, name="sampler", daemon=True)
@@ -103,5 +103,5 @@ def sampling(api: Api, service: Service, file: Path, every_s: float = EVERY_S) -
 
 
 def sampled(site: Site, service: Service, file: Path) -> AbstractContextManager[Sampler]:
-    """`sampling` of a service on a site."""
-    return sampling(site.api(), service, file)
+    """Return `sampling_of` a service on a site."""
+    return sampling_of(site.api(), service, file)

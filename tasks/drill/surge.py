@@ -1,4 +1,4 @@
-"""The steps of a surge: loads that come and go, and waiting for a service that scales to grow and to shrink."""
+"""The steps of a surge: loads are started and stopped, and the service must grow and shrink in between."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from blocks.errors import Permanent, PipelineError, TimedOut
 from blocks.parameters import Service
-from drills.definition import Fault
 from drills.surge import archive
-from drills.surge.judgement import Judgement, LoadTold, Plan, Seen, judge, merged
-from drills.surge.sample import Sample, missing, read, surplus
-from tasks.drill import evidence, load_job
+from drills.surge.judgement import Judgement, LoadResult, Plan, Seen, judge, merge_records
+from drills.surge.sample import Sample, not_at_rest, read_samples, surplus
+from tasks.drill import evidence, faults, load_job
+from tasks.drill import journal as journals
 from tasks.drill.evidence import Result
-from tasks.drill.faults import NothingToBreak, delete_pod
 from tasks.drill.journal import NAMESPACE, FaultNote, remove_loads
 from tasks.drill.sampling import NoSample, Sampler
 from tasks.drill.watch import NotSteady
@@ -31,63 +30,65 @@ from tasks.support.step import step
 from tasks.support.waiting import Pending, Until
 
 LOOK_EVERY_S = 1.0
-CALM_WITHIN_S = 900.0
-"""Beyond the time it must hold: an earlier load's workers and nodes take as long to go as the surge's will."""
+AT_REST_WITHIN_S = 900.0
+"""Seconds to wait for a service at rest, in addition to the time that it must be: the workers and nodes of an earlier load take as long to
+go as those of the surge."""
 HOLD_S = 5.0
-"""For which workers and nodes must be as before to count as back: longer than an endpoint takes to flicker."""
+"""Seconds that workers and nodes must be as before to count as back: longer than an endpoint may flicker."""
 BETWEEN_S = 900.0
-"""Of base load for what lies between the phases: loads that start and drain, a slow machine."""
+"""Seconds of base load for the time between phases: loads that start and drain, a slow machine."""
 METRICS_PORT = 8080
-"""Where Ray's agent on every node tells its metrics; KubeRay sets it."""
+"""Port of the metrics of Ray's agent in every pod; KubeRay sets it."""
 METRICS_S = 5.0
-TELL_WITHIN_S = 30.0
-"""Ray's workers tell their agent what they counted every ten seconds."""
+"""Seconds that one request for metrics may take."""
+COUNTED_WITHIN_S = 30.0
+"""Seconds to wait for the counters of new engines: Ray's workers report them to their agent every ten seconds."""
 ENGINE = "ray_leeward_slots"
-"""What every engine tells from its start."""
+"""A metric that every engine has from its start."""
 FINISHED = re.compile(r'^ray_leeward_requests_total\{[^}]*outcome="finished"[^}]*\} ([0-9.e+]+)', re.MULTILINE)
 LONGEST_S = 7400
-"""A little more than the longest wait that a surge may be given."""
+"""Seconds: a little more than the longest wait that the parameters of a surge allow."""
 
 Check = Callable[[], None]
-"""Raises when the lock is not ours any more."""
+"""A function that raises LockLost once another run has the lock."""
 
 
 def longest(plan: Plan, *, base: bool) -> float:
-    """Seconds for which a load is needed at most: the base load for all of it, one of the surge until that ends."""
+    """Return the seconds that a load is needed at most: the base load for the whole run, the others until the surge ends."""
     surge = plan.grow_within_s + plan.surge_s
-    return plan.steady_s + CALM_WITHIN_S + surge + plan.shrink_within_s + BETWEEN_S if base else surge + BETWEEN_S
+    return plan.steady_s + AT_REST_WITHIN_S + surge + plan.shrink_within_s + BETWEEN_S if base else surge + BETWEEN_S
 
 
-def start(api: Api, service: Service, image: str, plan: Plan, names: Sequence[str], lasts_s: float, progress: Progress) -> float:
-    """All these loads send; returns when the first one began, on our clock.
+def start_and_wait(api: Api, service: Service, image: str, plan: Plan, names: Sequence[str], lasts_s: float, progress: Progress) -> float:
+    """Start these loads and wait until they send; returns when the first one began, on this machine's clock.
 
     Raises:
-        TimedOut, LoadFailed: one of them does not.
+        TimedOut, LoadFailed: one of them does not send.
     """
-    loads = [load_job.Load(api, name) for name in names]
+    loads = [load_job.LoadJob(api, name) for name in names]
     for load in loads:
         load.start(service, image, plan.load, lasts_s)
     for load in loads:
-        Until(f"the load {load.name} to send", load.look, load_job.RUNNING_WITHIN_S, LOOK_EVERY_S, progress.show_pending).wait()
+        Until(f"the load {load.name} to send", load.check_sending, load_job.RUNNING_WITHIN_S, LOOK_EVERY_S, progress.show_pending).wait()
     return min(_began(load) for load in loads)
 
 
-def _began(load: load_job.Load) -> float:
+def _began(load: load_job.LoadJob) -> float:
     offset, status = load_job.clock_offset(load), load.status()
     return time.time() if status.started is None else status.started - offset
 
 
-def calm(sampler: Sampler, plan: Plan, check: Check, progress: Progress, within_s: float = CALM_WITHIN_S) -> Sample:
-    """The service was at rest under its base load for `steady_s`; returns the last look.
+def wait_at_rest(sampler: Sampler, plan: Plan, check: Check, progress: Progress, within_s: float = AT_REST_WITHIN_S) -> Sample:
+    """Wait until the service has been at rest under its base load for `steady_s`; returns the last sample.
 
     Raises:
-        NotSteady: it was not; says why.
+        NotSteady: it was not; the message has the reason.
     """
     since: list[float] = []
 
     def probe() -> Sample | Pending:
         now = sampler.now()
-        reasons = missing(now, plan.workers, plan.workers if plan.nodes_follow else None)
+        reasons = not_at_rest(now, plan.workers, plan.workers if plan.nodes_follow else None)
         if reasons:
             since.clear()
             return Pending("; ".join(reasons), 10)
@@ -101,41 +102,42 @@ def calm(sampler: Sampler, plan: Plan, check: Check, progress: Progress, within_
         raise NotSteady(f"the service was not at rest under the base load: {error}") from error
 
 
-def strike(
+def inject(
     api: Api, service: Service, sampler: Sampler, plan: Plan, before: Sample, until: float, check: Check, progress: Progress
-) -> float | None:
-    """The head that was there before is deleted, as soon as a worker is on its way; returns when. None: no worker was seen on its way.
+) -> FaultNote | None:
+    """Do the fault of the plan as soon as a new worker starts; returns the fault. None when no worker was seen starting.
 
-    Asked again it deletes no other head.
+    A second call finds the fault in the journal and does no other one.
 
     Raises:
-        NothingToBreak: there was no head before.
+        NothingToBreak: the target of the fault is not there.
     """
-    if before.head is None:
-        raise NothingToBreak(f"{service.namespace}/{service.name} had no head pod to delete")
+    drill, journal = plan.drill, journals.read(api, service)
+    assert drill is not None, "only a surge with a fault comes here"
+    assert journal is not None, "the lock is taken first, with a journal"
 
     def probe() -> bool | Pending:
         now = sampler.now()
-        if any(not worker.ready for worker in now.newcomers(before)):
+        if any(not worker.ready for worker in now.new_workers(before)):
             return True
         return False if now.shows_more_than(before) else Pending("no worker is on its way yet")
 
-    try:
-        found = Until("a worker on its way", probe, until - time.time(), LOOK_EVERY_S / 2, progress.checked(check)).wait()
-    except TimedOut:
-        return None
-    if not found:
-        return None
-    planned = FaultNote(pod=before.head.pod, uid=before.head.uid, at=time.time())
-    return delete_pod(api, service, Fault(grace="forced" if plan.fault == "head-pod-forced" else "default"), planned).at
+    if journal.fault is None:
+        try:
+            found = Until("a worker on its way", probe, until - time.time(), LOOK_EVERY_S / 2, progress.checked(check)).wait()
+        except TimedOut:
+            return None
+        if not found:
+            return None
+    return faults.inject(api, service, drill.fault, journal).fault
 
 
-def grown(sampler: Sampler, before: Sample, until: float, check: Check, progress: Progress) -> Sample | None:
-    """The look at which more workers answered than before; None: they did not by then."""
+def wait_until_grown(sampler: Sampler, before: Sample, until: float, check: Check, progress: Progress) -> Sample | None:
+    """Wait until more workers answer than before; returns the sample that shows it, None when there is none by `until`."""
 
     def probe() -> Sample | Pending:
         now = sampler.now()
-        return now if now.shows_more_than(before) else Pending(_told(now), 50)
+        return now if now.shows_more_than(before) else Pending(_describe(now), 50)
 
     try:
         return Until("more workers to answer", probe, until - time.time(), LOOK_EVERY_S, progress.checked(check)).wait()
@@ -144,8 +146,8 @@ def grown(sampler: Sampler, before: Sample, until: float, check: Check, progress
         return None
 
 
-def shrunk(sampler: Sampler, before: Sample, until: float, check: Check, progress: Progress) -> Sample | None:
-    """The look at which workers and nodes had been as before for HOLD_S; None: they were not by then."""
+def wait_until_shrunk(sampler: Sampler, before: Sample, until: float, check: Check, progress: Progress) -> Sample | None:
+    """Wait until workers and nodes have been as before for HOLD_S; returns the last sample, None when they are not by `until`."""
     since: list[float] = []
 
     def probe() -> Sample | Pending:
@@ -164,8 +166,8 @@ def shrunk(sampler: Sampler, before: Sample, until: float, check: Check, progres
         return None
 
 
-def hold(sampler: Sampler, grown: Sample, until: float, plan: Plan, check: Check, progress: Progress) -> Sample:
-    """That moment has come; returns the last look, at worst that of the growth."""
+def keep_surging(sampler: Sampler, grown: Sample, until: float, plan: Plan, check: Check, progress: Progress) -> Sample:
+    """Wait until `until`; returns the last sample, or `grown` when there was no other one."""
     latest = grown
     while (left := until - time.time()) > 0:
         check()
@@ -176,24 +178,26 @@ def hold(sampler: Sampler, grown: Sample, until: float, plan: Plan, check: Check
     return latest
 
 
-def answered(
-    api: Api, service: Service, pods: Collection[str], on_pending: Callable[[Pending], None], within_s: float = TELL_WITHIN_S
+def count_answered(
+    api: Api, service: Service, pods: Collection[str], on_pending: Callable[[Pending], None], within_s: float = COUNTED_WITHIN_S
 ) -> dict[str, int]:
-    """How many requests the engine in each of these pods says it has finished, once each has finished one or by then. An engine that
-    finished none says 0; pods that say nothing of an engine are left out."""
+    """Return how many requests the engine in each of these pods has finished, as soon as each has finished one, or after `within_s`.
+
+    An engine that finished none has 0. Pods without metrics of an engine are left out.
+    """
 
     def probe() -> dict[str, int] | Pending:
-        found = _told_by_engines(api, service, pods)
+        found = _read_counters(api, service, pods)
         idle = [pod for pod in pods if not found.get(pod)]
         return Pending(f"no requests yet of {', '.join(idle)}", 99) if idle else found
 
     try:
-        return Until("new engines to say what they answered", probe, within_s, LOOK_EVERY_S, on_pending).wait()
+        return Until("answers of the new engines", probe, within_s, LOOK_EVERY_S, on_pending).wait()
     except TimedOut:
-        return _told_by_engines(api, service, pods)
+        return _read_counters(api, service, pods)
 
 
-def _told_by_engines(api: Api, service: Service, pods: Collection[str]) -> dict[str, int]:
+def _read_counters(api: Api, service: Service, pods: Collection[str]) -> dict[str, int]:
     found = {}
     for pod in pods:
         try:
@@ -201,35 +205,35 @@ def _told_by_engines(api: Api, service: Service, pods: Collection[str]) -> dict[
         except PipelineError:
             continue
         if ENGINE in text:
-            found[pod] = round(sum(map(float, FINISHED.findall(text))))  # Ray tells no counter that was never counted
+            found[pod] = round(sum(map(float, FINISHED.findall(text))))  # Ray has no metric for a counter that was never increased
     return found
 
 
-def end(api: Api, plan: Plan, names: Sequence[str], folder: Path, on_pending: Callable[[Pending], None]) -> list[LoadTold]:
-    """These loads have ended, their live requests first, and their records are in the folder. What cannot be read is said."""
+def stop_loads(api: Api, plan: Plan, names: Sequence[str], folder: Path, on_pending: Callable[[Pending], None]) -> list[LoadResult]:
+    """Stop these loads, wait for their last requests and read their records into the folder. A result says when they could not be read."""
     for name in names:
         try:
-            load_job.Load(api, name).stop()
+            load_job.LoadJob(api, name).stop()
         except PipelineError as error:
             get_run_logger().warning("the load %s could not be stopped: %s", name, error)
-    return [_end(load_job.Load(api, name), plan, records_of(folder, name), on_pending) for name in names]
+    return [_stop_load(load_job.LoadJob(api, name), plan, records_of(folder, name), on_pending) for name in names]
 
 
-def _end(load: load_job.Load, plan: Plan, file: Path, on_pending: Callable[[Pending], None]) -> LoadTold:
+def _stop_load(load: load_job.LoadJob, plan: Plan, file: Path, on_pending: Callable[[Pending], None]) -> LoadResult:
     try:
-        status, offset = load_job.ended(load, file, plan.load.patience_s, on_pending)
+        status, offset = load_job.end_load(load, file, plan.load.patience_s, on_pending)
     except Permanent as error:
-        return LoadTold(name=load.name, records=len(list(load_job.records_in(file))), trouble=str(error)[:500])
-    return LoadTold(name=load.name, seen=load_job.seen(status), clock_offset_s=offset, records=len(list(load_job.records_in(file))))
+        return LoadResult(name=load.name, records=len(list(load_job.records_in(file))), trouble=str(error)[:500])
+    return LoadResult(name=load.name, seen=load_job.load_seen(status), clock_offset_s=offset, records=len(list(load_job.records_in(file))))
 
 
 def records_of(folder: Path, name: str) -> Path:
-    """Where the records of that load are read to."""
+    """Return the file for the records of that load; its folder is made."""
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{name}.jsonl"
 
 
-def _told(now: Sample) -> str:
+def _describe(now: Sample) -> str:
     engines = "?" if now.engines is None else now.engines
     return (
         f"{len(now.answering)} workers answer, {len(now.workers)} there; {engines} engines; {len(now.nodes)} of {now.launched} nodes Ready"
@@ -238,43 +242,46 @@ def _told(now: Sample) -> str:
 
 @step("start loads", deadline_s=1500)
 def start_loads(site: Site, service: Service, image: str, plan: Plan, names: Sequence[str], lasts_s: float) -> float:
-    """All these loads send; returns when the first one began."""
+    """These loads send; returns when the first one began."""
     api, progress = site.api(), Progress("surge-load")
     api_key.put(api, NAMESPACE, site.block.api_key)
-    began = start(api, service, image, plan, names, lasts_s, progress)
+    began = start_and_wait(api, service, image, plan, names, lasts_s, progress)
     load = plan.load
     progress.show(100, f"{len(names)} × {load.short_per_s:g} requests/s and {load.streams} live streams")
     return began
 
 
 @step("service at rest", deadline_s=2900)
-def wait_for_calm(sampler: Sampler, plan: Plan, check: Check) -> Sample:
-    """The service was at rest under its base load; returns how it was.
+def wait_until_at_rest(sampler: Sampler, plan: Plan, check: Check) -> Sample:
+    """The service was at rest under its base load; returns the last sample.
 
     Raises:
         NotSteady: it was not.
     """
     progress = Progress("surge-calm")
-    before = calm(sampler, plan, check, progress)
-    progress.show(100, f"at rest for {plan.steady_s:.0f} s under load: {_told(before)}")
+    before = wait_at_rest(sampler, plan, check, progress)
+    progress.show(100, f"at rest for {plan.steady_s:.0f} s under load: {_describe(before)}")
     return before
 
 
-@step("delete head in mid growth", deadline_s=LONGEST_S)
-def delete_head(site: Site, service: Service, sampler: Sampler, plan: Plan, before: Sample, until: float, check: Check) -> float | None:
-    """The head is deleted while a worker is on its way; returns when, None when there was no such moment."""
-    at = strike(site.api(), service, sampler, plan, before, until, check, Progress("surge-fault"))
-    get_run_logger().info("no worker was seen on its way, so the head was left alone" if at is None else "the head was deleted")
-    return at
+@step("inject fault in mid growth", deadline_s=LONGEST_S)
+def inject_in_growth(
+    site: Site, service: Service, sampler: Sampler, plan: Plan, before: Sample, until: float, check: Check
+) -> float | None:
+    """The fault of the plan is done while a new worker starts; returns when, None when no worker was seen starting."""
+    done = inject(site.api(), service, sampler, plan, before, until, check, Progress("surge-fault"))
+    what = "no worker was seen starting, so the fault was not done" if done is None else f"fault {plan.fault}: {done.pod}"
+    get_run_logger().info(what)
+    return done.at if done else None
 
 
 @step("wait for growth", deadline_s=LONGEST_S)
 def wait_for_growth(sampler: Sampler, before: Sample, until: float, check: Check) -> Sample | None:
-    """The look at which more workers answered than before; None: they did not by then."""
+    """More workers answer than before; returns the sample that shows it, None when there is none by `until`."""
     progress = Progress("surge-growth")
-    found = grown(sampler, before, until, check, progress)
+    found = wait_until_grown(sampler, before, until, check, progress)
     if found:
-        progress.show(100, _told(found))
+        progress.show(100, _describe(found))
     return found
 
 
@@ -282,48 +289,48 @@ def wait_for_growth(sampler: Sampler, before: Sample, until: float, check: Check
 def hold_surge(
     site: Site, service: Service, sampler: Sampler, plan: Plan, before: Sample, grown: Sample, until: float, check: Check
 ) -> dict[str, int]:
-    """The surge went on until then, whichever try this is; returns how many requests new workers answered, by pod, as far as they say."""
+    """The surge went on until `until`, also after retries; returns how many requests the new workers answered, by pod where it is known."""
     progress = Progress("surge-hold")
-    latest = hold(sampler, grown, until, plan, check, progress)
-    found = answered(site.api(), service, [worker.pod for worker in latest.newcomers(before)], progress.checked(check))
-    progress.show(100, "; ".join(f"{pod} answered {n} requests" for pod, n in found.items()) or "no new worker says what it answered")
+    latest = keep_surging(sampler, grown, until, plan, check, progress)
+    found = count_answered(site.api(), service, [worker.pod for worker in latest.new_workers(before)], progress.checked(check))
+    progress.show(100, "; ".join(f"{pod} answered {n} requests" for pod, n in found.items()) or "no new worker reports what it answered")
     return found
 
 
 @step("end loads", deadline_s=3000)
-def end_loads(site: Site, plan: Plan, names: Sequence[str], folder: Path) -> list[LoadTold]:
-    """These loads have ended in order, and what they recorded lies in the folder."""
+def end_loads(site: Site, plan: Plan, names: Sequence[str], folder: Path) -> list[LoadResult]:
+    """These loads have ended properly, and their records are in the folder."""
     progress = Progress("surge-records")
-    told = end(site.api(), plan, names, folder, progress.show_pending)
-    progress.show(100, f"{sum(load.records for load in told)} records of {len(told)} loads")
-    return told
+    ended = stop_loads(site.api(), plan, names, folder, progress.show_pending)
+    progress.show(100, f"{sum(load.records for load in ended)} records of {len(ended)} loads")
+    return ended
 
 
 @step("wait for shrinking", deadline_s=LONGEST_S)
 def wait_for_shrinking(sampler: Sampler, before: Sample, until: float, check: Check) -> bool:
-    """Whether workers and nodes were as before by then."""
+    """Wait until workers and nodes are as before; returns whether they were by `until`."""
     progress = Progress("surge-shrinking")
-    found = shrunk(sampler, before, until, check, progress)
+    found = wait_until_shrunk(sampler, before, until, check, progress)
     if found:
-        progress.show(100, _told(found))
+        progress.show(100, _describe(found))
     return found is not None
 
 
 @step("remove loads", deadline_s=60, retries=2)
 def remove_run_loads(site: Site, owner: str) -> list[str]:
-    """No load of the run is left, whatever it was doing; returns the names of those there were."""
+    """No load of the run is left; returns the names of the loads that were removed."""
     return remove_loads(site.api(), owner)
 
 
 @step("judge surge", deadline_s=300)
 def judge_surge(site: Site, service: Service, plan: Plan, seen: Seen, raw: Path, folder: Path, run_name: str) -> Result:
-    """The verdict, with its evidence written and shown.
+    """The surge is judged, and its evidence is written and shown; returns the result.
 
     Args:
-        seen: All but the samples, which are read from `raw`, as are the records.
+        seen: The observation without the samples, which are read from `raw`, as are the records.
     """
-    whole = seen.model_copy(update={"samples": tuple(read(raw / archive.SAMPLES))})
-    records = merged((list(load_job.records_in(records_of(raw, load.name))), load.clock_offset_s) for load in seen.loads)
+    whole = seen.model_copy(update={"samples": tuple(read_samples(raw / archive.SAMPLES))})
+    records = merge_records((list(load_job.records_in(records_of(raw, load.name))), load.clock_offset_s) for load in seen.loads)
     judgement = judge(plan, whole, records)
     found = archive.Evidence(
         target=site.target,
@@ -336,7 +343,7 @@ def judge_surge(site: Site, service: Service, plan: Plan, seen: Seen, raw: Path,
     )
     picture = archive.write(folder, found, records)
     for file in (raw / archive.SAMPLES, *(records_of(raw, load.name) for load in seen.loads)):
-        file.unlink(missing_ok=True)  # the files beside the evidence have it all
+        file.unlink(missing_ok=True)  # the files beside the evidence have the same
     _show(found, picture)
     get_run_logger().info("verdict %s: %s", judgement.verdict, judgement.headline)
     return Result(verdict=judgement.verdict, headline=judgement.headline, folder=folder)
@@ -344,14 +351,14 @@ def judge_surge(site: Site, service: Service, plan: Plan, seen: Seen, raw: Path,
 
 def _show(found: archive.Evidence, picture: Path) -> None:
     judgement = found.judgement
-    create_markdown_artifact(key="surge-verdict", markdown=described(judgement, picture), description=judgement.headline)
+    create_markdown_artifact(key="surge-verdict", markdown=to_markdown(judgement, picture), description=judgement.headline)
     rows = [{"promise": p.name, "limit": p.target, "seen": p.actual, "kept": "yes" if p.passed else "NO"} for p in judgement.promises]
     if rows:
         create_table_artifact(key="surge", table=rows, description=f"{sum(p.passed for p in judgement.promises)} of {len(rows)} kept")
 
 
-def described(judgement: Judgement, picture: Path) -> str:
-    """The verdict for people, as Markdown, with where the picture and its sources lie."""
+def to_markdown(judgement: Judgement, picture: Path) -> str:
+    """Return the verdict as Markdown, with the paths of the picture and its sources."""
     newcomers = [
         (
             f"`{n.pod}`",

@@ -1,4 +1,4 @@
-"""The looking part of a drill: steady state before the fault, recovery after it, and the load's last records."""
+"""The observation in a drill: the steady state before the fault, the recovery after it, and the last records of the load."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from drills.judge import steady_state
 from drills.judge.traffic import on_observers_clock
 from drills.observed import Event, Snapshot
 from serving.records import Record
+from tasks.drill import footprint, load_job
 from tasks.drill import journal as journals
-from tasks.drill import load_job, vitals
 from tasks.drill.journal import Journal
-from tasks.drill.raw_evidence import Notebook
+from tasks.drill.raw_evidence import RawEvidence
 from tasks.drill.recovery import Recovery, Steadiness
 from tasks.kubernetes.api import Api, Refused, Unavailable
 from tasks.service.observer import Observer
@@ -28,28 +28,30 @@ from tasks.support.site import Site
 from tasks.support.step import step
 
 STEADY_WITHIN_S = 120.0
-"""Beyond the time it must hold; a service that was just deployed settles within seconds."""
+"""Seconds to wait for the steady state, in addition to the time that it must hold. A service that was just deployed takes a few seconds."""
 API_AWAY_S = 60.0
-"""The API server may be away for so long in a drill; longer, and nothing more can be said."""
+"""Seconds that the API server may be unavailable in a drill. After that too much is unknown."""
 RECORDS_FROM = "records_from"
-"""Under this name a page of the notebook has the byte of the records' file behind which those lie that ended after its fault."""
+"""Key of the raw evidence: the offset in bytes in the file of records from which on they ended after the fault."""
 CLOCK_OFFSET = "clock_offset"
-VITALS = "vitals"
+"""Key of the raw evidence: the load's clock minus the observer's."""
+FOOTPRINT = "vitals"
+"""Key of the raw evidence: the footprint after recovery."""
 
 
 class NotSteady(Permanent):
-    """The steady state does not hold before a fault, which is therefore not done: a drill is aborted, a series ends."""
+    """The steady state does not hold before a fault, so the fault is not done: a drill is aborted, a series ends."""
 
 
 class StoppedAtLoss(NotSteady):
-    """A request was lost, and the series was to stop then: it ends because that was asked for."""
+    """A request was lost, and the series was to stop at the first loss."""
 
 
-def looks(observer: Observer, notebook: Notebook, every_s: float, clock: Callable[[], float] = time.time) -> Iterator[Snapshot]:
-    """A snapshot every so many seconds, each written down; without end.
+def snapshots_every(observer: Observer, raw: RawEvidence, every_s: float, clock: Callable[[], float] = time.time) -> Iterator[Snapshot]:
+    """Take a snapshot every so many seconds, without end, and write each into the raw evidence.
 
     Raises:
-        Unavailable, Refused: the API server was away for longer than API_AWAY_S. One that starts again refuses for a moment what it allows.
+        Unavailable, Refused: the API server was unavailable for longer than API_AWAY_S. While it starts it also refuses allowed requests.
     """
     answered = clock()
     while True:
@@ -61,35 +63,35 @@ def looks(observer: Observer, notebook: Notebook, every_s: float, clock: Callabl
                 raise
         else:
             answered = clock()
-            notebook.snapshot(snapshot)
+            raw.snapshot(snapshot)
             yield snapshot
         time.sleep(max(0.05, every_s - (clock() - begun)))
 
 
-class Ended:
-    """The requests that have ended since the last fault, on the observer's clock, as they are read."""
+class EndedRequests:
+    """The requests that have ended since the last fault, on the observer's clock."""
 
-    def __init__(self, load: load_job.Load, notebook: Notebook, since: float, keep_s: float) -> None:
-        self._load, self._notebook, self._since, self._keep_s = load, notebook, since, keep_s
-        self._unread = load_job.Unread(notebook.records, notebook.last(RECORDS_FROM, 0))
-        self._offset = float(notebook.last(CLOCK_OFFSET, 0.0))
-        self.lately: list[Record] = []
+    def __init__(self, load: load_job.LoadJob, raw: RawEvidence, since: float, keep_s: float) -> None:
+        self._load, self._raw, self._since, self._keep_s = load, raw, since, keep_s
+        self._unread = load_job.UnreadRecords(raw.records, raw.last(RECORDS_FROM, 0))
+        self._offset = float(raw.last(CLOCK_OFFSET, 0.0))
+        self.recent: list[Record] = []
         """The requests that ended in the last `keep_s` seconds."""
         self.lost = 0
         self.first_lost: Record | None = None
         self.lost_at = float("-inf")
-        """When the last request ended that was lost."""
+        """When the last lost request ended."""
         self._answered = time.time()
 
     def read_on(self) -> bool:
-        """Reads what the load has written down until now; False when it cannot be had now, so that nobody knows whether anything was lost.
+        """Read the records that the load has written until now; returns False when they cannot be read, so that losses may be unknown.
 
         Raises:
             LoadFailed: the load is gone.
-            Unavailable, Refused: its records could not be had for longer than API_AWAY_S.
+            Unavailable, Refused: its records could not be read for longer than API_AWAY_S.
         """
         try:
-            self._load.read_on(self._notebook.records)
+            self._load.read_on(self._raw.records)
         except (Unavailable, Refused):
             if time.time() - self._answered > API_AWAY_S:
                 raise
@@ -100,16 +102,16 @@ class Ended:
         self.lost += len(lost)
         self.first_lost = self.first_lost or next(iter(lost), None)
         self.lost_at = max([self.lost_at, *(r.end for r in lost)])
-        both = self.lately + found
+        both = self.recent + found
         latest = max((r.end for r in both), default=0.0)
-        self.lately = [r for r in both if r.end >= latest - self._keep_s]
+        self.recent = [r for r in both if r.end >= latest - self._keep_s]
         return True
 
 
 def watch_before(
     observer: Observer,
-    ended: Ended,
-    notebook: Notebook,
+    ended: EndedRequests,
+    raw: RawEvidence,
     drill: Drill,
     check: Callable[[], None],
     progress: Progress,
@@ -117,22 +119,23 @@ def watch_before(
     no_loss: str = "",
     stop: bool = False,
 ) -> Snapshot:
-    """The steady state held under load for the whole of `before_s`, what the notebook has of it included, and no request was lost
-    meanwhile; returns the last snapshot. `check` is asked at every look and may end it by an error.
+    """Wait until the steady state has held under load for `before_s` without a lost request; returns the last snapshot.
+
+    The snapshots in the raw evidence count. `check` is called after every snapshot and may raise.
 
     Args:
-        no_loss: where any loss at all ends it: the words that say when none may be. Empty: after a loss the time begins anew.
-        stop: whether that end was asked for, and says nothing of the service.
+        no_loss: When no request may be lost, in words for the error that a loss then raises. Empty: after a loss the time starts again.
+        stop: Whether that error is the requested end of a series, and no fault of the service.
 
     Raises:
-        NotSteady: it did not; says why.
+        NotSteady: the steady state did not hold; the message has the reasons.
     """
     steadiness, began = Steadiness(drill), time.time()
     ended.read_on()
     steadiness.lost_at = ended.lost_at
-    for snapshot in notebook.snapshots():
+    for snapshot in raw.snapshots():
         steadiness.see(snapshot)
-    for snapshot in looks(observer, notebook, drill.timing.poll_s):
+    for snapshot in snapshots_every(observer, raw, drill.timing.poll_s):
         check()
         all_read = ended.read_on()
         if no_loss and (first := ended.first_lost):
@@ -142,7 +145,7 @@ def watch_before(
         held, reasons = steadiness.see(snapshot), steadiness.reasons
         if held:
             unread = [] if all_read else ["the load's records could not be read"]
-            reasons = unread or steady_state.judge_traffic(ended.lately, drill.load)
+            reasons = unread or steady_state.traffic_not_steady(ended.recent, drill.load)
             if not reasons:
                 break
         if snapshot.t - began > STEADY_WITHIN_S + drill.timing.before_s:
@@ -152,30 +155,30 @@ def watch_before(
 
 
 def watch_recovery(
-    observer: Observer, load: load_job.Load, notebook: Notebook, recovery: Recovery, check: Callable[[], None], progress: Progress
+    observer: Observer, load: load_job.LoadJob, raw: RawEvidence, recovery: Recovery, check: Callable[[], None], progress: Progress
 ) -> None:
-    """The recovery was watched until it was over; `check` is asked at every look and may end it by an error."""
+    """Observe the recovery until `Recovery.over`. `check` is called after every snapshot and may raise."""
     logger = get_run_logger()
-    for snapshot in looks(observer, notebook, recovery.drill.timing.poll_s):
+    for snapshot in snapshots_every(observer, raw, recovery.drill.timing.poll_s):
         check()
         for news in recovery.see(snapshot):
             logger.info("%s", news)
-        _read_on(load, notebook)
+        _read_on(load, raw)
         if recovery.over:
             return
         progress.show_pending(recovery.progress())
 
 
-def _read_on(load: load_job.Load, notebook: Notebook) -> None:
-    """Reads what there is; what fails now is read later, or missing then."""
+def _read_on(load: load_job.LoadJob, raw: RawEvidence) -> None:
+    """Read the records until now. After an error they are read later, or are missing in the end."""
     try:
-        load.read_on(notebook.records)
+        load.read_on(raw.records)
     except PipelineError as error:
-        notebook.add("note", f"{time.time():.1f} records could not be read: {error}")
+        raw.add("note", f"{time.time():.1f} records could not be read: {error}")
 
 
 def kubernetes_events(api: Api, namespace: str, since: float) -> list[Event]:
-    """What Kubernetes reported in the namespace since then."""
+    """Return the events of Kubernetes in the namespace since then."""
     found = []
     for event in api.items(f"/api/v1/namespaces/{namespace}/events"):
         at = _seconds(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"])
@@ -195,19 +198,19 @@ def _seconds(text: str) -> float:
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
-def _note_events(api: Api, service: Service, notebook: Notebook, since: float) -> None:
-    """What Kubernetes reported since then is in the notebook; no verdict hangs on it."""
+def _note_events(api: Api, service: Service, raw: RawEvidence, since: float) -> None:
+    """Write the events of Kubernetes since then into the raw evidence. No verdict depends on them."""
     try:
         for event in kubernetes_events(api, service.namespace, since):
-            notebook.add("event", event.model_dump())
+            raw.add("event", event.model_dump())
     except Permanent as error:
-        get_run_logger().warning("what Kubernetes reported is missing: %s", error)
+        get_run_logger().warning("the events of Kubernetes are missing: %s", error)
 
 
-def _note_offset(load: load_job.Load, notebook: Notebook) -> None:
-    """The load's clock was compared with ours, unless the load does not answer."""
+def _note_offset(load: load_job.LoadJob, raw: RawEvidence) -> None:
+    """Write the clock offset into the raw evidence, unless the load does not answer."""
     try:
-        notebook.add(CLOCK_OFFSET, load_job.clock_offset(load))
+        raw.add(CLOCK_OFFSET, load_job.clock_offset(load))
     except PipelineError as error:
         get_run_logger().warning("the load's clock could not be read: %s", error)
 
@@ -224,24 +227,24 @@ def hold_steady(
     stop_at_first_loss: bool = False,
     progress: Progress | None = None,
 ) -> Journal:
-    """The steady state held under load before the fault of that number; the journal has what was seen last. `check` may end it by an error.
+    """The steady state held under load before the fault of that number; returns the journal with the last snapshot. `check` may raise.
 
-    What was seen since the fault before counts: the calm after one fault and before the next are the same.
+    Snapshots since the previous fault count: the time after one fault and before the next is the same.
 
     Raises:
-        NotSteady: it did not.
+        NotSteady: the steady state did not hold.
     """
     if len(journal.faults) >= number:
         return journal
-    api, notebook, progress = site.api(), Notebook(folder, number - 1), progress or Progress("steady-state")
-    load, earlier = load_job.Load(api, journal.load_name), journal.fault
+    api, raw, progress = site.api(), RawEvidence(folder, number - 1), progress or Progress("steady-state")
+    load, earlier = load_job.LoadJob(api, journal.load_name), journal.fault
     no_loss, stop = "before the fault" if earlier is None else "", earlier is not None and stop_at_first_loss
     if stop:
         no_loss = f"after fault {number - 1}, and the series was to stop at the first loss"
-    _note_offset(load, notebook)
-    ended = Ended(load, notebook, earlier.at if earlier else float("-inf"), drill.timing.before_s)
+    _note_offset(load, raw)
+    ended = EndedRequests(load, raw, earlier.at if earlier else float("-inf"), drill.timing.before_s)
     with Observer(api, service) as observer:
-        before = watch_before(observer, ended, notebook, drill, check, progress, no_loss=no_loss, stop=stop)
+        before = watch_before(observer, ended, raw, drill, check, progress, no_loss=no_loss, stop=stop)
     progress.show(100, f"steady for {drill.timing.before_s:.0f} s under load")
     return journals.write(api, service, journal.model_copy(update={"before": before}))
 
@@ -256,49 +259,49 @@ def observe_recovery(
     check: Callable[[], None],
     progress: Progress | None = None,
 ) -> float | None:
-    """The service was watched from the last fault until it had recovered and for a while longer, or until the time was over; returns when
-    it had. What else is to be known of this fault is noted then."""
+    """The service was observed from the last fault until some time after it had recovered, or until the time was over; returns when it had
+    recovered. The footprint and the events of Kubernetes are read then."""
     assert journal.fault is not None, "the fault comes first"
     assert journal.before is not None, "the fault is done in a steady state only"
-    api, notebook, progress, at = site.api(), Notebook(folder, len(journal.faults)), progress or Progress("recovery"), journal.fault.at
-    load = load_job.Load(api, journal.load_name)
-    if notebook.last(RECORDS_FROM) is None:
-        notebook.add(RECORDS_FROM, notebook.records.stat().st_size if notebook.records.exists() else 0)
-    recovery = Recovery(drill, journal.before, at, [s for s in notebook.snapshots() if s.t > at])
+    api, raw, progress, at = site.api(), RawEvidence(folder, len(journal.faults)), progress or Progress("recovery"), journal.fault.at
+    load = load_job.LoadJob(api, journal.load_name)
+    if raw.last(RECORDS_FROM) is None:
+        raw.add(RECORDS_FROM, raw.records.stat().st_size if raw.records.exists() else 0)
+    recovery = Recovery(drill, journal.before, at, [s for s in raw.snapshots() if s.t > at])
     with Observer(api, service) as observer:
-        watch_recovery(observer, load, notebook, recovery, check, progress)
-        notebook.add(VITALS, vitals.seen(observer).model_dump())
-    _note_offset(load, notebook)
-    _note_events(api, service, notebook, _since(journal, drill))
+        watch_recovery(observer, load, raw, recovery, check, progress)
+        raw.add(FOOTPRINT, footprint.read_footprint(observer).model_dump())
+    _note_offset(load, raw)
+    _note_events(api, service, raw, _since(journal, drill))
     recovered = recovery.recovered
     progress.show(100, "not recovered in time" if recovered is None else f"recovered after {recovered - at:.0f} s")
     return recovered
 
 
 def _since(journal: Journal, drill: Drill) -> float:
-    """From when on what happened may belong to the last fault."""
+    """Return from when on an event may belong to the last fault."""
     return journal.started if journal.fault is None or len(journal.faults) == 1 else journal.fault.at - drill.timing.before_s
 
 
 @step("collect records", deadline_s=3000, retries=6)
 def collect_records(site: Site, service: Service, journal: Journal, drill: Drill, folder: Path) -> int:
-    """The load has ended and its records are all here, as well as what Kubernetes reported; returns the number of records.
+    """The load has ended, and all its records and the events of Kubernetes are in the raw evidence; returns the number of records.
 
-    A load that is gone leaves the records read so far; the verdict then says so.
+    When the load is gone, the records read so far remain, and the verdict says so.
     """
-    api, notebook = site.api(), Notebook(folder, len(journal.faults))
-    load, progress = load_job.Load(api, journal.load_name), Progress("records")
+    api, raw = site.api(), RawEvidence(folder, len(journal.faults))
+    load, progress = load_job.LoadJob(api, journal.load_name), Progress("records")
     try:
-        status, offset = load_job.ended(load, notebook.records, drill.load.patience_s, progress.show_pending)
-        notebook.add(CLOCK_OFFSET, offset)
-        notebook.add("load", status.model_dump())
+        status, offset = load_job.end_load(load, raw.records, drill.load.patience_s, progress.show_pending)
+        raw.add(CLOCK_OFFSET, offset)
+        raw.add("load", status.model_dump())
     except Permanent as error:
-        notebook.add(
+        raw.add(
             "event",
             Event(t=time.time(), what="the load could not be read to its end", kind="trouble", detail=str(error)[:500]).model_dump(),
         )
         get_run_logger().warning("%s", error)
-    _note_events(api, service, notebook, _since(journal, drill))
-    count = sum(1 for _ in load_job.records_in(notebook.records))
+    _note_events(api, service, raw, _since(journal, drill))
+    count = sum(1 for _ in load_job.records_in(raw.records))
     progress.show(100, f"{count} records")
     return count

@@ -1,7 +1,7 @@
-"""What of a drill attempt belongs to which of its faults: the notebook's pages and the records, cut at the faults.
+"""Splits the raw evidence and the records of an attempt of a drill by its faults.
 
-A fault is judged on the calm before it and on everything up to the next one. The calm before a later fault is the end of what belongs to
-the fault before: its requests are looked at twice, and counted once.
+A fault is judged on the steady time before it, its lead-in, and on everything up to the next fault. The lead-in of a later fault is the
+end of the time after the previous fault: its requests are examined for both, and counted once.
 """
 
 from __future__ import annotations
@@ -13,51 +13,54 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drills.definition import Drill
-from drills.observed import Event, LoadSeen, Observation, Snapshot, Versions, Vitals
+from drills.observed import Event, Footprint, LoadSeen, Observation, Snapshot, Versions
 from serving.records import Record
 from tasks.drill import load_job
 from tasks.drill.journal import Journal
-from tasks.drill.raw_evidence import Notebook
-from tasks.drill.watch import CLOCK_OFFSET, VITALS
+from tasks.drill.raw_evidence import RawEvidence
+from tasks.drill.watch import CLOCK_OFFSET, FOOTPRINT
 
 ALWAYS, NEVER = float("-inf"), float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What one fault is judged on; the records on the load's clock."""
+    """Everything that one fault is judged on; the records are on the load's clock."""
 
     observation: Observation
-    calm: tuple[Record, ...]
-    """Requests that ended in the calm before the fault, and belong to the fault before."""
+    lead_in: tuple[Record, ...]
+    """Requests that ended in the lead-in of the fault, and belong to the previous fault."""
     own: tuple[Record, ...]
-    """Requests that ended after the fault and before the next one; of the first fault, those that ended before it too."""
+    """Requests that ended after the fault and before the next one; for the first fault also those that ended before it."""
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """All that the fault is judged on."""
-        return self.calm + self.own
+        """All requests that the fault is judged on."""
+        return self.lead_in + self.own
 
 
 def windows(folder: Path, journal: Journal, drill: Drill, versions: Versions, aborted: str = "") -> Iterator[Window]:
-    """One window for each fault that was done, in order; one without a fault where none was. `aborted`: why the last was not watched to
-    its end."""
+    """Yield one window for each fault that was done, in order; one without a fault when none was done.
+
+    Args:
+        aborted: Why the last fault was not observed to the end; empty when it was.
+    """
     times = [fault.at for fault in journal.faults if fault.done]
-    pages = [Notebook(folder, page) for page in range(len(times) + 1)]
-    offsets = _offsets(pages)
+    parts = [RawEvidence(folder, part) for part in range(len(times) + 1)]
+    offsets = _offsets(parts)
     bounds = [at + offset for at, offset in zip(times, offsets[1:], strict=True)]
-    load = load_of(pages[-1])
-    cut = _cut(pages[-1].records, bounds)
-    calm: tuple[Record, ...] = ()
+    load = load_of(parts[-1])
+    cut = _cut(parts[-1].records, bounds)
+    lead_in: tuple[Record, ...] = ()
     own = next(cut)
     for n in range(max(1, len(times))):
         following = next(cut, ())
         since = times[n] - drill.timing.before_s if n else ALWAYS
         until, last = (times[n + 1], False) if n + 1 < len(times) else (NEVER, True)
-        snapshots, events = _seen(pages[n : n + 2], since, until)
+        snapshots, events = _seen(parts[n : n + 2], since, until)
         before = journal.before if last and journal.before and (not times or journal.before.t <= times[n]) else None
         if before and not any(s.t <= before.t for s in snapshots):
-            snapshots = [before, *snapshots]  # the notebook of another machine is not here, the journal is
+            snapshots = [before, *snapshots]  # the raw evidence stays on the machine of an earlier run, the journal does not
         yield Window(
             Observation(
                 started=max(journal.started, since),
@@ -65,29 +68,29 @@ def windows(folder: Path, journal: Journal, drill: Drill, versions: Versions, ab
                 fault_at=times[n] if times else None,
                 snapshots=tuple(snapshots),
                 events=tuple(events),
-                load=load if len(times) < 2 else _load(load, since + offsets[n + 1], calm + own, following, last=last),
+                load=load if len(times) < 2 else _load(load, since + offsets[n + 1], lead_in + own, following, last=last),
                 outliving_streams=0 if last else sum(r.kind == "stream" and r.sent <= bounds[n] for r in following),
                 clock_offset_s=offsets[min(n + 1, len(times))],
                 aborted=aborted if last else "",
                 versions=versions,
-                vitals=Vitals.model_validate(pages[min(n + 1, len(times))].last(VITALS, {})),
+                footprint=Footprint.model_validate(parts[min(n + 1, len(times))].last(FOOTPRINT, {})),
             ),
-            calm,
+            lead_in,
             own,
         )
-        calm = () if last else tuple(r for r in own if r.end >= bounds[n + 1] - drill.timing.before_s)
+        lead_in = () if last else tuple(r for r in own if r.end >= bounds[n + 1] - drill.timing.before_s)
         own = following
 
 
-def load_of(notebook: Notebook) -> LoadSeen | None:
-    """What the load said of itself at its end; None when it did not come to that."""
-    told = notebook.load()
-    return load_job.seen(told) if told else None
+def load_of(raw: RawEvidence) -> LoadSeen | None:
+    """Return what the load reported at its end; None when it could not be asked."""
+    status = raw.load_status()
+    return load_job.load_seen(status) if status else None
 
 
-def _offsets(pages: Sequence[Notebook]) -> list[float]:
-    """The load's clock minus ours on every page; where it could not be compared, as on the page before, else as when it first could."""
-    noted = [page.last(CLOCK_OFFSET) for page in pages]
+def _offsets(parts: Sequence[RawEvidence]) -> list[float]:
+    """Return the load's clock minus the observer's for every part; where it is missing, that of the part before or the first known."""
+    noted = [part.last(CLOCK_OFFSET) for part in parts]
     known = next((offset for offset in noted if offset is not None), 0.0)
     found = []
     for offset in noted:
@@ -97,7 +100,7 @@ def _offsets(pages: Sequence[Notebook]) -> list[float]:
 
 
 def _cut(file: Path, bounds: Sequence[float]) -> Iterator[tuple[Record, ...]]:
-    """The records of each window, one after the other. They stand in the file in the order in which they ended."""
+    """Yield the records of each window. The file has them in the order in which they ended."""
     at = 0
     found: list[Record] = []
     for record in load_job.records_in(file):
@@ -108,21 +111,21 @@ def _cut(file: Path, bounds: Sequence[float]) -> Iterator[tuple[Record, ...]]:
     yield tuple(found)
 
 
-def _seen(pages: Sequence[Notebook], since: float, until: float) -> tuple[list[Snapshot], list[Event]]:
-    """The looks and the events from one moment to another on these pages; of looks at least the last of the first page."""
-    looks = [page.snapshots() for page in pages]
-    found = [s for those in looks for s in those if s.t >= since]
-    if looks[0] and (not found or found[0].t > looks[0][-1].t):
-        found.insert(0, looks[0][-1])
-    # A try that came back noted the events again.
-    events = dict.fromkeys(event for page in pages for event in page.events())
+def _seen(parts: Sequence[RawEvidence], since: float, until: float) -> tuple[list[Snapshot], list[Event]]:
+    """Return the snapshots and events of these parts in that time, and at least the last snapshot of the first part."""
+    by_part = [part.snapshots() for part in parts]
+    found = [s for those in by_part for s in those if s.t >= since]
+    if by_part[0] and (not found or found[0].t > by_part[0][-1].t):
+        found.insert(0, by_part[0][-1])
+    # A retried task has written the events again.
+    events = dict.fromkeys(event for part in parts for event in part.events())
     return found, [event for event in events if since <= event.t < until]
 
 
 def _load(load: LoadSeen | None, since: float, records: Sequence[Record], following: Sequence[Record], *, last: bool) -> LoadSeen | None:
-    """The load as one fault of several saw it; None when nobody knows whether the records of the last one are complete.
+    """Return the load of one fault of several; None when it is not known whether the records of the last fault are complete.
 
-    A request that was alive at the next fault belongs to that: for this one the load stopped when the first of those was due.
+    A request that was alive at the next fault belongs to the next fault: for this one the load stopped when the first of those was due.
     """
     if last and load is None:
         return None

@@ -88,7 +88,7 @@ def check_steady(observer: Observer) -> Snapshot | Pending:
     if ray_service is None:
         return Pending("there is no RayService", 0)
     snapshot = observer.take_snapshot()
-    reasons = steady_state.judge(snapshot, steady_for(observer.service))
+    reasons = steady_state.not_steady(snapshot, steady_for(observer.service))
     if not ray_objects.settled(ray_service):
         reasons.append("the operator has not observed the newest specification")
     if not reasons:

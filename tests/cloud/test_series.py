@@ -16,7 +16,7 @@ from system_under_test import WITHIN_S, Run, System
 from blocks.parameters import SERVICE
 from drills.definition import Drill
 from tasks.drill.journal import remove_load
-from tasks.drill.load_job import Load, ended, records_in
+from tasks.drill.load_job import LoadJob, end_load, records_in
 from tasks.kubernetes.api import Api
 from tasks.support.waiting import Until
 
@@ -87,13 +87,13 @@ def test_a_deployment_replaces_the_old_shape_under_load_and_loses_no_request(out
     assert head_addresses(outdated) == ["None"]
     api = Api(config.new_client_from_config(str(outdated.kubeconfig)))
     traffic = Drill.named("head-pod").load
-    load = Load(api, "load-while-the-shape-changes")
+    load = LoadJob(api, "load-while-the-shape-changes")
     (head,) = outdated.objects("pods", "-l", "ray.io/node-type=head")["items"]
     load.start(SERVICE, head["spec"]["containers"][0]["image"], traffic, WITHIN_S)
     try:
-        Until("the load to send", load.look, WITHIN_S, 1.0).wait()
+        Until("the load to send", load.check_sending, WITHIN_S, 1.0).wait()
         run = outdated.run("deploy/main")
-        ended(load, tmp_path / "records.jsonl", traffic.patience_s, lambda _: None)
+        end_load(load, tmp_path / "records.jsonl", traffic.patience_s, lambda _: None)
     finally:
         remove_load(api, load.name)
     assert run.state == "COMPLETED", run.snapshot.message

@@ -1,4 +1,4 @@
-"""Made-up drills that look like measured ones, for the tests of drills/: records and observation of one whole run."""
+"""Synthetic drills that look like measured ones, for the tests of drills/: records and observation of one run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from drills.observed import Answer, DeploymentSeen, Event, HeadSeen, LoadSeen, O
 from serving.records import Outcome, Record
 
 T0 = 1_790_000_000.0
-"""The fault, on the observer's clock."""
+"""The time of the fault, on the observer's clock."""
 DEPLOYMENTS = ("api", "engine")
 WORKERS = ("mistral-worker-5xk2p", "mistral-worker-q8d7z")
 
@@ -50,7 +50,7 @@ LOSES = World(
 
 
 def records(world: World = SURVIVES) -> list[Record]:
-    """The requests of the run, on the load's clock."""
+    """Return the requests of the run, on the load's clock."""
     dice = random.Random(world.seed)
     end = world.after_s
     found: list[Record] = []
@@ -64,7 +64,7 @@ def records(world: World = SURVIVES) -> list[Record]:
 
 
 def observation(world: World = SURVIVES) -> Observation:
-    """What was seen of the cluster in that run, one look a second."""
+    """Return the observation of the cluster in that run, with one snapshot per second."""
     seconds = range(-int(world.before_s), int(world.after_s) + 1)
     return Observation(
         started=T0 - world.before_s - 5,
@@ -91,7 +91,7 @@ def observation(world: World = SURVIVES) -> Observation:
 
 
 def snapshot(world: World, t: float) -> Snapshot:
-    """The service `t` seconds after the fault."""
+    """Return the snapshot `t` seconds after the fault."""
     down = world.worker_lost and world.worker_lost[0] <= t < world.worker_lost[1]
     restarted = world.worker_lost is not None and t >= world.worker_lost[1] - 5
     all_down = world.both_lost is not None and world.both_lost[0] <= t < world.both_lost[1]

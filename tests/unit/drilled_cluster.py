@@ -1,7 +1,7 @@
-"""A cluster to be drilled, in memory and on a clock of its own: an hour of drills passes in a second.
+"""A cluster for drills, in memory and on its own clock: an hour of drills takes a second.
 
-It answers what the pipeline asks of the API server. Its head dies when it is deleted and comes back after a while; its load sends, and
-writes down how every request ended.
+It answers the requests that the pipeline sends to the API server. Its head ends when it is deleted and is back after a while; its load
+sends, and records how every request ended.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from kubernetes_server import Server
 
 from blocks.parameters import Infrastructure, Service
 from blocks.register import TargetData
-from drills.definition import Drill, Series, Timing
-from drills.definition import Load as Traffic
+from drills.definition import Drill, Load, Series, Timing
 from flows import checks, drill_stages, stages
 from serving.records import Record
-from tasks.drill import evidence, faults, journal, load_job, vitals, watch, windows
+from tasks.drill import evidence, faults, footprint, journal, load_job, watch, windows
 from tasks.drill.evidence import Result
 from tasks.kubernetes.api import Api
 from tasks.service import observer
@@ -38,27 +37,27 @@ LOADS = "/api/v1/namespaces/leeward-load/pods"
 JOBS = "/apis/batch/v1/namespaces/leeward-load/jobs"
 WORKERS = ("w1", "w2")
 AHEAD_S = 5.0
-"""The load's clock is so much ahead of ours."""
+"""Seconds by which the load's clock is ahead."""
 
 
 class Clock:
-    """Stands in for the module `time`: it goes on by sleeping alone."""
+    """A replacement of the module `time` that advances only by sleeping."""
 
     def __init__(self) -> None:
         self.now = 1_790_000_000.0
 
     def time(self) -> float:
-        """Now."""
+        """Return the current time."""
         self.now += 0.001  # so that no two moments are the same
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """It is later."""
+        """Advance the clock."""
         self.now += seconds
 
 
 class Killed(BaseException):
-    """The runner is gone, at once."""
+    """The process of the runner was killed."""
 
 
 @dataclass
@@ -71,12 +70,12 @@ class Deletion:
 
 
 @dataclass
-class Load:
-    """The load: two short requests a second, each of 0.2 s, and a stream of 3 s every second."""
+class FakeLoad:
+    """A load of two short requests per second, each of 0.2 s, and a stream of 3 s every second."""
 
     clock: Clock
     lost: Callable[[float], bool]
-    """Whether a request that ends then, on our clock, is lost."""
+    """Returns whether a request that ends at that time, on the cluster's clock, is lost."""
     started: float = 0.0
     stopped: float | None = None
     text: bytes = b""
@@ -89,7 +88,7 @@ class Load:
         self._next = next(self._coming)
 
     def read(self) -> bytes:
-        """All records until now."""
+        """Return all records until now."""
         found = []
         while self._next[0] <= self.clock.now:
             end, number, kind, due = self._next
@@ -101,7 +100,7 @@ class Load:
 
     @property
     def sent(self) -> int:
-        """Requests that were due."""
+        """Number of requests that were due."""
         passed = (self.clock.now if self.stopped is None else self.stopped) - self.started
         return math.ceil(2 * passed) + math.ceil(passed)
 
@@ -114,7 +113,7 @@ class Load:
 
 @dataclass
 class Cluster(Server):
-    """A RayService of two workers on a clock."""
+    """A RayService with two workers, on its own clock."""
 
     clock: Clock = field(default_factory=Clock)
     recovers: Callable[[int], float] = lambda number: 12.0
@@ -122,31 +121,31 @@ class Cluster(Server):
     lost: Callable[[float], bool] = lambda end: False
     load_dies: Callable[[], bool] = lambda: False
     records_away: Callable[[], bool] = lambda: False
-    """Whether the API server has no answer now when it is asked for the load's records."""
+    """Returns whether the API server does not answer now when it is asked for the load's records."""
 
     def __post_init__(self) -> None:
         super().__init__()
         self.deletions: list[Deletion] = []
-        self.load: Load | None = None
+        self.load: FakeLoad | None = None
 
     @property
     def began(self) -> float:
-        """When the last head was deleted; long ago when none was."""
+        """When the last head was deleted; 0 when none was."""
         return self.deletions[-1].at if self.deletions else 0.0
 
     @property
     def ready(self) -> bool:
-        """Whether the head is."""
+        """Whether the head is ready."""
         return not self.deletions or self.clock.now - self.began >= self.recovers(len(self.deletions))
 
     def handle(self, method: str, url: str, body: Any) -> tuple[int, Any]:
-        """Status and answer."""
+        """Return the status and the answer."""
         parts = urlsplit(url)
         found = self._moving(method, parts.path, parse_qs(parts.query), body)
         return found if found is not None else super().handle(method, url, body)
 
     def _moving(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any] | None:
-        """What is different from moment to moment; None for all else."""
+        """Return the answer of paths that change with time; None for all others."""
         if path.startswith(f"{NAMESPACE}/pods"):
             return self._pods(method, path, body)
         if path == "/apis/ray.io/v1/namespaces/mistral/rayservices/mistral":
@@ -166,7 +165,7 @@ class Cluster(Server):
 
     @property
     def head_uid(self) -> str:
-        """UID of the head that is there or comes."""
+        """UID of the head that is there or is being made."""
         return f"head-{len(self.deletions)}"
 
     def _pods(self, method: str, path: str, body: Any) -> tuple[int, Any]:
@@ -221,7 +220,7 @@ class Cluster(Server):
 
     def _of_load(self, method: str, path: str, query: dict[str, list[str]]) -> tuple[int, Any] | None:
         if method == "POST" and path == JOBS:
-            self.load = Load(self.clock, lambda end: self.lost(end), self.clock.now)
+            self.load = FakeLoad(self.clock, lambda end: self.lost(end), self.clock.now)
             return None
         if method == "DELETE" and path.startswith(JOBS):
             self.load = None
@@ -253,7 +252,7 @@ class Cluster(Server):
 
 
 def fails_after(cluster: Cluster, fault: int, seconds: float) -> Callable[[float], bool]:
-    """One request is lost: the first that ends so many seconds after that fault."""
+    """Return a function by which one request is lost: the first that ends so many seconds after that fault."""
     lost: list[float] = []
 
     def fails(end: float) -> bool:
@@ -266,14 +265,14 @@ def fails_after(cluster: Cluster, fault: int, seconds: float) -> Callable[[float
 
 
 class Runner(Api):
-    """The pipeline's way to the cluster, without a connection between. After so many requests its process is gone."""
+    """An API client that calls the cluster directly. After `lives` requests its process is killed."""
 
     def __init__(self, cluster: Cluster, lives: int | None = None) -> None:
         self.cluster, self.lives, self.asked, self.asked_at_stop = cluster, lives, 0, 0
         self._resources = {}
 
     def raw(self, method: str, path: str, *, query: Any = None, body: Any = None, **_: Any) -> tuple[int, bytes]:
-        """Status and body."""
+        """Return the status and the body."""
         self.asked += 1
         if self.lives is not None and self.asked > self.lives:
             raise Killed
@@ -283,13 +282,13 @@ class Runner(Api):
         return status, answer if isinstance(answer, bytes) else json.dumps(answer).encode()
 
     def exec(self, namespace: str, pod: str, container: str, command: Sequence[str], **_: Any) -> bytes:
-        """The entries in Redis; nothing else is run."""
+        """Return the number of entries in Redis; no other command is allowed."""
         assert list(command) == ["python3", "-m", "serving.gcs_size"]
         return b"%d\n" % (1000 + len(self.cluster.deletions))
 
 
 class Plain:
-    """A task as a plain function."""
+    """A task that is called as a plain function."""
 
     def __init__(self, task: Any) -> None:
         self.name, self._task = task.name, task
@@ -298,29 +297,29 @@ class Plain:
         return self._task.fn(*arguments, **named)
 
     def with_options(self, **_: Any) -> Plain:
-        """The same."""
+        """Ignore the options."""
         return self
 
 
 TIMING = Timing(before_s=10, after_s=15, observe_timeout_s=150, poll_s=2)
-TRAFFIC = Traffic(short_per_s=2, streams=3)
+TRAFFIC = Load(short_per_s=2, streams=3)
 TASKS = ("take_lock", "release_lock", "check_service", "start_load", "find_images", "hold_steady", "inject_fault", "observe_recovery")
 MORE = ("collect_records", "stop_load", "judge")
 
 
 @dataclass
 class Bench:
-    """A cluster, and whoever drills it."""
+    """A cluster, and the runs that drill it."""
 
     cluster: Cluster
     folder: Path
     patch: pytest.MonkeyPatch
     runner: Runner = field(init=False)
     kept: list[Path] = field(default_factory=list)
-    """The folders whose evidence went to the bucket."""
+    """The folders that were uploaded to the bucket."""
 
     def drill(self, series: Series, lives: int | None = None, drill: Drill | None = None) -> Result:
-        """The flow's stage, by a new process that lives for so many requests."""
+        """Run the drill stage in a new process that lives for so many requests."""
         self.runner = Runner(self.cluster, lives)
         self.patch.setattr(site.Site, "api", lambda _: self.runner)
         definition = drill or checks.checked_drill("head-pod", Service(), TIMING, TRAFFIC, None)
@@ -330,7 +329,7 @@ class Bench:
 
 @contextmanager
 def bench(cluster: Cluster, folder: Path) -> Iterator[Bench]:
-    """The drill's tasks work on that cluster, on its clock, without Prefect."""
+    """Let the tasks of a drill work on that cluster and on its clock, without Prefect."""
     target = TargetData(access_key_id="a", secret_access_key="b").target()  # type: ignore[arg-type]  # validated
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(site, "load_target", lambda name: target)
@@ -344,7 +343,7 @@ def bench(cluster: Cluster, folder: Path) -> Iterator[Bench]:
             patch.setattr(drill_stages, name, Plain(getattr(drill_stages, name)))
         for name in ("create_markdown_artifact", "create_table_artifact", "create_link_artifact"):
             patch.setattr(evidence, name, lambda **_: None)
-        patch.setattr(vitals, "EXEC_S", 1.0)
+        patch.setattr(footprint, "EXEC_S", 1.0)
         here = Bench(cluster, folder, patch)
         patch.setattr(drill_stages, "keep_evidence", lambda _, folder, **__: here.kept.append(folder))
         yield here

@@ -1,4 +1,4 @@
-"""Made-up surges, for the tests of what is said and drawn of them: samples and records of one whole run."""
+"""Synthetic surges, for the tests of their verdict and picture: samples and records of one run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from drills.definition import Load
 from drills.observed import HeadSeen, LoadSeen, WorkerSeen
-from drills.surge.judgement import LoadTold, Plan, Seen
+from drills.surge.judgement import LoadResult, Plan, Seen
 from drills.surge.sample import Sample
 from serving.records import Outcome, Record
 
@@ -20,19 +20,19 @@ class World:
 
     before_s: float = 20.0
     pod_s: float | None = 15.0
-    """When a further worker pod is there; None: never."""
+    """When another worker pod is there; None: never."""
     node_s: float = 40.0
     grown_s: float = 60.0
     surge_end_s: float = 120.0
     leaves_s: float | None = 250.0
-    """When that worker goes; None: it stays."""
+    """When that worker is removed; None: it stays."""
     node_gone_s: float = 330.0
     end_s: float = 345.0
     head_deleted_s: float | None = None
     head_back_s: float = 10.0
-    """After its deletion."""
+    """Seconds from the deletion until the new head is there."""
     lost: tuple[tuple[float, Outcome], ...] = ()
-    """Requests that are due then and end so."""
+    """Requests that are lost: when they are due, and how they end."""
 
 
 GROWS = World()
@@ -55,7 +55,7 @@ PLAN = Plan(
 
 
 def sample(world: World, t: float) -> Sample:
-    """The service `t` seconds after the surge began."""
+    """Return the sample `t` seconds after the surge began."""
     there = world.pod_s is not None and world.pod_s <= t and (world.leaves_s is None or t < world.leaves_s)
     ready = there and t >= world.grown_s
     node = world.pod_s is not None and t >= world.node_s and (world.leaves_s is None or t < world.node_gone_s)
@@ -78,12 +78,12 @@ def sample(world: World, t: float) -> Sample:
 
 
 def samples(world: World) -> tuple[Sample, ...]:
-    """One look a second, from before the surge to its end."""
+    """Return one sample per second, from before the surge to its end."""
     return tuple(sample(world, t + 0.5) for t in range(-int(world.before_s), int(world.end_s)))
 
 
 def records(world: World) -> list[Record]:
-    """Of both loads, on the observer's clock: a request and a stream a second, twice as many in the surge."""
+    """Return the records of both loads, on the observer's clock: a request and a stream per second, twice as many in the surge."""
     dues = [float(t) for t in range(-int(world.before_s), int(world.end_s))]
     dues += [t + 0.25 for t in dues if 0 <= t < world.surge_end_s]
     ends = dict(world.lost)
@@ -94,7 +94,7 @@ def records(world: World) -> list[Record]:
 
 
 def seen(world: World) -> Seen:
-    """All that was seen of it."""
+    """Return the whole observation."""
     all_, surging = records(world), [r for r in records(world) if r.due % 1]
     return Seen(
         started=T0 - world.before_s - 10,
@@ -113,9 +113,9 @@ def seen(world: World) -> Seen:
     )
 
 
-def told(name: str, started: float, stopped: float, sent: int) -> LoadTold:
-    """What a load says whose clock is three seconds fast."""
-    return LoadTold(
+def told(name: str, started: float, stopped: float, sent: int) -> LoadResult:
+    """Return the result of a load with a clock that is three seconds fast."""
+    return LoadResult(
         name=name, seen=LoadSeen(started=started + 3, stopped=stopped + 3, sent=sent, node="core-2"), clock_offset_s=3.0, records=sent
     )
 

@@ -1,1 +1,1 @@
-"""The pictures of a drill, of a series and of a surge, as SVG drawn from evidence and records alone."""
+"""The pictures of a drill, of a series and of a surge: SVG, drawn from evidence and records only."""

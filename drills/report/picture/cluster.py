@@ -1,4 +1,4 @@
-"""The cluster lanes: the head and every worker as bars, so that a break in the one and none in the others is seen."""
+"""The pod lanes: the head and every worker as bars, which show at a glance that one of them broke and the others did not."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from drills.report.picture.panel import Panel
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.svg import element, text
 
-__all__ = ["cluster"]
+__all__ = ["pods_panel"]
 
 LANE, BAR = 19.0, 13.0
 MOST = 8
-"""Worker lanes; of more, only those that were not ready all the time get one, and the rest share the last."""
+"""Number of worker lanes. Of more workers only those that were not always ready have a lane, and the others share the last one."""
 
 
-def cluster(axis: TimeAxis, spans: Sequence[PodSpan], newcomers: Collection[str] = ()) -> Panel | None:
-    """The panel; None when no pod was seen. `newcomers` are the UIDs of workers that were not there at first and took nobody's place."""
+def pods_panel(axis: TimeAxis, spans: Sequence[PodSpan], newcomers: Collection[str] = ()) -> Panel | None:
+    """Return the panel; None when no pod was seen. `newcomers` are the UIDs of workers that were added, and replaced no other one."""
     lanes = _lanes(spans)
     if not lanes:
         return None
@@ -36,8 +36,8 @@ def _lanes(spans: Sequence[PodSpan]) -> list[tuple[str, list[PodSpan]]]:
     if len(workers) <= MOST:
         return lanes + [(f"worker {n}", those) for n, those in enumerate(workers.values(), 1)]
     eventful = [(f"worker {n}", those) for n, those in enumerate(workers.values(), 1) if len(those) > 1 or those[0].state != "ready"]
-    calm = [those for those in workers.values() if len(those) == 1 and those[0].state == "ready"]
-    return lanes + eventful + ([(f"{len(calm)} workers", _widest(calm))] if calm else [])
+    steady = [those for those in workers.values() if len(those) == 1 and those[0].state == "ready"]
+    return lanes + eventful + ([(f"{len(steady)} workers", _widest(steady))] if steady else [])
 
 
 def _widest(lanes: Iterable[list[PodSpan]]) -> list[PodSpan]:
@@ -65,7 +65,7 @@ def _class(span: PodSpan) -> str:
 
 
 def _words(span: PodSpan, uids: Sequence[str], newcomers: Collection[str]) -> str:
-    """What the bar says of itself: old or new where a pod was replaced, and whether it was restarted."""
+    """Return the text in a bar: old or new where a pod was replaced, and whether it was restarted."""
     if span.restarts:
         return "the same pod, restarted"
     if span.uid in newcomers:

@@ -1,6 +1,6 @@
-"""The picture of a drill: events, pods, requests, latency and streams upon one time axis, as SVG.
+"""The picture of a drill: events, pods, requests, latency and streams on one time axis, as SVG.
 
-It is drawn from evidence and records alone, so it can be drawn again years later.
+It is drawn from evidence and records only, so it can be redrawn years later.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from drills.evidence import Evidence
-from drills.judge.traffic import on_observers_clock
-from drills.report.picture.cluster import cluster
-from drills.report.picture.page import Page, composed
-from drills.report.picture.requests import latency, rate
+from drills.judge.traffic import by_kind, on_observers_clock
+from drills.report.picture.cluster import pods_panel
+from drills.report.picture.figure import Figure, compose
+from drills.report.picture.requests import latency_panel, rate_panel
 from drills.report.picture.scale import TimeAxis
-from drills.report.picture.streams import streams
+from drills.report.picture.streams import streams_panel
 from serving.records import Record
 
 __all__ = ["PARTS", "axis_of", "draw"]
@@ -30,26 +30,25 @@ def draw(
     span: tuple[float, float] | None = None,
     parts: Sequence[str] = PARTS,
 ) -> str:
-    """The picture as SVG.
+    """Draw the picture as SVG.
 
     Args:
-        alone: with style, page and title of its own, to be shown outside the report.
-        title: put before the counts, when alone; the drill's own title when empty.
-        span: seconds since the fault that are shown; everything when None. Two pictures with one span can be compared.
-        parts: the panels that are drawn, some of `PARTS`; always in that order.
+        alone: Whether it has a style, a background and a title of its own, to be shown outside the report.
+        title: Text before the counts of a picture that stands alone; the title of the drill when empty.
+        span: First and last second since the fault; everything when None. Two pictures with the same span can be compared.
+        parts: Panels to draw, some of `PARTS`; they are always in that order.
     """
     on_axis = on_observers_clock(records, evidence.clock_offset_s + evidence.zero_at)
-    short = [r for r in on_axis if r.kind == "short"]
-    long = [r for r in on_axis if r.kind == "stream"]
+    short, long = by_kind(on_axis)
     axis = axis_of(evidence, on_axis, span)
     drawn = {
-        "pods": cluster(axis, evidence.pods),
-        "requests": rate(axis, short),
-        "latency": latency(axis, short, evidence.definition.slos, _recovering(evidence, axis)),
-        "streams": streams(axis, long),
+        "pods": pods_panel(axis, evidence.pods),
+        "requests": rate_panel(axis, short),
+        "latency": latency_panel(axis, short, evidence.definition.slos, _recovering(evidence, axis)),
+        "streams": streams_panel(axis, long),
     }
     panels = [panel for name, panel in drawn.items() if panel and name in parts]
-    page = Page(
+    figure = Figure(
         axis=axis,
         events=evidence.events,
         since=_since(evidence),
@@ -58,11 +57,11 @@ def draw(
         heading=_heading(title or evidence.title, short, long) if alone else "",
         tinted=_recovering(evidence, axis),
     )
-    return composed(page, panels)
+    return compose(figure, panels)
 
 
 def axis_of(evidence: Evidence, records: Sequence[Record], span: tuple[float, float] | None = None) -> TimeAxis:
-    """The axis from the first request to the end of the last, or to recovery when that was later; a margin besides."""
+    """Return the axis from the first request to the end of the last one or to recovery, whichever is later, with a margin."""
     if span is not None:
         return TimeAxis(*span)
     window = evidence.window
@@ -78,7 +77,7 @@ def _heading(title: str, short: Sequence[Record], long: Sequence[Record]) -> str
 
 
 def _recovering(evidence: Evidence, axis: TimeAxis) -> tuple[float, float] | None:
-    """From the fault until recovered, or to the end of the axis; None when there was no fault."""
+    """Return the time from the fault to recovery, or to the end of the axis; None when there was no fault."""
     recovered = evidence.window.recovered
     return None if evidence.fault_at is None else (0.0, axis.end if recovered is None else recovered)
 
@@ -90,7 +89,7 @@ def _since(evidence: Evidence) -> str:
 
 
 def _described(evidence: Evidence) -> str:
-    """The picture in words, for those who cannot see it."""
+    """Return the picture in words, for screen readers."""
     r, s = evidence.requests, evidence.streams
     marked = "; ".join(f"{e.what} at {e.t:.1f} s" for e in evidence.events if e.kind in ("fault", "milestone"))
     return (

@@ -1,4 +1,4 @@
-"""The event marks: vertical lines through all panels, labelled above them without running into each other."""
+"""The event marks: vertical lines through all panels, with labels above them that do not overlap."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["ROW", "Label", "labels", "lines", "rows"]
 
 ROW = 16.0
 CHARACTER = 6.3
-"""Pixels of a character, roughly; labels are laid out without a font at hand."""
+"""Approximate width of a character in pixels; labels are placed without font metrics."""
 QUIET = {"worker not ready", "worker ready", "endpoint lost", "replica lost", "head container restarted", "head running"}
-"""Drawn in the cluster lanes or listed below; as labels they would bury the rest."""
+"""Events without a label: the pod lanes or the table show them, and there are too many of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A mark with its words and the row they stand in (0 is nearest to the panels)."""
+    """A mark with its text and the row of the text (0 is nearest to the panels)."""
 
     t: float
     words: str
@@ -29,7 +29,7 @@ class Label:
 
 
 def labels(events: Sequence[EventSeen], axis: TimeAxis) -> list[Label]:
-    """The labels of the events worth a mark, left to right, each in the lowest row where it fits."""
+    """Return the labels of the events that get a mark, from left to right, each in the lowest row where it fits."""
     ends: list[float] = []
     placed = []
     for t, words, kind in _merged(events, axis):
@@ -42,12 +42,12 @@ def labels(events: Sequence[EventSeen], axis: TimeAxis) -> list[Label]:
 
 
 def rows(those: Sequence[Label]) -> int:
-    """How many rows the labels take."""
+    """Return the number of rows that the labels take."""
     return max((label.row for label in those), default=-1) + 1
 
 
 def lines(those: Sequence[Label], axis: TimeAxis, top: float, bottom: float) -> str:
-    """The lines from each label down to the foot of the picture, and the words."""
+    """Draw a line from each label down to the foot of the picture, and the texts."""
     drawn, words = [], []
     for label in those:
         x, y = axis.x(label.t), top - 6 - label.row * ROW
@@ -55,12 +55,12 @@ def lines(those: Sequence[Label], axis: TimeAxis, top: float, bottom: float) -> 
         drawn.append(element("line", x1=x, x2=x, y1=y - 8, y2=bottom, class_="mark" + suffix))
         flipped = _flipped(x, label.words, axis)
         words.append(text(label.words, x - 5 if flipped else x + 5, y, f"halo label{suffix}", "end" if flipped else "start"))
-    # The words last, with a halo: a line of a later event crosses those of earlier ones.
+    # The texts come last, with a halo, because the line of a later event crosses the texts of earlier ones.
     return "".join(drawn + words)
 
 
 def _merged(events: Sequence[EventSeen], axis: TimeAxis) -> list[tuple[float, str, str]]:
-    """Events on the axis that deserve a mark; those that would stand on one place share a label, the gravest kind wins."""
+    """Return the events on the axis that get a mark. Events in the same place share a label, which is drawn as the most serious kind."""
     near = axis.span * 0.004
     found: list[tuple[float, str, str]] = []
     for event in events:

@@ -1,4 +1,4 @@
-"""The shapes that mark how a request was lost, so that colour never carries the news alone."""
+"""The shapes that mark how a request was lost: no information is carried by colour alone."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from serving.records import Outcome
 __all__ = ["LEGEND", "mark"]
 
 LEGEND: dict[Outcome, str] = {"cut": "cut in mid-answer", "hung": "hung: fell silent", "refused": "refused", "wrong": "wrong answer"}
-"""What each mark means, for people."""
+"""Meaning of each mark."""
 
 
 def mark(outcome: Outcome, x: float, y: float, size: float = 3.6) -> str:
-    """The mark of a lost request: × cut, ○ hung, ◇ refused, ■ wrong."""
+    """Draw the mark of a lost request: × cut, ○ hung, ◇ refused, ■ wrong."""
     if outcome == "hung":
         return element("circle", cx=x, cy=y, r=size * 0.9, class_="ring")
     if outcome == "wrong":

@@ -1,4 +1,4 @@
-"""Short requests: how many a second were answered and how many failed, and how long each one took."""
+"""The panels of short requests: how many per second were answered or failed, and the latency of each."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Sequence
 
 from drills.definition import Slos
 from drills.report.picture.marks import mark
-from drills.report.picture.panel import Panel, level
+from drills.report.picture.panel import Panel, grid_line
 from drills.report.picture.scale import TimeAxis, bin_width, log_y, nice_step
 from drills.report.picture.svg import element, number, text
 from serving.records import Record
 
-__all__ = ["latency", "rate"]
+__all__ = ["latency_panel", "rate_panel"]
 
 RATE, LATENCY = 84.0, 120.0
 FAILED_ROW = 18.0
-"""Height of the row above the latencies in which failed requests stand."""
+"""Height of the row for failed requests above the latencies."""
 
 
-def rate(axis: TimeAxis, short: Sequence[Record]) -> Panel:
-    """Requests a second by when they were due: answered below, failed (striped) on top."""
+def rate_panel(axis: TimeAxis, short: Sequence[Record]) -> Panel:
+    """Draw requests per second by when they were due: answered ones below, failed ones (striped) on top."""
     width = bin_width(axis.span)
     bins: dict[int, list[int]] = {}
     for record in short:
@@ -31,16 +31,16 @@ def rate(axis: TimeAxis, short: Sequence[Record]) -> Panel:
     rates = {n: _per_s(n, width, ok_bad, first, last) for n, ok_bad in bins.items()}
     step = nice_step(max((ok + bad for ok, bad in rates.values()), default=1.0) * 1.05, 3)
     top = step * math.ceil(max((ok + bad for ok, bad in rates.values()), default=1.0) / step - 0.05)
-    grid = [level(axis, RATE * (1 - n * step / top), f"{n * step:g}") for n in range(round(top / step) + 1)]
+    grid = [grid_line(axis, RATE * (1 - n * step / top), f"{n * step:g}") for n in range(round(top / step) + 1)]
     bars = [_bar(axis, n * width, width, ok / top, bad / top) for n, (ok, bad) in sorted(rates.items())]
     failed = sum(not r.ok for r in short)
     return Panel("Short requests a second", f"{len(short):,} sent, {failed:,} failed (red, striped)", RATE, "".join(grid + bars))
 
 
 def _per_s(n: int, width: float, ok_bad: Sequence[int], first: float, last: float) -> tuple[float, float]:
-    """The rates in a bin, by the part of it in which requests were due: the first and last one are rarely whole."""
+    """Return the rates in a bin, by the part of it in which requests were due: the first and last bins are rarely complete."""
     covered = min((n + 1) * width, last) - max(n * width, first)
-    # A sliver at the edge would blow a single request up to a spike.
+    # In a very short part at the edge a single request would look like a spike.
     share = width if covered < 0.5 * width else covered
     return ok_bad[0] / share, ok_bad[1] / share
 
@@ -56,14 +56,14 @@ def _bar(axis: TimeAxis, since: float, width: float, ok: float, bad: float) -> s
     return "".join(parts)
 
 
-def latency(axis: TimeAxis, short: Sequence[Record], slos: Slos, during: tuple[float, float] | None) -> Panel:
-    """Every short request as a dot at its latency, a failed one as its mark, the p99 limits as a line."""
+def latency_panel(axis: TimeAxis, short: Sequence[Record], slos: Slos, during: tuple[float, float] | None) -> Panel:
+    """Draw every short request as a dot at its latency, a failed one as its mark, and the p99 limits as a line."""
     shown = [r for r in short if axis.shows(r.due)]
     low, high = _range([r.latency_s for r in shown if r.ok], slos)
     ticks = [10.0**n for n in range(round(math.log10(low)), round(math.log10(high)) + 1)]
-    grid = "".join(level(axis, log_y(v, low, high, LATENCY), f"{v:g} s" if v >= 1 else f"{v * 1000:g} ms") for v in ticks)
+    grid = "".join(grid_line(axis, log_y(v, low, high, LATENCY), f"{v:g} s" if v >= 1 else f"{v * 1000:g} ms") for v in ticks)
 
-    # One dot a place: 20 000 requests would be a megabyte of dots upon dots.
+    # One dot per place: 20 000 requests would be a megabyte of overlapping dots.
     dots = sorted({(round(axis.x(r.due), 1), round(log_y(r.latency_s, low, high, LATENCY), 1)) for r in shown if r.ok})
     path = "".join(f"M{number(x)} {number(y)}h0" for x, y in dots)
     drawn = element("path", d=path, class_="dot", stroke_width=3 if len(dots) < 3000 else 2) if path else ""
@@ -76,7 +76,7 @@ def latency(axis: TimeAxis, short: Sequence[Record], slos: Slos, during: tuple[f
 
 
 def _failed(axis: TimeAxis, failed: Sequence[Record]) -> str:
-    """Failed requests have no latency: they stand in a row of their own, one mark a place and a way of failing."""
+    """Draw failed requests, which have no latency, in a row of their own: one mark per place and outcome."""
     if not failed:
         return ""
     places = sorted({(round(axis.x(r.due)), r.outcome) for r in failed})
@@ -85,7 +85,7 @@ def _failed(axis: TimeAxis, failed: Sequence[Record]) -> str:
 
 
 def _range(latencies: Sequence[float], slos: Slos) -> tuple[float, float]:
-    """Whole powers of ten around all latencies of a millisecond and more, and the limits; in seconds."""
+    """Return the powers of ten around all latencies from a millisecond up, and the limits; in seconds."""
     limits = [slos.p99_steady_ms / 1000, slos.p99_during_ms / 1000]
     low = max(min([*latencies, 0.1]), 0.001)
     high = max([*latencies, *limits])
@@ -93,7 +93,7 @@ def _range(latencies: Sequence[float], slos: Slos) -> tuple[float, float]:
 
 
 def _limits(axis: TimeAxis, slos: Slos, during: tuple[float, float] | None, low: float, high: float) -> str:
-    """The p99 limits as one line: another one while the service recovers."""
+    """Draw the p99 limits as one line, which has another level while the service recovers."""
     steady = log_y(slos.p99_steady_ms / 1000, low, high, LATENCY)
     path = f"M{number(axis.left)} {number(steady)}"
     if during:

@@ -1,4 +1,4 @@
-"""The picture of a series: how long each recovery took, fault by fault, and beside it, on the same scale, their distribution."""
+"""The picture of a series: the recovery time of each fault, and beside it, on the same scale, their distribution."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["recoveries"]
 
 WIDTH, HEIGHT, TOP, FOOT = 1080.0, 190.0, 34.0, 40.0
 LEFT, FAULTS, SHARES, RIGHT = 60.0, 690.0, 768.0, 1056.0
-"""Where the faults begin and end, and where the bars do."""
+"""The x coordinates where the faults begin and end, and where the bars do."""
 UNRECOVERED_ROW = 20.0
-"""Height of the row above the recoveries in which faults stand that the service did not recover from."""
+"""Height of the row above for the faults from which the service did not recover."""
 
 
 def recoveries(series: SeriesEvidence) -> str:
-    """The picture as SVG; empty when nothing was recovered from."""
+    """Draw the picture as SVG; empty when the service recovered from no fault."""
     rows = [row for row in series.faults if row.fault_at is not None]
     known = [row.recovery_s for row in rows if row.recovery_s is not None]
     if not known:
         return ""
-    # Half of the worst at least is shown: small differences are not to look large.
+    # The scale begins at zero, so that small differences do not look large.
     step = nice_step(max(known) * 1.05, 5)
     high = step * math.ceil(max(known) / step)
     never = [row for row in rows if row.recovery_s is None]
@@ -71,19 +71,19 @@ def _level(seconds: float, high: float, top: float) -> str:
 
 
 def _numbers(rows: Sequence[Row], top: float) -> list[str]:
-    """The faults' numbers below, as many as there is room for."""
+    """Draw the numbers of the faults below, as many as there is room for."""
     step = max(1, round(nice_step(max(len(rows), 2), 15)))
-    told = [row for row in rows if row.number == 1 or row.number % step == 0]
+    numbered = [row for row in rows if row.number == 1 or row.number % step == 0]
     bottom = top + HEIGHT
     return [
-        *(text(str(row.number), _x(row, rows), bottom + 17, "tick", "middle") for row in told),
+        *(text(str(row.number), _x(row, rows), bottom + 17, "tick", "middle") for row in numbered),
         text("fault", (LEFT + FAULTS) / 2, bottom + 34, "", "middle"),
         text("faults", (SHARES + RIGHT) / 2, bottom + 34, "", "middle"),
     ]
 
 
 def _fault(row: Row, rows: Sequence[Row], high: float, top: float) -> str:
-    """One fault: solid with the pod's own grace, hollow with none; red unless it passed."""
+    """Draw one fault: solid with the default grace, hollow when forced; red unless it passed."""
     size = 4.2 if len(rows) <= 60 else 2.6 if len(rows) <= 250 else 1.6
     bad = row.verdict != "passed"
     hollow = row.grace == "forced"
@@ -101,7 +101,7 @@ def _fault(row: Row, rows: Sequence[Row], high: float, top: float) -> str:
 
 
 def _bars(rows: Sequence[Row], high: float, top: float) -> list[str]:
-    """How many recoveries took how long, those without grace behind those with."""
+    """Draw the distribution of recovery times as bars, with forced faults to the right of the others."""
     width = nice_step(high, 20)
     bins: dict[str, Counter[int]] = {"default": Counter(), "forced": Counter()}
     for row in rows:
@@ -119,7 +119,7 @@ def _bars(rows: Sequence[Row], high: float, top: float) -> list[str]:
 
 
 def _marks(series: SeriesEvidence, high: float, top: float) -> list[str]:
-    """The percentiles, across both."""
+    """Draw the percentiles, across both parts."""
     drawn = []
     for name, value, beside in (("p50", series.recovery_s.p50, 11), ("p95", series.recovery_s.p95, -4)):
         if value is not None:

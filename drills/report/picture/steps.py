@@ -1,4 +1,4 @@
-"""How many there were of something, as steps: solid what was ready, striped what was on its way or on its way out."""
+"""The panels of counts over time, as steps: solid for objects that were ready, striped for those that were starting or ending."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from drills.report.picture.panel import Panel, level
+from drills.report.picture.panel import Panel, grid_line
 from drills.report.picture.scale import TimeAxis, nice_step
 from drills.report.picture.svg import element, text
 
-__all__ = ["Count", "steps"]
+__all__ = ["Count", "steps_panel"]
 
 HEIGHT = 62.0
 MOST_LINES = 5
@@ -19,26 +19,26 @@ MOST_LINES = 5
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many there were at a moment on the axis."""
+    """The number of objects at a moment on the axis."""
 
     t: float
     ready: int | None
-    """None: nobody could be asked, and nothing is drawn."""
+    """Number of ready objects; None when it is not known, and nothing is drawn."""
     all: int
-    """Those that are not ready included."""
+    """Number of objects, ready or not."""
 
 
-def steps(axis: TimeAxis, name: str, note: str, counts: Sequence[Count]) -> Panel:
-    """The panel; counts in order of time, each of which lasts until the next."""
+def steps_panel(axis: TimeAxis, name: str, note: str, counts: Sequence[Count]) -> Panel:
+    """Draw the panel. The counts are in order of time, and each lasts until the next one."""
     most = max((max(c.all, c.ready or 0) for c in counts), default=0)
     step = max(1, math.ceil(nice_step(max(most, 1), MOST_LINES)))
     top = step * max(1, math.ceil(most / step))
-    lines = "".join(level(axis, HEIGHT * (1 - n / top), f"{n}") for n in range(0, top + 1, step))
+    lines = "".join(grid_line(axis, HEIGHT * (1 - n / top), f"{n}") for n in range(0, top + 1, step))
     return Panel(name, note, HEIGHT, lines + "".join(_run(axis, run, until, top) for run, until in _runs(counts)))
 
 
 def _runs(counts: Sequence[Count]) -> list[tuple[Count, float]]:
-    """Counts that stayed the same as one, each with its end."""
+    """Return equal successive counts merged into one, each with its end."""
     found: list[tuple[Count, float]] = []
     for count in counts:
         if found and (found[-1][0].ready, found[-1][0].all) == (count.ready, count.all):
@@ -55,8 +55,8 @@ def _run(axis: TimeAxis, run: Count, until: float, top: int) -> str:
         return ""
     x, width = axis.x(run.t), max(axis.x(until) - axis.x(run.t), 0.6)
     high, waiting = HEIGHT * run.ready / top, HEIGHT * max(0, run.all - run.ready) / top
-    told = f"{run.ready} ready" + (f", {run.all - run.ready} not" if waiting else "") + f" from {run.t:.0f} s to {until:.0f} s"
-    title = element("title", escape(told))
+    words = f"{run.ready} ready" + (f", {run.all - run.ready} not" if waiting else "") + f" from {run.t:.0f} s to {until:.0f} s"
+    title = element("title", escape(words))
     drawn = element("rect", title, x=x, y=HEIGHT - high, width=width, height=high, class_="pod") if high else ""
     if waiting:
         drawn += element("rect", title, x=x, y=HEIGHT - high - waiting, width=width, height=waiting, class_="pod-wait")

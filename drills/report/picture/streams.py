@@ -1,7 +1,7 @@
-"""The stream lanes: every stream a thin line from its first to its last token, a lost one in red with its mark.
+"""The stream lanes: every stream is a thin line from its first to its last token, a lost one in red with its mark.
 
-Few streams get a row each, in order of due: the staircase shows a hole at once. Many share rows, one after the other.
-In both, lost ones are drawn last and never thinner than a pixel, so that none can hide.
+A few streams have a row each, in order of due, so that a hole in the staircase is visible at once. Many streams share rows, one after the
+other. In both cases lost ones are drawn last and never thinner than a pixel, so that none is hidden.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from drills.report.picture.scale import TimeAxis
 from drills.report.picture.svg import element, number
 from serving.records import Record
 
-__all__ = ["lanes", "streams"]
+__all__ = ["lanes", "streams_panel"]
 
 STAIRCASE = 240
-"""Streams up to which each has a row of its own."""
+"""Largest number of streams for which each has a row of its own."""
 HIGHEST = 330.0
 MARK_ROOM = 0.01
-"""Share of the axis that a mark is wide: streams refused one after the other must not hide each other's marks."""
+"""Width of a mark as a share of the axis: the marks of streams that were refused one after the other must not overlap."""
 SILENCE_S = 1.0
-"""A gap between tokens from which on it is drawn lighter."""
+"""Seconds between two tokens from which on the line is drawn lighter."""
 
 
-def streams(axis: TimeAxis, those: Sequence[Record]) -> Panel:
-    """The panel; those in order of due."""
+def streams_panel(axis: TimeAxis, those: Sequence[Record]) -> Panel:
+    """Draw the panel; the streams are in order of due."""
     rows = list(range(len(those))) if len(those) <= STAIRCASE else lanes(those, room_s=axis.span * MARK_ROOM)
     n = max(rows, default=-1) + 1
     pitch = min(5.0 if len(those) <= STAIRCASE else 14.0, HIGHEST / max(n, 1))
@@ -41,7 +41,7 @@ def streams(axis: TimeAxis, those: Sequence[Record]) -> Panel:
 
 
 def lanes(those: Sequence[Record], room_s: float) -> list[int]:
-    """A row for each stream such that no two in one row overlap; a lost one takes at least `room_s`, for its mark."""
+    """Return a row for each stream such that no two in one row overlap; a lost one takes at least `room_s`, for its mark."""
     ends: list[float] = []
     rows = []
     for record in those:
@@ -58,7 +58,7 @@ def _note(those: Sequence[Record]) -> str:
 
 
 def _fine(axis: TimeAxis, placed: Sequence[tuple[Record, float]], thick: float) -> str:
-    """All finished streams as two paths: the lines, and over them the silences."""
+    """Draw all finished streams as two paths: the lines, and over them the silences."""
     spoken, silent = [], []
     for record, y in placed:
         spoken.append(_stroke(axis, record.token_times[0] if record.token_times else record.sent, record.end, y))
@@ -67,18 +67,18 @@ def _fine(axis: TimeAxis, placed: Sequence[tuple[Record, float]], thick: float) 
 
 
 def _lost(axis: TimeAxis, record: Record, y: float, thick: float) -> str:
-    """A lost stream: solid while tokens came, dotted while it was waited for, its mark at the end."""
+    """Draw a lost stream: solid while tokens came, dotted while the client waited, with its mark at the end."""
     if record.end < axis.start or record.due > axis.end:
         return ""
     silent_from = record.token_times[-1] if record.token_times else record.sent
     drawn = _path([_stroke(axis, record.token_times[0], silent_from, y)], "bad-line", thick) if record.token_times else ""
     if record.end - silent_from > 0.2:
         drawn += _path([_stroke(axis, silent_from, record.end, y)], "hang-line", min(thick, 1.2))
-    return element("g", element("title", escape(_told(record))), drawn, mark(record.outcome, axis.x(record.end), y))
+    return element("g", element("title", escape(_tooltip(record))), drawn, mark(record.outcome, axis.x(record.end), y))
 
 
-def _told(record: Record) -> str:
-    """What became of a lost stream, shown where the pointer rests on it."""
+def _tooltip(record: Record) -> str:
+    """Return how a stream was lost, which is shown when the pointer rests on it."""
     how = LEGEND.get(record.outcome, record.outcome)
     tokens = f"{len(record.token_times)} of {record.expected_tokens} tokens"
     side = "after" if record.end >= 0 else "before"

@@ -1,4 +1,4 @@
-"""Colours and type of the picture. Blue and vermilion are told apart by everyone; a failure has a mark besides, always."""
+"""Colours and fonts of the pictures. Blue and vermilion can be distinguished with any colour vision; a failure always has a mark, too."""
 
 from __future__ import annotations
 
@@ -58,5 +58,5 @@ PATTERNS = (
 
 
 def sheet() -> str:
-    """The style of a picture that stands alone: light, or dark where the reader prefers it."""
+    """Return the style of a picture that stands alone: light, or dark where the browser asks for it."""
     return f".lw{{{LIGHT}}}@media (prefers-color-scheme:dark){{.lw{{{DARK}}}}}{RULES}"

@@ -1,4 +1,4 @@
-"""A few words of SVG: elements as text, numbers short, everything that is text escaped."""
+"""SVG elements as text, with short numbers and escaped texts."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ __all__ = ["element", "number", "text"]
 
 
 def number(value: float) -> str:
-    """The number with at most two decimals and no trailing zeros: half the size of a picture is numbers."""
+    """Return the number with at most two decimals and no trailing zeros: half the size of a picture is numbers."""
     return f"{value:.2f}".rstrip("0").rstrip(".") if value else "0"
 
 
 def element(name: str, *children: str, **attributes: str | float) -> str:
-    """An element; `class_` and `stroke_width` become class and stroke-width. Children are SVG already."""
+    """Return an element; `class_` and `stroke_width` become class and stroke-width. The children are SVG already."""
     given = "".join(f' {_name(key)}="{_value(value)}"' for key, value in attributes.items())
     return f"<{name}{given}>{''.join(children)}</{name}>" if children else f"<{name}{given}/>"
 
 
 def text(content: str, x: float, y: float, class_: str = "", anchor: str = "start", **attributes: str | float) -> str:
-    """A line of text, escaped."""
+    """Return a line of text, escaped."""
     return element("text", escape(content), x=x, y=y, class_=class_, text_anchor=anchor, **attributes)
 
 

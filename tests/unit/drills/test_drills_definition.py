@@ -8,13 +8,15 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from drills.definition import Drill, Fault, Load, Slos, SteadyState, Timing, UnknownDrill, catalogue
+from drills.observed import Snapshot
 
 MINIMAL = "name: x\ntitle: A fault\ndescription: What is broken on purpose.\n"
 
 
 @pytest.mark.parametrize("name", catalogue())
-def test_every_drill_of_the_catalogue_loads_under_its_own_name(name: str) -> None:
-    assert Drill.named(name).name == name
+def test_every_drill_of_the_catalogue_loads_under_its_own_name_with_the_proof_of_its_kind(name: str) -> None:
+    drill = Drill.named(name)
+    assert (drill.name, drill.fault.proof) == (name, drill.fault.effect.proof)
 
 
 def test_the_two_head_drills_differ_in_grace_only() -> None:
@@ -29,14 +31,15 @@ def test_an_unknown_drill_is_refused_with_the_list_of_known_ones() -> None:
         Drill.named("../head-pod")
 
 
-def test_given_parts_take_the_place_of_the_catalogues() -> None:
+def test_given_parts_replace_those_of_the_catalogue() -> None:
     drill = Drill.named("head-pod", load=Load(short_per_s=20), timing=Timing(after_s=60))
     assert (drill.load.short_per_s, drill.timing.after_s, drill.slos) == (20, 60, Slos())
 
 
-def test_a_fault_of_a_kind_not_known_here_is_a_file_and_no_change_of_code() -> None:
+def test_a_drill_with_an_unknown_kind_of_fault_can_be_read_but_nothing_proves_it() -> None:
     drill = Drill.from_yaml(MINIMAL + "fault: {kind: fail-over-redis, proof: reported}\nslos: {max_lost_streams: 3}\n")
     assert (drill.fault.kind, drill.slos.max_lost_streams) == ("fail-over-redis", 3)
+    assert not drill.fault.effect.happened(Snapshot(t=1), Snapshot(t=2))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +59,7 @@ def test_a_file_with_a_mistake_is_refused(line: str) -> None:
 
 
 @pytest.mark.parametrize("model", [Fault, SteadyState, Timing, Load, Slos])
-def test_every_field_says_in_the_form_what_it_is(model: type[BaseModel]) -> None:
+def test_every_field_has_a_description_in_the_form(model: type[BaseModel]) -> None:
     fields: dict[str, Any] = model.model_json_schema()["properties"]
     assert [name for name, field in fields.items() if len(field.get("description", "")) < 20] == []
 

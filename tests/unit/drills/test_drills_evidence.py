@@ -1,4 +1,4 @@
-"""Evidence: whole, the same each time, readable again, and without secrets."""
+"""Evidence is complete, reproducible, can be read again and has no secrets."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ import pytest
 from drill_runs import LOSES, SURVIVES, T0, World, observation, records
 
 from drills import evidence
-from drills.evidence import BadEvidence, Evidence
+from drills.evidence import BadEvidence, Evidence, read_records
 from drills.judge.verdict import judge
 from drills.observed import Event, Observation
 from drills.redact import HIDDEN, clean
 from drills.report import archive, junit, render, terminal
-from drills.report.render import read_records
 
 
 def made(world: World = SURVIVES, seen: Observation | None = None, **config: object) -> Evidence:
     those, observed = records(world), seen or observation(world)
-    return evidence.of(world.drill, observed, those, judge(world.drill, observed, those), target="embedded", run="a-run", config=config)
+    return evidence.make_evidence(
+        world.drill, observed, those, judge(world.drill, observed, those), target="embedded", run="a-run", config=config
+    )
 
 
-def test_it_holds_the_promised_keys() -> None:
+def test_evidence_has_the_documented_keys() -> None:
     found = json.loads(made().to_json())
-    assert {"verdict", "slos", "requests", "streams", "latency_ms", "recovery_s", "workers", "events", "versions"} <= found.keys()
+    assert {"verdict", "slos", "requests", "streams", "latency_ms", "recovery_s", "workers", "vitals", "events", "versions"} <= found.keys()
     assert found["verdict"] == "passed"
     assert found["slos"][0].items() >= {"name": "Failed requests", "target": "none", "actual": "0 of 800", "passed": True}.items()
     assert found["requests"] == {"sent": 800, "ok": 800, "failed": 0}
@@ -37,7 +38,7 @@ def test_it_holds_the_promised_keys() -> None:
     assert found["events"][0].items() >= {"t": 0.0, "what": "head pod deleted by force"}.items()
 
 
-def test_the_counts_add_up() -> None:
+def test_the_counts_in_evidence_add_up() -> None:
     found = made(LOSES)
     s = found.streams
     assert s.sent == s.finished + s.cut + s.hung + s.refused + s.wrong
@@ -84,7 +85,7 @@ def test_no_secret_reaches_any_file(tmp_path: Path) -> None:
     assert HIDDEN in paths.evidence.read_text()
 
 
-def test_what_is_no_secret_stays() -> None:
+def test_text_without_secrets_stays_the_same() -> None:
     plain = {"stream_tokens": 50, "detail": "10 tokens of 50, rediss://10.213.0.20:6379", "nodes": ["inf2-1"]}
     assert clean(plain) == plain
 
@@ -101,10 +102,10 @@ def in_part_doubtful() -> Evidence:
     slow = [replace(r, end=r.end + 4) if r.kind == "short" and r.end < T0 - 5 else r for r in records(SURVIVES)]
     late = next(r for r in slow if r.kind == "short" and r.due > T0 + 5)
     those, seen = [replace(r, outcome="refused") if r is late else r for r in slow], observation(SURVIVES)
-    return evidence.of(SURVIVES.drill, seen, those, judge(SURVIVES.drill, seen, those), target="embedded")
+    return evidence.make_evidence(SURVIVES.drill, seen, those, judge(SURVIVES.drill, seen, those), target="embedded")
 
 
-def test_junit_tells_what_is_in_doubt_from_what_was_missed() -> None:
+def test_junit_distinguishes_promises_in_doubt_from_missed_ones() -> None:
     suite = ElementTree.fromstring(junit.xml(in_part_doubtful()))
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("10", "1", "1")
     assert [case.get("name") for case in suite if case.find("failure") is not None] == ["Failed requests"]
@@ -113,7 +114,7 @@ def test_junit_tells_what_is_in_doubt_from_what_was_missed() -> None:
     assert "in doubt: the service was too slow before the fault" in doubted[0].attrib["message"]
 
 
-def test_the_terminal_and_the_report_tell_what_is_in_doubt_from_what_was_missed() -> None:
+def test_the_terminal_and_the_report_distinguish_promises_in_doubt_from_missed_ones() -> None:
     told = terminal.summary(found := in_part_doubtful())
     assert "✘ Failed requests" in told
     assert "? Latency, p99, before the fault" in told
@@ -133,14 +134,14 @@ def test_evidence_from_before_there_were_doubts_can_be_read(tmp_path: Path) -> N
     assert Evidence.load(file) == made(LOSES)
 
 
-def test_junit_of_a_drill_without_a_verdict_is_an_error_and_never_green() -> None:
+def test_junit_of_a_drill_without_a_verdict_is_an_error() -> None:
     for changes in ({"aborted": "stopped \x00 by a person"}, {"load": None}):
         suite = ElementTree.fromstring(junit.xml(made(SURVIVES, observation(SURVIVES).model_copy(update=changes))))
         assert (suite.get("tests"), suite.get("errors")) == ("1", "1")
         assert suite.find("testcase/error") is not None
 
 
-def test_the_terminal_tells_the_verdict_its_reasons_and_where_the_files_are(tmp_path: Path) -> None:
+def test_the_terminal_shows_the_verdict_its_reasons_and_the_paths_of_the_files(tmp_path: Path) -> None:
     paths = archive.write(tmp_path, made(LOSES), records(LOSES))
     told = terminal.summary(made(LOSES), paths)
     assert told.startswith("✘ FAILED\n")

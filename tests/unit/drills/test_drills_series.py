@@ -1,4 +1,4 @@
-"""What a series of faults amounts to: how rare a loss is, whether anything grows, and the verdict over all."""
+"""The evidence of a series: the upper bound of losses, growth, and the verdict."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from drills.series import Early, SeriesEvidence, bound, trend
         (0, 0, 1.0),
     ],
 )
-def test_the_upper_bound_is_clopper_and_pearsons(lossy: int, of: int, upper: float) -> None:
+def test_the_upper_bound_of_lossy_faults_is_that_of_clopper_and_pearson(lossy: int, of: int, upper: float) -> None:
     assert bound(lossy, of).upper == pytest.approx(upper, abs=1e-4)
 
 
@@ -57,14 +57,14 @@ def of_values(*values: float | None) -> list[tuple[int, float | None]]:
     return list(enumerate(values, 1))
 
 
-def test_a_steady_rise_grows_by_its_slope() -> None:
+def test_a_steady_rise_is_growth_with_its_slope() -> None:
     found = trend("Memory", "MiB", of_values(*(400 + 2.5 * n + 20 * (n % 2) for n in range(20))))
     assert (found.grows, found.first, found.values) == (True, 400, 20)
     assert found.slope == pytest.approx(2.5, abs=0.5)
 
 
 @given(st.lists(st.floats(0, 1000), min_size=8, max_size=40))
-def test_what_falls_does_not_grow_and_its_mirror_does_not_either_at_once(values: list[float]) -> None:
+def test_a_falling_figure_does_not_grow_and_never_both_a_figure_and_its_mirror(values: list[float]) -> None:
     up = trend("x", "", of_values(*values))
     down = trend("x", "", of_values(*reversed(values)))
     assert not (up.grows and down.grows)
@@ -72,7 +72,7 @@ def test_what_falls_does_not_grow_and_its_mirror_does_not_either_at_once(values:
 
 
 @given(st.floats(0, 1000), st.integers(8, 60))
-def test_what_stays_the_same_does_not_grow(value: float, count: int) -> None:
+def test_a_constant_figure_does_not_grow(value: float, count: int) -> None:
     found = trend("x", "", of_values(*[value] * count))
     assert (found.grows, found.slope, found.chance) == (False, 0.0, 1.0)
 
@@ -81,20 +81,20 @@ def test_one_odd_value_is_no_growth() -> None:
     assert trend("x", "", of_values(*[20.0, 21.0, 19.5, 20.5] * 5, 900.0)).grows is False
 
 
-def test_chance_is_that_of_a_normal_distribution() -> None:
+def test_the_probability_of_a_rise_is_that_of_a_normal_distribution() -> None:
     """Ten values without a tie: 45 pairs rise, the variance is 10 × 9 × 25 / 18 = 125."""
     found = trend("x", "", of_values(*range(10)))
     assert found.chance == pytest.approx(0.5 * math.erfc(44 / math.sqrt(125) / math.sqrt(2)), abs=1e-6)
 
 
-def test_a_gap_between_faults_counts_for_the_slope_and_few_values_say_nothing() -> None:
+def test_a_gap_between_faults_counts_for_the_slope_and_too_few_values_are_not_judged() -> None:
     assert trend("x", "", of_values(1.0, None, None, 4.0)).slope == 1.0
     assert trend("x", "", of_values(1.0, 2.0, 3.0)).grows is None
     none = trend("x", "", of_values(None, None))
     assert (none.values, none.first, none.slope, none.grows) == (0, None, None, None)
 
 
-def test_a_series_in_which_nothing_is_lost_passes_and_says_how_little_can_be_lost() -> None:
+def test_a_series_without_losses_passes_and_reports_the_upper_bound() -> None:
     found = made(rows(20))
     assert (found.verdict, found.why, found.done) == ("passed", (), 20)
     assert found.headline.startswith(
@@ -104,49 +104,52 @@ def test_a_series_in_which_nothing_is_lost_passes_and_says_how_little_can_be_los
     assert found.lossy.model_dump() == {"lossy": 0, "of": 20, "upper": pytest.approx(0.139, abs=1e-3)}
 
 
-def test_one_that_fails_names_its_faults_and_what_they_lost() -> None:
+def test_a_failed_series_names_its_failed_faults_and_their_losses() -> None:
     found = made(rows(20, lossy=(4, 9)))
     assert found.verdict == "failed"
     assert "users noticed twice, at faults 4, 9: 416 of 16,000 requests" in found.headline
-    assert [told.split(":")[0] for told in found.why] == ["Fault 4 (no grace, failed)", "Fault 9 (its own grace, failed)"]
+    assert [told.split(":")[0] for told in found.why] == [
+        "Fault 4 (grace period 0, failed)",
+        "Fault 9 (the pod's own grace period, failed)",
+    ]
 
 
-def test_the_percentiles_are_over_the_faults() -> None:
+def test_the_percentiles_of_a_series_are_over_its_faults() -> None:
     those = [row.model_copy(update={"recovery_s": float(row.number)}) for row in rows(20)]
     assert made(those).recovery_s.model_dump() == {"p50": 10.0, "p95": 19.0, "worst": 20.0}
 
 
-def test_a_leak_is_told_and_is_no_failure() -> None:
+def test_a_leak_is_reported_and_fails_nothing() -> None:
     found = made(rows(20, leak=4))
     assert found.verdict == "passed"
     assert {one.name: one.grows for one in found.growth} == {
         "Recovery": False,
-        "Memory of the new head": True,
+        "Memory of the head": True,
         "The cluster's entries in Redis": True,
         "Dead actors in the GCS": True,
     }
 
 
-def test_a_void_fault_among_passed_ones_leaves_no_verdict_and_a_failed_one_beside_it_does() -> None:
+def test_a_series_with_a_void_fault_is_void_and_one_with_a_failed_fault_too_is_failed() -> None:
     those = rows(5)
     those[2] = those[2].model_copy(update={"verdict": "void", "why": ("Records are missing.",)})
     found = made(those)
     assert found.verdict == "void"
     assert "the measurement of fault 3 cannot be trusted" in found.headline
-    assert found.why == ("Fault 3 (its own grace, void): Records are missing.",)
+    assert found.why == ("Fault 3 (the pod's own grace period, void): Records are missing.",)
     those[4] = rows(5, lossy=(5,))[4]
     assert made(those).verdict == "failed"
 
 
 @pytest.mark.parametrize(("by", "verdict"), [("service", "failed"), ("measurement", "void")])
-def test_a_series_that_ended_early_never_passes_and_says_why(by: str, verdict: str) -> None:
+def test_a_series_that_ended_early_never_passes_and_has_the_reason(by: str, verdict: str) -> None:
     found = made(rows(7), repeat=20, early=Early.model_validate({"reason": "it ended", "by": by}))
     assert found.verdict == verdict
     assert found.headline.startswith("Head pod deleted by force 7 of 20 times: ")
     assert "The series ended after 7 of 20 faults: it ended." in found.why
 
 
-def test_no_secret_of_the_error_that_ended_a_series_is_in_its_evidence() -> None:
+def test_a_secret_in_the_error_that_ended_a_series_is_not_in_its_evidence() -> None:
     reason = "Unavailable: GET https://admin:geheim@cluster: no answer"
     found = made(rows(3), repeat=20, early=Early(reason=reason, by="measurement"))
     assert "geheim" not in found.to_json() + render.series_html(found) + junit.series_xml(found)
@@ -156,7 +159,7 @@ def test_no_secret_of_the_error_that_ended_a_series_is_in_its_evidence() -> None
 @pytest.mark.parametrize(
     ("missing", "words"), [(3, "3 of 4683 records are missing"), (-3, "There are 4680 records, and 4677 requests were sent")]
 )
-def test_records_that_are_missing_or_too_many_are_seen_over_all(missing: int, words: str) -> None:
+def test_missing_or_surplus_records_of_a_series_make_it_void(missing: int, words: str) -> None:
     found = made(rows(5), missing=missing)
     assert found.verdict == "void"
     assert "5 times: no loss is on record, but its records cannot be trusted" in found.headline
@@ -172,11 +175,11 @@ def test_the_other_grace_of_a_drill_is_that_of_its_sibling_in_the_catalogue() ->
     for name in catalogue():
         drill = Drill.named(name)
         assert drill.other_grace().other_grace() == drill
-    lonely = own.model_copy(update={"fault": Fault(kind="flood"), "title": "Flood"})
+    lonely = own.model_copy(update={"fault": Fault(proof="another"), "title": "Flood"})
     assert (lonely.other_grace().title, lonely.other_grace().fault.grace) == ("Flood", "forced")
 
 
-def test_what_was_written_is_read_again_and_other_files_are_refused(tmp_path: Path) -> None:
+def test_the_evidence_of_a_series_can_be_read_again_and_other_files_are_refused(tmp_path: Path) -> None:
     found = made(rows(5, lossy=(2,)))
     archive.write_series(tmp_path, found)
     assert SeriesEvidence.load(tmp_path / "series.json") == found
@@ -185,14 +188,14 @@ def test_what_was_written_is_read_again_and_other_files_are_refused(tmp_path: Pa
         SeriesEvidence.load(tmp_path / "x.json")
 
 
-def test_the_page_can_be_drawn_again(tmp_path: Path) -> None:
+def test_the_report_of_a_series_can_be_redrawn(tmp_path: Path) -> None:
     archive.write_series(tmp_path, made(rows(5)))
     assert render.main([str(tmp_path / "series.json"), "-o", str(tmp_path / "again.html")]) == 0
     assert (tmp_path / "again.html").read_text() == (tmp_path / "series.html").read_text()
 
 
 class Links(HTMLParser):
-    """Whatever the page leads to or loads."""
+    """The links of a page and everything that it loads."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -204,21 +207,21 @@ class Links(HTMLParser):
 
 
 @pytest.mark.parametrize("count", [1, 3, 20, 1000])
-def test_the_page_has_a_row_a_fault_each_with_a_way_to_its_report_and_loads_nothing(count: int) -> None:
+def test_the_report_of_a_series_links_the_report_of_each_fault_and_loads_nothing(count: int) -> None:
     page = render.series_html(made(rows(count, lossy=(2,), leak=1)))
     assert Links(page).found == [("a", f"fault-{n:03}/report.html") for n in range(1, count + 1)]
     assert page.count("<title>fault ") == count, "a mark in the picture"
 
 
-def test_the_page_of_a_series_in_which_nothing_was_seen_stands_too() -> None:
+def test_a_series_without_any_measurement_has_a_report_too() -> None:
     blank = {"recovery_s": None, "longest_silence_s": None, "p99_before_ms": None, "p99_during_ms": None}
-    those = [row.model_copy(update={**blank, "vitals": type(row.vitals)()}) for row in rows(3)]
+    those = [row.model_copy(update={**blank, "footprint": type(row.footprint)()}) for row in rows(3)]
     page = render.series_html(made(those))
     assert "not seen" in page
     assert '<svg class="lw" viewBox' not in page
 
 
-def test_junit_has_a_case_for_each_fault_and_one_for_all() -> None:
+def test_junit_has_a_case_for_each_fault_and_one_for_the_series() -> None:
     suite = ElementTree.fromstring(junit.series_xml(made(rows(5, lossy=(2,)))))
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("6", "2", "0")
     assert [case.get("name") for case in suite if case.find("failure") is not None] == ["fault 2", "the series"]
@@ -226,8 +229,8 @@ def test_junit_has_a_case_for_each_fault_and_one_for_all() -> None:
     assert (void.get("failures"), void.get("errors")) == ("0", "1")
 
 
-def test_the_terminal_tells_the_figures() -> None:
+def test_the_terminal_shows_the_figures_of_a_series() -> None:
     told = terminal.summary(made(rows(20, lossy=(4,), leak=4)))
     assert told.startswith("✘ FAILED\n")
     assert "1 of 20  (with a confidence of 95 %: below 21.6%)" in told
-    assert "Memory of the new head" in told
+    assert "Memory of the head" in told

@@ -1,4 +1,4 @@
-"""The steady state: every way in which it does not hold is told, and recovery is counted from the moment it holds for good."""
+"""The steady state: every reason why it does not hold is reported, and recovery counts from the moment from which it holds to the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from drill_runs import DEPLOYMENTS, LOSES, SURVIVES, T0, World, observation, records, snapshot
 
 from drills.definition import Drill, Load, SteadyState
-from drills.judge.steady_state import judge, judge_traffic, not_recovered, not_redundant, recovered_at
+from drills.judge.steady_state import not_recovered, not_redundant, not_steady, recovered_at, traffic_not_steady
 from drills.observed import Answer, Snapshot
 
 HEALTHY = snapshot(SURVIVES, -1)
@@ -25,7 +25,7 @@ def later(world: World) -> list[Snapshot]:
 
 
 def test_a_healthy_service_is_in_its_steady_state() -> None:
-    assert judge(HEALTHY) == []
+    assert not_steady(HEALTHY) == []
 
 
 @pytest.mark.parametrize(
@@ -48,49 +48,49 @@ def test_a_healthy_service_is_in_its_steady_state() -> None:
         (with_(answer=None), "no request was tried"),
     ],
 )
-def test_it_does_not_hold_when(broken: Snapshot, reason: str) -> None:
-    assert any(reason in told for told in judge(broken)), judge(broken)
+def test_the_steady_state_does_not_hold_when(broken: Snapshot, reason: str) -> None:
+    assert any(reason in told for told in not_steady(broken)), not_steady(broken)
 
 
 def test_replicas_packed_on_one_node_are_not_redundant() -> None:
     assert HEALTHY.replicas
     packed = with_(replicas=tuple(r.model_copy(update={"node": "inf2-1"}) for r in HEALTHY.replicas))
-    assert judge(packed) == [f"1 nodes with a replica of {name}, at least 2 are needed" for name in DEPLOYMENTS]
-    assert judge(packed, SteadyState(min_nodes=1)) == []
+    assert not_steady(packed) == [f"1 nodes with a replica of {name}, at least 2 are needed" for name in DEPLOYMENTS]
+    assert not_steady(packed, SteadyState(min_nodes=1)) == []
 
 
 def test_one_deployment_packed_on_one_node_is_not_redundant_whatever_the_other_is() -> None:
     packed = with_(replicas=tuple(r.model_copy(update={"node": "inf2-1"}) for r in ENGINES) + APIS)
-    assert judge(packed) == ["1 nodes with a replica of engine, at least 2 are needed"]
+    assert not_steady(packed) == ["1 nodes with a replica of engine, at least 2 are needed"]
     assert not_redundant(HEALTHY, packed) == ["1 nodes with a replica of engine, 2 before the fault"]
 
 
-def test_a_deployment_that_ray_no_longer_lists_is_missed() -> None:
+def test_a_deployment_that_ray_no_longer_lists_is_missing() -> None:
     alone = with_(replicas=APIS, deployments=tuple(d for d in HEALTHY.deployments or () if d.name == "api"))
     assert "0 replicas of engine running, 2 before the fault" in not_redundant(HEALTHY, alone)
 
 
 def test_gcs_storage_is_required_only_when_asked_for() -> None:
     off = with_(gcs_storage=False)
-    assert judge(off) == []
-    assert "GCS fault tolerance is off" in judge(off, SteadyState(require_gcs_storage=True))[0]
+    assert not_steady(off) == []
+    assert "GCS fault tolerance is off" in not_steady(off, SteadyState(require_gcs_storage=True))[0]
 
 
-def test_traffic_is_steady_when_all_is_answered_on_time() -> None:
+def test_traffic_is_steady_when_every_request_is_answered_on_time() -> None:
     calm = [r for r in records(SURVIVES) if r.end < T0]
-    assert judge_traffic(calm, Load()) == []
+    assert traffic_not_steady(calm, Load()) == []
 
 
 def test_traffic_is_not_steady_without_answers_with_failures_or_when_late() -> None:
     calm = [r for r in records(SURVIVES) if r.end < T0]
-    assert len(judge_traffic([], Load())) == 2
-    assert "1 of" in judge_traffic([replace(calm[0], outcome="refused"), *calm[1:]], Load())[0]
-    assert "sent more than 1 s late" in judge_traffic([replace(r, sent=r.due + 2) for r in calm], Load())[0]
-    assert judge_traffic([r for r in calm if r.kind == "short"], Load(streams=0)) == []
+    assert len(traffic_not_steady([], Load())) == 2
+    assert "1 of" in traffic_not_steady([replace(calm[0], outcome="refused"), *calm[1:]], Load())[0]
+    assert "sent more than 1 s late" in traffic_not_steady([replace(r, sent=r.due + 2) for r in calm], Load())[0]
+    assert traffic_not_steady([r for r in calm if r.kind == "short"], Load(streams=0)) == []
 
 
-def test_a_service_whose_head_was_not_replaced_has_not_recovered() -> None:
-    assert "still there" in not_recovered(HEALTHY, HEALTHY, DRILL)[0]
+def test_a_service_with_the_same_head_as_before_has_not_recovered() -> None:
+    assert "same UID" in not_recovered(HEALTHY, HEALTHY, DRILL)[0]
 
 
 def test_recovery_counts_from_when_the_new_head_is_ready() -> None:
@@ -101,7 +101,7 @@ def test_recovery_waits_for_redundancy() -> None:
     assert recovered_at(HEALTHY, later(LOSES), DRILL) == pytest.approx(T0 + 40.3)
 
 
-def test_there_is_no_recovery_before_it_has_held_long_enough() -> None:
+def test_a_service_has_not_recovered_before_the_steady_state_has_held_for_long_enough() -> None:
     early = [s for s in later(SURVIVES) if s.t < T0 + 20]
     assert recovered_at(HEALTHY, early, DRILL) is None
 

@@ -1,10 +1,10 @@
-"""The time line that successive looks at the cluster give."""
+"""The time line of a drill, from successive snapshots of the cluster."""
 
 from __future__ import annotations
 
 from drill_runs import LOSES, SURVIVES, T0, WORKERS, observation, snapshot
 
-from drills.judge.timeline import changes, of
+from drills.judge.timeline import build_timeline, changes
 from drills.observed import Event
 from drills.pods import spans
 
@@ -13,8 +13,8 @@ def told(events: tuple[Event, ...]) -> list[tuple[str, str, int]]:
     return [(e.what, e.subject, round(e.t - T0)) for e in events]
 
 
-def test_a_head_that_is_replaced_gives_its_whole_story() -> None:
-    events = told(of(observation(SURVIVES), SURVIVES.drill, T0 + 17.3))
+def test_the_time_line_has_every_step_of_a_replaced_head() -> None:
+    events = told(build_timeline(observation(SURVIVES), SURVIVES.drill, T0 + 17.3))
     assert events == [
         ("head pod deleted by force", "mistral-head-old", 0),
         ("old head gone", "mistral-head-old", 0),
@@ -27,14 +27,14 @@ def test_a_head_that_is_replaced_gives_its_whole_story() -> None:
     ]
 
 
-def test_a_worker_that_restarts_is_trouble_with_its_name() -> None:
-    trouble = [e for e in of(observation(LOSES), LOSES.drill) if e.kind == "trouble"]
+def test_a_worker_restart_is_an_event_of_trouble_with_the_name_of_the_pod() -> None:
+    trouble = [e for e in build_timeline(observation(LOSES), LOSES.drill) if e.kind == "trouble"]
     assert ("worker restarted", WORKERS[0], 35) in told(tuple(trouble))
     assert {e.what for e in trouble} == {"worker not ready", "worker restarted", "endpoint lost", "replica lost"}
 
 
-def test_a_change_while_ray_could_not_be_asked_is_told_when_it_answers_again() -> None:
-    events = told(of(observation(LOSES), LOSES.drill))
+def test_a_change_while_ray_could_not_be_asked_is_an_event_when_it_answers_again() -> None:
+    events = told(build_timeline(observation(LOSES), LOSES.drill))
     assert ("replica lost", WORKERS[0], 18) in events
     assert ("new replica", WORKERS[0], 40) in events
 
@@ -53,10 +53,10 @@ def test_a_controller_that_lists_no_replica_yet_has_neither_lost_nor_started_one
     again = before.model_copy(update={"t": before.t + 2})
     assert [*changes(before, silent), *changes(silent, again)] == []
     seen = observation(SURVIVES).model_copy(update={"snapshots": (before, silent, again)})
-    assert not {"replica lost", "new replica"} & {e.what for e in of(seen, SURVIVES.drill)}
+    assert not {"replica lost", "new replica"} & {e.what for e in build_timeline(seen, SURVIVES.drill)}
 
 
-def test_a_replica_that_is_lost_beside_one_that_stays_is_told_by_its_deployment() -> None:
+def test_a_lost_replica_beside_one_that_stays_is_named_by_its_deployment() -> None:
     before = snapshot(SURVIVES, -3)
     lost = next(r for r in before.replicas or () if r.deployment == "engine")
     alone = before.model_copy(update={"replicas": tuple(r for r in before.replicas or () if r != lost)})
@@ -65,17 +65,17 @@ def test_a_replica_that_is_lost_beside_one_that_stays_is_told_by_its_deployment(
     assert (back.what, back.detail) == ("new replica", "engine was loaded again")
 
 
-def test_nothing_changes_between_two_equal_looks() -> None:
+def test_two_equal_snapshots_have_no_event_between_them() -> None:
     assert changes(snapshot(SURVIVES, -3), snapshot(SURVIVES, -2)) == []
 
 
-def test_the_fault_that_a_task_reported_itself_is_not_told_twice() -> None:
+def test_a_fault_that_a_task_reported_is_not_added_to_the_time_line_again() -> None:
     seen = observation(SURVIVES)
     reported = seen.model_copy(update={"events": (Event(t=T0, what="head pod deleted", kind="fault"),)})
-    assert sum(e.kind == "fault" for e in of(reported, SURVIVES.drill)) == 1
+    assert sum(e.kind == "fault" for e in build_timeline(reported, SURVIVES.drill)) == 1
 
 
-def test_pods_become_spans_with_a_hole_where_there_was_no_head() -> None:
+def test_pod_spans_have_a_hole_while_there_was_no_head() -> None:
     lanes = sorted(spans(observation(SURVIVES).snapshots, T0), key=lambda s: s.since)
     heads = [(s.uid[:4], s.state, round(s.since), round(s.until)) for s in lanes if s.role == "head"]
     assert heads == [("aaaa", "ready", -20, 0), ("bbbb", "not-ready", 2, 17), ("bbbb", "ready", 17, 60)]

@@ -1,4 +1,4 @@
-"""Requests by phase, and numbers over them."""
+"""Requests by phase, and their counts and percentiles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from drill_runs import LOSES, T0, records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drills.judge.traffic import PHASES, longest_gap_s, lost_at, nearest_rank, on_observers_clock, phase_of, seen, split
+from drills.judge.traffic import PHASES, longest_gap_s, lost_at, nearest_rank, on_observers_clock, phase_of, phase_seen, split
 from serving.records import Record
 
 ANY = records(LOSES)[-1]
@@ -30,7 +30,7 @@ def test_phases_partition_the_records(spans: list[tuple[float, float]], fault: f
         assert all(phase_of(r, fault, recovered) == name for r in part)
 
 
-def test_a_stream_under_way_at_the_fault_is_during_and_one_that_ended_is_before() -> None:
+def test_a_stream_under_way_at_the_fault_is_in_phase_during_and_one_that_ended_is_in_phase_before() -> None:
     assert phase_of(stream((), 12.0, due=8.0), 10.0, 20.0) == "during"
     assert phase_of(stream((), 9.9, due=8.0), 10.0, 20.0) == "before"
     assert phase_of(stream((), 25.0, due=19.0), 10.0, 20.0) == "during"
@@ -45,22 +45,22 @@ def test_percentiles_are_nearest_rank(percent: float, value: float) -> None:
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1), st.floats(min_value=0.1, max_value=100))
-def test_a_percentile_is_a_value_that_was_seen_and_not_exceeded_by_too_many(values: list[float], percent: float) -> None:
+def test_a_percentile_is_one_of_the_values_and_is_not_exceeded_by_too_many(values: list[float], percent: float) -> None:
     found = nearest_rank(values, percent)
     assert found in values
     assert sum(v <= found for v in values) >= percent / 100 * len(values) - 1e-6
 
 
-def test_nothing_has_no_percentile() -> None:
+def test_no_values_have_no_percentile() -> None:
     assert nearest_rank([], 99) is None
 
 
 def test_failed_requests_have_no_latency_but_are_counted() -> None:
     short = [r for r in records(LOSES) if r.kind == "short"]
-    phase = seen("during", short)
+    phase = phase_seen("during", short)
     assert phase.failed == sum(not r.ok for r in short) > 0
     assert phase.p50_ms == nearest_rank([r.latency_s * 1000 for r in short if r.ok], 50)
-    assert seen("during", [r for r in short if not r.ok]).p99_ms is None
+    assert phase_seen("during", [r for r in short if not r.ok]).p99_ms is None
 
 
 def test_the_longest_silence_counts_from_due_and_up_to_the_end_of_a_stream_that_did_not_finish() -> None:
@@ -76,7 +76,7 @@ def test_a_request_is_lost_when_it_was_cut_fell_silent_or_was_due() -> None:
     assert lost_at(stream((), 5, "refused", due=4)) == 4
 
 
-def test_the_loads_clock_is_taken_off_every_time() -> None:
+def test_the_clock_offset_is_subtracted_from_every_time() -> None:
     ahead = replace(LOSES, clock_offset_s=7.5)
     moved = on_observers_clock(records(ahead), 7.5)
     straight = on_observers_clock(records(LOSES), 0)

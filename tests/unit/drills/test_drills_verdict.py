@@ -1,4 +1,4 @@
-"""The verdict: it passes only what every user got, and says when nothing can be said."""
+"""The verdict passes a drill only if every request was answered, and is void or aborted when nothing can be concluded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from drills.definition import Drill, Load, Slos, Timing
 from drills.judge.slos import ALL, COUNTS, LATENCIES
 from drills.judge.verdict import Judgement, judge
-from drills.judge.workers import prove
+from drills.judge.workers import worker_proofs
 from drills.observed import LoadSeen, Observation, ReplicaSeen
 from serving.records import Record
 
@@ -33,6 +33,13 @@ def missed(judgement: Judgement) -> set[str]:
     return {slo.id for slo in judgement.slos if not slo.passed}
 
 
+def test_every_field_of_slos_is_judged_and_every_slo_has_an_id_that_doubts_can_touch() -> None:
+    limits = {name: 1000.0 + n for n, name in enumerate(Slos.model_fields)}
+    found = verdict(drill=DRILL.model_copy(update={"slos": Slos.model_construct(**limits)})).slos
+    assert {slo.limit for slo in found if slo.limit is not None} == set(limits.values())
+    assert {slo.id for slo in found} == set(ALL)
+
+
 def test_a_drill_that_loses_nothing_passes() -> None:
     found = verdict()
     assert (found.verdict, found.why, missed(found)) == ("passed", (), set())
@@ -40,7 +47,7 @@ def test_a_drill_that_loses_nothing_passes() -> None:
     assert "nobody noticed: all 800 requests and all 136 token streams" in found.headline
 
 
-def test_without_fault_tolerance_it_fails_and_says_when_and_why() -> None:
+def test_a_drill_without_fault_tolerance_fails_and_its_reasons_say_when_and_why() -> None:
     found = judge(LOSES.drill, observation(LOSES), records(LOSES))
     assert found.verdict == "failed"
     assert missed(found) == {"failed-requests", "lost-streams", "token-gap", "workers"}
@@ -130,10 +137,10 @@ def test_a_worker_of_which_nothing_is_known_is_not_proven_untouched() -> None:
 
 def test_replicas_unknown_before_and_after_are_no_proof_either() -> None:
     blind = tuple(s.model_copy(update={"replicas": None}) for s in SEEN.snapshots)
-    assert all("unknown" in " ".join(w.touched) for w in prove(seen_with(snapshots=blind)))
+    assert all("unknown" in " ".join(w.touched) for w in worker_proofs(seen_with(snapshots=blind)))
 
 
-def test_redundancy_lost_in_silence_fails_though_every_request_was_answered() -> None:
+def test_lost_redundancy_fails_the_drill_even_if_every_request_was_answered() -> None:
     snapshots = [
         s.model_copy(
             update={
@@ -154,7 +161,7 @@ def test_redundancy_lost_in_silence_fails_though_every_request_was_answered() ->
     ("seen", "reason"),
     [
         (seen_with(aborted="stopped by a person"), "Stopped by a person."),
-        (seen_with(snapshots=()), "was not looked at before the fault"),
+        (seen_with(snapshots=()), "was not observed before the fault"),
         (seen_with(snapshots=(SEEN.snapshots[0].model_copy(update={"endpoints": ()}), *SEEN.snapshots[21:])), "0 endpoints ready"),
     ],
 )
@@ -172,7 +179,7 @@ def test_a_drill_is_aborted_when(seen: Observation, reason: str) -> None:
         (RECORDS[1:], SEEN, "1 of 936 records are missing"),
         ([*RECORDS, RECORDS[0]], SEEN, "1 records are there twice"),
         (RECORDS, seen_with(fault_at=None), "fault was not injected"),
-        (RECORDS, seen_with(snapshots=SEEN.snapshots[:19]), "not looked at after the fault"),
+        (RECORDS, seen_with(snapshots=SEEN.snapshots[:19]), "not observed after the fault"),
         (
             RECORDS,
             seen_with(snapshots=tuple(s.model_copy(update={"head": SEEN.snapshots[0].head}) for s in SEEN.snapshots)),
@@ -180,7 +187,7 @@ def test_a_drill_is_aborted_when(seen: Observation, reason: str) -> None:
         ),
         ([replace(r, outcome="refused") if r.id == 5 else r for r in RECORDS], SEEN, "failed 1 requests and 0 streams before the fault"),
         ([replace(r, end=r.end + 3) if r.due < T0 - 5 and r.kind == "short" else r for r in RECORDS], SEEN, "too slow before the fault"),
-        ([replace(r, sent=r.sent + 2) if r.id % 10 == 0 else r for r in RECORDS], SEEN, "in all were sent on time"),
+        ([replace(r, sent=r.sent + 2) if r.id % 10 == 0 else r for r in RECORDS], SEEN, "in total were sent on time"),
         (
             [replace(r, sent=r.sent + 2) if 0 < r.due - T0 < 2 else r for r in RECORDS],
             SEEN,
@@ -202,7 +209,7 @@ def test_the_measurement_is_void_without_streams_in_mid_answer_at_the_fault() ->
     those = [r for r in RECORDS if r.kind == "short" or not r.sent <= T0 <= r.end]
     found = verdict(those, seen_with(load=load(len(those))))
     assert found.verdict == "void"
-    assert "Only 0 of 8 streams were alive when the fault struck" in found.why[0]
+    assert "Only 0 of 8 streams were alive at the fault" in found.why[0]
 
 
 def test_the_measurement_is_void_when_the_load_stopped_before_recovery() -> None:
@@ -219,7 +226,7 @@ def test_the_measurement_is_void_when_the_load_ended_by_itself_soon_after_recove
     assert any("due after recovery" in told for told in found.why)
 
 
-def test_a_load_too_thin_to_show_anything_while_the_head_was_away_is_no_reason_to_fail() -> None:
+def test_a_load_too_small_to_show_anything_during_the_outage_makes_the_drill_void() -> None:
     thin = replace(SURVIVES, short_per_s=0.05, streams=0, drill=DRILL.model_copy(update={"load": Load(short_per_s=0.05, streams=0)}))
     those = [r for r in records(thin) if not T0 <= r.due < T0 + 18]
     seen = observation(thin).model_copy(update={"load": load(len(those))})
@@ -230,7 +237,7 @@ def test_a_load_too_thin_to_show_anything_while_the_head_was_away_is_no_reason_t
 
 
 @pytest.mark.parametrize("of_requests_that_are_there", [False, True])
-def test_records_of_another_load_are_not_taken_for_this_ones(of_requests_that_are_there: bool) -> None:
+def test_records_of_another_load_make_the_drill_void(of_requests_that_are_there: bool) -> None:
     shift = 0 if of_requests_that_are_there else 10_000
     others = [replace(r, id=r.id + shift, outcome="refused") for r in RECORDS[300:330]]
     found = verdict([*RECORDS, *others])
@@ -240,22 +247,22 @@ def test_records_of_another_load_are_not_taken_for_this_ones(of_requests_that_ar
 
 
 def unseen(since: float, until: float) -> Observation:
-    """Nobody looked between these seconds."""
+    """Return the observation without snapshots between these seconds."""
     return seen_with(snapshots=tuple(s for s in SEEN.snapshots if not since < s.t - T0 < until))
 
 
-def test_a_recovery_that_nobody_saw_is_not_judged_to_have_come_too_late() -> None:
+def test_an_unobserved_recovery_is_not_judged_to_be_too_late() -> None:
     hasty = DRILL.model_copy(update={"slos": Slos(max_recovery_s=20), "timing": Timing(after_s=10)})
     found = verdict(seen=unseen(5, 45), drill=hasty)
     assert missed(found) == {"recovery"}
     assert found.verdict == "void"
-    assert "Nobody looked at the service from 4 to 45 s after the fault" in found.why[0]
+    assert "The service was not observed from 4 to 45 s after the fault" in found.why[0]
     assert verdict(seen=unseen(25, 45), drill=hasty).verdict == "passed", "it was seen to have recovered"
     slow = World(head_ready_s=30)
     assert judge(hasty, observation(slow), records(slow)).verdict == "failed", "it was seen not to have"
 
 
-def test_who_lost_requests_fails_whether_or_not_its_recovery_was_seen() -> None:
+def test_a_loss_fails_the_drill_also_when_the_recovery_was_not_observed() -> None:
     hasty = DRILL.model_copy(update={"slos": Slos(max_recovery_s=20), "timing": Timing(after_s=10)})
     late = next(n for n, r in enumerate(RECORDS) if r.due > T0 + 5)
     bad = [replace(r, outcome="refused") if n == late else r for n, r in enumerate(RECORDS)]
@@ -267,11 +274,11 @@ def in_doubt(judgement: Judgement) -> set[str]:
 
 
 def late(n: int) -> Record:
-    """A request that was due long after the fault."""
+    """Return a request that was due long after the fault."""
     return next(r for r in RECORDS if r.kind == "short" and r.due > T0 + 5 + n)
 
 
-def test_losses_after_the_fault_are_no_less_true_when_the_service_was_slow_before_it() -> None:
+def test_losses_after_the_fault_fail_a_drill_that_was_slow_before_it() -> None:
     lost = {late(n).id for n in range(2)} | {r.id for r in [r for r in RECORDS if r.kind == "stream" and r.due > T0 + 5][:7]}
     slow = [replace(r, end=r.end + 2) if r.kind == "short" and r.due < T0 - 5 else r for r in RECORDS]
     found = verdict([replace(r, outcome="cut") if r.id in lost else r for r in slow])
@@ -285,7 +292,7 @@ Kit = tuple[list[Record], Observation]
 
 
 def sending(kit: Kit, those: list[Record], **load: float) -> Kit:
-    """The same, of a load that sent these and no others."""
+    """Return the measurement of a load that sent these requests and no others."""
     seen = kit[1]
     told = seen.load and seen.load.model_copy(update={"sent": len(those), **load})
     return those, seen.model_copy(update={"load": told})
@@ -311,17 +318,17 @@ BREAKS: dict[str, Callable[[Kit], Kit]] = {
     "the load began after the fault": lambda kit: sending(kit, [r for r in kit[0] if r.due > T0], started=T0),
     "the load ended too early": lambda kit: sending(kit, [r for r in kit[0] if r.due < T0 + 10], stopped=T0 + 10),
     "no stream was alive at the fault": lambda kit: sending(kit, [r for r in kit[0] if r.kind == "short" or not r.sent <= T0 <= r.end]),
-    "the fault struck nothing": lambda kit: looking(
+    "the fault did not happen": lambda kit: looking(
         kit, snapshots=tuple(s.model_copy(update={"head": SEEN.snapshots[0].head}) for s in kit[1].snapshots)
     ),
-    "nobody looked after the fault": lambda kit: looking(kit, snapshots=tuple(s for s in kit[1].snapshots if s.t < T0)),
-    "nobody looked when it recovered": lambda kit: looking(kit, snapshots=tuple(s for s in kit[1].snapshots if not 5 < s.t - T0 < 45)),
+    "there is no snapshot after the fault": lambda kit: looking(kit, snapshots=tuple(s for s in kit[1].snapshots if s.t < T0)),
+    "there is no snapshot of the recovery": lambda kit: looking(kit, snapshots=tuple(s for s in kit[1].snapshots if not 5 < s.t - T0 < 45)),
     "it was stopped after the fault": lambda kit: looking(kit, aborted="another run took over"),
     "it was not steady before the fault": lambda kit: looking(
         kit, snapshots=tuple(s.model_copy(update={"endpoints": ()}) if s.t < T0 else s for s in kit[1].snapshots)
     ),
 }
-"""What can be wrong with a measurement, each done to the one in which nothing is."""
+"""Everything that can be wrong with a measurement, as a change of a correct one."""
 
 
 def broken(names: Iterable[str]) -> Kit:
@@ -346,7 +353,7 @@ def test_a_loss_after_the_fault_fails_the_drill_whatever_is_wrong_with_the_measu
 
 @settings(max_examples=150, deadline=None)
 @given(st.sets(st.sampled_from(sorted(BREAKS)), min_size=1))
-def test_a_drill_without_a_loss_after_the_fault_neither_passes_nor_fails_when_anything_is_wrong_with_its_measurement(
+def test_a_drill_without_a_loss_after_the_fault_has_no_verdict_when_anything_is_wrong_with_its_measurement(
     names: set[str],
 ) -> None:
     found = verdict(*broken(names), HASTY)
@@ -365,16 +372,16 @@ def test_a_drill_without_a_loss_after_the_fault_neither_passes_nor_fails_when_an
         ("the load was late", {*COUNTS, *LATENCIES}),
         ("the load ended too early", {*COUNTS, "p99-during", "p99-after", "token-gap"}),
         ("no stream was alive at the fault", {"lost-streams", "wrong-answers", "token-gap"}),
-        ("the fault struck nothing", set(ALL)),
-        ("nobody looked after the fault", set(ALL)),
-        ("nobody looked when it recovered", {"recovery"}),
+        ("the fault did not happen", set(ALL)),
+        ("there is no snapshot after the fault", set(ALL)),
+        ("there is no snapshot of the recovery", {"recovery"}),
     ],
 )
 def test_a_doubt_touches_what_it_makes_uncertain_and_nothing_else(name: str, doubted: set[str]) -> None:
     assert in_doubt(verdict(*broken([name]), HASTY)) == doubted
 
 
-def test_what_is_missed_for_another_reason_than_records_fails_without_any() -> None:
+def test_a_missed_promise_that_needs_no_records_fails_a_drill_without_records() -> None:
     touched = tuple(
         s.model_copy(update={"workers": tuple(w.model_copy(update={"restarts": 1}) for w in s.workers)}) if s.t > T0 else s
         for s in SEEN.snapshots
@@ -385,7 +392,7 @@ def test_what_is_missed_for_another_reason_than_records_fails_without_any() -> N
     assert "no loss is on record" in found.headline
 
 
-def test_records_that_are_there_twice_do_not_make_one_loss_two() -> None:
+def test_a_duplicate_record_does_not_count_as_a_second_loss() -> None:
     lenient = DRILL.model_copy(update={"slos": Slos(max_failed_requests=1)})
     bad = [replace(r, outcome="refused") if r.id == late(0).id else r for r in RECORDS]
     twice = [*bad, *(r for r in bad if not r.ok)]
@@ -393,7 +400,7 @@ def test_records_that_are_there_twice_do_not_make_one_loss_two() -> None:
     assert verdict(twice).verdict == "failed"
 
 
-def test_requests_that_failed_before_the_fault_are_not_laid_to_its_charge() -> None:
+def test_requests_that_failed_before_the_fault_are_not_attributed_to_it() -> None:
     lenient = DRILL.model_copy(update={"slos": Slos(max_failed_requests=2)})
     before = {r.id for r in RECORDS if r.kind == "short" and r.end < T0 - 15}
 
@@ -405,8 +412,8 @@ def test_requests_that_failed_before_the_fault_are_not_laid_to_its_charge() -> N
     assert losing(late(0), late(1), late(2)).verdict == "failed"
 
 
-def test_losses_in_a_drill_whose_fault_did_not_happen_are_told_and_not_laid_to_its_charge() -> None:
-    those, seen = broken(["the fault struck nothing"])
+def test_losses_in_a_drill_without_its_fault_are_reported_and_not_attributed_to_the_fault() -> None:
+    those, seen = broken(["the fault did not happen"])
     found = verdict([replace(r, outcome="refused") if r.id == late(0).id else r for r in those], seen)
     assert found.verdict == "failed"
     assert found.headline.startswith("Users noticed in the drill")
@@ -414,7 +421,7 @@ def test_losses_in_a_drill_whose_fault_did_not_happen_are_told_and_not_laid_to_i
     assert any("the head pod has the same UID as before" in told for told in found.why)
 
 
-def test_a_clock_that_is_off_changes_nothing() -> None:
+def test_a_clock_offset_changes_nothing() -> None:
     ahead = replace(SURVIVES, clock_offset_s=-123.456)
     found = judge(DRILL, observation(ahead), records(ahead))
     assert (found.verdict, found.recovery_s) == ("passed", verdict().recovery_s)

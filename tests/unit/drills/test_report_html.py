@@ -1,4 +1,4 @@
-"""The report: one file that needs nothing else, verdict first, for every kind of drill."""
+"""The report is one self-contained file with the verdict first, for every kind of drill."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from serving.records import Record
 def made(world: World = SURVIVES, seen: Observation | None = None, those: list[Record] | None = None) -> tuple[Evidence, list[Record]]:
     requests = records(world) if those is None else those
     observed = seen or observation(world)
-    return evidence.of(world.drill, observed, requests, judge(world.drill, observed, requests), target="embedded"), requests
+    return evidence.make_evidence(world.drill, observed, requests, judge(world.drill, observed, requests), target="embedded"), requests
 
 
 class Page(HTMLParser):
@@ -49,7 +49,7 @@ class Page(HTMLParser):
         self.words += data
 
 
-def test_the_verdict_comes_first_in_words_that_need_no_explanation() -> None:
+def test_the_report_begins_with_the_verdict_in_plain_words() -> None:
     text = render.html(*made(LOSES))
     page = Page(text)
     assert page.open == []
@@ -58,7 +58,7 @@ def test_the_verdict_comes_first_in_words_that_need_no_explanation() -> None:
 
 
 @pytest.mark.parametrize("world", [SURVIVES, LOSES], ids=["survives", "loses"])
-def test_it_needs_no_other_file_no_network_and_no_script(world: World) -> None:
+def test_the_report_needs_no_other_file_no_network_and_no_script(world: World) -> None:
     text = render.html(*made(world))
     page = Page(text)
     assert {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object"} == set()
@@ -67,7 +67,7 @@ def test_it_needs_no_other_file_no_network_and_no_script(world: World) -> None:
     assert "url(http" not in text
 
 
-def test_it_is_light_dark_and_printable_and_tells_the_picture_in_words() -> None:
+def test_the_report_is_light_dark_and_printable_and_describes_its_picture_in_words() -> None:
     page = Page(text := render.html(*made()))
     assert "prefers-color-scheme:dark" in text
     assert "@media print" in text
@@ -84,7 +84,7 @@ def test_every_stream_that_was_lost_has_a_mark() -> None:
     assert [r.id for r in lost if f"<title>stream {r.id}: " not in text] == []
 
 
-def test_two_thousand_streams_and_eighteen_thousand_requests_hide_no_loss() -> None:
+def test_every_loss_is_visible_among_two_thousand_streams_and_eighteen_thousand_requests() -> None:
     drill = Drill.named("head-pod", load=Load(short_per_s=200, streams=150))
     world = replace(LOSES, before_s=30, short_per_s=200, streams=150, stream_s=7, worker_lost=(9, 30), both_lost=(20, 30), drill=drill)
     found, those = made(world)
@@ -111,12 +111,12 @@ def test_a_drill_without_a_verdict_has_a_report_too(changes: dict[str, object]) 
         assert "so nothing can be said" in page.words or "has no verdict" in page.words
 
 
-def test_one_request_is_enough_for_a_report() -> None:
+def test_a_drill_with_one_request_has_a_report() -> None:
     one = records(SURVIVES)[:1]
     assert "1 sent" in render.html(*made(those=one))
 
 
-def test_what_a_pod_calls_itself_cannot_become_markup() -> None:
+def test_the_name_of_a_pod_cannot_become_markup() -> None:
     evil = "<script>alert(1)</script>"
     seen = observation(LOSES)
     seen = seen.model_copy(update={"events": (Event(t=T0 + 5, what=evil, kind="trouble", subject=evil, detail=evil),)})
@@ -134,7 +134,7 @@ def test_the_command_line_writes_report_and_picture(tmp_path: Path) -> None:
     assert svg.read_text().startswith("<svg xmlns=")
 
 
-def test_the_command_line_refuses_what_is_no_evidence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_refuses_files_that_are_not_evidence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = archive.write(tmp_path, *made())
     assert render.main([str(paths.junit), str(paths.records), "-o", str(tmp_path / "x.html")]) == 2
     assert render.main([str(paths.evidence), str(paths.evidence), "-o", str(tmp_path / "x.html")]) == 2

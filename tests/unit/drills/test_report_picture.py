@@ -1,4 +1,4 @@
-"""The picture: legal SVG, to scale, readable."""
+"""The picture is valid SVG, to scale and readable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from drills.judge.verdict import judge
 from drills.report.picture.drill import draw
 from drills.report.picture.events import labels
 from drills.report.picture.marks import mark
-from drills.report.picture.requests import rate
+from drills.report.picture.requests import rate_panel
 from drills.report.picture.scale import TimeAxis, bin_width, nice_step
 from drills.report.picture.streams import lanes
 from serving.records import Record
@@ -27,14 +27,14 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def picture(world: World, **options: object) -> ElementTree.Element:
     those, seen = records(world), observation(world)
-    found = evidence.of(world.drill, seen, those, judge(world.drill, seen, those), target="embedded")
+    found = evidence.make_evidence(world.drill, seen, those, judge(world.drill, seen, those), target="embedded")
     return ElementTree.fromstring(draw(found, those, **options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "world", [SURVIVES, LOSES, replace(SURVIVES, streams=0), World(before_s=8, after_s=24), World(before_s=300, after_s=1500)]
 )
-def test_it_is_well_formed_and_has_a_title_for_a_drill_of_any_length(world: World) -> None:
+def test_the_picture_is_well_formed_and_has_a_title_for_a_drill_of_any_length(world: World) -> None:
     root = picture(world, alone=True, title="With")
     assert root.find(f"{SVG}title") is not None
     assert root.find(f"{SVG}desc") is not None
@@ -42,7 +42,7 @@ def test_it_is_well_formed_and_has_a_title_for_a_drill_of_any_length(world: Worl
 
 
 @pytest.mark.parametrize("world", [SURVIVES, LOSES])
-def test_nothing_is_drawn_outside_the_page(world: World) -> None:
+def test_nothing_is_drawn_outside_the_picture(world: World) -> None:
     root = picture(world, span=(-5.0, 30.0))
     width = float(root.get("width", "0"))
     for bar in root.iter(f"{SVG}rect"):
@@ -51,19 +51,19 @@ def test_nothing_is_drawn_outside_the_page(world: World) -> None:
         assert x + w <= width + 0.01
 
 
-def test_two_pictures_with_one_span_have_one_scale() -> None:
+def test_two_pictures_with_the_same_span_have_the_same_scale() -> None:
     def fault(world: World) -> str | None:
         return next(line.get("x1") for line in picture(world, span=(-20.0, 60.0)).iter(f"{SVG}line") if line.get("class") == "mark-fault")
 
     assert fault(SURVIVES) == fault(LOSES) is not None
 
 
-def test_only_the_panels_that_are_asked_for_are_drawn() -> None:
+def test_only_the_requested_panels_are_drawn() -> None:
     names = [t.text for t in picture(SURVIVES, parts=("streams", "pods")).iter(f"{SVG}tspan") if t.get("class") == "name"]
     assert names == ["Pods", "Token streams"]
 
 
-def test_a_lost_stream_that_began_within_the_span_is_marked_though_it_ended_later() -> None:
+def test_a_lost_stream_that_began_within_the_span_is_marked_even_if_it_ended_later() -> None:
     lost = [r for r in on_observers_clock(records(LOSES), T0) if r.kind == "stream" and r.outcome == "hung"]
     titles = [t.text or "" for t in picture(LOSES, span=(-20.0, 12.0)).iter(f"{SVG}title")]
     within = [r for r in lost if r.due < 12 < r.end]
@@ -75,20 +75,20 @@ def test_a_title_cannot_become_markup() -> None:
     assert any("<b>&" in (t.text or "") for t in picture(SURVIVES, alone=True, title="<b>&").iter(f"{SVG}text"))
 
 
-def test_every_way_of_losing_a_request_has_a_shape_of_its_own() -> None:
+def test_every_way_of_losing_a_request_has_its_own_shape() -> None:
     assert len({mark(how, 0, 0) for how in ("cut", "hung", "refused", "wrong")}) == 4
 
 
 def test_the_bars_show_the_true_rate_at_both_ends() -> None:
     short = [r for r in on_observers_clock(records(SURVIVES), T0) if r.kind == "short"]
-    panel = rate(TimeAxis(-21, 66), short)
+    panel = rate_panel(TimeAxis(-21, 66), short)
     heights = {float(r.get("height", "0")) for r in ElementTree.fromstring(f"<g>{panel.body}</g>").iter("rect")}
     assert heights == {84.0}
 
 
-def test_labels_in_one_row_do_not_run_into_each_other() -> None:
+def test_labels_in_one_row_do_not_overlap() -> None:
     those, seen = records(LOSES), observation(LOSES)
-    found = evidence.of(LOSES.drill, seen, those, judge(LOSES.drill, seen, those), target="embedded")
+    found = evidence.make_evidence(LOSES.drill, seen, those, judge(LOSES.drill, seen, those), target="embedded")
     axis = TimeAxis(-20, 66)
     placed = labels(found.events, axis)
     assert len(placed) >= 4
@@ -112,7 +112,7 @@ def test_streams_that_share_a_row_do_not_overlap(spans: list[tuple[float, float]
 
 
 @given(st.floats(1e-3, 1e6), st.integers(1, 300))
-def test_a_nice_step_cuts_into_no_more_parts_than_asked(span: float, most: int) -> None:
+def test_a_nice_step_makes_no_more_parts_than_allowed(span: float, most: int) -> None:
     assert span / nice_step(span, most) <= most * (1 + 1e-6)
 
 

@@ -14,7 +14,7 @@ from surge_runs import GROWS, sample
 from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
 from blocks.register import TargetData
 from drills.definition import Load
-from drills.surge.judgement import LoadTold, Plan, Seen
+from drills.surge.judgement import LoadResult, Plan, Seen
 from flows import checks, stages, surge_stages
 from flows.surge import surge
 from tasks.drill.evidence import Result
@@ -119,12 +119,12 @@ class Steps:
             "take_lock": Journal(owner="12345678-a", drill="surge", started=1.0),
             "check_service": None,
             "find_images": ImageRefs(head="h", worker="w"),
-            "wait_for_calm": sample(GROWS, -1),
+            "wait_until_at_rest": sample(GROWS, -1),
             "start_loads": 1000.0,
-            "delete_head": 1016.0,
+            "inject_in_growth": 1016.0,
             "wait_for_growth": sample(GROWS, 70) if grows else None,
             "hold_surge": {"w3": 5},
-            "end_loads": [LoadTold(name="x")],
+            "end_loads": [LoadResult(name="x")],
             "wait_for_shrinking": True,
             "remove_run_loads": [],
             "release_lock": None,
@@ -170,7 +170,7 @@ ALL = [
     "check_service",
     "find_images",
     f"start_loads {BASE}",
-    "wait_for_calm",
+    "wait_until_at_rest",
     f"start_loads {MORE}",
     "wait_for_growth",
     "hold_surge",
@@ -194,7 +194,7 @@ def test_the_surge_is_added_to_a_base_load_that_stays(monkeypatch: pytest.Monkey
 def test_the_head_is_deleted_after_the_surge_begins_and_before_the_growth(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     steps = Steps(monkeypatch, tmp_path)
     surge_stages.surge(SITE, SERVICE, planned(fault="head-pod"), RUN)
-    at = steps.called.index("delete_head")
+    at = steps.called.index("inject_in_growth")
     assert (steps.called[at - 1], steps.called[at + 1]) == (f"start_loads {MORE}", "wait_for_growth")
     assert (steps.seen[0].head_deleted_at, steps.seen[0].head_uid) == (1016.0, "old")
 
@@ -213,7 +213,7 @@ def test_without_growth_the_surge_is_not_held_but_judged(monkeypatch: pytest.Mon
 
 def test_without_a_steady_state_before_it_there_is_no_surge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     steps = Steps(monkeypatch, tmp_path)
-    steps.fail_with("wait_for_calm", NotSteady("3 workers instead of 2"))
+    steps.fail_with("wait_until_at_rest", NotSteady("3 workers instead of 2"))
     surge_stages.surge(SITE, SERVICE, planned(), RUN)
     assert steps.called == [*ALL[:6], f"end_loads {BASE}", "remove_run_loads", "release_lock", "judge"]
     assert (steps.seen[0].aborted, steps.seen[0].surge_at) == ("3 workers instead of 2", None)

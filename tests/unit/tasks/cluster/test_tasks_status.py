@@ -90,7 +90,7 @@ def test_a_drill_is_listed_by_its_lock_its_journal_and_its_load(pair: tuple[Serv
     load, lock, head = seen(api)
     assert load == "load load-12345678-1: 1 active"
     assert lock.startswith(f"drill lock mistral/mistral: held by run {OWNER} since {datetime.now(UTC):%Y-}")
-    assert head == f"drill journal head-pod: open, of run {OWNER} since 1970-01-01 00:00:00 UTC; pod head-1 was deleted"
+    assert head == f"drill journal head-pod: open, of run {OWNER} since 1970-01-01 00:00:00 UTC; fault done to head-1"
 
 
 def test_a_finished_drill_is_not_listed(pair: tuple[Server, Api]) -> None:

@@ -1,4 +1,4 @@
-"""One drill at a time: the lease is taken, renewed, released, and taken over when its holder died."""
+"""One drill at a time: the lease is taken, renewed and released, and taken over when its holder died."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kubernetes_server import Server, serving
 from blocks.parameters import Service
 from tasks.drill import journal
 from tasks.drill.evidence import raw_folder
-from tasks.drill.journal import FaultNote, InUse, Journal, Lock, LockLost, kept
+from tasks.drill.journal import FaultNote, InUse, Journal, Lock, LockLost, renewing
 from tasks.kubernetes import leases
 from tasks.kubernetes.api import Api, Object
 from tasks.support.waiting import Pending, Until
@@ -33,16 +33,16 @@ def held(owner: str = "a") -> Object:
     return found
 
 
-def test_a_lease_that_nobody_made_is_taken() -> None:
+def test_a_missing_lease_is_created_and_taken() -> None:
     assert held()["spec"]["holderIdentity"] == "a"
     assert leases.holder(held(), NOW) == "a"
 
 
-def test_another_one_is_told_who_holds_it_and_for_how_long() -> None:
+def test_another_run_learns_which_run_holds_the_lease_and_for_how_long() -> None:
     assert claim(held(), "b", after_s=20) == leases.HeldBy("a", 40.0)
 
 
-def test_the_holder_renews_and_stays_since_when_it_acquired() -> None:
+def test_a_renewed_lease_keeps_the_time_when_it_was_acquired() -> None:
     renewed = claim(held(), "a", after_s=30)
     assert isinstance(renewed, dict)
     assert renewed["spec"]["acquireTime"] == held()["spec"]["acquireTime"]
@@ -63,7 +63,7 @@ def test_a_released_lease_is_free_at_once_and_only_its_holder_releases_it() -> N
     assert isinstance(claim(free, "b"), dict)
 
 
-def test_what_is_written_carries_the_version_that_was_read() -> None:
+def test_a_written_lease_has_the_resource_version_that_was_read() -> None:
     read = {**held(), "metadata": {"name": "l", "namespace": "n", "resourceVersion": "7"}}
     renewed = claim(read, "a", after_s=1)
     assert isinstance(renewed, dict)
@@ -80,7 +80,7 @@ def pair() -> Iterator[tuple[Server, Api]]:
         yield both
 
 
-def test_services_whose_names_read_alike_have_locks_and_journals_of_their_own(pair: tuple[Server, Api]) -> None:
+def test_services_with_similar_names_have_separate_locks_and_journals(pair: tuple[Server, Api]) -> None:
     _, api = pair
     one, other = Service(namespace="a-b", name="c"), Service(namespace="a", name="b-c")
     assert Lock(api, one, "a").take() is True
@@ -93,7 +93,7 @@ def lock(api: Api, owner: str, at: datetime = NOW) -> Lock:
     return Lock(api, Service(), owner, clock=lambda: at)
 
 
-def test_of_two_runs_one_gets_the_lock(pair: tuple[Server, Api]) -> None:
+def test_only_one_of_two_runs_gets_the_lock(pair: tuple[Server, Api]) -> None:
     _, api = pair
     assert lock(api, "a").take() is True
     refused = lock(api, "b").take()
@@ -104,21 +104,21 @@ def test_of_two_runs_one_gets_the_lock(pair: tuple[Server, Api]) -> None:
     assert lock(api, "a").holder() == "b"
 
 
-def test_only_a_living_run_of_somebody_else_has_the_service_in_use(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_is_in_use_only_by_a_live_run_other_than_the_own(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
     _, api = pair
     monkeypatch.setattr(journal, "FREE_WITHIN_S", 0.0)
-    journal.no_other_drill(api, Service(), "a")
+    journal.wait_until_unlocked(api, Service(), "a")
     Lock(api, Service(), "a").take()
-    journal.no_other_drill(api, Service(), "a")
+    journal.wait_until_unlocked(api, Service(), "a")
     with pytest.raises(InUse, match=r"mistral/mistral is under way.*run a holds it"):
-        journal.no_other_drill(api, Service(), "b")
+        journal.wait_until_unlocked(api, Service(), "b")
     Lock(api, Service(), "a").release()
     lock(api, "a").take()  # long ago
-    journal.no_other_drill(api, Service(), "b")
+    journal.wait_until_unlocked(api, Service(), "b")
 
 
 class Where:
-    """The site whose cluster this is."""
+    """A site with this cluster."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -127,7 +127,7 @@ class Where:
         return self._api
 
 
-def test_a_deployment_has_the_service_for_itself_and_lets_a_drill_that_it_belongs_to_go_on(
+def test_a_deployment_holds_the_lock_and_releases_it_for_the_drill_of_its_run(
     pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, api = pair
@@ -146,14 +146,14 @@ def test_a_deployment_has_the_service_for_itself_and_lets_a_drill_that_it_belong
 
 
 def overtaken(server: Server, api: Api) -> None:
-    """Run a has the lock and renewed it; whoever reads it now reads what was there before that."""
+    """Run a holds the lock and has renewed it; the next read returns the lease from before the renewal."""
     lock(api, "a").take()
     stale = server.objects[PATH]
     lock(api, "a", NOW + timedelta(seconds=1)).take()
     server.answers["GET", PATH] = (200, json.dumps(stale).encode())
 
 
-def test_of_two_runs_that_read_the_same_only_the_first_writes(pair: tuple[Server, Api]) -> None:
+def test_only_the_first_of_two_runs_that_read_the_same_lease_writes(pair: tuple[Server, Api]) -> None:
     server, api = pair
     overtaken(server, api)
     late = lock(api, "b", NOW + timedelta(seconds=70)).take()
@@ -165,26 +165,26 @@ def test_a_drill_notices_that_its_lock_was_taken_over(pair: tuple[Server, Api]) 
     _, api = pair
     mine = Lock(api, Service(), "a")
     mine.take()
-    with kept(mine, every_s=0.02) as check:
+    with renewing(mine, every_s=0.02) as check:
         check()
         # A renewal may come between what b reads and what it writes.
         Until("b to take the lock", lambda: lock(api, "b", datetime.now(UTC) + timedelta(seconds=120)).take(), 60, 0).wait()
         Until("a to notice", lambda: noticed(check) or Pending("not yet"), 60, 0.01).wait()
 
 
-def test_a_renewal_that_another_one_of_the_same_run_overtook_is_no_loss(pair: tuple[Server, Api]) -> None:
+def test_a_renewal_that_conflicts_with_another_one_of_the_same_run_does_not_lose_the_lock(pair: tuple[Server, Api]) -> None:
     server, api = pair
     overtaken(server, api)
     assert isinstance(lock(api, "a", NOW + timedelta(seconds=2)).take(), Pending)
     assert lock(api, "a", NOW + timedelta(seconds=2)).renew()
 
 
-def test_a_service_that_is_only_being_deployed_is_in_use_too(pair: tuple[Server, Api]) -> None:
+def test_a_service_that_is_being_deployed_is_listed_as_locked(pair: tuple[Server, Api]) -> None:
     _, api = pair
     journal.write(api, Service(), OPEN)
     Lock(api, Service(), "a").take()
     Lock(api, Service(namespace="b", name="c"), "b").take()
-    assert journal.drilled(api) == ["b.c", "mistral.mistral"]
+    assert journal.services_with_journals(api) == ["b.c", "mistral.mistral"]
 
 
 def noticed(check: Callable[[], None]) -> bool:
@@ -195,7 +195,7 @@ def noticed(check: Callable[[], None]) -> bool:
     return False
 
 
-def test_the_lock_is_renewed_as_long_as_it_is_kept(pair: tuple[Server, Api]) -> None:
+def test_the_lock_is_renewed_until_the_end_of_the_block(pair: tuple[Server, Api]) -> None:
     server, api = pair
     mine = Lock(api, Service(), "a")
     mine.take()
@@ -204,11 +204,11 @@ def test_the_lock_is_renewed_as_long_as_it_is_kept(pair: tuple[Server, Api]) -> 
     def renewed() -> bool | Pending:
         return server.objects[PATH]["spec"]["renewTime"] > first or Pending("it is as it was")
 
-    with kept(mine, every_s=0.02):
+    with renewing(mine, every_s=0.02):
         Until("a renewal", renewed, 60, 0.01).wait()
 
 
-def test_a_journal_of_the_time_before_series_keeps_its_fault_so_that_no_second_head_is_deleted() -> None:
+def test_a_journal_with_the_old_field_fault_keeps_its_fault_so_that_no_second_head_is_deleted() -> None:
     old = {"owner": "a", "drill": "head-pod", "started": 1.0, "before": None, "fault": {"pod": "h", "uid": "u", "at": 2.0, "done": True}}
     found = Journal.model_validate_json(json.dumps(old))
     assert found.faults == (FaultNote(pod="h", uid="u", at=2.0, done=True),)
@@ -219,25 +219,25 @@ def test_a_journal_of_the_time_before_series_keeps_its_fault_so_that_no_second_h
 OPEN = Journal(owner="12345678-aaaa", drill="head-pod", started=1.0)
 
 
-def test_a_run_that_is_tried_again_goes_on_with_its_open_journal() -> None:
+def test_a_retried_run_resumes_its_open_journal() -> None:
     with_fault = OPEN.model_copy(update={"faults": (FaultNote(pod="head", uid="u", at=2.0, done=True),)})
-    assert with_fault.follow("12345678-aaaa", "head-pod", 9.0) is with_fault
+    assert with_fault.continued("12345678-aaaa", "head-pod", 9.0) is with_fault
 
 
-def test_after_an_end_in_order_the_same_run_begins_another_attempt_with_another_load() -> None:
+def test_after_a_closed_journal_the_same_run_begins_another_attempt_with_another_load() -> None:
     closed = OPEN.model_copy(update={"state": "closed"})
-    again = closed.follow("12345678-aaaa", "head-pod", 9.0)
+    again = closed.continued("12345678-aaaa", "head-pod", 9.0)
     assert (again.started, again.fault) == (9.0, None)
     assert again.load_name != closed.load_name
 
 
-def test_a_run_that_comes_back_after_another_one_begins_another_attempt_with_a_folder_of_its_own(tmp_path: Path) -> None:
-    again = OPEN.follow("other", "head-pod", 9.0).follow(OPEN.owner, "head-pod", 19.0)
+def test_a_run_that_resumes_after_another_run_begins_another_attempt_with_its_own_folder(tmp_path: Path) -> None:
+    again = OPEN.continued("other", "head-pod", 9.0).continued(OPEN.owner, "head-pod", 19.0)
     assert again.load_name != OPEN.load_name
     assert raw_folder(tmp_path, again) != raw_folder(tmp_path, OPEN)
 
 
-def test_the_journal_comes_back_from_the_cluster_as_it_was(pair: tuple[Server, Api]) -> None:
+def test_the_journal_is_read_from_the_cluster_as_it_was_written(pair: tuple[Server, Api]) -> None:
     _, api = pair
     assert journal.read(api, Service()) is None
     journal.write(api, Service(), OPEN)

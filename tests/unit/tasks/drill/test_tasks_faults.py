@@ -1,4 +1,4 @@
-"""A fault is done once: to one UID, written down before, found again by whoever goes on."""
+"""A fault is done once: to one UID, and written into the journal before, where a resumed run finds it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def deletions(server: Server) -> int:
     return sum(method == "DELETE" for method, _, _ in server.requests)
 
 
-def test_the_head_is_deleted_by_its_uid_and_the_journal_says_so(pair: tuple[Server, Api]) -> None:
+def test_the_head_is_deleted_by_its_uid_and_the_journal_has_the_fault(pair: tuple[Server, Api]) -> None:
     server, api = pair
     done = faults.inject(api, SERVICE, FORCED, begun(api))
     assert done.fault
@@ -65,7 +65,7 @@ def test_the_default_grace_is_the_pods_own(pair: tuple[Server, Api]) -> None:
     assert "gracePeriodSeconds" not in deletion
 
 
-def test_a_fault_that_is_in_is_not_done_again(pair: tuple[Server, Api]) -> None:
+def test_a_fault_that_was_done_is_not_done_again(pair: tuple[Server, Api]) -> None:
     server, api = pair
     done = faults.inject(api, SERVICE, FORCED, begun(api))
     put_head(server, "head-new", "uid-new")
@@ -73,7 +73,7 @@ def test_a_fault_that_is_in_is_not_done_again(pair: tuple[Server, Api]) -> None:
     assert deletions(server) == 1
 
 
-def test_a_runner_that_died_between_plan_and_deletion_deletes_what_was_planned(pair: tuple[Server, Api]) -> None:
+def test_a_retry_after_a_crash_before_the_deletion_deletes_the_planned_pod(pair: tuple[Server, Api]) -> None:
     server, api = pair
     done = faults.inject(api, SERVICE, FORCED, begun(api, FaultNote(pod="head-old", uid="uid-old", at=5.0)))
     assert done.fault
@@ -83,7 +83,7 @@ def test_a_runner_that_died_between_plan_and_deletion_deletes_what_was_planned(p
 
 
 @pytest.mark.parametrize("now_there", [None, "uid-new"])
-def test_a_runner_that_died_after_the_deletion_keeps_its_time_and_spares_the_new_head(
+def test_a_retry_after_a_crash_after_the_deletion_keeps_its_time_and_does_not_delete_the_new_head(
     pair: tuple[Server, Api], now_there: str | None
 ) -> None:
     server, api = pair
@@ -95,7 +95,7 @@ def test_a_runner_that_died_after_the_deletion_keeps_its_time_and_spares_the_new
     assert deletions(server) == 0
 
 
-def test_without_a_running_head_nothing_is_broken(pair: tuple[Server, Api]) -> None:
+def test_without_a_running_head_no_fault_is_done(pair: tuple[Server, Api]) -> None:
     server, api = pair
     put_head(server, "head-old", "uid-old", deletionTimestamp="2026-11-23T12:00:01Z")
     with pytest.raises(NothingToBreak):
@@ -105,17 +105,17 @@ def test_without_a_running_head_nothing_is_broken(pair: tuple[Server, Api]) -> N
 
 def test_an_unknown_kind_of_fault_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UnknownFault, match="delete-head-pod"):
-        faults.known(Fault(kind="flood"))
+        faults.check_known(Fault(kind="flood"))
 
 
 def test_every_drill_of_the_catalogue_can_be_done() -> None:
     from drills.definition import Drill, catalogue
 
     for name in catalogue():
-        faults.known(Drill.named(name).fault)
+        faults.check_known(Drill.named(name).fault)
 
 
-def test_nothing_is_broken_by_a_run_whose_turn_is_over(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_lost_the_lock_does_no_fault(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
     server, api = pair
     monkeypatch.setattr(Site, "api", lambda self: api)
     monkeypatch.setattr(faults, "get_run_logger", lambda: logging.getLogger("test"))

@@ -1,4 +1,4 @@
-"""The load is read by offset through the pod proxy; a lost one is said to be lost."""
+"""The records of the load are read by offset through the pod proxy, and a missing load is reported as missing."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from kubernetes_server import Server, serving
 
 from blocks.errors import TimedOut
 from blocks.parameters import Infrastructure, Service
-from drills.definition import Drill
-from drills.definition import Load as Traffic
-from drills.judge.traffic import on_observers_clock, seen
+from drills.definition import Drill, Load
+from drills.judge.traffic import on_observers_clock, phase_seen
 from drills.judge.trust import doubts
 from drills.observed import Versions
 from serving.load import routes
 from serving.records import Kind, Record
 from tasks.drill import load_job, watch
 from tasks.drill.journal import FaultNote, Journal
-from tasks.drill.load_job import Load, LoadFailed
-from tasks.drill.raw_evidence import Notebook
+from tasks.drill.load_job import LoadFailed, LoadJob
+from tasks.drill.raw_evidence import RawEvidence
 from tasks.drill.windows import windows
 from tasks.kubernetes.api import Api, Unavailable
 from tasks.support.site import Site
@@ -35,13 +34,13 @@ PROXY = f"{PODS}/load-1-abc:8080/proxy"
 
 
 class LoadServer(Server):
-    """A server whose load pod has records, given away in pieces of whole lines."""
+    """A server with a load pod that sends its records in pieces of whole lines."""
 
     text = b""
     piece = 1 << 20
     state = "running"
     grows = b""
-    """What is written down while somebody reads."""
+    """The bytes that the load writes during a read."""
 
     def handle(self, method: str, url: str, body: object) -> tuple[int, object]:
         parts = urlsplit(url)
@@ -80,7 +79,7 @@ def put_pod(server: Server, phase: str) -> None:
 
 def test_records_are_appended_where_the_last_reading_ended(pair: tuple[LoadServer, Api], tmp_path: Path) -> None:
     server, api = pair
-    load, file = Load(api, "load-1"), tmp_path / "records.jsonl"
+    load, file = LoadJob(api, "load-1"), tmp_path / "records.jsonl"
     server.text = line(1) + line(2)[:10]
     load.read_on(file)
     server.text = line(1) + line(2) + line(3)
@@ -89,80 +88,80 @@ def test_records_are_appended_where_the_last_reading_ended(pair: tuple[LoadServe
     assert [r.id for r in load_job.records_in(file)] == [1, 2, 3]
 
 
-def test_more_than_one_piece_is_read_to_the_end(pair: tuple[LoadServer, Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_longer_than_one_reply_are_read_to_the_end(
+    pair: tuple[LoadServer, Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server, api = pair
     server.text, server.piece = b"".join(line(n) for n in range(50)), 1000
     monkeypatch.setattr(load_job, "PIECE", 500)
-    Load(api, "load-1").read_on(tmp_path / "r")
+    LoadJob(api, "load-1").read_on(tmp_path / "r")
     assert [r.id for r in load_job.records_in(tmp_path / "r")] == list(range(50))
 
 
-def test_a_busy_load_is_read_up_to_now_and_not_for_ever(pair: tuple[LoadServer, Api], tmp_path: Path) -> None:
+def test_reading_the_records_of_a_busy_load_ends(pair: tuple[LoadServer, Api], tmp_path: Path) -> None:
     server, api = pair
     assert 2 * load_job.PIECE <= routes.PIECE
     server.text = server.grows = line(1)
-    Load(api, "load-1").read_on(tmp_path / "r")
+    LoadJob(api, "load-1").read_on(tmp_path / "r")
     assert sum(path.endswith("/records") for _, path, _ in server.requests) <= 2
 
 
 def test_a_load_that_warms_up_is_waited_for_and_one_that_runs_is_not(pair: tuple[LoadServer, Api]) -> None:
     server, api = pair
     server.state = "warming"
-    assert isinstance(Load(api, "load-1").look(), Pending)
+    assert isinstance(LoadJob(api, "load-1").check_sending(), Pending)
     server.state = "running"
-    assert Load(api, "load-1").look() is True
+    assert LoadJob(api, "load-1").check_sending() is True
 
 
 @pytest.mark.parametrize("state", ["draining", "done"])
-def test_a_load_that_has_sent_its_all_is_none_to_begin_a_drill_with(pair: tuple[LoadServer, Api], state: str) -> None:
+def test_a_load_that_has_sent_for_its_whole_time_cannot_begin_a_drill(pair: tuple[LoadServer, Api], state: str) -> None:
     pair[0].state = state
-    with pytest.raises(LoadFailed, match="away for too long"):
-        Load(pair[1], "load-1").look()
+    with pytest.raises(LoadFailed, match="interrupted for too long"):
+        LoadJob(pair[1], "load-1").check_sending()
 
 
-def test_a_load_that_ended_too_early_says_its_last_words(pair: tuple[LoadServer, Api]) -> None:
+def test_the_error_of_a_load_that_ended_too_early_has_the_end_of_its_log(pair: tuple[LoadServer, Api]) -> None:
     server, api = pair
     put_pod(server, "Failed")
     server.answers["GET", f"{PODS}/load-1-abc/log"] = (200, b"the service gave no right answer within 120 s\n")
     with pytest.raises(LoadFailed, match="no right answer"):
-        Load(api, "load-1").status()
+        LoadJob(api, "load-1").status()
 
 
-def test_a_load_that_is_gone_is_said_to_be_gone_and_one_that_is_silent_is_asked_again(pair: tuple[LoadServer, Api]) -> None:
+def test_a_missing_load_is_a_permanent_error_and_a_silent_one_a_transient_error(pair: tuple[LoadServer, Api]) -> None:
     server, api = pair
     server.objects.clear()
     with pytest.raises(LoadFailed, match="gone"):
-        Load(api, "load-1").status()
+        LoadJob(api, "load-1").status()
     put_pod(server, "Running")
     server.answers["POST", f"{PROXY}/stop"] = (502, b"")
     with pytest.raises(Unavailable):
-        Load(api, "load-1").stop()
+        LoadJob(api, "load-1").stop()
 
 
-def test_the_loads_clock_is_compared_with_ours(pair: tuple[LoadServer, Api]) -> None:
+def test_the_clock_offset_is_that_of_the_load(pair: tuple[LoadServer, Api]) -> None:
     import time
 
-    assert load_job.clock_offset(Load(pair[1], "load-1")) == pytest.approx(1000.0 - time.time(), abs=5)
+    assert load_job.clock_offset(LoadJob(pair[1], "load-1")) == pytest.approx(1000.0 - time.time(), abs=5)
 
 
-def test_a_load_that_never_sent_is_no_load() -> None:
+def test_a_load_that_never_sent_has_no_result() -> None:
     status = load_job.LoadStatus(now=1, state="done", sent=0, started=None, stopped=None)
-    assert load_job.seen(status) is None
+    assert load_job.load_seen(status) is None
     assert json.loads(status.model_dump_json())["sent"] == 0
 
 
-def test_a_load_whose_node_is_gone_is_not_waited_for_without_end(
-    pair: tuple[LoadServer, Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_for_a_load_on_a_lost_node_ends(pair: tuple[LoadServer, Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, api = pair
     monkeypatch.setattr(LoadServer, "handle", unreachable)
     monkeypatch.setattr(load_job, "SILENT_FOR_S", 0.0)
     with pytest.raises(TimedOut, match="load-1 to answer"):
-        load_job.ended(Load(api, "load-1"), tmp_path / "r", 10, lambda _: None)
+        load_job.end_load(LoadJob(api, "load-1"), tmp_path / "r", 10, lambda _: None)
 
 
 def unreachable(server: LoadServer, method: str, url: str, body: object) -> tuple[int, object]:
-    """The pod is listed, and nobody reaches it."""
+    """The pod is listed, and its proxy does not answer."""
     if "/proxy/" in url:
         return 503, {"message": "no route to host"}
     return Server.handle(server, method, url, body)
@@ -182,29 +181,29 @@ def test_the_last_requests_may_take_as_long_as_the_longest_stream_before(
         return Until(what, probe, within, *more)
 
     monkeypatch.setattr(load_job, "Until", until)
-    status, offset = load_job.ended(Load(api, "load-1"), tmp_path / "r", 10, lambda _: None)
+    status, offset = load_job.end_load(LoadJob(api, "load-1"), tmp_path / "r", 10, lambda _: None)
     assert (status.sent, offset < 0) == (3, True)
     assert waits["the load's last requests to end"] == load_job.DRAIN_S + 10 + 400
 
 
-def test_a_stream_that_lives_through_two_faults_is_counted_as_alive_at_both_and_as_a_record_at_the_later_one(tmp_path: Path) -> None:
+def test_a_stream_alive_at_two_faults_counts_as_alive_at_both_and_as_a_record_of_the_later_one(tmp_path: Path) -> None:
     notes = tuple(FaultNote(pod="head", uid="u", at=at, done=True) for at in (100.0, 140.0))
     journal = Journal(owner="run", drill="head-pod", started=1.0, faults=notes)
-    drill = Drill.named("head-pod", load=Traffic(streams=2))
+    drill = Drill.named("head-pod", load=Load(streams=2))
     ends: list[tuple[Kind, float, float]] = [("short", 99, 99.5), ("short", 120, 120.5), ("stream", 90, 150), ("stream", 101, 151)]
     found = [Record(n, kind, sent, sent, end, (end,), 1, end, "finished", 200) for n, (kind, sent, end) in enumerate(ends, 1)]
-    Notebook(tmp_path).records.write_text("".join(record.to_line() for record in found))
+    RawEvidence(tmp_path).records.write_text("".join(record.to_line() for record in found))
     first, second = windows(tmp_path, journal, drill, Versions())
     assert [r.id for r in first.own] == [1, 2]
     assert [r.id for r in second.own] == [3, 4]
     assert (first.observation.outliving_streams, second.observation.outliving_streams) == (1, 0)
     for window in (first, second):
         requests = on_observers_clock(window.records, window.observation.clock_offset_s)
-        those = doubts(drill, window.observation, requests, seen("before", requests), None)
-        assert not [doubt.reason for doubt in those if "were alive when the fault struck" in doubt.reason]
+        those = doubts(drill, window.observation, requests, phase_seen("before", requests), None)
+        assert not [doubt.reason for doubt in those if "were alive at the fault" in doubt.reason]
 
 
-def test_a_load_that_is_gone_and_events_that_are_refused_leave_what_was_read_to_be_judged(
+def test_without_the_load_and_the_events_the_records_read_so_far_are_judged(
     pair: tuple[LoadServer, Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, api = pair
@@ -213,11 +212,11 @@ def test_a_load_that_is_gone_and_events_that_are_refused_leave_what_was_read_to_
     monkeypatch.setattr(Site, "api", lambda self: api)
     monkeypatch.setattr(watch, "get_run_logger", lambda: logging.getLogger("test"))
     site, journal = Site(target="t", infrastructure=Infrastructure()), Journal(owner="run", drill="head-pod", started=1.0)
-    notebook = Notebook(tmp_path)
-    notebook.records.write_bytes(line(1))
+    raw = RawEvidence(tmp_path)
+    raw.records.write_bytes(line(1))
     assert watch.collect_records.fn(site, Service(), journal, Drill.named("head-pod"), tmp_path) == 1
-    (event,) = notebook.events()
-    notebook.add("event", event.model_dump())
+    (event,) = raw.events()
+    raw.add("event", event.model_dump())
     (window,) = windows(tmp_path, journal, Drill.named("head-pod"), Versions())
     found = window.observation
     assert (found.events, found.load) == ((event,), None), "a try that came back noted it again"

@@ -1,4 +1,4 @@
-"""When the steady state has held for long enough, and when a recovery is over; by looks, without a clock."""
+"""When the steady state has held for long enough, and when the observation of a recovery is over; by snapshots, without a clock."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from drills.definition import Drill, Timing
 from drills.observed import Answer, DeploymentSeen, HeadSeen, ReplicaSeen, Snapshot, WorkerSeen
-from tasks.drill.raw_evidence import Notebook
+from tasks.drill.raw_evidence import RawEvidence
 from tasks.drill.recovery import Recovery, Steadiness
-from tasks.drill.watch import looks
+from tasks.drill.watch import snapshots_every
 from tasks.kubernetes.api import Refused, Unavailable
 
 DRILL = Drill.named("head-pod", timing=Timing(before_s=10, after_s=10, observe_timeout_s=60))
@@ -48,20 +48,20 @@ def test_the_steady_state_must_hold_for_the_whole_time() -> None:
     assert steady(well(0), well(5), well(9.9), well(10)) == [False, False, False, True]
 
 
-def test_a_break_begins_the_time_anew() -> None:
+def test_an_interruption_restarts_the_steady_time() -> None:
     broken = well(5, endpoints=("w1",))
     assert steady(well(0), broken, well(6), well(11), well(16)) == [False, False, False, False, True]
 
 
-def test_a_look_at_which_ray_was_slow_neither_breaks_nor_ends_it() -> None:
+def test_a_snapshot_without_an_answer_of_ray_neither_interrupts_nor_completes_the_steady_time() -> None:
     assert steady(well(0), blind(5), blind(10), well(11)) == [False, False, False, True]
 
 
-def test_a_time_in_which_nobody_looked_is_not_steady() -> None:
+def test_a_time_without_snapshots_is_not_steady() -> None:
     assert steady(well(0), well(50), well(59), well(60)) == [False, False, False, True]
 
 
-def test_a_service_that_was_never_seen_whole_is_not_steady() -> None:
+def test_a_service_without_a_complete_snapshot_is_not_steady() -> None:
     assert steady(*(blind(t) for t in range(20))) == [False] * 20
 
 
@@ -81,23 +81,23 @@ def recovering(*snapshots: Snapshot) -> Recovery:
     return recovery
 
 
-def test_as_long_as_the_old_head_is_there_nothing_has_recovered() -> None:
+def test_a_service_has_not_recovered_while_the_old_head_is_there() -> None:
     recovery = recovering(*(well(100 + n) for n in range(1, 30)))
     assert recovery.recovered is None
     assert not recovery.over
 
 
-def test_a_recovery_is_over_when_it_was_watched_for_long_enough() -> None:
+def test_an_observation_is_over_some_time_after_recovery() -> None:
     looks = [well(101, head="new"), well(107, head="new")]
     recovery = recovering(*looks)
     assert recovery.recovered == 101
     assert not recovery.over
-    assert "watching on for 4 s" in recovery.progress().seen
+    assert "observed for 4 s more" in recovery.progress().seen
     recovery.see(well(111, head="new"))
     assert recovery.over
 
 
-def test_a_service_that_does_not_recover_is_given_up_at_the_end_of_its_time() -> None:
+def test_the_observation_of_a_service_that_does_not_recover_ends_at_the_timeout() -> None:
     recovery = recovering(blind(130), blind(160))
     assert not recovery.over
     recovery.see(blind(160.1))
@@ -105,8 +105,8 @@ def test_a_service_that_does_not_recover_is_given_up_at_the_end_of_its_time() ->
     assert recovery.recovered is None
 
 
-def test_a_service_that_is_well_when_its_time_is_over_may_show_that_it_stays_so() -> None:
-    """As it is where the runner died and came back after that time."""
+def test_a_service_that_is_steady_at_the_timeout_is_observed_until_it_counts_as_recovered() -> None:
+    """Return a recovery after the runner died and was resumed at that time."""
     recovery = recovering(well(165, head="new"))
     assert not recovery.over
     recovery.see(well(171, head="new"))
@@ -115,27 +115,27 @@ def test_a_service_that_is_well_when_its_time_is_over_may_show_that_it_stays_so(
     assert given_up.over
 
 
-def test_a_relapse_takes_the_recovery_back() -> None:
+def test_a_relapse_revokes_the_recovery() -> None:
     recovery = recovering(well(101, head="new"), well(107, head="new"), well(108, head="new", endpoints=("w1",)))
     assert recovery.recovered is None
     assert "endpoints" in recovery.progress().seen
 
 
-def test_the_news_are_told_once() -> None:
+def test_each_change_is_reported_once() -> None:
     recovery = Recovery(DRILL, well(99), 100.0)
     told = [recovery.see(snapshot) for snapshot in (well(101, head="new"), well(107, head="new"), well(108, head="new"))]
     assert any("recovered" in news for news in told[1])
     assert told[2] == []
 
 
-def test_the_looks_of_a_runner_that_died_count() -> None:
+def test_the_snapshots_of_a_runner_that_died_count() -> None:
     recovery = Recovery(DRILL, well(99), 100.0, [well(101, head="new")])
     recovery.see(well(107, head="new"))
     assert recovery.recovered == 101
 
 
 class Eyes:
-    """An observer that sees one thing after the other, or is refused."""
+    """An observer that returns these snapshots or raises these errors, one after the other."""
 
     def __init__(self, *seen: Snapshot | Exception) -> None:
         self._seen = list(seen)
@@ -148,11 +148,11 @@ class Eyes:
 
 
 @pytest.mark.parametrize("error", [Unavailable("away"), Refused("forbidden: RBAC is not ready", 403)])
-def test_an_api_server_that_starts_again_is_no_end_and_one_that_stays_away_is(tmp_path: Path, error: Exception) -> None:
+def test_a_restart_of_the_api_server_is_tolerated_and_a_long_outage_is_not(tmp_path: Path, error: Exception) -> None:
     eyes: Any = Eyes(well(1), error, well(3), error)
-    seen = looks(eyes, Notebook(tmp_path), 0, clock=iter(range(0, 1000, 20)).__next__)
+    seen = snapshots_every(eyes, RawEvidence(tmp_path), 0, clock=iter(range(0, 1000, 20)).__next__)
     assert [next(seen).t, next(seen).t] == [1, 3]
     eyes._seen = [error] * 10
     with pytest.raises(type(error)):
         next(seen)
-    assert [s.t for s in Notebook(tmp_path).snapshots()] == [1, 3]
+    assert [s.t for s in RawEvidence(tmp_path).snapshots()] == [1, 3]

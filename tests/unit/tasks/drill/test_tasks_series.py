@@ -1,5 +1,4 @@
-"""A series of faults from its first request to its page, on a cluster in memory: what is done, in which order, and what becomes of it
-when the runner dies."""
+"""A series of faults from its first request to its report, on a cluster in memory: the order of its steps, also when the runner dies."""
 
 from __future__ import annotations
 
@@ -33,31 +32,31 @@ def here(tmp_path: Path) -> Iterator[Bench]:
 
 
 def told(bench: Bench) -> Any:
-    """What series.json says."""
+    """Return the content of series.json."""
     return json.loads((bench.folder / "series.json").read_text())
 
 
 def evidence(bench: Bench, number: int) -> Evidence:
-    """That of one fault."""
+    """Return the evidence of one fault."""
     return Evidence.load(bench.folder / f"fault-{number:03}" / "evidence.json")
 
 
 def struck(bench: Bench) -> list[str]:
-    """The heads that were deleted."""
+    """Return the heads that were deleted."""
     return [deletion.uid for deletion in bench.cluster.deletions]
 
 
-def test_a_single_fault_leaves_its_evidence_where_it_always_did(here: Bench) -> None:
+def test_a_single_fault_has_its_evidence_in_the_folder_of_the_run(here: Bench) -> None:
     result = here.drill(Series())
     assert (result.passed, result.page) == (True, "report.html")
     assert {path.name for path in here.folder.iterdir()} == {"evidence.json", "records.jsonl", "report.html", "junit.xml", "raw"}
     found = Evidence.load(here.folder / "evidence.json")
     assert (found.number, found.of) == (1, 1)
     assert found.headline == result.headline
-    assert found.vitals.dead_actors == 2
+    assert found.footprint.dead_actors == 2
 
 
-def test_each_of_several_faults_is_done_once_and_has_a_folder_of_its_own(here: Bench) -> None:
+def test_each_of_several_faults_is_done_once_and_has_its_own_folder(here: Bench) -> None:
     result = here.drill(THREE)
     assert result.passed, result.headline
     # The number of requests depends on how the threads take turns, and by more on a busy machine.
@@ -77,17 +76,17 @@ def test_each_of_several_faults_is_done_once_and_has_a_folder_of_its_own(here: B
     assert [row["folder"] for row in told(here)["faults"]] == ["fault-001", "fault-002", "fault-003"]
 
 
-def test_it_is_one_load_and_every_request_of_it_is_counted_once(here: Bench) -> None:
+def test_a_series_has_one_load_and_counts_each_of_its_requests_once(here: Bench) -> None:
     here.drill(THREE)
     jobs = [path for method, path, _ in here.cluster.requests if method == "POST" and path.endswith("/jobs")]
     assert len(jobs) == 1
     ids = [{r.id for r in read_records(here.folder / f"fault-{n:03}" / "records.jsonl")} for n in (1, 2, 3)]
-    assert ids[0] & ids[1], "the calm between two faults is the after of the one and the before of the other"
+    assert ids[0] & ids[1], "the steady time between two faults is after the one and before the other"
     found = told(here)
     assert found["requests"]["sent"] + found["streams"]["sent"] == len(ids[0] | ids[1] | ids[2])
 
 
-def test_calm_after_one_fault_and_before_the_next_is_waited_for_once(here: Bench) -> None:
+def test_the_steady_time_after_one_fault_and_before_the_next_is_waited_for_once(here: Bench) -> None:
     here.drill(THREE)
     first, second, third = (deletion.at for deletion in here.cluster.deletions)
     recovery = evidence(here, 1).recovery_s
@@ -97,14 +96,14 @@ def test_calm_after_one_fault_and_before_the_next_is_waited_for_once(here: Bench
     assert third - second <= longest
 
 
-def test_graces_in_turn_begin_with_the_drills_own(here: Bench) -> None:
+def test_graces_in_turn_begin_with_that_of_the_drill(here: Bench) -> None:
     assert here.drill(Series(repeat=4, graces="in-turn")).passed
     assert [deletion.forced for deletion in here.cluster.deletions] == [False, True, False, True]
     assert [evidence(here, n).drill for n in (1, 2)] == ["head-pod", "head-pod-forced"]
     assert [row["grace"] for row in told(here)["faults"]] == ["default", "forced", "default", "forced"]
 
 
-def test_a_loss_belongs_to_the_fault_before_it_and_no_other_fault_comes_before_all_is_calm(here: Bench) -> None:
+def test_a_loss_belongs_to_the_fault_before_it_and_the_next_fault_waits_for_steady_time(here: Bench) -> None:
     here.cluster.lost = fails_after(here.cluster, fault=1, seconds=25)
     result = here.drill(THREE)
     assert result.verdict == "failed"
@@ -112,11 +111,11 @@ def test_a_loss_belongs_to_the_fault_before_it_and_no_other_fault_comes_before_a
     assert lost == [("failed", 1), ("passed", 0), ("passed", 0)]
     assert told(here)["lossy"] == {"lossy": 1, "of": 3, "upper": pytest.approx(0.8646, abs=1e-4)}
     first, second, _ = (deletion.at for deletion in here.cluster.deletions)
-    assert second - first >= 25 + TIMING.before_s, "the calm begins anew with the loss"
+    assert second - first >= 25 + TIMING.before_s, "the steady time starts again with the loss"
     assert "users noticed once, at fault 1: " in result.headline
 
 
-def test_it_may_stop_at_the_first_loss(here: Bench) -> None:
+def test_a_series_can_stop_at_the_first_loss(here: Bench) -> None:
     here.cluster.lost = fails_after(here.cluster, fault=2, seconds=3)
     result = here.drill(Series(repeat=5, stop_at_first_loss=True))
     assert result.verdict == "failed"
@@ -135,7 +134,7 @@ def test_a_series_that_stops_at_a_loss_within_the_promise_is_not_failed_by_the_s
     assert told(here)["early"]["by"] == "request"
 
 
-def test_a_service_that_does_not_recover_ends_the_series_and_what_was_done_is_judged(here: Bench) -> None:
+def test_a_service_that_does_not_recover_ends_the_series_and_the_done_faults_are_judged(here: Bench) -> None:
     here.cluster.recovers = lambda number: 12.0 if number < 2 else 1e6
     result = here.drill(Series(repeat=5))
     assert result.verdict == "failed"
@@ -144,7 +143,7 @@ def test_a_service_that_does_not_recover_ends_the_series_and_what_was_done_is_ju
     assert "The series ended after 2 of 5 faults: the service did not recover from fault 2" in " ".join(told(here)["why"])
 
 
-def test_a_steady_state_that_does_not_come_back_ends_it_too(here: Bench) -> None:
+def test_a_steady_state_that_does_not_return_ends_the_series(here: Bench) -> None:
     here.cluster.lost = lambda end: len(here.cluster.deletions) == 2 and end % 7 < 1
     result = here.drill(Series(repeat=5))
     assert result.verdict == "failed"
@@ -152,7 +151,7 @@ def test_a_steady_state_that_does_not_come_back_ends_it_too(here: Bench) -> None
     assert "The series ended after 2 of 5 faults: the steady state did not hold" in " ".join(told(here)["why"])
 
 
-def test_a_series_that_never_was_in_its_steady_state_broke_nothing(here: Bench) -> None:
+def test_a_series_that_was_never_in_its_steady_state_does_no_fault(here: Bench) -> None:
     here.cluster.lost = lambda end: True
     result = here.drill(THREE)
     assert (result.verdict, struck(here)) == ("aborted", [])
@@ -160,7 +159,7 @@ def test_a_series_that_never_was_in_its_steady_state_broke_nothing(here: Bench) 
     assert told(here)["lossy"]["of"] == 0
 
 
-def test_a_load_that_dies_on_the_way_ends_it_without_a_verdict(here: Bench) -> None:
+def test_a_load_that_dies_ends_the_series_without_a_verdict(here: Bench) -> None:
     here.cluster.load_dies = lambda: len(here.cluster.deletions) == 2
     result = here.drill(Series(repeat=5))
     assert result.verdict == "void"
@@ -168,11 +167,11 @@ def test_a_load_that_dies_on_the_way_ends_it_without_a_verdict(here: Bench) -> N
     assert "The series ended after 2 of 5 faults: the load" in " ".join(told(here)["why"])
 
 
-def test_records_that_cannot_be_read_for_a_moment_prolong_the_calm_and_do_not_end_the_series(here: Bench) -> None:
+def test_records_that_cannot_be_read_for_a_moment_prolong_the_steady_time_and_do_not_end_the_series(here: Bench) -> None:
     here.cluster.records_away = lambda: len(here.cluster.deletions) == 1 and 20 < here.cluster.clock.now - here.cluster.began < 60
     assert here.drill(THREE).passed
     first, second, third = (deletion.at for deletion in here.cluster.deletions)
-    assert second - first >= 60, "no calm is proven that nobody read of"
+    assert second - first >= 60, "time without readable records is not steady"
     assert third - second < 60
 
 
@@ -186,7 +185,7 @@ def test_records_that_cannot_be_read_for_longer_end_the_series(here: Bench) -> N
 
 
 def asked_in(series: Series, folder: Path) -> int:
-    """Requests of a whole drill, up to when its load is stopped."""
+    """Return the number of API requests of a whole drill until its load is stopped."""
     with bench(Cluster(), folder / "whole") as whole:
         whole.drill(series)
         return whole.runner.asked_at_stop
@@ -194,10 +193,8 @@ def asked_in(series: Series, folder: Path) -> int:
 
 @pytest.mark.parametrize("away_s", [0.0, 25.0])
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_runner_that_dies_at_any_moment_leaves_a_series_that_is_finished_and_no_fault_done_twice(
-    tmp_path: Path, away_s: float, elsewhere: bool
-) -> None:
-    """`elsewhere`: whoever goes on has not what was seen before."""
+def test_a_series_is_finished_without_a_repeated_fault_whenever_its_runner_dies(tmp_path: Path, away_s: float, elsewhere: bool) -> None:
+    """`elsewhere`: the resumed run has no raw evidence of the earlier process."""
     series = Series(repeat=3, graces="in-turn")
     for lives in range(1, asked_in(series, tmp_path), 23):
         with bench(Cluster(), tmp_path / str(lives)) as here:
@@ -217,7 +214,7 @@ def test_a_runner_that_dies_at_any_moment_leaves_a_series_that_is_finished_and_n
 
 @pytest.mark.parametrize("ends_early", [False, True])
 @pytest.mark.parametrize("before", ["judge", "windows", "write_series", "_show_series", "release_lock"])
-def test_a_runner_that_dies_when_the_load_has_ended_has_only_to_judge(here: Bench, before: str, ends_early: bool) -> None:
+def test_a_run_that_resumes_after_the_end_of_the_load_only_judges(here: Bench, before: str, ends_early: bool) -> None:
     here.cluster.recovers = lambda number: 12.0 if number < 2 or not ends_early else 1e6
     series = Series(repeat=3 if ends_early else 2)
     where: Any = {"judge": drill_stages, "release_lock": drill_stages, "write_series": evidence_task.archive}.get(before, evidence_task)
@@ -249,19 +246,19 @@ def test_the_journal_of_the_longest_series_fits_into_a_config_map(here: Bench) -
     assert len(longest.model_dump_json()) < 2**20 / 4
 
 
-def test_looks_and_records_of_earlier_faults_are_not_read_again_at_every_fault(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A series of a thousand faults would else read a hundred gigabytes."""
+def test_snapshots_and_records_of_earlier_faults_are_not_read_again_at_every_fault(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a series of a thousand faults would read a hundred gigabytes."""
     from tasks.drill import load_job
 
     handed_out: list[int] = []
-    read = load_job.Unread.records
+    read = load_job.UnreadRecords.records
 
-    def counted(unread: load_job.Unread) -> list[Any]:
+    def counted(unread: load_job.UnreadRecords) -> list[Any]:
         found = read(unread)
         handed_out.append(len(found))
         return found
 
-    monkeypatch.setattr(load_job.Unread, "records", counted)
+    monkeypatch.setattr(load_job.UnreadRecords, "records", counted)
     here.drill(Series(repeat=12))
     all_of_them = told(here)["requests"]["sent"] + told(here)["streams"]["sent"]
     assert sum(handed_out) <= 1.2 * all_of_them

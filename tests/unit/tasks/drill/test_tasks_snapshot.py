@@ -1,4 +1,4 @@
-"""What Kubernetes and Ray say becomes a snapshot; what cannot be asked is None and not empty."""
+"""The answers of Kubernetes and Ray become a snapshot; what cannot be asked is None and not empty."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from blocks.parameters import Infrastructure, Service
 from drills.observed import Answer, Event, Snapshot, Versions
 from tasks.drill import evidence
-from tasks.drill.raw_evidence import Notebook
+from tasks.drill.raw_evidence import RawEvidence
 from tasks.images.publish import ImageRefs
 from tasks.kubernetes import pod_problems
 from tasks.kubernetes.api import Api, Object
@@ -96,7 +96,7 @@ def look(api: Api) -> Snapshot:
         return observer.take_snapshot()
 
 
-def test_a_service_that_is_well_is_seen_whole(pair: tuple[Server, Api]) -> None:
+def test_the_snapshot_of_a_healthy_service_is_complete(pair: tuple[Server, Api]) -> None:
     found = look(pair[1])
     assert found.ready
     assert found.app_status == "RUNNING"
@@ -116,14 +116,14 @@ def test_a_service_that_is_well_is_seen_whole(pair: tuple[Server, Api]) -> None:
     assert found.replicas_on("w1") == {"api": ("a1",), "engine": ("e1",)}
 
 
-def test_that_is_what_waiting_for_the_service_waits_for(pair: tuple[Server, Api]) -> None:
+def test_waiting_for_the_service_ends_when_its_snapshot_is_steady(pair: tuple[Server, Api]) -> None:
     with Observer(pair[1], Service()) as observer:
         assert isinstance(rayservice.check_steady(observer), Snapshot)
     with Observer(pair[1], Service(workers=3)) as observer:
         assert isinstance(rayservice.check_steady(observer), Pending)
 
 
-def test_while_the_operator_has_not_seen_the_newest_specification_it_waits(pair: tuple[Server, Api]) -> None:
+def test_waiting_for_the_service_goes_on_until_the_operator_has_observed_the_newest_specification(pair: tuple[Server, Api]) -> None:
     pair[0].objects[RAY_SERVICE]["metadata"]["generation"] = 3
     with Observer(pair[1], Service()) as observer:
         found = rayservice.check_steady(observer)
@@ -131,7 +131,7 @@ def test_while_the_operator_has_not_seen_the_newest_specification_it_waits(pair:
     assert "newest" in found.seen
 
 
-def test_a_second_cluster_without_nodes_says_how_many_there_must_be(pair: tuple[Server, Api]) -> None:
+def test_waiting_for_a_second_cluster_without_nodes_names_the_number_of_nodes_needed(pair: tuple[Server, Api]) -> None:
     pair[0].objects[RAY_SERVICE]["status"]["conditions"].append({"type": "UpgradeInProgress", "status": "True"})
     with Observer(pair[1], Service()) as observer:
         found = rayservice.check_steady(observer)
@@ -153,7 +153,7 @@ def test_when_ray_does_not_answer_its_replicas_are_unknown_and_not_none_at_all(p
     assert found.workers, "Kubernetes still answers"
 
 
-def test_a_request_that_is_not_answered_is_seen_with_its_reason(pair: tuple[Server, Api]) -> None:
+def test_a_snapshot_has_the_reason_of_an_unanswered_request(pair: tuple[Server, Api]) -> None:
     pair[0].answers["GET", INFER] = (500, b"boom")
     answer = look(pair[1]).answer
     assert answer is not None
@@ -162,7 +162,7 @@ def test_a_request_that_is_not_answered_is_seen_with_its_reason(pair: tuple[Serv
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b'["a", "b"]', b"[1]", b"<html>"])
-def test_what_is_not_one_text_is_no_answer(pair: tuple[Server, Api], body: bytes) -> None:
+def test_an_answer_that_is_not_one_text_does_not_count(pair: tuple[Server, Api], body: bytes) -> None:
     pair[0].answers["GET", INFER] = (200, body)
     answer = look(pair[1]).answer
     assert answer is not None
@@ -171,7 +171,7 @@ def test_what_is_not_one_text_is_no_answer(pair: tuple[Server, Api], body: bytes
 
 
 def asked_with(server: Server) -> dict[str, str]:
-    """The headers of the request to the service."""
+    """Return the headers of the request to the service."""
     (found,) = [headers for (_, path, _), headers in zip(server.requests, server.headers, strict=True) if path == INFER]
     return found
 
@@ -187,7 +187,7 @@ def test_the_request_carries_the_key_that_the_workers_ask_for(pair: tuple[Server
     assert "sesame" not in json.dumps([path for _, path, _ in server.requests])
 
 
-def test_without_a_key_none_is_carried_and_an_earlier_one_is_taken_away(pair: tuple[Server, Api]) -> None:
+def test_without_a_key_the_request_has_none_and_an_earlier_secret_is_removed(pair: tuple[Server, Api]) -> None:
     server, api = pair
     api_key.put(api, "mistral", SecretStr("sesame"))
     api_key.put(api, "mistral", None)
@@ -212,7 +212,7 @@ def test_head_and_workers_are_asked_for_their_images(pair: tuple[Server, Api], m
         rayservice.find_images.fn(site, Service())
 
 
-def test_the_head_is_the_pod_that_stays_and_not_the_one_that_goes() -> None:
+def test_the_head_is_the_pod_that_is_not_being_deleted() -> None:
     pods = [
         pod("head-b", "head", "1", deletionTimestamp="2026-11-23T12:01:00Z"),
         pod("head-a", "head", "2", made="2026-11-23T12:02:00Z"),
@@ -233,7 +233,7 @@ def test_another_clusters_pods_and_the_redis_cleanup_are_not_ours() -> None:
     assert ray_objects.gcs_storage([other], "mistral-1") is None
 
 
-def test_an_application_that_is_not_running_is_what_is_told_of_several() -> None:
+def test_the_status_of_several_applications_is_that_of_one_that_is_not_running() -> None:
     assert ray_objects.app_status({"applications": {"a": {"status": "RUNNING"}, "b": {"status": "DEPLOY_FAILED"}}}) == "DEPLOY_FAILED"
     assert ray_objects.app_status({"applications": {}}) == "NOT_STARTED"
 
@@ -266,33 +266,33 @@ def test_an_application_that_is_not_running_is_what_is_told_of_several() -> None
         ),
     ],
 )
-def test_a_pod_in_trouble_says_what_a_person_can_act_on(change: Object, said: str) -> None:
+def test_the_trouble_of_a_pod_is_described_so_that_a_person_can_act_on_it(change: Object, said: str) -> None:
     broken = pod("w1", "worker", "1", ready=False)
     broken["status"] = {**broken["status"], "phase": "Pending", "conditions": [], **change}
     assert said in pod_problems.trouble(broken)
 
 
-def test_a_pod_that_is_ready_or_has_ended_well_is_no_trouble() -> None:
+def test_a_pod_that_is_ready_or_has_succeeded_has_no_trouble() -> None:
     assert pod_problems.trouble(pod("w1", "worker", "1")) == ""
     assert pod_problems.trouble({"metadata": {"name": "job"}, "status": {"phase": "Succeeded"}}) == ""
 
 
-def test_the_notebook_gives_back_what_was_written_and_goes_on_behind_a_half_line(tmp_path: Path) -> None:
-    notebook = Notebook(tmp_path / "raw")
-    assert (notebook.snapshots(), notebook.load(), notebook.last("clock_offset", 0.0)) == ([], None, 0.0)
-    notebook.snapshot(Snapshot(t=1.0))
-    notebook.add("clock_offset", 0.25)
-    notebook.add("event", Event(t=1.5, what="x").model_dump())
+def test_raw_evidence_returns_what_was_written_and_continues_after_an_incomplete_line(tmp_path: Path) -> None:
+    raw = RawEvidence(tmp_path / "raw")
+    assert (raw.snapshots(), raw.load_status(), raw.last("clock_offset", 0.0)) == ([], None, 0.0)
+    raw.snapshot(Snapshot(t=1.0))
+    raw.add("clock_offset", 0.25)
+    raw.add("event", Event(t=1.5, what="x").model_dump())
     with (tmp_path / "raw" / "seen-000.jsonl").open("a") as file:
         file.write('{"snapshot": {"t"')
-    notebook.records.write_bytes(b"{}\n{")
-    notebook = Notebook(tmp_path / "raw")
-    assert notebook.records.read_bytes() == b"{}\n", "the load gives whole lines only from where one begins"
-    assert [s.t for s in notebook.snapshots()] == [1.0]
-    notebook.snapshot(Snapshot(t=2.0))
-    assert [s.t for s in notebook.snapshots()] == [1.0, 2.0]
-    assert notebook.last("clock_offset") == 0.25
-    assert [e.what for e in notebook.events()] == ["x"]
+    raw.records.write_bytes(b"{}\n{")
+    raw = RawEvidence(tmp_path / "raw")
+    assert raw.records.read_bytes() == b"{}\n", "the load gives whole lines only from where one begins"
+    assert [s.t for s in raw.snapshots()] == [1.0]
+    raw.snapshot(Snapshot(t=2.0))
+    assert [s.t for s in raw.snapshots()] == [1.0, 2.0]
+    assert raw.last("clock_offset") == 0.25
+    assert [e.what for e in raw.events()] == ["x"]
 
 
 class Away(Server):
@@ -302,7 +302,7 @@ class Away(Server):
         return 503, {"message": "away"}
 
 
-def test_a_verdict_does_not_wait_for_what_cannot_be_asked_of_versions() -> None:
+def test_versions_that_cannot_be_read_are_empty() -> None:
     with serving(Away()) as (_, api):
         found = evidence.versions(api, Service())
     assert found.leeward

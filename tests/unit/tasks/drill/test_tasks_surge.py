@@ -1,4 +1,4 @@
-"""The steps of a surge: looks in the background, loads that come and go, waiting, one deletion of one head, and what is put away."""
+"""The steps of a surge: samples in the background, loads that are started and stopped, waiting, one fault, and removal."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from surge_runs import GROWS, HEAD_DIES, PLAN, World, records, sample, seen
 from blocks.parameters import Infrastructure, Service
 from drills.surge import archive
 from drills.surge.judgement import judge
-from drills.surge.sample import Sample, read
+from drills.surge.sample import Sample, read_samples
 from tasks import cleanup
 from tasks.drill import journal, surge
 from tasks.drill.faults import NothingToBreak
 from tasks.drill.journal import Journal, Lock, LockLost
-from tasks.drill.sampling import NoSample, Sampler, look, sampling
+from tasks.drill.sampling import NoSample, Sampler, sampling_of, take_sample
 from tasks.drill.watch import NotSteady
 from tasks.kubernetes.api import Api
 from tasks.service.observer import Observer
@@ -39,7 +39,7 @@ SITE = Site(target="t", infrastructure=Infrastructure())
 
 
 class Cluster(Server):
-    """A cluster whose loads warm up, run and are done as they are told."""
+    """A cluster with loads in given states."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def pair() -> Iterator[tuple[Cluster, Api]]:
 
 
 def sampler(tmp_path: Path, world: World | None, t: float = 0.0) -> Sampler:
-    """One whose last look is of the world as it is then, taken now."""
+    """Return a sampler with one sample, taken now, of that world at that time."""
     found = Sampler(tmp_path / "samples.jsonl")
     if world is not None:
         found.add(now(world, t))
@@ -97,7 +97,7 @@ def quiet() -> Progress:
 
 
 def free() -> None:
-    """The lock is ours."""
+    """A check that passes: the lock is held."""
 
 
 def put(server: Server, name: str) -> None:
@@ -109,10 +109,17 @@ def jobs(server: Server) -> list[str]:
 
 
 def put_head(server: Server, uid: str) -> None:
-    server.objects[f"{PODS}/head"] = {"metadata": {"name": "head", "uid": uid}}
+    ray_service = {"metadata": {"name": "mistral"}, "status": {"activeServiceStatus": {"rayClusterName": "mistral-1"}}}
+    server.objects["/apis/ray.io/v1/namespaces/mistral/rayservices/mistral"] = ray_service
+    labels = {"ray.io/cluster": "mistral-1", "ray.io/node-type": "head"}
+    server.objects[f"{PODS}/head"] = {
+        "metadata": {"name": "head", "uid": uid, "labels": labels, "creationTimestamp": "2026-11-23T12:00:00Z"},
+        "spec": {"containers": [{"name": "head"}], "nodeName": "core-1"},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    }
 
 
-# looking
+# samples
 
 
 def node(name: str, pool: str, *, ready: bool = True) -> dict[str, Any]:
@@ -120,7 +127,7 @@ def node(name: str, pool: str, *, ready: bool = True) -> dict[str, Any]:
     return {"metadata": {"name": name, "labels": labels}, "status": {"conditions": [{"type": "Ready", "status": str(ready)}]}}
 
 
-def test_a_look_counts_the_nodes_of_the_model_that_are_ready_and_those_on_their_way(pair: tuple[Cluster, Api]) -> None:
+def test_a_sample_counts_the_inf2_nodes_that_are_ready_and_those_being_launched(pair: tuple[Cluster, Api]) -> None:
     server, api = pair
     for one in (node("n1", "inf2"), node("n2", "inf2", ready=False), node("core", "core")):
         server.objects[f"/api/v1/nodes/{one['metadata']['name']}"] = one
@@ -131,28 +138,28 @@ def test_a_look_counts_the_nodes_of_the_model_that_are_ready_and_those_on_their_
     where = "/api/v1/namespaces/mistral/services/mistral-head-svc:8265/proxy/api/serve/applications/"
     server.answers["GET", where] = (200, json.dumps({"applications": applications}).encode())
     with Observer(api, SERVICE) as observer:
-        found = look(observer)
+        found = take_sample(observer)
     assert (found.nodes, found.claims, found.launched) == (("n1",), ("c1", "c2"), 2)
     assert (found.engines, found.head_ready) == (0, False)
     server.answers["GET", where] = (503, b"")
     with Observer(api, SERVICE) as observer:
-        assert look(observer).engines is None, "not asked is not none"
+        assert take_sample(observer).engines is None, "not asked is not none"
 
 
-def test_looks_are_taken_in_the_background_and_end_with_the_block(pair: tuple[Cluster, Api], tmp_path: Path) -> None:
+def test_samples_are_taken_in_the_background_until_the_end_of_the_block(pair: tuple[Cluster, Api], tmp_path: Path) -> None:
     file = tmp_path / "raw" / "samples.jsonl"
-    with sampling(pair[1], SERVICE, file, every_s=0.01) as found:
+    with sampling_of(pair[1], SERVICE, file, every_s=0.01) as found:
         until = time.monotonic() + 10
-        while len(read(file)) < 3 and time.monotonic() < until:
+        while len(read_samples(file)) < 3 and time.monotonic() < until:
             time.sleep(0.02)
         assert found.now().t == pytest.approx(time.time(), abs=10)
-    count = len(read(file))
+    count = len(read_samples(file))
     assert count >= 3
     time.sleep(0.1)
-    assert len(read(file)) == count
+    assert len(read_samples(file)) == count
 
 
-def test_an_old_look_says_nothing_of_now(tmp_path: Path) -> None:
+def test_a_sample_that_is_too_old_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NoSample):
         sampler(tmp_path, None).now()
     old = sampler(tmp_path, None)
@@ -164,43 +171,45 @@ def test_an_old_look_says_nothing_of_now(tmp_path: Path) -> None:
 # loads
 
 
-def test_every_load_of_an_attempt_has_a_name_of_the_run() -> None:
+def test_every_load_of_an_attempt_has_a_name_with_the_id_of_the_run() -> None:
     mine = Journal(owner="12345678-aaaa", drill="surge", started=1.0)
     first = "load-12345678-19700101t000001"
     assert mine.load_names(3) == [first, f"{first}-2", f"{first}-3"]
     assert mine.load_names(1) == [mine.load_name]
 
 
-def test_loads_start_with_one_another_and_say_when(pair: tuple[Cluster, Api]) -> None:
+def test_loads_start_together_and_return_when_the_first_began(pair: tuple[Cluster, Api]) -> None:
     server, api = pair
-    began = surge.start(api, SERVICE, "image", PLAN, ["load-1-2", "load-1-3"], 100, quiet())
+    began = surge.start_and_wait(api, SERVICE, "image", PLAN, ["load-1-2", "load-1-3"], 100, quiet())
     assert sorted(jobs(server)) == ["load-1-2", "load-1-3"]
     assert began == pytest.approx(time.time() - 5, abs=3)
     (container,) = server.objects[f"{JOBS}/load-1-2"]["spec"]["template"]["spec"]["containers"]
     given = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
     assert given["--streams"] == str(PLAN.load.streams)
-    surge.start(api, SERVICE, "image", PLAN, ["load-1-2"], 100, quiet())  # again: the Job is there already
+    surge.start_and_wait(api, SERVICE, "image", PLAN, ["load-1-2"], 100, quiet())  # again: the Job is there already
 
 
-def test_the_base_load_outlives_every_wait_and_those_of_the_surge_their_own() -> None:
-    assert surge.longest(PLAN, base=True) > PLAN.steady_s + surge.CALM_WITHIN_S + PLAN.grow_within_s + PLAN.surge_s + PLAN.shrink_within_s
+def test_the_base_load_lasts_longer_than_all_waits_and_the_others_longer_than_the_surge() -> None:
+    assert (
+        surge.longest(PLAN, base=True) > PLAN.steady_s + surge.AT_REST_WITHIN_S + PLAN.grow_within_s + PLAN.surge_s + PLAN.shrink_within_s
+    )
     assert surge.longest(PLAN, base=False) > PLAN.grow_within_s + PLAN.surge_s
 
 
-def test_loads_end_with_their_records_read_and_a_lost_one_is_told(
+def test_stopped_loads_have_their_records_read_and_a_missing_one_is_reported(
     pair: tuple[Cluster, Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(surge, "get_run_logger", lambda: logging.getLogger("test"))
     server, api = pair
     put(server, "load-1")
-    here, lost = surge.end(api, PLAN, ["load-1", "load-9"], tmp_path, lambda _: None)
+    here, lost = surge.stop_loads(api, PLAN, ["load-1", "load-9"], tmp_path, lambda _: None)
     assert here.seen is not None
     assert (here.seen.sent, here.records, here.trouble) == (0, 0, "")
     assert (lost.name, lost.seen) == ("load-9", None)
     assert "gone" in lost.trouble
 
 
-def test_what_new_engines_answered_is_read_from_their_metrics_and_none_is_a_number_too(pair: tuple[Cluster, Api]) -> None:
+def test_the_answers_of_new_engines_are_read_from_their_metrics_and_may_be_zero(pair: tuple[Cluster, Api]) -> None:
     server, api = pair
     engine = 'ray_leeward_slots{replica="a"} 8.0\n'
     text = (
@@ -215,43 +224,43 @@ def test_what_new_engines_answered_is_read_from_their_metrics_and_none_is_a_numb
     server.answers["GET", f"{PODS}/w5:8080/proxy/metrics"] = (503, b"")
     server.answers["GET", f"{PODS}/w6:8080/proxy/metrics"] = (200, engine.encode())
     looks: list[Pending] = []
-    assert surge.answered(api, SERVICE, ["w3", "w4", "w5", "w6"], looks.append, within_s=0) == {"w3": 127, "w6": 0}
+    assert surge.count_answered(api, SERVICE, ["w3", "w4", "w5", "w6"], looks.append, within_s=0) == {"w3": 127, "w6": 0}
     assert [look.seen for look in looks] == ["no requests yet of w4, w5, w6"]
-    assert surge.answered(api, SERVICE, ["w3"], looks.append) == {"w3": 127}
+    assert surge.count_answered(api, SERVICE, ["w3"], looks.append) == {"w3": 127}
     assert len(looks) == 1
 
 
 # waiting
 
 
-def test_rest_must_hold_and_is_refused_with_its_reason(tmp_path: Path) -> None:
+def test_the_service_must_stay_at_rest_or_is_refused_with_the_reason(tmp_path: Path) -> None:
     at_rest = PLAN.model_copy(update={"steady_s": 0})
-    assert surge.calm(sampler(tmp_path, GROWS, -1), at_rest, free, quiet()).engines == 2
+    assert surge.wait_at_rest(sampler(tmp_path, GROWS, -1), at_rest, free, quiet()).engines == 2
     with pytest.raises(NotSteady, match="3 workers, 3 of them ready, instead of 2"):
-        surge.calm(sampler(tmp_path, GROWS, 100), at_rest, free, quiet(), within_s=0)
+        surge.wait_at_rest(sampler(tmp_path, GROWS, 100), at_rest, free, quiet(), within_s=0)
 
 
-def test_growth_is_seen_or_not_by_its_deadline(tmp_path: Path) -> None:
+def test_waiting_for_growth_returns_a_sample_or_ends_at_the_deadline(tmp_path: Path) -> None:
     before = sample(GROWS, -1)
-    found = surge.grown(sampler(tmp_path, GROWS, 70), before, time.time() + 5, free, quiet())
+    found = surge.wait_until_grown(sampler(tmp_path, GROWS, 70), before, time.time() + 5, free, quiet())
     assert found is not None
-    assert [worker.pod for worker in found.newcomers(before)] == ["w3"]
-    assert surge.grown(sampler(tmp_path, GROWS, 50), before, time.time(), free, quiet()) is None
+    assert [worker.pod for worker in found.new_workers(before)] == ["w3"]
+    assert surge.wait_until_grown(sampler(tmp_path, GROWS, 50), before, time.time(), free, quiet()) is None
     blind = sampler(tmp_path, None)
     blind.add(now(GROWS, 70).model_copy(update={"engines": None}))
-    assert surge.grown(blind, before, time.time(), free, quiet()) is None, "an endpoint without an engine answers nothing itself"
+    assert surge.wait_until_grown(blind, before, time.time(), free, quiet()) is None, "an endpoint without an engine answers nothing itself"
 
 
-def test_being_as_before_includes_the_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_shrinking_includes_the_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surge, "HOLD_S", 0.0)
     before = sample(GROWS, -1)
-    assert surge.shrunk(sampler(tmp_path, GROWS, 340), before, time.time() + 5, free, quiet())
-    assert surge.shrunk(sampler(tmp_path, GROWS, 300), before, time.time(), free, quiet()) is None
-    assert surge.shrunk(sampler(tmp_path, GROWS, 100), before, time.time(), free, quiet()) is None
+    assert surge.wait_until_shrunk(sampler(tmp_path, GROWS, 340), before, time.time() + 5, free, quiet())
+    assert surge.wait_until_shrunk(sampler(tmp_path, GROWS, 300), before, time.time(), free, quiet()) is None
+    assert surge.wait_until_shrunk(sampler(tmp_path, GROWS, 100), before, time.time(), free, quiet()) is None
 
 
 class Clock:
-    """Time that passes while somebody sleeps."""
+    """A clock that advances only by sleeping."""
 
     def __init__(self) -> None:
         self.at = 1000.0
@@ -263,24 +272,24 @@ class Clock:
         self.at += seconds
 
 
-def test_a_surge_is_held_until_a_moment_with_the_last_look_that_there_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_surge_goes_on_until_its_end_and_returns_the_last_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, grown, looks = Clock(), sample(GROWS, 70), sampler(tmp_path, GROWS, 80)
     monkeypatch.setattr(surge, "time", clock)
-    assert surge.hold(looks, grown, 1060.0, PLAN, free, quiet()) == looks.now()
+    assert surge.keep_surging(looks, grown, 1060.0, PLAN, free, quiet()) == looks.now()
     assert clock.at == 1060.0
-    assert surge.hold(looks, grown, 1060.0, PLAN, free, quiet()) == grown, "tried again after its time, it ends at once"
-    assert surge.hold(sampler(tmp_path, None), grown, 1120.0, PLAN, free, quiet()) == grown, "nothing can be seen"
+    assert surge.keep_surging(looks, grown, 1060.0, PLAN, free, quiet()) == grown, "tried again after its time, it ends at once"
+    assert surge.keep_surging(sampler(tmp_path, None), grown, 1120.0, PLAN, free, quiet()) == grown, "nothing can be seen"
 
 
 class Once(Sampler):
-    """The service can be looked at once."""
+    """A sampler with one sample only."""
 
     def now(self) -> Sample:
         found, self._last = super().now(), None
         return found
 
 
-def test_a_wait_that_has_found_what_it_waited_for_needs_no_further_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_that_has_succeeded_takes_no_further_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surge, "HOLD_S", 0.0)
     looks, before = Once(tmp_path / "samples.jsonl"), sample(GROWS, -1)
     looks.add(now(GROWS, 70))
@@ -294,39 +303,44 @@ def test_a_lost_lock_ends_the_waiting(tmp_path: Path) -> None:
         raise LockLost("another run")
 
     with pytest.raises(LockLost):
-        surge.grown(sampler(tmp_path, GROWS, 0), sample(GROWS, -1), time.time() + 60, lost, quiet())
+        surge.wait_until_grown(sampler(tmp_path, GROWS, 0), sample(GROWS, -1), time.time() + 60, lost, quiet())
     with pytest.raises(LockLost):
-        surge.hold(sampler(tmp_path, GROWS, 0), sample(GROWS, 0), time.time() + 60, PLAN, lost, quiet())
+        surge.keep_surging(sampler(tmp_path, GROWS, 0), sample(GROWS, 0), time.time() + 60, PLAN, lost, quiet())
 
 
-# the head
+# the fault
 
 
-def test_the_head_is_deleted_once_while_a_worker_is_on_its_way(pair: tuple[Cluster, Api], tmp_path: Path) -> None:
+def test_the_fault_is_done_once_while_a_worker_is_starting(pair: tuple[Cluster, Api], tmp_path: Path) -> None:
     server, api = pair
     put_head(server, "old")
+    journal.write(api, SERVICE, Journal(owner=MINE, drill="surge", started=1.0))
     plan, before = PLAN.model_copy(update={"fault": "head-pod-forced"}), sample(GROWS, -1)
     looks = sampler(tmp_path, GROWS, 20)
-    assert surge.strike(api, SERVICE, looks, plan, before, time.time() + 5, free, quiet())
+    done = surge.inject(api, SERVICE, looks, plan, before, time.time() + 5, free, quiet())
+    assert done
+    assert (done.uid, done.done) == ("old", True)
     (body,) = [body for (method, _, _), body in zip(server.requests, server.bodies, strict=False) if method == "DELETE"]
     assert (body["preconditions"], body["gracePeriodSeconds"]) == ({"uid": "old"}, 0)
     put_head(server, "new")
-    assert surge.strike(api, SERVICE, looks, plan, before, time.time() + 5, free, quiet())
-    assert f"{PODS}/head" in server.objects, "asked again, it leaves the new head alone"
+    assert surge.inject(api, SERVICE, looks, plan, before, time.time() + 5, free, quiet()) == done
+    assert f"{PODS}/head" in server.objects, "a second call leaves the new head alone"
 
 
-def test_no_head_is_deleted_where_no_worker_is_seen_on_its_way(pair: tuple[Cluster, Api], tmp_path: Path) -> None:
+def test_no_fault_is_done_while_no_worker_is_starting(pair: tuple[Cluster, Api], tmp_path: Path) -> None:
     server, api = pair
     put_head(server, "old")
+    journal.write(api, SERVICE, Journal(owner=MINE, drill="surge", started=1.0))
     plan, before = PLAN.model_copy(update={"fault": "head-pod"}), sample(GROWS, -1)
-    for t in (5.0, 70.0):  # none comes; it is there already
-        assert surge.strike(api, SERVICE, sampler(tmp_path, GROWS, t), plan, before, time.time(), free, quiet()) is None
+    for t in (5.0, 70.0):  # none is starting; it answers already
+        assert surge.inject(api, SERVICE, sampler(tmp_path, GROWS, t), plan, before, time.time(), free, quiet()) is None
     assert f"{PODS}/head" in server.objects
+    del server.objects[f"{PODS}/head"]
     with pytest.raises(NothingToBreak):
-        surge.strike(api, SERVICE, sampler(tmp_path, GROWS, 20), plan, before.model_copy(update={"head": None}), time.time(), free, quiet())
+        surge.inject(api, SERVICE, sampler(tmp_path, GROWS, 20), plan, before, time.time() + 5, free, quiet())
 
 
-# putting away
+# removal
 
 
 MINE, OTHERS = "12345678-aaaa", "99999999-bbbb"
@@ -334,7 +348,7 @@ MINE, OTHERS = "12345678-aaaa", "99999999-bbbb"
 
 @pytest.fixture
 def swept(pair: tuple[Cluster, Api], monkeypatch: pytest.MonkeyPatch) -> tuple[Cluster, Api]:
-    """A cluster with the loads of two runs; tasks find it as their site's."""
+    """A cluster with the loads of two runs, which is the site of all tasks."""
     server, api = pair
     monkeypatch.setattr(Site, "api", lambda self: api)
     monkeypatch.setattr(Site, "block", SimpleNamespace(provisioned=True))
@@ -362,7 +376,7 @@ def test_a_sweep_removes_loads_that_outlived_their_closed_journal(swept: tuple[C
     assert jobs(server) == ["load-99999999-1"]
 
 
-def test_a_sweep_without_an_owner_takes_the_dead_runs_and_leaves_the_living(swept: tuple[Cluster, Api]) -> None:
+def test_a_sweep_without_an_owner_removes_the_loads_of_dead_runs_only(swept: tuple[Cluster, Api]) -> None:
     server, api = swept
     journal.write(api, SERVICE, Journal(owner=OTHERS, drill="surge", started=1.0))
     Lock(api, SERVICE, OTHERS).take()
@@ -372,7 +386,7 @@ def test_a_sweep_without_an_owner_takes_the_dead_runs_and_leaves_the_living(swep
     assert len(jobs(server)) == 3
 
 
-def test_a_surge_that_is_tried_again_begins_anew_without_its_former_loads(
+def test_a_retried_surge_begins_another_attempt_without_its_former_loads(
     swept: tuple[Cluster, Api], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, api = swept
@@ -384,9 +398,7 @@ def test_a_surge_that_is_tried_again_begins_anew_without_its_former_loads(
     assert journal.take_lock.fn(SITE, SERVICE, MINE, "surge", 10.0) == again, "a drill goes on where it was"
 
 
-def test_a_load_that_an_ended_attempt_could_not_remove_does_not_disturb_the_next_one(
-    swept: tuple[Cluster, Api], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_load_left_by_an_ended_attempt_is_removed_by_the_next_one(swept: tuple[Cluster, Api], monkeypatch: pytest.MonkeyPatch) -> None:
     server, api = swept
     monkeypatch.setattr(Api, "apply_all", lambda self, things: [])
     journal.write(api, SERVICE, Journal(owner=MINE, drill="head-pod", started=1.0, state="closed"))
@@ -394,12 +406,12 @@ def test_a_load_that_an_ended_attempt_could_not_remove_does_not_disturb_the_next
     assert jobs(server) == ["load-99999999-1"]
 
 
-# telling
+# texts
 
 
-def test_the_verdict_is_told_with_the_pictures_place_and_a_table_of_phases() -> None:
+def test_the_markdown_of_a_verdict_has_the_path_of_the_picture_and_a_table_of_phases() -> None:
     judgement = judge(PLAN, seen(GROWS), records(GROWS))
-    text = surge.described(judgement, Path("/evidence/run") / archive.PICTURE)
+    text = surge.to_markdown(judgement, Path("/evidence/run") / archive.PICTURE)
     assert text.startswith("# passed\n\n2 times the load")
     assert "| `w3` | n3 (new) | 60 s | 123 |" in text
     assert "`/evidence/run/scaling.svg`" in text
@@ -411,6 +423,6 @@ def test_the_verdict_is_told_with_the_pictures_place_and_a_table_of_phases() -> 
     ]
 
 
-def test_progress_tells_what_is_there() -> None:
-    assert "3 workers answer, 3 there; 3 engines; 3 of 3 nodes Ready" in surge._told(sample(GROWS, 70))
-    assert "? engines" in surge._told(sample(HEAD_DIES, 20))
+def test_progress_shows_the_counts_of_a_sample() -> None:
+    assert "3 workers answer, 3 there; 3 engines; 3 of 3 nodes Ready" in surge._describe(sample(GROWS, 70))
+    assert "? engines" in surge._describe(sample(HEAD_DIES, 20))

@@ -1,4 +1,4 @@
-"""What could grow from one lost head to the next is asked of whoever knows it; what nobody tells is not known, and no error."""
+"""The footprint is read from the kubelet, the head and Ray; a figure that cannot be read is None, and no error."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from kubernetes_server import Server, serving
 
 from blocks.parameters import Service
-from drills.observed import Vitals
-from tasks.drill import vitals
+from drills.observed import Footprint
+from tasks.drill import footprint
 from tasks.kubernetes.api import Api
 from tasks.service.observer import Observer
 
@@ -44,41 +44,41 @@ def pair() -> Iterator[tuple[Server, Api]]:
         yield server, api
 
 
-def seen(api: Api) -> Vitals:
+def seen(api: Api) -> Footprint:
     with Observer(api, Service()) as observer:
-        return vitals.seen(observer)
+        return footprint.read_footprint(observer)
 
 
-def test_the_new_heads_memory_its_clusters_entries_and_the_dead_actors_are_seen(pair: tuple[Server, Api]) -> None:
+def test_the_footprint_has_the_heads_memory_the_entries_in_redis_and_the_dead_actors(pair: tuple[Server, Api]) -> None:
     server, api = pair
-    assert seen(api) == Vitals(head_memory_bytes=42, redis_entries=123, dead_actors=7)
+    assert seen(api) == Footprint(head_memory_bytes=42, redis_entries=123, dead_actors=7)
     (asked,) = [query for method, path, query in server.requests if (method, path) == ("EXEC", EXEC)]
     assert (asked["container"], asked["command"]) == (["ray-head"], ["python3", "-m", "serving.gcs_size"])
     (actors,) = [query for _, path, query in server.requests if path == ACTORS]
     assert (actors["filter_keys"], actors["filter_predicates"], actors["filter_values"]) == (["state"], ["="], ["DEAD"])
 
 
-def test_each_that_cannot_be_had_is_unknown_and_the_others_are_seen_all_the_same(pair: tuple[Server, Api]) -> None:
+def test_a_figure_that_cannot_be_read_is_none_and_the_others_are_read(pair: tuple[Server, Api]) -> None:
     server, api = pair
     server.answers["GET", SUMMARY] = (403, b"{}")
-    assert seen(api) == Vitals(redis_entries=123, dead_actors=7)
+    assert seen(api) == Footprint(redis_entries=123, dead_actors=7)
     server.answers["GET", ACTORS] = (200, b'{"data": null}')
-    assert seen(api) == Vitals(redis_entries=123)
+    assert seen(api) == Footprint(redis_entries=123)
     server.run = lambda pod, container, command: [
         (2, b"no module"),
         (3, b'{"status": "Failure", "details": {"causes": [{"reason": "ExitCode", "message": "1"}]}}'),
     ]  # type: ignore[method-assign]
-    assert seen(api) == Vitals()
+    assert seen(api) == Footprint()
 
 
-def test_a_head_that_keeps_nothing_in_redis_is_not_asked_for_it(pair: tuple[Server, Api]) -> None:
+def test_entries_in_redis_are_not_counted_for_a_head_without_gcs_storage(pair: tuple[Server, Api]) -> None:
     server, api = pair
     server.objects[f"{PODS}/head-new"]["spec"]["containers"][0]["env"] = []
-    assert seen(api) == Vitals(head_memory_bytes=42, dead_actors=7)
+    assert seen(api) == Footprint(head_memory_bytes=42, dead_actors=7)
     assert not [path for method, path, _ in server.requests if method == "EXEC"]
 
 
-def test_without_a_head_nothing_is_seen(pair: tuple[Server, Api]) -> None:
+def test_without_a_head_the_footprint_is_empty(pair: tuple[Server, Api]) -> None:
     server, api = pair
     del server.objects[f"{PODS}/head-new"]
-    assert seen(api) == Vitals()
+    assert seen(api) == Footprint()

@@ -1,4 +1,4 @@
-"""Sentences: the verdict for a manager, and why an SLO failed for an engineer."""
+"""The sentences of a report: the verdict for a manager, and the reasons of a missed SLO for an engineer."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from drills.definition import Drill
 from drills.judge.slos import COUNTS, Slo
-from drills.judge.traffic import count, lost_at
+from drills.judge.traffic import by_kind, losses, lost_at
 from drills.judge.workers import WorkerProof
 from drills.observed import Event, Observation
 from serving.records import Record
 
-__all__ = ["headline", "why"]
+__all__ = ["headline", "reasons_of", "sentence"]
 
 MOST_OBJECTS = 3
-"""Objects that one sentence names; the report lists them all."""
+"""Number of objects that one sentence names; the report lists them all."""
 
 
 def headline(
@@ -27,30 +27,35 @@ def headline(
     *,
     proven: bool,
 ) -> str:
-    """The verdict in one sentence that needs no explanation. `proven`: it is known that the fault happened."""
+    """Return the verdict in one sentence that needs no explanation.
+
+    Args:
+        why: The reasons for the verdict.
+        proven: Whether it is known that the fault happened.
+    """
     subject = drill.title
     if verdict == "aborted":
         return f"The drill “{subject}” was stopped, so nothing can be said. {why[0] if why else ''}".strip()
     if verdict == "void":
         return f"The drill “{subject}” has no verdict, since its measurement cannot be trusted. {why[0] if why else ''}".strip()
-    short, streams = _kinds(records)
+    short, streams = by_kind(records)
     bad, cut = sum(not r.ok for r in short), sum(not r.ok for r in streams)
     if verdict == "passed" and not bad and not cut:
         answered = f"all {_n(len(short), 'request')} and all {_n(len(streams), 'token stream')} were answered in full"
         return f"{subject}, and nobody noticed: {answered}."
-    losses = f"{bad:,} of {_n(len(short), 'request')} and {cut:,} of {_n(len(streams), 'token stream')} were lost"
+    lost = f"{bad:,} of {_n(len(short), 'request')} and {cut:,} of {_n(len(streams), 'token stream')} were lost"
     if verdict == "passed":
-        return f"{subject}: {losses}, which is within what was promised."
+        return f"{subject}: {lost}, which is within what was promised."
     if not proven:
-        return f"Users noticed in the drill “{subject}”: {losses}. It is not known that its fault happened."
+        return f"Users noticed in the drill “{subject}”: {lost}. It is not known that its fault happened."
     if bad or cut:
-        return f"{subject}, and users noticed: {losses}."
+        return f"{subject}, and users noticed: {lost}."
     back = "did not recover" if recovery_s is None else f"recovered after {recovery_s:.0f} s"
     loss = "no loss is on record" if any(slo.doubted and slo.id in COUNTS for slo in slos) else "no request was lost"
     return f"{subject}: {loss}, the service {back}, but not all that was promised held. {why[0] if why else ''}".strip()
 
 
-def why(
+def reasons_of(
     drill: Drill,
     observation: Observation,
     records: Sequence[Record],
@@ -58,21 +63,22 @@ def why(
     workers: Sequence[WorkerProof],
     events: Sequence[Event],
 ) -> list[str]:
-    """One or more sentences for what failed: when losses began and ended, and what Kubernetes and Ray showed meanwhile."""
+    """Return sentences for what failed: when losses began and ended, and what Kubernetes and Ray showed meanwhile."""
     failed = {slo.id: slo for slo in slos if not slo.passed}
     fault_at = observation.fault_at or observation.started
     sentences = []
-    if failed.keys() & {"failed-requests", "lost-streams", "wrong-answers"}:
+    if failed.keys() & set(COUNTS):
         sentences += [*_losses(drill, records, fault_at), *_meanwhile(records, events, fault_at)]
     sentences += _touched(workers, events, fault_at) if "workers" in failed else []
     if sentences or failed.keys() & {"recovery", "redundancy"}:
-        sentences += _storage(observation)
-    told = {"failed-requests", "lost-streams", "wrong-answers", "workers"}
-    return sentences + [f"{s.name}: {s.actual}; promised: {s.target}." for s in failed.values() if s.id not in told]
+        sentences += _storage(observation) if drill.fault.effect.needs_gcs_storage else []
+    explained = {*COUNTS, "workers"}
+    return sentences + [f"{s.name}: {s.actual}; promised: {s.target}." for s in failed.values() if s.id not in explained]
 
 
-def _kinds(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    return [r for r in records if r.kind == "short"], [r for r in records if r.kind == "stream"]
+def sentence(clause: str) -> str:
+    """Return the clause with a capital letter and a full stop."""
+    return clause[:1].upper() + clause[1:].rstrip(".") + "."
 
 
 def _n(n: int, what: str) -> str:
@@ -83,11 +89,10 @@ def _losses(drill: Drill, records: Sequence[Record], fault_at: float) -> list[st
     lost = [r for r in records if not r.ok]
     if not lost:
         return []
-    short, streams = _kinds(records)
+    short, streams = by_kind(records)
     parts = []
     for those, what in ((short, "short request"), (streams, "stream")):
-        ends = ", ".join(f"{n:,} {how}" for how, n in count(those).items() if n and how != "finished")
-        if ends:
+        if ends := losses(those):
             parts.append(f"{sum(not r.ok for r in those):,} of {_n(len(those), what)} ({ends})")
     first, last = min(map(lost_at, lost)) - fault_at, max(map(lost_at, lost)) - fault_at
     fault = f"the fault ({drill.title.lower()})"
@@ -99,18 +104,18 @@ def _when(t: float, of: str) -> str:
 
 
 def _meanwhile(records: Sequence[Record], events: Sequence[Event], fault_at: float) -> list[str]:
-    """What the cluster showed until the last loss, object by object: the first trouble of each sort."""
+    """Return what the cluster showed until the last loss: for each object the first trouble of each sort."""
     last = max((lost_at(r) for r in records if not r.ok), default=fault_at)
     trouble: dict[str, dict[str, float]] = {}
     for event in events:
-        # The snapshot that shows the cause may come a little after the last loss.
+        # The snapshot that shows the cause may be taken a little after the last loss.
         if event.kind == "trouble" and fault_at <= event.t <= last + 10 and event.what != "endpoint lost":
             trouble.setdefault(event.subject or "the service", {}).setdefault(event.what, event.t - fault_at)
     if not trouble:
         return ["Kubernetes and Ray showed nothing unusual meanwhile."]
-    told = [f"{subject}: " + ", ".join(f"{what} after {t:.0f} s" for what, t in those.items()) for subject, those in trouble.items()]
-    more = f"; and {len(told) - MOST_OBJECTS} more objects" if len(told) > MOST_OBJECTS else ""
-    return [f"Meanwhile Kubernetes and Ray showed {'; '.join(told[:MOST_OBJECTS])}{more}."]
+    objects = [f"{subject}: " + ", ".join(f"{what} after {t:.0f} s" for what, t in those.items()) for subject, those in trouble.items()]
+    more = f"; and {len(objects) - MOST_OBJECTS} more objects" if len(objects) > MOST_OBJECTS else ""
+    return [f"Meanwhile Kubernetes and Ray showed {'; '.join(objects[:MOST_OBJECTS])}{more}."]
 
 
 def _touched(workers: Sequence[WorkerProof], events: Sequence[Event], fault_at: float) -> list[str]:
