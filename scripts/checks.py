@@ -62,7 +62,7 @@ def arguments(given: Sequence[str] | None = None) -> tuple[argparse.Namespace, l
 
 @dataclass(frozen=True)
 class PytestRun:
-    """One pytest."""
+    """One run of pytest, with the folders that belong to it."""
 
     name: str
     folders: tuple[str, ...]

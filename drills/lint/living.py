@@ -101,12 +101,12 @@ class Living:
 
     @cached_property
     def head(self) -> Group:
-        """The head."""
+        """The group of the head pod."""
         return Group("head", self.cluster["headGroupSpec"])
 
     @cached_property
     def workers(self) -> tuple[Group, ...]:
-        """The groups of workers."""
+        """The groups of worker pods."""
         return tuple(Group(spec["groupName"], spec) for spec in self.cluster.get("workerGroupSpecs") or ())
 
     @cached_property

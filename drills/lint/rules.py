@@ -1,4 +1,4 @@
-"""The rules: what each looks at, why it matters, where that was learnt, and the YAML that mends it."""
+"""The rules: what each looks at, why it matters, where that was learnt, and the YAML that repairs it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Rule:
     """An upstream thread or file, or "measured": by drills of this project."""
     look: Callable[[Living], str | None]
     """What was found that breaks the rule, else None. What could not be asked breaks no rule."""
-    mend: str
+    remedy: str
     """YAML below a RayService's `spec`, or a sentence."""
 
 

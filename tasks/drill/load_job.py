@@ -184,9 +184,9 @@ def job_values(name: str, service: Service, image: str, load: Load, lasts_s: flo
 def records_in(file: Path, offset: int = 0) -> Iterator[Record]:
     """Yield the records read so far, from that byte on. They are not returned as a list: those of a long series would fill the memory."""
     if file.exists():
-        with file.open("rb") as data:
+        with file.open("rb") as data, io.TextIOWrapper(data, encoding="utf-8") as text:
             data.seek(offset)
-            yield from read_lines(io.TextIOWrapper(data, encoding="utf-8"))
+            yield from read_lines(text)
 
 
 class UnreadRecords:

@@ -45,11 +45,12 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    try:
-        text = _follow(popen, argv, time.monotonic() + within_s, on_line)
-    except BaseException:
-        _end(popen)
-        raise
+    with popen:  # closes the pipe
+        try:
+            text = _follow(popen, argv, time.monotonic() + within_s, on_line)
+        except BaseException:
+            _end(popen)
+            raise
     if popen.returncode:
         raise CommandFailed(f"{_name(argv)} ended with exit code {popen.returncode}; its last lines:\n{_last(text)}")
     return text

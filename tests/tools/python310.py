@@ -100,7 +100,7 @@ def _unpack(work: Workspace, say: Report) -> None:
             target.chmod(0o755)
         elif (source / entry["name"]).is_file():
             shutil.copyfile(source / entry["name"], target)
-    # Nobody compiles it later: what runs tests writes no bytecode.
+    # Compiled now, because a test run writes no bytecode.
     subprocess.run([work.out / "bin" / "python3.10", "-m", "compileall", "-q", work.out / "lib"], check=True, timeout=WITHIN_S)
 
 

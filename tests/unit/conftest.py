@@ -19,7 +19,7 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 WITHIN_S = 600
-"""Of any test, with the fixtures that it is the first to need: a wait in vain ends."""
+"""Deadline in seconds of a test without one of its own; it includes the fixtures that the test is the first to need."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -190,10 +190,10 @@ def test_a_service_without_a_written_configuration_breaks_no_rule_about_deployme
     assert broken(living(changed)) == []
 
 
-def test_the_worst_comes_first_and_every_finding_says_how_it_is_mended() -> None:
+def test_the_worst_comes_first_and_every_finding_has_a_remedy() -> None:
     changed = service()
     for name in ("images by digest", "Redis over TLS", "head takes no work"):
         CHANGES[name](changed)
     found = findings(living(changed))
     assert [finding.rule.severity for finding in found] == [Severity.BREAKS, Severity.RISKS, Severity.HINT]
-    assert all(finding.found and finding.rule.mend and finding.rule.why and finding.rule.learnt_from for finding in found)
+    assert all(finding.found and finding.rule.remedy and finding.rule.why and finding.rule.learnt_from for finding in found)
