@@ -1,7 +1,7 @@
 """The definition of a drill: a fault, the steady state that it starts from and returns to, the load, the timing and the SLOs.
 
 A drill is one YAML file in catalogue/, and a new drill a new file there. A new kind of fault is also one value in drills/faults.py (its
-proof and its words) and one in tasks/drill/faults.py (its act). Nothing here touches an outside system.
+proof and its words) and one in drills/runner/faults.py (its act). Nothing here touches an outside system.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Fault(Value):
     """What is broken on purpose."""
 
     kind: Kebab = "delete-head-pod"
-    """Name of its effect in drills/faults.py and of its act in tasks/drill/faults.py. A drill of an unknown kind is refused before
+    """Name of its effect in drills/faults.py and of its act in drills/runner/faults.py. A drill of an unknown kind is refused before
     anything is touched; evidence of one can still be read."""
 
     grace: Grace = "default"

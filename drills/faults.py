@@ -1,6 +1,6 @@
 """What each kind of fault does to a service: how two snapshots prove it, and the words for it.
 
-A kind of fault is one value in `EFFECTS` here, and one in `ACTS` of tasks/drill/faults.py under the same name, which does it. Steady
+A kind of fault is one value in `EFFECTS` here, and one in `ACTS` of drills/runner/faults.py under the same name, which does it. Steady
 state, trust, verdict, time line, report, series and surge ask the effect; none of them knows what a fault changes.
 """
 

@@ -14,7 +14,7 @@ from blocks.errors import Permanent
 from blocks.parameters import Infrastructure, Service
 from blocks.target import NoSuchTarget
 from drills.definition import Drill, Load, Slos, Timing, UnknownDrill
-from tasks.drill.faults import UnknownFault, check_known
+from drills.runner.faults import UnknownFault, check_known
 from tasks.service import engines
 from tasks.support.site import Site
 

@@ -15,15 +15,16 @@ from prefect.states import Completed, Failed
 from blocks.errors import Permanent, PipelineError
 from blocks.parameters import Service
 from drills.definition import Drill, Series
+from drills.runner.faults import NothingToBreak
+from drills.runner.journal import Journal
+from drills.runner.load_job import LoadFailed
+from drills.runner.raw_evidence import RawEvidence
+from drills.runner.watch import NotSteady, StoppedAtLoss
 from drills.series import Early
 from flows.stages import Run, holding_lock
 from tasks.debug import collect_debug
 from tasks.drill.evidence import ONCE, Result, judge, keep_evidence, raw_folder
-from tasks.drill.faults import NothingToBreak, inject_fault
-from tasks.drill.journal import Journal, release_lock, take_lock
-from tasks.drill.load_job import LoadFailed, start_load, stop_load
-from tasks.drill.raw_evidence import RawEvidence
-from tasks.drill.watch import NotSteady, StoppedAtLoss, collect_records, hold_steady, observe_recovery
+from tasks.drill.steps import collect_records, hold_steady, inject_fault, observe_recovery, release_lock, start_load, stop_load, take_lock
 from tasks.service.rayservice import check_service, find_images
 from tasks.support.progress import Part, Progress
 from tasks.support.site import Site

@@ -14,7 +14,7 @@ from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
 from flows import stages
 from flows.checks import checked_site, refusable
 from flows.hooks import ask_for_sweep
-from tasks.drill.journal import release_lock, take_lock
+from tasks.drill.steps import release_lock, take_lock
 from tasks.service.refresh import (
     OldNode,
     Replaced,

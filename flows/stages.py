@@ -28,7 +28,7 @@ from tasks.cluster.kuberay import install_kuberay
 from tasks.cluster.neuron import install_device_plugin
 from tasks.debug import collect_debug
 from tasks.drill.evidence import folder_for
-from tasks.drill.journal import hold_lock, keeping, let_go_of_lock
+from tasks.drill.steps import hold_lock, keeping, let_go_of_lock
 from tasks.images.publish import ImageRefs, build_images, publish_images
 from tasks.service.chat import deploy_chat, remove_chat
 from tasks.service.preflight import preflight

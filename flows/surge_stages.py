@@ -12,13 +12,14 @@ from prefect.states import Completed, Failed
 
 from blocks.parameters import Service
 from drills.definition import NO_FAULT, FaultOfDrill, Load
+from drills.runner.watch import NotSteady
 from drills.surge import archive
 from drills.surge.judgement import Plan, Seen, size_load
 from flows.checks import BadParameters
 from flows.stages import Run, holding_lock
 from tasks.drill.evidence import Result, raw_folder
-from tasks.drill.journal import release_lock, take_lock
 from tasks.drill.sampling import Sampler, sampled
+from tasks.drill.steps import release_lock, take_lock
 from tasks.drill.surge import (
     end_loads,
     hold_surge,
@@ -31,7 +32,6 @@ from tasks.drill.surge import (
     wait_for_shrinking,
     wait_until_at_rest,
 )
-from tasks.drill.watch import NotSteady
 from tasks.service import engines
 from tasks.service.rayservice import check_service, find_images
 from tasks.support.site import Site

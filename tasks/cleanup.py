@@ -7,17 +7,17 @@ from prefect import get_run_logger
 from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Service
 from blocks.target import NoSuchTarget
+from drills.kubernetes import ownership
+from drills.kubernetes.api import Api
+from drills.runner import api_key, journal
+from drills.runner.journal import Lock
+from drills.runner.waiting import Pending, Until
 from tasks.aws.leftovers import leftovers
 from tasks.cluster.access import UNRESPONSIVE_FOR_S, NoAccess, Unresponsive, connect
-from tasks.drill import journal
-from tasks.drill.journal import Lock
-from tasks.kubernetes import ownership
-from tasks.kubernetes.api import Api
-from tasks.service import api_key, chat, rayservice
+from tasks.service import chat, rayservice
 from tasks.support.progress import Progress
 from tasks.support.site import Site, forget_connections
 from tasks.support.step import step
-from tasks.support.waiting import Pending, Until
 
 SERVICE_GONE_WITHIN_S = 180.0
 NAMESPACES_GONE_WITHIN_S = 300.0

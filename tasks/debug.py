@@ -14,12 +14,12 @@ from prefect import get_run_logger
 
 from blocks.errors import PipelineError
 from blocks.parameters import Service
+from drills.kubernetes.api import Api, Object
 from drills.redact import clean
+from drills.runner import journal, ray_objects
+from drills.runner.watch import kubernetes_events
 from tasks.cluster import kuberay
-from tasks.drill import journal
-from tasks.drill.watch import kubernetes_events
-from tasks.kubernetes.api import Api, Object
-from tasks.service import chat, ray_objects
+from tasks.service import chat
 from tasks.support.paths import TERRAFORM_RUNS
 from tasks.support.site import Site
 from tasks.support.step import step

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.errors import Permanent, TimedOut
-from tasks.kubernetes.api import Api, Unavailable
+from drills.kubernetes.api import Api, Unavailable
+from drills.runner.waiting import Pending, Until
 from tasks.support.site import Site, forget_connections
-from tasks.support.waiting import Pending, Until
 
 ACCEPTED_WITHIN_S = 30.0
 """Seconds. A new access entry takes a moment to take effect."""

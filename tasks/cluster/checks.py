@@ -16,15 +16,15 @@ from prefect.artifacts import create_table_artifact
 from blocks.errors import Permanent, PipelineError
 from blocks.parameters import Infrastructure, Service
 from blocks.target import Target
+from drills.kubernetes import node_labels
+from drills.kubernetes.api import Api, Object
+from drills.runner.waiting import Pending, Until
 from tasks.cluster import karpenter, neuron
 from tasks.cluster.redis import Redis, find_redis, ping
 from tasks.images import registry
-from tasks.kubernetes import node_labels
-from tasks.kubernetes.api import Api, Object
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
-from tasks.support.waiting import Pending, Until
 from tasks.terraform.infrastructure import Outputs
 
 NODES_WITHIN_S = 600.0

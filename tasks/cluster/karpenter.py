@@ -16,15 +16,16 @@ from prefect import get_run_logger
 
 from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Infrastructure
+from drills.kubernetes import manifests, pod_problems
+from drills.kubernetes.api import Api, Object
+from drills.runner.waiting import Pending, Until
 from tasks.cluster import karpenter_orphans
 from tasks.cluster.access import UNRESPONSIVE_FOR_S, NoAccess, Unresponsive, connect
-from tasks.kubernetes import gomodule, manifests, pod_problems
-from tasks.kubernetes.api import Api, Object
+from tasks.support import gomodule
 from tasks.support.commands import run
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
-from tasks.support.waiting import Pending, Until
 from tasks.terraform.infrastructure import Outputs, Provisioning
 
 MODULE = "github.com/aws/karpenter-provider-aws"

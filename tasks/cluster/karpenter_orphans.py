@@ -7,8 +7,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tasks.kubernetes.node_labels import NODEPOOL
-from tasks.support.waiting import Pending, Until
+from drills.kubernetes.node_labels import NODEPOOL
+from drills.runner.waiting import Pending, Until
 
 ENDED_WITHIN_S = 300.0
 LOOK_EVERY_S = 3.0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tasks.kubernetes import gomodule, manifests, ownership, pod_problems
-from tasks.kubernetes.api import Api
+from drills.kubernetes import manifests, ownership, pod_problems
+from drills.kubernetes.api import Api
+from drills.runner.waiting import Pending, Until
+from tasks.support import gomodule
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
-from tasks.support.waiting import Pending, Until
 
 MODULE = "github.com/ray-project/kuberay/ray-operator"
 UPSTREAM = ("config/crd/bases/ray.io_*.yaml", "config/rbac/role.yaml")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from drills.kubernetes import manifests, pod_problems
+from drills.kubernetes.api import Api, Object
 from tasks.cluster.access import connect
-from tasks.kubernetes import manifests, pod_problems
-from tasks.kubernetes.api import Api, Object
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step

@@ -16,16 +16,16 @@ from blocks.parameters import Service
 from drills.definition import Drill, Series
 from drills.evidence import Evidence, make_evidence
 from drills.judge import verdict
+from drills.kubernetes.api import Api
 from drills.observed import Versions
 from drills.report import archive
+from drills.runner import ray_objects
+from drills.runner.journal import Journal
+from drills.runner.observer import Observer
+from drills.runner.raw_evidence import RawEvidence
+from drills.runner.windows import load_of, windows
 from drills.series import Early, Row, SeriesEvidence, make_row, make_series
 from tasks.aws.account import ensure_state_bucket, upload_folder
-from tasks.drill.journal import Journal
-from tasks.drill.raw_evidence import RawEvidence
-from tasks.drill.windows import load_of, windows
-from tasks.kubernetes.api import Api
-from tasks.service import ray_objects
-from tasks.service.observer import Observer
 from tasks.support.paths import EVIDENCE, ROOT
 from tasks.support.progress import Progress
 from tasks.support.site import Site

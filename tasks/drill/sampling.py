@@ -11,11 +11,11 @@ from pathlib import Path
 
 from blocks.errors import Transient
 from blocks.parameters import Service
+from drills.kubernetes import node_labels
+from drills.kubernetes.api import Api
+from drills.runner.observer import Observer
 from drills.surge.sample import Sample
 from tasks.cluster.karpenter import CLAIMS
-from tasks.kubernetes import node_labels
-from tasks.kubernetes.api import Api
-from tasks.service.observer import Observer
 from tasks.support.site import Site
 
 EVERY_S = 1.0

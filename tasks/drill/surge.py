@@ -13,21 +13,21 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from blocks.errors import Permanent, PipelineError, TimedOut
 from blocks.parameters import Service
+from drills.kubernetes.api import Api
+from drills.runner import api_key, faults, load_job
+from drills.runner import journal as journals
+from drills.runner.journal import NAMESPACE, FaultNote, remove_loads
+from drills.runner.waiting import Pending, Until
+from drills.runner.watch import NotSteady
 from drills.surge import archive
 from drills.surge.judgement import Judgement, LoadResult, Plan, Seen, judge, merge_records
 from drills.surge.sample import Sample, not_at_rest, read_samples, surplus
-from tasks.drill import evidence, faults, load_job
-from tasks.drill import journal as journals
+from tasks.drill import evidence
 from tasks.drill.evidence import Result
-from tasks.drill.journal import NAMESPACE, FaultNote, remove_loads
 from tasks.drill.sampling import NoSample, Sampler
-from tasks.drill.watch import NotSteady
-from tasks.kubernetes.api import Api
-from tasks.service import api_key
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
-from tasks.support.waiting import Pending, Until
 
 LOOK_EVERY_S = 1.0
 AT_REST_WITHIN_S = 900.0

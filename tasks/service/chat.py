@@ -5,13 +5,13 @@ from __future__ import annotations
 from prefect import get_run_logger
 
 from blocks.parameters import Service
-from tasks.kubernetes import manifests, ownership, pod_problems
-from tasks.kubernetes.api import Api
-from tasks.service import api_key
+from drills.kubernetes import manifests, ownership, pod_problems
+from drills.kubernetes.api import Api
+from drills.runner import api_key
+from drills.runner.waiting import Pending, Until
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
-from tasks.support.waiting import Pending, Until
 
 NAMESPACE = "chat"
 PORT = 7860

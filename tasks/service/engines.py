@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from blocks.parameters import Engine, Inf2Nodes, Inf2Type, Scaling
-from tasks.kubernetes import manifests
+from drills.kubernetes import manifests
 
 SIZES: Mapping[Inf2Type, tuple[int, int]] = {
     "inf2.xlarge": (4, 16),

@@ -10,9 +10,9 @@ from prefect.artifacts import create_table_artifact
 
 from blocks.parameters import Service
 from drills import lint
+from drills.kubernetes.api import Object
 from tasks.cluster.redis import find_redis
 from tasks.images.publish import ImageRefs
-from tasks.kubernetes.api import Object
 from tasks.service.rayservice import render
 from tasks.support.site import Site
 from tasks.support.step import step

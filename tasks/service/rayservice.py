@@ -14,19 +14,19 @@ from blocks.errors import Permanent, PipelineError, TimedOut, Transient
 from blocks.parameters import Engine, Service
 from drills.definition import SteadyState
 from drills.judge import steady_state
+from drills.kubernetes import manifests, node_labels, ownership, pod_problems
+from drills.kubernetes.api import Api, Object
 from drills.observed import Snapshot
+from drills.runner import api_key, ray_objects
+from drills.runner.observer import Observer
+from drills.runner.waiting import Pending, Until
 from tasks.cluster import karpenter, neuron
 from tasks.cluster.redis import Redis, find_redis
 from tasks.images.publish import ImageRefs
-from tasks.kubernetes import manifests, node_labels, ownership, pod_problems
-from tasks.kubernetes.api import Api, Object
-from tasks.service import api_key, ray_objects
 from tasks.service.engines import ongoing_requests
-from tasks.service.observer import Observer
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
-from tasks.support.waiting import Pending, Until
 from tasks.terraform.infrastructure import Outputs
 
 LOOK_EVERY_S = 2.0

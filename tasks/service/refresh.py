@@ -26,17 +26,17 @@ from pydantic import BaseModel
 
 from blocks.errors import Permanent, PipelineError, TimedOut
 from blocks.parameters import Service
+from drills.kubernetes import node_labels
+from drills.kubernetes.api import Api, Object, conditions
+from drills.kubernetes.node_labels import NODES
+from drills.runner.waiting import Pending, Until
 from tasks.cluster.karpenter import CLAIMS, POOLS
-from tasks.kubernetes import node_labels
-from tasks.kubernetes.api import Api, Object, conditions
-from tasks.kubernetes.node_labels import NODES
 from tasks.service import worker_group
 from tasks.service.rayservice import wait_until_serving
 from tasks.service.worker_group import NotAsDeployed, Size, WorkerGroup
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
-from tasks.support.waiting import Pending, Until
 
 MARK = "leeward.dev/refresh"
 """Annotation of a node that is being replaced: the id of the flow run that chose it."""

@@ -15,11 +15,11 @@ from prefect import get_run_logger
 
 from blocks.errors import Permanent
 from blocks.parameters import Service
-from tasks.kubernetes import manifests, pod_problems
-from tasks.kubernetes.api import Api, Object, conditions
-from tasks.kubernetes.node_labels import INF2
-from tasks.service import ray_objects
-from tasks.service.observer import Observer
+from drills.kubernetes import manifests, pod_problems
+from drills.kubernetes.api import Api, Object, conditions
+from drills.kubernetes.node_labels import INF2
+from drills.runner import ray_objects
+from drills.runner.observer import Observer
 from tasks.service.rayservice import NotServing
 from tasks.support.site import Site
 from tasks.support.step import step

@@ -6,12 +6,11 @@ from collections import defaultdict
 from datetime import UTC, datetime
 
 from blocks.parameters import Service
+from drills.kubernetes import node_labels, pod_problems
+from drills.kubernetes.api import Api, Object, conditions
+from drills.runner import journal, ray_objects
+from drills.runner.journal import Lock
 from tasks.cluster.karpenter import CLAIMS
-from tasks.drill import journal
-from tasks.drill.journal import Lock
-from tasks.kubernetes import node_labels, pod_problems
-from tasks.kubernetes.api import Api, Object, conditions
-from tasks.service import ray_objects
 from tasks.status.questions import Question, StatusRow
 
 

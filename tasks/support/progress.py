@@ -9,7 +9,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext, TaskRunContext
 
-from tasks.support.waiting import Pending
+from drills.runner.waiting import Pending
 
 EVERY_S = 1.0
 """Seconds between two updates: each is a request to the server."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from blocks.cluster import api_client
 from blocks.parameters import Infrastructure
 from blocks.target import Target
-from tasks.kubernetes.api import Api
+from drills.kubernetes.api import Api
 
 
 class Site(BaseModel, frozen=True):

@@ -15,8 +15,8 @@ from typing import Any
 
 from kubernetes import client
 
+from drills.kubernetes.api import Api
 from localcloud import paths, settings
-from tasks.kubernetes.api import Api
 
 Aws = Callable[[str], Any]
 NAME = "bare"

@@ -13,11 +13,11 @@ from bare_cluster import Aws, kubectl
 from system_under_test import System
 
 from blocks.parameters import Inf2Nodes, Infrastructure
+from drills.kubernetes import manifests
+from drills.kubernetes.api import Api, Refused
+from drills.runner.waiting import Pending, Until
 from localcloud import settings
 from tasks.cluster import karpenter, karpenter_orphans, neuron
-from tasks.kubernetes import manifests
-from tasks.kubernetes.api import Api, Refused
-from tasks.support.waiting import Pending, Until
 from tasks.terraform.infrastructure import Provisioning
 
 QUEUE = "bare-karpenter"

@@ -15,10 +15,10 @@ from system_under_test import WITHIN_S, Run, System
 
 from blocks.parameters import SERVICE
 from drills.definition import Drill
-from tasks.drill.journal import remove_load
-from tasks.drill.load_job import LoadJob, end_load, records_in
-from tasks.kubernetes.api import Api
-from tasks.support.waiting import Until
+from drills.kubernetes.api import Api
+from drills.runner.journal import remove_load
+from drills.runner.load_job import LoadJob, end_load, records_in
+from drills.runner.waiting import Until
 
 
 def evidence_of(run: Run, number: int) -> dict[str, Any]:

@@ -24,12 +24,12 @@ from kubernetes_server import Server
 from blocks.parameters import Infrastructure, Service
 from blocks.register import TargetData
 from drills.definition import Drill, Load, Series, Timing
+from drills.kubernetes.api import Api
+from drills.runner import faults, footprint, load_job, observer, watch, windows
 from flows import checks, drill_stages, stages
 from serving.records import Record
-from tasks.drill import evidence, faults, footprint, journal, load_job, watch, windows
+from tasks.drill import evidence, steps
 from tasks.drill.evidence import Result
-from tasks.kubernetes.api import Api
-from tasks.service import observer
 from tasks.support import site
 
 NAMESPACE = "/api/v1/namespaces/mistral"
@@ -335,9 +335,9 @@ def bench(cluster: Cluster, folder: Path) -> Iterator[Bench]:
         patch.setattr(site, "load_target", lambda name: target)
         patch.setattr(stages, "keeping", lambda *_: nullcontext(lambda: None))
         patch.setattr(stages.Run, "folder", folder)
-        for module in (drill_stages, watch, faults, load_job, observer, windows):
+        for module in (drill_stages, steps, watch, faults, load_job, observer, windows):
             patch.setattr(module, "time", cluster.clock)
-        for module in (watch, faults, journal, evidence):
+        for module in (steps, evidence):
             patch.setattr(module, "get_run_logger", lambda: logging.getLogger("drill"))
         for name in (*TASKS, *MORE):
             patch.setattr(drill_stages, name, Plain(getattr(drill_stages, name)))

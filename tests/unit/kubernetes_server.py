@@ -22,7 +22,7 @@ from kubernetes import client
 from websockets.frames import Frame, Opcode
 from websockets.utils import accept_key
 
-from tasks.kubernetes.api import Api
+from drills.kubernetes.api import Api
 
 RESOURCES = {
     "/api/v1": [

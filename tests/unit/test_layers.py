@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "flows": ("flows", "tasks", "blocks", "drills"),
     "tasks": ("tasks", "blocks", "drills", "serving.records"),
     "blocks": ("blocks",),
-    "drills": ("drills", "serving.records"),
+    "drills": ("drills", "serving.records", "blocks.errors", "blocks.parameters", "blocks.addresses"),
     "serving": ("serving",),
     "benchmarks": ("benchmarks", "serving", "scripts"),
     "localcloud.aws": (

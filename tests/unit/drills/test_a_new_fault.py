@@ -23,13 +23,13 @@ from drills.judge.steady_state import not_recovered
 from drills.judge.timeline import build_timeline
 from drills.judge.trust import not_proven
 from drills.judge.verdict import judge
+from drills.kubernetes.api import Api
 from drills.observed import HeadSeen, LoadSeen, Observation, Snapshot
 from drills.report import render
+from drills.runner import faults, journal
+from drills.runner.faults import ACTS, Act
+from drills.runner.journal import FaultNote, Journal
 from drills.surge import judgement as surges
-from tasks.drill import faults, journal
-from tasks.drill.faults import ACTS, Act
-from tasks.drill.journal import FaultNote, Journal
-from tasks.kubernetes.api import Api
 
 KIND = "restart-head-container"
 YAML = f"name: head-container\ntitle: Head container restarted\ndescription: The head's container is killed.\nfault: {{kind: {KIND}}}\n"

@@ -15,10 +15,10 @@ from blocks.errors import TimedOut
 from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
 from blocks.register import TargetData
 from drills.definition import Load, Slos, Timing
+from drills.runner.journal import FaultNote, InUse, Journal, LockLost
 from flows import checks, drill_stages, stages
 from tasks.drill import evidence
 from tasks.drill.evidence import Result
-from tasks.drill.journal import FaultNote, InUse, Journal, LockLost
 from tasks.images.publish import ImageRefs
 from tasks.support import site
 from tasks.support.paths import ROOT

@@ -14,11 +14,11 @@ from surge_runs import GROWS, sample
 from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
 from blocks.register import TargetData
 from drills.definition import Load
+from drills.runner.watch import NotSteady
 from drills.surge.judgement import LoadResult, Plan, Seen
 from flows import checks, stages, surge_stages
 from flows.surge import surge
 from tasks.drill.evidence import Result
-from tasks.drill.watch import NotSteady
 from tasks.images.publish import ImageRefs
 from tasks.support import site
 from tasks.support.site import Site
@@ -113,7 +113,7 @@ class Steps:
         self.called: list[str] = []
         self.seen: list[Seen] = []
         self._failing: Any = failing
-        from tasks.drill.journal import Journal
+        from drills.runner.journal import Journal
 
         answers: dict[str, Any] = {
             "take_lock": Journal(owner="12345678-a", drill="surge", started=1.0),

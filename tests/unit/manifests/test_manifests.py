@@ -17,11 +17,11 @@ import yaml
 from blocks.parameters import ENGINES, Service
 from blocks.target import Images
 from drills.definition import Load
+from drills.kubernetes import manifests, ownership
 from localcloud import settings as embedded
 from serving.engines.neuron.settings import NeuronSettings
 from serving.settings import Settings
 from tasks.images.publish import recipes
-from tasks.kubernetes import manifests, ownership
 from tasks.service import chat
 
 Object = dict[str, Any]

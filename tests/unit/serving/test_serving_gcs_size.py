@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from drills.runner.waiting import Pending, Until
 from localcloud.machine.pki import Authority
 from serving.gcs_size import Connection, RedisError, entries
-from tasks.support.waiting import Pending, Until
 
 ROOT = Path(__file__).resolve().parents[3]
 PASSWORD = "sesame-open-12"

@@ -12,13 +12,13 @@ from kubernetes_server import Server, serving
 
 from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.parameters import Infrastructure, Service
+from drills.kubernetes.api import Api, Unavailable
+from drills.runner import journal
+from drills.runner.waiting import Pending
 from tasks import cleanup
 from tasks.cluster import access
 from tasks.cluster.access import PROBED_PATH, NoAccess, connect
-from tasks.drill import journal
-from tasks.kubernetes.api import Api, Unavailable
 from tasks.support.site import Site
-from tasks.support.waiting import Pending
 
 SITE = Site(target="t", infrastructure=Infrastructure())
 

@@ -9,13 +9,13 @@ import pytest
 from kubernetes_server import Server, serving
 
 from blocks.parameters import OWN_NAMESPACES, Service
+from drills.kubernetes import manifests, ownership
+from drills.kubernetes.api import Api
+from drills.runner import api_key, journal
+from drills.runner.journal import Journal, Lock
 from tasks import cleanup
 from tasks.cluster import kuberay
-from tasks.drill import journal
-from tasks.drill.journal import Journal, Lock
-from tasks.kubernetes import manifests, ownership
-from tasks.kubernetes.api import Api
-from tasks.service import api_key, chat, rayservice
+from tasks.service import chat, rayservice
 from tasks.support.progress import Progress
 
 MINE, OTHER = Service(namespace="ml", name="mistral"), Service(namespace="ml", name="other")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from kubernetes_server import Message, Server, exit_status, serving
 
+from drills.kubernetes.api import Api
 from tasks import debug
-from tasks.kubernetes.api import Api
 
 PAIR = tuple[Server, Api]
 

@@ -13,11 +13,12 @@ from kubernetes_server import Server, serving
 
 from blocks.errors import TimedOut
 from blocks.parameters import Inf2Nodes, Infrastructure, Karpenter
+from drills.kubernetes import manifests
+from drills.kubernetes.api import Api
+from drills.runner.waiting import Pending
 from tasks.cluster import karpenter, karpenter_orphans
-from tasks.kubernetes import gomodule, manifests
-from tasks.kubernetes.api import Api
+from tasks.support import gomodule
 from tasks.support.commands import CommandFailed
-from tasks.support.waiting import Pending
 from tasks.terraform.infrastructure import Provisioning
 
 MADE = Provisioning("queue", "profile", {"core": ("subnet-1", "subnet-2"), "inf2": ("subnet-2",)}, "sg-1", {"leeward:name": "demo"})

@@ -10,10 +10,10 @@ from kubernetes_server import Server, serving
 
 from blocks.errors import TimedOut
 from blocks.parameters import Service
+from drills.kubernetes.api import Api
+from drills.runner.waiting import Pending
 from tasks.cluster import checks, karpenter, neuron
-from tasks.kubernetes.api import Api
 from tasks.service import rayservice
-from tasks.support.waiting import Pending
 
 PODS = f"/api/v1/namespaces/{neuron.NAMESPACE}/pods"
 

@@ -16,11 +16,11 @@ from kubernetes_server import Server, serving
 
 from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.parameters import Infrastructure, Service
+from drills.kubernetes.api import Api, Unavailable
+from drills.runner import journal
+from drills.runner.journal import FaultNote, Journal, Lock
 from tasks.aws.account import ensure_state_bucket, redis_auth_token
 from tasks.aws.leftovers import SERVICES
-from tasks.drill import journal
-from tasks.drill.journal import FaultNote, Journal, Lock
-from tasks.kubernetes.api import Api, Unavailable
 from tasks.status import tables
 from tasks.status.aws import questions as aws_questions
 from tasks.status.cluster import questions as cluster_questions

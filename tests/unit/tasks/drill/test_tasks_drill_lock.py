@@ -12,12 +12,13 @@ import pytest
 from kubernetes_server import Server, serving
 
 from blocks.parameters import Service
-from tasks.drill import journal
+from drills.kubernetes import leases
+from drills.kubernetes.api import Api, Object
+from drills.runner import journal
+from drills.runner.journal import FaultNote, InUse, Journal, Lock, LockLost, renewing
+from drills.runner.waiting import Pending, Until
+from tasks.drill import steps
 from tasks.drill.evidence import raw_folder
-from tasks.drill.journal import FaultNote, InUse, Journal, Lock, LockLost, renewing
-from tasks.kubernetes import leases
-from tasks.kubernetes.api import Api, Object
-from tasks.support.waiting import Pending, Until
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 PATH = "/apis/coordination.k8s.io/v1/namespaces/leeward-load/leases/drill-mistral.mistral"
@@ -134,13 +135,13 @@ def test_a_deployment_holds_the_lock_and_releases_it_for_the_drill_of_its_run(
     monkeypatch.setattr(journal, "FREE_WITHIN_S", 0.0)
     site: Any = Where(api)
     open_ = journal.write(api, Service(), OPEN)
-    journal.hold_lock.fn(site, Service(), OPEN.owner)
-    for work in (journal.hold_lock.fn, lambda *more: journal.take_lock.fn(*more, "head-pod", 1.0)):
+    steps.hold_lock.fn(site, Service(), OPEN.owner)
+    for work in (steps.hold_lock.fn, lambda *more: steps.take_lock.fn(*more, "head-pod", 1.0)):
         with pytest.raises(InUse, match=r"deploy, drill, surge or refresh of mistral/mistral is under way.*run 12345678-aaaa holds it"):
             work(site, Service(), "b")
-    journal.let_go_of_lock.fn(site, Service(), "b")
+    steps.let_go_of_lock.fn(site, Service(), "b")
     assert Lock(api, Service(), "b").holder() == OPEN.owner
-    journal.let_go_of_lock.fn(site, Service(), OPEN.owner)
+    steps.let_go_of_lock.fn(site, Service(), OPEN.owner)
     assert Lock(api, Service(), "b").holder() == ""
     assert journal.read(api, Service()) == open_
 

@@ -10,10 +10,11 @@ from kubernetes_server import Server, serving
 
 from blocks.parameters import Infrastructure, Service
 from drills.definition import Drill, Fault
-from tasks.drill import faults, journal
-from tasks.drill.faults import NothingToBreak, UnknownFault
-from tasks.drill.journal import FaultNote, Journal, Lock, LockLost
-from tasks.kubernetes.api import Api
+from drills.kubernetes.api import Api
+from drills.runner import faults, journal
+from drills.runner.faults import NothingToBreak, UnknownFault
+from drills.runner.journal import FaultNote, Journal, Lock, LockLost
+from tasks.drill import steps
 from tasks.support.site import Site
 
 PODS = "/api/v1/namespaces/mistral/pods"
@@ -118,13 +119,13 @@ def test_every_drill_of_the_catalogue_can_be_done() -> None:
 def test_a_run_that_lost_the_lock_does_no_fault(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
     server, api = pair
     monkeypatch.setattr(Site, "api", lambda self: api)
-    monkeypatch.setattr(faults, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(steps, "get_run_logger", lambda: logging.getLogger("test"))
     site, drill = Site(target="t", infrastructure=Infrastructure()), Drill.named("head-pod")
     begun(api)
     Lock(api, SERVICE, "other").take()
     with pytest.raises(LockLost):
-        faults.inject_fault.fn(site, SERVICE, drill, "run")
+        steps.inject_fault.fn(site, SERVICE, drill, "run")
     assert deletions(server) == 0
     Lock(api, SERVICE, "other").release()
-    assert faults.inject_fault.fn(site, SERVICE, drill, "run").fault
+    assert steps.inject_fault.fn(site, SERVICE, drill, "run").fault
     assert deletions(server) == 1

@@ -9,10 +9,10 @@ import pytest
 from kubernetes_server import Server, serving
 
 from blocks.parameters import Service
+from drills.kubernetes.api import Api
 from drills.observed import Footprint
-from tasks.drill import footprint
-from tasks.kubernetes.api import Api
-from tasks.service.observer import Observer
+from drills.runner import footprint
+from drills.runner.observer import Observer
 
 PODS = "/api/v1/namespaces/mistral/pods"
 SUMMARY = "/api/v1/nodes/core-1/proxy/stats/summary"

@@ -17,17 +17,18 @@ from blocks.parameters import Infrastructure, Service
 from drills.definition import Drill, Load
 from drills.judge.traffic import on_observers_clock, phase_seen
 from drills.judge.trust import doubts
+from drills.kubernetes.api import Api, Unavailable
 from drills.observed import Versions
+from drills.runner import load_job
+from drills.runner.journal import FaultNote, Journal
+from drills.runner.load_job import LoadFailed, LoadJob
+from drills.runner.raw_evidence import RawEvidence
+from drills.runner.waiting import Pending, Until
+from drills.runner.windows import windows
 from serving.load import routes
 from serving.records import Kind, Record
-from tasks.drill import load_job, watch
-from tasks.drill.journal import FaultNote, Journal
-from tasks.drill.load_job import LoadFailed, LoadJob
-from tasks.drill.raw_evidence import RawEvidence
-from tasks.drill.windows import windows
-from tasks.kubernetes.api import Api, Unavailable
+from tasks.drill import steps
 from tasks.support.site import Site
-from tasks.support.waiting import Pending, Until
 
 PODS = "/api/v1/namespaces/leeward-load/pods"
 PROXY = f"{PODS}/load-1-abc:8080/proxy"
@@ -210,11 +211,11 @@ def test_without_the_load_and_the_events_the_records_read_so_far_are_judged(
     server.objects.clear()
     server.answers["GET", "/api/v1/namespaces/mistral/events"] = (403, b"{}")
     monkeypatch.setattr(Site, "api", lambda self: api)
-    monkeypatch.setattr(watch, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(steps, "get_run_logger", lambda: logging.getLogger("test"))
     site, journal = Site(target="t", infrastructure=Infrastructure()), Journal(owner="run", drill="head-pod", started=1.0)
     raw = RawEvidence(tmp_path)
     raw.records.write_bytes(line(1))
-    assert watch.collect_records.fn(site, Service(), journal, Drill.named("head-pod"), tmp_path) == 1
+    assert steps.collect_records.fn(site, Service(), journal, Drill.named("head-pod"), tmp_path) == 1
     (event,) = raw.events()
     raw.add("event", event.model_dump())
     (window,) = windows(tmp_path, journal, Drill.named("head-pod"), Versions())

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from drills.definition import Drill, Timing
+from drills.kubernetes.api import Refused, Unavailable
 from drills.observed import Answer, DeploymentSeen, HeadSeen, ReplicaSeen, Snapshot, WorkerSeen
-from tasks.drill.raw_evidence import RawEvidence
-from tasks.drill.recovery import Recovery, Steadiness
-from tasks.drill.watch import snapshots_every
-from tasks.kubernetes.api import Refused, Unavailable
+from drills.runner.raw_evidence import RawEvidence
+from drills.runner.recovery import Recovery, Steadiness
+from drills.runner.watch import snapshots_every
 
 DRILL = Drill.named("head-pod", timing=Timing(before_s=10, after_s=10, observe_timeout_s=60))
 

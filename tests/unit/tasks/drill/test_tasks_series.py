@@ -15,12 +15,12 @@ from drilled_cluster import TIMING, TRAFFIC, Bench, Cluster, Killed, bench, fail
 from blocks.parameters import Service
 from drills.definition import Series, Slos
 from drills.evidence import Evidence
+from drills.kubernetes.api import Unavailable
 from drills.report.render import read_records
+from drills.runner import journal
+from drills.runner.journal import FaultNote, Journal
 from flows import checks, drill_stages
 from tasks.drill import evidence as evidence_task
-from tasks.drill import journal
-from tasks.drill.journal import FaultNote, Journal
-from tasks.kubernetes.api import Unavailable
 
 THREE = Series(repeat=3)
 
@@ -248,7 +248,7 @@ def test_the_journal_of_the_longest_series_fits_into_a_config_map(here: Bench) -
 
 def test_snapshots_and_records_of_earlier_faults_are_not_read_again_at_every_fault(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a series of a thousand faults would read a hundred gigabytes."""
-    from tasks.drill import load_job
+    from drills.runner import load_job
 
     handed_out: list[int] = []
     read = load_job.UnreadRecords.records

@@ -13,16 +13,17 @@ from kubernetes_server import Server, serving
 from pydantic import SecretStr
 
 from blocks.parameters import Infrastructure, Service
+from drills.kubernetes import pod_problems
+from drills.kubernetes.api import Api, Object
 from drills.observed import Answer, Event, Snapshot, Versions
+from drills.runner import api_key, ray_objects
+from drills.runner.observer import Observer
+from drills.runner.raw_evidence import RawEvidence
+from drills.runner.waiting import Pending
 from tasks.drill import evidence
-from tasks.drill.raw_evidence import RawEvidence
 from tasks.images.publish import ImageRefs
-from tasks.kubernetes import pod_problems
-from tasks.kubernetes.api import Api, Object
-from tasks.service import api_key, ray_objects, rayservice
-from tasks.service.observer import Observer
+from tasks.service import rayservice
 from tasks.support.site import Site
-from tasks.support.waiting import Pending
 
 PODS = "/api/v1/namespaces/mistral/pods"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/mistral/endpointslices"

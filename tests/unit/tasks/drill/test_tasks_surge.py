@@ -16,20 +16,21 @@ from kubernetes_server import Server, serving
 from surge_runs import GROWS, HEAD_DIES, PLAN, World, records, sample, seen
 
 from blocks.parameters import Infrastructure, Service
+from drills.kubernetes.api import Api
+from drills.runner import journal
+from drills.runner.faults import NothingToBreak
+from drills.runner.journal import Journal, Lock, LockLost
+from drills.runner.observer import Observer
+from drills.runner.waiting import Pending
+from drills.runner.watch import NotSteady
 from drills.surge import archive
 from drills.surge.judgement import judge
 from drills.surge.sample import Sample, read_samples
 from tasks import cleanup
-from tasks.drill import journal, surge
-from tasks.drill.faults import NothingToBreak
-from tasks.drill.journal import Journal, Lock, LockLost
+from tasks.drill import steps, surge
 from tasks.drill.sampling import NoSample, Sampler, sampling_of, take_sample
-from tasks.drill.watch import NotSteady
-from tasks.kubernetes.api import Api
-from tasks.service.observer import Observer
 from tasks.support.progress import Progress
 from tasks.support.site import Site
-from tasks.support.waiting import Pending
 
 JOBS = "/apis/batch/v1/namespaces/leeward-load/jobs"
 LOAD_PODS = "/api/v1/namespaces/leeward-load/pods"
@@ -352,7 +353,7 @@ def swept(pair: tuple[Cluster, Api], monkeypatch: pytest.MonkeyPatch) -> tuple[C
     server, api = pair
     monkeypatch.setattr(Site, "api", lambda self: api)
     monkeypatch.setattr(Site, "block", SimpleNamespace(provisioned=True))
-    for module in (cleanup, journal):
+    for module in (cleanup, steps):
         monkeypatch.setattr(module, "get_run_logger", lambda: logging.getLogger("test"))
     for name in ("load-12345678-1", "load-12345678-1-2", "load-12345678-2-3", "load-99999999-1"):
         put(server, name)
@@ -392,17 +393,17 @@ def test_a_retried_surge_begins_another_attempt_without_its_former_loads(
     server, api = swept
     monkeypatch.setattr(Api, "apply_all", lambda self, things: [])
     journal.write(api, SERVICE, Journal(owner=MINE, drill="surge", started=1.0))
-    again = journal.take_lock.fn(SITE, SERVICE, MINE, "surge", 9.0, go_on=False)
+    again = steps.take_lock.fn(SITE, SERVICE, MINE, "surge", 9.0, go_on=False)
     assert again.started == 9.0
     assert jobs(server) == ["load-99999999-1"]
-    assert journal.take_lock.fn(SITE, SERVICE, MINE, "surge", 10.0) == again, "a drill goes on where it was"
+    assert steps.take_lock.fn(SITE, SERVICE, MINE, "surge", 10.0) == again, "a drill goes on where it was"
 
 
 def test_a_load_left_by_an_ended_attempt_is_removed_by_the_next_one(swept: tuple[Cluster, Api], monkeypatch: pytest.MonkeyPatch) -> None:
     server, api = swept
     monkeypatch.setattr(Api, "apply_all", lambda self, things: [])
     journal.write(api, SERVICE, Journal(owner=MINE, drill="head-pod", started=1.0, state="closed"))
-    journal.take_lock.fn(SITE, SERVICE, MINE, "head-pod", 9.0)
+    steps.take_lock.fn(SITE, SERVICE, MINE, "head-pod", 9.0)
     assert jobs(server) == ["load-99999999-1"]
 
 

@@ -11,8 +11,8 @@ from kubernetes import client
 from kubernetes_server import SUCCESS, Message, Server, exit_status, serving
 
 from blocks.errors import Permanent, Transient
+from drills.kubernetes.api import Api, CommandFailed, Conflict, NotFound, Refused, Unavailable
 from localcloud.machine.pki import Authority
-from tasks.kubernetes.api import Api, CommandFailed, Conflict, NotFound, Refused, Unavailable
 
 PAIR = tuple[Server, Api]
 

@@ -11,11 +11,11 @@ from pydantic import SecretStr
 
 from blocks.parameters import ENGINES, Engine, Service
 from drills.definition import Drill
+from drills.kubernetes import manifests
+from drills.kubernetes.manifests import BadManifest
+from drills.runner import load_job
 from tasks.cluster.redis import Redis
-from tasks.drill import load_job
 from tasks.images.publish import ImageRefs
-from tasks.kubernetes import manifests
-from tasks.kubernetes.manifests import BadManifest
 from tasks.service import rayservice
 
 REDIS = Redis("10.213.0.20", 6379, SecretStr("very-secret-token"), "-----BEGIN CERTIFICATE-----")

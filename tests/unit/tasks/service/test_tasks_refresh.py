@@ -13,12 +13,12 @@ from kubernetes_server import Server, serving
 
 from blocks.errors import TimedOut
 from blocks.parameters import Scaling, Service
+from drills.kubernetes.api import Api
+from drills.runner.waiting import Pending
 from tasks.images.publish import ImageRefs
-from tasks.kubernetes.api import Api
 from tasks.service import rayservice, refresh, worker_group
 from tasks.service.refresh import NoRoom, NotReplaceable, OldNode, Which
 from tasks.service.worker_group import NotAsDeployed
-from tasks.support.waiting import Pending
 
 NAMESPACE = "/api/v1/namespaces/mistral"
 RAY = "/apis/ray.io/v1/namespaces/mistral"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from blocks.errors import BACKOFF_S, Permanent, TimedOut, Transient, worth_retrying
-from tasks.kubernetes.api import Unavailable
+from drills.kubernetes.api import Unavailable
 from tasks.support.step import step
 
 

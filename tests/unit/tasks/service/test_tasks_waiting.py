@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from blocks.errors import Permanent, TimedOut, Transient
-from tasks.support.waiting import Pending, Until
+from drills.runner.waiting import Pending, Until
 
 
 class Time:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from drills.definition import Drill
 from drills.observed import Event, Footprint, LoadSeen, Observation, Snapshot, Versions
+from drills.runner import load_job
+from drills.runner.journal import Journal
+from drills.runner.raw_evidence import RawEvidence
+from drills.runner.watch import CLOCK_OFFSET, FOOTPRINT
 from serving.records import Record
-from tasks.drill import load_job
-from tasks.drill.journal import Journal
-from tasks.drill.raw_evidence import RawEvidence
-from tasks.drill.watch import CLOCK_OFFSET, FOOTPRINT
 
 ALWAYS, NEVER = float("-inf"), float("inf")
 

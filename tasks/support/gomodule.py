@@ -14,8 +14,8 @@ from pathlib import Path
 import yaml
 
 from blocks.errors import Permanent
-from tasks.kubernetes import manifests
-from tasks.kubernetes.api import Object
+from drills.kubernetes import manifests
+from drills.kubernetes.api import Object
 from tasks.support.commands import CommandFailed, run
 
 DOWNLOAD_WITHIN_S = 300.0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from blocks.parameters import Service
-from tasks.kubernetes import manifests
-from tasks.kubernetes.api import Api, Conflict, Object
+from drills.kubernetes import manifests
+from drills.kubernetes.api import Api, Conflict, Object
 
 NAMESPACES = "/api/v1/namespaces"
 MADE_BY = "leeward.dev/made-by"

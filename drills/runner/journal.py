@@ -10,22 +10,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from prefect import get_run_logger
 from pydantic import BaseModel, model_validator
 
 from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Service
+from drills.kubernetes import leases, ownership
+from drills.kubernetes.api import Api, Conflict, Object
 from drills.observed import Snapshot
-from tasks.kubernetes import leases, ownership
-from tasks.kubernetes.api import Api, Conflict, Object
-from tasks.support.progress import Progress
-from tasks.support.site import Site
-from tasks.support.step import step
-from tasks.support.waiting import Pending, Until
+from drills.runner.waiting import Pending, Until
 
 NAMESPACE = "leeward-load"
 _LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
@@ -201,6 +197,19 @@ def wait_until_unlocked(api: Api, service: Service, owner: str) -> None:
         raise InUse(service, error) from error
 
 
+def acquire(api: Api, service: Service, owner: str, on_pending: Callable[[Pending], None]) -> None:
+    """Wait until the owner holds the lock of the service.
+
+    Raises:
+        InUse: another run keeps it.
+    """
+    ownership.ensure_namespace(api, NAMESPACE)
+    try:
+        Until("the drill lock", Lock(api, service, owner).take, FREE_WITHIN_S, LOOK_EVERY_S, on_pending).wait()
+    except TimedOut as error:
+        raise InUse(service, error) from error
+
+
 @contextmanager
 def renewing(lock: Lock, every_s: float = leases.RENEW_EVERY_S) -> Iterator[Callable[[], None]]:
     """Renew the lock in the background until the end of the block. Yields a check that raises LockLost when another run has taken it."""
@@ -227,11 +236,6 @@ def renewing(lock: Lock, every_s: float = leases.RENEW_EVERY_S) -> Iterator[Call
         thread.join(timeout=5)
 
 
-def keeping(site: Site, service: Service, owner: str) -> AbstractContextManager[Callable[[], None]]:
-    """Return `renewing` for the lock that the run took on a site."""
-    return renewing(Lock(site.api(), service, owner))
-
-
 def read(api: Api, service: Service) -> Journal | None:
     """Return the last journal of the service; None when there is none."""
     found = api.find(f"{_MAPS}/{_name(service)}")
@@ -255,67 +259,6 @@ def services_with_journals(api: Api) -> list[str]:
     """Return the keys (`ownership.key`) of the services that have a journal or a lock. A deployment leaves only a lock."""
     names = (str(thing["metadata"]["name"]) for path in (_MAPS, _LEASES) for thing in api.items(path))
     return sorted({name.removeprefix(_DRILL) for name in names if name.startswith(_DRILL)})
-
-
-@step("take drill lock", deadline_s=200)
-def take_lock(site: Site, service: Service, owner: str, drill: str, now: float, go_on: bool = True) -> Journal:
-    """The run holds the lock of the service; returns the journal to go on with. Loads that another drill has left are removed.
-
-    Args:
-        go_on: Whether a retried run resumes its drill; otherwise it begins another attempt.
-
-    Raises:
-        InUse: another run holds the lock.
-    """
-    api = _lock(site, service, owner)
-    earlier = read(api, service)
-    journal = earlier.continued(owner, drill, now, go_on=go_on) if earlier else Journal(owner=owner, drill=drill, started=now)
-    if journal is earlier:
-        get_run_logger().info("resuming the drill that this run began: faults so far: %d", len(journal.faults))
-    else:
-        if earlier and earlier.state == "open":
-            get_run_logger().warning("run %s left a drill behind: its load is removed", earlier.owner)
-            remove_loads(api, earlier.owner)
-        remove_loads(api, owner)  # an earlier attempt may have ended without doing so
-    return write(api, service, journal)
-
-
-@step("hold drill lock", deadline_s=200)
-def hold_lock(site: Site, service: Service, owner: str) -> None:
-    """The run holds the lock of the service; the journal stays as it is.
-
-    Raises:
-        InUse: another run holds the lock.
-    """
-    _lock(site, service, owner)
-
-
-@step("let go of drill lock", deadline_s=60)
-def let_go_of_lock(site: Site, service: Service, owner: str) -> None:
-    """The run does not hold the lock any more; the journal stays as it is."""
-    Lock(site.api(), service, owner).release()
-
-
-def _lock(site: Site, service: Service, owner: str) -> Api:
-    """Wait until the owner holds the lock of the service. Raises InUse when another run keeps it."""
-    api, progress = site.api(), Progress("drill-lock")
-    ownership.ensure_namespace(api, NAMESPACE)
-    try:
-        Until("the drill lock", Lock(api, service, owner).take, FREE_WITHIN_S, LOOK_EVERY_S, progress.show_pending).wait()
-    except TimedOut as error:
-        raise InUse(service, error) from error
-    progress.show(100, "nobody else drills or changes this service")
-    return api
-
-
-@step("release drill lock", deadline_s=60)
-def release_lock(site: Site, service: Service, owner: str) -> None:
-    """The lock is free and the journal is closed, if they belonged to this run."""
-    api = site.api()
-    journal = read(api, service)
-    if journal and journal.owner == owner and journal.state == "open":
-        write(api, service, journal.model_copy(update={"state": "closed"}))
-    Lock(api, service, owner).release()
 
 
 def remove_load(api: Api, name: str) -> bool:

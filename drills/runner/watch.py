@@ -5,27 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from pathlib import Path
-
-from prefect import get_run_logger
 
 from blocks.errors import Permanent, PipelineError
 from blocks.parameters import Service
 from drills.definition import Drill
 from drills.judge import steady_state
 from drills.judge.traffic import on_observers_clock
+from drills.kubernetes.api import Api, Refused, Unavailable
 from drills.observed import Event, Snapshot
+from drills.runner import load_job
+from drills.runner.journal import Journal
+from drills.runner.observer import Observer
+from drills.runner.raw_evidence import RawEvidence
+from drills.runner.recovery import Recovery, Steadiness
+from drills.runner.waiting import Pending
 from serving.records import Record
-from tasks.drill import footprint, load_job
-from tasks.drill import journal as journals
-from tasks.drill.journal import Journal
-from tasks.drill.raw_evidence import RawEvidence
-from tasks.drill.recovery import Recovery, Steadiness
-from tasks.kubernetes.api import Api, Refused, Unavailable
-from tasks.service.observer import Observer
-from tasks.support.progress import Progress
-from tasks.support.site import Site
-from tasks.support.step import step
 
 STEADY_WITHIN_S = 120.0
 """Seconds to wait for the steady state, in addition to the time that it must hold. A service that was just deployed takes a few seconds."""
@@ -114,7 +108,7 @@ def watch_before(
     raw: RawEvidence,
     drill: Drill,
     check: Callable[[], None],
-    progress: Progress,
+    on_pending: Callable[[Pending], None],
     *,
     no_loss: str = "",
     stop: bool = False,
@@ -150,23 +144,28 @@ def watch_before(
                 break
         if snapshot.t - began > STEADY_WITHIN_S + drill.timing.before_s:
             raise NotSteady(f"the steady state did not hold: {'; '.join(reasons) or 'there were lost requests again and again'}")
-        progress.show_pending(steadiness.progress(snapshot.t))
+        on_pending(steadiness.progress(snapshot.t))
     return snapshot
 
 
 def watch_recovery(
-    observer: Observer, load: load_job.LoadJob, raw: RawEvidence, recovery: Recovery, check: Callable[[], None], progress: Progress
+    observer: Observer,
+    load: load_job.LoadJob,
+    raw: RawEvidence,
+    recovery: Recovery,
+    check: Callable[[], None],
+    on_pending: Callable[[Pending], None],
+    on_news: Callable[[str], None],
 ) -> None:
     """Observe the recovery until `Recovery.over`. `check` is called after every snapshot and may raise."""
-    logger = get_run_logger()
     for snapshot in snapshots_every(observer, raw, recovery.drill.timing.poll_s):
         check()
         for news in recovery.see(snapshot):
-            logger.info("%s", news)
+            on_news(news)
         _read_on(load, raw)
         if recovery.over:
             return
-        progress.show_pending(recovery.progress())
+        on_pending(recovery.progress())
 
 
 def _read_on(load: load_job.LoadJob, raw: RawEvidence) -> None:
@@ -198,110 +197,23 @@ def _seconds(text: str) -> float:
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
-def _note_events(api: Api, service: Service, raw: RawEvidence, since: float) -> None:
+def note_events(api: Api, service: Service, raw: RawEvidence, since: float, warn: Callable[[str], None]) -> None:
     """Write the events of Kubernetes since then into the raw evidence. No verdict depends on them."""
     try:
         for event in kubernetes_events(api, service.namespace, since):
             raw.add("event", event.model_dump())
     except Permanent as error:
-        get_run_logger().warning("the events of Kubernetes are missing: %s", error)
+        warn(f"the events of Kubernetes are missing: {error}")
 
 
-def _note_offset(load: load_job.LoadJob, raw: RawEvidence) -> None:
+def note_offset(load: load_job.LoadJob, raw: RawEvidence, warn: Callable[[str], None]) -> None:
     """Write the clock offset into the raw evidence, unless the load does not answer."""
     try:
         raw.add(CLOCK_OFFSET, load_job.clock_offset(load))
     except PipelineError as error:
-        get_run_logger().warning("the load's clock could not be read: %s", error)
+        warn(f"the load's clock could not be read: {error}")
 
 
-@step("steady state", deadline_s=2400)
-def hold_steady(
-    site: Site,
-    service: Service,
-    journal: Journal,
-    drill: Drill,
-    folder: Path,
-    check: Callable[[], None],
-    number: int = 1,
-    stop_at_first_loss: bool = False,
-    progress: Progress | None = None,
-) -> Journal:
-    """The steady state held under load before the fault of that number; returns the journal with the last snapshot. `check` may raise.
-
-    Snapshots since the previous fault count: the time after one fault and before the next is the same.
-
-    Raises:
-        NotSteady: the steady state did not hold.
-    """
-    if len(journal.faults) >= number:
-        return journal
-    api, raw, progress = site.api(), RawEvidence(folder, number - 1), progress or Progress("steady-state")
-    load, earlier = load_job.LoadJob(api, journal.load_name), journal.fault
-    no_loss, stop = "before the fault" if earlier is None else "", earlier is not None and stop_at_first_loss
-    if stop:
-        no_loss = f"after fault {number - 1}, and the series was to stop at the first loss"
-    _note_offset(load, raw)
-    ended = EndedRequests(load, raw, earlier.at if earlier else float("-inf"), drill.timing.before_s)
-    with Observer(api, service) as observer:
-        before = watch_before(observer, ended, raw, drill, check, progress, no_loss=no_loss, stop=stop)
-    progress.show(100, f"steady for {drill.timing.before_s:.0f} s under load")
-    return journals.write(api, service, journal.model_copy(update={"before": before}))
-
-
-@step("observe recovery", deadline_s=5700)
-def observe_recovery(
-    site: Site,
-    service: Service,
-    journal: Journal,
-    drill: Drill,
-    folder: Path,
-    check: Callable[[], None],
-    progress: Progress | None = None,
-) -> float | None:
-    """The service was observed from the last fault until some time after it had recovered, or until the time was over; returns when it had
-    recovered. The footprint and the events of Kubernetes are read then."""
-    assert journal.fault is not None, "the fault comes first"
-    assert journal.before is not None, "the fault is done in a steady state only"
-    api, raw, progress, at = site.api(), RawEvidence(folder, len(journal.faults)), progress or Progress("recovery"), journal.fault.at
-    load = load_job.LoadJob(api, journal.load_name)
-    if raw.last(RECORDS_FROM) is None:
-        raw.add(RECORDS_FROM, raw.records.stat().st_size if raw.records.exists() else 0)
-    recovery = Recovery(drill, journal.before, at, [s for s in raw.snapshots() if s.t > at])
-    with Observer(api, service) as observer:
-        watch_recovery(observer, load, raw, recovery, check, progress)
-        raw.add(FOOTPRINT, footprint.read_footprint(observer).model_dump())
-    _note_offset(load, raw)
-    _note_events(api, service, raw, _since(journal, drill))
-    recovered = recovery.recovered
-    progress.show(100, "not recovered in time" if recovered is None else f"recovered after {recovered - at:.0f} s")
-    return recovered
-
-
-def _since(journal: Journal, drill: Drill) -> float:
+def events_since(journal: Journal, drill: Drill) -> float:
     """Return from when on an event may belong to the last fault."""
     return journal.started if journal.fault is None or len(journal.faults) == 1 else journal.fault.at - drill.timing.before_s
-
-
-@step("collect records", deadline_s=3000, retries=6)
-def collect_records(site: Site, service: Service, journal: Journal, drill: Drill, folder: Path) -> int:
-    """The load has ended, and all its records and the events of Kubernetes are in the raw evidence; returns the number of records.
-
-    When the load is gone, the records read so far remain, and the verdict says so.
-    """
-    api, raw = site.api(), RawEvidence(folder, len(journal.faults))
-    load, progress = load_job.LoadJob(api, journal.load_name), Progress("records")
-    try:
-        status, offset = load_job.end_load(load, raw.records, drill.load.patience_s, progress.show_pending)
-        raw.add(CLOCK_OFFSET, offset)
-        raw.add("load", status.model_dump())
-    except Permanent as error:
-        raw.add(
-            "event",
-            Event(t=time.time(), what="the load could not be read to its end", kind="trouble", detail=str(error)[:500]).model_dump(),
-        )
-        get_run_logger().warning("%s", error)
-    _note_events(api, service, raw, _since(journal, drill))
-    count = sum(1 for _ in load_job.records_in(raw.records))
-    progress.show(100, f"{count} records")
-    return count

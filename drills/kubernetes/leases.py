@@ -1,11 +1,11 @@
-"""Leases as locks: pure functions on a Lease's JSON. tasks/drill/journal.py reads and writes the objects."""
+"""Leases as locks: pure functions on a Lease's JSON. drills/runner/journal.py reads and writes the objects."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from tasks.kubernetes.api import Object
+from drills.kubernetes.api import Object
 
 DURATION_S = 60
 """Seconds without renewal after which the holder counts as dead: six missed renewals."""

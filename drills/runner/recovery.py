@@ -8,7 +8,7 @@ from drills.definition import Drill
 from drills.judge import steady_state, timeline
 from drills.judge.trust import HOLE_S
 from drills.observed import Snapshot
-from tasks.support.waiting import Pending
+from drills.runner.waiting import Pending
 
 
 @dataclass

@@ -10,18 +10,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from prefect import get_run_logger
-
 from blocks.errors import Permanent
 from blocks.parameters import Service
-from drills.definition import Drill, Fault
+from drills.definition import Fault
 from drills.faults import EFFECTS
-from tasks.drill import journal as journals
-from tasks.drill.journal import FaultNote, Journal, Lock, LockLost
-from tasks.kubernetes.api import Api, Conflict
-from tasks.service.observer import Observer
-from tasks.support.site import Site
-from tasks.support.step import step
+from drills.kubernetes.api import Api, Conflict
+from drills.runner import journal as journals
+from drills.runner.journal import FaultNote, Journal, Lock, LockLost
+from drills.runner.observer import Observer
 
 
 class UnknownFault(Permanent):
@@ -80,6 +76,20 @@ def check_known(fault: Fault) -> None:
         raise UnknownFault(f"there is no fault {fault.kind!r}; there are: {', '.join(known)}")
 
 
+def inject_once(api: Api, service: Service, fault: Fault, owner: str, number: int = 1) -> Journal:
+    """Do the fault of that number as the holder of the lock; a retry finds in the journal what was planned, and finishes that.
+
+    Raises:
+        LockLost: another run has the service now; nothing was touched.
+    """
+    # Renewed here once more: a machine that was suspended has renewed nothing, and its background thread would notice too late.
+    if not Lock(api, service, owner).renew():
+        raise LockLost("another run took over the drill lock before the fault, so this one breaks nothing; look at that run instead")
+    journal = journals.read(api, service)
+    assert journal is not None, "the lock is taken first, with a journal"
+    return inject(api, service, fault, journal, number)
+
+
 def inject(api: Api, service: Service, fault: Fault, journal: Journal, number: int = 1) -> Journal:
     """Do the fault of that number exactly once; returns the journal as it is in the cluster, with the fault."""
     check_known(fault)
@@ -89,22 +99,4 @@ def inject(api: Api, service: Service, fault: Fault, journal: Journal, number: i
     planned = journal.faults[number - 1]
     if not planned.done:
         journal = journals.write(api, service, journal.with_fault(number, strike(api, service, fault, planned)))
-    return journal
-
-
-@step("inject fault", deadline_s=60)
-def inject_fault(site: Site, service: Service, drill: Drill, owner: str, number: int = 1) -> Journal:
-    """The drill's fault of that number is done. A retry finds in the journal what was planned, and finishes that.
-
-    Raises:
-        LockLost: another run has the service now; nothing was touched.
-    """
-    api = site.api()
-    # Renewed here once more: a machine that was suspended has renewed nothing, and its background thread would notice too late.
-    if not Lock(api, service, owner).renew():
-        raise LockLost("another run took over the drill lock before the fault, so this one breaks nothing; look at that run instead")
-    journal = journals.read(api, service)
-    assert journal is not None, "the lock is taken first, with a journal"
-    journal = inject(api, service, drill.fault, journal, number)
-    get_run_logger().info("%s: %s (%s)", drill.title, journal.faults[number - 1].pod, drill.fault.describe())
     return journal

@@ -14,10 +14,9 @@ from typing import Any
 import yaml
 
 from blocks.errors import Permanent
-from tasks.kubernetes.api import Object
-from tasks.support.paths import ROOT
+from drills.kubernetes.api import Object
 
-MANIFESTS = ROOT / "manifests"
+MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 _PLACEHOLDER = re.compile(r"^\$\{([a-z][a-z0-9_]*)\}$")
 _KEYS = ("name", "groupName")
 """Keys that identify the items of a list when fragments are merged."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.kubernetes.api import Api, Object, conditions
+from drills.kubernetes.api import Api, Object, conditions
 
 NODES = "/api/v1/nodes"
 POOL = "leeward.dev/pool"

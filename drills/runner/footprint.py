@@ -7,10 +7,10 @@ from typing import TypeVar
 from urllib.parse import urlencode
 
 from blocks.errors import PipelineError
+from drills.kubernetes.api import Object
 from drills.observed import Footprint
-from tasks.kubernetes.api import Object
-from tasks.service import ray_objects
-from tasks.service.observer import Observer
+from drills.runner import ray_objects
+from drills.runner.observer import Observer
 
 T = TypeVar("T")
 

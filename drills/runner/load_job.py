@@ -13,16 +13,12 @@ from pydantic import BaseModel
 from blocks.errors import Permanent, Transient
 from blocks.parameters import Service
 from drills.definition import Drill, Load
+from drills.kubernetes import manifests, ownership, pod_problems
+from drills.kubernetes.api import Api, Object
 from drills.observed import LoadSeen
+from drills.runner.journal import NAMESPACE
+from drills.runner.waiting import Pending, Until
 from serving.records import Record, read_lines
-from tasks.drill.journal import NAMESPACE, Journal, remove_load
-from tasks.kubernetes import manifests, ownership, pod_problems
-from tasks.kubernetes.api import Api, NotFound, Object
-from tasks.service import api_key
-from tasks.support.progress import Progress
-from tasks.support.site import Site
-from tasks.support.step import step
-from tasks.support.waiting import Pending, Until
 
 PORT = 8080
 WARM_UP_S = 120
@@ -243,24 +239,3 @@ def load_seen(status: LoadStatus) -> LoadSeen | None:
     if status.started is None or status.stopped is None:
         return None
     return LoadSeen(started=status.started, stopped=status.stopped, sent=status.sent, node=status.node)
-
-
-@step("start load", deadline_s=900)
-def start_load(site: Site, service: Service, journal: Journal, image: str, drill: Drill, faults: int = 1) -> str:
-    """The load sends at its full rate, for as long as so many faults may take; returns the name of its node."""
-    api, progress = site.api(), Progress("load")
-    load = LoadJob(api, journal.load_name)
-    api_key.put(api, NAMESPACE, site.block.api_key)
-    load.start(service, image, drill.load, duration(drill, faults))
-    Until("the load to send", load.check_sending, RUNNING_WITHIN_S, 1.0, progress.show_pending).wait()
-    progress.show(100, f"{drill.load.short_per_s:g} requests/s and {drill.load.streams} live streams")
-    return load.status().node
-
-
-@step("stop load", deadline_s=60, retries=2)
-def stop_load(site: Site, journal: Journal) -> None:
-    """The load Job is deleted, in whatever state it was."""
-    try:
-        remove_load(site.api(), journal.load_name)
-    except NotFound:
-        return

@@ -6,8 +6,8 @@ import base64
 
 from pydantic import SecretStr
 
-from tasks.kubernetes import manifests, ownership
-from tasks.kubernetes.api import Api
+from drills.kubernetes import manifests, ownership
+from drills.kubernetes.api import Api
 
 NAME = "api-key"
 

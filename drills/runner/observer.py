@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 
 from blocks.errors import PipelineError
 from blocks.parameters import Service
+from drills.kubernetes.api import Api, Object, Refused, conditions
 from drills.observed import Answer, Snapshot
-from tasks.kubernetes.api import Api, Object, Refused, conditions
-from tasks.service import api_key, ray_objects
+from drills.runner import api_key, ray_objects
 
 T = TypeVar("T")
 

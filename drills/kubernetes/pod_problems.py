@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tasks.kubernetes.api import Object
+from drills.kubernetes.api import Object
 
 
 def ready(pod: Object) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from drills.kubernetes import pod_problems
+from drills.kubernetes.api import Object, conditions
 from drills.observed import DeploymentSeen, HeadSeen, ReplicaSeen, WorkerSeen
-from tasks.kubernetes import pod_problems
-from tasks.kubernetes.api import Object, conditions
 
 CLUSTER = "ray.io/cluster"
 """Label of KubeRay's pods with the name of their RayCluster."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from drills.observed import Event, Snapshot
-from tasks.drill.load_job import LoadStatus
+from drills.runner.load_job import LoadStatus
 
 PIECE = 2**16
 """Bytes that are read at once."""

@@ -1,0 +1,1 @@
+"""The Kubernetes API, and functions on its objects: manifests, labels, ownership, leases, problems of pods."""

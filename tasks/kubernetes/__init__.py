@@ -1,1 +1,0 @@
-"""The Kubernetes API, and generic functions on its objects: manifests, labels, ownership, leases."""
