@@ -207,7 +207,7 @@ def environment(groups: Sequence[str]) -> None:
     """
     program = uv()
     unfinished = STATE / "environment-unfinished"
-    command = [str(program), "sync", "--frozen", "--inexact", "--no-progress", "--no-default-groups"]
+    command = [str(program), "sync", "--frozen", "--inexact", "--no-progress", "--no-default-groups", "--group", "pipeline"]
     command += [part for group in groups for part in ("--group", group)]
     # A killed sync may leave a package that looks installed and is incomplete.
     command += ["--reinstall"] if unfinished.exists() else []

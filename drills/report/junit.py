@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from drills.evidence import Evidence
 from drills.series import SeriesEvidence
 
-__all__ = ["series_xml", "xml"]
+__all__ = ["series_xml", "to_text", "xml"]
 
 
 def xml(evidence: Evidence) -> str:
@@ -33,7 +33,7 @@ def xml(evidence: Evidence) -> str:
     if not judged:
         case = SubElement(suite, "testcase", classname=f"drill.{evidence.drill}", name="a verdict was reached", time="0")
         SubElement(case, "error", message=f"{evidence.verdict}: {evidence.headline}").text = "\n".join(evidence.why)
-    return _to_text(suite)
+    return to_text(suite)
 
 
 def series_xml(series: SeriesEvidence) -> str:
@@ -46,10 +46,11 @@ def series_xml(series: SeriesEvidence) -> str:
             SubElement(case, "failure" if verdict == "failed" else "error", message=f"{verdict}: {headline}").text = "\n".join(why)
     for attribute, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error")):
         suite.set(attribute, str(sum(1 for _ in suite.iter(tag))))
-    return _to_text(suite)
+    return to_text(suite)
 
 
-def _to_text(suite: Element) -> str:
+def to_text(suite: Element) -> str:
+    """Return the XML of a suite, with control characters removed."""
     indent(suite)
     return f'<?xml version="1.0" encoding="utf-8"?>\n{_without_control_characters(tostring(suite, encoding="unicode"))}\n'
 

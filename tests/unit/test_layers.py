@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,3 +88,11 @@ def test_no_folder_of_the_product_has_more_than_sixteen_modules() -> None:
     for file in MODULES.values():
         counts[file.parent] = counts.get(file.parent, 0) + (not file.name.startswith("__"))
     assert not {str(folder): count for folder, count in counts.items() if count > 16}
+
+
+def test_drills_can_be_used_without_prefect_terraform_and_aws() -> None:
+    names = [name for name in MODULES if below(name, "drills") and not name.endswith("__main__")]
+    code = "import importlib, sys; [importlib.import_module(n) for n in sys.argv[1:]]; print({m.partition('.')[0] for m in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code, *names], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    assert "drills" in done.stdout
+    assert not {"prefect", "boto3", "python_terraform", "tasks", "flows"} & ast.literal_eval(done.stdout)

@@ -1,0 +1,72 @@
+"""Reads the objects of a RayService from its cluster. Only reads; what the role may not read is not checked, and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from blocks.errors import Permanent
+from drills.kubernetes.api import Api, Refused
+from drills.lint.living import Living
+from drills.runner import ray_objects
+
+T = TypeVar("T")
+
+
+class NoRayService(Permanent):
+    """There is no such RayService, or it is not clear which one is meant."""
+
+
+@dataclass
+class Gathered:
+    """What was read of a service."""
+
+    living: Living
+    unread: list[str] = field(default_factory=list)
+    """Kinds of objects that the role may not read, and what is not checked without them."""
+
+
+def gather(api: Api, namespace: str, name: str | None) -> Gathered:
+    """Read a RayService and what belongs to it.
+
+    Args:
+        name: Name of the RayService. None: the only one of the namespace.
+
+    Raises:
+        NoRayService: there is none of that name, or several and no name; the message lists them.
+        Unavailable, Refused: the API server does not answer, or refuses the RayServices themselves.
+    """
+    path = f"/apis/ray.io/v1/namespaces/{namespace}/rayservices"
+    found = {item["metadata"]["name"]: item for item in api.items(path)}
+    chosen = found.get(name) if name else next(iter(found.values())) if len(found) == 1 else None
+    if chosen is None:
+        there = f"there are: {', '.join(sorted(found))}" if found else "there is none"
+        wanted = f"no RayService {name!r}" if name else "no single RayService to choose: name it with --service"
+        raise NoRayService(f"namespace {namespace!r} has {wanted}; {there}")
+    cluster = ray_objects.active_cluster(chosen)
+    unread: list[str] = []
+
+    def read(what: str, ask: Callable[[], T]) -> T | None:
+        try:
+            return ask()
+        except Refused as error:
+            if error.status != 403:
+                raise
+            unread.append(what)
+            return None
+
+    core = f"/api/v1/namespaces/{namespace}"
+    label = f"{ray_objects.CLUSTER}={cluster}"
+    pods = read("pods (where workers run, their annotations)", lambda: api.items(f"{core}/pods", labelSelector=label))
+    heads = read(
+        "services (the head's address)", lambda: api.items(f"{core}/services", labelSelector=f"{label},{ray_objects.NODE_TYPE}=head")
+    )
+    budgets = read("PodDisruptionBudgets", lambda: api.items(f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets"))
+    living = Living(
+        ray_service=chosen,
+        head_service=heads[0] if heads else None,
+        pods=None if pods is None else tuple(pods),
+        budgets=None if budgets is None else tuple(budgets),
+    )
+    return Gathered(living, unread)

@@ -1,0 +1,27 @@
+"""The project can be installed as a package, and `leeward` then runs without the pipeline's packages."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from scripts import tools
+from scripts.support.paths import ROOT
+
+
+def test_leeward_runs_from_an_environment_that_has_nothing_else(tmp_path: Path) -> None:
+    program = str(tools.uv())
+    python = tmp_path / "venv" / "bin" / "python"
+    for command in (
+        [program, "venv", "--quiet", str(python.parents[1])],
+        [program, "pip", "install", "--quiet", "--python", str(python), str(ROOT)],
+    ):
+        subprocess.run(command, check=True, timeout=300)
+    has_prefect = subprocess.run([python, "-c", "import prefect"], cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    assert has_prefect.returncode, "this environment is to have what leeward needs alone"
+    leeward = python.with_name("leeward")
+    report = subprocess.run([leeward, "report", "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert "evidence" in report.stdout, report.stderr
+    nowhere = ["lint", "--kubeconfig", str(tmp_path / "none")]
+    refused = subprocess.run([leeward, *nowhere], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (refused.returncode, "name one with --kubeconfig" in refused.stderr) == (2, True), refused.stderr

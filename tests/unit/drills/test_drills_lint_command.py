@@ -1,0 +1,145 @@
+"""`leeward lint` reads a RayService through a kubeconfig, prints the findings, and its exit code says what they mean."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes_server import Server, serving
+from test_drills_lint import BUDGET, CHANGES, service
+
+from drills import __main__ as command
+from drills.kubernetes.api import Api
+
+NAMESPACE = "/api/v1/namespaces/models"
+SERVICES = "/apis/ray.io/v1/namespaces/models/rayservices"
+BUDGETS = "/apis/policy/v1/namespaces/models/poddisruptionbudgets"
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A cluster with a sound service."""
+    with serving() as (server, api):
+        monkeypatch.setattr(command, "connect", lambda *_: api)
+        put(server, service())
+        yield server
+
+
+def put(server: Server, ray_service: dict[str, Any]) -> None:
+    """Put the service with its pods, head Service and budget into the cluster."""
+    name = ray_service["metadata"]["name"]
+    server.objects[f"{SERVICES}/{name}"] = ray_service | {"status": {"activeServiceStatus": {"rayClusterName": f"{name}-1"}}}
+    for number in (1, 2):
+        labels = {"ray.io/cluster": f"{name}-1", "ray.io/node-type": "worker"}
+        server.objects[f"{NAMESPACE}/pods/worker-{number}"] = {
+            "metadata": {"name": f"worker-{number}", "labels": labels, "annotations": {"karpenter.sh/do-not-disrupt": "true"}},
+            "spec": {"nodeName": f"node-{number}"},
+        }
+    server.objects[f"{NAMESPACE}/services/head"] = {"metadata": {"name": "head"}, "spec": {"clusterIP": "10.0.0.9"}}
+    server.objects[f"{BUDGETS}/workers"] = {"metadata": {"name": "workers"}, **BUDGET}
+
+
+def changed(*rules: str) -> dict[str, Any]:
+    """The service with these rules broken."""
+    ray_service = service()
+    for rule in rules:
+        CHANGES[rule](ray_service)
+    return ray_service
+
+
+def lint(*more: str) -> int:
+    return command.main(["lint", "-n", "models", *more])
+
+
+def test_a_sound_service_has_no_findings_and_exit_code_0(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lint() == 0
+    assert capsys.readouterr().out == "models/chat: 0 of 22 rules broken\n"
+
+
+def test_the_worst_finding_comes_first_with_reason_and_remedy(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    put(cluster, changed("images by digest", "head takes no work"))
+    assert lint("--service", "chat") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "BREAKS  head takes no work: num-cpus of the head: not set"
+    assert lines[1] == "        a replica on the head is lost with it (kuberay#1463)"
+    assert lines[2].startswith("        remedy: rayClusterConfig: {headGroupSpec: ")
+    assert lines[-1] == "models/chat: 2 of 22 rules broken (1 breaks, 1 hint)"
+
+
+def test_a_service_that_is_only_at_risk_fails_if_strict(cluster: Server) -> None:
+    put(cluster, changed("Redis over TLS"))
+    assert lint() == 0
+    assert lint("--strict") == 1
+
+
+def test_nothing_in_the_cluster_is_changed(cluster: Server) -> None:
+    before = json.dumps(cluster.objects, sort_keys=True)
+    lint()
+    assert json.dumps(cluster.objects, sort_keys=True) == before
+
+
+def test_what_the_role_may_not_read_is_named_and_breaks_no_rule(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.answers["GET", BUDGETS] = (403, b'{"message": "forbidden"}')
+    assert lint() == 0
+    assert "not checked: this role may not read PodDisruptionBudgets\n" in capsys.readouterr().out
+
+
+def test_json_and_junit_have_the_same_findings(cluster: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(cluster, changed("Redis over TLS", "head takes no work"))
+    assert lint("--json", "--junit", str(tmp_path / "lint.xml")) == 1
+    rows = json.loads(capsys.readouterr().out)["findings"]
+    assert [row["rule"] for row in rows] == ["head takes no work", "Redis over TLS"]
+    suite = ET.parse(tmp_path / "lint.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("22", "1")
+    assert [case.get("name") for case in suite if case.find("failure") is not None] == ["head takes no work"]
+    assert [case.get("name") for case in suite if case.find("system-out") is not None] == ["Redis over TLS"]
+
+
+def test_a_service_that_is_not_there_is_refused_with_those_that_are(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lint("--service", "other") == 2
+    assert "namespace 'models' has no RayService 'other'; there are: chat" in capsys.readouterr().err
+
+
+def test_of_several_services_one_must_be_named(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.objects[f"{SERVICES}/second"] = service() | {"metadata": {"name": "second", "namespace": "models"}}
+    assert lint() == 2
+    assert "name it with --service; there are: chat, second" in capsys.readouterr().err
+
+
+def test_a_role_that_may_not_read_the_service_itself_is_refused(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.answers["GET", SERVICES] = (403, b'{"message": "rayservices.ray.io is forbidden"}')
+    assert lint() == 2
+    assert "forbidden" in capsys.readouterr().err
+
+
+def test_a_cluster_that_does_not_answer_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving() as (_, api):
+        pass
+    monkeypatch.setattr(command, "connect", lambda *_: api)
+    assert lint() == 2
+    assert "no answer from the API server" in capsys.readouterr().err
+
+
+def test_the_context_of_a_kubeconfig_decides_which_cluster_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "config"
+    contexts = [{"name": "there", "context": {"cluster": "c", "user": "u"}}]
+    clusters = [{"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}]
+    file.write_text(
+        yaml.safe_dump({"contexts": contexts, "clusters": clusters, "users": [{"name": "u", "user": {}}], "current-context": "there"})
+    )
+    assert isinstance(command.connect(file, "there"), Api)
+    assert lint("--kubeconfig", str(file), "--context", "elsewhere") == 2
+    assert "elsewhere" in capsys.readouterr().err
+    assert lint("--kubeconfig", str(tmp_path / "none")) == 2
+    assert "name one with --kubeconfig" in capsys.readouterr().err
+
+
+def test_report_goes_to_the_report_of_a_drill(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["report", "--help"])
+    assert "evidence" in capsys.readouterr().out
