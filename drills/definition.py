@@ -1,7 +1,8 @@
 """The definition of a drill: a fault, the steady state that it starts from and returns to, the load, the timing and the SLOs.
 
 A drill is one YAML file in catalogue/, and a new drill a new file there. A new kind of fault is also one value in drills/faults.py (its
-proof and its words) and one in drills/runner/faults.py (its act). Nothing here touches an outside system.
+proof and its words), one in drills/runner/faults.py (its act), and a field of `Snapshot` if its proof needs one. Nothing here touches an
+outside system.
 """
 
 from __future__ import annotations

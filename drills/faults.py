@@ -25,7 +25,11 @@ class Effect:
     """Name of the proof, as evidence has it."""
 
     happened: Callable[[Snapshot, Snapshot], bool]
-    """Whether the second snapshot proves that the fault took effect after the first. False where it does not show enough to tell."""
+    """Whether the second snapshot proves that the fault took effect after the first. False where it does not show enough to tell.
+
+    Once true it must stay true, also when the service has recovered: a pod has another UID, a container was restarted once more. Every
+    snapshot up to the recovery is asked.
+    """
 
     unproven: str
     """The clause that reasons give when nothing proves it: "the head pod has the same UID as before"."""

@@ -1,4 +1,4 @@
-"""What was observed of the cluster and of the load, as frozen values. tasks/ fills them; everything else in drills/ reads them.
+"""What was observed of the cluster and of the load, as frozen values. drills/runner fills them; everything else in drills/ reads them.
 
 All times are seconds since the epoch on the *observer's* clock (the machine that runs the drill), except in `LoadSeen`
 and in the records, which are on the load's clock; `Observation.clock_offset_s` is what to subtract from those.

@@ -60,7 +60,8 @@ def lifecycle(
         stages.deploy(site, service, outputs, run, building)
         result = drill_stages.drill(site, service, definition, run, series)
         drill_stages.keep(site, service, result)
-        # A failed verdict cleans up, an error keeps: any verdict gets here, an error has left this block before.
+        # A failed verdict cleans up, an error keeps: any verdict gets here, an error has left this block before. An error after recorded
+        # losses is a failed verdict, too (drill_stages.drill).
         if not keep:
             stages.cleanup(site, service, run)
     return drill_stages.end_state(result)

@@ -26,8 +26,8 @@ when each of its requests runs into its time limit."""
 RECORDED = (*COUNTS, *LATENCIES)
 """Ids of the SLOs that are measured from the records."""
 PERCENTILES = ("p99-before", "p99-during", "p99-after")
-"""Ids of the SLOs that a part of the records cannot decide: a percentile of a part says little about the whole, while a count or a
-maximum of a part is a lower bound."""
+"""Ids of the SLOs that a part of the records cannot decide, in either direction: a percentile of a part says little about the whole, and
+neither does a time without requests. A count or a maximum of a part is a lower bound, so a miss stays a miss."""
 
 
 class Doubt(Value):

@@ -26,9 +26,10 @@ def rolled_out(deployment: Object) -> bool:
 
 
 def restarts(pod: Object) -> int:
-    """Restarts of the pod's first container."""
-    statuses = pod.get("status", {}).get("containerStatuses") or [{}]
-    return int(statuses[0].get("restartCount", 0))
+    """Restarts of the Ray container: the first of the pod's specification. Statuses are sorted by name, and KubeRay adds containers."""
+    first = ((pod.get("spec") or {}).get("containers") or [{}])[0].get("name")
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    return next((int(s.get("restartCount", 0)) for s in statuses if first in (None, s.get("name"))), 0)
 
 
 def troubles(pods: Iterable[Object]) -> list[str]:

@@ -53,7 +53,7 @@ class FaultNote(BaseModel, frozen=True):
     pod: str
     """Name of the target."""
     uid: str
-    """Identity of the target, which no later object of that name has."""
+    """Identity of the target, which no later one of that name has: a pod's UID, a container's id, a process' id and start time."""
     at: float
     """When the fault was done; while `done` is false, when it was planned."""
     done: bool = False

@@ -1,6 +1,7 @@
 """The table of the AWS services that the embedded cloud serves, and of what each needs beyond moto.
 
-A new service is one line in `SERVICES`. It needs a module only where moto lacks something, or answers differently from AWS.
+A new service is one line in `SERVICES`, and moto's extra for it in pyproject.toml. It needs a module only where moto lacks something, or
+answers differently from AWS; ecr.py is the pattern.
 The signature check, the error format, the inventory and the leftovers need nothing else.
 """
 

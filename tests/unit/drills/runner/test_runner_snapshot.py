@@ -312,3 +312,10 @@ def test_versions_that_cannot_be_read_are_empty() -> None:
 
 def test_the_image_in_the_evidence_is_that_of_the_workers(pair: tuple[Server, Api]) -> None:
     assert evidence.versions(pair[1], Service()).image == "i"
+
+
+def test_restarts_are_those_of_the_ray_container_whatever_the_order_of_the_statuses() -> None:
+    statuses = [{"name": "autoscaler", "restartCount": 3}, {"name": "ray-head", "restartCount": 1}]
+    pod = {"spec": {"containers": [{"name": "ray-head"}, {"name": "autoscaler"}]}, "status": {"containerStatuses": statuses}}
+    assert pod_problems.restarts(pod) == 1
+    assert pod_problems.restarts({"spec": pod["spec"], "status": {}}) == 0
