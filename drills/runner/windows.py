@@ -6,6 +6,7 @@ end of the time after the previous fault: its requests are examined for both, an
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -123,15 +124,16 @@ def _seen(parts: Sequence[RawEvidence], since: float, until: float) -> tuple[lis
 
 
 def _load(load: LoadSeen | None, since: float, records: Sequence[Record], following: Sequence[Record], *, last: bool) -> LoadSeen | None:
-    """Return the load of one fault of several; None when it is not known whether the records of the last fault are complete.
+    """Return the load of one fault of several; None when it is not known when it began, or whether the last fault's records are complete.
 
     A request that was alive at the next fault belongs to the next fault: for this one the load stopped when the first of those was due.
     """
-    if last and load is None:
+    started = max(since, load.started if load else min((r.due for r in records), default=since))
+    if (last and load is None) or not math.isfinite(started):
         return None
-    dues = [r.due for r in (following if not last else ()) if r.kind == "short"] or [r.end for r in records[-1:]] or [since]
+    dues = [r.due for r in (following if not last else ()) if r.kind == "short"] or [r.end for r in records[-1:]] or [started]
     return LoadSeen(
-        started=max(since, load.started if load else min((r.due for r in records), default=since)),
+        started=started,
         stopped=load.stopped if last and load else min(dues),
         sent=len({r.id for r in records}),
         node=load.node if load else "",

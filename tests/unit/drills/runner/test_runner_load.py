@@ -204,6 +204,13 @@ def test_a_stream_alive_at_two_faults_counts_as_alive_at_both_and_as_a_record_of
         assert not [doubt.reason for doubt in those if "were alive at the fault" in doubt.reason]
 
 
+def test_a_fault_of_which_an_earlier_process_took_all_records_along_has_no_known_load(tmp_path: Path) -> None:
+    notes = tuple(FaultNote(pod=f"head-{n}", uid=f"u{n}", at=100.0 * n, done=True) for n in (1, 2))
+    journal = Journal(owner="run", drill="head-pod", started=1.0, faults=notes)
+    found = [window.observation.load for window in windows(tmp_path, journal, Drill.named("head-pod"), Versions())]
+    assert found == [None, None]
+
+
 def test_without_the_load_and_the_events_the_records_read_so_far_are_judged(
     pair: tuple[LoadServer, Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

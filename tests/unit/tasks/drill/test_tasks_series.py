@@ -195,11 +195,15 @@ def asked_in(series: Series, folder: Path) -> int:
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_series_is_finished_without_a_repeated_fault_whenever_its_runner_dies(tmp_path: Path, away_s: float, elsewhere: bool) -> None:
     """`elsewhere`: the resumed run has no raw evidence of the earlier process."""
-    series = Series(repeat=3, graces="in-turn")
+    series, killed = Series(repeat=3, graces="in-turn"), 0
     for lives in range(1, asked_in(series, tmp_path), 23):
         with bench(Cluster(), tmp_path / str(lives)) as here:
-            with pytest.raises(Killed):
+            try:
                 here.drill(series, lives)
+            except Killed:
+                killed += 1
+            else:  # how many requests a drill needs depends a little on how its threads take turns
+                continue
             here.cluster.clock.sleep(away_s)
             if elsewhere:
                 shutil.rmtree(here.folder, ignore_errors=True)
@@ -210,6 +214,7 @@ def test_a_series_is_finished_without_a_repeated_fault_whenever_its_runner_dies(
             assert told(here)["requests"]["lost"] == 0
             assert result.passed or elsewhere, (lives, told(here)["why"])
             assert result.verdict in ("passed", "void"), (lives, told(here)["why"])
+    assert killed > 10
 
 
 @pytest.mark.parametrize("ends_early", [False, True])
