@@ -71,12 +71,12 @@ def connect(kubeconfig: Path | None, context: str | None) -> Api:
 def run_lint(options: argparse.Namespace, api: Api) -> int:
     """Check the service and print the findings; return the exit code."""
     gathered = gather(api, options.namespace, options.service)
-    found = lint.findings(gathered.living)
+    checked = lint.check(gathered.living)
     service = f"{options.namespace}/{gathered.living.ray_service['metadata']['name']}"
-    print((show.as_json if options.json else show.text)(service, found, gathered.unread), end="")
+    print((show.as_json if options.json else show.text)(service, checked, gathered.unread), end="")
     if options.junit:
-        options.junit.write_text(show.junit(service, found, options.strict), encoding="utf-8")
-    return int(any(show.fails(finding, options.strict) for finding in found))
+        options.junit.write_text(show.junit(service, checked, options.strict), encoding="utf-8")
+    return int(any(show.fails(finding, options.strict) for finding in checked.findings))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,8 @@ class Fault(Value):
 
 
 class SteadyState(Value):
-    """The conditions that must hold before the fault, and again for the service to count as recovered."""
+    """The conditions that must hold before the fault, and again for the service to count as recovered. The flows set the three minima to
+    the number of workers of the service."""
 
     min_endpoints: Annotated[int, Field(ge=1, le=1000)] = 2
     """Least number of ready pods behind the serve service. Two, because losing the only one is an outage."""
@@ -81,8 +82,7 @@ class SteadyState(Value):
     """Least number of running replicas of every deployment: of the engines and of the APIs in front of them. Two, for the same reason."""
 
     min_nodes: Annotated[int, Field(ge=1, le=1000)] = 2
-    """Least number of nodes that the replicas of every deployment are spread over. Two, because replicas on one node are not redundant.
-    Set 1 on a cluster with one node."""
+    """Least number of nodes that the replicas of every deployment are spread over. Two, because replicas on one node are not redundant."""
 
     require_gcs_storage: bool = False
     """Whether GCS must keep its state in Redis for the drill to start. Off, so that a drill can show what happens without it."""

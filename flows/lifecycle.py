@@ -30,8 +30,8 @@ def lifecycle(
 ) -> State:
     """Provision, verify, deploy, drill and clean up. Completed means that the verdict is "passed".
 
-    A failed verdict cleans up, an error keeps: a failed verdict is a result, so the evidence is kept and the rest is removed. An error
-    keeps the infrastructure, so that the run can be retried.
+    A failed verdict cleans up, as any other verdict does: it is a result, and its evidence is kept. An error keeps the infrastructure,
+    so that the run can be retried.
 
     Args:
         target: Name of the saved leeward-target block to work on.
@@ -60,8 +60,8 @@ def lifecycle(
         stages.deploy(site, service, outputs, run, building)
         result = drill_stages.drill(site, service, definition, run, series)
         drill_stages.keep(site, service, result)
-        # A failed verdict cleans up, an error keeps: any verdict gets here, an error has left this block before. An error after recorded
-        # losses is a failed verdict, too (drill_stages.drill).
+        # Any verdict gets here and cleans up; an error has left this block before, and keeps. An error after recorded losses is a failed
+        # verdict, too (drill_stages.drill).
         if not keep:
             stages.cleanup(site, service, run)
     return drill_stages.end_state(result)

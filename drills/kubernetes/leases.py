@@ -61,7 +61,7 @@ def acquired(lease: Object | None) -> datetime | None:
 
 
 def remaining_s(lease: Object, now: datetime) -> float:
-    """Seconds for which it is held unless renewed; 0 or less: it is free."""
+    """Seconds for which it is held unless renewed; 0 or less: it is free. The clocks of two runners must agree to within a few seconds."""
     spec = lease.get("spec") or {}
     renewed = _time(spec.get("renewTime"))
     if not spec.get("holderIdentity") or renewed is None:

@@ -24,7 +24,7 @@ class Gathered:
 
     living: Living
     unread: list[str] = field(default_factory=list)
-    """Kinds of objects that the role may not read, and what is not checked without them."""
+    """What could not be read, and why."""
 
 
 def gather(api: Api, namespace: str, name: str | None) -> Gathered:
@@ -48,25 +48,27 @@ def gather(api: Api, namespace: str, name: str | None) -> Gathered:
     unread: list[str] = []
 
     def read(what: str, ask: Callable[[], T]) -> T | None:
+        if not cluster:
+            return None
         try:
             return ask()
         except Refused as error:
             if error.status != 403:
                 raise
-            unread.append(what)
+            unread.append(f"this role may not list {what}")
             return None
 
-    core = f"/api/v1/namespaces/{namespace}"
-    label = f"{ray_objects.CLUSTER}={cluster}"
-    pods = read("pods (where workers run, their annotations)", lambda: api.items(f"{core}/pods", labelSelector=label))
-    heads = read(
-        "services (the head's address)", lambda: api.items(f"{core}/services", labelSelector=f"{label},{ray_objects.NODE_TYPE}=head")
-    )
-    budgets = read("PodDisruptionBudgets", lambda: api.items(f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets"))
+    core, label = f"/api/v1/namespaces/{namespace}", f"{ray_objects.CLUSTER}={cluster}"
+    heads = read("services", lambda: api.items(f"{core}/services", labelSelector=f"{label},{ray_objects.NODE_TYPE}=head"))
+    pods = read("pods", lambda: api.items(f"{core}/pods", labelSelector=label))
+    budgets = read("poddisruptionbudgets", lambda: api.items(f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets"))
+    if not cluster:
+        unread.append("no Ray cluster of it exists yet")
     living = Living(
         ray_service=chosen,
         head_service=heads[0] if heads else None,
         pods=None if pods is None else tuple(pods),
-        budgets=None if budgets is None else tuple(budgets),
+        budgets=None if budgets is None or pods is None else tuple(budgets),
+        karpenter=None if pods is None else api.find("/apis/karpenter.sh/v1") is not None,
     )
     return Gathered(living, unread)

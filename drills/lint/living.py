@@ -82,7 +82,9 @@ class Living:
     pods: tuple[Object, ...] | None = None
     """The pods of the Ray cluster that serves; None: not asked."""
     budgets: tuple[Object, ...] | None = None
-    """The PodDisruptionBudgets of the namespace; None: not asked."""
+    """The PodDisruptionBudgets of the namespace; None: not asked, or the pods were not."""
+    karpenter: bool | None = None
+    """Whether the cluster has Karpenter's API; None: not asked, or the pods were not."""
 
     @property
     def spec(self) -> Object:
@@ -146,5 +148,12 @@ class Living:
 
     @property
     def worker_pods(self) -> tuple[Object, ...]:
-        """The worker pods; none where pods were not asked for."""
-        return tuple(pod for pod in self.pods or () if pod["metadata"].get("labels", {}).get("ray.io/node-type") == "worker")
+        """The worker pods that are not being deleted; none where pods were not asked for."""
+        workers = (pod for pod in self.pods or () if pod["metadata"].get("labels", {}).get("ray.io/node-type") == "worker")
+        return tuple(pod for pod in workers if "deletionTimestamp" not in pod["metadata"])
+
+    @property
+    def fewest_workers(self) -> int:
+        """The number of workers that there always are: with the autoscaler the minima of the groups."""
+        key = "minReplicas" if self.cluster.get("enableInTreeAutoscaling") else "replicas"
+        return sum(int(group.spec.get(key, group.spec.get("minReplicas", 0)) or 0) for group in self.workers)

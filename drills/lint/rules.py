@@ -6,6 +6,9 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
+
+import yaml
 
 from drills.lint.living import Group, Living, Object
 
@@ -16,6 +19,9 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 DRAIN_S = 30
 """Seconds for which a Ray node that gets SIGTERM drains, by default."""
+
+TAKEOVER_S = 30
+"""Seconds after which a new Serve controller gives a replica up, by default."""
 
 DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
 
@@ -41,9 +47,11 @@ class Rule:
     learnt_from: str
     """An upstream thread or file, or "measured": by drills of this project."""
     look: Callable[[Living], str | None]
-    """What was found that breaks the rule, else None. What could not be asked breaks no rule."""
+    """Returns what was found that breaks the rule, else None."""
     remedy: str
     """YAML below a RayService's `spec`, or a sentence."""
+    needs: Literal["", "pods", "budgets", "karpenter"] = ""
+    """What must have been read besides the RayService for the rule to be checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +62,31 @@ class Finding:
     found: str
 
 
-def findings(living: Living) -> list[Finding]:
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The outcome of all rules."""
+
+    findings: tuple[Finding, ...]
     """The broken rules, the worst first."""
-    broken = [Finding(rule, found) for rule in RULES if (found := rule.look(living)) is not None]
-    return sorted(broken, key=lambda finding: list(Severity).index(finding.rule.severity))
+    unchecked: dict[str, str]
+    """The rules that could not be checked, by name, and why."""
+
+
+def check(living: Living) -> Checked:
+    """Check every rule. A rule that lacks what it needs, or cannot read what is written, is unchecked: neither kept nor broken."""
+    broken, unchecked = [], {}
+    for rule in RULES:
+        if rule.needs and getattr(living, rule.needs) is None:
+            unchecked[rule.name] = f"{rule.needs} were not read"
+            continue
+        try:
+            found = rule.look(living)
+        except (ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
+            unchecked[rule.name] = f"the RayService could not be understood: {' '.join(str(error).split())}"
+            continue
+        if found is not None:
+            broken.append(Finding(rule, found))
+    return Checked(tuple(sorted(broken, key=lambda finding: list(Severity).index(finding.rule.severity))), unchecked)
 
 
 def _listed(names: Iterator[str] | list[str]) -> str | None:
@@ -100,26 +129,25 @@ def _single(living: Living) -> str | None:
 
 
 def _unspread(living: Living) -> str | None:
-    if sum(int(group.spec.get("replicas") or group.spec.get("minReplicas") or 0) for group in living.workers) < 2:
+    if living.fewest_workers < 2:
         return None
     several = [d for d in living.deployments if d.fewest is None or d.fewest > 1]
     return _listed([f"{d.application}/{d.name}" for d in several if "max_replicas_per_node" not in d.options])
 
 
 def _on_one_node(living: Living) -> str | None:
-    nodes = [pod["spec"].get("nodeName") for pod in living.worker_pods]
+    nodes = [pod["spec"]["nodeName"] for pod in living.worker_pods if pod["spec"].get("nodeName")]
     return f"{len(nodes)} workers on node {nodes[0]}" if len(nodes) > 1 and len(set(nodes)) == 1 else None
 
 
 def _few_workers(living: Living) -> str | None:
-    wanted = {group.name: int(group.spec.get("replicas") or group.spec.get("minReplicas") or 0) for group in living.workers}
-    return f"{sum(wanted.values())} workers in all" if sum(wanted.values()) < 2 else None
+    return f"at least {living.fewest_workers} in all groups together" if living.fewest_workers < 2 else None
 
 
 def _impatient(living: Living) -> str | None:
     # KubeRay sets 600 s itself where fault tolerance is on and nothing is written.
     written = {group.name: group.variable("RAY_gcs_rpc_server_reconnect_timeout_s") for group in living.workers}
-    return _listed([f"{name}: {s} s" for name, s in written.items() if s and (not s.isdigit() or int(s) <= 2 * HEAD_PATIENCE_S)])
+    return _listed([f"{name}: {s} s" for name, s in written.items() if s and float(s) <= 2 * HEAD_PATIENCE_S])
 
 
 def _queues_streams(living: Living) -> str | None:
@@ -170,25 +198,44 @@ def _ignored(living: Living) -> str | None:
 
 
 def _slow_takeover(living: Living) -> str | None:
-    text = living.head.variable("RAY_SERVE_SLOW_STARTUP_WARNING_S") or "30"
-    return None if text.isdigit() and int(text) > 2 * HEAD_PATIENCE_S else f"{text} s on the head"
+    written = living.head.variable("RAY_SERVE_SLOW_STARTUP_WARNING_S")
+    if written == "":  # from a ConfigMap or a Secret, which is not read
+        return None
+    takeover = float(written or TAKEOVER_S)
+    return None if takeover > 2 * HEAD_PATIENCE_S else f"{takeover:g} s on the head"
 
 
 def _no_budget(living: Living) -> str | None:
-    if living.budgets is None or not living.worker_pods:
-        return None
-    bare = [pod["metadata"]["name"] for pod in living.worker_pods if not any(_covers(b, pod) for b in living.budgets)]
-    return _listed(bare)
+    return _listed([pod["metadata"]["name"] for pod in living.worker_pods if not any(_covers(b, pod) for b in living.budgets or ())])
 
 
 def _covers(budget: Object, pod: Object) -> bool:
-    labels = pod["metadata"].get("labels", {})
-    wanted = (budget["spec"].get("selector") or {}).get("matchLabels") or {}
-    return all(labels.get(key) == value for key, value in wanted.items())
+    """Whether a PodDisruptionBudget holds for the pod, and holds anything: no selector selects nothing, an empty one everything."""
+    spec, labels = budget["spec"], pod["metadata"].get("labels") or {}
+    if spec.get("selector") is None or str(spec.get("minAvailable", "")) in ("0", "0%"):
+        return False
+    same = all(labels.get(key) == value for key, value in (spec["selector"].get("matchLabels") or {}).items())
+    return same and all(_fits(rule, labels) for rule in spec["selector"].get("matchExpressions") or ())
+
+
+def _fits(rule: Object, labels: Object) -> bool:
+    """Whether labels fit one of a selector's matchExpressions."""
+    value, values = labels.get(rule["key"]), rule.get("values") or ()
+    match rule["operator"]:
+        case "In":
+            return value in values
+        case "NotIn":
+            return value not in values
+        case "Exists":
+            return value is not None
+        case _:
+            return value is None
 
 
 def _disruptable(living: Living) -> str | None:
-    """Pods on nodes of Karpenter that it may consolidate away under load."""
+    """Pods that Karpenter may take away with their node to save it, where the cluster has Karpenter."""
+    if not living.karpenter:
+        return None
     bare = [pod["metadata"]["name"] for pod in living.pods or () if DO_NOT_DISRUPT not in (pod["metadata"].get("annotations") or {})]
     return _listed(bare)
 
@@ -213,7 +260,7 @@ RULES = (
         "a new head knows nobody: every worker restarts, with all its streams",
         "data-on-eks#348",
         _no_storage,
-        "rayClusterConfig: {gcsFaultToleranceOptions: {redisAddress: rediss://HOST:6379, redisPassword: {valueFrom: ...}}}",
+        "rayClusterConfig: {gcsFaultToleranceOptions: {redisAddress: rediss://HOST:6379, redisPassword: {valueFrom: {secretKeyRef: …}}}}",
     ),
     Rule(
         "head out of the serve Service",
@@ -241,7 +288,7 @@ RULES = (
     ),
     Rule(
         "no name for the head Service",
-        Severity.BREAKS,
+        Severity.RISKS,
         "the operator refuses it, or an upgrade hangs",
         "kuberay#2433",
         _named_head_service,
@@ -253,7 +300,7 @@ RULES = (
         "with one, losing its pod or node is an outage",
         "kuberay#1333",
         _single,
-        "serveConfigV2: num_replicas: 2, or autoscaling_config: {min_replicas: 2}",
+        "in serveConfigV2, for each deployment: num_replicas: 2, or autoscaling_config: {min_replicas: 2}",
     ),
     Rule(
         "two workers or more",
@@ -261,7 +308,7 @@ RULES = (
         "with one, losing it or its node is an outage",
         "kuberay#1333",
         _few_workers,
-        "rayClusterConfig: {workerGroupSpecs: [{replicas: 2, minReplicas: 2}]}",
+        "in workerGroupSpecs: replicas: 2, minReplicas: 2",
     ),
     Rule(
         "workers outlast the head",
@@ -285,7 +332,7 @@ RULES = (
         "a new Serve controller kills a replica that it has not taken over within this time, although it answers",
         "ray serve/_private/deployment_state.py",
         _slow_takeover,
-        'headGroupSpec: {template: {spec: {containers: [{env: [{name: RAY_SERVE_SLOW_STARTUP_WARNING_S, value: "600"}]}]}}}',
+        'in the head\'s container: env: [{name: RAY_SERVE_SLOW_STARTUP_WARNING_S, value: "600"}]',
     ),
     Rule(
         "replicas spread over nodes",
@@ -293,7 +340,7 @@ RULES = (
         "after a loss all may be packed on the survivor; the new worker then stays NotReady, and redundancy is gone",
         "kuberay#1333",
         _unspread,
-        "serveConfigV2: max_replicas_per_node: 1",
+        "in serveConfigV2, for each deployment: max_replicas_per_node: 1",
     ),
     Rule(
         "workers on several nodes",
@@ -301,7 +348,8 @@ RULES = (
         "the loss of one node is an outage",
         "kuberay#1333",
         _on_one_node,
-        "rayClusterConfig: {workerGroupSpecs: [{template: {spec: {topologySpreadConstraints: [...]}}}]}",
+        "in the template of the workers: topologySpreadConstraints over kubernetes.io/hostname",
+        needs="pods",
     ),
     Rule(
         "max_ongoing_requests is set",
@@ -309,7 +357,7 @@ RULES = (
         "the default of 5 lets streams wait that could run",
         "measured",
         _queues_streams,
-        "serveConfigV2: max_ongoing_requests: as many as a replica can answer at once",
+        "in serveConfigV2, for each deployment: max_ongoing_requests, as many as a replica can answer at once",
     ),
     Rule(
         "what waits is bounded",
@@ -317,7 +365,7 @@ RULES = (
         "what is too much should be refused at once, not kept until it times out",
         "measured",
         _unbounded,
-        "serveConfigV2: max_queued_requests: 64",
+        "in serveConfigV2, for each deployment: max_queued_requests, 64 for example",
     ),
     Rule(
         "a PodDisruptionBudget for the workers",
@@ -325,7 +373,8 @@ RULES = (
         "a node upgrade may drain all workers at once",
         "kuberay#5004",
         _no_budget,
-        "kind: PodDisruptionBudget, spec: {maxUnavailable: 1, selector: {matchLabels: {ray.io/node-type: worker}}}",
+        "a PodDisruptionBudget with spec: {maxUnavailable: 1, selector: {matchLabels: {ray.io/node-type: worker, ray.io/cluster: …}}}",
+        needs="budgets",
     ),
     Rule(
         "Karpenter leaves its pods alone",
@@ -333,7 +382,8 @@ RULES = (
         "consolidation takes a node away from under a model that serves",
         "kuberay#2662",
         _disruptable,
-        'template: {metadata: {annotations: {karpenter.sh/do-not-disrupt: "true"}}}',
+        "in the metadata of the head's and the workers' template: annotations: {karpenter.sh/do-not-disrupt: \"true\"}",
+        needs="karpenter",
     ),
     Rule(
         "Redis over TLS",
@@ -341,7 +391,7 @@ RULES = (
         "whoever reaches the address reads and changes what Ray knows",
         "kuberay#1640",
         _plain_redis,
-        "redisAddress: rediss://HOST:6379, with RAY_REDIS_CA_CERT",
+        "in gcsFaultToleranceOptions: redisAddress: rediss://HOST:6379; and RAY_REDIS_CA_CERT in all containers",
     ),
     Rule(
         "Redis's password from a Secret",
@@ -349,7 +399,7 @@ RULES = (
         "whoever may read the RayService has it",
         "kuberay#1640",
         _open_password,
-        "redisPassword: {valueFrom: {secretKeyRef: {name: SECRET, key: KEY}}}",
+        "in gcsFaultToleranceOptions: redisPassword: {valueFrom: {secretKeyRef: {name: SECRET, key: KEY}}}",
     ),
     Rule(
         "a storage namespace for each cluster",
@@ -373,7 +423,7 @@ RULES = (
         "Ray refuses to connect different versions",
         "ray check_version_info",
         _other_ray,
-        "rayClusterConfig: {rayVersion: that of the images}",
+        "make rayVersion that of the images",
     ),
     Rule(
         "images by digest",
@@ -381,6 +431,6 @@ RULES = (
         "a new head may come with another image than the workers'",
         "data-on-eks#604",
         _moving_image,
-        "image: REPOSITORY@sha256:...",
+        "name the images as REPOSITORY@sha256:DIGEST",
     ),
 )

@@ -7,28 +7,30 @@ import textwrap
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement
 
-from drills.lint.rules import RULES, Finding, Severity
+from drills.lint.rules import RULES, Checked, Finding, Severity
 from drills.report.junit import to_text
 
 WIDTH = 110
 
 
-def text(service: str, found: Sequence[Finding], unread: Sequence[str]) -> str:
+def text(service: str, checked: Checked, unread: Sequence[str]) -> str:
     """Return the findings for a terminal, the worst first, and the sum in the last line."""
     lines = []
-    for finding in found:
+    for finding in checked.findings:
         rule = finding.rule
         lines.append(f"{rule.severity.upper():7} {rule.name}: {finding.found}")
-        why = f"{rule.why} ({rule.learnt_from})"
-        lines += textwrap.wrap(why, WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
+        lines += textwrap.wrap(f"{rule.why} ({rule.learnt_from})", WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
         lines += textwrap.wrap(f"remedy: {rule.remedy}", WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 16, break_long_words=False)
-    lines += [f"not checked: this role may not read {what}" for what in unread]
-    counts = [f"{sum(f.rule.severity == s for f in found)} {s}" for s in Severity if any(f.rule.severity == s for f in found)]
-    lines.append(f"{service}: {len(found)} of {len(RULES)} rules broken{' (' + ', '.join(counts) + ')' if counts else ''}")
+    lines += [f"not checked: {name}: {why}" for name, why in checked.unchecked.items()]
+    lines += [f"not read: {why}" for why in unread]
+    severities = [finding.rule.severity for finding in checked.findings]
+    counts = ", ".join(f"{severities.count(severity)} {severity}" for severity in Severity if severity in severities)
+    done = f"{len(RULES) - len(checked.unchecked)} of {len(RULES)} rules checked, {len(severities)} broken"
+    lines.append(f"{service}: {done}" + (f" ({counts})" if counts else ""))
     return "\n".join(lines) + "\n"
 
 
-def as_json(service: str, found: Sequence[Finding], unread: Sequence[str]) -> str:
+def as_json(service: str, checked: Checked, unread: Sequence[str]) -> str:
     """Return the findings as JSON."""
     rows = [
         {
@@ -39,24 +41,28 @@ def as_json(service: str, found: Sequence[Finding], unread: Sequence[str]) -> st
             "learnt_from": finding.rule.learnt_from,
             "remedy": finding.rule.remedy,
         }
-        for finding in found
+        for finding in checked.findings
     ]
-    return json.dumps({"service": service, "rules": len(RULES), "findings": rows, "not_checked": list(unread)}, indent=2) + "\n"
+    found = {"service": service, "rules": len(RULES), "findings": rows, "not_checked": checked.unchecked, "not_read": list(unread)}
+    return json.dumps(found, indent=2) + "\n"
 
 
-def junit(service: str, found: Sequence[Finding], strict: bool) -> str:
-    """Return the rules as JUnit test cases. A broken rule that does not fail the command is passed, with its finding as output."""
-    broken = {finding.rule.name: finding for finding in found}
-    failures = sum(fails(finding, strict) for finding in found)
-    suite = Element("testsuite", name=f"lint {service}", tests=str(len(RULES)), failures=str(failures), errors="0")
+def junit(service: str, checked: Checked, strict: bool) -> str:
+    """Return the rules as JUnit test cases: a failure fails the command, another finding is passed with an output, unchecked is skipped."""
+    broken = {finding.rule.name: finding for finding in checked.findings}
+    suite = Element("testsuite", name=f"lint {service}", errors="0")
     for rule in RULES:
         case = SubElement(suite, "testcase", classname=f"lint.{rule.severity}", name=rule.name, time="0")
-        if finding := broken.get(rule.name):
+        if why := checked.unchecked.get(rule.name):
+            SubElement(case, "skipped", message=why)
+        elif finding := broken.get(rule.name):
             words = f"{finding.found}; {rule.why} ({rule.learnt_from}); remedy: {rule.remedy}"
             if fails(finding, strict):
                 SubElement(case, "failure", message=words)
             else:
                 SubElement(case, "system-out").text = words
+    for attribute, tag in (("tests", "testcase"), ("failures", "failure"), ("skipped", "skipped")):
+        suite.set(attribute, str(sum(1 for _ in suite.iter(tag))))
     return to_text(suite)
 
 

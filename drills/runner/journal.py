@@ -30,7 +30,7 @@ _JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 _DRILL = "drill-"
 """Prefix of the names of all locks and journals."""
 FREE_WITHIN_S = leases.DURATION_S + 15.0
-"""Seconds after which a lock that is no longer renewed is free."""
+"""Seconds to wait for a lock: longer than the lease of a dead holder lasts."""
 LOOK_EVERY_S = 3.0
 log = logging.getLogger(__name__)
 

@@ -133,7 +133,7 @@ def watch_before(
         check()
         all_read = ended.read_on()
         if no_loss and (first := ended.first_lost):
-            what = f"{ended.lost} requests failed {no_loss} (first: {first.kind} {first.outcome} {first.detail})".replace(" )", ")")
+            what = f"{ended.lost} requests failed {no_loss} (first: {' '.join((first.kind, first.outcome, first.detail)).strip()})"
             raise StoppedAtLoss(what) if stop else NotSteady(what)
         steadiness.lost_at = ended.lost_at
         held, reasons = steadiness.see(snapshot), steadiness.reasons
@@ -144,7 +144,7 @@ def watch_before(
                 break
         if snapshot.t - began > STEADY_WITHIN_S + drill.timing.before_s:
             raise NotSteady(f"the steady state did not hold: {'; '.join(reasons) or 'there were lost requests again and again'}")
-        on_pending(steadiness.progress(snapshot.t))
+        on_pending(Pending("; ".join(reasons), 99) if held else steadiness.progress(snapshot.t))
     return snapshot
 
 
@@ -198,11 +198,11 @@ def _seconds(text: str) -> float:
 
 
 def note_events(api: Api, service: Service, raw: RawEvidence, since: float, warn: Callable[[str], None]) -> None:
-    """Write the events of Kubernetes since then into the raw evidence. No verdict depends on them."""
+    """Write the events of Kubernetes since then into the raw evidence, if they can be read. No verdict depends on them."""
     try:
         for event in kubernetes_events(api, service.namespace, since):
             raw.add("event", event.model_dump())
-    except Permanent as error:
+    except PipelineError as error:
         warn(f"the events of Kubernetes are missing: {error}")
 
 

@@ -12,7 +12,7 @@ from prefect import get_run_logger
 from blocks.errors import Permanent
 from blocks.parameters import Service
 from drills.definition import Drill
-from drills.kubernetes.api import Api, NotFound
+from drills.kubernetes.api import Api
 from drills.observed import Event
 from drills.runner import api_key, faults, footprint, load_job
 from drills.runner import journal as journals
@@ -63,7 +63,7 @@ def take_lock(site: Site, service: Service, owner: str, drill: str, now: float, 
 
 @step("hold drill lock", deadline_s=200)
 def hold_lock(site: Site, service: Service, owner: str) -> None:
-    """The run holds the lock of the service; the journal stays as it is.
+    """Take the lock of the service and leave the journal as it is.
 
     Raises:
         InUse: another run holds the lock.
@@ -73,13 +73,13 @@ def hold_lock(site: Site, service: Service, owner: str) -> None:
 
 @step("let go of drill lock", deadline_s=60)
 def let_go_of_lock(site: Site, service: Service, owner: str) -> None:
-    """The run does not hold the lock any more; the journal stays as it is."""
+    """Release the lock of the service and leave the journal as it is."""
     Lock(site.api(), service, owner).release()
 
 
 @step("release drill lock", deadline_s=60)
 def release_lock(site: Site, service: Service, owner: str) -> None:
-    """The lock is free and the journal is closed, if they belonged to this run."""
+    """Close the journal and release the lock, if they belong to this run."""
     api = site.api()
     journal = journals.read(api, service)
     if journal and journal.owner == owner and journal.state == "open":
@@ -101,12 +101,12 @@ def _lock(site: Site, service: Service, owner: str) -> Api:
 
 
 @step("start load", deadline_s=900)
-def start_load(site: Site, service: Service, journal: Journal, image: str, drill: Drill, faults: int = 1) -> str:
+def start_load(site: Site, service: Service, journal: Journal, image: str, drill: Drill, repeat: int = 1) -> str:
     """The load sends at its full rate, for as long as so many faults may take; returns the name of its node."""
     api, progress = site.api(), Progress("load")
     load = LoadJob(api, journal.load_name)
     api_key.put(api, journals.NAMESPACE, site.block.api_key)
-    load.start(service, image, drill.load, load_job.duration(drill, faults))
+    load.start(service, image, drill.load, load_job.duration(drill, repeat))
     Until("the load to send", load.check_sending, load_job.RUNNING_WITHIN_S, 1.0, progress.show_pending).wait()
     progress.show(100, f"{drill.load.short_per_s:g} requests/s and {drill.load.streams} live streams")
     return load.status().node
@@ -115,10 +115,7 @@ def start_load(site: Site, service: Service, journal: Journal, image: str, drill
 @step("stop load", deadline_s=60, retries=2)
 def stop_load(site: Site, journal: Journal) -> None:
     """The load Job is deleted, in whatever state it was."""
-    try:
-        journals.remove_load(site.api(), journal.load_name)
-    except NotFound:
-        return
+    journals.remove_load(site.api(), journal.load_name)
 
 
 @step("inject fault", deadline_s=60)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from drills.lint import RULES, Living, Severity, findings
+from drills.lint import RULES, Living, Severity, check
 
 POD = {"metadata": {"labels": {"ray.io/node-type": "worker"}, "annotations": {"karpenter.sh/do-not-disrupt": "true"}}}
 BUDGET = {"spec": {"selector": {"matchLabels": {"ray.io/node-type": "worker"}}}}
@@ -53,13 +53,13 @@ def service() -> dict[str, Any]:
 def living(ray_service: dict[str, Any] | None = None, **more: Any) -> Living:
     """The service with two workers on two nodes and a budget for them."""
     pods = tuple({**POD, "metadata": {**POD["metadata"], "name": f"worker-{n}"}, "spec": {"nodeName": f"node-{n}"}} for n in (1, 2))
-    seen = {"head_service": {"spec": {"clusterIP": "10.0.0.9"}}, "pods": pods, "budgets": (BUDGET,)}
+    seen = {"head_service": {"spec": {"clusterIP": "10.0.0.9"}}, "pods": pods, "budgets": (BUDGET,), "karpenter": True}
     return Living(ray_service or service(), **{**seen, **more})
 
 
 def broken(found: Living) -> list[str]:
     """The names of the broken rules."""
-    return [finding.rule.name for finding in findings(found)]
+    return [finding.rule.name for finding in check(found).findings]
 
 
 def cluster(ray_service: dict[str, Any]) -> dict[str, Any]:
@@ -152,8 +152,61 @@ def test_every_rule_is_tried() -> None:
     assert {rule.name for rule in RULES} == {*CHANGES, *SURROUNDINGS}
 
 
-def test_what_could_not_be_asked_breaks_no_rule() -> None:
-    assert broken(living(pods=None, budgets=None, head_service=None)) == []
+def test_what_could_not_be_asked_is_neither_kept_nor_broken() -> None:
+    checked = check(living(pods=None, budgets=None, karpenter=None))
+    assert checked.findings == ()
+    assert set(checked.unchecked) == set(SURROUNDINGS) - {"the head's address stays"}
+
+
+def test_what_cannot_be_understood_leaves_a_rule_unchecked() -> None:
+    changed = service()
+    deployment(graceful_shutdown_timeout_s="5m")(changed)
+    checked = check(living(changed))
+    assert list(checked.unchecked) == ["what runs may end"]
+    changed["spec"]["serveConfigV2"] = "applications: [unclosed"
+    assert len(check(living(changed)).unchecked) == 5
+
+
+def test_a_value_from_elsewhere_is_not_guessed() -> None:
+    changed = service()
+    container(head(changed))["env"] = [
+        {"name": "RAY_SERVE_SLOW_STARTUP_WARNING_S", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}
+    ]
+    assert broken(living(changed)) == []
+
+
+def test_with_the_autoscaler_the_minima_count() -> None:
+    changed = service()
+    cluster(changed)["enableInTreeAutoscaling"] = True
+    worker(changed).update(replicas=3, minReplicas=1)
+    assert broken(living(changed)) == ["two workers or more"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "covered"),
+    [
+        ({"selector": {"matchExpressions": [{"key": "ray.io/node-type", "operator": "In", "values": ["worker"]}]}}, True),
+        ({"selector": {"matchExpressions": [{"key": "ray.io/node-type", "operator": "NotIn", "values": ["worker"]}]}}, False),
+        ({"selector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]}}, False),
+        ({"selector": {"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}}, True),
+        ({"selector": {}}, True),
+        ({}, False),
+        ({**BUDGET["spec"], "minAvailable": 0}, False),
+    ],
+)
+def test_a_budget_covers_the_pods_that_its_selector_selects(spec: dict[str, Any], covered: bool) -> None:
+    assert broken(living(budgets=({"spec": spec},))) == ([] if covered else ["a PodDisruptionBudget for the workers"])
+
+
+def test_workers_that_wait_for_a_node_or_are_being_deleted_are_on_no_node() -> None:
+    pods = [{**POD, "metadata": {**POD["metadata"], "name": n}, "spec": {"nodeName": "one"}} for n in "ab"]
+    waiting = [{**pods[0], "spec": {}}, pods[1]]
+    ending = [{**pods[0], "metadata": {**pods[0]["metadata"], "deletionTimestamp": "now"}}, pods[1]]
+    assert broken(living(pods=tuple(waiting))) == broken(living(pods=tuple(ending))) == []
+
+
+def test_a_cluster_without_karpenter_needs_no_annotation_for_it() -> None:
+    assert broken(living(karpenter=False, **SURROUNDINGS["Karpenter leaves its pods alone"])) == []
 
 
 def test_without_a_head_service_to_look_at_kuberays_default_counts() -> None:
@@ -194,6 +247,6 @@ def test_the_worst_comes_first_and_every_finding_has_a_remedy() -> None:
     changed = service()
     for name in ("images by digest", "Redis over TLS", "head takes no work"):
         CHANGES[name](changed)
-    found = findings(living(changed))
+    found = check(living(changed)).findings
     assert [finding.rule.severity for finding in found] == [Severity.BREAKS, Severity.RISKS, Severity.HINT]
     assert all(finding.found and finding.rule.remedy and finding.rule.why and finding.rule.learnt_from for finding in found)

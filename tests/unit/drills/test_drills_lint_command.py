@@ -15,6 +15,7 @@ from test_drills_lint import BUDGET, CHANGES, service
 
 from drills import __main__ as command
 from drills.kubernetes.api import Api
+from drills.lint import RULES
 
 NAMESPACE = "/api/v1/namespaces/models"
 SERVICES = "/apis/ray.io/v1/namespaces/models/rayservices"
@@ -41,6 +42,7 @@ def put(server: Server, ray_service: dict[str, Any]) -> None:
             "spec": {"nodeName": f"node-{number}"},
         }
     server.objects[f"{NAMESPACE}/services/head"] = {"metadata": {"name": "head"}, "spec": {"clusterIP": "10.0.0.9"}}
+    server.objects["/apis/karpenter.sh/v1"] = {"kind": "APIResourceList"}
     server.objects[f"{BUDGETS}/workers"] = {"metadata": {"name": "workers"}, **BUDGET}
 
 
@@ -58,7 +60,7 @@ def lint(*more: str) -> int:
 
 def test_a_sound_service_has_no_findings_and_exit_code_0(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:
     assert lint() == 0
-    assert capsys.readouterr().out == "models/chat: 0 of 22 rules broken\n"
+    assert capsys.readouterr().out == f"models/chat: {len(RULES)} of {len(RULES)} rules checked, 0 broken\n"
 
 
 def test_the_worst_finding_comes_first_with_reason_and_remedy(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +70,7 @@ def test_the_worst_finding_comes_first_with_reason_and_remedy(cluster: Server, c
     assert lines[0] == "BREAKS  head takes no work: num-cpus of the head: not set"
     assert lines[1] == "        a replica on the head is lost with it (kuberay#1463)"
     assert lines[2].startswith("        remedy: rayClusterConfig: {headGroupSpec: ")
-    assert lines[-1] == "models/chat: 2 of 22 rules broken (1 breaks, 1 hint)"
+    assert lines[-1] == f"models/chat: {len(RULES)} of {len(RULES)} rules checked, 2 broken (1 breaks, 1 hint)"
 
 
 def test_a_service_that_is_only_at_risk_fails_if_strict(cluster: Server) -> None:
@@ -83,10 +85,27 @@ def test_nothing_in_the_cluster_is_changed(cluster: Server) -> None:
     assert json.dumps(cluster.objects, sort_keys=True) == before
 
 
-def test_what_the_role_may_not_read_is_named_and_breaks_no_rule(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_the_role_may_not_read_is_named_and_leaves_its_rules_unchecked(
+    cluster: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cluster.answers["GET", BUDGETS] = (403, b'{"message": "forbidden"}')
     assert lint() == 0
-    assert "not checked: this role may not read PodDisruptionBudgets\n" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "not checked: a PodDisruptionBudget for the workers: budgets were not read\n" in printed
+    assert "not read: this role may not list poddisruptionbudgets\n" in printed
+    assert f"{len(RULES) - 1} of {len(RULES)} rules checked, 0 broken\n" in printed
+    assert lint("--junit", str(tmp_path / "lint.xml")) == 0
+    assert [case.get("name") for case in ET.parse(tmp_path / "lint.xml").getroot() if case.find("skipped") is not None] == [
+        "a PodDisruptionBudget for the workers"
+    ]
+
+
+def test_a_service_without_a_cluster_yet_leaves_the_rules_about_pods_unchecked(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.objects[f"{SERVICES}/chat"] = service()
+    assert lint("--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["not_read"] == ["no Ray cluster of it exists yet"]
+    assert len(found["not_checked"]) == 3
 
 
 def test_json_and_junit_have_the_same_findings(cluster: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +114,7 @@ def test_json_and_junit_have_the_same_findings(cluster: Server, tmp_path: Path, 
     rows = json.loads(capsys.readouterr().out)["findings"]
     assert [row["rule"] for row in rows] == ["head takes no work", "Redis over TLS"]
     suite = ET.parse(tmp_path / "lint.xml").getroot()
-    assert (suite.get("tests"), suite.get("failures")) == ("22", "1")
+    assert (suite.get("tests"), suite.get("failures")) == (str(len(RULES)), "1")
     assert [case.get("name") for case in suite if case.find("failure") is not None] == ["head takes no work"]
     assert [case.get("name") for case in suite if case.find("system-out") is not None] == ["Redis over TLS"]
 

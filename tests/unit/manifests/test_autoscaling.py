@@ -164,7 +164,7 @@ def test_an_idle_worker_is_kept_longer_than_an_answer_may_take() -> None:
 @pytest.mark.parametrize(("workers", "broken"), [(2, []), (1, ["two replicas or more of everything", "two workers or more"])])
 def test_the_rules_of_survival_hold_for_the_fewest_replicas_there_may_be(workers: int, broken: list[str]) -> None:
     (service,) = [t for t in rendered(Service(workers=workers, scaling=Scaling())) if t["kind"] == "RayService"]
-    assert [finding.rule.name for finding in preflight.findings(service)] == broken
+    assert [finding.rule.name for finding in preflight.check(service).findings] == broken
 
 
 def test_a_maximum_below_the_minimum_of_workers_is_refused() -> None:

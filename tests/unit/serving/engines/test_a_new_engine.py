@@ -74,7 +74,8 @@ assert "echo" in str(Service.model_json_schema()), "the form in the Prefect UI o
 assert container["image"] == preflight.IMAGES.worker
 assert container["resources"] == {"requests": {"cpu": "2", "memory": "3Gi"}, "limits": {"memory": "3Gi"}}
 assert "neuron_cores" not in str(ray_service), "what another engine claims is not claimed for this one"
-assert [finding.rule.name for finding in preflight.findings(ray_service)] == ["GCS fault tolerance"], "it was rendered without a Redis"
+(broken,) = preflight.check(ray_service).findings
+assert broken.rule.name == "GCS fault tolerance", "it was rendered without a Redis"
 assert engines.needs("echo") == engines.Needs(slots=32, tokens=64, cpus=2.0, memory_gib=3, disk_gib=0)
 found = recipes("echo", Images(base="debian"))
 assert {role: (r.kind, r.base) for role, r in found.items()} == {

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from blocks.parameters import ENGINES, Engine, Service
 from tasks.cluster.redis import Redis
 from tasks.service import rayservice
-from tasks.service.preflight import IMAGES, findings
+from tasks.service.preflight import IMAGES, check
 from tasks.support.paths import ROOT
 
 
@@ -23,7 +23,7 @@ def ray_service(engine: Engine = "cpu", **service: Any) -> dict[str, Any]:
 
 
 def names(rendered: dict[str, Any]) -> list[str]:
-    return [finding.rule.name for finding in findings(rendered)]
+    return [finding.rule.name for finding in check(rendered).findings]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
