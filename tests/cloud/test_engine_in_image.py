@@ -20,8 +20,9 @@ IN_IMAGE = [str(PYTHON), "-m", "scripts.installed.run_in_image", "--"]
 @pytest.mark.timeout(WITHIN_S)
 @pytest.mark.parametrize("folder", ["tests/engine", "tests/served"])
 def test_every_test_of_the_engines_passes_inside_the_image(folder: str) -> None:
-    # Wide enough that the last lines say why a test failed; without the warnings of other libraries before them.
-    command = [*IN_IMAGE, "env", "COLUMNS=500", "python3", "-m", "pytest", "-v", "-rfEs", "--disable-warnings", "--color=no", folder]
+    # Wide enough that the last lines say why a test failed. Warnings are those of other libraries here, and no errors.
+    options = ["-v", "-rfEs", "-W", "default", "--disable-warnings", "--color=no"]
+    command = [*IN_IMAGE, "env", "COLUMNS=500", "python3", "-m", "pytest", *options, folder]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S, check=False)
     print(done.stdout)  # the names of the tests in the image, shown with -rP and when one fails
     assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-5000:]
