@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from blocks.errors import Permanent
@@ -18,12 +18,12 @@ class NoRayService(Permanent):
     """There is no such RayService, or it is not clear which one is meant."""
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Gathered:
     """What was read of a service."""
 
     living: Living
-    unread: list[str] = field(default_factory=list)
+    unread: tuple[str, ...]
     """What could not be read, and why."""
 
 
@@ -61,6 +61,7 @@ def gather(api: Api, namespace: str, name: str | None) -> Gathered:
     core, label = f"/api/v1/namespaces/{namespace}", f"{ray_objects.CLUSTER}={cluster}"
     heads = read("services", lambda: api.items(f"{core}/services", labelSelector=f"{label},{ray_objects.NODE_TYPE}=head"))
     pods = read("pods", lambda: api.items(f"{core}/pods", labelSelector=label))
+    karpenter = read("API groups", lambda: api.find("/apis/karpenter.sh/v1") is not None)
     budgets = read("poddisruptionbudgets", lambda: api.items(f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets"))
     if not cluster:
         unread.append("no Ray cluster of it exists yet")
@@ -69,6 +70,6 @@ def gather(api: Api, namespace: str, name: str | None) -> Gathered:
         head_service=heads[0] if heads else None,
         pods=None if pods is None else tuple(pods),
         budgets=None if budgets is None or pods is None else tuple(budgets),
-        karpenter=None if pods is None else api.find("/apis/karpenter.sh/v1") is not None,
+        karpenter=None if pods is None else karpenter,
     )
-    return Gathered(living, unread)
+    return Gathered(living, tuple(unread))

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from drills.runner.ray_objects import NODE_TYPE
+
 Object = Mapping[str, Any]
 
 FT_ANNOTATION = "ray.io/ft-enabled"
@@ -26,11 +28,6 @@ class Group:
     def template(self) -> Object:
         """The pod template's spec."""
         return dict(self.spec["template"].get("spec") or {})
-
-    @property
-    def metadata(self) -> Object:
-        """The pod template's metadata."""
-        return dict(self.spec["template"].get("metadata") or {})
 
     @property
     def container(self) -> Object:
@@ -64,6 +61,11 @@ class Deployment:
     options: Object
 
     @property
+    def path(self) -> str:
+        """The name by which findings call it: application/deployment."""
+        return f"{self.application}/{self.name}"
+
+    @property
     def fewest(self) -> int | None:
         """The number of replicas that there always are; None where the code decides."""
         replicas = self.options.get("num_replicas")
@@ -88,7 +90,7 @@ class Living:
 
     @property
     def spec(self) -> Object:
-        """The RayService's spec."""
+        """The spec of the RayService."""
         return dict(self.ray_service["spec"])
 
     @property
@@ -149,7 +151,7 @@ class Living:
     @property
     def worker_pods(self) -> tuple[Object, ...]:
         """The worker pods that are not being deleted; none where pods were not asked for."""
-        workers = (pod for pod in self.pods or () if pod["metadata"].get("labels", {}).get("ray.io/node-type") == "worker")
+        workers = (pod for pod in self.pods or () if pod["metadata"].get("labels", {}).get(NODE_TYPE) == "worker")
         return tuple(pod for pod in workers if "deletionTimestamp" not in pod["metadata"])
 
     @property

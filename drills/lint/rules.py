@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 import yaml
 
-from drills.lint.living import Group, Living, Object
+from drills.lint.living import NAMESPACE_ANNOTATION, Group, Living, Object
+from drills.redact import clean
 
 HEAD_PATIENCE_S = 60
 """Seconds for which a head tries to reach its storage, by Ray's default. Workers must outlast it and the restart that follows."""
@@ -82,14 +83,16 @@ def check(living: Living) -> Checked:
         try:
             found = rule.look(living)
         except (ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
-            unchecked[rule.name] = f"the RayService could not be understood: {' '.join(str(error).split())}"
+            # PyYAML's text quotes the lines around the problem, which may hold anything.
+            words = str(getattr(error, "problem", None) or error)
+            unchecked[rule.name] = f"the RayService could not be understood: {clean(' '.join(words.split()))}"
             continue
         if found is not None:
-            broken.append(Finding(rule, found))
+            broken.append(Finding(rule, clean(found)))
     return Checked(tuple(sorted(broken, key=lambda finding: list(Severity).index(finding.rule.severity))), unchecked)
 
 
-def _listed(names: Iterator[str] | list[str]) -> str | None:
+def _listed(names: Collection[str]) -> str | None:
     """The names in one line, or None where there are none."""
     return ", ".join(names) or None
 
@@ -111,7 +114,7 @@ def _open_password(living: Living) -> str | None:
 
 
 def _shared_namespace(living: Living) -> str | None:
-    named = (living.gcs or {}).get("externalStorageNamespace") or living.annotations.get("ray.io/external-storage-namespace")
+    named = (living.gcs or {}).get("externalStorageNamespace") or living.annotations.get(NAMESPACE_ANNOTATION)
     return f"externalStorageNamespace: {named}" if named and living.on_redis else None
 
 
@@ -125,14 +128,14 @@ def _head_serves(living: Living) -> str | None:
 
 
 def _single(living: Living) -> str | None:
-    return _listed([f"{d.application}/{d.name}: {d.fewest}" for d in living.deployments if d.fewest is not None and d.fewest < 2])
+    return _listed([f"{d.path}: {d.fewest}" for d in living.deployments if d.fewest is not None and d.fewest < 2])
 
 
 def _unspread(living: Living) -> str | None:
     if living.fewest_workers < 2:
         return None
     several = [d for d in living.deployments if d.fewest is None or d.fewest > 1]
-    return _listed([f"{d.application}/{d.name}" for d in several if "max_replicas_per_node" not in d.options])
+    return _listed([d.path for d in several if "max_replicas_per_node" not in d.options])
 
 
 def _on_one_node(living: Living) -> str | None:
@@ -151,11 +154,11 @@ def _impatient(living: Living) -> str | None:
 
 
 def _queues_streams(living: Living) -> str | None:
-    return _listed([f"{d.application}/{d.name}" for d in living.deployments if "max_ongoing_requests" not in d.options])
+    return _listed([d.path for d in living.deployments if "max_ongoing_requests" not in d.options])
 
 
 def _unbounded(living: Living) -> str | None:
-    return _listed([f"{d.application}/{d.name}" for d in living.deployments if int(d.options.get("max_queued_requests", -1)) < 0])
+    return _listed([d.path for d in living.deployments if int(d.options.get("max_queued_requests", -1)) < 0])
 
 
 def _cut_short(living: Living) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement
 
 from drills.lint.rules import RULES, Checked, Finding, Severity
-from drills.report.junit import to_text
+from drills.report.junit import count, to_text
 
 WIDTH = 110
 
@@ -61,8 +61,7 @@ def junit(service: str, checked: Checked, strict: bool) -> str:
                 SubElement(case, "failure", message=words)
             else:
                 SubElement(case, "system-out").text = words
-    for attribute, tag in (("tests", "testcase"), ("failures", "failure"), ("skipped", "skipped")):
-        suite.set(attribute, str(sum(1 for _ in suite.iter(tag))))
+    count(suite, tests="testcase", failures="failure", skipped="skipped")
     return to_text(suite)
 
 

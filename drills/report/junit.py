@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from drills.evidence import Evidence
 from drills.series import SeriesEvidence
 
-__all__ = ["series_xml", "to_text", "xml"]
+__all__ = ["count", "series_xml", "to_text", "xml"]
 
 
 def xml(evidence: Evidence) -> str:
@@ -44,9 +44,14 @@ def series_xml(series: SeriesEvidence) -> str:
         case = SubElement(suite, "testcase", classname=f"series.{series.drill}", name=name, time="0")
         if verdict != "passed":
             SubElement(case, "failure" if verdict == "failed" else "error", message=f"{verdict}: {headline}").text = "\n".join(why)
-    for attribute, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error")):
-        suite.set(attribute, str(sum(1 for _ in suite.iter(tag))))
+    count(suite, tests="testcase", failures="failure", errors="error")
     return to_text(suite)
+
+
+def count(suite: Element, **tags: str) -> None:
+    """Set attributes of the suite to the numbers of its elements with these tags."""
+    for attribute, tag in tags.items():
+        suite.set(attribute, str(sum(1 for _ in suite.iter(tag))))
 
 
 def to_text(suite: Element) -> str:

@@ -250,3 +250,16 @@ def test_the_worst_comes_first_and_every_finding_has_a_remedy() -> None:
     found = check(living(changed)).findings
     assert [finding.rule.severity for finding in found] == [Severity.BREAKS, Severity.RISKS, Severity.HINT]
     assert all(finding.found and finding.rule.remedy and finding.rule.why and finding.rule.learnt_from for finding in found)
+
+
+def test_a_secret_in_what_was_found_is_hidden() -> None:
+    changed = service()
+    cluster(changed)["gcsFaultToleranceOptions"].update(redisAddress="redis://default:hunter2@redis:6379")
+    (finding,) = check(living(changed)).findings
+    assert finding.rule.name == "Redis over TLS"
+    assert "hunter2" not in finding.found
+    assert "redis:6379" in finding.found
+    changed["spec"]["serveConfigV2"] = "TOKEN: hunter2\nbroken: [unclosed"
+    checked = check(living(changed))
+    assert checked.unchecked
+    assert "hunter2" not in str(checked)
