@@ -129,7 +129,7 @@ def inject(
             return None
         if not found:
             return None
-    return faults.inject(api, service, drill.fault, journal).fault
+    return faults.inject_once(api, service, drill.fault, journal.owner).fault
 
 
 def wait_until_grown(sampler: Sampler, before: Sample, until: float, check: Check, progress: Progress) -> Sample | None:

@@ -328,6 +328,17 @@ def test_the_fault_is_done_once_while_a_worker_is_starting(pair: tuple[Cluster, 
     assert f"{PODS}/head" in server.objects, "a second call leaves the new head alone"
 
 
+def test_no_fault_is_done_by_a_surge_that_lost_its_lock_meanwhile(pair: tuple[Cluster, Api], tmp_path: Path) -> None:
+    server, api = pair
+    put_head(server, "old")
+    journal.write(api, SERVICE, Journal(owner=MINE, drill="surge", started=1.0))
+    assert Lock(api, SERVICE, "another-run").take() is True
+    plan, before = PLAN.model_copy(update={"fault": "head-pod"}), sample(GROWS, -1)
+    with pytest.raises(LockLost):
+        surge.inject(api, SERVICE, sampler(tmp_path, GROWS, 20), plan, before, time.time() + 5, free, quiet())
+    assert f"{PODS}/head" in server.objects
+
+
 def test_no_fault_is_done_while_no_worker_is_starting(pair: tuple[Cluster, Api], tmp_path: Path) -> None:
     server, api = pair
     put_head(server, "old")
