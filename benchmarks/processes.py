@@ -45,7 +45,7 @@ class Processes:
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Continue all processes."""
+        """Let all paused processes continue."""
         self._signal(signal.SIGCONT)
 
     def cpu_s(self) -> dict[str, float]:

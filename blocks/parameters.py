@@ -137,7 +137,7 @@ class RedisNodes(Parameters):
 
 
 class Infrastructure(Parameters):
-    """What Terraform creates."""
+    """Parameters of what Terraform creates."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN, min_length=1, max_length=NAME_MAX)] = "leeward"
     """Name of the cluster; every other name is made from it. At most 27 characters, so that it fits every AWS service."""

@@ -61,7 +61,7 @@ class ExternalRedis(BaseModel):
     address: Annotated[str, Field(min_length=1)]
     """Host name or address that the pods use. The server's certificate must be valid for it."""
     port: Annotated[int, Field(ge=1, le=65535)] = 6379
-    """Its TLS port."""
+    """TLS port of the Redis."""
     auth_token: SecretStr
     """The password for AUTH."""
 

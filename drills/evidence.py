@@ -142,7 +142,7 @@ class Evidence(EvidenceFile):
     of: int = 1
     """Number of faults that the series was to have."""
     started: str
-    """ISO 8601, UTC."""
+    """When the drill began: ISO 8601, UTC."""
     fault_at: Seconds | None
     recovery_s: float | None
     fault: Fault

@@ -35,7 +35,7 @@ EventKind = Literal["fault", "milestone", "trouble", "note"]
 
 
 class HeadSeen(Value):
-    """The head pod."""
+    """The head pod at one moment."""
 
     pod: str
     uid: str

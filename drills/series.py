@@ -135,7 +135,7 @@ class SeriesEvidence(EvidenceFile):
     target: str
     run: str
     started: str
-    """ISO 8601, UTC."""
+    """When the series began: ISO 8601, UTC."""
     plan: Series
     done: int
     """Number of faults that were done; fewer than planned when the series ended early."""

@@ -61,7 +61,7 @@ class Tokenizer:
         self._mistral: Any = MistralTokenizer.from_file(str(own)) if own else MistralTokenizer.v3()
         self._inner: Any = self._mistral.instruct_tokenizer.tokenizer
         self.vocabulary: int = self._inner.n_words
-        """Number of tokens."""
+        """Number of tokens in the vocabulary."""
 
     def chat(self, messages: Sequence[Message]) -> list[int]:
         """Return the prompt of a conversation. Its last turn must be the user's.

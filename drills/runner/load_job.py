@@ -58,7 +58,7 @@ class LoadStatus(BaseModel, frozen=True):
 
 
 class LoadJob:
-    """One load Job."""
+    """The Job of one load in the cluster."""
 
     def __init__(self, api: Api, name: str) -> None:
         self._api, self.name = api, name

@@ -54,7 +54,7 @@ class Plan(Value):
     nodes_follow: bool
     """Whether each worker has a node of its own that is added and removed with it."""
     load: Load
-    """The base load."""
+    """The base load of the surge."""
     factor: int
     """Multiple of the base load in the surge."""
     steady_s: Seconds

@@ -16,7 +16,7 @@ from localcloud.aws.server import Endpoint
 
 
 def main() -> None:
-    """Serve until interrupted."""
+    """Serve the API until it is interrupted."""
     parser = argparse.ArgumentParser(prog="python -m localcloud.aws", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="default: a free one")

@@ -53,7 +53,7 @@ class FakeMachine:
         return ControlPlane(settings.API_SERVER_URL, _CA)
 
     def delete_control_plane(self, name: str) -> None:
-        """Forget the cluster."""
+        """Remove the cluster from the record."""
         self._record("delete_control_plane", name)
         self.planes.pop(name, None)
 
@@ -65,20 +65,20 @@ class FakeMachine:
             return settings.NODE_HOSTS[next(self._addresses) % len(settings.NODE_HOSTS)]
 
     def remove_node(self, instance_id: str) -> None:
-        """Forget the node."""
+        """Remove the node from the record."""
         self._record("remove_node", instance_id)
         self.nodes.pop(instance_id, None)
 
     def install_addon(self, cluster: str, name: str) -> None:
-        """Record the call."""
+        """Record the call and do nothing."""
         self._record("install_addon", cluster, name)
 
     def remove_addon(self, cluster: str, name: str) -> None:
-        """Record the call."""
+        """Record the call and do nothing."""
         self._record("remove_addon", cluster, name)
 
     def bind_access_policy(self, cluster: str, group: str, role: str, namespace: str | None) -> None:
-        """Record the call."""
+        """Record the call and do nothing."""
         self._record("bind_access_policy", cluster, group, role, namespace)
 
     def review_pod_token(self, cluster: str, token: str) -> PodToken | None:
@@ -93,7 +93,7 @@ class FakeMachine:
         return Redis(settings.REDIS_HOSTS[0], settings.REDIS_HOSTS[1], settings.REDIS_PORT)
 
     def configure_redis(self, name: str, *, auth_token: str | None = None, parameters: dict[str, str] | None = None) -> None:
-        """Record the call."""
+        """Record the call and do nothing."""
         self._record("configure_redis", name, auth_token, parameters)
 
     def fail_over_redis(self, name: str) -> int:
@@ -103,7 +103,7 @@ class FakeMachine:
         return self.redis[name]
 
     def delete_redis(self, name: str) -> None:
-        """Forget the group."""
+        """Remove the group from the record."""
         self._record("delete_redis", name)
         self.redis.pop(name, None)
 

@@ -67,7 +67,7 @@ def extend_moto() -> None:
 
 @dataclass(frozen=True)
 class Image:
-    """An EKS-optimised AMI."""
+    """One of the EKS-optimised AMIs."""
 
     kind: str
     """One of standard, neuron and nvidia."""

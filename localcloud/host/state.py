@@ -21,7 +21,7 @@ LOCK = paths.RUN_DIR / "lock"
 ENVIRONMENT = paths.RUN_DIR / "environment.json"
 """What `env` prints. It contains a secret key, hence mode 0600."""
 STATE = paths.DATA_DIR / "state.json"
-"""What `status` prints."""
+"""The facts that `status` prints."""
 LOGS = paths.DATA_DIR / "log"
 _writing = threading.Lock()
 

@@ -46,7 +46,7 @@ def runner_command(
 
 
 class Box:
-    """A running box."""
+    """A box and its process 1."""
 
     def __init__(self, name: str, argv: Sequence[str], *, log: Path, netns: str | None = None, group: str | None = None) -> None:
         """Start `argv` as process 1, in the network namespace `netns` and as the root of the control group `group` if given."""

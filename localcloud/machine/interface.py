@@ -105,7 +105,7 @@ class Machine(Protocol):
         """Promote a replica and move the primary's address to it; return its index, from 0."""
 
     def delete_redis(self, name: str) -> None:
-        """Delete every member."""
+        """Delete every member of the group."""
 
     def registry(self) -> str:
         """Return `ip:port` of the image registry that nodes pull from."""

@@ -83,7 +83,7 @@ def _add_models(app: FastAPI, settings: Settings) -> None:
 
     @app.get("/v1/models", responses=responses(401, model=Models))
     async def models() -> Response:
-        """The one model."""
+        """Return the one model that is served."""
         return JSONResponse({"object": "list", "data": [entry]})
 
     # A model's name may contain a slash.

@@ -113,7 +113,7 @@ class ListEncoder:
     """Writes a list with one text, for `GET /infer`."""
 
     def whole(self, text: str, ids: Sequence[int], finish: str, prompt_tokens: int) -> bytes:
-        """Return the list."""
+        """Return a list with the one text."""
         return json.dumps([text]).encode()
 
 

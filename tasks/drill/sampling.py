@@ -60,7 +60,7 @@ class Sampler:
         self._last: Sample | None = None
 
     def add(self, sample: Sample) -> None:
-        """Append a sample."""
+        """Append a sample to the file."""
         with self._lock, self._file.open("a", encoding="utf-8") as file:
             file.write(f"{sample.model_dump_json()}\n")
             self._last = sample

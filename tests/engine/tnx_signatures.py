@@ -57,7 +57,7 @@ CONTINUOUS_BATCHING: dict[str, Any] = {
 """config.py, ContinuousBatchingConfig.__init__; others assert, and without one of the first two it is a KeyError."""
 
 GQA = ("SHARD_OVER_HEADS", "SHARD_OVER_BATCH", "REPLICATED_HEADS", "ALL_GATHER_HEADS")
-"""Constants in constants.py."""
+"""The constants in its constants.py."""
 
 AMP = ("f32", "f16", "bf16")
 """Names of data types in dtypes.py."""

@@ -57,7 +57,7 @@ echo "the machine ended with $?"
 
 @dataclass(frozen=True)
 class Machine:
-    """A running machine."""
+    """A machine that has been booted."""
 
     process: Process
     """Process of the `unshare` in which the machine runs."""

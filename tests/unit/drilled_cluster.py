@@ -52,7 +52,7 @@ class Clock:
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Advance the clock."""
+        """Advance the clock by that time."""
         self.now += seconds
 
 
@@ -297,7 +297,7 @@ class Plain:
         return self._task.fn(*arguments, **named)
 
     def with_options(self, **_: Any) -> Plain:
-        """Ignore the options."""
+        """Ignore the options of the task."""
         return self
 
 

@@ -22,7 +22,7 @@ V03: dict[str, Any] = {
     "vocab_size": 32768,
     "eos_token_id": 2,
 }
-"""Configuration of Mistral-7B-Instruct-v0.3."""
+"""The configuration of Mistral-7B-Instruct-v0.3."""
 V01 = V03 | {"sliding_window": 4096, "rope_theta": 10000.0, "vocab_size": 32000}
 """Configuration of v0.1, which has a sliding window."""
 

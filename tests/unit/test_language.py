@@ -19,7 +19,7 @@ HEADLESS = re.compile(
 )
 """First words of a docstring that lacks its subject."""
 
-SHORTEST = 3
+SHORTEST = 4
 """Words of a docstring."""
 
 PRIVATE = re.compile(

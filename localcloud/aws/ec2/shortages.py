@@ -41,7 +41,7 @@ def end(instance_type: str, zone: str) -> None:
 
 
 def end_all() -> None:
-    """End all shortages."""
+    """End the shortages of all types and zones."""
     with _lock:
         _short.clear()
 

@@ -104,7 +104,7 @@ class AccessEntries(EksBase):
         return ActionResult({"accessEntry": cluster.access_entries[principal]})
 
     def describe_access_entry(self) -> ActionResult:
-        """Describe the entry."""
+        """Describe one access entry of a cluster."""
         return ActionResult({"accessEntry": self._entry()[1]})
 
     def update_access_entry(self) -> ActionResult:

@@ -44,7 +44,7 @@ class Addons(EksBase):
         return ActionResult({"addon": addon})
 
     def describe_addon(self) -> ActionResult:
-        """Describe the add-on."""
+        """Describe one add-on of a cluster."""
         return ActionResult({"addon": self._addon()[1]})
 
     def list_addons(self) -> ActionResult:

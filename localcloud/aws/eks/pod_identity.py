@@ -20,7 +20,7 @@ class PodIdentityAssociations(EksBase):
         return ActionResult({"association": _new(self._cluster(), self._json())})
 
     def describe_pod_identity_association(self) -> ActionResult:
-        """Describe the association."""
+        """Describe one association of a cluster."""
         return ActionResult({"association": self._association()[1]})
 
     def update_pod_identity_association(self) -> ActionResult:
@@ -32,7 +32,7 @@ class PodIdentityAssociations(EksBase):
         return ActionResult({"association": association})
 
     def delete_pod_identity_association(self) -> ActionResult:
-        """Delete the association."""
+        """Delete one association of a cluster."""
         cluster, association = self._association()
         cluster.pod_identities.pop(association["associationId"], None)
         return ActionResult({"association": association})

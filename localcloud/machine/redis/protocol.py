@@ -43,7 +43,7 @@ class Connection:
         return decode(self._input)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the server."""
         self._input.close()
         self._socket.close()
 

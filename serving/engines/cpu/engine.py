@@ -74,7 +74,7 @@ class CpuEngine:
 
     @property
     def limits(self) -> Limits:
-        """The engine's limits."""
+        """The limits of this engine."""
         return self._limits
 
     @torch.inference_mode()

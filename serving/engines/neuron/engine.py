@@ -52,7 +52,7 @@ class NeuronEngine:
 
     @property
     def limits(self) -> Limits:
-        """The engine's limits."""
+        """The limits of this engine."""
         return self._limits
 
     def prefill(self, slot: int, ids: Sequence[int]) -> Logits:

@@ -108,7 +108,7 @@ class Launch:
         return self.described(made["Instances"][0]["InstanceIds"][0])
 
     def described(self, instance_id: str) -> dict[str, Any]:
-        """Describe the instance."""
+        """Return what EC2 describes of the instance."""
         found: dict[str, Any] = self.ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
         return found
 
