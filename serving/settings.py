@@ -32,7 +32,7 @@ class Settings:
     max_tokens: int = 1024
     """Tokens of the longest answer, and of an answer for which the request gives no limit."""
     max_queue: int = 512
-    """Requests that wait for a slot in one replica; the next one is refused (429)."""
+    """Requests that wait in one replica when no slot is free; the next one is refused (429)."""
     deadline_s: float = 120.0
     """Seconds in which an answer must be complete. Bounds how long a stream lives, and so the grace periods with which a worker shuts
     down: those are in manifests/rayservice.yaml."""

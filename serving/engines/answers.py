@@ -76,10 +76,17 @@ class Answer:
 
 
 class WaitQueue:
-    """FIFO queue of answers that wait for a slot. Any thread may call `join`; only the engine's thread calls `take`."""
+    """FIFO queue of answers that wait for a slot. Any thread may call `join`; only the engine's thread calls the other methods.
 
-    def __init__(self, most: int) -> None:
+    The queue limits all answers that have not ended, in the queue and in a slot together. A limit on those that wait alone would refuse
+    requests that arrive during one step, while slots are free that only the next steps fill.
+    """
+
+    def __init__(self, slots: int, most: int) -> None:
+        """Create a queue before this number of slots, in which `most` answers wait when no slot is free."""
+        self._slots = slots
         self._most = most
+        self._not_ended = 0
         self._waiting: deque[Answer] = deque()
         self._closed = ""
         self._lock = threading.Lock()
@@ -91,19 +98,25 @@ class WaitQueue:
         """Append an answer.
 
         Raises:
-            QueueFull: the queue has no room.
+            QueueFull: all slots and all places in the queue are taken.
             NotReady: the queue was closed; the message is the reason.
         """
         with self._lock:
             if self._closed:
                 raise NotReady(self._closed)
-            if len(self._waiting) >= self._most:
-                raise QueueFull(f"{self._most} requests wait already")
+            if self._not_ended >= self._slots + self._most:
+                raise QueueFull(f"all {self._slots} slots and all {self._most} places in the queue are taken")
+            self._not_ended += 1
             self._waiting.append(answer)
 
     def take(self) -> Answer:
         """Remove and return the answer that has waited longest. The queue must not be empty."""
         return self._waiting.popleft()
+
+    def make_room(self) -> None:
+        """Note that an answer has ended, whether it was in a slot or in the queue: `join` accepts one more."""
+        with self._lock:
+            self._not_ended -= 1
 
     def drop(self, which: Callable[[Answer], bool]) -> list[Answer]:
         """Remove and return the waiting answers for which `which` is true."""

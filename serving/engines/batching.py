@@ -41,7 +41,7 @@ class BatchingEngine:
 
         Args:
             ends: the tokens that end an answer.
-            max_queue: requests that may wait for a slot.
+            max_queue: requests that may wait when no slot is free.
             stuck_after_s: seconds that a step may take.
         """
         self._build = build

@@ -8,7 +8,7 @@ Errors cross process borders, so each is made of one sentence and nothing else:
 
     EngineError
     ├── Unfit               the request can never be answered: its size is outside the limits
-    ├── QueueFull           not now: the queue is full
+    ├── QueueFull           not now: all slots and all places in the queue are taken
     ├── NotReady            not now: the engine is starting, stopping or broken
     ├── DeadlineExceeded    the request's deadline passed, in the queue or in the middle of the answer
     └── GenerationFailed    the engine failed while it computed the answer
@@ -41,7 +41,7 @@ class Unfit(EngineError):
 
 
 class QueueFull(EngineError):
-    """The queue is full."""
+    """All slots and all places in the queue are taken."""
 
 
 class NotReady(EngineError):

@@ -46,7 +46,7 @@ class Scheduler:
 
         Args:
             ends: the tokens that end an answer.
-            max_queue: requests that may wait for a slot.
+            max_queue: requests that may wait when no slot is free.
             now: the clock, in seconds.
         """
         self.limits = engine.limits
@@ -56,7 +56,7 @@ class Scheduler:
         self._ends = frozenset(ends)
         self._now = now
         self._callbacks = callbacks or EngineCallbacks()
-        self._queue = WaitQueue(max_queue)
+        self._queue = WaitQueue(self.limits.slots, max_queue)
         self._slots: list[Answer | None] = [None] * self.limits.slots
         self._prefilled_last = False
         self._failed_in_a_row = 0
@@ -176,9 +176,10 @@ class Scheduler:
         return [Event(answer, NotReady(self.broken)) for answer in waiting]
 
     def _end(self, answer: Answer, outcome: Outcome) -> None:
-        """Free the answer's slot, if it has one, and count how the request ended."""
+        """Free the answer's slot, if it has one, then its place, and count how the request ended."""
         if answer in self._slots:
             self._slots[self._slots.index(answer)] = None
+        self._queue.make_room()
         self._counts[outcome] += 1
         self._callbacks.ended(outcome)
 

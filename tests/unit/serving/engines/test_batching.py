@@ -139,17 +139,13 @@ def test_an_answer_is_not_computed_before_its_reader_begins() -> None:
 def test_a_refusal_comes_at_once_even_during_a_step() -> None:
     async def test() -> None:
         async with running(World(max_queue=1)) as world:
-            world.hold()
-            live = asyncio.ensure_future(read(world.ask()))
-            await world.held()
-            waiting = asyncio.ensure_future(read(world.ask()))
-            await until(lambda: world.engine.stats().queued == 1)
+            accepted = await world.together(*(read(world.ask()) for _ in range(LIMITS.slots + 1)), steps=0)
             with pytest.raises(QueueFull):
                 await anext(world.ask())
             with pytest.raises(Unfit):
                 await anext(world.ask(*[2] * 17))
             world.release()
-            assert await live == await waiting == whole(2, 3)
+            assert await asyncio.gather(*accepted) == [whole(2, 3)] * (LIMITS.slots + 1)
 
     on_a_loop(test)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from exact_engine import ENDS, ExactEngine, alone
 
-from serving.engines.answers import Answer
+from serving.engines.answers import Answer, WaitQueue
 from serving.engines.contract import (
     DeadlineExceeded,
     EngineError,
@@ -129,14 +129,63 @@ def test_sampling_out_of_bounds_is_refused_and_uses_no_place_in_the_queue() -> N
 
 def test_the_queue_is_limited_and_a_cancelled_request_makes_room_with_the_next_step() -> None:
     world = World(max_queue=2)
+    world.submit(request(), request())
+    world.step(3)
     first, _ = world.submit(request(), request())
-    with pytest.raises(QueueFull, match="2 requests wait"):
+    with pytest.raises(QueueFull, match="all 2 slots and all 2 places"):
         world.submit(request())
     first.cancel()
     with pytest.raises(QueueFull):
         world.submit(request())
     world.step()
-    world.submit(request(), request())
+    world.submit(request())
+    with pytest.raises(QueueFull):
+        world.submit(request())
+
+
+def accepted(scheduler: Scheduler) -> int:
+    """Submit requests until one is refused; return how many were not."""
+    for number in range(100):
+        try:
+            scheduler.submit(request())
+        except QueueFull:
+            return number
+    raise AssertionError("no request is refused")
+
+
+def test_requests_that_arrive_before_the_next_step_are_accepted_while_slots_are_free() -> None:
+    world = World(max_queue=3)
+    assert accepted(world.scheduler) == LIMITS.slots + 3
+    world.step(100)
+    assert list(world.ends.values()) == ["length"] * (LIMITS.slots + 3)
+
+
+def test_as_many_requests_are_accepted_during_a_step_as_before_it() -> None:
+    world = World(max_queue=3)
+
+    class Asked(ExactEngine):
+        """An engine during whose first prefill requests arrive, until one is refused."""
+
+        arrived = 0
+
+        def prefill(self, slot: int, ids: Sequence[int]) -> Logits:
+            self.arrived = self.arrived or accepted(world.scheduler)
+            return super().prefill(slot, ids)
+
+    world.scheduler = Scheduler(engine := Asked(LIMITS), NO_ENDS, 3, lambda: 0.0)
+    world.submit(request())
+    world.step()
+    assert engine.arrived == LIMITS.slots + 3 - 1
+
+
+def test_an_answer_on_its_way_from_the_queue_to_a_slot_has_a_place() -> None:
+    queue = WaitQueue(slots=1, most=0)
+    queue.join(Answer(request(), LIMITS, 0.0))
+    queue.take()
+    with pytest.raises(QueueFull):
+        queue.join(Answer(request(), LIMITS, 0.0))
+    queue.make_room()
+    queue.join(Answer(request(), LIMITS, 0.0))
 
 
 def test_a_cancelled_stream_frees_its_slot_with_the_next_step_and_gets_no_event() -> None:

@@ -87,6 +87,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.scheduler = Scheduler(self.engine, ENDS, MAX_QUEUE, lambda: self.now)
         self.asked: list[Asked] = []
         self.unseen_cancels = 0
+        """Cancelled answers that still have their place, in the queue or in a slot, until the next step."""
         self.failed_in_a_row = 0
 
     def waiting(self) -> list[Asked]:
@@ -101,23 +102,24 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(request=requests)
     def arrive(self, request: Request) -> None:
-        in_line = len(self.waiting()) + self.unseen_cancels
+        not_ended = len(self.waiting()) + len(self.live()) + self.unseen_cancels
         if self.broken:
             with pytest.raises(NotReady):
                 self.scheduler.submit(request)
-        elif in_line >= MAX_QUEUE:
+        elif not_ended >= LIMITS.slots + MAX_QUEUE:
             with pytest.raises(QueueFull):
                 self.scheduler.submit(request)
         else:
             self.asked.append(Asked(request, self.scheduler.submit(request), self.now))
-        assert self.scheduler.stats().queued <= MAX_QUEUE
+        stats = self.scheduler.stats()
+        assert stats.live + stats.queued <= LIMITS.slots + MAX_QUEUE
 
     @precondition(lambda self: self.waiting() or self.live())
     @rule(data=st.data())
     def go_away(self, data: st.DataObject) -> None:
         who = data.draw(st.sampled_from(self.waiting() + self.live()))
         who.answer.cancel()
-        self.unseen_cancels += who.slot is None
+        self.unseen_cancels += 1
 
     @rule(seconds=st.sampled_from([0.5, 3.0, 40.0]))
     def time_passes(self, seconds: float) -> None:
