@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from drills.subject import HOME, Subject
+
 NAME_PATTERN = r"^[a-z](-?[a-z0-9])*$"
 """Lower-case letters, digits and single dashes between them, a letter first: what every AWS service accepts."""
 NAME_MAX = 27
@@ -178,7 +180,7 @@ KubernetesName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", m
 """A name of at most 40 characters: KubeRay's suffixes for pods and services must fit into 63."""
 
 
-OWN_NAMESPACES = frozenset({"chat", "leeward-load", "kuberay-system"})
+OWN_NAMESPACES = frozenset({"chat", HOME, "kuberay-system"})
 """Namespaces that all services of a cluster share. A service must not live there: its removal would delete what the others use."""
 
 
@@ -246,9 +248,9 @@ class Service(Parameters):
         return self.scaling.max_workers if self.scaling is not None else self.workers
 
     @property
-    def url(self) -> str:
-        """URL of the service inside the cluster."""
-        return f"http://{self.name}-serve-svc.{self.namespace}.svc:8000"
+    def subject(self) -> Subject:
+        """What a drill of this service needs to know of it."""
+        return Subject(namespace=self.namespace, name=self.name)
 
 
 INFRASTRUCTURE = Infrastructure()

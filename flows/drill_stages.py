@@ -50,7 +50,7 @@ def drill(site: Site, service: Service, definition: Drill, run: Run, series: Ser
                 outcome = Outcome.load(folder) or measure(site, service, definition, series, journal, folder, check)
             finally:
                 # As a state: an error here must not replace the one that ended the drill. A sweep removes what is left.
-                stop_load(site, journal, return_state=True)
+                stop_load(site, service, journal, return_state=True)
             result: Result = judge(site, service, outcome.journal, definition, run.folder, run.name, outcome.aborted, series, outcome.early)
         if outcome.error is not None and result.verdict != "failed":
             keep_evidence(site, result.folder, return_state=True)

@@ -104,14 +104,14 @@ def surge(site: Site, service: Service, plan: Plan, run: Run) -> Result:
         names = journal.load_names(plan.factor)
         with holding_lock(site, service, run, release_lock) as check:
             try:
-                remove_run_loads(site, run.id)
+                remove_run_loads(site, service, run.id)
                 check_service(site, service)
                 images = find_images(site, service)
                 with sampled(site, service, raw / archive.SAMPLES) as sampler:
                     observed = _run_surge(site, service, plan, names, images.head, raw, sampler, check)
             finally:
                 # As a state: an error here must not replace the one that ended the surge. A sweep removes what is left.
-                remove_run_loads(site, run.id, return_state=True)
+                remove_run_loads(site, service, run.id, return_state=True)
         return judge_surge(site, service, plan, observed, raw, run.folder, run.name)
 
 
@@ -125,7 +125,7 @@ def _run_surge(
     try:
         before = wait_until_at_rest(sampler, plan, check)
     except NotSteady as reason:
-        return observed.model_copy(update={"aborted": str(reason), "loads": tuple(end_loads(site, plan, [base], raw))})
+        return observed.model_copy(update={"aborted": str(reason), "loads": tuple(end_loads(site, service, plan, [base], raw))})
     surge_at = start_loads(site, service, image, plan, more, longest(plan, base=False))
     until, head_deleted_at, answered = surge_at + plan.grow_within_s, None, {}
     if plan.fault != NO_FAULT:
@@ -133,10 +133,10 @@ def _run_surge(
     if grown := wait_for_growth(sampler, before, until, check):
         answered = hold_surge(site, service, sampler, plan, before, grown, time.time() + plan.surge_s, check)
     ended_at = time.time()
-    loads = end_loads(site, plan, more, raw)
+    loads = end_loads(site, service, plan, more, raw)
     wait_for_shrinking(sampler, before, ended_at + plan.shrink_within_s, check)
     stopped_at = time.time()
-    loads = [*end_loads(site, plan, [base], raw), *loads]
+    loads = [*end_loads(site, service, plan, [base], raw), *loads]
     return observed.model_copy(
         update={
             "surge_at": surge_at,

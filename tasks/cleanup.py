@@ -12,6 +12,7 @@ from drills.kubernetes.api import Api
 from drills.runner import api_key, journal
 from drills.runner.journal import Lock
 from drills.runner.waiting import Pending, Until
+from drills.subject import HOME
 from tasks.aws.leftovers import leftovers
 from tasks.cluster.access import UNRESPONSIVE_FOR_S, NoAccess, Unresponsive, connect
 from tasks.service import chat, rayservice
@@ -35,7 +36,7 @@ def remove_workloads(api: Api, service: Service, progress: Progress) -> None:
     Raises:
         TimedOut: the service was not removed in time.
     """
-    journal.remove_loads_of(api, service)
+    journal.remove_loads_of(api, service.subject)
     chat.remove(api, service)
     rayservice.remove(api, service, SERVICE_GONE_WITHIN_S, progress.show_pending)
 
@@ -48,14 +49,14 @@ def remove_namespaces(api: Api, service: Service, progress: Progress) -> list[st
         TimedOut: they were not deleted in time.
     """
     rayservice.remove_companions(api, service)
-    journal.remove_journal(api, service)
+    journal.remove_journal(api, service.subject)
     needed = {
         service.namespace: rayservice.others(api, service),
         chat.NAMESPACE: [chat.NAMESPACE] if api.find(chat.DEPLOYMENT) else [],
-        journal.NAMESPACE: journal.services_with_journals(api),
+        HOME: journal.services_with_journals(api),
     }
-    if not needed[journal.NAMESPACE]:
-        api_key.remove(api, journal.NAMESPACE)
+    if not needed[HOME]:
+        api_key.remove(api, HOME)
     made = [name for name in needed if ownership.made_namespace(api, name)]
     going = [name for name in made if not needed[name]]
     for name in going:
@@ -87,7 +88,7 @@ def remove_service(site: Site, service: Service, owner: str) -> str:
         return f"skipped: {error}"
     except NoAccess as error:
         return f"nothing to remove: {error}"
-    journal.wait_until_unlocked(api, service, owner)
+    journal.wait_until_unlocked(api, service.subject, owner)
     try:
         remove_workloads(api, service, progress)
         if not destroyed_too:
@@ -113,17 +114,17 @@ def sweep_drill(site: Site, service: Service, owner: str) -> list[str]:
         get_run_logger().info("nothing to sweep: %s", error)
         return [f"nothing to sweep: {error}"]
     done = []
-    holder = Lock(api, service, owner).holder()
-    found = journal.read(api, service)
+    holder = Lock(api, service.subject, owner).holder()
+    found = journal.read(api, service.subject)
     left = found if found and found.state == "open" and (found.owner == owner or (not owner and holder != found.owner)) else None
     if run := owner or (left.owner if left else ""):
         # Even if the journal is closed: a run that could not remove its loads may have closed it all the same.
-        done += [f"load {name} removed" for name in journal.remove_loads(api, run)]
+        done += [f"load {name} removed" for name in journal.remove_loads(api, service.subject, run)]
     if left:
-        journal.write(api, service, left.model_copy(update={"state": "closed"}))
+        journal.write(api, service.subject, left.model_copy(update={"state": "closed"}))
         done.append("journal closed")
     if owner and holder == owner:
-        Lock(api, service, owner).release()
+        Lock(api, service.subject, owner).release()
         done.append("lock released")
     get_run_logger().info("%s", "; ".join(done) or "nothing was left")
     return done

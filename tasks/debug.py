@@ -16,8 +16,9 @@ from blocks.errors import PipelineError
 from blocks.parameters import Service
 from drills.kubernetes.api import Api, Object
 from drills.redact import clean
-from drills.runner import journal, ray_objects
+from drills.runner import ray_objects
 from drills.runner.watch import kubernetes_events
+from drills.subject import HOME
 from tasks.cluster import kuberay
 from tasks.service import chat
 from tasks.support.paths import TERRAFORM_RUNS
@@ -151,7 +152,7 @@ def best_effort(what: str, collect: Callable[[], None]) -> None:
 def collect_debug(site: Site, service: Service, folder: Path) -> Path:
     """Collect pods, events, logs (containers, Serve, Ray) and Terraform's last lines in `debug/` of the folder, as far as possible."""
     bundle = folder / "debug"
-    namespaces = ("kube-system", kuberay.NAMESPACE, service.namespace, journal.NAMESPACE, chat.NAMESPACE)
+    namespaces = ("kube-system", kuberay.NAMESPACE, service.namespace, HOME, chat.NAMESPACE)
     best_effort("Terraform's last lines", lambda: copy_terraform_logs(bundle))
     best_effort("the log files of Serve and Ray", lambda: collect_ray_logs(site.api(), service.namespace, bundle))
     best_effort("the cluster's objects and logs", lambda: collect_objects(site.api(), namespaces, bundle))

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from blocks.parameters import Service
 from drills.kubernetes import manifests
 from drills.kubernetes.api import Api, Conflict, Object
+from drills.subject import Subject
 
 NAMESPACES = "/api/v1/namespaces"
 MADE_BY = "leeward.dev/made-by"
 """Annotation of namespaces that this pipeline created. A namespace without it is never deleted."""
 SERVICE = "leeward.dev/service"
-"""Annotation of loads and of the chat: the `key` of their service."""
+"""Annotation of loads and of the chat: the key of their service (`Subject.key`)."""
 PART_OF = "app.kubernetes.io/part-of"
 """Label of everything that this pipeline creates; the value is leeward."""
 
 
-def key(service: Service) -> str:
-    """Key of the service, unique in the cluster because names contain no dots."""
-    return f"{service.namespace}.{service.name}"
-
-
-def belongs(obj: Object, service: Service) -> bool:
+def belongs(obj: Object, subject: Subject) -> bool:
     """Whether a load or a chat belongs to the service."""
-    return bool(_annotations(obj).get(SERVICE) == key(service))
+    return bool(_annotations(obj).get(SERVICE) == subject.key)
 
 
 def labelled(obj: Object) -> bool:

@@ -17,16 +17,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, model_validator
 
 from blocks.errors import Permanent, TimedOut
-from blocks.parameters import Service
 from drills.kubernetes import leases, ownership
 from drills.kubernetes.api import Api, Conflict, Object
 from drills.observed import Snapshot
 from drills.runner.waiting import Pending, Until
+from drills.subject import HOME, Subject
 
-NAMESPACE = "leeward-load"
-_LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
-_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
-_JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 _DRILL = "drill-"
 """Prefix of the names of all locks and journals."""
 FREE_WITHIN_S = leases.DURATION_S + 15.0
@@ -38,9 +34,8 @@ log = logging.getLogger(__name__)
 class InUse(Permanent):
     """Another run holds the lock of this service."""
 
-    def __init__(self, service: Service, why: TimedOut) -> None:
-        where = f"{service.namespace}/{service.name}"
-        super().__init__(f"a deploy, drill, surge or refresh of {where} is under way; wait for it, or cancel it ({why})")
+    def __init__(self, subject: Subject, why: TimedOut) -> None:
+        super().__init__(f"a deploy, drill, surge or refresh of {subject} is under way; wait for it, or cancel it ({why})")
 
 
 class LockLost(Permanent):
@@ -125,20 +120,32 @@ def _prefix(owner: str) -> str:
     return f"load-{owner[:8]}-"
 
 
-def _name(service: Service) -> str:
-    return f"{_DRILL}{ownership.key(service)}"
+def _name(subject: Subject) -> str:
+    return f"{_DRILL}{subject.key}"
+
+
+def _leases(home: str) -> str:
+    return f"/apis/coordination.k8s.io/v1/namespaces/{home}/leases"
+
+
+def _maps(home: str) -> str:
+    return f"/api/v1/namespaces/{home}/configmaps"
+
+
+def _jobs(home: str) -> str:
+    return f"/apis/batch/v1/namespaces/{home}/jobs"
 
 
 class Lock:
     """The drill lock of a service."""
 
-    def __init__(self, api: Api, service: Service, owner: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._api, self._name, self._owner, self._clock = api, _name(service), owner, clock
+    def __init__(self, api: Api, subject: Subject, owner: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._api, self._home, self._name, self._owner, self._clock = api, subject.home, _name(subject), owner, clock
 
     def take(self) -> bool | Pending:
         """Take or renew the lock; returns True, or Pending with the holder when another run has it."""
         lease = self._read()
-        wanted = leases.claim(lease, self._owner, self._clock(), name=self._name, namespace=NAMESPACE)
+        wanted = leases.claim(lease, self._owner, self._clock(), name=self._name, namespace=self._home)
         if isinstance(wanted, leases.HeldBy):
             return Pending(f"run {wanted.owner} holds it for {wanted.for_s:.0f} s more unless renewed")
         try:
@@ -170,20 +177,21 @@ class Lock:
         return leases.holder(lease, self._clock()), leases.acquired(lease)
 
     def _read(self) -> Object | None:
-        return self._api.find(f"{_LEASES}/{self._name}")
+        return self._api.find(f"{_leases(self._home)}/{self._name}")
 
     def _write(self, lease: Object, *, new: bool) -> None:
-        self._api.call("POST" if new else "PUT", _LEASES if new else f"{_LEASES}/{self._name}", body=lease)
+        path = _leases(self._home)
+        self._api.call("POST" if new else "PUT", path if new else f"{path}/{self._name}", body=lease)
 
 
-def wait_until_unlocked(api: Api, service: Service, owner: str) -> None:
+def wait_until_unlocked(api: Api, subject: Subject, owner: str) -> None:
     """Wait until no other run holds the lock of the service; the lock of a dead run expires.
 
     Raises:
         InUse: another run still renews it.
         Unavailable: the API server does not answer.
     """
-    lock = Lock(api, service, owner)
+    lock = Lock(api, subject, owner)
 
     def probe() -> bool | Pending:
         holder = lock.holder()
@@ -194,20 +202,21 @@ def wait_until_unlocked(api: Api, service: Service, owner: str) -> None:
     except TimedOut as error:
         if lock.holder() in ("", owner):  # the time was lost by an API server that did not answer
             return
-        raise InUse(service, error) from error
+        raise InUse(subject, error) from error
 
 
-def acquire(api: Api, service: Service, owner: str, on_pending: Callable[[Pending], None]) -> None:
+def acquire(api: Api, subject: Subject, owner: str, on_pending: Callable[[Pending], None]) -> None:
     """Wait until the owner holds the lock of the service.
 
     Raises:
         InUse: another run keeps it.
     """
-    ownership.ensure_namespace(api, NAMESPACE)
+    if subject.home != subject.namespace:
+        ownership.ensure_namespace(api, subject.home)
     try:
-        Until("the drill lock", Lock(api, service, owner).take, FREE_WITHIN_S, LOOK_EVERY_S, on_pending).wait()
+        Until("the drill lock", Lock(api, subject, owner).take, FREE_WITHIN_S, LOOK_EVERY_S, on_pending).wait()
     except TimedOut as error:
-        raise InUse(service, error) from error
+        raise InUse(subject, error) from error
 
 
 @contextmanager
@@ -236,44 +245,44 @@ def renewing(lock: Lock, every_s: float = leases.RENEW_EVERY_S) -> Iterator[Call
         thread.join(timeout=5)
 
 
-def read(api: Api, service: Service) -> Journal | None:
+def read(api: Api, subject: Subject) -> Journal | None:
     """Return the last journal of the service; None when there is none."""
-    found = api.find(f"{_MAPS}/{_name(service)}")
+    found = api.find(f"{_maps(subject.home)}/{_name(subject)}")
     return Journal.model_validate_json(found["data"]["journal"]) if found else None
 
 
-def write(api: Api, service: Service, journal: Journal) -> Journal:
+def write(api: Api, subject: Subject, journal: Journal) -> Journal:
     """Write the journal into the cluster; returns it."""
-    metadata = {"name": _name(service), "namespace": NAMESPACE}
+    metadata = {"name": _name(subject), "namespace": subject.home}
     api.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"journal": journal.model_dump_json()}})
     return journal
 
 
-def remove_journal(api: Api, service: Service) -> None:
+def remove_journal(api: Api, subject: Subject) -> None:
     """Remove the journal and the lock of the service."""
-    api.delete(f"{_MAPS}/{_name(service)}")
-    api.delete(f"{_LEASES}/{_name(service)}")
+    api.delete(f"{_maps(subject.home)}/{_name(subject)}")
+    api.delete(f"{_leases(subject.home)}/{_name(subject)}")
 
 
 def services_with_journals(api: Api) -> list[str]:
-    """Return the keys (`ownership.key`) of the services that have a journal or a lock. A deployment leaves only a lock."""
-    names = (str(thing["metadata"]["name"]) for path in (_MAPS, _LEASES) for thing in api.items(path))
+    """Return the keys (`Subject.key`) of the services that have a journal or a lock in HOME. A deployment leaves only a lock."""
+    names = (str(thing["metadata"]["name"]) for path in (_maps(HOME), _leases(HOME)) for thing in api.items(path))
     return sorted({name.removeprefix(_DRILL) for name in names if name.startswith(_DRILL)})
 
 
-def remove_load(api: Api, name: str) -> bool:
+def remove_load(api: Api, subject: Subject, name: str) -> bool:
     """Delete the load Job and, in the background, its pod; returns False when there was none."""
-    return api.delete(f"{_JOBS}/{name}")
+    return api.delete(f"{_jobs(subject.home)}/{name}")
 
 
-def remove_loads_of(api: Api, service: Service) -> None:
+def remove_loads_of(api: Api, subject: Subject) -> None:
     """Delete the load Jobs of the service, of all runs, and their pods."""
-    for job in api.items(_JOBS):
-        if ownership.belongs(job, service):
-            remove_load(api, job["metadata"]["name"])
+    for job in api.items(_jobs(subject.home)):
+        if ownership.belongs(job, subject):
+            remove_load(api, subject, job["metadata"]["name"])
 
 
-def remove_loads(api: Api, owner: str) -> list[str]:
+def remove_loads(api: Api, subject: Subject, owner: str) -> list[str]:
     """Delete the load Jobs of the run, of all attempts, and their pods; returns their names."""
-    names = [str(job["metadata"]["name"]) for job in api.items(_JOBS)]
-    return [name for name in names if name.startswith(_prefix(owner)) and remove_load(api, name)]
+    names = [str(job["metadata"]["name"]) for job in api.items(_jobs(subject.home))]
+    return [name for name in names if name.startswith(_prefix(owner)) and remove_load(api, subject, name)]

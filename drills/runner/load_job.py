@@ -11,13 +11,12 @@ from typing import Literal
 from pydantic import BaseModel
 
 from blocks.errors import Permanent, Transient
-from blocks.parameters import Service
 from drills.definition import Drill, Load
-from drills.kubernetes import manifests, ownership, pod_problems
+from drills.kubernetes import manifests, pod_problems
 from drills.kubernetes.api import Api, Object
 from drills.observed import LoadSeen
-from drills.runner.journal import NAMESPACE
 from drills.runner.waiting import Pending, Until
+from drills.subject import Subject
 from serving.records import Record, read_lines
 
 PORT = 8080
@@ -60,20 +59,20 @@ class LoadStatus(BaseModel, frozen=True):
 class LoadJob:
     """The Job of one load in the cluster."""
 
-    def __init__(self, api: Api, name: str) -> None:
-        self._api, self.name = api, name
+    def __init__(self, api: Api, subject: Subject, name: str) -> None:
+        self._api, self._subject, self.name = api, subject, name
 
-    def start(self, service: Service, image: str, load: Load, lasts_s: float) -> bool:
+    def start(self, image: str, load: Load, lasts_s: float) -> bool:
         """Create the Job; returns False when it exists already. It sends for at most `lasts_s` seconds and SLACK_S more."""
         if self._api.find(self._job):
             return False
-        (job,) = manifests.load("load-job", job_values(self.name, service, image, load, lasts_s))
-        self._api.call("POST", f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", body=job)
+        (job,) = manifests.load("load-job", job_values(self.name, self._subject, image, load, lasts_s))
+        self._api.call("POST", f"/apis/batch/v1/namespaces/{self._subject.home}/jobs", body=job)
         return True
 
     def pod(self) -> Object | None:
         """Return the newest pod of the Job; None when there is none."""
-        found = self._api.items(f"/api/v1/namespaces/{NAMESPACE}/pods", labelSelector=f"batch.kubernetes.io/job-name={self.name}")
+        found = self._api.items(f"/api/v1/namespaces/{self._subject.home}/pods", labelSelector=f"batch.kubernetes.io/job-name={self.name}")
         return max(found, key=lambda p: p["metadata"]["creationTimestamp"], default=None)
 
     def status(self) -> LoadStatus:
@@ -123,14 +122,14 @@ class LoadJob:
 
     @property
     def _job(self) -> str:
-        return f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/{self.name}"
+        return f"/apis/batch/v1/namespaces/{self._subject.home}/jobs/{self.name}"
 
     def _request(self, method: str, path: str) -> bytes:
         pod = self.pod()
         if pod is None:
             raise LoadFailed(f"the load {self.name} is gone: its Job or pod was deleted")
         self._check_not_ended(pod)
-        return self._api.proxy(method, NAMESPACE, "pods", pod["metadata"]["name"], PORT, path, ASK_S)
+        return self._api.proxy(method, self._subject.home, "pods", pod["metadata"]["name"], PORT, path, ASK_S)
 
     def _check_not_ended(self, pod: Object) -> None:
         phase = pod.get("status", {}).get("phase")
@@ -139,7 +138,7 @@ class LoadJob:
 
     def _log_tail(self, pod: Object) -> str:
         try:
-            where = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}/log"
+            where = f"/api/v1/namespaces/{self._subject.home}/pods/{pod['metadata']['name']}/log"
             status, data = self._api.raw("GET", where, query={"tailLines": 5})
         except Transient:
             return "nothing that can be read"
@@ -152,11 +151,11 @@ def duration(drill: Drill, faults: int = 1) -> float:
     return faults * one + (faults - 1) * SLACK_S
 
 
-def job_values(name: str, service: Service, image: str, load: Load, lasts_s: float) -> dict[str, object]:
+def job_values(name: str, subject: Subject, image: str, load: Load, lasts_s: float) -> dict[str, object]:
     """Return the values for manifests/load-job.yaml, for a load that is needed for so many seconds."""
     longest = int(lasts_s) + SLACK_S
     flags: dict[str, object] = {
-        "url": service.url,
+        "url": subject.url,
         "short-per-s": load.short_per_s,
         "short-tokens": load.short_tokens,
         "streams": load.streams,
@@ -168,9 +167,9 @@ def job_values(name: str, service: Service, image: str, load: Load, lasts_s: flo
     }
     arguments = [part for flag, value in flags.items() for part in (f"--{flag}", f"{value:g}" if isinstance(value, float) else str(value))]
     return {
-        "namespace": NAMESPACE,
+        "namespace": subject.home,
         "load_name": name,
-        "service": ownership.key(service),
+        "service": subject.key,
         "image": image,
         "load_args": arguments,
         "load_deadline_s": WARM_UP_S + longest + LINGER_S + 60,

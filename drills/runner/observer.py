@@ -11,10 +11,10 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlencode
 
 from blocks.errors import PipelineError
-from blocks.parameters import Service
 from drills.kubernetes.api import Api, Object, Refused, conditions
 from drills.observed import Answer, Snapshot
 from drills.runner import api_key, ray_objects
+from drills.subject import Subject
 
 T = TypeVar("T")
 
@@ -29,8 +29,8 @@ SENTENCE = "Is anybody there?"
 class Observer:
     """Observes one service. Use it as a context manager: it keeps threads, so that one slow answer does not delay the others."""
 
-    def __init__(self, api: Api, service: Service) -> None:
-        self.api, self.service = api, service
+    def __init__(self, api: Api, subject: Subject) -> None:
+        self.api, self.subject = api, subject
         self._threads = ThreadPoolExecutor(max_workers=5, thread_name_prefix="observer")
         self._headers: dict[str, str] | None = None
         """Headers of the observer's requests to the model; None: not read yet."""
@@ -80,16 +80,16 @@ class Observer:
 
     def ray_service(self) -> Object | None:
         """The RayService; None: there is none."""
-        return self.api.find(f"/apis/ray.io/v1/namespaces/{self.service.namespace}/rayservices/{self.service.name}")
+        return self.api.find(f"/apis/ray.io/v1/namespaces/{self.subject.namespace}/rayservices/{self.subject.name}")
 
     def pods(self) -> list[Object]:
         """Ray's pods in the namespace."""
-        return self.api.items(f"/api/v1/namespaces/{self.service.namespace}/pods", labelSelector=ray_objects.NODE_TYPE)
+        return self.api.items(f"/api/v1/namespaces/{self.subject.namespace}/pods", labelSelector=ray_objects.NODE_TYPE)
 
     def endpoint_slices(self) -> list[Object]:
         """The EndpointSlices of the serve service."""
-        where = f"/apis/discovery.k8s.io/v1/namespaces/{self.service.namespace}/endpointslices"
-        return self.api.items(where, labelSelector=f"kubernetes.io/service-name={self.service.name}-serve-svc")
+        where = f"/apis/discovery.k8s.io/v1/namespaces/{self.subject.namespace}/endpointslices"
+        return self.api.items(where, labelSelector=f"kubernetes.io/service-name={self.subject.serve_service}")
 
     def serve(self) -> Object:
         """The Serve applications, as Ray's dashboard reports them.
@@ -106,10 +106,10 @@ class Observer:
     def answer(self) -> Answer:
         """Send one real request through the serve service."""
         path = f"/infer?{urlencode({'sentence': SENTENCE, 'max_tokens': 2})}"
-        where = (self.service.namespace, "services", f"{self.service.name}-serve-svc", 8000, path, ASK_SERVICE_S)
+        where = (self.subject.namespace, "services", self.subject.serve_service, self.subject.serve_port, path, ASK_SERVICE_S)
         try:
             if self._headers is None:
-                self._headers = api_key.headers(self.api, self.service.namespace)
+                self._headers = api_key.headers(self.api, self.subject.namespace)
             data = self.api.proxy("GET", *where, self._headers)
         except PipelineError as error:
             return Answer(ok=False, detail=str(error))
@@ -121,7 +121,8 @@ class Observer:
         Raises:
             Unavailable, Refused: it does not answer, or not with JSON.
         """
-        data = self.api.proxy("GET", self.service.namespace, "services", f"{self.service.name}-head-svc", 8265, path, ASK_RAY_S)
+        where = (self.subject.namespace, "services", self.subject.head_service, self.subject.dashboard_port, path, ASK_RAY_S)
+        data = self.api.proxy("GET", *where)
         try:
             found: Any = json.loads(data)
         except ValueError as error:

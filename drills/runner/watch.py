@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from blocks.errors import Permanent, PipelineError
-from blocks.parameters import Service
 from drills.definition import Drill
 from drills.judge import steady_state
 from drills.judge.traffic import on_observers_clock
@@ -19,6 +18,7 @@ from drills.runner.observer import Observer
 from drills.runner.raw_evidence import RawEvidence
 from drills.runner.recovery import Recovery, Steadiness
 from drills.runner.waiting import Pending
+from drills.subject import Subject
 from serving.records import Record
 
 STEADY_WITHIN_S = 120.0
@@ -197,10 +197,10 @@ def _seconds(text: str) -> float:
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
-def note_events(api: Api, service: Service, raw: RawEvidence, since: float, warn: Callable[[str], None]) -> None:
+def note_events(api: Api, subject: Subject, raw: RawEvidence, since: float, warn: Callable[[str], None]) -> None:
     """Write the events of Kubernetes since then into the raw evidence, if they can be read. No verdict depends on them."""
     try:
-        for event in kubernetes_events(api, service.namespace, since):
+        for event in kubernetes_events(api, subject.namespace, since):
             raw.add("event", event.model_dump())
     except PipelineError as error:
         warn(f"the events of Kubernetes are missing: {error}")

@@ -75,7 +75,7 @@ def raw_folder(folder: Path, journal: Journal) -> Path:
 
 def versions(api: Api, service: Service) -> Versions:
     """Return the versions that run there, each empty when it cannot be read: no verdict depends on them."""
-    with Observer(api, service) as observer:
+    with Observer(api, service.subject) as observer:
         return Versions(
             leeward=_own_version(),
             kubernetes=_or_empty(lambda: str(api.get("/version").get("gitVersion", ""))),

@@ -84,7 +84,7 @@ def sampling_of(api: Api, service: Service, file: Path, every_s: float = EVERY_S
     done, sampler = threading.Event(), Sampler(file)
 
     def run() -> None:
-        with Observer(api, service) as observer:
+        with Observer(api, service.subject) as observer:
             while not done.is_set():
                 begun = time.monotonic()
                 try:

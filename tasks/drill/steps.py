@@ -49,16 +49,16 @@ def take_lock(site: Site, service: Service, owner: str, drill: str, now: float, 
         InUse: another run holds the lock.
     """
     api = _lock(site, service, owner)
-    earlier = journals.read(api, service)
+    earlier = journals.read(api, service.subject)
     journal = earlier.continued(owner, drill, now, go_on=go_on) if earlier else Journal(owner=owner, drill=drill, started=now)
     if journal is earlier:
         get_run_logger().info("resuming the drill that this run began: faults so far: %d", len(journal.faults))
     else:
         if earlier and earlier.state == "open":
             get_run_logger().warning("run %s left a drill behind: its load is removed", earlier.owner)
-            journals.remove_loads(api, earlier.owner)
-        journals.remove_loads(api, owner)  # an earlier attempt may have ended without doing so
-    return journals.write(api, service, journal)
+            journals.remove_loads(api, service.subject, earlier.owner)
+        journals.remove_loads(api, service.subject, owner)  # an earlier attempt may have ended without doing so
+    return journals.write(api, service.subject, journal)
 
 
 @step("hold drill lock", deadline_s=200)
@@ -74,28 +74,28 @@ def hold_lock(site: Site, service: Service, owner: str) -> None:
 @step("let go of drill lock", deadline_s=60)
 def let_go_of_lock(site: Site, service: Service, owner: str) -> None:
     """Release the lock of the service and leave the journal as it is."""
-    Lock(site.api(), service, owner).release()
+    Lock(site.api(), service.subject, owner).release()
 
 
 @step("release drill lock", deadline_s=60)
 def release_lock(site: Site, service: Service, owner: str) -> None:
     """Close the journal and release the lock, if they belong to this run."""
     api = site.api()
-    journal = journals.read(api, service)
+    journal = journals.read(api, service.subject)
     if journal and journal.owner == owner and journal.state == "open":
-        journals.write(api, service, journal.model_copy(update={"state": "closed"}))
-    Lock(api, service, owner).release()
+        journals.write(api, service.subject, journal.model_copy(update={"state": "closed"}))
+    Lock(api, service.subject, owner).release()
 
 
 def keeping(site: Site, service: Service, owner: str) -> AbstractContextManager[Callable[[], None]]:
     """Return `renewing` for the lock that the run took on a site."""
-    return journals.renewing(Lock(site.api(), service, owner))
+    return journals.renewing(Lock(site.api(), service.subject, owner))
 
 
 def _lock(site: Site, service: Service, owner: str) -> Api:
     """Wait until the owner holds the lock of the service; returns the API of its cluster. Raises InUse when another run keeps it."""
     api, progress = site.api(), Progress("drill-lock")
-    journals.acquire(api, service, owner, progress.show_pending)
+    journals.acquire(api, service.subject, owner, progress.show_pending)
     progress.show(100, "nobody else drills or changes this service")
     return api
 
@@ -104,18 +104,18 @@ def _lock(site: Site, service: Service, owner: str) -> Api:
 def start_load(site: Site, service: Service, journal: Journal, image: str, drill: Drill, repeat: int = 1) -> str:
     """The load sends at its full rate, for as long as so many faults may take; returns the name of its node."""
     api, progress = site.api(), Progress("load")
-    load = LoadJob(api, journal.load_name)
-    api_key.put(api, journals.NAMESPACE, site.block.api_key)
-    load.start(service, image, drill.load, load_job.duration(drill, repeat))
+    load = LoadJob(api, service.subject, journal.load_name)
+    api_key.put(api, service.subject.home, site.block.api_key)
+    load.start(image, drill.load, load_job.duration(drill, repeat))
     Until("the load to send", load.check_sending, load_job.RUNNING_WITHIN_S, 1.0, progress.show_pending).wait()
     progress.show(100, f"{drill.load.short_per_s:g} requests/s and {drill.load.streams} live streams")
     return load.status().node
 
 
 @step("stop load", deadline_s=60, retries=2)
-def stop_load(site: Site, journal: Journal) -> None:
+def stop_load(site: Site, service: Service, journal: Journal) -> None:
     """The load Job is deleted, in whatever state it was."""
-    journals.remove_load(site.api(), journal.load_name)
+    journals.remove_load(site.api(), service.subject, journal.load_name)
 
 
 @step("inject fault", deadline_s=60)
@@ -125,7 +125,7 @@ def inject_fault(site: Site, service: Service, drill: Drill, owner: str, number:
     Raises:
         LockLost: another run has the service now; nothing was touched.
     """
-    journal = faults.inject_once(site.api(), service, drill.fault, owner, number)
+    journal = faults.inject_once(site.api(), service.subject, drill.fault, owner, number)
     get_run_logger().info("%s: %s (%s)", drill.title, journal.faults[number - 1].pod, drill.fault.describe())
     return journal
 
@@ -152,16 +152,16 @@ def hold_steady(
     if len(journal.faults) >= number:
         return journal
     api, raw, progress = site.api(), RawEvidence(folder, number - 1), progress or Progress("steady-state")
-    load, earlier = LoadJob(api, journal.load_name), journal.fault
+    load, earlier = LoadJob(api, service.subject, journal.load_name), journal.fault
     no_loss, stop = "before the fault" if earlier is None else "", earlier is not None and stop_at_first_loss
     if stop:
         no_loss = f"after fault {number - 1}, and the series was to stop at the first loss"
     note_offset(load, raw, get_run_logger().warning)
     ended = EndedRequests(load, raw, earlier.at if earlier else float("-inf"), drill.timing.before_s)
-    with Observer(api, service) as observer:
+    with Observer(api, service.subject) as observer:
         before = watch_before(observer, ended, raw, drill, check, progress.show_pending, no_loss=no_loss, stop=stop)
     progress.show(100, f"steady for {drill.timing.before_s:.0f} s under load")
-    return journals.write(api, service, journal.model_copy(update={"before": before}))
+    return journals.write(api, service.subject, journal.model_copy(update={"before": before}))
 
 
 @step("observe recovery", deadline_s=5700)
@@ -179,15 +179,15 @@ def observe_recovery(
     assert journal.fault is not None, "the fault comes first"
     assert journal.before is not None, "the fault is done in a steady state only"
     api, raw, progress, at = site.api(), RawEvidence(folder, len(journal.faults)), progress or Progress("recovery"), journal.fault.at
-    load = LoadJob(api, journal.load_name)
+    load = LoadJob(api, service.subject, journal.load_name)
     if raw.last(RECORDS_FROM) is None:
         raw.add(RECORDS_FROM, raw.records.stat().st_size if raw.records.exists() else 0)
     recovery = Recovery(drill, journal.before, at, [s for s in raw.snapshots() if s.t > at])
-    with Observer(api, service) as observer:
+    with Observer(api, service.subject) as observer:
         watch_recovery(observer, load, raw, recovery, check, progress.show_pending, get_run_logger().info)
         raw.add(FOOTPRINT, footprint.read_footprint(observer).model_dump())
     note_offset(load, raw, get_run_logger().warning)
-    note_events(api, service, raw, events_since(journal, drill), get_run_logger().warning)
+    note_events(api, service.subject, raw, events_since(journal, drill), get_run_logger().warning)
     recovered = recovery.recovered
     progress.show(100, "not recovered in time" if recovered is None else f"recovered after {recovered - at:.0f} s")
     return recovered
@@ -200,7 +200,7 @@ def collect_records(site: Site, service: Service, journal: Journal, drill: Drill
     When the load is gone, the records read so far remain, and the verdict says so.
     """
     api, raw = site.api(), RawEvidence(folder, len(journal.faults))
-    load, progress = LoadJob(api, journal.load_name), Progress("records")
+    load, progress = LoadJob(api, service.subject, journal.load_name), Progress("records")
     try:
         status, offset = load_job.end_load(load, raw.records, drill.load.patience_s, progress.show_pending)
         raw.add(CLOCK_OFFSET, offset)
@@ -211,7 +211,7 @@ def collect_records(site: Site, service: Service, journal: Journal, drill: Drill
             Event(t=time.time(), what="the load could not be read to its end", kind="trouble", detail=str(error)[:500]).model_dump(),
         )
         get_run_logger().warning("%s", error)
-    note_events(api, service, raw, events_since(journal, drill), get_run_logger().warning)
+    note_events(api, service.subject, raw, events_since(journal, drill), get_run_logger().warning)
     count = sum(1 for _ in load_job.records_in(raw.records))
     progress.show(100, f"{count} records")
     return count

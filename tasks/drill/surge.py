@@ -16,7 +16,7 @@ from blocks.parameters import Service
 from drills.kubernetes.api import Api
 from drills.runner import api_key, faults, load_job
 from drills.runner import journal as journals
-from drills.runner.journal import NAMESPACE, FaultNote, remove_loads
+from drills.runner.journal import FaultNote, remove_loads
 from drills.runner.waiting import Pending, Until
 from drills.runner.watch import NotSteady
 from drills.surge import archive
@@ -65,9 +65,9 @@ def start_and_wait(api: Api, service: Service, image: str, plan: Plan, names: Se
     Raises:
         TimedOut, LoadFailed: one of them does not send.
     """
-    loads = [load_job.LoadJob(api, name) for name in names]
+    loads = [load_job.LoadJob(api, service.subject, name) for name in names]
     for load in loads:
-        load.start(service, image, plan.load, lasts_s)
+        load.start(image, plan.load, lasts_s)
     for load in loads:
         Until(f"the load {load.name} to send", load.check_sending, load_job.RUNNING_WITHIN_S, LOOK_EVERY_S, progress.show_pending).wait()
     return min(_began(load) for load in loads)
@@ -112,7 +112,7 @@ def inject(
     Raises:
         NothingToBreak: the target of the fault is not there.
     """
-    drill, journal = plan.drill, journals.read(api, service)
+    drill, journal = plan.drill, journals.read(api, service.subject)
     assert drill is not None, "only a surge with a fault comes here"
     assert journal is not None, "the lock is taken first, with a journal"
 
@@ -129,7 +129,7 @@ def inject(
             return None
         if not found:
             return None
-    return faults.inject_once(api, service, drill.fault, journal.owner).fault
+    return faults.inject_once(api, service.subject, drill.fault, journal.owner).fault
 
 
 def wait_until_grown(sampler: Sampler, before: Sample, until: float, check: Check, progress: Progress) -> Sample | None:
@@ -209,14 +209,16 @@ def _read_counters(api: Api, service: Service, pods: Collection[str]) -> dict[st
     return found
 
 
-def stop_loads(api: Api, plan: Plan, names: Sequence[str], folder: Path, on_pending: Callable[[Pending], None]) -> list[LoadResult]:
+def stop_loads(
+    api: Api, service: Service, plan: Plan, names: Sequence[str], folder: Path, on_pending: Callable[[Pending], None]
+) -> list[LoadResult]:
     """Stop these loads, wait for their last requests and read their records into the folder. A result says when they could not be read."""
     for name in names:
         try:
-            load_job.LoadJob(api, name).stop()
+            load_job.LoadJob(api, service.subject, name).stop()
         except PipelineError as error:
             get_run_logger().warning("the load %s could not be stopped: %s", name, error)
-    return [_stop_load(load_job.LoadJob(api, name), plan, records_of(folder, name), on_pending) for name in names]
+    return [_stop_load(load_job.LoadJob(api, service.subject, name), plan, records_of(folder, name), on_pending) for name in names]
 
 
 def _stop_load(load: load_job.LoadJob, plan: Plan, file: Path, on_pending: Callable[[Pending], None]) -> LoadResult:
@@ -244,7 +246,7 @@ def _describe(now: Sample) -> str:
 def start_loads(site: Site, service: Service, image: str, plan: Plan, names: Sequence[str], lasts_s: float) -> float:
     """These loads send; returns when the first one began."""
     api, progress = site.api(), Progress("surge-load")
-    api_key.put(api, NAMESPACE, site.block.api_key)
+    api_key.put(api, service.subject.home, site.block.api_key)
     began = start_and_wait(api, service, image, plan, names, lasts_s, progress)
     load = plan.load
     progress.show(100, f"{len(names)} × {load.short_per_s:g} requests/s and {load.streams} live streams")
@@ -298,10 +300,10 @@ def hold_surge(
 
 
 @step("end loads", deadline_s=3000)
-def end_loads(site: Site, plan: Plan, names: Sequence[str], folder: Path) -> list[LoadResult]:
+def end_loads(site: Site, service: Service, plan: Plan, names: Sequence[str], folder: Path) -> list[LoadResult]:
     """These loads have ended properly, and their records are in the folder."""
     progress = Progress("surge-records")
-    ended = stop_loads(site.api(), plan, names, folder, progress.show_pending)
+    ended = stop_loads(site.api(), service, plan, names, folder, progress.show_pending)
     progress.show(100, f"{sum(load.records for load in ended)} records of {len(ended)} loads")
     return ended
 
@@ -317,9 +319,9 @@ def wait_for_shrinking(sampler: Sampler, before: Sample, until: float, check: Ch
 
 
 @step("remove loads", deadline_s=60, retries=2)
-def remove_run_loads(site: Site, owner: str) -> list[str]:
+def remove_run_loads(site: Site, service: Service, owner: str) -> list[str]:
     """No load of the run is left; returns the names of the loads that were removed."""
-    return remove_loads(site.api(), owner)
+    return remove_loads(site.api(), service.subject, owner)
 
 
 @step("judge surge", deadline_s=300)

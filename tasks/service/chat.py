@@ -31,7 +31,7 @@ def probe(api: Api) -> bool | Pending:
 def remove(api: Api, service: Service) -> bool:
     """Remove the service's chat and its copy of the API key; returns whether there was one. Another service's chat stays."""
     found = api.find(DEPLOYMENT)
-    if found is not None and not ownership.belongs(found, service):
+    if found is not None and not ownership.belongs(found, service.subject):
         return False
     gone = ownership.remove(api, DEPLOYMENT)
     ownership.remove(api, f"/api/v1/namespaces/{NAMESPACE}/services/chat")
@@ -45,7 +45,7 @@ def deploy_chat(site: Site, service: Service, image: str) -> str:
     api, progress = site.api(), Progress("chat")
     ownership.ensure_namespace(api, NAMESPACE)
     api_key.put(api, NAMESPACE, site.block.api_key)
-    values = {"namespace": NAMESPACE, "service": ownership.key(service), "chat_image": image, "service_url": service.url}
+    values = {"namespace": NAMESPACE, "service": service.subject.key, "chat_image": image, "service_url": service.subject.url}
     api.apply_all(manifests.load("chat", values))
     Until("the chat to answer", lambda: probe(api), AVAILABLE_WITHIN_S, 2.0, progress.show_pending).wait()
     progress.show(100, "the chat answers")

@@ -82,25 +82,25 @@ def steady_for(service: Service) -> SteadyState:
     return SteadyState(min_endpoints=service.workers, min_replicas=service.workers, min_nodes=service.workers)
 
 
-def check_steady(observer: Observer) -> Snapshot | Pending:
+def check_steady(observer: Observer, service: Service) -> Snapshot | Pending:
     """Take a snapshot; returns it if the service is in its steady state, else what is missing."""
     ray_service = observer.ray_service()
     if ray_service is None:
         return Pending("there is no RayService", 0)
     snapshot = observer.take_snapshot()
-    reasons = steady_state.not_steady(snapshot, steady_for(observer.service))
+    reasons = steady_state.not_steady(snapshot, steady_for(service))
     if not ray_objects.settled(ray_service):
         reasons.append("the operator has not observed the newest specification")
     if not reasons:
         return snapshot
     troubles = pod_problems.troubles(observer.pods())
     if snapshot.conditions.get("UpgradeInProgress") and any("Unschedulable" in trouble for trouble in troubles):
-        workers = observer.service.workers
+        workers = service.workers
         reasons.append(
             f"a second Ray cluster is to take over, and its {workers} workers need inf2 nodes beside those that serve: Karpenter launches "
             f"them, a managed group must have {2 * workers} (inf2_nodes.count)"
         )
-    return Pending("; ".join([*troubles, *reasons]), _percent(snapshot, observer.service.workers))
+    return Pending("; ".join([*troubles, *reasons]), _percent(snapshot, service.workers))
 
 
 def _percent(snapshot: Snapshot, workers: int) -> float:
@@ -122,10 +122,10 @@ def wait_until_serving(api: Api, service: Service, within_s: float, on_pending: 
         TimedOut: not within the time; the message has the pods that are not ready, the problems of the nodes that they wait for, and
             Kubernetes' warnings.
     """
-    with Observer(api, service) as observer:
+    with Observer(api, service.subject) as observer:
 
         def probe() -> Snapshot | Pending:
-            found = check_steady(observer)
+            found = check_steady(observer, service)
             if isinstance(found, Pending) and "Unschedulable" in found.seen and (errors := karpenter.capacity_errors(api)):
                 return Pending(f"AWS has no capacity: {errors[-1]}; {found.seen}", found.percent)
             return found
@@ -165,7 +165,7 @@ def remove(api: Api, service: Service, within_s: float, on_pending: Callable[[Pe
         TimedOut: they were not removed within the time.
     """
     clusters = set(_clusters(api, service))
-    with Observer(api, service) as observer:
+    with Observer(api, service.subject) as observer:
 
         def pods() -> list[str]:
             return [p["metadata"]["name"] for p in observer.pods() if p["metadata"]["labels"].get(ray_objects.CLUSTER) in clusters]
@@ -240,8 +240,8 @@ def check_service(site: Site, service: Service) -> Snapshot:
     Raises:
         NotServing: it is not; the message has the reasons.
     """
-    with Observer(site.api(), service) as observer:
-        found = check_steady(observer)
+    with Observer(site.api(), service.subject) as observer:
+        found = check_steady(observer, service)
     if isinstance(found, Pending):
         raise NotServing(f"{service.namespace}/{service.name}: {found.seen}")
     return found
@@ -254,7 +254,7 @@ def find_images(site: Site, service: Service) -> ImageRefs:
     Raises:
         NotServing: it does not run.
     """
-    with Observer(site.api(), service) as observer:
+    with Observer(site.api(), service.subject) as observer:
         cluster, pods = ray_objects.active_cluster(observer.ray_service()), observer.pods()
     running = {kind: [pod for pod in ray_objects.pods_of(pods, cluster, kind) if pod_problems.running(pod)] for kind in ("head", "worker")}
     if not all(running.values()):
@@ -263,7 +263,10 @@ def find_images(site: Site, service: Service) -> ImageRefs:
 
 
 def _described(snapshot: Snapshot, service: Service) -> str:
-    rows = [("answers at", f"`{service.url}/v1` (OpenAI's API) in the cluster"), ("head", snapshot.head.pod if snapshot.head else "none")]
+    rows = [
+        ("answers at", f"`{service.subject.url}/v1` (OpenAI's API) in the cluster"),
+        ("head", snapshot.head.pod if snapshot.head else "none"),
+    ]
     rows += [("worker", f"{w.pod} on {w.node}") for w in snapshot.workers]
     rows += [("state of Ray kept in Redis", "yes" if snapshot.gcs_storage else "**no**: the loss of the head will lose requests")]
     return "## Service\n\n| | |\n|---|---|\n" + "".join(f"| {key} | {value} |\n" for key, value in rows)

@@ -87,7 +87,7 @@ def read(api: Api, service: Service) -> WorkerGroup:
         NotAsDeployed: it runs with scaling and the parameters have none, or the reverse.
     """
     where = f"{service.namespace}/{service.name}"
-    with Observer(api, service) as observer:
+    with Observer(api, service.subject) as observer:
         ray_service, pods = observer.ray_service(), observer.pods()
     name = ray_objects.active_cluster(ray_service)
     found = api.find(_cluster(service, name)) if name else None

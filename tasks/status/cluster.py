@@ -10,6 +10,7 @@ from drills.kubernetes import node_labels, pod_problems
 from drills.kubernetes.api import Api, Object, conditions
 from drills.runner import journal, ray_objects
 from drills.runner.journal import Lock
+from drills.subject import HOME
 from tasks.cluster.karpenter import CLAIMS
 from tasks.status.questions import Question, StatusRow
 
@@ -20,7 +21,7 @@ def questions(api: Api, service: Service) -> list[Question]:
     return [
         Question("RayService", name, lambda: _ray_service(api, service)),
         Question("pod", service.namespace, lambda: _ray_pods(api, service)),
-        Question("load", journal.NAMESPACE, lambda: _loads(api)),
+        Question("load", HOME, lambda: _loads(api)),
         Question("drill lock", name, lambda: _lock(api, service)),
         Question("drill journal", name, lambda: _journal(api, service)),
         Question("nodes", "of all pools", lambda: _by_pool(api)),
@@ -49,7 +50,7 @@ def _pod(pod: Object) -> str:
 
 
 def _loads(api: Api) -> list[StatusRow]:
-    jobs = api.items(f"/apis/batch/v1/namespaces/{journal.NAMESPACE}/jobs")
+    jobs = api.items(f"/apis/batch/v1/namespaces/{HOME}/jobs")
     return [StatusRow("load", job["metadata"]["name"], ", ".join([_job(job), *_ending(job)])) for job in jobs]
 
 
@@ -59,13 +60,13 @@ def _job(job: Object) -> str:
 
 
 def _lock(api: Api, service: Service) -> list[StatusRow]:
-    holder, since = Lock(api, service, "").held()
+    holder, since = Lock(api, service.subject, "").held()
     when = f" since {_clock(since)}" if since else ""
     return [StatusRow("drill lock", f"{service.namespace}/{service.name}", f"held by run {holder}{when}")] if holder else []
 
 
 def _journal(api: Api, service: Service) -> list[StatusRow]:
-    found = journal.read(api, service)
+    found = journal.read(api, service.subject)
     if found is None or found.state != "open":
         return []
     fault = f"fault {'done' if found.fault.done else 'about to be done'} to {found.fault.pod}" if found.fault else "nothing broken yet"

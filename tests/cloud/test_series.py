@@ -87,15 +87,15 @@ def test_a_deployment_replaces_the_old_shape_under_load_and_loses_no_request(out
     assert head_addresses(outdated) == ["None"]
     api = Api(config.new_client_from_config(str(outdated.kubeconfig)))
     traffic = Drill.named("head-pod").load
-    load = LoadJob(api, "load-while-the-shape-changes")
+    load = LoadJob(api, SERVICE.subject, "load-while-the-shape-changes")
     (head,) = outdated.objects("pods", "-l", "ray.io/node-type=head")["items"]
-    load.start(SERVICE, head["spec"]["containers"][0]["image"], traffic, WITHIN_S)
+    load.start(head["spec"]["containers"][0]["image"], traffic, WITHIN_S)
     try:
         Until("the load to send", load.check_sending, WITHIN_S, 1.0).wait()
         run = outdated.run("deploy/main")
         end_load(load, tmp_path / "records.jsonl", traffic.patience_s, lambda _: None)
     finally:
-        remove_load(api, load.name)
+        remove_load(api, SERVICE.subject, load.name)
     assert run.state == "COMPLETED", run.snapshot.message
     records = list(records_in(tmp_path / "records.jsonl"))
     assert len(records) > 500

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MAY_IMPORT = {
     "flows": ("flows", "tasks", "blocks", "drills"),
     "tasks": ("tasks", "blocks", "drills", "serving.records"),
-    "blocks": ("blocks",),
-    "drills": ("drills", "serving.records", "blocks.errors", "blocks.parameters", "blocks.addresses"),
+    "blocks": ("blocks", "drills.subject", "drills.value"),
+    "drills": ("drills", "serving.records", "blocks.errors", "blocks.addresses"),
     "serving": ("serving",),
     "benchmarks": ("benchmarks", "serving", "scripts"),
     "localcloud.aws": (

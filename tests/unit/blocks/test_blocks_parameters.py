@@ -17,7 +17,7 @@ TERRAFORM = Path(__file__).resolve().parents[3] / "terraform" / "variables.tf"
 
 def test_all_defaults_are_valid() -> None:
     assert Infrastructure().name == "leeward"
-    assert Service().url == "http://mistral-serve-svc.mistral.svc:8000"
+    assert Service().subject.url == "http://mistral-serve-svc.mistral.svc:8000"
 
 
 @pytest.mark.parametrize(

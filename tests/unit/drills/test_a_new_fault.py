@@ -120,14 +120,14 @@ def test_its_act_is_done_once_and_written_down_before(pair: tuple[Server, Api], 
     killed: list[Journal | None] = []
 
     def kill(pod: str, container: str, command: list[str]) -> list[Message]:
-        killed.append(journal.read(api, SERVICE))
+        killed.append(journal.read(api, SERVICE.subject))
         server.objects[POD] = head("container-2")
         return [SUCCESS]
 
     server.run = kill
-    written = journal.write(api, SERVICE, Journal(owner="run", drill=drill.name, started=1.0, faults=planned))
+    written = journal.write(api, SERVICE.subject, Journal(owner="run", drill=drill.name, started=1.0, faults=planned))
     for _ in range(2):
-        written = faults.inject(api, SERVICE, drill.fault, written)
+        written = faults.inject(api, SERVICE.subject, drill.fault, written)
         assert written.fault == FaultNote(pod="head", uid="container-1", at=5.0, done=True)
     (before,) = killed
     assert before

@@ -181,8 +181,8 @@ def test_the_labels_and_annotations_that_cleanup_uses_exist_in_the_manifests() -
     (namespace,) = documents("namespace")
     assert ownership.MADE_BY in namespace["metadata"]["annotations"]
     (job,), (deployment, *_) = documents("load-job"), documents("chat")
-    assert ownership.belongs(job, Service())
-    assert ownership.belongs(deployment, Service())
+    assert ownership.belongs(job, Service().subject)
+    assert ownership.belongs(deployment, Service().subject)
     assert all(map(ownership.labelled, (*documents("chat"), *documents("redis"), *documents("api-key"), *documents("disruption"))))
 
 

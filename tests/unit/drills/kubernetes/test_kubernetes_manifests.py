@@ -132,7 +132,7 @@ def test_the_size_of_the_service_reaches_workers_and_budget() -> None:
 
 def test_the_load_gets_all_settings_of_the_drill_and_runs_longer_than_it() -> None:
     drill = Drill.named("head-pod")
-    (job,) = manifests.load("load-job", load_job.job_values("load-1", Service(), "i", drill.load, load_job.duration(drill)))
+    (job,) = manifests.load("load-job", load_job.job_values("load-1", Service().subject, "i", drill.load, load_job.duration(drill)))
     (container,) = job["spec"]["template"]["spec"]["containers"]
     given = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
     assert given["--short-per-s"] == "10"
@@ -146,7 +146,7 @@ def test_the_load_generator_knows_every_flag_it_is_given() -> None:
     from serving.load.__main__ import parser
 
     drill = Drill.named("head-pod")
-    values = load_job.job_values("load-1", Service(), "i", drill.load, load_job.duration(drill))
+    values = load_job.job_values("load-1", Service().subject, "i", drill.load, load_job.duration(drill))
     arguments = values["load_args"]
     assert isinstance(arguments, list)
     assert parser().parse_args(arguments).streams == 8

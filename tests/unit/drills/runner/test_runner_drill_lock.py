@@ -84,14 +84,14 @@ def pair() -> Iterator[tuple[Server, Api]]:
 def test_services_with_similar_names_have_separate_locks_and_journals(pair: tuple[Server, Api]) -> None:
     _, api = pair
     one, other = Service(namespace="a-b", name="c"), Service(namespace="a", name="b-c")
-    assert Lock(api, one, "a").take() is True
-    assert Lock(api, other, "b").take() is True
-    journal.write(api, one, OPEN)
-    assert journal.read(api, other) is None
+    assert Lock(api, one.subject, "a").take() is True
+    assert Lock(api, other.subject, "b").take() is True
+    journal.write(api, one.subject, OPEN)
+    assert journal.read(api, other.subject) is None
 
 
 def lock(api: Api, owner: str, at: datetime = NOW) -> Lock:
-    return Lock(api, Service(), owner, clock=lambda: at)
+    return Lock(api, Service().subject, owner, clock=lambda: at)
 
 
 def test_only_one_of_two_runs_gets_the_lock(pair: tuple[Server, Api]) -> None:
@@ -108,14 +108,14 @@ def test_only_one_of_two_runs_gets_the_lock(pair: tuple[Server, Api]) -> None:
 def test_a_service_is_in_use_only_by_a_live_run_other_than_the_own(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
     _, api = pair
     monkeypatch.setattr(journal, "FREE_WITHIN_S", 0.0)
-    journal.wait_until_unlocked(api, Service(), "a")
-    Lock(api, Service(), "a").take()
-    journal.wait_until_unlocked(api, Service(), "a")
+    journal.wait_until_unlocked(api, Service().subject, "a")
+    Lock(api, Service().subject, "a").take()
+    journal.wait_until_unlocked(api, Service().subject, "a")
     with pytest.raises(InUse, match=r"mistral/mistral is under way.*run a holds it"):
-        journal.wait_until_unlocked(api, Service(), "b")
-    Lock(api, Service(), "a").release()
+        journal.wait_until_unlocked(api, Service().subject, "b")
+    Lock(api, Service().subject, "a").release()
     lock(api, "a").take()  # long ago
-    journal.wait_until_unlocked(api, Service(), "b")
+    journal.wait_until_unlocked(api, Service().subject, "b")
 
 
 class Where:
@@ -134,16 +134,16 @@ def test_a_deployment_holds_the_lock_and_releases_it_for_the_drill_of_its_run(
     _, api = pair
     monkeypatch.setattr(journal, "FREE_WITHIN_S", 0.0)
     site: Any = Where(api)
-    open_ = journal.write(api, Service(), OPEN)
+    open_ = journal.write(api, Service().subject, OPEN)
     steps.hold_lock.fn(site, Service(), OPEN.owner)
     for work in (steps.hold_lock.fn, lambda *more: steps.take_lock.fn(*more, "head-pod", 1.0)):
         with pytest.raises(InUse, match=r"deploy, drill, surge or refresh of mistral/mistral is under way.*run 12345678-aaaa holds it"):
             work(site, Service(), "b")
     steps.let_go_of_lock.fn(site, Service(), "b")
-    assert Lock(api, Service(), "b").holder() == OPEN.owner
+    assert Lock(api, Service().subject, "b").holder() == OPEN.owner
     steps.let_go_of_lock.fn(site, Service(), OPEN.owner)
-    assert Lock(api, Service(), "b").holder() == ""
-    assert journal.read(api, Service()) == open_
+    assert Lock(api, Service().subject, "b").holder() == ""
+    assert journal.read(api, Service().subject) == open_
 
 
 def overtaken(server: Server, api: Api) -> None:
@@ -164,7 +164,7 @@ def test_only_the_first_of_two_runs_that_read_the_same_lease_writes(pair: tuple[
 
 def test_a_drill_notices_that_its_lock_was_taken_over(pair: tuple[Server, Api]) -> None:
     _, api = pair
-    mine = Lock(api, Service(), "a")
+    mine = Lock(api, Service().subject, "a")
     mine.take()
     with renewing(mine, every_s=0.02) as check:
         check()
@@ -182,9 +182,9 @@ def test_a_renewal_that_conflicts_with_another_one_of_the_same_run_does_not_lose
 
 def test_a_service_that_is_being_deployed_is_listed_as_locked(pair: tuple[Server, Api]) -> None:
     _, api = pair
-    journal.write(api, Service(), OPEN)
-    Lock(api, Service(), "a").take()
-    Lock(api, Service(namespace="b", name="c"), "b").take()
+    journal.write(api, Service().subject, OPEN)
+    Lock(api, Service().subject, "a").take()
+    Lock(api, Service(namespace="b", name="c").subject, "b").take()
     assert journal.services_with_journals(api) == ["b.c", "mistral.mistral"]
 
 
@@ -198,7 +198,7 @@ def noticed(check: Callable[[], None]) -> bool:
 
 def test_the_lock_is_renewed_until_the_end_of_the_block(pair: tuple[Server, Api]) -> None:
     server, api = pair
-    mine = Lock(api, Service(), "a")
+    mine = Lock(api, Service().subject, "a")
     mine.take()
     first = server.objects[PATH]["spec"]["renewTime"]
 
@@ -240,6 +240,6 @@ def test_a_run_that_resumes_after_another_run_begins_another_attempt_with_its_ow
 
 def test_the_journal_is_read_from_the_cluster_as_it_was_written(pair: tuple[Server, Api]) -> None:
     _, api = pair
-    assert journal.read(api, Service()) is None
-    journal.write(api, Service(), OPEN)
-    assert journal.read(api, Service()) == OPEN
+    assert journal.read(api, Service().subject) is None
+    journal.write(api, Service().subject, OPEN)
+    assert journal.read(api, Service().subject) == OPEN

@@ -41,7 +41,7 @@ def pair() -> Iterator[tuple[Server, Api]]:
 
 
 def begun(api: Api, *faults: FaultNote) -> Journal:
-    return journal.write(api, SERVICE, Journal(owner="run", drill="head-pod", started=1.0, faults=faults))
+    return journal.write(api, SERVICE.subject, Journal(owner="run", drill="head-pod", started=1.0, faults=faults))
 
 
 def deletions(server: Server) -> int:
@@ -50,33 +50,33 @@ def deletions(server: Server) -> int:
 
 def test_the_head_is_deleted_by_its_uid_and_the_journal_has_the_fault(pair: tuple[Server, Api]) -> None:
     server, api = pair
-    done = faults.inject(api, SERVICE, FORCED, begun(api))
+    done = faults.inject(api, SERVICE.subject, FORCED, begun(api))
     assert done.fault
     assert (done.fault.pod, done.fault.uid, done.fault.done) == ("head-old", "uid-old", True)
     deletion = next(body for (method, _, _), body in zip(server.requests, server.bodies, strict=True) if method == "DELETE")
     assert deletion["preconditions"] == {"uid": "uid-old"}
     assert deletion["gracePeriodSeconds"] == 0
-    assert journal.read(api, SERVICE) == done
+    assert journal.read(api, SERVICE.subject) == done
 
 
 def test_the_default_grace_is_the_pods_own(pair: tuple[Server, Api]) -> None:
     server, api = pair
-    faults.inject(api, SERVICE, Fault(grace="default"), begun(api))
+    faults.inject(api, SERVICE.subject, Fault(grace="default"), begun(api))
     deletion = next(body for (method, _, _), body in zip(server.requests, server.bodies, strict=True) if method == "DELETE")
     assert "gracePeriodSeconds" not in deletion
 
 
 def test_a_fault_that_was_done_is_not_done_again(pair: tuple[Server, Api]) -> None:
     server, api = pair
-    done = faults.inject(api, SERVICE, FORCED, begun(api))
+    done = faults.inject(api, SERVICE.subject, FORCED, begun(api))
     put_head(server, "head-new", "uid-new")
-    assert faults.inject(api, SERVICE, FORCED, done) == done
+    assert faults.inject(api, SERVICE.subject, FORCED, done) == done
     assert deletions(server) == 1
 
 
 def test_a_retry_after_a_crash_before_the_deletion_deletes_the_planned_pod(pair: tuple[Server, Api]) -> None:
     server, api = pair
-    done = faults.inject(api, SERVICE, FORCED, begun(api, FaultNote(pod="head-old", uid="uid-old", at=5.0)))
+    done = faults.inject(api, SERVICE.subject, FORCED, begun(api, FaultNote(pod="head-old", uid="uid-old", at=5.0)))
     assert done.fault
     assert done.fault.done
     assert done.fault.at > 5.0
@@ -91,7 +91,7 @@ def test_a_retry_after_a_crash_after_the_deletion_keeps_its_time_and_does_not_de
     del server.objects[f"{PODS}/head-old"]
     if now_there:
         put_head(server, "head-old", now_there)
-    done = faults.inject(api, SERVICE, FORCED, begun(api, FaultNote(pod="head-old", uid="uid-old", at=5.0)))
+    done = faults.inject(api, SERVICE.subject, FORCED, begun(api, FaultNote(pod="head-old", uid="uid-old", at=5.0)))
     assert done.fault == FaultNote(pod="head-old", uid="uid-old", at=5.0, done=True)
     assert deletions(server) == 0
 
@@ -100,7 +100,7 @@ def test_without_a_running_head_no_fault_is_done(pair: tuple[Server, Api]) -> No
     server, api = pair
     put_head(server, "head-old", "uid-old", deletionTimestamp="2026-11-23T12:00:01Z")
     with pytest.raises(NothingToBreak):
-        faults.inject(api, SERVICE, FORCED, begun(api))
+        faults.inject(api, SERVICE.subject, FORCED, begun(api))
     assert deletions(server) == 0
 
 
@@ -122,10 +122,10 @@ def test_a_run_that_lost_the_lock_does_no_fault(pair: tuple[Server, Api], monkey
     monkeypatch.setattr(steps, "get_run_logger", lambda: logging.getLogger("test"))
     site, drill = Site(target="t", infrastructure=Infrastructure()), Drill.named("head-pod")
     begun(api)
-    Lock(api, SERVICE, "other").take()
+    Lock(api, SERVICE.subject, "other").take()
     with pytest.raises(LockLost):
         steps.inject_fault.fn(site, SERVICE, drill, "run")
     assert deletions(server) == 0
-    Lock(api, SERVICE, "other").release()
+    Lock(api, SERVICE.subject, "other").release()
     assert steps.inject_fault.fn(site, SERVICE, drill, "run").fault
     assert deletions(server) == 1

@@ -32,6 +32,7 @@ from tasks.support.site import Site
 
 PODS = "/api/v1/namespaces/leeward-load/pods"
 PROXY = f"{PODS}/load-1-abc:8080/proxy"
+SUBJECT = Service().subject
 
 
 class LoadServer(Server):
@@ -80,7 +81,7 @@ def put_pod(server: Server, phase: str) -> None:
 
 def test_records_are_appended_where_the_last_reading_ended(pair: tuple[LoadServer, Api], tmp_path: Path) -> None:
     server, api = pair
-    load, file = LoadJob(api, "load-1"), tmp_path / "records.jsonl"
+    load, file = LoadJob(api, SUBJECT, "load-1"), tmp_path / "records.jsonl"
     server.text = line(1) + line(2)[:10]
     load.read_on(file)
     server.text = line(1) + line(2) + line(3)
@@ -95,7 +96,7 @@ def test_records_longer_than_one_reply_are_read_to_the_end(
     server, api = pair
     server.text, server.piece = b"".join(line(n) for n in range(50)), 1000
     monkeypatch.setattr(load_job, "PIECE", 500)
-    LoadJob(api, "load-1").read_on(tmp_path / "r")
+    LoadJob(api, SUBJECT, "load-1").read_on(tmp_path / "r")
     assert [r.id for r in load_job.records_in(tmp_path / "r")] == list(range(50))
 
 
@@ -103,23 +104,23 @@ def test_reading_the_records_of_a_busy_load_ends(pair: tuple[LoadServer, Api], t
     server, api = pair
     assert 2 * load_job.PIECE <= routes.PIECE
     server.text = server.grows = line(1)
-    LoadJob(api, "load-1").read_on(tmp_path / "r")
+    LoadJob(api, SUBJECT, "load-1").read_on(tmp_path / "r")
     assert sum(path.endswith("/records") for _, path, _ in server.requests) <= 2
 
 
 def test_a_load_that_warms_up_is_waited_for_and_one_that_runs_is_not(pair: tuple[LoadServer, Api]) -> None:
     server, api = pair
     server.state = "warming"
-    assert isinstance(LoadJob(api, "load-1").check_sending(), Pending)
+    assert isinstance(LoadJob(api, SUBJECT, "load-1").check_sending(), Pending)
     server.state = "running"
-    assert LoadJob(api, "load-1").check_sending() is True
+    assert LoadJob(api, SUBJECT, "load-1").check_sending() is True
 
 
 @pytest.mark.parametrize("state", ["draining", "done"])
 def test_a_load_that_has_sent_for_its_whole_time_cannot_begin_a_drill(pair: tuple[LoadServer, Api], state: str) -> None:
     pair[0].state = state
     with pytest.raises(LoadFailed, match="interrupted for too long"):
-        LoadJob(pair[1], "load-1").check_sending()
+        LoadJob(pair[1], SUBJECT, "load-1").check_sending()
 
 
 def test_the_error_of_a_load_that_ended_too_early_has_the_end_of_its_log(pair: tuple[LoadServer, Api]) -> None:
@@ -127,24 +128,24 @@ def test_the_error_of_a_load_that_ended_too_early_has_the_end_of_its_log(pair: t
     put_pod(server, "Failed")
     server.answers["GET", f"{PODS}/load-1-abc/log"] = (200, b"the service gave no right answer within 120 s\n")
     with pytest.raises(LoadFailed, match="no right answer"):
-        LoadJob(api, "load-1").status()
+        LoadJob(api, SUBJECT, "load-1").status()
 
 
 def test_a_missing_load_is_a_permanent_error_and_a_silent_one_a_transient_error(pair: tuple[LoadServer, Api]) -> None:
     server, api = pair
     server.objects.clear()
     with pytest.raises(LoadFailed, match="gone"):
-        LoadJob(api, "load-1").status()
+        LoadJob(api, SUBJECT, "load-1").status()
     put_pod(server, "Running")
     server.answers["POST", f"{PROXY}/stop"] = (502, b"")
     with pytest.raises(Unavailable):
-        LoadJob(api, "load-1").stop()
+        LoadJob(api, SUBJECT, "load-1").stop()
 
 
 def test_the_clock_offset_is_that_of_the_load(pair: tuple[LoadServer, Api]) -> None:
     import time
 
-    assert load_job.clock_offset(LoadJob(pair[1], "load-1")) == pytest.approx(1000.0 - time.time(), abs=5)
+    assert load_job.clock_offset(LoadJob(pair[1], SUBJECT, "load-1")) == pytest.approx(1000.0 - time.time(), abs=5)
 
 
 def test_a_load_that_never_sent_has_no_result() -> None:
@@ -158,7 +159,7 @@ def test_waiting_for_a_load_on_a_lost_node_ends(pair: tuple[LoadServer, Api], tm
     monkeypatch.setattr(LoadServer, "handle", unreachable)
     monkeypatch.setattr(load_job, "SILENT_FOR_S", 0.0)
     with pytest.raises(TimedOut, match="load-1 to answer"):
-        load_job.end_load(LoadJob(api, "load-1"), tmp_path / "r", 10, lambda _: None)
+        load_job.end_load(LoadJob(api, SUBJECT, "load-1"), tmp_path / "r", 10, lambda _: None)
 
 
 def unreachable(server: LoadServer, method: str, url: str, body: object) -> tuple[int, object]:
@@ -182,7 +183,7 @@ def test_the_last_requests_may_take_as_long_as_the_longest_stream_before(
         return Until(what, probe, within, *more)
 
     monkeypatch.setattr(load_job, "Until", until)
-    status, offset = load_job.end_load(LoadJob(api, "load-1"), tmp_path / "r", 10, lambda _: None)
+    status, offset = load_job.end_load(LoadJob(api, SUBJECT, "load-1"), tmp_path / "r", 10, lambda _: None)
     assert (status.sent, offset < 0) == (3, True)
     assert waits["the load's last requests to end"] == load_job.DRAIN_S + 10 + 400
 

@@ -93,7 +93,7 @@ def pair() -> Iterator[tuple[Server, Api]]:
 
 
 def look(api: Api) -> Snapshot:
-    with Observer(api, Service()) as observer:
+    with Observer(api, Service().subject) as observer:
         return observer.take_snapshot()
 
 
@@ -118,30 +118,30 @@ def test_the_snapshot_of_a_healthy_service_is_complete(pair: tuple[Server, Api])
 
 
 def test_waiting_for_the_service_ends_when_its_snapshot_is_steady(pair: tuple[Server, Api]) -> None:
-    with Observer(pair[1], Service()) as observer:
-        assert isinstance(rayservice.check_steady(observer), Snapshot)
-    with Observer(pair[1], Service(workers=3)) as observer:
-        assert isinstance(rayservice.check_steady(observer), Pending)
+    with Observer(pair[1], Service().subject) as observer:
+        assert isinstance(rayservice.check_steady(observer, Service()), Snapshot)
+    with Observer(pair[1], Service().subject) as observer:
+        assert isinstance(rayservice.check_steady(observer, Service(workers=3)), Pending)
 
 
 def test_waiting_for_the_service_goes_on_until_the_operator_has_observed_the_newest_specification(pair: tuple[Server, Api]) -> None:
     pair[0].objects[RAY_SERVICE]["metadata"]["generation"] = 3
-    with Observer(pair[1], Service()) as observer:
-        found = rayservice.check_steady(observer)
+    with Observer(pair[1], Service().subject) as observer:
+        found = rayservice.check_steady(observer, Service())
     assert isinstance(found, Pending)
     assert "newest" in found.seen
 
 
 def test_waiting_for_a_second_cluster_without_nodes_names_the_number_of_nodes_needed(pair: tuple[Server, Api]) -> None:
     pair[0].objects[RAY_SERVICE]["status"]["conditions"].append({"type": "UpgradeInProgress", "status": "True"})
-    with Observer(pair[1], Service()) as observer:
-        found = rayservice.check_steady(observer)
+    with Observer(pair[1], Service().subject) as observer:
+        found = rayservice.check_steady(observer, Service())
         assert isinstance(found, Pending)
         assert "inf2_nodes.count" not in found.seen, "its pods may only be starting"
         new = pod("new", "worker", "", ready=False)
         new["status"] = {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}
         pair[0].objects[f"{PODS}/new"] = new
-        found = rayservice.check_steady(observer)
+        found = rayservice.check_steady(observer, Service())
     assert isinstance(found, Pending)
     assert "a managed group must have 4 (inf2_nodes.count)" in found.seen
 

@@ -13,6 +13,7 @@ from drills.kubernetes import manifests, ownership
 from drills.kubernetes.api import Api
 from drills.runner import api_key, journal
 from drills.runner.journal import Journal, Lock
+from drills.subject import HOME
 from tasks import cleanup
 from tasks.cluster import kuberay
 from tasks.service import chat, rayservice
@@ -20,7 +21,7 @@ from tasks.support.progress import Progress
 
 MINE, OTHER = Service(namespace="ml", name="mistral"), Service(namespace="ml", name="other")
 ELSEWHERE = Service(namespace="lab", name="other")
-JOBS = f"/apis/batch/v1/namespaces/{journal.NAMESPACE}/jobs"
+JOBS = f"/apis/batch/v1/namespaces/{HOME}/jobs"
 RAY = "/apis/ray.io/v1/namespaces/ml"
 INSIDE = "/api/v1/namespaces/ml"
 PDB = "/apis/policy/v1/namespaces/ml/poddisruptionbudgets/workers"
@@ -81,7 +82,7 @@ def beside(server: Server) -> list[str]:
 
 def run_chat(api: Api, service: Service) -> None:
     ownership.ensure_namespace(api, chat.NAMESPACE)
-    values = {"namespace": chat.NAMESPACE, "service": ownership.key(service), "chat_image": "i", "service_url": service.url}
+    values = {"namespace": chat.NAMESPACE, "service": service.subject.key, "chat_image": "i", "service_url": service.subject.url}
     api.apply_all(manifests.load("chat", values))
 
 
@@ -97,11 +98,11 @@ def namespaces(server: Server) -> set[str]:
 
 def test_everything_that_the_pipeline_created_is_removed(cluster: tuple[Cluster, Api]) -> None:
     server, api = cluster
-    for name in ("ml", journal.NAMESPACE):
+    for name in ("ml", HOME):
         ownership.ensure_namespace(api, name)
     run_chat(api, MINE)
     run_service(server, "mistral", "w1")
-    journal.write(api, MINE, Journal(owner="a", drill="head-pod", started=1.0))
+    journal.write(api, MINE.subject, Journal(owner="a", drill="head-pod", started=1.0))
     assert clean(api) == []
     assert namespaces(server) == set()
     assert clean(api) == [], "again, there is nothing to do"
@@ -109,7 +110,7 @@ def test_everything_that_the_pipeline_created_is_removed(cluster: tuple[Cluster,
 
 def test_a_namespace_that_existed_before_keeps_everything_that_is_not_the_services(cluster: tuple[Cluster, Api]) -> None:
     server, api = cluster
-    for name in ("ml", chat.NAMESPACE, journal.NAMESPACE):
+    for name in ("ml", chat.NAMESPACE, HOME):
         put(server, f"{ownership.NAMESPACES}/{name}")
         ownership.ensure_namespace(api, name)
     theirs = [f"{INSIDE}/secrets/password", chat.DEPLOYMENT, f"/api/v1/namespaces/{chat.NAMESPACE}/secrets/api-key"]
@@ -118,7 +119,7 @@ def test_a_namespace_that_existed_before_keeps_everything_that_is_not_the_servic
     run_service(server, "mistral", "w1")
     mine = beside(server)
     clean(api)
-    assert namespaces(server) == {"ml", chat.NAMESPACE, journal.NAMESPACE}
+    assert namespaces(server) == {"ml", chat.NAMESPACE, HOME}
     assert {path for path in server.objects if path in (*theirs, *mine)} == set(theirs)
     assert not [path for path in server.objects if path.startswith(RAY)]
 
@@ -141,20 +142,20 @@ def test_pods_of_other_ray_clusters_are_neither_deleted_nor_waited_for(cluster: 
 
 def test_another_service_keeps_its_drill_its_chat_and_the_namespace_they_share(cluster: tuple[Cluster, Api]) -> None:
     server, api = cluster
-    for name in ("ml", journal.NAMESPACE):
+    for name in ("ml", HOME):
         ownership.ensure_namespace(api, name)
     run_chat(api, ELSEWHERE)
     run_service(server, "mistral", "w1")
     run_service(server, "other", "w2")
     shared = beside(server)
     for service, name in ((MINE, "load-1-1"), (ELSEWHERE, "load-2-1")):
-        put(server, f"{JOBS}/{name}", OURS, **{ownership.SERVICE: ownership.key(service)})
-        journal.write(api, service, Journal(owner="a", drill="head-pod", started=1.0))
-    Lock(api, ELSEWHERE, "b").take()
+        put(server, f"{JOBS}/{name}", OURS, **{ownership.SERVICE: service.subject.key})
+        journal.write(api, service.subject, Journal(owner="a", drill="head-pod", started=1.0))
+    Lock(api, ELSEWHERE.subject, "b").take()
     assert clean(api) == ["ml, with other in it", "chat, with chat in it", "leeward-load, with lab.other in it"]
-    assert namespaces(server) == {"ml", chat.NAMESPACE, journal.NAMESPACE}
+    assert namespaces(server) == {"ml", chat.NAMESPACE, HOME}
     assert [path for path in server.objects if path.startswith(JOBS)] == [f"{JOBS}/load-2-1"]
-    assert Lock(api, ELSEWHERE, "").holder() == "b"
+    assert Lock(api, ELSEWHERE.subject, "").holder() == "b"
     assert [path for path in server.objects if path.startswith(f"{RAY}/rayservices")] == [f"{RAY}/rayservices/other"]
     assert all(path in server.objects for path in (*shared, chat.DEPLOYMENT, f"{INSIDE}/pods/w2"))
     clean(api, OTHER)
@@ -182,7 +183,7 @@ def test_an_api_key_secret_that_the_pipeline_did_not_create_is_not_deleted(clust
 
 
 def test_a_service_is_refused_in_a_namespace_that_all_services_share() -> None:
-    assert {chat.NAMESPACE, journal.NAMESPACE, kuberay.NAMESPACE} == OWN_NAMESPACES
+    assert {chat.NAMESPACE, HOME, kuberay.NAMESPACE} == OWN_NAMESPACES
     for name in OWN_NAMESPACES:
         with pytest.raises(ValueError, match="another namespace than"):
             Service(namespace=name)

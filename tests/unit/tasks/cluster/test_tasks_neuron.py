@@ -76,7 +76,7 @@ def test_the_timeout_of_an_unschedulable_worker_has_the_problems_of_the_nodes(
     cluster: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch, seen: str, *, told: bool
 ) -> None:
     books, api = cluster
-    monkeypatch.setattr(rayservice, "check_steady", lambda observer: Pending(seen))
+    monkeypatch.setattr(rayservice, "check_steady", lambda observer, service: Pending(seen))
     books.objects["/api/v1/nodes/ip-1"] = node()
     books.objects[f"{PODS}/x"] = pod(phase="Pending", containerStatuses=[{"state": {"waiting": {"reason": "ErrImagePull"}}}])
     refused = {"type": "Launched", "status": "Unknown", "reason": "LaunchFailed", "message": "UnauthorizedOperation"}
@@ -93,7 +93,7 @@ def test_the_timeout_of_an_unschedulable_worker_has_the_problems_of_the_nodes(
 
 def test_the_timeout_is_raised_also_when_its_reasons_cannot_be_read(cluster: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
     books, api = cluster
-    monkeypatch.setattr(rayservice, "check_steady", lambda observer: Pending("w1: Unschedulable: 0/3 nodes"))
+    monkeypatch.setattr(rayservice, "check_steady", lambda observer, service: Pending("w1: Unschedulable: 0/3 nodes"))
     books.answers["GET", karpenter.CLAIMS] = (503, b"")
     with pytest.raises(TimedOut, match="Unschedulable"):
         rayservice.wait_until_serving(api, Service(), 0.0, lambda seen: None)

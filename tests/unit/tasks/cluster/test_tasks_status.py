@@ -19,6 +19,7 @@ from blocks.parameters import Infrastructure, Service
 from drills.kubernetes.api import Api, Unavailable
 from drills.runner import journal
 from drills.runner.journal import FaultNote, Journal, Lock
+from drills.subject import HOME
 from tasks.aws.account import ensure_state_bucket, redis_auth_token
 from tasks.aws.leftovers import SERVICES
 from tasks.status import tables
@@ -84,9 +85,9 @@ def test_objects_that_are_being_deleted_are_marked(pair: tuple[Server, Api]) -> 
 def test_a_drill_is_listed_by_its_lock_its_journal_and_its_load(pair: tuple[Server, Api]) -> None:
     server, api = pair
     note = FaultNote(pod="head-1", uid="u", at=2.0, done=True)
-    put(server, f"/apis/batch/v1/namespaces/{journal.NAMESPACE}/jobs", "load-12345678-1", {"active": 1})
-    journal.write(api, Service(), Journal(owner=OWNER, drill="head-pod", started=0.0, faults=(note,)))
-    assert Lock(api, Service(), OWNER).take() is True
+    put(server, f"/apis/batch/v1/namespaces/{HOME}/jobs", "load-12345678-1", {"active": 1})
+    journal.write(api, Service().subject, Journal(owner=OWNER, drill="head-pod", started=0.0, faults=(note,)))
+    assert Lock(api, Service().subject, OWNER).take() is True
     load, lock, head = seen(api)
     assert load == "load load-12345678-1: 1 active"
     assert lock.startswith(f"drill lock mistral/mistral: held by run {OWNER} since {datetime.now(UTC):%Y-}")
@@ -95,9 +96,9 @@ def test_a_drill_is_listed_by_its_lock_its_journal_and_its_load(pair: tuple[Serv
 
 def test_a_finished_drill_is_not_listed(pair: tuple[Server, Api]) -> None:
     _, api = pair
-    journal.write(api, Service(), Journal(owner=OWNER, drill="head-pod", started=0.0, state="closed"))
-    Lock(api, Service(), OWNER).take()
-    Lock(api, Service(), OWNER).release()
+    journal.write(api, Service().subject, Journal(owner=OWNER, drill="head-pod", started=0.0, state="closed"))
+    Lock(api, Service().subject, OWNER).take()
+    Lock(api, Service().subject, OWNER).release()
     assert seen(api) == []
 
 

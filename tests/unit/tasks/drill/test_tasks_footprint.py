@@ -45,7 +45,7 @@ def pair() -> Iterator[tuple[Server, Api]]:
 
 
 def seen(api: Api) -> Footprint:
-    with Observer(api, Service()) as observer:
+    with Observer(api, Service().subject) as observer:
         return footprint.read_footprint(observer)
 
 

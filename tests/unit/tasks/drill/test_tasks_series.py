@@ -241,7 +241,7 @@ def test_a_run_that_resumes_after_the_end_of_the_load_only_judges(here: Bench, b
 
 def test_the_journal_of_the_longest_series_fits_into_a_config_map(here: Bench) -> None:
     assert here.drill(Series()).passed
-    done = journal.read(here.runner, Service())
+    done = journal.read(here.runner, Service().subject)
     assert done is not None
     assert done.before is not None
     note = FaultNote(

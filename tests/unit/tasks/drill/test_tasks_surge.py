@@ -138,12 +138,12 @@ def test_a_sample_counts_the_inf2_nodes_that_are_ready_and_those_being_launched(
     applications = {"m": {"status": "RUNNING", "deployments": {"engine": {"status": "HEALTHY", "replicas": []}}}}
     where = "/api/v1/namespaces/mistral/services/mistral-head-svc:8265/proxy/api/serve/applications/"
     server.answers["GET", where] = (200, json.dumps({"applications": applications}).encode())
-    with Observer(api, SERVICE) as observer:
+    with Observer(api, SERVICE.subject) as observer:
         found = take_sample(observer)
     assert (found.nodes, found.claims, found.launched) == (("n1",), ("c1", "c2"), 2)
     assert (found.engines, found.head_ready) == (0, False)
     server.answers["GET", where] = (503, b"")
-    with Observer(api, SERVICE) as observer:
+    with Observer(api, SERVICE.subject) as observer:
         assert take_sample(observer).engines is None, "not asked is not none"
 
 
@@ -203,7 +203,7 @@ def test_stopped_loads_have_their_records_read_and_a_missing_one_is_reported(
     monkeypatch.setattr(surge, "get_run_logger", lambda: logging.getLogger("test"))
     server, api = pair
     put(server, "load-1")
-    here, lost = surge.stop_loads(api, PLAN, ["load-1", "load-9"], tmp_path, lambda _: None)
+    here, lost = surge.stop_loads(api, SERVICE, PLAN, ["load-1", "load-9"], tmp_path, lambda _: None)
     assert here.seen is not None
     assert (here.seen.sent, here.records, here.trouble) == (0, 0, "")
     assert (lost.name, lost.seen) == ("load-9", None)
@@ -315,7 +315,7 @@ def test_a_lost_lock_ends_the_waiting(tmp_path: Path) -> None:
 def test_the_fault_is_done_once_while_a_worker_is_starting(pair: tuple[Cluster, Api], tmp_path: Path) -> None:
     server, api = pair
     put_head(server, "old")
-    journal.write(api, SERVICE, Journal(owner=MINE, drill="surge", started=1.0))
+    journal.write(api, SERVICE.subject, Journal(owner=MINE, drill="surge", started=1.0))
     plan, before = PLAN.model_copy(update={"fault": "head-pod-forced"}), sample(GROWS, -1)
     looks = sampler(tmp_path, GROWS, 20)
     done = surge.inject(api, SERVICE, looks, plan, before, time.time() + 5, free, quiet())
@@ -331,8 +331,8 @@ def test_the_fault_is_done_once_while_a_worker_is_starting(pair: tuple[Cluster, 
 def test_no_fault_is_done_by_a_surge_that_lost_its_lock_meanwhile(pair: tuple[Cluster, Api], tmp_path: Path) -> None:
     server, api = pair
     put_head(server, "old")
-    journal.write(api, SERVICE, Journal(owner=MINE, drill="surge", started=1.0))
-    assert Lock(api, SERVICE, "another-run").take() is True
+    journal.write(api, SERVICE.subject, Journal(owner=MINE, drill="surge", started=1.0))
+    assert Lock(api, SERVICE.subject, "another-run").take() is True
     plan, before = PLAN.model_copy(update={"fault": "head-pod"}), sample(GROWS, -1)
     with pytest.raises(LockLost):
         surge.inject(api, SERVICE, sampler(tmp_path, GROWS, 20), plan, before, time.time() + 5, free, quiet())
@@ -342,7 +342,7 @@ def test_no_fault_is_done_by_a_surge_that_lost_its_lock_meanwhile(pair: tuple[Cl
 def test_no_fault_is_done_while_no_worker_is_starting(pair: tuple[Cluster, Api], tmp_path: Path) -> None:
     server, api = pair
     put_head(server, "old")
-    journal.write(api, SERVICE, Journal(owner=MINE, drill="surge", started=1.0))
+    journal.write(api, SERVICE.subject, Journal(owner=MINE, drill="surge", started=1.0))
     plan, before = PLAN.model_copy(update={"fault": "head-pod"}), sample(GROWS, -1)
     for t in (5.0, 70.0):  # none is starting; it answers already
         assert surge.inject(api, SERVICE, sampler(tmp_path, GROWS, t), plan, before, time.time(), free, quiet()) is None
@@ -373,8 +373,8 @@ def swept(pair: tuple[Cluster, Api], monkeypatch: pytest.MonkeyPatch) -> tuple[C
 
 def test_a_sweep_removes_all_loads_of_its_run_and_no_other(swept: tuple[Cluster, Api]) -> None:
     server, api = swept
-    journal.write(api, SERVICE, Journal(owner=MINE, drill="surge", started=1.0))
-    Lock(api, SERVICE, MINE).take()
+    journal.write(api, SERVICE.subject, Journal(owner=MINE, drill="surge", started=1.0))
+    Lock(api, SERVICE.subject, MINE).take()
     done = cleanup.sweep_drill.fn(SITE, SERVICE, MINE)
     assert done[:3] == [f"load {name} removed" for name in ("load-12345678-1", "load-12345678-1-2", "load-12345678-2-3")]
     assert done[3:] == ["journal closed", "lock released"]
@@ -383,17 +383,17 @@ def test_a_sweep_removes_all_loads_of_its_run_and_no_other(swept: tuple[Cluster,
 
 def test_a_sweep_removes_loads_that_outlived_their_closed_journal(swept: tuple[Cluster, Api]) -> None:
     server, api = swept
-    journal.write(api, SERVICE, Journal(owner=MINE, drill="surge", started=1.0, state="closed"))
+    journal.write(api, SERVICE.subject, Journal(owner=MINE, drill="surge", started=1.0, state="closed"))
     assert len(cleanup.sweep_drill.fn(SITE, SERVICE, MINE)) == 3
     assert jobs(server) == ["load-99999999-1"]
 
 
 def test_a_sweep_without_an_owner_removes_the_loads_of_dead_runs_only(swept: tuple[Cluster, Api]) -> None:
     server, api = swept
-    journal.write(api, SERVICE, Journal(owner=OTHERS, drill="surge", started=1.0))
-    Lock(api, SERVICE, OTHERS).take()
+    journal.write(api, SERVICE.subject, Journal(owner=OTHERS, drill="surge", started=1.0))
+    Lock(api, SERVICE.subject, OTHERS).take()
     assert cleanup.sweep_drill.fn(SITE, SERVICE, "") == []
-    Lock(api, SERVICE, OTHERS).release()
+    Lock(api, SERVICE.subject, OTHERS).release()
     assert cleanup.sweep_drill.fn(SITE, SERVICE, "") == ["load load-99999999-1 removed", "journal closed"]
     assert len(jobs(server)) == 3
 
@@ -403,7 +403,7 @@ def test_a_retried_surge_begins_another_attempt_without_its_former_loads(
 ) -> None:
     server, api = swept
     monkeypatch.setattr(Api, "apply_all", lambda self, things: [])
-    journal.write(api, SERVICE, Journal(owner=MINE, drill="surge", started=1.0))
+    journal.write(api, SERVICE.subject, Journal(owner=MINE, drill="surge", started=1.0))
     again = steps.take_lock.fn(SITE, SERVICE, MINE, "surge", 9.0, go_on=False)
     assert again.started == 9.0
     assert jobs(server) == ["load-99999999-1"]
@@ -413,7 +413,7 @@ def test_a_retried_surge_begins_another_attempt_without_its_former_loads(
 def test_a_load_left_by_an_ended_attempt_is_removed_by_the_next_one(swept: tuple[Cluster, Api], monkeypatch: pytest.MonkeyPatch) -> None:
     server, api = swept
     monkeypatch.setattr(Api, "apply_all", lambda self, things: [])
-    journal.write(api, SERVICE, Journal(owner=MINE, drill="head-pod", started=1.0, state="closed"))
+    journal.write(api, SERVICE.subject, Journal(owner=MINE, drill="head-pod", started=1.0, state="closed"))
     steps.take_lock.fn(SITE, SERVICE, MINE, "head-pod", 9.0)
     assert jobs(server) == ["load-99999999-1"]
 
