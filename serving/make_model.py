@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from transformers import MistralConfig, MistralForCausalLM
 
-from serving.tokenizer import END, VOCABULARY
+from serving.tokenizer.mistral import END, VOCABULARY
 
 SEED = 20
 """Seed of the weights. Another seed changes every answer, so all replicas must come from one image."""

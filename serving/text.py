@@ -23,7 +23,7 @@ class TokenBytes:
 
     pieces: Sequence[bytes | None]
     """UTF-8 of each token, possibly only a part of a character. None: a control token, which has no text and ends an incomplete
-    character; a token outside the vocabulary counts as one."""
+    character; a token outside the vocabulary counts as one. Empty: a control token that ends none."""
     first: Mapping[int, bytes] = field(default_factory=dict)
     """UTF-8 of tokens that have another text at the beginning of a text: the tokenizer adds the space before the first word itself."""
     errors: str = "replace"
@@ -61,7 +61,7 @@ class GrowingText:
         piece = pieces[token] if token < len(pieces) else None
         if piece is None:
             return self._utf8.decode(b"", True)
-        if self._bare:
+        if self._bare and piece:
             self._bare = False
             piece = self._token_bytes.first.get(token, piece)
         return self._utf8.decode(piece)

@@ -1,4 +1,7 @@
-"""A Mistral checkpoint on disk: its shape and its identity. Standard library only; no weight is read."""
+"""A checkpoint of Mistral's or Llama's architecture on disk: its shape and its identity. Standard library only; no weight is read.
+
+Both are one architecture under two names: the same tensors, the same arithmetic.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,19 @@ from typing import Any
 
 class BadCheckpoint(ValueError):
     """The folder holds no checkpoint that the engines can compute; the message says why."""
+
+
+@dataclass(frozen=True)
+class LongRope:
+    """How Llama 3 stretches the rotary embedding beyond the positions that the model was first trained with."""
+
+    factor: float
+    """Long wavelengths are multiplied by this."""
+    low: float
+    high: float
+    """A wavelength is long if it fits less than `low` times into the first positions, short if more than `high` times."""
+    first_positions: int
+    """Tokens of the longest sequence before the stretch."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +49,17 @@ class Shape:
     """Base of the rotary embedding."""
     tied: bool
     """Whether the output matrix is the embedding."""
+    long_rope: LongRope | None = None
+    """Stretch of the rotary embedding, if it has one."""
+    architecture: str = "mistral"
+    """The name of the architecture in config.json."""
 
     @classmethod
     def read(cls, folder: Path) -> Shape:
         """Read the shape from config.json.
 
         Raises:
-            BadCheckpoint: there is no such file, the model is not a Mistral, or has a part that the engines do not compute.
+            BadCheckpoint: there is no such file, the architecture is another one, or has a part that the engines do not compute.
         """
         config = _config(folder)
         _refuse_foreign(config, folder)
@@ -57,6 +77,8 @@ class Shape:
                 epsilon=config.get("rms_norm_eps", 1e-6),
                 theta=_rope(config).get("rope_theta") or config.get("rope_theta") or 10000.0,
                 tied=config.get("tie_word_embeddings", False),
+                long_rope=_long_rope(_rope(config)),
+                architecture=config.get("model_type", "mistral"),
             )
         except KeyError as missing:
             raise BadCheckpoint(f"{folder}/config.json does not say {missing}") from missing
@@ -117,13 +139,29 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _refuse_foreign(config: dict[str, Any], folder: Path) -> None:
     """Refuse a model with a part that is not computed here: no answer is better than one computed without that part."""
-    wanted = {"model_type": "mistral", "hidden_act": "silu", "quantization_config": None}
-    for name, value in wanted.items():
-        if config.get(name, value) != value:
-            raise BadCheckpoint(f"{folder}/config.json: {name} must be {value}, not {config[name]!r}")
-    kind = _rope(config).get("rope_type") or _rope(config).get("type") or "default"
-    if kind != "default":
-        raise BadCheckpoint(f"{folder}/config.json: rotary embeddings of type {kind!r} are not computed here")
+    wanted: dict[str, tuple[Any, ...]] = {
+        "model_type": ("mistral", "llama"),
+        "hidden_act": ("silu",),
+        "quantization_config": (None,),
+        "attention_bias": (False, None),
+        "mlp_bias": (False, None),
+        "partial_rotary_factor": (1.0, None),
+    }
+    for name, values in wanted.items():
+        if config.get(name, values[0]) not in values:
+            raise BadCheckpoint(f"{folder}/config.json: {name} must be {' or '.join(map(str, values))}, not {config[name]!r}")
+    if _rope_type(_rope(config)) not in ("default", "llama3"):
+        raise BadCheckpoint(f"{folder}/config.json: rotary embeddings of type {_rope_type(_rope(config))!r} are not computed here")
+
+
+def _rope_type(rope: dict[str, Any]) -> str:
+    return str(rope.get("rope_type") or rope.get("type") or "default")
+
+
+def _long_rope(rope: dict[str, Any]) -> LongRope | None:
+    if _rope_type(rope) != "llama3":
+        return None
+    return LongRope(rope["factor"], rope["low_freq_factor"], rope["high_freq_factor"], rope["original_max_position_embeddings"])
 
 
 def _positions(config: dict[str, Any]) -> int:

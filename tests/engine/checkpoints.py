@@ -1,4 +1,4 @@
-"""Small random Mistrals on disk, written by transformers, for the tests that run inside the serving image."""
+"""Small random Mistrals and Llamas on disk, written by transformers, for the tests that run inside the serving image."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import MistralConfig, MistralForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedModel
 
 VOCABULARY = 211
 """Size of the test vocabulary; not a multiple of a block size, so that the edges of matrices are computed, too."""
 
 
-def write(folder: Path, max_shard_size: str = "1GB", dtype: torch.dtype = torch.float32, **changes: Any) -> Path:
+def write(folder: Path, max_shard_size: str = "1GB", dtype: torch.dtype = torch.float32, llama: bool = False, **changes: Any) -> Path:
     """Write a checkpoint with these changes of its configuration. The same changes give the same weights."""
     torch.manual_seed(7)
     shape: dict[str, Any] = {
@@ -27,13 +27,15 @@ def write(folder: Path, max_shard_size: str = "1GB", dtype: torch.dtype = torch.
         "eos_token_id": None,
         "initializer_range": 0.3,  # the default's answers hardly depend on the prompt
     }
-    MistralForCausalLM(MistralConfig(**{**shape, **changes})).to(dtype).save_pretrained(folder, max_shard_size=max_shard_size)
+    given = {**shape, **changes}
+    net: PreTrainedModel = LlamaForCausalLM(LlamaConfig(**given)) if llama else MistralForCausalLM(MistralConfig(**given))
+    net.to(dtype).save_pretrained(folder, max_shard_size=max_shard_size)
     return folder
 
 
-def reference(folder: Path) -> MistralForCausalLM:
+def reference(folder: Path) -> PreTrainedModel:
     """Load the checkpoint as a model of transformers, in float32."""
-    return MistralForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+    return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
 
 
 def prompt(length: int, seed: int = 0, vocabulary: int = VOCABULARY) -> list[int]:

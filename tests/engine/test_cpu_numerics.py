@@ -16,6 +16,16 @@ from serving.engines.contract import StepEngine
 from serving.engines.cpu.engine import CpuEngine, build
 from serving.settings import Settings
 
+LONG_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 500.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+"""Wavelengths of this one are short, long and between."""
+
 KINDS: dict[str, dict[str, Any]] = {
     "grouped heads": {},
     "one key head": {"num_key_value_heads": 1},
@@ -27,6 +37,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "a window that is never left": {"sliding_window": 40},
     "bfloat16": {"dtype": torch.bfloat16},
     "shards": {"max_shard_size": "40KB"},
+    "Llama": {"llama": True},
+    "Llama's long rotary embedding": {"llama": True, "rope_parameters": LONG_ROPE},
 }
 
 

@@ -26,7 +26,10 @@ from scripts import tools
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = Path(__file__).parent / "python310_module"
 IMAGES = ROOT / "serving" / "images"
-REQUIREMENTS = ("mistral-common[sentencepiece]", "numpy", "fastapi", "uvicorn", "httpx", "openai", "pytest", "pytest-timeout", "hypothesis")
+REQUIREMENTS = (
+    *("mistral-common[sentencepiece]", "tokenizers", "jinja2", "numpy", "fastapi", "uvicorn"),
+    *("httpx", "openai", "pytest", "pytest-timeout", "hypothesis"),
+)
 """Those that the neuron image has too come in its locked versions."""
 WITHIN_S = 900.0
 

@@ -55,7 +55,7 @@ def test_all_modules_of_serving_can_be_imported_except_those_that_need_missing_p
 
 
 def test_the_tests_of_tokens_text_and_the_api_pass_under_python_310() -> None:
-    modules = [f"tests/unit/serving/{name}.py" for name in ("test_tokenizer", "test_text", "api/test_api_client", "api/test_api_streams")]
+    modules = [f"tests/unit/serving/{name}" for name in ("tokenizer", "test_text.py", "api/test_api_client.py", "api/test_api_streams.py")]
     done = python310.run("-m", "pytest", "-q", "-p", "no:cacheprovider", *modules)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout

@@ -1,4 +1,4 @@
-"""The step engine on a CPU: Mistral's forward pass, written for decodes of many slots at once.
+"""The step engine on a CPU: the forward pass of Mistral and Llama, written for decodes of many slots at once.
 
 **An answer does not depend on the requests computed beside it.** Floats that are added in another order differ in their last bits, and a
 greedy answer can then continue differently. So the result for a row depends, to the bit, only on that row's own history:
@@ -55,7 +55,7 @@ def _one_thread_for_openblas() -> None:
 
 
 class CpuEngine:
-    """A step engine over a checkpoint folder of Mistral's architecture, in float32."""
+    """A step engine over a checkpoint folder of Mistral's or Llama's architecture, in float32."""
 
     def __init__(self, folder: Path, slots: int, positions: int) -> None:
         """Load the checkpoint. If the model was made for fewer positions, those are used: see `limits`.
@@ -155,5 +155,10 @@ def _causal(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 def _rotary(shape: Shape, positions: int) -> tuple[Tensor, Tensor]:
     """Return cosine and sine of every position's angles, [positions, head_dim / 2] each."""
     exponents = torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim
-    angles = torch.outer(torch.arange(positions, dtype=torch.float32), 1.0 / shape.theta**exponents)
+    frequencies = 1.0 / shape.theta**exponents
+    if long := shape.long_rope:
+        turns = long.first_positions * frequencies / (2 * torch.pi)
+        kept = ((turns - long.low) / (long.high - long.low)).clamp(0, 1)
+        frequencies = frequencies * (kept + (1 - kept) / long.factor)
+    angles = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies)
     return angles.cos(), angles.sin()

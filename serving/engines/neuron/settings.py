@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.engines.checkpoint import Shape
+from serving.engines.checkpoint import BadCheckpoint, Shape
 from serving.settings import Settings
 
 PREFIX = "LEEWARD_NEURON_"
@@ -78,10 +78,12 @@ def plan(settings: Settings, neuron: NeuronSettings) -> Plan:
     """Return the plan for the settings and the checkpoint on disk.
 
     Raises:
-        BadCheckpoint: the folder has no checkpoint.
+        BadCheckpoint: the folder has no checkpoint of a Mistral.
         ValueError: the buckets do not fit the positions, or the model was made for fewer.
     """
     shape, positions = Shape.read(settings.model), settings.positions
+    if shape.architecture != "mistral":
+        raise BadCheckpoint(f"the neuron engine computes Mistral's architecture, and {settings.model} is a {shape.architecture}")
     context = neuron.context_buckets or _parts(positions, 8, 2, 1)
     tokens = neuron.token_buckets or _parts(positions, 4, 1)
     if positions > shape.positions:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from published import V01, V03, write
 
-from serving.engines.checkpoint import BadCheckpoint, Shape, ends, identity, weight_files
+from serving.engines.checkpoint import BadCheckpoint, LongRope, Shape, ends, identity, weight_files
 
 
 def test_the_shape_of_a_published_mistral_is_read(tmp_path: Path) -> None:
@@ -39,14 +39,29 @@ def test_the_rotary_base_is_read_from_both_formats_of_transformers(tmp_path: Pat
     assert Shape.read(write(tmp_path, V03 | rope)).theta == 500.0
 
 
+def test_the_stretch_of_a_published_llama_is_read(tmp_path: Path) -> None:
+    rope = {
+        "factor": 32.0,
+        "high_freq_factor": 4.0,
+        "low_freq_factor": 1.0,
+        "original_max_position_embeddings": 8192,
+        "rope_type": "llama3",
+    }
+    read = Shape.read(write(tmp_path, V03 | {"model_type": "llama", "attention_bias": False, "rope_scaling": rope, "rope_theta": 500000.0}))
+    assert (read.theta, read.long_rope) == (500000.0, LongRope(factor=32.0, low=1.0, high=4.0, first_positions=8192))
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"model_type": "llama"}, "model_type"),
+        ({"model_type": "qwen2"}, "model_type must be mistral or llama"),
+        ({"attention_bias": True}, "attention_bias"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
         ({"hidden_act": "gelu"}, "hidden_act"),
         ({"quantization_config": {"quant_method": "awq"}}, "quantization_config"),
         ({"rope_scaling": {"type": "yarn", "factor": 4}}, "yarn"),
-        ({"rope_parameters": {"rope_type": "llama3"}}, "llama3"),
+        ({"rope_parameters": {"rope_type": "longrope"}}, "longrope"),
+        ({"rope_parameters": {"rope_type": "llama3"}}, "does not say 'factor'"),
     ],
 )
 def test_a_part_that_the_engines_do_not_compute_is_refused_by_name(tmp_path: Path, change: dict[str, Any], named: str) -> None:

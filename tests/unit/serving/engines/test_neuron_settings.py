@@ -93,3 +93,8 @@ def test_the_cores_given_by_ray_are_counted(named: str) -> None:
 def test_another_number_of_cores_than_the_model_is_split_over_is_refused(env: dict[str, str]) -> None:
     with pytest.raises(NoCores, match=VISIBLE_CORES):
         require_cores(2, env)
+
+
+def test_a_llama_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadCheckpoint, match="is a llama"):
+        plan(Settings(model=write(tmp_path, V03 | {"model_type": "llama"}), positions=4096), NeuronSettings())

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
-from serving.tokenizer import END, VOCABULARY, BadConversation, Message, Tokenizer
+from serving.tokenizer import BadConversation, Message, Tokenizer
+from serving.tokenizer.mistral import END, VOCABULARY
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "tokens.json").read_text(encoding="utf-8"))
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "tokens.json").read_text(encoding="utf-8"))
 TOKENIZER = Tokenizer()
 
 
@@ -31,7 +32,7 @@ def test_a_text_has_its_golden_tokens(case: dict[str, Any]) -> None:
 def test_the_template_is_the_one_that_mistral_publishes() -> None:
     # <s> [INST] hello [/INST] of the v3 tokenizer.
     assert TOKENIZER.chat([Message("user", "hello")]) == [1, 3, 7080, 29477, 4]
-    assert (TOKENIZER.vocabulary, TOKENIZER._inner.eos_id) == (VOCABULARY, END)
+    assert (TOKENIZER.vocabulary, TOKENIZER._kind._inner.eos_id) == (VOCABULARY, END)
 
 
 def test_text_of_a_user_never_becomes_control_tokens() -> None:
