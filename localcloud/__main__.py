@@ -9,6 +9,8 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
+import startup
+
 _EPILOG = "One cloud runs per machine. Everything it starts is in namespaces of its own and ends with it."
 
 _COMMANDS = {
@@ -75,4 +77,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    startup.begin()
     sys.exit(main(sys.argv[1:]))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from xml.etree import ElementTree
 
+import startup
 from scripts import setup, stack, steps, tools
 from scripts.cloud import CloudError
 from scripts.steps import Step, StepFailed
@@ -24,7 +25,7 @@ from scripts.support.paths import LOGS, PYTHON, ROOT, STATE, VENV
 from scripts.support.processes import Busy, exclusive_lock
 from scripts.tools import ToolMissing
 
-TYPED = ("flows", "tasks", "blocks", "drills", "localcloud", "scripts")
+TYPED = ("flows", "tasks", "blocks", "drills", "localcloud", "scripts", "startup")
 """Packages under mypy --strict. serving/ runs on other Pythons, with packages that are in its image only."""
 REPORTS = STATE / "tests"
 """Folder of pytest's reports, one JUnit file for each run of it."""
@@ -151,13 +152,18 @@ class Checks:
         is 1 when the machine could not run some.
         """
         try:
-            return self._checked()
+            code = self._checked()
         except Interrupted as interrupted:
             self.console.print("stop", f"{interrupted}: stopping")
             if self.cleared or (stack.may_be_up() and not self.options.unit):
                 self.interrupts.activity = "already taking everything down"
                 stack.take_down(self.console)
             return 130
+        # Pytest ends without its own clean-up when the reader of its output is gone.
+        if self.cleared and stack.may_be_up():
+            self.interrupts.shielded, self.interrupts.activity = True, "already taking everything down"
+            stack.take_down(self.console)
+        return code
 
     def _checked(self) -> int:
         cloud = self._wants_the_cloud() and self._carries_the_cloud()
@@ -245,4 +251,5 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    startup.begin()
     raise SystemExit(main())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from pathlib import Path
 from signal import SIGTERM
 from typing import Any
 
+import startup
 from scripts import setup, stack
 from scripts.cloud import CloudError
 from scripts.local_access import LocalAccess
@@ -40,6 +43,10 @@ PARAMETERS = (*OBJECT_PARAMETERS, "drill", "repeat", "graces", "stop_at_first_lo
 MOST_FAULTS = 1000
 GRACES = ("own", "in-turn")
 CATALOGUE = ROOT / "drills" / "catalogue"
+NO_ROOT = (
+    "./demo needs root, for namespaces, mounts and network interfaces of its own: sudo ./demo\n"
+    "Without root there are ./test --unit, and the pipeline and the lint on a cluster of yours: docs/targets.md, docs/your-service.md"
+)
 PROBLEMS = (
     StepFailed, CloudError, NotUp, ApiError, RunLost, ToolMissing, stack.ForeignCloud, stack.StillUp, OSError, subprocess.TimeoutExpired,
 )  # fmt: skip
@@ -184,9 +191,12 @@ class Demo:
             self.console.print("error", f"its log: {LOG}; what was collected, if anything: {EVIDENCE / name}")
             return False
         print()
-        subprocess.run([str(PYTHON), "-m", "scripts.installed.summary", str(found)], cwd=ROOT, timeout=60, check=False)
+        # Not to its own stdout: only that of this process survives a reader that is gone.
+        command = [str(PYTHON), "-m", "scripts.installed.summary", str(found), *(["--colour"] if sys.stdout.isatty() else [])]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=60, check=False)
+        print(done.stdout or done.stderr, end="")
         print(f"\nreport    {report_path(found)}\nevidence  {found}\n", flush=True)
-        verdict = json.loads(found.read_text())["verdict"]
+        verdict = json.loads(found.read_text(encoding="utf-8"))["verdict"]
         if verdict == "passed" and snapshot.state != "COMPLETED":
             self.console.print("error", f"the drill passed, but the run ended as {snapshot.label}. {snapshot.message}".strip())
         return bool(verdict == "passed" and snapshot.state == "COMPLETED")
@@ -245,6 +255,9 @@ def main(given: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     options = arguments(given)
     console = Console()
+    if os.geteuid() != 0:
+        console.print("error", NO_ROOT)
+        return 1
     if options.down:
         return stop_and_take_down(console)
     try:
@@ -268,4 +281,5 @@ def _run_and_take_down(demo: Demo) -> int:
 
 
 if __name__ == "__main__":
+    startup.begin()
     raise SystemExit(main())

@@ -18,6 +18,7 @@ from scripts.steps import StepFailed
 from scripts.support.console import Console
 from scripts.support.paths import LOGS, PYTHON, ROOT, RUN, cache_dir, private_folder
 from scripts.support.processes import output_of
+from startup import streams
 
 LOCK = Path(os.environ.get("LEEWARD_LOCK") or cache_dir() / "demo.lock")
 """Lock file of the one demo or test run of this user. A test of the demo runs inside a test run, so it sets another path."""
@@ -124,15 +125,16 @@ def take_down(console: Console) -> None:
     Raises:
         StillUp: something could not be taken down; the text says what and why.
     """
+    streams.hurry()
     problems = []
     try:
         if services.stop():
             console.print("prefect", "server and worker are gone")
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         problems.append(str(error))
     try:
         cloud.down(console)
-    except StepFailed as error:
+    except (StepFailed, OSError) as error:
         problems.append(str(error))
     if problems:
         raise StillUp("\n".join(problems))

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import startup
 from scripts.support.paths import ROOT, STATE, cache_dir
 
 UV_REQUIREMENT = Path(__file__).with_name("uv.txt")
@@ -246,4 +247,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    startup.begin()
     raise SystemExit(main())

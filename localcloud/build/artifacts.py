@@ -153,7 +153,9 @@ deleting that folder is safe while no cloud runs. About 10 minutes on two cores 
 def main(argv: Sequence[str]) -> int:
     """Run the command; return its exit code."""
     parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
+            signal.signal(number, _terminated)
     try:
         build(Reporter())
     except (BuildError, CacheError, OSError) as error:

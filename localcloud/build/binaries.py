@@ -12,6 +12,7 @@ from localcloud.build.cache import Recipe, Workspace, digest
 from localcloud.build.command import run_logged
 from localcloud.build.toolchain import Go
 from localcloud.progress import Report
+from startup import environment
 
 _FETCH_DEADLINE = 1800.0
 _COMPILE_DEADLINE = 3600.0
@@ -22,8 +23,6 @@ _SETTINGS = {
     "GOWORK": "off",
     "GO111MODULE": "on",
 }
-_TARGETS = ("GOOS", "GOARCH", "GOAMD64", "GOARM64", "GOEXPERIMENT", "GOFIPS140")
-"""Variables by which a shell may choose another target. The target is this machine, which is part of the key."""
 
 
 def _kubernetes_flags() -> str:
@@ -85,24 +84,23 @@ def _arguments(binary: Binary) -> list[str]:
     return ["-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", binary.linker]
 
 
-def _environment(scratch: Path) -> Mapping[str, str]:
+def _environment(go: Go, scratch: Path) -> Mapping[str, str]:
     """Return the environment of Go: the user's, with its module proxy and caches, but fixed where it would change the result."""
-    kept = {name: value for name, value in os.environ.items() if name not in _TARGETS}
-    return {"HOME": str(Path.home()), **kept, **_SETTINGS, "GOTMPDIR": str(scratch)}
+    return {**environment.for_go(go.binary, os.environ), **_SETTINGS, "GOTMPDIR": str(scratch)}
 
 
 def _compile(binary: Binary, go: Go, work: Workspace, report: Report) -> None:
     log = paths.build_logs_dir() / f"{binary.name}.log"
     log.unlink(missing_ok=True)
-    environment = _environment(work.scratch)
+    variables = _environment(go, work.scratch)
     progress = GoProgress(binary.main)
     # Listing the packages downloads the modules: the network is needed first, then the cores.
     listing = [str(go.binary), "list", "-mod=readonly", "-deps", binary.package]
     run_logged(listing, what=f"fetching the modules of {binary.name}", log=log, report=report, deadline=_FETCH_DEADLINE,
-        doing="finding its modules", follow=progress.fetching, env=environment, cwd=binary.folder)  # fmt: skip
+        doing="finding its modules", follow=progress.fetching, env=variables, cwd=binary.folder)  # fmt: skip
     building = [str(go.binary), "build", "-v", *_arguments(binary), "-o", str(work.out / binary.name), binary.package]
     run_logged(building, what=f"compiling {binary.name}", log=log, report=report, deadline=_COMPILE_DEADLINE, doing="linking",
-        follow=progress.compiling, env=environment, cwd=binary.folder)  # fmt: skip
+        follow=progress.compiling, env=variables, cwd=binary.folder)  # fmt: skip
 
 
 class GoProgress:

@@ -59,9 +59,9 @@ def _candidates() -> Iterable[Path]:
 def version_of(go: Path) -> str | None:
     """Return the toolchain's own version, or None when it does not run."""
     # With another value Go may report, or download, another toolchain.
-    environment = {**os.environ, "GOTOOLCHAIN": "local"}
+    variables = {**os.environ, "GOTOOLCHAIN": "local", "GOROOT": ""}
     try:
-        out = subprocess.run([go, "version"], check=False, capture_output=True, text=True, timeout=30, env=environment)
+        out = subprocess.run([go, "version"], check=False, capture_output=True, text=True, timeout=30, env=variables)
     except (OSError, subprocess.TimeoutExpired):
         return None
     words = out.stdout.split()

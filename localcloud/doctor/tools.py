@@ -14,7 +14,7 @@ from localcloud import paths, settings
 from localcloud.build import debian, packages, toolchain
 from localcloud.build.cache import Cache
 from localcloud.build.command import BuildError
-from localcloud.doctor.check import MISSING, OK, SETUP, WARNING, Check
+from localcloud.doctor.check import MISSING, OK, SETUP, Check
 
 MIN_TERRAFORM = (1, 11)
 """Oldest Terraform with lock files in S3, without DynamoDB."""
@@ -102,22 +102,17 @@ def mirror_in(places: Iterable[Path]) -> Path | None:
 
 
 def proxy() -> Check:
-    """Check that requests to the cloud do not go to a proxy."""
+    """Report which proxies downloads use. Requests to this machine and to the cloud never go to one (startup/environment.py)."""
     return judge_proxy(os.environ)
 
 
 def judge_proxy(environment: os._Environ[str] | dict[str, str]) -> Check:
-    """Decide from the variables that programs read."""
+    """Describe them without their values, which may hold a password."""
     lowered = {name.lower(): value for name, value in environment.items() if value}
     used = [name for name in ("http_proxy", "https_proxy", "all_proxy") if name in lowered]
     if not used:
         return Check("proxy", OK, "none set")
-    excepted = lowered.get("no_proxy", "").replace(" ", "").split(",")
-    wanted = ["127.0.0.1", "localhost", *settings.CLAIMED_NETWORKS]
-    if lacking := [name for name in wanted if name not in excepted and "*" not in excepted]:
-        detail = f"{', '.join(used)} set, and would get the requests to the cloud"
-        return Check("proxy", WARNING, detail, f"export no_proxy={','.join([*filter(None, excepted), *lacking])}")
-    return Check("proxy", OK, f"{', '.join(used)} set; the cloud is excepted")
+    return Check("proxy", OK, f"{', '.join(used)} set: for downloads; this machine and the cloud are excepted")
 
 
 def certificates() -> Check:

@@ -19,6 +19,7 @@ from localcloud.machine.interface import MachineError
 from localcloud.machine.processes import wait_until
 from localcloud.progress import Report, Reporter
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _UP_WITHIN = 180.0
 _DOWN_WITHIN = 60.0
 _STATUS_WITHIN = 2.0
@@ -64,9 +65,10 @@ def _require_artifacts() -> None:
 
 
 def _lock_for_up() -> int:
-    # Both must clean up, even where the shell made this process ignore Ctrl-C (a background job).
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    # All must clean up, even where the shell made this process ignore Ctrl-C (a background job). Only `nohup` ignores SIGHUP.
+    for number in _SIGNALS:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     refusal = "a cloud is up on this machine, or coming up, and there is room for one; `python -m localcloud down` ends it"
     return _take_lock(_STATUS_WITHIN, refusal)
 
@@ -82,6 +84,8 @@ def _take_lock(within: float, refusal: str) -> int:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    for each in _SIGNALS:  # what follows is the clean-up
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -102,6 +106,7 @@ def _make_folders() -> None:
 def down() -> int:
     """End the cloud and remove all of it; return 0, or 1 when something could not be removed."""
     _require_root()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that is closed meanwhile
     report = Reporter().for_step("down")
     before = leftovers.find()
     died = state.LOGS.is_dir() and not cgroups.processes()
@@ -182,6 +187,8 @@ def env(*, as_json: bool) -> int:
     }
     for name, key in names.items():
         print(f"export {name}={shlex.quote(environment[key])}")
+    if excepted := os.environ.get("NO_PROXY"):
+        print(f"export NO_PROXY={shlex.quote(excepted)} no_proxy={shlex.quote(excepted)}")
     return 0
 
 

@@ -66,7 +66,7 @@ def prefect_environment(api_url: str, path: Iterable[Path]) -> dict[str, str]:
     host, port = "127.0.0.1", api_url.split(":")[2].split("/")[0]
     search = [*map(str, path), str(VENV / "bin"), os.environ.get("PATH", os.defpath)]
     return {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_"))},
+        **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_")) and not _is_socks(name, value)},
         "PATH": os.pathsep.join(search),
         "PYTHONPATH": str(ROOT),
         "LEEWARD_HOME": str(ROOT),
@@ -85,6 +85,11 @@ def prefect_environment(api_url: str, path: Iterable[Path]) -> dict[str, str]:
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "PREFECT_LOGGING_COLORS": "false",
     }
+
+
+def _is_socks(name: str, value: str) -> bool:
+    """Tell whether it is a SOCKS proxy: Prefect's HTTP client refuses to start with one, and would use it for nothing."""
+    return name.lower().endswith("_proxy") and value.startswith("socks")
 
 
 def start(*, api_port: int | None = None, path: Sequence[Path] = (), forwards: Sequence[Forward] = ()) -> Services:

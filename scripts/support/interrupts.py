@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP (a closed terminal), turned into one exception that is raised once."""
+"""Ctrl-C, Ctrl-\\, SIGTERM and SIGHUP (a closed terminal), turned into one exception that is raised once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from types import FrameType
 from typing import Self
 
 from scripts.support.console import Console
+from startup import streams
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Interrupted(BaseException):
@@ -27,7 +28,9 @@ class Interrupts:
         """Set while cleaning up: signals print `activity` and interrupt nothing."""
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        # `nohup` ignores SIGHUP so that its program outlives the terminal. An ignored SIGINT only means "in the background".
+        caught = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._handle) for number in caught}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -35,6 +38,7 @@ class Interrupts:
             signal.signal(number, handler)  # type: ignore[arg-type]  # it came from signal.signal
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
+        streams.hurry()
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         if self.shielded:
             self._console.print("stop", f"{name}: {self.activity}")

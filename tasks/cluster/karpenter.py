@@ -6,8 +6,10 @@ manifests/node-pools.yaml.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from shutil import which
 from typing import Any
 
@@ -64,12 +66,15 @@ def chart(module: gomodule.Module, kubernetes: str, cluster: str, queue: str) ->
     if not which("helm"):
         raise NoHelm("there is no `helm` on the PATH, and Karpenter comes as a Helm chart: install Helm 3 (https://helm.sh)")
     (values,) = manifests.load("karpenter/values", {"cluster": cluster, "queue": queue, "version": module.version.removeprefix("v")})
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
-        yaml.safe_dump(values, file)
-        file.flush()
-        folder = str(module.folder / "charts" / "karpenter")
-        options = ["--namespace", NAMESPACE, "--values", file.name, "--kube-version", kubernetes]
-        rendered = run(["helm", "template", NAME, folder, *options], within_s=RENDER_WITHIN_S)
+    with tempfile.TemporaryDirectory(prefix="leeward-") as private:
+        file = Path(private, "values.yaml")
+        file.write_text(yaml.safe_dump(values), encoding="utf-8")
+        # A Helm without the user's plug-ins, repositories and settings, which may warn, fail or change what is rendered.
+        ours = {f"HELM_{folder}_HOME": private for folder in ("CONFIG", "DATA", "CACHE")}
+        variables = {**{name: value for name, value in os.environ.items() if not name.startswith("HELM_")}, **ours}
+        options = ["--namespace", NAMESPACE, "--values", str(file), "--kube-version", kubernetes]
+        command = ["helm", "template", NAME, str(module.folder / "charts" / "karpenter"), *options]
+        rendered = run(command, within_s=RENDER_WITHIN_S, environment=variables)
     return [obj for obj in yaml.safe_load_all(rendered) if obj]
 
 

@@ -31,7 +31,9 @@ def run(
     environment: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] = lambda line: None,
 ) -> str:
-    """Run the program and return what it printed. Secrets belong into its environment or files, never into argv.
+    """Run the program and return its standard output; `on_line` gets the lines of standard error, too.
+
+    Secrets belong into its environment or files, never into argv.
 
     Raises:
         CommandFailed: its exit code is not 0, or it was stopped at the deadline.
@@ -43,41 +45,72 @@ def run(
         env=None if environment is None else dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
     )
-    with popen:  # closes the pipe
+    out, err, last = _Lines(), _Lines(), deque[str](maxlen=LAST_LINES)
+
+    def keep(line: str) -> None:
+        if line.strip():
+            last.append(line)
+        on_line(line)
+
+    with popen:  # closes the pipes
         try:
-            text = _follow(popen, argv, time.monotonic() + within_s, on_line)
+            _follow(popen, out, err, time.monotonic() + within_s, keep)
+        except _Late:
+            _end(popen)
+            raise CommandFailed(f"{_name(argv)} was stopped at its deadline; its last lines:\n" + "\n".join(last)) from None
         except BaseException:
             _end(popen)
             raise
     if popen.returncode:
-        raise CommandFailed(f"{_name(argv)} ended with exit code {popen.returncode}; its last lines:\n{_last(text)}")
-    return text
+        raise CommandFailed(f"{_name(argv)} ended with exit code {popen.returncode}; its last lines:\n" + "\n".join(last))
+    return out.text
 
 
-def _follow(popen: subprocess.Popen[bytes], argv: Sequence[str], deadline: float, on_line: Callable[[str], None]) -> str:
+class _Late(Exception):
+    """The deadline of a program has passed."""
+
+
+class _Lines:
+    """What came from one stream, and which lines of it are complete."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._rest = b""
+
+    @property
+    def text(self) -> str:
+        """All that came so far."""
+        return b"".join(self._pieces).decode(errors="replace")
+
+    def add(self, piece: bytes) -> list[str]:
+        """Add a piece, empty at the end of the stream; return the lines that are complete now."""
+        self._pieces.append(piece)
+        if piece:
+            *lines, self._rest = (self._rest + piece).split(b"\n")
+        else:
+            lines, self._rest = [self._rest] if self._rest else [], b""
+        return [line.decode(errors="replace").rstrip() for line in lines]
+
+
+def _follow(popen: subprocess.Popen[bytes], out: _Lines, err: _Lines, deadline: float, on_line: Callable[[str], None]) -> None:
     assert popen.stdout
-    pieces: list[bytes] = []
-    rest = b""
-    os.set_blocking(popen.stdout.fileno(), False)
+    assert popen.stderr
     with selectors.DefaultSelector() as ready:
-        ready.register(popen.stdout, selectors.EVENT_READ)
-        while True:
+        for stream, lines in ((popen.stdout, out), (popen.stderr, err)):
+            os.set_blocking(stream.fileno(), False)
+            ready.register(stream, selectors.EVENT_READ, lines)
+        while ready.get_map():
             if time.monotonic() > deadline:
-                raise CommandFailed(
-                    f"{_name(argv)} was stopped at its deadline; its last lines:\n{_last(b''.join(pieces).decode(errors='replace'))}"
-                )
-            if not ready.select(timeout=1.0):
-                continue
-            piece = os.read(popen.stdout.fileno(), 65536)
-            if not piece:
-                popen.wait()
-                return b"".join(pieces).decode(errors="replace")
-            pieces.append(piece)
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                on_line(line.decode(errors="replace").rstrip())
+                raise _Late
+            for key, _ in ready.select(timeout=1.0):
+                piece = os.read(key.fd, 65536)
+                for line in key.data.add(piece):
+                    on_line(line)
+                if not piece:
+                    ready.unregister(key.fileobj)
+    popen.wait()
 
 
 def _end(popen: subprocess.Popen[bytes]) -> None:
@@ -88,10 +121,6 @@ def _end(popen: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             popen.kill()
             popen.wait()
-
-
-def _last(text: str) -> str:
-    return "\n".join(deque((line for line in text.splitlines() if line.strip()), maxlen=LAST_LINES))
 
 
 def _name(argv: Sequence[str]) -> str:

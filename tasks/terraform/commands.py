@@ -32,6 +32,9 @@ _PASSED_ENVIRONMENT = (
 )
 """Variables of this process that Terraform gets. Not all, because some of the others hold secrets."""
 
+LONGEST_TMPDIR = 80
+"""Bytes of a TMPDIR that Terraform gets; with a longer one it takes /tmp. Its plug-ins have Unix sockets there, of at most 107 bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
@@ -202,6 +205,8 @@ def _arguments(workspace: Workspace, command: str, arguments: Sequence[str], opt
 def _environment(workspace: Workspace) -> dict[str, str]:
     """Terraform's environment: some variables of this process, the workspace's AWS variables, and settings for running unattended."""
     environment = {name: os.environ[name] for name in _PASSED_ENVIRONMENT if name in os.environ}
+    if len(os.fsencode(environment.get("TMPDIR", ""))) > LONGEST_TMPDIR:
+        del environment["TMPDIR"]
     environment |= workspace.environment
     environment |= {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "TF_DATA_DIR": str(workspace.home / "data")}
     config = cli_config(workspace.home)

@@ -12,6 +12,7 @@ import pytest
 
 from blocks.parameters import NAME_MAX, NAME_PATTERN, Infrastructure
 from tasks.support.paths import ROOT
+from tasks.terraform import commands
 from tasks.terraform.mirror import cli_config
 
 _FOLDER = ROOT / "terraform"
@@ -85,3 +86,14 @@ def test_what_the_forms_ask_of_nodes_has_the_same_defaults_here(nodes: str) -> N
 
 def _variables() -> str:
     return Path(_FOLDER, "variables.tf").read_text()
+
+
+def test_a_long_tmpdir_does_not_keep_terraform_from_its_plug_ins(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plug-ins have Unix sockets in it, whose paths the kernel limits to 107 bytes."""
+    long = tmp_path / ("long" * 25)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    made = commands._environment(commands.Workspace(tmp_path, {}, {}))
+    _terraform({**made, "TF_DATA_DIR": environment["TF_DATA_DIR"]}, "validate")

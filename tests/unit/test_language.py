@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("flows", "tasks", "blocks", "drills", "serving", "localcloud", "scripts", "benchmarks", "tests")
+PACKAGES = ("flows", "tasks", "blocks", "drills", "serving", "localcloud", "scripts", "startup", "benchmarks", "tests")
 
 HEADLESS = re.compile(
     r"(Of|For which|By which|To which|In which|From which|On which|At which|With which|Which|Who|Whom|Whose|As|That|Else) "

@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 MAY_IMPORT = {
     "flows": ("flows", "tasks", "blocks", "drills"),
-    "tasks": ("tasks", "blocks", "drills", "serving.records"),
+    "tasks": ("tasks", "blocks", "drills", "serving.records", "startup"),
+    "startup": ("startup", "localcloud.settings"),
     "blocks": ("blocks", "drills.subject", "drills.value"),
     "drills": ("drills", "serving.records", "blocks.errors", "blocks.addresses"),
     "serving": ("serving",),
@@ -27,9 +28,16 @@ MAY_IMPORT = {
         "localcloud.settings",
     ),
     "localcloud.machine": ("localcloud.machine", "localcloud.settings", "localcloud.paths", "localcloud.files"),
-    "localcloud.build": ("localcloud.build", "localcloud.settings", "localcloud.paths", "localcloud.progress", "localcloud.files"),
-    "localcloud.doctor": ("localcloud",),
-    "localcloud.host": ("localcloud",),
+    "localcloud.build": (
+        "startup",
+        "localcloud.build",
+        "localcloud.settings",
+        "localcloud.paths",
+        "localcloud.progress",
+        "localcloud.files",
+    ),
+    "localcloud.doctor": ("localcloud", "startup"),
+    "localcloud.host": ("localcloud", "startup"),
 }
 """What each package may import of this repository; a prefix allows everything below it."""
 

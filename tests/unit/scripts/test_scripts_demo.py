@@ -8,6 +8,7 @@ import os
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -209,9 +210,38 @@ def test_tests_on_the_cloud_that_are_interrupted_take_down_what_came_up_meanwhil
     assert machine.calls == ["doctor []", "set-up", "take down"]
 
 
-def test_without_root_nothing_is_taken_down_and_the_doctor_reports_it(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("given", [[], ["--down"], ["--keep"]])
+def test_without_root_nothing_is_touched_and_one_sentence_says_what_works(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: list[str]
+) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     machine.marker.touch()
-    machine.interrupted_at = "doctor []"
-    assert demo.main([]) == 130
-    assert machine.calls == ["doctor []"]
+    assert demo.main(given) == 1
+    assert machine.calls == []
+    assert "sudo ./demo" in capsys.readouterr().out
+
+
+def test_a_failure_to_end_the_services_does_not_keep_the_cloud_from_being_taken_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    ended: list[str] = []
+    monkeypatch.setattr(services, "stop", full)
+    monkeypatch.setattr(cloud, "down", lambda console: ended.append("cloud"))
+    with pytest.raises(stack.StillUp, match="No space left"):
+        stack.take_down(Console(io.StringIO()))
+    assert ended == ["cloud"]
+
+
+def test_tests_whose_reader_is_gone_leave_no_cloud(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pytest ends without its own clean-up then; `./test` sees only its exit code."""
+
+    def pytest_ends(*_: object) -> int:
+        machine.marker.touch()
+        return 1
+
+    monkeypatch.setattr(checks.Checks, "_tested", pytest_ends)
+    monkeypatch.setattr(checks.setup, "tool_path", lambda: [])
+    monkeypatch.setattr(checks.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0))
+    assert checks.main([]) == 1
+    assert machine.calls == ["doctor []", "set-up", "take down"]

@@ -1,4 +1,4 @@
-"""Everything in scripts/ but scripts/installed/ runs before anything is installed."""
+"""Everything in scripts/ but scripts/installed/ runs before anything is installed, and so does startup/."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def beyond_the_standard_library(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             names |= {f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names}
     return {
-        name for name in names if name.split(".")[0] not in {*sys.stdlib_module_names, "scripts"} or name.startswith("scripts.installed")
+        name
+        for name in names
+        if name.split(".")[0] not in {*sys.stdlib_module_names, "scripts", "startup"} or name.startswith("scripts.installed")
     }
 
 

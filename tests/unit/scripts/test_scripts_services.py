@@ -168,3 +168,10 @@ def test_the_services_listen_on_loopback_only_and_send_no_telemetry() -> None:
     assert environment["PREFECT_WORKER_WEBSERVER_HOST"] == environment["PREFECT_SERVER_API_HOST"] == "127.0.0.1"
     assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert environment["DO_NOT_TRACK"] == "1"
+
+
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "http_proxy"])
+def test_a_socks_proxy_does_not_keep_prefects_client_from_starting(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "socks5h://127.0.0.1:1080")
+    environment = prefect_environment("http://127.0.0.1:4299/api", [])
+    subprocess.run([sys.executable, "-c", "import httpx; httpx.Client()"], env=environment, check=True, timeout=60)

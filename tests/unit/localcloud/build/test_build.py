@@ -78,7 +78,7 @@ def test_variables_that_choose_another_target_for_go_are_ignored(monkeypatch: py
         ("GOPROXY", "https://proxy.example"),
     ):
         monkeypatch.setenv(name, value)
-    environment = binaries._environment(tmp_path)
+    environment = binaries._environment(Go(Path("go"), "go1.26.10"), tmp_path)
     assert not {"GOARCH", "GOOS", "GOAMD64"} & environment.keys()
     assert (environment["GOFLAGS"], environment["GOPROXY"]) == ("", "https://proxy.example")
 

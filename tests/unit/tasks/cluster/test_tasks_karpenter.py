@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -220,3 +221,16 @@ def test_the_pinned_karpenter_is_the_version_of_the_embedded_cloud() -> None:
 def test_a_go_module_without_a_pin_is_an_error() -> None:
     with pytest.raises(CommandFailed, match="nobody/knows"):
         gomodule.pinned_version("nobody/knows", "module x\n\nrequire other v1.0.0\n")
+
+
+def test_the_chart_is_rendered_without_the_users_helm_and_without_its_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for `helm` that complains about every setting and folder of the user's that reaches it."""
+    program = tmp_path / "helm"
+    complaint = 'env | grep -E "^HELM_(DEBUG|PLUGINS|NAMESPACE)|=/users-" >&2; echo "WARNING: a plug-in is broken" >&2'
+    program.write_text(f"#!/bin/sh\n{complaint}\n{complaint.split(' >&2')[0]} && exit 1\necho 'kind: Deployment'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    for name in ("HELM_DEBUG", "HELM_PLUGINS", "HELM_NAMESPACE", "HELM_DATA_HOME", "HELM_CONFIG_HOME", "HELM_CACHE_HOME"):
+        monkeypatch.setenv(name, "/users-own")
+    module = gomodule.Module("v1.0.0", tmp_path)
+    assert karpenter.chart(module, "v1.35.4", "demo", "queue") == [{"kind": "Deployment"}]

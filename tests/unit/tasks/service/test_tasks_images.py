@@ -192,3 +192,9 @@ def test_the_output_of_a_program_is_reported_line_by_line() -> None:
     lines: list[str] = []
     assert commands.run(["printf", "one\\ntwo\\n"], within_s=60, on_line=lines.append) == "one\ntwo\n"
     assert lines == ["one", "two"]
+
+
+def test_what_a_program_says_on_standard_error_is_reported_and_is_no_part_of_its_output() -> None:
+    lines: list[str] = []
+    assert commands.run(["sh", "-c", "echo WARNING >&2; printf 'a: 1'"], within_s=60, on_line=lines.append) == "a: 1"
+    assert sorted(lines) == ["WARNING", "a: 1"]
