@@ -13,11 +13,11 @@ from prefect.states import Completed, Failed
 from blocks.parameters import Service
 from drills.definition import NO_FAULT, FaultOfDrill, Load
 from drills.runner.watch import NotSteady
+from drills.stages.run import Result, raw_folder
 from drills.surge import archive
 from drills.surge.judgement import Plan, Seen, size_load
 from flows.checks import BadParameters
 from flows.stages import Run, holding_lock
-from tasks.drill.evidence import Result, raw_folder
 from tasks.drill.sampling import Sampler, sampled
 from tasks.drill.steps import release_lock, take_lock
 from tasks.drill.surge import (

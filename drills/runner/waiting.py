@@ -34,8 +34,9 @@ class Until(Generic[T]):
     """Seconds between two probes."""
     on_pending: Callable[[Pending], None] = lambda pending: None
     """Called with every Pending."""
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    # Not the functions themselves: a test may give this module another clock.
+    clock: Callable[[], float] = lambda: time.monotonic()
+    sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds)
 
     def wait(self) -> T:
         """Wait, and return the probe's result.

@@ -1,64 +1,95 @@
-"""The steps of a drill as Prefect tasks, thin over drills/runner: lock, load, fault, observation, records."""
+"""A drill's stages as Prefect tasks, shown in the Prefect UI; and the drill lock for flows that change a service."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeVar
 
 from prefect import get_run_logger
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from blocks.errors import Permanent
 from blocks.parameters import Service
-from drills.definition import Drill
-from drills.kubernetes.api import Api
-from drills.observed import Event
-from drills.runner import api_key, faults, footprint, load_job
+from drills.definition import Drill, Series
+from drills.evidence import Evidence
+from drills.report import archive
+from drills.runner import api_key
 from drills.runner import journal as journals
 from drills.runner.journal import Journal, Lock
-from drills.runner.load_job import LoadJob
-from drills.runner.observer import Observer
-from drills.runner.raw_evidence import RawEvidence
-from drills.runner.recovery import Recovery
-from drills.runner.waiting import Until
-from drills.runner.watch import (
-    CLOCK_OFFSET,
-    FOOTPRINT,
-    RECORDS_FROM,
-    EndedRequests,
-    events_since,
-    note_events,
-    note_offset,
-    watch_before,
-    watch_recovery,
-)
+from drills.series import SeriesEvidence
+from drills.stages import steps
+from drills.stages.run import ONCE, Result, Run, Stage
+from tasks.service.rayservice import check_service, find_images
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
 
+R = TypeVar("R")
+
+
+class Ui:
+    """The Prefect UI as the display of a run: progress artifacts, the run's log, and the verdict as artifacts."""
+
+    def progress(self, key: str) -> Progress:
+        """Return a progress artifact."""
+        return Progress(key)
+
+    def say(self, text: str, *, warning: bool = False) -> None:
+        """Write a line to the run's log."""
+        logger = get_run_logger()
+        (logger.warning if warning else logger.info)("%s", text)
+
+    def judged(self, found: Evidence | SeriesEvidence, result: Result) -> None:
+        """Show the verdict of a drill or of a series."""
+        if isinstance(found, Evidence):
+            _show_drill(found, result)
+        else:
+            _show_series(found, result)
+
+
+def as_task(stage: Stage[..., R], name: str, work: Callable[[], R]) -> R:
+    """Execute a stage of a drill as a Prefect task of that name."""
+
+    def task() -> R:
+        return work()
+
+    return step(stage.name, stage.deadline_s, stage.retries)(task).with_options(task_run_name=name)()
+
+
+def run_of(site: Site, service: Service, definition: Drill, owner: str, name: str, folder: Path, series: Series = ONCE) -> Run:
+    """Return a drill of a service that this pipeline deployed, as a run of tasks."""
+
+    def prepare() -> str:
+        check_service(site, service)
+        api_key.put(site.api(), service.subject.home, site.block.api_key)
+        return find_images(site, service).head
+
+    return Run(
+        subject=service.subject,
+        drill=definition,
+        owner=owner,
+        name=name,
+        folder=folder,
+        connect=site.api,
+        prepare=prepare,
+        display=Ui(),
+        execute=as_task,
+        series=series,
+        target=site.target,
+        config=config_of(site, service),
+    )
+
+
+def config_of(site: Site, service: Service) -> dict[str, object]:
+    """Return the configuration of the run for the evidence; nothing in it is secret."""
+    return {"service": service.model_dump(mode="json"), "infrastructure": site.infrastructure.model_dump(mode="json")}
+
 
 @step("take drill lock", deadline_s=200)
 def take_lock(site: Site, service: Service, owner: str, drill: str, now: float, go_on: bool = True) -> Journal:
-    """The run holds the lock of the service; returns the journal to go on with. Loads that another drill has left are removed.
-
-    Args:
-        go_on: Whether a retried run resumes its drill; otherwise it begins another attempt.
-
-    Raises:
-        InUse: another run holds the lock.
-    """
-    api = _lock(site, service, owner)
-    earlier = journals.read(api, service.subject)
-    journal = earlier.continued(owner, drill, now, go_on=go_on) if earlier else Journal(owner=owner, drill=drill, started=now)
-    if journal is earlier:
-        get_run_logger().info("resuming the drill that this run began: faults so far: %d", len(journal.faults))
-    else:
-        if earlier and earlier.state == "open":
-            get_run_logger().warning("run %s left a drill behind: its load is removed", earlier.owner)
-            journals.remove_loads(api, service.subject, earlier.owner)
-        journals.remove_loads(api, service.subject, owner)  # an earlier attempt may have ended without doing so
-    return journals.write(api, service.subject, journal)
+    """The run holds the lock of the service; returns the journal to go on with. See drills.stages.steps.take."""
+    return steps.take(site.api(), service.subject, owner, drill, now, Ui(), go_on=go_on)
 
 
 @step("hold drill lock", deadline_s=200)
@@ -68,7 +99,7 @@ def hold_lock(site: Site, service: Service, owner: str) -> None:
     Raises:
         InUse: another run holds the lock.
     """
-    _lock(site, service, owner)
+    steps.lock(site.api(), service.subject, owner, Ui())
 
 
 @step("let go of drill lock", deadline_s=60)
@@ -80,11 +111,7 @@ def let_go_of_lock(site: Site, service: Service, owner: str) -> None:
 @step("release drill lock", deadline_s=60)
 def release_lock(site: Site, service: Service, owner: str) -> None:
     """Close the journal and release the lock, if they belong to this run."""
-    api = site.api()
-    journal = journals.read(api, service.subject)
-    if journal and journal.owner == owner and journal.state == "open":
-        journals.write(api, service.subject, journal.model_copy(update={"state": "closed"}))
-    Lock(api, service.subject, owner).release()
+    steps.release(site.api(), service.subject, owner)
 
 
 def keeping(site: Site, service: Service, owner: str) -> AbstractContextManager[Callable[[], None]]:
@@ -92,126 +119,42 @@ def keeping(site: Site, service: Service, owner: str) -> AbstractContextManager[
     return journals.renewing(Lock(site.api(), service.subject, owner))
 
 
-def _lock(site: Site, service: Service, owner: str) -> Api:
-    """Wait until the owner holds the lock of the service; returns the API of its cluster. Raises InUse when another run keeps it."""
-    api, progress = site.api(), Progress("drill-lock")
-    journals.acquire(api, service.subject, owner, progress.show_pending)
-    progress.show(100, "nobody else drills or changes this service")
-    return api
+def _show_drill(found: Evidence, result: Result) -> None:
+    _show_verdict(found, result, ("report.html", "evidence.json", "junit.xml", "records.jsonl"))
+    kept = {"kept": "yes", "missed": "NO", "in doubt": "in doubt"}
+    table = [{"promise": s.name, "limit": s.target, "seen": s.actual, "kept": kept[s.standing], "doubt": s.doubted} for s in found.slos]
+    if table:
+        create_table_artifact(key="slos", table=table, description=f"{sum(s.standing == 'kept' for s in found.slos)} of {len(table)} kept")
+    show_page(result, "The drill in one picture")
 
 
-@step("start load", deadline_s=900)
-def start_load(site: Site, service: Service, journal: Journal, image: str, drill: Drill, repeat: int = 1) -> str:
-    """The load sends at its full rate, for as long as so many faults may take; returns the name of its node."""
-    api, progress = site.api(), Progress("load")
-    load = LoadJob(api, service.subject, journal.load_name)
-    api_key.put(api, service.subject.home, site.block.api_key)
-    load.start(image, drill.load, load_job.duration(drill, repeat))
-    Until("the load to send", load.check_sending, load_job.RUNNING_WITHIN_S, 1.0, progress.show_pending).wait()
-    progress.show(100, f"{drill.load.short_per_s:g} requests/s and {drill.load.streams} live streams")
-    return load.status().node
+def _show_series(whole: SeriesEvidence, result: Result) -> None:
+    _show_verdict(whole, result, (archive.SERIES_PAGE, "series.json", "junit.xml"))
+    table = [
+        {
+            "fault": row.number,
+            "grace": row.grace,
+            "verdict": row.verdict,
+            "recovery s": row.recovery_s,
+            "requests lost": row.requests.lost,
+            "streams lost": row.streams.lost,
+            "longest silence s": row.longest_silence_s,
+            "workers touched": row.workers_touched,
+        }
+        for row in whole.faults
+    ]
+    create_table_artifact(key="faults", table=table, description=f"{whole.lossy.lossy} of {whole.lossy.of} with anything lost")
+    show_page(result, "The series on one page")
 
 
-@step("stop load", deadline_s=60, retries=2)
-def stop_load(site: Site, service: Service, journal: Journal) -> None:
-    """The load Job is deleted, in whatever state it was."""
-    journals.remove_load(site.api(), service.subject, journal.load_name)
+def _show_verdict(found: Evidence | SeriesEvidence, result: Result, names: tuple[str, ...]) -> None:
+    reasons = "".join(f"- {reason}\n" for reason in found.why)
+    files = "".join(f"- `{result.folder / name}`\n" for name in names)
+    create_markdown_artifact(
+        key="verdict", markdown=f"# {found.verdict}\n\n{found.headline}\n\n{reasons}\n{files}", description=found.headline
+    )
 
 
-@step("inject fault", deadline_s=60)
-def inject_fault(site: Site, service: Service, drill: Drill, owner: str, number: int = 1) -> Journal:
-    """The drill's fault of that number is done. A retry finds in the journal what was planned, and finishes that.
-
-    Raises:
-        LockLost: another run has the service now; nothing was touched.
-    """
-    journal = faults.inject_once(site.api(), service.subject, drill.fault, owner, number)
-    get_run_logger().info("%s: %s (%s)", drill.title, journal.faults[number - 1].pod, drill.fault.describe())
-    return journal
-
-
-@step("steady state", deadline_s=2400)
-def hold_steady(
-    site: Site,
-    service: Service,
-    journal: Journal,
-    drill: Drill,
-    folder: Path,
-    check: Callable[[], None],
-    number: int = 1,
-    stop_at_first_loss: bool = False,
-    progress: Progress | None = None,
-) -> Journal:
-    """The steady state held under load before the fault of that number; returns the journal with the last snapshot. `check` may raise.
-
-    Snapshots since the previous fault count: the time after one fault and before the next is the same.
-
-    Raises:
-        NotSteady: the steady state did not hold.
-    """
-    if len(journal.faults) >= number:
-        return journal
-    api, raw, progress = site.api(), RawEvidence(folder, number - 1), progress or Progress("steady-state")
-    load, earlier = LoadJob(api, service.subject, journal.load_name), journal.fault
-    no_loss, stop = "before the fault" if earlier is None else "", earlier is not None and stop_at_first_loss
-    if stop:
-        no_loss = f"after fault {number - 1}, and the series was to stop at the first loss"
-    note_offset(load, raw, get_run_logger().warning)
-    ended = EndedRequests(load, raw, earlier.at if earlier else float("-inf"), drill.timing.before_s)
-    with Observer(api, service.subject) as observer:
-        before = watch_before(observer, ended, raw, drill, check, progress.show_pending, no_loss=no_loss, stop=stop)
-    progress.show(100, f"steady for {drill.timing.before_s:.0f} s under load")
-    return journals.write(api, service.subject, journal.model_copy(update={"before": before}))
-
-
-@step("observe recovery", deadline_s=5700)
-def observe_recovery(
-    site: Site,
-    service: Service,
-    journal: Journal,
-    drill: Drill,
-    folder: Path,
-    check: Callable[[], None],
-    progress: Progress | None = None,
-) -> float | None:
-    """The service was observed from the last fault until some time after it had recovered, or until the time was over; returns when it had
-    recovered. The footprint and the events of Kubernetes are read then."""
-    assert journal.fault is not None, "the fault comes first"
-    assert journal.before is not None, "the fault is done in a steady state only"
-    api, raw, progress, at = site.api(), RawEvidence(folder, len(journal.faults)), progress or Progress("recovery"), journal.fault.at
-    load = LoadJob(api, service.subject, journal.load_name)
-    if raw.last(RECORDS_FROM) is None:
-        raw.add(RECORDS_FROM, raw.records.stat().st_size if raw.records.exists() else 0)
-    recovery = Recovery(drill, journal.before, at, [s for s in raw.snapshots() if s.t > at])
-    with Observer(api, service.subject) as observer:
-        watch_recovery(observer, load, raw, recovery, check, progress.show_pending, get_run_logger().info)
-        raw.add(FOOTPRINT, footprint.read_footprint(observer).model_dump())
-    note_offset(load, raw, get_run_logger().warning)
-    note_events(api, service.subject, raw, events_since(journal, drill), get_run_logger().warning)
-    recovered = recovery.recovered
-    progress.show(100, "not recovered in time" if recovered is None else f"recovered after {recovered - at:.0f} s")
-    return recovered
-
-
-@step("collect records", deadline_s=3000, retries=6)
-def collect_records(site: Site, service: Service, journal: Journal, drill: Drill, folder: Path) -> int:
-    """The load has ended, and all its records and the events of Kubernetes are in the raw evidence; returns the number of records.
-
-    When the load is gone, the records read so far remain, and the verdict says so.
-    """
-    api, raw = site.api(), RawEvidence(folder, len(journal.faults))
-    load, progress = LoadJob(api, service.subject, journal.load_name), Progress("records")
-    try:
-        status, offset = load_job.end_load(load, raw.records, drill.load.patience_s, progress.show_pending)
-        raw.add(CLOCK_OFFSET, offset)
-        raw.add("load", status.model_dump())
-    except Permanent as error:
-        raw.add(
-            "event",
-            Event(t=time.time(), what="the load could not be read to its end", kind="trouble", detail=str(error)[:500]).model_dump(),
-        )
-        get_run_logger().warning("%s", error)
-    note_events(api, service.subject, raw, events_since(journal, drill), get_run_logger().warning)
-    count = sum(1 for _ in load_job.records_in(raw.records))
-    progress.show(100, f"{count} records")
-    return count
+def show_page(result: Result, what: str) -> None:
+    """Show a link to the report."""
+    create_link_artifact(key="report", link=(result.folder / result.page).as_uri(), link_text=result.page, description=what)

@@ -19,12 +19,13 @@ from drills.runner import journal as journals
 from drills.runner.journal import FaultNote, remove_loads
 from drills.runner.waiting import Pending, Until
 from drills.runner.watch import NotSteady
+from drills.stages import judging
+from drills.stages.run import Result
 from drills.surge import archive
 from drills.surge.judgement import Judgement, LoadResult, Plan, Seen, judge, merge_records
 from drills.surge.sample import Sample, not_at_rest, read_samples, surplus
-from tasks.drill import evidence
-from tasks.drill.evidence import Result
 from tasks.drill.sampling import NoSample, Sampler
+from tasks.drill.steps import config_of
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
@@ -340,8 +341,8 @@ def judge_surge(site: Site, service: Service, plan: Plan, seen: Seen, raw: Path,
         judgement=judgement,
         plan=plan,
         seen=whole,
-        versions=evidence.versions(site.api(), service),
-        config=evidence.config_of(site, service),
+        versions=judging.versions(site.api(), service.subject),
+        config=config_of(site, service),
     )
     picture = archive.write(folder, found, records)
     for file in (raw / archive.SAMPLES, *(records_of(raw, load.name) for load in seen.loads)):

@@ -52,16 +52,3 @@ class Progress:
             self.show_pending(pending)
 
         return on_pending
-
-
-class Part(Progress):
-    """Progress of one part of one fault in a series, shown as progress of the whole series."""
-
-    def __init__(self, whole: Progress, number: int, of: int, since: float, until: float) -> None:
-        self._whole, self._words = whole, f"fault {number} of {of}"
-        self._since, self._until = (100 * (number - 1 + share) / of for share in (since, until))
-
-    def show(self, percent: float | None, text: str) -> None:
-        """Show this in the artifact of the whole series."""
-        share = None if percent is None else self._since + (self._until - self._since) * percent / 100
-        self._whole.show(share, f"{self._words}: {text}")

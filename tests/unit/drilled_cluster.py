@@ -7,7 +7,6 @@ sends, and records how every request ended.
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -21,16 +20,18 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 from kubernetes_server import Server
 
-from blocks.parameters import Infrastructure, Service
-from blocks.register import TargetData
+from blocks.parameters import Service
 from drills.definition import Drill, Load, Series, Timing
+from drills.evidence import Evidence
 from drills.kubernetes.api import Api
-from drills.runner import faults, footprint, load_job, observer, watch, windows
-from flows import checks, drill_stages, stages
+from drills.runner import faults, footprint, load_job, observer, waiting, watch, windows
+from drills.runner.waiting import Pending
+from drills.series import SeriesEvidence
+from drills.stages import drill as stages
+from drills.stages import run, steps
+from drills.stages.run import Result, Run, call_plainly
+from flows import checks
 from serving.records import Record
-from tasks.drill import evidence, steps
-from tasks.drill.evidence import Result
-from tasks.support import site
 
 NAMESPACE = "/api/v1/namespaces/mistral"
 LOADS = "/api/v1/namespaces/leeward-load/pods"
@@ -50,6 +51,8 @@ class Clock:
         """Return the current time."""
         self.now += 0.001  # so that no two moments are the same
         return self.now
+
+    monotonic = time
 
     def sleep(self, seconds: float) -> None:
         """Advance the clock by that time."""
@@ -287,24 +290,28 @@ class Runner(Api):
         return b"%d\n" % (1000 + len(self.cluster.deletions))
 
 
-class Plain:
-    """A task that is called as a plain function."""
+class Quiet:
+    """A display that shows nothing."""
 
-    def __init__(self, task: Any) -> None:
-        self.name, self._task = task.name, task
-
-    def __call__(self, *arguments: Any, return_state: bool = False, **named: Any) -> Any:
-        return self._task.fn(*arguments, **named)
-
-    def with_options(self, **_: Any) -> Plain:
-        """Ignore the options of the task."""
+    def progress(self, key: str) -> Quiet:
+        """Return the progress of a stage."""
         return self
+
+    def show(self, percent: float | None, text: str) -> None:
+        """Show nothing of it."""
+
+    def show_pending(self, pending: Pending) -> None:
+        """Show nothing of it."""
+
+    def say(self, text: str, *, warning: bool = False) -> None:
+        """Show nothing of it."""
+
+    def judged(self, found: Evidence | SeriesEvidence, result: Result) -> None:
+        """Show nothing of it."""
 
 
 TIMING = Timing(before_s=10, after_s=15, observe_timeout_s=150, poll_s=2)
 TRAFFIC = Load(short_per_s=2, streams=3)
-TASKS = ("take_lock", "release_lock", "check_service", "start_load", "find_images", "hold_steady", "inject_fault", "observe_recovery")
-MORE = ("collect_records", "stop_load", "judge")
 
 
 @dataclass
@@ -313,37 +320,34 @@ class Bench:
 
     cluster: Cluster
     folder: Path
-    patch: pytest.MonkeyPatch
     runner: Runner = field(init=False)
-    kept: list[Path] = field(default_factory=list)
-    """The folders that were uploaded to the bucket."""
 
     def drill(self, series: Series, lives: int | None = None, drill: Drill | None = None) -> Result:
-        """Run the drill stage in a new process that lives for so many requests."""
+        """Run the drill in a new process that lives for so many requests."""
         self.runner = Runner(self.cluster, lives)
-        self.patch.setattr(site.Site, "api", lambda _: self.runner)
-        definition = drill or checks.checked_drill("head-pod", Service(), TIMING, TRAFFIC, None)
-        where = site.Site(target="t", infrastructure=Infrastructure())
-        return drill_stages.drill(where, Service(), definition, stages.Run("12345678-run", "calm-otter"), series)
+        return stages.drill(
+            Run(
+                subject=Service().subject,
+                drill=drill or checks.checked_drill("head-pod", Service(), TIMING, TRAFFIC, None),
+                owner="12345678-run",
+                name="calm-otter",
+                folder=self.folder,
+                connect=lambda: self.runner,
+                prepare=lambda: "image",
+                display=Quiet(),
+                execute=call_plainly,
+                series=series,
+                target="t",
+            )
+        )
 
 
 @contextmanager
 def bench(cluster: Cluster, folder: Path) -> Iterator[Bench]:
-    """Let the tasks of a drill work on that cluster and on its clock, without Prefect."""
-    target = TargetData(access_key_id="a", secret_access_key="b").target()  # type: ignore[arg-type]  # validated
+    """Let the stages of a drill work on that cluster and on its clock."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(site, "load_target", lambda name: target)
-        patch.setattr(stages, "keeping", lambda *_: nullcontext(lambda: None))
-        patch.setattr(stages.Run, "folder", folder)
-        for module in (drill_stages, steps, watch, faults, load_job, observer, windows):
+        patch.setattr(stages, "renewing", lambda *_: nullcontext(lambda: None))
+        for module in (stages, steps, run, waiting, watch, faults, load_job, observer, windows):
             patch.setattr(module, "time", cluster.clock)
-        for module in (steps, evidence):
-            patch.setattr(module, "get_run_logger", lambda: logging.getLogger("drill"))
-        for name in (*TASKS, *MORE):
-            patch.setattr(drill_stages, name, Plain(getattr(drill_stages, name)))
-        for name in ("create_markdown_artifact", "create_table_artifact", "create_link_artifact"):
-            patch.setattr(evidence, name, lambda **_: None)
         patch.setattr(footprint, "EXEC_S", 1.0)
-        here = Bench(cluster, folder, patch)
-        patch.setattr(drill_stages, "keep_evidence", lambda _, folder, **__: here.kept.append(folder))
-        yield here
+        yield Bench(cluster, folder)

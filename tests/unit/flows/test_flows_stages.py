@@ -11,14 +11,15 @@ import pytest
 from prefect.client.schemas import State
 from prefect.states import Failed
 
-from blocks.errors import TimedOut
+from blocks.errors import PipelineError, TimedOut
 from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
 from blocks.register import TargetData
 from drills.definition import Load, Slos, Timing
-from drills.runner.journal import FaultNote, InUse, Journal, LockLost
+from drills.runner.journal import InUse, LockLost
+from drills.stages.drill import Broken
+from drills.stages.run import Result, Run
 from flows import checks, drill_stages, stages
 from tasks.drill import evidence
-from tasks.drill.evidence import Result
 from tasks.images.publish import ImageRefs
 from tasks.support import site
 from tasks.support.paths import ROOT
@@ -221,73 +222,24 @@ def test_the_chat_is_deployed_or_removed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert {"deploy_chat", "remove_chat"} & set(deploy(Deploying(monkeypatch))) == {"remove_chat"}
 
 
-class Drilling:
-    """Replaces the tasks of the drill stage and records the calls."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, journal: Journal, **others: Any) -> None:
-        self.called: list[str] = []
-        answers: dict[str, Any] = {
-            "take_lock": journal,
-            "check_service": None,
-            "find_images": ImageRefs(head="h", worker="w"),
-            "start_load": "core-1",
-            "hold_steady": journal,
-            "inject_fault": journal,
-            "observe_recovery": 12.0,
-            "collect_records": 100,
-            "stop_load": None,
-            "release_lock": None,
-            "judge": result("passed"),
-            "keep_evidence": "s3://bucket/evidence/x/",
-        }
-        for name, answer in (answers | others).items():
-            monkeypatch.setattr(drill_stages, name, self._step(name, answer))
-        monkeypatch.setattr(stages, "keeping", lambda *_: nullcontext(lambda: None))
-        monkeypatch.setattr(stages.Run, "folder", tmp_path)
-
-    def _step(self, name: str, answer: Any) -> Any:
-        def step(*_: Any, **__: Any) -> Any:
-            self.called.append(name)
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-
-        return step
-
-
-@pytest.mark.parametrize("verdict", ["failed", "aborted"])
-def test_after_an_error_recorded_losses_give_a_verdict_and_otherwise_the_error_is_raised(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verdict: str
+@pytest.mark.parametrize("ended_by", [None, LockLost("another run took over the drill lock")])
+def test_an_error_after_the_first_fault_ends_the_run_after_the_evidence_was_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ended_by: PipelineError | None
 ) -> None:
-    broken = Journal(owner="a", drill="head-pod", started=1.0, faults=(FaultNote(pod="head", uid="u", at=2.0, done=True),))
-    lost = LockLost("another run took over the drill lock")
-    steps = Drilling(monkeypatch, tmp_path, broken, observe_recovery=lost, judge=result(verdict))
+    kept: list[Path] = []
+
+    def drilled(_: Run) -> Result:
+        if ended_by is not None:
+            raise Broken(result("aborted"), ended_by)
+        return result("passed")
+
+    monkeypatch.setattr(drill_stages.stages, "drill", drilled)
+    monkeypatch.setattr(drill_stages, "keep_evidence", lambda site, folder, return_state: kept.append(folder))
+    monkeypatch.setattr(stages.Run, "folder", tmp_path)
     site, definition = checks.checked_site("t", Infrastructure()), checks.checked_drill("head-pod", Service(), None, None, None)
-    with pytest.raises(LockLost) if verdict == "aborted" else nullcontext():
-        assert drill_stages.drill(site, Service(), definition, stages.Run("a", "calm-otter")).verdict == "failed"
-    kept = ["keep_evidence"] if verdict == "aborted" else []  # with a verdict, the flow keeps the evidence
-    assert [*steps.called[-4 - len(kept) :]] == ["collect_records", "stop_load", "judge", "release_lock", *kept]
-
-
-def test_an_error_before_the_fault_is_raised_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    steps = Drilling(monkeypatch, tmp_path, Journal(owner="a", drill="head-pod", started=1.0), hold_steady=LockLost("lost"))
-    site, definition = checks.checked_site("t", Infrastructure()), checks.checked_drill("head-pod", Service(), None, None, None)
-    with pytest.raises(LockLost):
-        drill_stages.drill(site, Service(), definition, stages.Run("a", "calm-otter"))
-    assert steps.called[-2:] == ["stop_load", "release_lock"]
-
-
-@pytest.mark.parametrize("broken", [False, True])
-def test_a_run_that_continues_after_its_fault_judges_it_without_checking_service_and_load(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, broken: bool
-) -> None:
-    faults = (FaultNote(pod="head", uid="u", at=2.0, done=True),) if broken else ()
-    steps = Drilling(monkeypatch, tmp_path, Journal(owner="a", drill="head-pod", started=1.0, faults=faults))
-    site, definition = checks.checked_site("t", Infrastructure()), checks.checked_drill("head-pod", Service(), None, None, None)
-    assert drill_stages.drill(site, Service(), definition, stages.Run("a", "calm-otter")).passed
-    assert ({"check_service", "find_images", "start_load"} <= set(steps.called)) is not broken
-    assert not broken or not {"check_service", "find_images", "start_load"} & set(steps.called)
-    assert steps.called[-4:] == ["collect_records", "stop_load", "judge", "release_lock"]
+    with pytest.raises(LockLost) if ended_by else nullcontext():
+        assert drill_stages.drill(site, Service(), definition, stages.Run("a", "calm-otter")).passed
+    assert bool(kept) is bool(ended_by)
 
 
 def test_an_observe_timeout_below_the_promised_recovery_time_is_refused() -> None:

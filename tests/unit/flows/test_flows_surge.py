@@ -15,10 +15,10 @@ from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
 from blocks.register import TargetData
 from drills.definition import Load
 from drills.runner.watch import NotSteady
+from drills.stages.run import Result
 from drills.surge.judgement import LoadResult, Plan, Seen
 from flows import checks, stages, surge_stages
 from flows.surge import surge
-from tasks.drill.evidence import Result
 from tasks.images.publish import ImageRefs
 from tasks.support import site
 from tasks.support.site import Site

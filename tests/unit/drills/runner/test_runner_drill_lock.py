@@ -17,8 +17,8 @@ from drills.kubernetes.api import Api, Object
 from drills.runner import journal
 from drills.runner.journal import FaultNote, InUse, Journal, Lock, LockLost, renewing
 from drills.runner.waiting import Pending, Until
+from drills.stages.run import raw_folder
 from tasks.drill import steps
-from tasks.drill.evidence import raw_folder
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 PATH = "/apis/coordination.k8s.io/v1/namespaces/leeward-load/leases/drill-mistral.mistral"

@@ -20,7 +20,7 @@ from drills.runner import api_key, ray_objects
 from drills.runner.observer import Observer
 from drills.runner.raw_evidence import RawEvidence
 from drills.runner.waiting import Pending
-from tasks.drill import evidence
+from drills.stages import judging
 from tasks.images.publish import ImageRefs
 from tasks.service import rayservice
 from tasks.support.site import Site
@@ -305,13 +305,13 @@ class Away(Server):
 
 def test_versions_that_cannot_be_read_are_empty() -> None:
     with serving(Away()) as (_, api):
-        found = evidence.versions(api, Service())
+        found = judging.versions(api, Service().subject)
     assert found.leeward
     assert found == Versions(leeward=found.leeward)
 
 
 def test_the_image_in_the_evidence_is_that_of_the_workers(pair: tuple[Server, Api]) -> None:
-    assert evidence.versions(pair[1], Service()).image == "i"
+    assert judging.versions(pair[1], Service().subject).image == "i"
 
 
 def test_restarts_are_those_of_the_ray_container_whatever_the_order_of_the_statuses() -> None:

@@ -9,6 +9,10 @@ import pytest
 
 from blocks.errors import BACKOFF_S, Permanent, TimedOut, Transient, worth_retrying
 from drills.kubernetes.api import Unavailable
+from drills.stages import judging
+from drills.stages import steps as drill_steps
+from drills.stages.run import Stage
+from tasks.drill import steps
 from tasks.support.step import step
 
 
@@ -69,6 +73,29 @@ def test_every_task_of_a_stage_has_a_name_a_deadline_retries_of_transient_errors
         assert one.retry_condition_fn is worth_retrying, name
         assert one.cache_policy == NO_CACHE, name
         assert len(one.retry_delay_seconds) >= min(one.retries, 1), name
+
+
+def test_every_stage_of_a_drill_has_a_name_and_a_deadline_that_its_task_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = [value for module in (drill_steps, judging) for value in vars(module).values() if isinstance(value, Stage)]
+    assert len(stages) > 7
+    made: list[tuple[str, float | None, int]] = []
+
+    class Called:
+        def __init__(self, function: Any) -> None:
+            self._function = function
+
+        def with_options(self, *, task_run_name: str) -> Any:
+            return self._function
+
+    def recorded(name: str, deadline_s: float | None, retries: int = 3) -> Any:
+        made.append((name, deadline_s, retries))
+        return Called
+
+    monkeypatch.setattr(steps, "step", recorded)
+    for stage in stages:
+        assert "_" not in stage.name
+        assert steps.as_task(stage, stage.name, lambda: "done") == "done"
+    assert made == [(stage.name, stage.deadline_s, stage.retries) for stage in stages]
 
 
 def test_a_step_with_zero_retries_is_not_tried_again() -> None:

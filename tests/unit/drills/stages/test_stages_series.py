@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drilled_cluster import TIMING, TRAFFIC, Bench, Cluster, Killed, bench, fails_after
+from drilled_cluster import JOBS, TIMING, TRAFFIC, Bench, Cluster, Killed, bench, fails_after
 
 from blocks.parameters import Service
 from drills.definition import Series, Slos
@@ -18,9 +18,10 @@ from drills.evidence import Evidence
 from drills.kubernetes.api import Unavailable
 from drills.report.render import read_records
 from drills.runner import journal
-from drills.runner.journal import FaultNote, Journal
-from flows import checks, drill_stages
-from tasks.drill import evidence as evidence_task
+from drills.runner.journal import FaultNote, Journal, Lock
+from drills.stages import judging, steps
+from drills.stages.drill import Broken
+from flows import checks
 
 THREE = Series(repeat=3)
 
@@ -177,11 +178,30 @@ def test_records_that_cannot_be_read_for_a_moment_prolong_the_steady_time_and_do
 
 def test_records_that_cannot_be_read_for_longer_end_the_series(here: Bench) -> None:
     here.cluster.records_away = lambda: len(here.cluster.deletions) == 2 and here.cluster.clock.now - here.cluster.began > 20
+    with pytest.raises(Broken) as ended:
+        here.drill(THREE)
+    assert isinstance(ended.value.error, Unavailable)
+    assert ended.value.result.verdict == "void"
+    assert struck(here) == ["head-0", "head-1"]
+    assert "The series ended after 2 of 3 faults: Unavailable" in " ".join(told(here)["why"])
+
+
+def test_an_error_that_ends_a_series_with_recorded_losses_is_a_verdict(here: Bench) -> None:
+    here.cluster.lost = fails_after(here.cluster, fault=1, seconds=3)
+    here.cluster.records_away = lambda: len(here.cluster.deletions) == 2 and here.cluster.clock.now - here.cluster.began > 20
+    assert here.drill(THREE).verdict == "failed"
+
+
+def test_an_error_before_the_first_fault_is_raised_at_once_and_leaves_neither_load_nor_lock(here: Bench) -> None:
+    here.cluster.records_away = lambda: True
     with pytest.raises(Unavailable):
         here.drill(THREE)
-    assert struck(here) == ["head-0", "head-1"]
-    assert here.kept == [here.folder]
-    assert "The series ended after 2 of 3 faults: Unavailable" in " ".join(told(here)["why"])
+    assert struck(here) == []
+    assert not [path for path in here.cluster.objects if path.startswith(JOBS)]
+    assert Lock(here.runner, Service().subject, "").holder() == ""
+    found = journal.read(here.runner, Service().subject)
+    assert found is not None
+    assert found.state == "closed"
 
 
 def asked_in(series: Series, folder: Path) -> int:
@@ -218,11 +238,11 @@ def test_a_series_is_finished_without_a_repeated_fault_whenever_its_runner_dies(
 
 
 @pytest.mark.parametrize("ends_early", [False, True])
-@pytest.mark.parametrize("before", ["judge", "windows", "write_series", "_show_series", "release_lock"])
+@pytest.mark.parametrize("before", ["judge", "windows", "write_series", "versions", "release"])
 def test_a_run_that_resumes_after_the_end_of_the_load_only_judges(here: Bench, before: str, ends_early: bool) -> None:
     here.cluster.recovers = lambda number: 12.0 if number < 2 or not ends_early else 1e6
     series = Series(repeat=3 if ends_early else 2)
-    where: Any = {"judge": drill_stages, "release_lock": drill_stages, "write_series": evidence_task.archive}.get(before, evidence_task)
+    where: Any = {"judge": judging.verdict, "release": steps, "write_series": judging.archive}.get(before, judging)
 
     def dies(*_: Any, **__: Any) -> None:
         here.runner.lives = 0
