@@ -13,6 +13,7 @@ lock() {
 lock 3.13 bench requirements-bench.in "$@"
 lock 3.13 cpu requirements-cpu.in -c requirements-bench.txt "$@"
 lock 3.13 head requirements-head.in -c requirements-bench.txt "$@"
+lock 3.13 smollm2 requirements-smollm2.in -c requirements-bench.txt "$@"
 lock 3.13 chat requirements-chat.in "$@"
 # The head of a cluster with Neuron workers must have their Python.
 lock 3.10 neuron requirements-neuron.in "$@"

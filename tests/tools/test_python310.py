@@ -9,7 +9,19 @@ import python310
 
 pytestmark = pytest.mark.timeout(2 * python310.WITHIN_S)  # packages may have to be installed first
 
-ABSENT = {"torch", "transformers", "transformers_neuronx", "libneuronxla", "ray", "grpc", "aiohttp", "gradio", "boto3", "safetensors"}
+ABSENT = {
+    "torch",
+    "transformers",
+    "transformers_neuronx",
+    "libneuronxla",
+    "ray",
+    "grpc",
+    "aiohttp",
+    "gradio",
+    "boto3",
+    "safetensors",
+    "gguf",
+}
 """Packages that serving/ imports and that are not installed for this Python: too large, or not available."""
 
 IMPORTS = """
