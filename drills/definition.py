@@ -75,13 +75,20 @@ class SteadyState(Value):
     """The conditions that must hold before the fault, and again for the service to count as recovered. The flows set the three minima to
     the number of workers of the service."""
 
+    strict: bool = True
+    """Whether every worker must be ready and every deployment HEALTHY. Otherwise as many must be as before the fault: a worker without
+    replicas is never ready (ray#51095), and an autoscaled deployment may be UPSCALING."""
+
+    answered: bool = True
+    """Whether the drill's own request must be answered. Off for a service that has no such request: then its load alone shows it."""
+
     min_endpoints: Annotated[int, Field(ge=1, le=1000)] = 2
     """Least number of ready pods behind the serve service. Two, because losing the only one is an outage."""
 
-    min_replicas: Annotated[int, Field(ge=1, le=1000)] = 2
+    min_replicas: Annotated[int, Field(ge=0, le=1000)] = 2
     """Least number of running replicas of every deployment: of the engines and of the APIs in front of them. Two, for the same reason."""
 
-    min_nodes: Annotated[int, Field(ge=1, le=1000)] = 2
+    min_nodes: Annotated[int, Field(ge=0, le=1000)] = 2
     """Least number of nodes that the replicas of every deployment are spread over. Two, because replicas on one node are not redundant."""
 
     require_gcs_storage: bool = False

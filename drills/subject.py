@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 
 from pydantic import Field
 
 from drills.value import Value
 
-__all__ = ["HOME", "Subject"]
+__all__ = ["HOME", "Probe", "Subject"]
 
 HOME = "leeward-load"
 """Namespace of the lock, the journal and the load of services that this pipeline deployed."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Probe(Value):
+    """A small real request that a drill sends at every look, through the API server, which passes on all headers but Authorization."""
+
+    method: Literal["GET", "POST", "PUT"] = "GET"
+    path: str
+    """Path and query of the URL."""
+    body: Any = None
+    """JSON value that is sent."""
+    one_text: bool = False
+    """Whether the answer must be a JSON list of one text; otherwise status 200 is enough."""
+
+
+INFER = Probe(path=f"/infer?{urlencode({'sentence': 'Is anybody there?', 'max_tokens': 2})}", one_text=True)
+"""The probe of Leeward's own services."""
 
 
 class Subject(Value):
@@ -32,6 +49,9 @@ class Subject(Value):
     """Name of the Service in front of the head."""
     dashboard_port: Port = 8265
     """Port of Ray's dashboard at the head's Service."""
+
+    probe: Probe | None = INFER
+    """None: no request is sent, and the load alone shows whether the service answers."""
 
     @property
     def key(self) -> str:

@@ -19,11 +19,15 @@ LATE_S = 1.0
 a busy machine stays below it, and a longer hole in the load could hide an outage."""
 
 DEFAULT = SteadyState()
+HEALTHY = ("HEALTHY",)
+SCALES = ("HEALTHY", "UPSCALING", "DOWNSCALING")
+"""States of deployments that answer."""
 
 
 def not_steady(snapshot: Snapshot, steady: SteadyState = DEFAULT) -> list[str]:
     """Return why the service is not in its steady state at this moment."""
-    return [*_kubernetes(snapshot), *_ray(snapshot), *_redundancy(snapshot, steady), *_answer(snapshot), *_storage(snapshot, steady)]
+    checks = (_kubernetes, _ray, _redundancy, _answer, _storage)
+    return [reason for check in checks for reason in check(snapshot, steady)]
 
 
 def traffic_not_steady(records: Iterable[Record], load: Load) -> list[str]:
@@ -91,28 +95,31 @@ def steady_stretch(before: Snapshot, later: Sequence[Snapshot], drill: Drill) ->
         holds = not not_recovered(before, snapshot.filled_from(known), drill)
         if not holds:
             start = None
-        elif not snapshot.blind and snapshot.answer is not None:
+        elif not snapshot.blind and (snapshot.answer is not None or not drill.steady_state.answered):
             start = snapshot.t if start is None else start
             last = snapshot.t
         known = snapshot.filled_from(known)
     return start, last
 
 
-def _kubernetes(snapshot: Snapshot) -> list[str]:
+def _kubernetes(snapshot: Snapshot, steady: SteadyState) -> list[str]:
     reasons = [] if snapshot.ready else ["the RayService is not Ready"]
     if snapshot.head is None:
         reasons.append("there is no head pod")
     elif not snapshot.head.ready:
         reasons.append(f"head pod {snapshot.head.pod} is not ready")
+    if not steady.strict:
+        return reasons
     reasons += [f"worker {w.pod} is not ready" for w in snapshot.workers if not w.ready]
     return reasons if snapshot.workers else [*reasons, "there is no worker"]
 
 
-def _ray(snapshot: Snapshot) -> list[str]:
+def _ray(snapshot: Snapshot, steady: SteadyState) -> list[str]:
     if snapshot.blind:
         return ["Ray could not be asked for its application and replicas"]
     reasons = [] if snapshot.app_status == "RUNNING" else [f"the Serve application is {snapshot.app_status}"]
-    return reasons + [f"deployment {d.name} is {d.status}" for d in snapshot.deployments or () if d.status != "HEALTHY"]
+    fine = HEALTHY if steady.strict else SCALES
+    return reasons + [f"deployment {d.name} is {d.status}" for d in snapshot.deployments or () if d.status not in fine]
 
 
 def _redundancy(snapshot: Snapshot, steady: SteadyState) -> list[str]:
@@ -125,7 +132,9 @@ def _redundancy(snapshot: Snapshot, steady: SteadyState) -> list[str]:
     return [f"{n} {what}, at least {least} are needed" for what, (n, least) in found.items() if n < least]
 
 
-def _answer(snapshot: Snapshot) -> list[str]:
+def _answer(snapshot: Snapshot, steady: SteadyState) -> list[str]:
+    if not steady.answered:
+        return []
     if snapshot.answer is None:
         return ["no request was tried"]
     return [] if snapshot.answer.ok else [f"a request was not answered: {snapshot.answer.detail or 'no detail'}"]

@@ -207,6 +207,7 @@ class Api:
         path: str,
         timeout_s: float = TIMEOUT_S,
         headers: Mapping[str, str] | None = None,
+        body: Any = None,
     ) -> bytes:
         """Send a request to a pod or service through the API server; returns the body. `kind` is "pods" or "services". The API server
         passes on all headers except Authorization.
@@ -215,7 +216,7 @@ class Api:
             Unavailable: there is no answer, or one with another status than 200.
         """
         where = f"/api/v1/namespaces/{namespace}/{kind}/{name}:{port}/proxy/{path.lstrip('/')}"
-        status, data = self.raw(method, where, timeout_s=timeout_s, headers=headers)
+        status, data = self.raw(method, where, timeout_s=timeout_s, headers=headers, body=body)
         if status != 200:
             raise Unavailable(f"{kind} {namespace}/{name}:{port} /{path.lstrip('/')}: HTTP {status} {_text(data)}")
         return data

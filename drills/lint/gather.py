@@ -6,16 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from blocks.errors import Permanent
 from drills.kubernetes.api import Api, Refused
 from drills.lint.living import Living
 from drills.runner import ray_objects
+from drills.runner.discovery import find_ray_service
 
 T = TypeVar("T")
-
-
-class NoRayService(Permanent):
-    """There is no such RayService, or it is not clear which one is meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +33,7 @@ def gather(api: Api, namespace: str, name: str | None) -> Gathered:
         NoRayService: there is none of that name, or several and no name; the message lists them.
         Unavailable, Refused: the API server does not answer, or refuses the RayServices themselves.
     """
-    path = f"/apis/ray.io/v1/namespaces/{namespace}/rayservices"
-    found = {item["metadata"]["name"]: item for item in api.items(path)}
-    chosen = found.get(name) if name else next(iter(found.values())) if len(found) == 1 else None
-    if chosen is None:
-        there = f"there are: {', '.join(sorted(found))}" if found else "there is none"
-        wanted = f"no RayService {name!r}" if name else "no single RayService to choose: name it with --service"
-        raise NoRayService(f"namespace {namespace!r} has {wanted}; {there}")
+    chosen = find_ray_service(api, namespace, name)
     cluster = ray_objects.active_cluster(chosen)
     unread: list[str] = []
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import urlencode
 
 from blocks.errors import PipelineError
 from drills.kubernetes.api import Api, Object, Refused, conditions
@@ -23,7 +22,6 @@ ASK_RAY_S = 2.5
 snapshot."""
 ASK_SERVICE_S = 5.0
 """Seconds for the observer's own request to the model: longer than an answer takes on a busy machine."""
-SENTENCE = "Is anybody there?"
 
 
 class Observer:
@@ -42,13 +40,13 @@ class Observer:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def take_snapshot(self, *, ask: bool = True) -> Snapshot:
-        """Observe the service now. `ask`: also with a real request to the model.
+        """Observe the service now. `ask`: also by the subject's probe, if it has one.
 
         Raises:
             Unavailable: the API server does not answer. Other answers that are missing are None in the snapshot.
         """
         serve = self._threads.submit(_or_none, self.serve)
-        answer = self._threads.submit(self.answer) if ask else None
+        answer = self._threads.submit(self.answer) if ask and self.subject.probe else None
         pods_asked = self._threads.submit(self.pods)
         slices_asked = self._threads.submit(self.endpoint_slices)
         ray_service = self.ray_service()
@@ -104,16 +102,19 @@ class Observer:
         return str((_or_none(lambda: self.ask_head("/api/version")) or {}).get("ray_version", ""))
 
     def answer(self) -> Answer:
-        """Send one real request through the serve service."""
-        path = f"/infer?{urlencode({'sentence': SENTENCE, 'max_tokens': 2})}"
-        where = (self.subject.namespace, "services", self.subject.serve_service, self.subject.serve_port, path, ASK_SERVICE_S)
+        """Send the probe through the serve service."""
+        probe = self.subject.probe
+        assert probe is not None, "without a probe nothing is asked"
+        where = (self.subject.namespace, "services", self.subject.serve_service, self.subject.serve_port, probe.path, ASK_SERVICE_S)
         try:
             if self._headers is None:
                 self._headers = api_key.headers(self.api, self.subject.namespace)
-            data = self.api.proxy("GET", *where, self._headers)
+            data = self.api.proxy(probe.method, *where, self._headers, probe.body)
         except PipelineError as error:
             return Answer(ok=False, detail=str(error))
-        return Answer(ok=True) if _is_answer(data) else Answer(ok=False, detail=f"no answer of one text: {data[:80]!r}")
+        if probe.one_text and not _is_one_text(data):
+            return Answer(ok=False, detail=f"no answer of one text: {data[:80]!r}")
+        return Answer(ok=True)
 
     def ask_head(self, path: str) -> Object:
         """Send a request to Ray's dashboard; returns the JSON of its response.
@@ -130,7 +131,7 @@ class Observer:
         return dict(found)
 
 
-def _is_answer(data: bytes) -> bool:
+def _is_one_text(data: bytes) -> bool:
     """Whether the data are a JSON list with one text, which is how the service answers."""
     try:
         found = json.loads(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -92,8 +93,11 @@ def _replica(replica: Object, deployment: str, pod: Object | None) -> ReplicaSee
     )
 
 
-def _deployments(serve: Object) -> Iterable[Object]:
-    return ({**d, "name": name} for a in serve.get("applications", {}).values() for name, d in (a.get("deployments") or {}).items())
+def _deployments(serve: Object) -> list[Object]:
+    """All deployments; one whose name is used in several applications is called application/deployment."""
+    found = [(app, name, d) for app, a in serve.get("applications", {}).items() for name, d in (a.get("deployments") or {}).items()]
+    names = Counter(name for _, name, _ in found)
+    return [{**d, "name": name if names[name] == 1 else f"{app}/{name}"} for app, name, d in found]
 
 
 def _common(pod: Object) -> dict[str, Any]:

@@ -52,6 +52,31 @@ def test_the_steady_state_does_not_hold_when(broken: Snapshot, reason: str) -> N
     assert any(reason in told for told in not_steady(broken)), not_steady(broken)
 
 
+LENIENT = SteadyState(strict=False, answered=False, min_replicas=0, min_nodes=0, min_endpoints=1)
+
+
+def test_a_service_of_others_may_have_workers_without_replicas_and_deployments_that_scale_and_no_probe() -> None:
+    workers = (HEALTHY.workers[0], HEALTHY.workers[1].model_copy(update={"ready": False}))
+    deployments = tuple(d.model_copy(update={"status": "UPSCALING"}) for d in HEALTHY.deployments or ())
+    seen = with_(workers=workers, deployments=deployments, answer=None)
+    assert not_steady(seen, LENIENT) == []
+    assert len(not_steady(seen)) >= 3
+    assert not_redundant(HEALTHY, seen) == ["1 workers ready, 2 before the fault"], "it must be as before the fault all the same"
+
+
+def test_a_service_of_others_is_not_steady_without_a_ready_endpoint_or_with_an_unhealthy_deployment() -> None:
+    assert not_steady(with_(endpoints=()), LENIENT) == ["0 endpoints ready, at least 1 are needed"]
+    ill = tuple(d.model_copy(update={"status": "UNHEALTHY"}) for d in HEALTHY.deployments or ())
+    assert not_steady(with_(deployments=ill), LENIENT) == [f"deployment {d.name} is UNHEALTHY" for d in ill]
+
+
+def test_recovery_without_a_probe_is_seen_by_ray_and_kubernetes_alone() -> None:
+    drill = DRILL.model_copy(update={"steady_state": LENIENT})
+    quiet = [s.model_copy(update={"answer": None}) for s in later(SURVIVES)]
+    assert recovered_at(HEALTHY, quiet, drill) == recovered_at(HEALTHY, later(SURVIVES), DRILL) is not None
+    assert recovered_at(HEALTHY, quiet, DRILL) is None
+
+
 def test_replicas_packed_on_one_node_are_not_redundant() -> None:
     assert HEALTHY.replicas
     packed = with_(replicas=tuple(r.model_copy(update={"node": "inf2-1"}) for r in HEALTHY.replicas))

@@ -1,0 +1,73 @@
+"""Finds any RayService, and the Services at which it answers, by KubeRay's labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from blocks.errors import Permanent
+from drills.kubernetes.api import Api, Object, Refused
+from drills.runner import ray_objects
+from drills.subject import Probe, Subject
+
+FROM = "ray.io/originated-from-cr-name"
+"""Label of KubeRay's Services with the name of their RayService."""
+SERVE = "ray.io/serve"
+"""Label of the Service that the users' requests go to; its value is NAME-serve."""
+
+
+class NoRayService(Permanent):
+    """There is no such RayService, or it is not clear which one is meant."""
+
+
+def find_ray_service(api: Api, namespace: str, name: str | None) -> Object:
+    """Return the RayService of that name; without a name the only one of the namespace.
+
+    Raises:
+        NoRayService: there is none of that name, or several and no name; the message lists them.
+        Unavailable, Refused: the API server does not answer, or refuses.
+    """
+    found = {item["metadata"]["name"]: item for item in api.items(f"/apis/ray.io/v1/namespaces/{namespace}/rayservices")}
+    chosen = found.get(name) if name else next(iter(found.values())) if len(found) == 1 else None
+    if chosen is None:
+        there = f"there are: {', '.join(sorted(found))}" if found else "there is none"
+        wanted = f"no RayService {name!r}" if name else "no single RayService to choose: name it with --service"
+        raise NoRayService(f"namespace {namespace!r} has {wanted}; {there}")
+    return chosen
+
+
+def find_subject(api: Api, namespace: str, name: str | None, probe: Probe | None) -> Subject:
+    """Return the RayService as what is drilled; a drill keeps its lock, journal and load in the same namespace.
+
+    Raises:
+        NoRayService: see `find_ray_service`.
+    """
+    name = str(find_ray_service(api, namespace, name)["metadata"]["name"])
+    subject = Subject(namespace=namespace, name=name, home=namespace, probe=probe)
+    try:
+        services = api.items(f"/api/v1/namespaces/{namespace}/services", labelSelector=f"{FROM}={name}")
+    except Refused as error:
+        if error.status != 403:
+            raise
+        return subject  # with KubeRay's own names, which most services have
+    serve = _chosen(services, subject.serve_service, lambda labels: labels.get(SERVE) == f"{name}-serve")
+    head = _chosen(services, subject.head_service, lambda labels: labels.get(ray_objects.NODE_TYPE) == "head")
+    found = {
+        "serve_service": serve and serve["metadata"]["name"],
+        "serve_port": serve and _port(serve, "serve"),
+        "head_service": head and head["metadata"]["name"],
+        "dashboard_port": head and _port(head, "dashboard"),
+    }
+    return subject.model_copy(update={key: value for key, value in found.items() if value})
+
+
+def _chosen(services: Iterable[Object], usual: str, fits: Callable[[Mapping[str, str]], bool]) -> Object | None:
+    """Return the Service with the usual name among those with fitting labels, else the first of them."""
+    fitting = [service for service in services if fits(service["metadata"].get("labels") or {})]
+    return next((s for s in fitting if s["metadata"]["name"] == usual), fitting[0] if fitting else None)
+
+
+def _port(service: Object, name: str) -> int | None:
+    """Return the Service's port of that name, or whose name begins with it; its only port; None where it is not clear."""
+    ports = service["spec"].get("ports") or []
+    named = [p["port"] for p in ports if str(p.get("name", "")).partition("-")[0] == name]
+    return int(named[0]) if named else int(ports[0]["port"]) if len(ports) == 1 else None
