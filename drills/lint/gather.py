@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
+
+import yaml
 
 from drills.kubernetes.api import Api, Refused
 from drills.lint.living import Living
@@ -62,4 +65,8 @@ def gather(api: Api, namespace: str, name: str | None) -> Gathered:
         budgets=None if budgets is None or pods is None else tuple(budgets),
         karpenter=None if pods is None else karpenter,
     )
+    # A configuration that cannot be understood is reported by the rules that look at it.
+    with contextlib.suppress(ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError):
+        if living.unnamed:
+            unread.append(f"what the code sets for {', '.join(living.unnamed)}: serveConfigV2 does not name them")
     return Gathered(living, tuple(unread))

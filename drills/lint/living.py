@@ -130,6 +130,15 @@ class Living:
             for options in application.get("deployments") or ():
                 yield Deployment(application.get("name", "default"), options["name"], options)
 
+    @property
+    def unnamed(self) -> tuple[str, ...]:
+        """The deployments that run although `serveConfigV2` does not name them: what the code sets for them is not known."""
+        named = {deployment.path for deployment in self.deployments}
+        status = (self.ray_service.get("status") or {}).get("activeServiceStatus") or {}
+        applications = status.get("applicationStatuses") or {}
+        run = (f"{name}/{deployment}" for name, app in applications.items() for deployment in app.get("serveDeploymentStatuses") or ())
+        return tuple(path for path in run if path not in named)
+
     @cached_property
     def gcs(self) -> Object | None:
         """The GCS's external storage as `gcsFaultToleranceOptions` would say it; None without fault tolerance.

@@ -7,9 +7,10 @@ import hashlib
 import http.client
 import io
 import json
+import re
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -163,12 +164,26 @@ def kubectl(*arguments: str, stdin: str | None = None, user: str = "machine") ->
 
 def push_busybox() -> str:
     """Push an image with busybox in /bin, linked under the names of _APPLETS, to the cloud's registry; return its reference."""
-    layer = _layer()
+    links = {f"bin/{name}": "busybox" for name in _APPLETS}
+    return push_image("busybox", {"bin/busybox": Path("/bin/busybox")}, links, "/bin", ["/bin/sh"])
+
+
+def push_redis() -> str:
+    """Push an image with this machine's Redis server and the libraries that it loads to the cloud's registry; return its reference."""
+    program = Path("/usr/bin/redis-server")
+    loaded = subprocess.run(["ldd", str(program)], capture_output=True, text=True, timeout=30, check=True).stdout
+    files = {path.lstrip("/"): Path(path) for path in [str(program), *re.findall(r"(/\S+) \(0x", loaded)]}
+    return push_image("redis", files, {}, "/usr/bin", ["redis-server"])
+
+
+def push_image(name: str, files: Mapping[str, Path], links: Mapping[str, str], search_path: str, command: list[str]) -> str:
+    """Push an image of these files and symbolic links, by their paths in it, to the cloud's registry; return its reference."""
+    layer = _layer(files, links)
     config = json.dumps(
         {
             "architecture": "amd64",
             "os": "linux",
-            "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]},
+            "config": {"Env": [f"PATH={search_path}"], "Cmd": command},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
         }
     ).encode()
@@ -176,28 +191,29 @@ def push_busybox() -> str:
     manifest = {
         "schemaVersion": 2,
         "mediaType": f"{kind}.manifest.v1+json",
-        "config": _upload(config, f"{kind}.config.v1+json"),
-        "layers": [_upload(layer, f"{kind}.layer.v1.tar")],
+        "config": _upload(name, config, f"{kind}.config.v1+json"),
+        "layers": [_upload(name, layer, f"{kind}.layer.v1.tar")],
     }
-    _registry("PUT", "/v2/busybox/manifests/1", json.dumps(manifest).encode(), f"{kind}.manifest.v1+json")
-    return f"{settings.REGISTRY}/busybox:1"
+    _registry("PUT", f"/v2/{name}/manifests/1", json.dumps(manifest).encode(), f"{kind}.manifest.v1+json")
+    return f"{settings.REGISTRY}/{name}:1"
 
 
-def _layer() -> bytes:
+def _layer(files: Mapping[str, Path], links: Mapping[str, str]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        tar.add(Path("/bin/busybox").resolve(), "bin/busybox")
-        for name in _APPLETS:
-            link = tarfile.TarInfo(f"bin/{name}")
-            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+        for name, path in files.items():
+            tar.add(path.resolve(), name)
+        for name, target in links.items():
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, target
             tar.addfile(link)
     return buffer.getvalue()
 
 
-def _upload(content: bytes, kind: str) -> dict[str, Any]:
+def _upload(name: str, content: bytes, kind: str) -> dict[str, Any]:
     """Upload the content to the registry and return its descriptor."""
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    location = _registry("POST", "/v2/busybox/blobs/uploads/", b"", "")
+    location = _registry("POST", f"/v2/{name}/blobs/uploads/", b"", "")
     path = location.partition(settings.REGISTRY)[2]
     _registry("PUT", f"{path}{'&' if '?' in path else '?'}digest={digest}", content, "application/octet-stream")
     return {"mediaType": kind, "digest": digest, "size": len(content)}

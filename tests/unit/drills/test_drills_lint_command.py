@@ -63,6 +63,14 @@ def test_a_sound_service_has_no_findings_and_exit_code_0(cluster: Server, capsys
     assert capsys.readouterr().out == f"models/chat: {len(RULES)} of {len(RULES)} rules checked, 0 broken\n"
 
 
+def test_deployments_that_only_the_code_configures_are_named_as_not_read(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    deployments = {"model": {"status": "HEALTHY"}, "Ingress": {"status": "HEALTHY"}}
+    status = cluster.objects[f"{SERVICES}/chat"]["status"]
+    status["activeServiceStatus"]["applicationStatuses"] = {"llm": {"status": "RUNNING", "serveDeploymentStatuses": deployments}}
+    assert lint() == 0
+    assert capsys.readouterr().out.startswith("not read: what the code sets for llm/Ingress: serveConfigV2 does not name them\n")
+
+
 def test_the_worst_finding_comes_first_with_reason_and_remedy(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:
     put(cluster, changed("images by digest", "head takes no work"))
     assert lint("--service", "chat") == 1
