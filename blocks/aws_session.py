@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import boto3
@@ -50,6 +51,19 @@ class AwsSession:
             "AWS_ENDPOINT_URL": self.endpoint_url,
         }
         return {name: value for name, value in pairs.items() if value}
+
+    def new_credentials_end(self) -> datetime | str | None:
+        """When the credentials of `environment` would end; None: never. A text: why that is not known."""
+        if self._role_arn:
+            # As text from STS, or already a time.
+            found = self._fetcher().fetch_credentials()["expiry_time"]
+            return datetime.fromisoformat(found) if isinstance(found, str) else found
+        credentials = self._base.get_credentials()
+        # botocore has no public name for it.
+        expires: datetime | None = getattr(credentials, "_expiry_time", None)
+        if expires is None and credentials.token:
+            return "they have a session token, and do not say when it ends"
+        return expires
 
     def _new_credentials(self) -> dict[str, str | None]:
         if self._role_arn:

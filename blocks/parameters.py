@@ -233,8 +233,9 @@ class Service(Parameters):
     """Whether Ray's state survives the loss of its head. Empty: yes if there is a Redis. Off shows what happens without it."""
     chat: bool = True
     """Whether the chat is deployed too."""
-    ready_within_s: Annotated[float, Field(ge=60, le=7200)] = 1200
-    """Seconds within which the service must be Ready. Pulling a large image onto every node and loading a model take minutes."""
+    ready_within_s: Annotated[float, Field(ge=60, le=7200)] | None = None
+    """Seconds within which the service must be Ready. Empty: as long as the engine may take, 20 minutes on a CPU, 90 on Neuron: a node
+    starts, pulls an image of 20 GB, downloads the model and compiles it."""
 
     @model_validator(mode="after")
     def _at_least_as_many(self) -> Self:

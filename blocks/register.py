@@ -64,6 +64,7 @@ class TargetData(BaseModel):
     base_image: str = ""
     neuron_base_image: str = ""
     image: str = ""
+    platform: Literal["linux/amd64", "linux/arm64"] = "linux/amd64"
     builder: Literal["auto", "buildah", "docker"] = "auto"
     auto_approve: bool = False
     hf_token: Secret | None = None
@@ -98,6 +99,7 @@ class TargetData(BaseModel):
             ready=self.image,
             base=image_source(self.base_image),
             neuron_base=image_source(self.neuron_base_image),
+            platform=self.platform,
             builder=self.builder,
             plain_http=(self.registry,) if self.registry else (),
         )

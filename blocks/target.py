@@ -47,6 +47,8 @@ class Images(BaseModel):
     neuron_base: str = ""
     """AWS's Neuron image, as the base of the workers' image: by digest, from a registry of yours. Empty: the default of its
     Containerfile."""
+    platform: Literal["linux/amd64", "linux/arm64"] = "linux/amd64"
+    """Platform of the nodes. Images are built for it, on whatever machine."""
     builder: Literal["auto", "buildah", "docker"] = "auto"
     """Program that builds the images. auto: buildah if it is installed, else docker."""
     plain_http: tuple[str, ...] = ()

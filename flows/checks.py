@@ -15,6 +15,8 @@ from blocks.parameters import Infrastructure, Service
 from blocks.target import NoSuchTarget
 from drills.definition import Drill, Load, Slos, Timing, UnknownDrill
 from drills.runner.faults import UnknownFault, check_known
+from tasks.cluster.in_use import InService
+from tasks.prerequisites.check import PrerequisitesMissing
 from tasks.service import engines
 from tasks.support.site import Site
 
@@ -30,7 +32,7 @@ class BadParameters(Permanent):
     """The parameters do not fit together, or do not fit the target."""
 
 
-REFUSALS = (NotApproved, BadParameters, NoSuchTarget)
+REFUSALS = (NotApproved, BadParameters, PrerequisitesMissing, InService, NoSuchTarget)
 """Errors that refuse a run: nothing was changed, and nothing is to be swept. The hooks know them by their names."""
 
 
@@ -58,9 +60,10 @@ def checked_site(target: str, infrastructure: Infrastructure, service: Service |
             are sized for more requests than they answer at once; or the load asks for longer answers than the engine limits.
     """
     site = Site(target=target, infrastructure=infrastructure)
+    block = site.block
     if service is None:
         return site
-    engine = site.block.engine_of(service)
+    engine = block.engine_of(service)
     limits = engines.needs(engine)
     if service.scaling is not None and engines.ongoing_requests(service.scaling, engine) > limits.slots:
         raise BadParameters(

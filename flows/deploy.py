@@ -24,4 +24,5 @@ def deploy(target: str, infrastructure: Infrastructure = INFRASTRUCTURE, service
     site = checked_site(target, infrastructure, service)
     check_images(site)
     with stages.debug_bundle_on_error(site, service, run):
+        stages.check(site, service, provisioning=False)
         stages.deploy(site, service, stages.read_outputs(site), run)

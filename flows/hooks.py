@@ -13,7 +13,7 @@ from prefect.exceptions import ParameterTypeError
 from prefect.utilities.asyncutils import run_coro_as_sync
 
 SWEEP = "sweep/main"
-ENDED_NORMALLY = frozenset({"VerdictFailed", "NotApproved", "BadParameters", "NoSuchTarget"})
+ENDED_NORMALLY = frozenset({"VerdictFailed", "NotApproved", "BadParameters", "PrerequisitesMissing", "InService", "NoSuchTarget"})
 """Names of Failed states after which nothing is left to sweep."""
 PASSED_PARAMETERS = ("target", "infrastructure", "service")
 

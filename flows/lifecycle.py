@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from prefect import flow
 from prefect.client.schemas import State
+from pydantic import Field
 
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
 from drills.definition import Graces, Load, Repeat, Series, Slos, Timing
 from flows import drill_stages, stages
+from flows.approval import Given
 from flows.checks import check_images, checked_drill, checked_site, refusable
 from flows.hooks import ask_for_sweep
 
@@ -25,7 +29,9 @@ def lifecycle(
     timing: Timing | None = None,
     load: Load | None = None,
     slos: Slos | None = None,
-    approved: bool = False,
+    approved: str = "",
+    may_replace: bool = False,
+    approval_within_min: Annotated[int, Field(ge=0, le=1440)] = 30,
     keep: bool = False,
 ) -> State:
     """Provision, verify, deploy, drill and clean up. Completed means that the verdict is "passed".
@@ -44,7 +50,10 @@ def lifecycle(
         timing: Durations to use instead of the drill's own.
         load: Load to use instead of the drill's own.
         slos: Promises to use instead of the drill's own.
-        approved: Whether a person has read Terraform's plan and approves it. Not needed if the target approves plans itself.
+        approved: Digest of the plan that a person has read and approves, as the plan's artifact names it. Another plan asks again. Not
+            needed if the target approves plans itself.
+        may_replace: Whether the approved plan may also replace or destroy the cluster, its network or its Redis: the second yes.
+        approval_within_min: Minutes for which the run waits, paused, for an approval in Prefect's UI. 0: it ends as NotApproved at once.
         keep: Whether to leave everything running at the end.
     """
     run = stages.Run.current()
@@ -53,7 +62,8 @@ def lifecycle(
     site = checked_site(target, infrastructure, service, definition.load)
     check_images(site)
     with stages.debug_bundle_on_error(site, service, run):
-        planned = stages.plan(site, approved)
+        stages.check(site, service, provisioning=True)
+        planned = stages.plan(site, Given(approved, may_replace, approval_within_min))
         building = stages.start_building(site, service)
         outputs = stages.apply(site, planned)
         stages.verify(site, service, outputs)

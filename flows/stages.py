@@ -20,9 +20,11 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 
 from blocks.parameters import Service
-from flows.checks import REFUSALS, BadParameters, NotApproved
+from flows.approval import Given, require_approval
+from flows.checks import REFUSALS, BadParameters
 from tasks.cleanup import audit, remove_service, sweep_drill
-from tasks.cluster.checks import check_cluster, check_quotas
+from tasks.cluster.checks import check_cluster
+from tasks.cluster.in_use import check_in_use
 from tasks.cluster.karpenter import install_karpenter, remove_karpenter_nodes
 from tasks.cluster.kuberay import install_kuberay
 from tasks.cluster.neuron import install_device_plugin
@@ -30,6 +32,7 @@ from tasks.debug import collect_debug
 from tasks.drill.evidence import folder_for
 from tasks.drill.steps import hold_lock, keeping, let_go_of_lock
 from tasks.images.publish import ImageRefs, build_images, publish_images
+from tasks.prerequisites.check import check_prerequisites
 from tasks.service.chat import deploy_chat, remove_chat
 from tasks.service.preflight import preflight
 from tasks.service.rayservice import apply_service, wait_for_service
@@ -66,29 +69,35 @@ class Run:
         return folder_for(self.name, self.id)
 
 
-def plan(site: Site, approved: bool) -> PlanSummary | None:
-    """Make Terraform's plan, show it and check its approval; None: Terraform does not create this target's cluster.
+def check(site: Site, service: Service, *, provisioning: bool) -> None:
+    """Check all that is known to fail a run later, before anything is touched.
 
     Raises:
+        PrerequisitesMissing: something is missing; the message names all of it.
+    """
+    with tags("stage:check"):
+        check_prerequisites(site, service, provisioning=provisioning)
+
+
+def plan(site: Site, given: Given) -> PlanSummary | None:
+    """Make Terraform's plan, show it and require its approval; None: Terraform does not create this target's cluster.
+
+    Raises:
+        InService: the plan takes away what a service uses. Nothing was touched.
         NotApproved: a person has to approve the plan first. Nothing was created that costs money.
-        BadParameters: Karpenter's nodes would stay, without the role that they need.
     """
     target = site.block
     if not target.provisioned:
         return None
     with tags("stage:provision"):
-        check_quotas(site)
         planned = plan_infrastructure(target, site.infrastructure)
-    if Change(KARPENTERS_NODES, "delete") in planned.changes:
-        raise BadParameters(
-            f"the inf2 nodes of {site.infrastructure.name} are Karpenter's: Terraform would destroy their role, and not "
-            'them. Leave inf2_nodes.provisioner at "karpenter", or run cleanup first; nothing was touched'
-        )
-    if not (planned.empty or approved or target.auto_approve):
-        raise NotApproved(
-            f"Terraform plans {planned}; nothing was made. Look at the artifact terraform-plan-{site.infrastructure.name} of this run, "
-            "then run it again with approved=true"
-        )
+        if Change(KARPENTERS_NODES, "delete") in planned.changes:
+            raise BadParameters(
+                f"the inf2 nodes of {site.infrastructure.name} are Karpenter's: Terraform would destroy their role, and not "
+                'them. Leave inf2_nodes.provisioner at "karpenter", or run cleanup first; nothing was touched'
+            )
+        check_in_use(site, planned)
+    require_approval(site, planned, given)
     return planned
 
 

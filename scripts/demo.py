@@ -38,7 +38,17 @@ OBJECT_PARAMETERS = {
     "slos": '{"max_recovery_s": 60}',
 }
 """The run's parameters that are JSON objects, each with an example."""
-PARAMETERS = (*OBJECT_PARAMETERS, "drill", "repeat", "graces", "stop_at_first_loss", "approved", "keep")
+PARAMETERS = (
+    *OBJECT_PARAMETERS,
+    "drill",
+    "repeat",
+    "graces",
+    "stop_at_first_loss",
+    "approved",
+    "may_replace",
+    "approval_within_min",
+    "keep",
+)
 """The run's parameters that the user may set: all but the target, which is the embedded cloud."""
 MOST_FAULTS = 1000
 GRACES = ("own", "in-turn")

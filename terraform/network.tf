@@ -4,9 +4,21 @@ data "aws_availability_zones" "open" {
   #checkov:skip=CKV_AWS_394:availability_zones pins them for a long-lived stack
   state = "available"
 
+  # EKS makes no control plane in these.
+  exclude_zone_ids = ["use1-az3", "usw1-az2", "cac1-az3"]
+
   filter {
     name   = "opt-in-status"
     values = ["opt-in-not-required"]
+  }
+}
+
+data "aws_ec2_instance_type_offerings" "core" {
+  location_type = "availability-zone"
+
+  filter {
+    name   = "instance-type"
+    values = [var.core_nodes.instance_type]
   }
 }
 
@@ -22,7 +34,8 @@ data "aws_ec2_instance_type_offerings" "inf2" {
 }
 
 locals {
-  zones_open = sort(data.aws_availability_zones.open.names)
+  # With the type of the core nodes, which are in every zone.
+  zones_open = sort(setintersection(data.aws_availability_zones.open.names, data.aws_ec2_instance_type_offerings.core.locations))
 
   # Karpenter takes a fallback type only if the first type has no capacity. A managed group spreads over all its zones and would
   # take a fallback type in every zone without the first type, so it gets none of those zones.
@@ -47,11 +60,11 @@ resource "aws_vpc" "this" {
   lifecycle {
     precondition {
       condition     = length(local.zones) == var.az_count
-      error_message = "${var.region} has fewer open zones than az_count = ${var.az_count}: it has ${join(", ", local.zones_open)}."
+      error_message = "${var.region} has fewer open zones with ${var.core_nodes.instance_type} than az_count = ${var.az_count}: it has ${join(", ", local.zones_open)}."
     }
     precondition {
       condition     = length(setsubtract(local.zones, local.zones_open)) == 0
-      error_message = "Not all of availability_zones (${join(", ", local.zones)}) are open zones of ${var.region}: those are ${join(", ", local.zones_open)}."
+      error_message = "Not all of availability_zones (${join(", ", local.zones)}) are open zones of ${var.region} with ${var.core_nodes.instance_type}: those are ${join(", ", local.zones_open)}."
     }
     precondition {
       condition     = length(local.zones_of_nodes.inf2) > 0

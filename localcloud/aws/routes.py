@@ -1,4 +1,4 @@
-"""The endpoint's routes beside AWS's API, under /localcloud/: health, inventory, leftovers, shortages, interruptions, token reviews.
+"""The endpoint's routes beside AWS's API, under /localcloud/: health, inventory, leftovers, shortages, quotas, interruptions, reviews.
 
 They need no signature: their answers contain names and no secrets, and only this machine can reach the address.
 """
@@ -6,12 +6,13 @@ They need no signature: their answers contain names and no secrets, and only thi
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from localcloud.aws import audit
+from localcloud.aws import audit, quotas
 from localcloud.aws.ec2 import interruptions, shortages
 from localcloud.aws.eks import token_review
 
@@ -41,6 +42,10 @@ def answer(environ: WSGIEnvironment, start_response: StartResponse, hosts: froze
             _, instance_type, zone = path.split("/")
             (shortages.begin if method == "PUT" else shortages.end)(instance_type, zone)
             return _json(start_response, shortages.current())
+        case ("PUT", path) if re.fullmatch(r"quotas/[A-Z0-9-]+/\d+", path):
+            _, code, value = path.split("/")
+            quotas.backend().values[code] = float(value)
+            return _json(start_response, quotas.backend().values)
         case ("PUT", path) if path.startswith("interruptions/"):
             return _interrupt(start_response, path.removeprefix("interruptions/"))
         case ("POST", path) if path.startswith("token-review/"):

@@ -14,7 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from localcloud import settings
-from localcloud.aws import ecr, iam, sqs, ssm, sts
+from localcloud.aws import ecr, iam, quotas, sqs, ssm, sts
 from localcloud.aws.ec2 import ec2
 from localcloud.aws.eks import eks, pod_credentials
 from localcloud.aws.elasticache import elasticache
@@ -69,6 +69,7 @@ SERVICES: tuple[Service, ...] = (
     Service("logs"),
     Service("s3"),
     Service("secretsmanager"),
+    Service("service-quotas", quotas.extend_moto, frozenset({"values"})),
     Service("sqs", sqs.extend_moto),
     Service("ssm", ssm.extend_moto),
     Service("sts", sts.extend_moto, frozenset({"assumed_roles"})),

@@ -66,41 +66,36 @@ _EC2 = (
 )
 
 
-def _tags(name: str) -> tuple[dict[str, Any], ...]:
-    """Filters for the tags that Terraform sets, and for those that EKS, Kubernetes and Karpenter set on their own."""
-    return (
-        {"Name": "tag:leeward:name", "Values": [name]},
-        {"Name": "tag:aws:eks:cluster-name", "Values": [name]},
-        {"Name": "tag:eks:cluster-name", "Values": [name]},
-        {"Name": f"tag:kubernetes.io/cluster/{name}", "Values": ["owned"]},
-        {"Name": "tag:cluster.k8s.amazonaws.com/name", "Values": [name]},
-        {"Name": "tag:eks:eks-cluster-name", "Values": [name]},
-    )
+def stack_tags(name: str) -> frozenset[tuple[str, str]]:
+    """The tags that Terraform sets, and those that EKS, Kubernetes and Karpenter set on their own, as key and value."""
+    keys = ("leeward:name", "aws:eks:cluster-name", "eks:cluster-name", "cluster.k8s.amazonaws.com/name", "eks:eks-cluster-name")
+    return frozenset({*((key, name) for key in keys), (f"kubernetes.io/cluster/{name}", "owned")})
 
 
 def _ec2(ec2: Any, stack: Stack) -> Found:
-    for wanted in _tags(stack.name):
+    for tag, value in stack_tags(stack.name):
+        wanted = {"Name": f"tag:{tag}", "Values": [value]}
         for kind, operation, key, id, state in _EC2:
             # Only DescribeNatGateways spells its filter parameter in the singular.
             filters = {"Filter" if operation == "describe_nat_gateways" else "Filters": [wanted]}
-            for resource in _pages(ec2, operation, key, **filters):
+            for resource in pages(ec2, operation, key, **filters):
                 if state is None or str(resource.get(state, "")).lower() not in _GONE:
                     yield kind, resource[id]
-        for reservation in _pages(ec2, "describe_instances", "Reservations", Filters=[wanted]):
+        for reservation in pages(ec2, "describe_instances", "Reservations", Filters=[wanted]):
             for instance in reservation["Instances"]:
                 if instance["State"]["Name"] not in _GONE:
                     yield "instance", instance["InstanceId"]
 
 
 def _autoscaling(autoscaling: Any, stack: Stack) -> Found:
-    for group in _pages(autoscaling, "describe_auto_scaling_groups", "AutoScalingGroups"):
+    for group in pages(autoscaling, "describe_auto_scaling_groups", "AutoScalingGroups"):
         tags = {tag["Key"]: tag.get("Value") for tag in group.get("Tags", ())}
         if stack.name in (tags.get("eks:cluster-name"), tags.get("leeward:name")):
             yield "group", group["AutoScalingGroupName"]
 
 
 def _eks(eks: Any, stack: Stack) -> Found:
-    if stack.name in _pages(eks, "list_clusters", "clusters"):
+    if stack.name in pages(eks, "list_clusters", "clusters"):
         yield "cluster", stack.name
 
 
@@ -112,22 +107,22 @@ def _elasticache(elasticache: Any, stack: Stack) -> Found:
         ("parameter-group", "describe_cache_parameter_groups", "CacheParameterGroups", "CacheParameterGroupName"),
         ("subnet-group", "describe_cache_subnet_groups", "CacheSubnetGroups", "CacheSubnetGroupName"),
     ):
-        for resource in _pages(elasticache, operation, key):
+        for resource in pages(elasticache, operation, key):
             if resource[id] == prefix or resource[id].startswith(f"{prefix}-0"):
                 yield kind, resource[id]
 
 
 def _ecr(ecr: Any, stack: Stack) -> Found:
-    for repository in _pages(ecr, "describe_repositories", "repositories"):
+    for repository in pages(ecr, "describe_repositories", "repositories"):
         if repository["repositoryName"].startswith(f"leeward-{stack.name}/"):
             yield "repository", repository["repositoryName"]
 
 
 def _iam(iam: Any, stack: Stack) -> Found:
-    for role in _pages(iam, "list_roles", "Roles"):
+    for role in pages(iam, "list_roles", "Roles"):
         if role["RoleName"].startswith(f"leeward-{stack.name}-{stack.region}-"):
             yield "role", role["RoleName"]
-    for profile in _pages(iam, "list_instance_profiles", "InstanceProfiles"):
+    for profile in pages(iam, "list_instance_profiles", "InstanceProfiles"):
         if profile["InstanceProfileName"].startswith(f"leeward-{stack.name}-{stack.region}-"):
             yield "instance-profile", profile["InstanceProfileName"]
 
@@ -139,17 +134,17 @@ def _sqs(sqs: Any, stack: Stack) -> Found:
 
 
 def _events(events: Any, stack: Stack) -> Found:
-    for rule in _pages(events, "list_rules", "Rules", NamePrefix=f"leeward-{stack.name}-karpenter-"):
+    for rule in pages(events, "list_rules", "Rules", NamePrefix=f"leeward-{stack.name}-karpenter-"):
         yield "rule", rule["Name"]
 
 
 def _logs(logs: Any, stack: Stack) -> Found:
-    for group in _pages(logs, "describe_log_groups", "logGroups", logGroupNamePrefix=f"/aws/eks/{stack.name}/"):
+    for group in pages(logs, "describe_log_groups", "logGroups", logGroupNamePrefix=f"/aws/eks/{stack.name}/"):
         yield "log-group", group["logGroupName"]
 
 
 def _secretsmanager(manager: Any, stack: Stack) -> Found:
-    for secret in _pages(manager, "list_secrets", "SecretList", Filters=[{"Key": "name", "Values": [f"leeward/{stack.name}/"]}]):
+    for secret in pages(manager, "list_secrets", "SecretList", Filters=[{"Key": "name", "Values": [f"leeward/{stack.name}/"]}]):
         if "DeletedDate" not in secret:
             yield "secret", secret["Name"]
 
@@ -172,7 +167,7 @@ SERVICES = tuple(_ASK)
 """All AWS services in which a stack may have resources."""
 
 
-def _pages(client: Any, operation: str, key: str, **arguments: Any) -> list[Any]:
+def pages(client: Any, operation: str, key: str, **arguments: Any) -> list[Any]:
     """All items of a list operation, over all its pages."""
     if not client.can_paginate(operation):
         return list(getattr(client, operation)(**arguments)[key])

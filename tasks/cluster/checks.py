@@ -6,12 +6,6 @@ The checks are plain functions that return a `Check`. They raise only if a reque
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal
-
-from botocore.exceptions import BotoCoreError, ClientError
-from prefect import get_run_logger
-from prefect.artifacts import create_table_artifact
 
 from blocks.errors import Permanent, PipelineError
 from blocks.parameters import Infrastructure, Service
@@ -22,6 +16,7 @@ from drills.runner.waiting import Pending, Until
 from tasks.cluster import karpenter, neuron
 from tasks.cluster.redis import Redis, find_redis, ping
 from tasks.images import registry
+from tasks.support.checks import Check, show_checks
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
@@ -31,19 +26,6 @@ NODES_WITHIN_S = 600.0
 """Seconds. A node group is created before its nodes are Ready; an AMI takes a minute or two to start."""
 DNS_WITHIN_S = 300.0
 KARPENTER_WITHIN_S = 180.0
-INF_QUOTA = ("ec2", "L-1945791B")
-"""Service and code of the quota "Running On-Demand Inf instances", in vCPUs."""
-
-Result = Literal["ok", "bad", "not checked"]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """The result of one check."""
-
-    name: str
-    result: Result
-    detail: str
 
 
 class NotReady(Permanent):
@@ -149,45 +131,6 @@ def check_registry(target: Target, repository_url: str | None) -> Check:
     return Check("registry", "ok", repository.host)
 
 
-def check_quota(target: Target, infrastructure: Infrastructure) -> Check:
-    """Check that the account's quota has room for the inf2 nodes. Not checked if the quota cannot be read."""
-    if target.aws is None or not target.provisioned:
-        return Check("inf2 quota", "not checked", "nothing is provisioned")
-    wanted, (service, code) = infrastructure.inf2_nodes, INF_QUOTA
-    try:
-        types = target.client("ec2").describe_instance_types(InstanceTypes=[wanted.instance_type])["InstanceTypes"]
-        quota = target.client("service-quotas").get_service_quota(ServiceCode=service, QuotaCode=code)["Quota"]["Value"]
-        needed = types[0]["VCpuInfo"]["DefaultVCpus"] * wanted.count
-    except ClientError as error:
-        return Check("inf2 quota", "not checked", f"Service Quotas answers {error.response['Error']['Code']} for {service}/{code}")
-    except (BotoCoreError, KeyError, IndexError) as error:
-        return Check("inf2 quota", "not checked", f"Service Quotas could not be asked: {type(error).__name__}")
-    if needed > quota:
-        return Check(
-            "inf2 quota", "bad", f"{needed} vCPUs are needed, the quota is {quota:.0f}: ask for more in Service Quotas ({service}/{code})"
-        )
-    return Check("inf2 quota", "ok", f"{needed} of {quota:.0f} vCPUs")
-
-
-def _show_checks(key: str, checks: list[Check]) -> None:
-    create_table_artifact(key=key, table=[{"check": c.name, "result": c.result, "detail": c.detail} for c in checks])
-    for c in checks:
-        get_run_logger().info("%s: %s (%s)", c.name, c.result, c.detail)
-    bad = [c for c in checks if c.result == "bad"]
-    if bad:
-        raise NotReady("; ".join(f"{c.name}: {c.detail}" for c in bad))
-
-
-@step("check quotas", deadline_s=120)
-def check_quotas(site: Site) -> None:
-    """Check that the account's quotas allow what Terraform is going to create.
-
-    Raises:
-        NotReady: they do not.
-    """
-    _show_checks("quotas", [check_quota(site.block, site.infrastructure)])
-
-
 @step("check cluster", deadline_s=1200)
 def check_cluster(site: Site, service: Service, outputs: Outputs | None) -> str:
     """Check that the service can be deployed to the cluster; returns its Kubernetes version.
@@ -208,5 +151,6 @@ def check_cluster(site: Site, service: Service, outputs: Outputs | None) -> str:
         check_registry(target, outputs.serving_repository_url if outputs else None),
     ]
     progress.show(100, f"{sum(c.result == 'ok' for c in checks)} of {len(checks)} checks are ok")
-    _show_checks("checks", checks)
+    if failed := show_checks("checks", checks):
+        raise NotReady(failed)
     return version

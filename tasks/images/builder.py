@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -47,6 +48,8 @@ class Recipe:
     """The target, one of KINDS."""
     base: str = ""
     """Image that it is built from; empty: the default of its Containerfile."""
+    platform: str = "linux/amd64"
+    """Operating system and architecture of the nodes that run it."""
 
     @property
     def file(self) -> Path:
@@ -60,10 +63,16 @@ class Recipe:
         return [f"--build-arg=BASE={self.base}"] if self.base else []
 
     @property
+    def base_reference(self) -> str:
+        """The image that it is built from, with the Containerfile's default."""
+        default = re.search(r"^ARG BASE=(\S+)$", self.file.read_text(encoding="utf-8"), re.MULTILINE)
+        return self.base or (default[1] if default else "")
+
+    @property
     def key(self) -> str:
         """Key of its content: another key means another image."""
         # The bench image contains none of the project's code.
-        return content_key(self.base, CONTEXT / "images" if self.kind == "bench" else CONTEXT)
+        return content_key(self.base, CONTEXT / "images" if self.kind == "bench" else CONTEXT, self.platform)
 
     @property
     def tag(self) -> str:
@@ -95,6 +104,13 @@ class Builder:
         what = "buildah or docker" if wanted == "auto" else wanted
         raise NoBuilder(f"no {what} that works on this machine; install buildah, or give the target a ready image")
 
+    def emulates(self, wanted: str) -> bool:
+        """Whether it builds for that platform on this machine, which has another one. Only docker's BuildKit can tell."""
+        if self.program != "docker":
+            return False
+        found = subprocess.run(["docker", "buildx", "inspect"], capture_output=True, text=True, timeout=60, check=False).stdout
+        return any(wanted in line for line in found.splitlines() if line.startswith("Platforms:"))
+
     def has(self, local: str) -> bool:
         """Whether the image is in the local store."""
         argv = ["buildah", "inspect", "--type", "image", "--format", "{{.FromImageID}}", local]
@@ -109,7 +125,18 @@ class Builder:
             CommandFailed: the build failed; the message has its last lines.
         """
         with _secrets() as secrets:
-            argv = [self.program, "build", *self._isolation(), "--target", recipe.kind, "-t", local, "-f", str(recipe.file)]
+            argv = [
+                self.program,
+                "build",
+                *self._isolation(),
+                f"--platform={recipe.platform}",
+                "--target",
+                recipe.kind,
+                "-t",
+                local,
+                "-f",
+                str(recipe.file),
+            ]
             argv += [*(f"--secret={secret}" for secret in secrets), *recipe.arguments]
             run(
                 [*argv, str(CONTEXT)],
@@ -144,9 +171,17 @@ class Builder:
         return {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
 
 
-def content_key(base: str, context: Path = CONTEXT) -> str:
-    """Hash of all that goes into an image: the files of the context, and its base."""
+def native_platform() -> str:
+    """Platform of the images that this machine runs without emulation."""
+    machine = platform.machine().lower()
+    return f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(machine, machine) }".replace(" ", "")
+
+
+def content_key(base: str, context: Path = CONTEXT, platform: str = "linux/amd64") -> str:
+    """Hash of all that goes into an image: the files of the context, its base, and its platform."""
     digest = hashlib.sha256(f"base {_base_identity(base)}\n".encode())
+    if platform != "linux/amd64":
+        digest.update(f"platform {platform}\n".encode())
     for path in sorted(p for p in context.rglob("*") if p.is_file() and _is_input(p)):
         digest.update(f"{path.relative_to(context).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()[:20]

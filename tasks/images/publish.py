@@ -40,12 +40,13 @@ def recipes(engine: Engine, images: Images, *, chat: bool = True) -> dict[str, R
     An engine with a Containerfile of its own has a Python of its own, too. That file names the head's base with the same Python to
     its last digit, which Ray compares: `ARG HEAD_BASE=…`. The base of its workers is NAME_base of the target's images, if there is one.
     """
-    worker = Recipe(engine, images.base)
-    head = Recipe("head", images.base)
+    worker = Recipe(engine, images.base, images.platform)
+    head = Recipe("head", images.base, images.platform)
     if named := re.search(r"^ARG HEAD_BASE=(\S+)$", worker.file.read_text(encoding="utf-8"), re.MULTILINE):
-        worker, head = Recipe(engine, str(getattr(images, f"{engine}_base", ""))), Recipe("head", named[1])
+        own = str(getattr(images, f"{engine}_base", ""))
+        worker, head = Recipe(engine, own, images.platform), Recipe("head", named[1], images.platform)
     found = {"head": head, "worker": worker}
-    return {**found, "chat": Recipe("chat", images.base)} if chat else found
+    return {**found, "chat": Recipe("chat", images.base, images.platform)} if chat else found
 
 
 def build_image(builder: Builder, recipe: Recipe, progress: Progress) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +46,12 @@ class Repository:
     def __repr__(self) -> str:
         return f"Repository({self.host}/{self.name})"
 
-    def digest(self, tag: str) -> str | None:
+    def digest(self, tag: str, *, anonymous: bool = False) -> str | None:
         """The digest of the image under that tag; None: there is no such image.
+
+        Args:
+            tag: Tag or digest.
+            anonymous: Whether to get the token that public registries give to everybody.
 
         Raises:
             Transient: the registry does not answer.
@@ -55,7 +60,10 @@ class Repository:
         url = f"{'http' if self.plain_http else 'https'}://{self.host}/v2/{self.name}/manifests/{tag}"
         headers = {"Accept": _MANIFESTS, **({"Authorization": f"Basic {self.login}"} if self.login else {})}
         try:
-            answer = _pool(url).request("HEAD", url, headers=headers, timeout=TIMEOUT_S, retries=False)
+            answer = pool(url).request("HEAD", url, headers=headers, timeout=TIMEOUT_S, retries=False)
+            if anonymous and answer.status == 401 and (token := _public_token(answer.headers.get("WWW-Authenticate", ""))):
+                headers["Authorization"] = f"Bearer {token}"
+                answer = pool(url).request("HEAD", url, headers=headers, timeout=TIMEOUT_S, retries=False)
         except urllib3.exceptions.HTTPError as error:
             raise Transient(f"registry {self.host} does not answer: {error}") from error
         if answer.status == 404:
@@ -88,7 +96,18 @@ def ecr_login(session: Any) -> str:
     return str(data[0]["authorizationToken"])
 
 
-def _pool(url: str) -> urllib3.PoolManager:
+def _public_token(challenge: str) -> str:
+    """The token for everybody to which the registry's challenge points; empty: there is none."""
+    found = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+    if not challenge.lower().startswith("bearer ") or not found.get("realm", "").startswith("https://"):
+        return ""
+    realm = found.pop("realm")
+    answer = pool(realm).request("GET", realm, fields=found, timeout=TIMEOUT_S, retries=False)
+    return str(answer.json().get("token", "")) if answer.status == 200 else ""
+
+
+def pool(url: str) -> urllib3.PoolManager:
+    """Connections to the host of the URL: through the environment's proxy, unless the host is a private one."""
     settings = urllib3.util.Timeout(TIMEOUT_S)
     proxy = None if is_private(url) else _proxy(url)
     return urllib3.ProxyManager(proxy, timeout=settings) if proxy else urllib3.PoolManager(timeout=settings)

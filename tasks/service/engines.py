@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from blocks.parameters import Engine, Inf2Nodes, Inf2Type, Scaling
+from blocks.parameters import ENGINES, Engine, Inf2Nodes, Inf2Type, Scaling, Service
 from drills.kubernetes import manifests
 
 SIZES: Mapping[Inf2Type, tuple[int, int]] = {
@@ -16,6 +16,8 @@ SIZES: Mapping[Inf2Type, tuple[int, int]] = {
     "inf2.48xlarge": (192, 768),
 }
 """vCPUs and GiB of memory of each instance type."""
+READY_WITHIN = "leeward.dev/ready-within-s"
+"""Annotation of a RayService, set by the engine's manifest."""
 IMAGE_GIB = 20
 """Size of the largest image, which is Neuron's."""
 SIZED_FOR = 0.75
@@ -34,6 +36,8 @@ class Needs:
     memory_gib: int
     disk_gib: int
     """Sum of the size limits of its volumes."""
+    ready_within_s: float
+    """Seconds that a new service may take until it is Ready, on new nodes."""
 
 
 @cache
@@ -47,7 +51,14 @@ def needs(engine: Engine) -> Needs:
     slots, tokens = int(environment["LEEWARD_SLOTS"]), int(environment["LEEWARD_MAX_TOKENS"])
     asked = container["resources"]["requests"]
     volumes = sum(_gib(volume["emptyDir"]["sizeLimit"]) for volume in spec.get("volumes", ()))
-    return Needs(slots, tokens, float(asked["cpu"]), _gib(asked["memory"]), volumes)
+    ready = float(fragment["metadata"]["annotations"][READY_WITHIN])
+    return Needs(slots, tokens, float(asked["cpu"]), _gib(asked["memory"]), volumes, ready)
+
+
+def ready_within_s(service: Service, engine: Engine | None = None) -> float:
+    """Seconds within which the service must be Ready: its own, or its engine's; of an unknown engine the longest."""
+    named = engine or service.engine
+    return service.ready_within_s or max(needs(each).ready_within_s for each in ([named] if named else ENGINES))
 
 
 def _gib(quantity: str) -> int:

@@ -23,7 +23,7 @@ from drills.runner.waiting import Pending, Until
 from tasks.cluster import karpenter, neuron
 from tasks.cluster.redis import Redis, find_redis
 from tasks.images.publish import ImageRefs
-from tasks.service.engines import ongoing_requests
+from tasks.service.engines import ongoing_requests, ready_within_s
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
@@ -227,7 +227,7 @@ def wait_for_service(site: Site, service: Service) -> Snapshot:
     """Wait for the steady state: RayService Ready, application running, a replica on every node, a right answer."""
     progress = Progress("service-ready")
     started = time.monotonic()
-    snapshot = wait_until_serving(site.api(), service, service.ready_within_s, progress.show_pending)
+    snapshot = wait_until_serving(site.api(), service, ready_within_s(service, site.block.engine_of(service)), progress.show_pending)
     progress.show(100, f"serving after {time.monotonic() - started:.0f} s")
     create_markdown_artifact(key="service", markdown=_described(snapshot, service), description="The service")
     return snapshot

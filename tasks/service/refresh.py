@@ -32,6 +32,7 @@ from drills.kubernetes.node_labels import NODES
 from drills.runner.waiting import Pending, Until
 from tasks.cluster.karpenter import CLAIMS, POOLS
 from tasks.service import worker_group
+from tasks.service.engines import ready_within_s
 from tasks.service.rayservice import wait_until_serving
 from tasks.service.worker_group import NotAsDeployed, Size, WorkerGroup
 from tasks.support.progress import Progress
@@ -168,7 +169,7 @@ def grow(api: Api, service: Service, node: str, on_pending: OnLook) -> bool:
     worker_group.resize(api, service, group, Size(max(more, group.size.workers), more, max(more, group.size.most), group.size.leaving))
     worker_group.set_replicas(api, service, more, max(more, service.most_workers))
     try:
-        wait_until_serving(api, service.model_copy(update={"workers": more}), service.ready_within_s, on_pending)
+        wait_until_serving(api, service.model_copy(update={"workers": more}), ready_within_s(service), on_pending)
     except TimedOut:
         with contextlib.suppress(PipelineError):  # the timeout is the error to report
             _restore_size(api, service)
@@ -230,7 +231,7 @@ def settle(api: Api, service: Service, on_pending: OnLook) -> str:
         TimedOut: the steady state was not reached in time.
     """
     _restore_size(api, service, on_pending)
-    snapshot = wait_until_serving(api, service, service.ready_within_s, on_pending)
+    snapshot = wait_until_serving(api, service, ready_within_s(service), on_pending)
     return snapshot.workers[-1].node or ""
 
 
@@ -286,11 +287,16 @@ def find_old_nodes(site: Site, service: Service, which: Which, owner: str) -> li
     return found
 
 
+def _with_engine(site: Site, service: Service) -> Service:
+    """The service with its engine named, which decides how long a worker may take."""
+    return service.model_copy(update={"engine": site.block.engine_of(service)})
+
+
 @step("add worker", deadline_s=7400)
 def add_worker(site: Site, service: Service, node: OldNode, check: Callable[[], None]) -> bool:
     """Add a worker if there is one on the node, and wait until it answers; returns whether there was one on the node."""
     progress = Progress("add-worker")
-    found = grow(site.api(), service, node.name, progress.checked(check))
+    found = grow(site.api(), _with_engine(site, service), node.name, progress.checked(check))
     progress.show(100, f"one worker more than needed, to replace that on {node.name}" if found else f"{node.name} has no worker")
     return found
 
@@ -308,7 +314,7 @@ def retire_worker(site: Site, service: Service, node: OldNode, check: Callable[[
 def settle_workers(site: Site, service: Service, check: Callable[[], None]) -> str:
     """Restore the service's deployed size; returns the node of its newest worker."""
     progress = Progress("settle-workers")
-    newest = settle(site.api(), service, progress.checked(check))
+    newest = settle(site.api(), _with_engine(site, service), progress.checked(check))
     progress.show(100, f"{service.workers} workers at least, and all answer")
     return newest
 

@@ -7,12 +7,13 @@ any other lock is never touched.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,7 +70,7 @@ def init(workspace: Workspace, *, deadline_s: float = 600, on_progress: OnProgre
 
 
 def plan(workspace: Workspace, variables: Mapping[str, Any], *, deadline_s: float = 600, on_progress: OnProgress = ignore) -> PlanSummary:
-    """Save a plan for `apply`; returns its summary."""
+    """Save a plan for `apply`; returns its summary, with the digest of its changes."""
     with tempfile.TemporaryDirectory(prefix="leeward-") as private:
         events = _run_with_lock(
             workspace,
@@ -79,7 +80,24 @@ def plan(workspace: Workspace, variables: Mapping[str, Any], *, deadline_s: floa
             out=str(workspace.plan_file),
             var_file=str(_write_variables(Path(private), variables)),
         )
-    return PlanSummary.from_events(events)
+    planned = PlanSummary.from_events(events)
+    return planned if planned.empty else replace(planned, digest=_digest(workspace))
+
+
+def _digest(workspace: Workspace, deadline_s: float = 120) -> str:
+    """Hash of the saved plan's changes with their values, also the secret ones. Equal for two plans that would do the same."""
+    _run(workspace, "show", deadline_s, ignore, str(workspace.plan_file))
+    printed = workspace.home / "show.log"
+    try:
+        changes = [
+            each for each in json.loads(printed.read_text())["resource_changes"] if set(each["change"]["actions"]) - {"no-op", "read"}
+        ]
+    finally:
+        printed.unlink()  # it has the secrets of the plan in clear text
+    values = {
+        each["address"]: {key: each["change"].get(key) for key in ("actions", "before", "after", "after_unknown")} for each in changes
+    }
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def apply(workspace: Workspace, *, deadline_s: float = 3600, on_progress: OnProgress = ignore) -> None:

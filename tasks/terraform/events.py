@@ -23,12 +23,24 @@ class Change:
     action: str
     """One of create, update, delete and replace."""
 
+    @property
+    def destructive(self) -> bool:
+        """Whether the resource that exists is destroyed."""
+        return self.action in ("delete", "replace")
+
+    @property
+    def type(self) -> str:
+        """Type of the resource, such as aws_vpc."""
+        return self.address.partition(".")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class PlanSummary:
     """A plan without its values: resources to create, change and destroy."""
 
     changes: tuple[Change, ...]
+    digest: str = ""
+    """Hash of all that the plan changes, with its values: another plan has another one. Empty: not known, or nothing is changed."""
 
     @classmethod
     def from_events(cls, events: Iterable[Event]) -> PlanSummary:
@@ -57,9 +69,13 @@ class PlanSummary:
         return not self.changes
 
     def beyond(self, approved: PlanSummary) -> tuple[str, ...]:
-        """Addresses in this plan that are not in `approved`."""
-        known = {change.address for change in approved.changes}
-        return tuple(change.address for change in self.changes if change.address not in known)
+        """Addresses in this plan that are not in `approved`, or were only to be changed there and would now be destroyed."""
+        known = {change.address: change for change in approved.changes}
+        return tuple(
+            change.address
+            for change in self.changes
+            if change.address not in known or (change.destructive and known[change.address].action == "update")
+        )
 
     def __str__(self) -> str:
         return f"{self.add} to add, {self.change} to change, {self.destroy} to destroy"

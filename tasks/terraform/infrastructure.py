@@ -241,6 +241,7 @@ def _show_progress(key: str, title: str) -> Iterator[OnProgress]:
 def _plan_table(planned: PlanSummary) -> str:
     """The plan as a Markdown table."""
     rows = "".join(f"| {change.action} | `{change.address}` |\n" for change in planned.changes)
-    return f"## Terraform plan: {planned}\n\n" + (
+    digest = f"Digest: `{planned.digest}`. To approve exactly this plan, give it as `approved`.\n\n" if planned.digest else ""
+    return f"## Terraform plan: {planned}\n\n{digest}" + (
         f"| action | resource |\n|---|---|\n{rows}" if rows else "No changes: everything is already as configured.\n"
     )

@@ -271,6 +271,17 @@ run "a_zone_that_the_region_has_not" {
   expect_failures = [aws_vpc.this]
 }
 
+run "zones_without_the_type_of_the_core_nodes" {
+  command = plan
+
+  override_data {
+    target = data.aws_ec2_instance_type_offerings.core
+    values = { locations = ["us-west-2b"] }
+  }
+
+  expect_failures = [aws_vpc.this]
+}
+
 run "a_region_without_inf2" {
   command = plan
 

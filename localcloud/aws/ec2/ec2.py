@@ -18,7 +18,7 @@ from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ec2.models.vpcs import VPC
 
 from localcloud import settings
-from localcloud.aws import events, ssm
+from localcloud.aws import events, quotas, ssm
 from localcloud.aws.ec2 import instances, self_managed, shortages
 
 _EKS_ACCOUNT = "602401143452"
@@ -80,15 +80,21 @@ class Ec2Backend(ec2_models.EC2Backend):
         """Launch instances; those whose user data names a cluster become nodes of it.
 
         As on AWS, the primary network interface is deleted with its instance; moto's default is that it stays. The region has
-        a default, because moto's fleets give none. `Insufficient` when there is no capacity; nothing is launched then.
+        a default, because moto's fleets give none. `Insufficient` when there is no capacity, and `VcpuLimitExceeded` when a quota
+        does not allow it; nothing is launched then.
         """
-        shortages.check(self._type_of(kwargs), self._zone_of(kwargs))
+        instance_type = self._type_of(kwargs)
+        quotas.check(instance_type, int(kwargs.get("count") or (args[1] if len(args) > 1 else 1)), self._running())
+        shortages.check(instance_type, self._zone_of(kwargs))
         reservation = super().run_instances(*args, **{"region_name": self.region_name} | kwargs)
         for instance in reservation.instances:
             instance.nics[0].delete_on_termination = True
             events.send_state_changes(instance, "pending", "running")
             self_managed.on_launched(instance)
         return reservation
+
+    def _running(self) -> list[Instance]:
+        return [each for each in self.all_instances() if each.state in ("pending", "running")]
 
     def _type_of(self, launch: dict[str, Any]) -> str:
         """The instance type that moto will use: the request's, else the launch template's, else a default."""

@@ -15,6 +15,8 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.spot_requests import SpotFleetLaunchSpec
 from moto.ec2.responses.fleets import Fleets
 
+from localcloud.aws import quotas
+
 CODE = "InsufficientInstanceCapacity"
 
 _short: set[tuple[str, str]] = set()
@@ -73,9 +75,10 @@ class CapacityAwareFleet(Fleet):
         for spec in requested:
             zone = self.ec2_backend.get_subnet(spec.subnet_id).availability_zone if spec.subnet_id else f"{self.ec2_backend.region_name}a"
             try:
+                quotas.check(spec.instance_type, 1, self.ec2_backend._running())
                 check(spec.instance_type, zone)
                 available.append(spec)
-            except Insufficient as error:
+            except (Insufficient, quotas.VcpuLimitExceeded) as error:
                 self.errors.append(_error(spec, zone, error) | {"Lifecycle": self._lifecycle})
         if not available:
             return {}, 0
@@ -96,12 +99,12 @@ def _size(instance_type: str) -> tuple[int, int]:
     return (known["VCpuInfo"]["DefaultVCpus"], known["MemoryInfo"]["SizeInMiB"]) if known else (0, 0)
 
 
-def _error(spec: SpotFleetLaunchSpec, zone: str, error: Insufficient) -> dict[str, Any]:
+def _error(spec: SpotFleetLaunchSpec, zone: str, error: EC2ClientError) -> dict[str, Any]:
     tried = {
         "LaunchTemplateSpecification": spec.launch_template_spec,
         "Overrides": {**(spec.overrides or {}), "InstanceType": spec.instance_type, "AvailabilityZone": zone},
     }
-    return {"LaunchTemplateAndOverrides": tried, "ErrorCode": CODE, "ErrorMessage": str(error.message)}
+    return {"LaunchTemplateAndOverrides": tried, "ErrorCode": error.code, "ErrorMessage": str(error.message)}
 
 
 def extend_moto() -> None:

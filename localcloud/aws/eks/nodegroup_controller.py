@@ -13,7 +13,7 @@ from moto.ec2.models.instances import Instance
 from moto.eks.models import Nodegroup
 
 from localcloud import settings
-from localcloud.aws import moto_lock, ssm
+from localcloud.aws import moto_lock, quotas, ssm
 from localcloud.aws.ec2 import ec2, instances, shortages
 from localcloud.aws.eks.models import EksCluster, Shape, end_update, issue
 from localcloud.machine.interface import MachineError
@@ -135,9 +135,9 @@ class NodeGroup(Nodegroup):
                 try:
                     with moto_lock.MOTO_LOCK:
                         return self._launch_as(instance_type, subnet)
-                except shortages.Insufficient as error:
-                    tried.append(error.message)
-        raise MachineError(f"{shortages.CODE}: {'; '.join(tried)}")
+                except (shortages.Insufficient, quotas.VcpuLimitExceeded) as error:
+                    tried.append(f"{error.code}: {error.message}")
+        raise MachineError("; ".join(tried))
 
     def _launch_as(self, instance_type: str, subnet: str) -> Instance:
         backend = ec2.backend()

@@ -8,6 +8,11 @@ mock_data "aws_ec2_instance_type_offerings" {
   defaults = { locations = ["us-west-2d", "us-west-2b"] }
 }
 
+override_data {
+  target = data.aws_ec2_instance_type_offerings.core
+  values = { locations = ["us-west-2a", "us-west-2b", "us-west-2c", "us-west-2d"] }
+}
+
 mock_data "aws_partition" {
   defaults = { partition = "aws" }
 }

@@ -19,6 +19,7 @@ from drills.runner.journal import InUse, LockLost
 from drills.stages.drill import Broken
 from drills.stages.run import Result, Run
 from flows import checks, drill_stages, stages
+from flows.approval import Given
 from tasks.drill import evidence
 from tasks.images.publish import ImageRefs
 from tasks.support import site
@@ -108,35 +109,35 @@ class Planned:
     """Replaces Terraform's task and returns a plan."""
 
     def __init__(self, *changes: Change) -> None:
-        self.plan = PlanSummary(changes)
+        self.plan = PlanSummary(changes, "0123456789ab" if changes else "")
 
     def __call__(self, *_: Any) -> PlanSummary:
         return self.plan
 
 
 def planning(monkeypatch: pytest.MonkeyPatch, *changes: Change) -> None:
-    monkeypatch.setattr(stages, "check_quotas", lambda site: None)
     monkeypatch.setattr(stages, "plan_infrastructure", Planned(*changes))
+    monkeypatch.setattr(stages, "check_in_use", lambda site, planned: None)
 
 
 def test_a_plan_without_approval_stops_the_run_and_explains_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     planning(monkeypatch, Change("aws_vpc.this", "create"))
-    with pytest.raises(checks.NotApproved, match="approved=true"):
-        stages.plan(checks.checked_site("t", Infrastructure()), approved=False)
+    with pytest.raises(checks.NotApproved, match=r"approved=0123456789ab$"):
+        stages.plan(checks.checked_site("t", Infrastructure()), Given())
 
 
-def test_a_plan_goes_on_when_it_is_approved_or_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_goes_on_when_its_digest_is_approved_or_it_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     planning(monkeypatch, Change("aws_vpc.this", "create"))
-    assert stages.plan(checks.checked_site("t", Infrastructure()), approved=True)
+    assert stages.plan(checks.checked_site("t", Infrastructure()), Given("0123456789ab"))
     planning(monkeypatch)
-    assert stages.plan(checks.checked_site("t", Infrastructure()), approved=False) is not None
+    assert stages.plan(checks.checked_site("t", Infrastructure()), Given()) is not None
 
 
 def test_replacing_a_running_karpenter_by_a_managed_group_is_refused_even_if_approved(monkeypatch: pytest.MonkeyPatch) -> None:
     planning(monkeypatch, Change("aws_iam_role.karpenter_node[0]", "delete"), Change("aws_eks_node_group.inf2[0]", "create"))
     managed = Infrastructure(inf2_nodes=Inf2Nodes(provisioner="managed"))
     with pytest.raises(checks.BadParameters, match="run cleanup first"):
-        stages.plan(checks.checked_site("t", managed), approved=True)
+        stages.plan(checks.checked_site("t", managed), Given("0123456789ab", may_replace=True))
 
 
 def test_the_role_of_karpenters_nodes_has_the_same_name_in_terraform() -> None:

@@ -66,6 +66,23 @@ def test_changes_beyond_the_approved_plan_are_refused(workspace: Workspace) -> N
     assert not workspace.plan_file.exists()
 
 
+def test_the_digest_is_that_of_the_values_and_survives_a_second_plan(workspace: Workspace) -> None:
+    first, same = commands.plan(workspace, {}), commands.plan(workspace, {})
+    assert first.digest == same.digest
+    assert len(first.digest) == 12
+    assert commands.plan(workspace, {"word": "other"}).digest != first.digest, "the same resources with other values"
+    assert commands.plan(workspace, {"secret": "other"}).digest != first.digest, "secret values count"
+    assert not (workspace.home / "show.log").exists()
+    commands.plan(workspace, {})
+    commands.apply(workspace)
+    assert commands.plan(workspace, {}) == PlanSummary(())
+
+
+def test_what_was_only_to_be_changed_may_not_be_destroyed_in_the_rest_of_the_plan() -> None:
+    approved = PlanSummary((Change("aws_vpc.this", "update"), Change("aws_subnet.a", "create")))
+    assert PlanSummary((Change("aws_vpc.this", "replace"), Change("aws_subnet.a", "replace"))).beyond(approved) == ("aws_vpc.this",)
+
+
 def test_the_plans_table_names_every_change() -> None:
     table = infrastructure._plan_table(PlanSummary((Change("aws_vpc.this", "create"), Change("aws_eks_cluster.this", "update"))))
     assert table.startswith("## Terraform plan: 1 to add, 1 to change, 0 to destroy\n")

@@ -1,0 +1,1 @@
+"""What must hold before anything is made or deployed: tools, model, images, credentials, zones, quotas."""
