@@ -11,9 +11,9 @@ from pydantic import Field
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
 from drills.definition import Graces, Load, Repeat, Series, Slos, Timing
 from flows import drill_stages, stages
-from flows.approval import Given
 from flows.checks import check_images, checked_drill, checked_site, refusable
 from flows.hooks import ask_for_sweep
+from flows.runs.approval import Given
 
 
 @flow(name="lifecycle", on_failure=[ask_for_sweep], on_cancellation=[ask_for_sweep], on_crashed=[ask_for_sweep])

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure
 from flows import stages
-from flows.approval import Given
 from flows.checks import checked_site, refusable
+from flows.runs.approval import Given
 from tasks.terraform.infrastructure import Outputs
 
 

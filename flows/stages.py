@@ -20,8 +20,8 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 
 from blocks.parameters import Service
-from flows.approval import Given, require_approval
 from flows.checks import REFUSALS, BadParameters
+from flows.runs.approval import Given, require_approval
 from tasks.cleanup import audit, remove_service, sweep_drill
 from tasks.cluster.checks import check_cluster
 from tasks.cluster.in_use import check_in_use

@@ -7,7 +7,7 @@ from prefect import flow
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
 from flows import stages
 from flows.checks import refusable
-from flows.silence import end_if_silent
+from flows.runs.silence import end_if_silent
 from tasks.support.site import Site
 
 

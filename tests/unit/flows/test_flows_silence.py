@@ -11,7 +11,7 @@ from prefect.client.schemas import State
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling, Completed, Running
 
-from flows import silence
+from flows.runs import silence
 
 RUN = UUID("11111111-2222-3333-4444-555555555555")
 

@@ -19,7 +19,7 @@ from drills.runner.journal import InUse, LockLost
 from drills.stages.drill import Broken
 from drills.stages.run import Result, Run
 from flows import checks, drill_stages, stages
-from flows.approval import Given
+from flows.runs.approval import Given
 from tasks.drill import evidence
 from tasks.images.publish import ImageRefs
 from tasks.support import site

@@ -39,10 +39,10 @@ class Given:
 
 
 def require_approval(site: Site, planned: PlanSummary, given: Given) -> None:
-    """Require that a person approves this very plan, unless it is empty or the target approves plans itself.
+    """Require that a person approves exactly this plan, unless it is empty or the target approves plans itself.
 
     Raises:
-        NotApproved: nobody did.
+        NotApproved: it was not approved.
     """
     if planned.empty or site.block.auto_approve:
         return
