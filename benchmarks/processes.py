@@ -71,6 +71,9 @@ class Processes:
             time.sleep(0.05)
         self.first.kill()
         self.first.wait(ENDED_WITHIN_S)
+        for pipe in (self.first.stdin, self.first.stdout):
+            if pipe:
+                pipe.close()
         if left:
             raise TimeoutError(f"processes {left} do not end")
 

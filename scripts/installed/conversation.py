@@ -15,6 +15,8 @@ from playwright.async_api import Browser, Page, expect
 
 from scripts.installed.browser import browser
 
+_TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
 
 class ChatUser:
     """Reads from and types into one page of the chat."""
@@ -40,11 +42,19 @@ class ChatUser:
         """Click on the element that contains exactly this text."""
         await self.page.get_by_text(text, exact=True).last.click()
 
+    async def set(self, field: str, value: str) -> None:
+        """Fill a field of the page's settings, which is named by its CSS selector inside of them."""
+        await self.click("Settings")
+        control = self.page.locator(f"#settings {field}")
+        # In the frame after the settings are opened for the first time, Gradio gives their fields the initial values once more.
+        while await control.input_value() != value:
+            await control.fill(value)
+            await self.page.evaluate(_TWO_FRAMES)
+        await self.click("Settings")
+
     async def limit_answer(self, tokens: int) -> None:
         """Set the maximum length of an answer, in tokens, in the page's settings."""
-        await self.click("Settings")
-        await self.page.locator("#longest input[type=number]").fill(str(tokens))
-        await self.click("Settings")
+        await self.set("#longest input[type=number]", str(tokens))
 
     async def until_notice(self, text: str) -> None:
         """Wait until a notice that contains the text is on the page."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +112,14 @@ def build_page(service: Service) -> gr.Blocks:
 
 
 def application(service: Service) -> FastAPI:
-    """Return the page as an ASGI application."""
+    """Return the page as an ASGI application, which closes the connections to the service when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await service.close()
+
     return gr.mount_gradio_app(
-        FastAPI(openapi_url=None), build_page(service), "/", footer_links=[], run_history=False, max_file_size="1kb", ssr_mode=False,
-        enable_monitoring=False, pwa=False, mcp_server=False, theme=THEME, css_paths=STYLE,
+        FastAPI(openapi_url=None, lifespan=lifespan), build_page(service), "/", footer_links=[], run_history=False, max_file_size="1kb",
+        ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, theme=THEME, css_paths=STYLE,
     )  # fmt: skip

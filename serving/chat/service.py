@@ -74,6 +74,10 @@ class Service:
             http_client=DefaultAsyncHttpxClient(trust_env=False),  # the service is in the same cluster: never use a proxy
         )
 
+    async def close(self) -> None:
+        """Close the connections to the service."""
+        await self._client.close()
+
     async def note(self) -> str:
         """Return the service's description of its model, which the page shows above the conversation; empty: there is none.
 

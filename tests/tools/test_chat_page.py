@@ -207,17 +207,18 @@ def test_a_new_conversation_ends_the_old_one(play: Play) -> None:
     play(scene)
 
 
-def test_the_settings_are_sent(play: Play) -> None:
+def test_the_settings_are_sent_with_every_question(play: Play) -> None:
     async def scene(behind: StandIn, reader: ChatUser) -> None:
         await reader.limit_answer(48)
-        await reader.click("Settings")
-        await reader.page.locator("#settings textarea").click()
-        await reader.page.keyboard.insert_text("be brief")
-        await reader.send("words 2")
-        await reader.until_answered(1, words(2))
-        (body,) = behind.requests
-        assert body["messages"][0] == {"role": "system", "content": "be brief"}
-        assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.7, 1, 48)
+        await reader.set("textarea", "be brief")
+        for number in (1, 2):
+            await reader.send("words 2")
+            await reader.until_answered(number, words(2))
+            await reader.until_idle()
+        assert len(behind.requests) == 2
+        for body in behind.requests:
+            assert body["messages"][0] == {"role": "system", "content": "be brief"}
+            assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.7, 1, 48)
 
     play(scene)
 

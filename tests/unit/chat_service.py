@@ -170,7 +170,9 @@ def chat(url: str, patience_s: float = 60.0) -> Iterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()  # a client that connects before the server is up waits here
-        config = uvicorn.Config(application(Service(Address(url), patience_s)), log_level="warning", timeout_graceful_shutdown=1)
+        service = Service(Address(url), patience_s)
+        # A factory, as in serving/chat/__main__.py.
+        config = uvicorn.Config(lambda: application(service), factory=True, log_level="warning", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()

@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -21,7 +22,12 @@ from localcloud.machine.nodes.node import Node
 from scripts.support.processes import can_contain
 
 
-def start(tmp_path: Path, *, restart: bool, setup: list[list[str]] | None = None, fds: tuple[int, ...] = (), **services: str) -> Any:
+@contextmanager
+def running(
+    tmp_path: Path, *, restart: bool, setup: list[list[str]] | None = None, fds: tuple[int, ...] = (), **services: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Start process 1 of a box with these services, which are shell scripts; it and they are killed in the end."""
+
     def log(name: str) -> str:
         return str(tmp_path / f"{name}.log")
 
@@ -33,42 +39,50 @@ def start(tmp_path: Path, *, restart: bool, setup: list[list[str]] | None = None
     }
     file = tmp_path / "services.json"
     file.write_text(json.dumps(specification))
-    return subprocess.Popen([sys.executable, "-I", "-S", str(RUNNER), str(file)], stdout=subprocess.PIPE, text=True, pass_fds=fds)
+    command = [sys.executable, "-I", "-S", str(RUNNER), str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, pass_fds=fds) as box:
+        try:
+            yield box
+        finally:
+            if box.poll() is None:
+                subprocess.run(["pkill", "-P", str(box.pid)], check=False)
+                box.kill()
+
+
+def exit_code(tmp_path: Path, *, fds: tuple[int, ...] = (), **services: str) -> int:
+    """Run a box whose services are not restarted; return its exit code."""
+    with running(tmp_path, restart=False, fds=fds, **services) as box:
+        return box.wait(60)
 
 
 def test_without_restart_the_first_service_that_ends_ends_the_box_with_its_code(tmp_path: Path) -> None:
-    assert start(tmp_path, restart=False, long="sleep 30", short="exit 7").wait(60) == 7
+    assert exit_code(tmp_path, long="sleep 30", short="exit 7") == 7
 
 
 def test_a_service_killed_by_a_signal_gives_the_exit_code_that_a_shell_gives(tmp_path: Path) -> None:
-    box = start(tmp_path, restart=False, suicide="kill -9 $$")
-    assert box.wait(60) == 128 + signal.SIGKILL
+    assert exit_code(tmp_path, suicide="kill -9 $$") == 128 + signal.SIGKILL
 
 
 def test_with_restart_a_service_that_ends_is_started_again(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    box = start(tmp_path, restart=True, flaky=f"echo run >> {runs}; [ $(wc -l < {runs}) -lt 2 ] || sleep 60")
-    try:
+    with running(tmp_path, restart=True, flaky=f"echo run >> {runs}; [ $(wc -l < {runs}) -lt 2 ] || sleep 60") as box:
         deadline = time.monotonic() + 60
         while not runs.exists() or runs.read_text().count("run") < 2:
             assert time.monotonic() < deadline, "the service was not started again"
             time.sleep(0.05)
         assert box.poll() is None
-    finally:
-        subprocess.run(["pkill", "-P", str(box.pid)], check=False)
-        box.kill()
 
 
 def test_output_is_appended_to_the_services_own_log(tmp_path: Path) -> None:
     (tmp_path / "talk.log").write_text("before\n")
-    start(tmp_path, restart=False, talk="echo out; echo err >&2").wait(60)
+    exit_code(tmp_path, talk="echo out; echo err >&2")
     assert (tmp_path / "talk.log").read_text() == "before\nout\nerr\n"
 
 
 def test_after_a_failed_mount_nothing_is_started_and_the_log_has_its_error(tmp_path: Path) -> None:
     setup = [["sh", "-c", "echo a warning >&2"], ["sh", "-c", "echo the reason >&2; exit 32"]]
-    box = start(tmp_path, restart=False, setup=setup, never=f"touch {tmp_path}/started")
-    output, _ = box.communicate(timeout=60)
+    with running(tmp_path, restart=False, setup=setup, never=f"touch {tmp_path}/started") as box:
+        output, _ = box.communicate(timeout=60)
     assert box.returncode == 1
     assert not (tmp_path / "started").exists()
     first, failed, reason = output.splitlines()
@@ -105,8 +119,7 @@ def test_only_wanted_file_descriptors_reach_a_service(tmp_path: Path, wanted: bo
     first, second = os.pipe()
     try:
         number = first if wanted else second
-        box = start(tmp_path, restart=False, fds=(first, second), check=f"test -e /proc/self/fd/{number}")
-        assert box.wait(60) == (0 if wanted else 1)
+        assert exit_code(tmp_path, fds=(first, second), check=f"test -e /proc/self/fd/{number}") == (0 if wanted else 1)
     finally:
         os.close(first)
         os.close(second)
@@ -114,5 +127,5 @@ def test_only_wanted_file_descriptors_reach_a_service(tmp_path: Path, wanted: bo
 
 def test_a_service_may_open_as_many_files_as_the_machine_allows(tmp_path: Path) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    start(tmp_path, restart=False, count="ulimit -n").wait(60)
+    exit_code(tmp_path, count="ulimit -n")
     assert int((tmp_path / "count.log").read_text()) == min(hard, 2**20)

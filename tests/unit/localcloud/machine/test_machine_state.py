@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -102,31 +104,37 @@ def test_a_cloud_ends_when_up_died_before_it_kept_the_cloud() -> None:
     assert not cloud.wait_for_keep()
 
 
-def starting(messages: bytes) -> guardian.Guardian:
-    """Return a guardian that receives these messages from its cloud, then the end of the cloud."""
+@contextmanager
+def starting(messages: bytes) -> Iterator[guardian.Guardian]:
+    """A guardian that receives these messages from its cloud, then the end of the cloud."""
     here, there = socket.socketpair()
-    there.sendall(messages)
-    there.close()
+    with there:
+        there.sendall(messages)
     cloud = guardian.Guardian.__new__(guardian.Guardian)
-    cloud._socket = here
-    return cloud
+    with here:
+        cloud._socket = here
+        yield cloud
 
 
 def test_up_prints_progress_and_returns_what_clients_need() -> None:
     progress: list[str] = []
-    cloud = starting(b'{"progress": "the registry starts"}\n{"ready": {"region": "r"}}\n')
-    assert cloud.wait_until_ready(progress.append, 5) == {"region": "r"}
+    with starting(b'{"progress": "the registry starts"}\n{"ready": {"region": "r"}}\n') as cloud:
+        assert cloud.wait_until_ready(progress.append, 5) == {"region": "r"}
     assert progress == ["the registry starts"]
 
 
 def test_the_error_of_up_has_the_clouds_reason() -> None:
-    with pytest.raises(MachineError, match="could not start: BuildError: not built"):
-        starting(b'{"failed": "BuildError: not built"}\n').wait_until_ready(lambda text: None, 5)
+    with (
+        starting(b'{"failed": "BuildError: not built"}\n') as cloud,
+        pytest.raises(MachineError, match="could not start: BuildError: not built"),
+    ):
+        cloud.wait_until_ready(lambda text: None, 5)
 
 
 def test_the_error_of_up_has_the_last_step_of_a_cloud_that_died() -> None:
-    with pytest.raises(MachineError, match=r"ended while it started \(the registry starts\)"):
-        starting(b'{"progress": "the registry starts"}\n').wait_until_ready(lambda text: None, 5)
+    ended = pytest.raises(MachineError, match=r"ended while it started \(the registry starts\)")
+    with starting(b'{"progress": "the registry starts"}\n') as cloud, ended:
+        cloud.wait_until_ready(lambda text: None, 5)
 
 
 def test_the_messages_of_the_startup_channel_are_understood_by_up() -> None:
