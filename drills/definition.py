@@ -1,26 +1,26 @@
-"""The definition of a drill: a fault, the steady state that it starts from and returns to, the load, the timing and the SLOs.
+"""The definition of a drill: its faults, the steady state that it starts from and returns to, the load, the timing and the SLOs.
 
-A drill is one YAML file in catalogue/, and a new drill a new file there. A new kind of fault is also one value in drills/faults.py (its
-proof and its words), one in drills/runner/faults.py (its act), and a field of `Snapshot` if its proof needs one. Nothing here touches an
-outside system.
+A drill is one YAML file in catalogue/, and a new drill a new file there. A new kind of fault is also one class in drills/faults.py (its
+fields, its proof and its words), one act in drills/runner/faults.py, and a field of `Snapshot` if its proof needs one. Nothing here
+touches an outside system.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from drills.faults import Effect, Grace, effect_of
+from drills.faults import GRACES, AnyFault, DeletePod, Fault, Kebab
 from drills.value import Value
 
 __all__ = [
     "NO_FAULT",
     "Drill",
-    "Fault",
     "FaultOfDrill",
     "Graces",
     "Load",
@@ -35,7 +35,6 @@ __all__ = [
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 
-Kebab = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
 Repeat = Annotated[int, Field(ge=1, le=1000)]
 """Number of times that the fault of a drill is done."""
 Graces = Literal["own", "in-turn"]
@@ -44,31 +43,6 @@ Graces = Literal["own", "in-turn"]
 
 class UnknownDrill(ValueError):
     """The catalogue has no drill of that name; the message lists the drills."""
-
-
-class Fault(Value):
-    """What is broken on purpose."""
-
-    kind: Kebab = "delete-head-pod"
-    """Name of its effect in drills/faults.py and of its act in drills/runner/faults.py. A drill of an unknown kind is refused before
-    anything is touched; evidence of one can still be read."""
-
-    grace: Grace = "default"
-    """default: the pod ends as in a node drain, with its own termination grace period. forced: grace period 0, as when
-    the machine is gone. Default is the most frequent case; forced has a drill of its own."""
-
-    proof: Kebab = Field(default_factory=lambda fault: effect_of(fault["kind"]).proof)
-    """Name of what proves that the fault happened, for readers of the evidence. It comes with the kind: no drill can choose a weaker
-    proof, and without the proof no promise counts as kept."""
-
-    @property
-    def effect(self) -> Effect:
-        """What a fault of this kind changes, and the words for it."""
-        return effect_of(self.kind)
-
-    def describe(self) -> str:
-        """Return the kind and, where the fault has one, the grace, in words."""
-        return ", ".join(filter(None, (self.kind, self.effect.graces.get(self.grace))))
 
 
 class SteadyState(Value):
@@ -161,8 +135,12 @@ class Slos(Value):
     """Longest silence of one stream, before its first token or between two. Five seconds look like a crash to a reader."""
 
     max_recovery_s: Annotated[float, Field(gt=0, le=3600)] = 120
-    """Seconds from the fault until the steady state holds again, redundancy included. 9 to 14 s were measured on two busy cores. Two
-    minutes allow for a much slower machine; compare a series with an earlier one to see whether it grows."""
+    """Seconds from the end of the last fault until the steady state holds again, redundancy included. 9 to 14 s were measured on two busy
+    cores. Two minutes allow for a much slower machine; compare a series with an earlier one to see whether it grows."""
+
+    losses_end_within_s: Annotated[float, Field(gt=0, le=3600)] | None = None
+    """Seconds after a fault, or after its end where it lasts, after which nothing more may be lost. None: not promised. For faults that
+    cannot be survived without a loss."""
 
     max_workers_touched: Annotated[int, Field(ge=0, le=1000)] = 0
     """Workers that may be replaced, restarted or get a new replica. Zero, as a worker that loads its model again is away for minutes."""
@@ -180,8 +158,8 @@ class Drill(Value):
     description: Annotated[str, Field(min_length=10, max_length=2000)]
     """What is broken, what must hold, and what a failure means."""
 
-    fault: Fault = Fault()
-    """What is broken on purpose."""
+    faults: Annotated[tuple[AnyFault, ...], Field(min_length=1, max_length=5)] = (DeletePod(),)
+    """What is broken on purpose, in order. A file may say `fault` where there is only one."""
 
     steady_state: SteadyState = SteadyState()
     """What must hold before the fault, and again afterwards."""
@@ -194,6 +172,35 @@ class Drill(Value):
 
     slos: Slos = Slos()
     """The promises that are judged."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_fault(cls, found: Any) -> Any:
+        if isinstance(found, dict) and "fault" in found and "faults" not in found:
+            return {**{key: value for key, value in found.items() if key != "fault"}, "faults": [found["fault"]]}
+        return found
+
+    @model_validator(mode="after")
+    def _moments(self) -> Self:
+        if self.faults[0].when is not None:
+            raise ValueError("the first fault is done in the steady state: it has no `when`")
+        if any(fault.when is None for fault in self.faults[1:]):
+            raise ValueError("every fault after the first needs a `when`")
+        return self
+
+    @property
+    def fault(self) -> Fault:
+        """The first of its faults."""
+        return self.faults[0]
+
+    @property
+    def graces(self) -> Mapping[str, str]:
+        """The words for each grace; empty when none of its faults has a grace period."""
+        return GRACES if any(fault.other_grace() != fault for fault in self.faults) else {}
+
+    def describe_faults(self) -> str:
+        """Return all faults in words."""
+        return "; then ".join(fault.describe() + (f" ({fault.when})" if fault.when else "") for fault in self.faults)
 
     @classmethod
     def named(cls, name: str, *, timing: Timing | None = None, load: Load | None = None, slos: Slos | None = None) -> Self:
@@ -210,15 +217,18 @@ class Drill(Value):
         return drill.model_copy(update={key: value for key, value in given.items() if value is not None})
 
     def other_grace(self) -> Self:
-        """Return the same drill with the other grace; the drill itself when its fault has no grace period.
+        """Return the same drill with the other grace; the drill itself when none of its faults has a grace period.
 
-        Name, title and description are those of the drill in the catalogue that has this fault, if there is one.
+        Name, title and description are those of the drill in the catalogue that has this fault, if there is one; so are the promises,
+        unless others were given.
         """
-        if not self.fault.effect.graces:
+        faults = tuple(fault.other_grace() for fault in self.faults)
+        if faults == self.faults:
             return self
-        fault = self.fault.model_copy(update={"grace": "forced" if self.fault.grace == "default" else "default"})
-        named = next((drill for drill in map(type(self).named, catalogue()) if drill.fault == fault), self)
-        return self.model_copy(update={"name": named.name, "title": named.title, "description": named.description, "fault": fault})
+        named = next((drill for drill in map(type(self).named, catalogue()) if drill.faults == faults), self)
+        own = self.name in catalogue() and self.slos == type(self).named(self.name).slos
+        words = {"name": named.name, "title": named.title, "description": named.description}
+        return self.model_copy(update={**words, "faults": faults, "slos": named.slos if own else self.slos})
 
     @classmethod
     def from_yaml(cls, text: str) -> Self:
@@ -249,12 +259,17 @@ def catalogue() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in CATALOGUE.glob("*.yaml")))
 
 
+def _with_one_fault() -> list[str]:
+    """Return what a surge may do: no fault, or that of a drill that has only one."""
+    return [NO_FAULT, *(name for name in catalogue() if len(Drill.named(name).faults) == 1)]
+
+
 def _done_by_a_drill(name: str) -> str:
-    if name not in (NO_FAULT, *catalogue()):
-        raise ValueError(f"no drill is named {name!r}; there are: {', '.join((NO_FAULT, *catalogue()))}")
+    if name not in _with_one_fault():
+        raise ValueError(f"no drill with one fault is named {name!r}; there are: {', '.join(_with_one_fault())}")
     return name
 
 
 NO_FAULT = "none"
-FaultOfDrill = Annotated[str, AfterValidator(_done_by_a_drill), Field(json_schema_extra={"enum": [NO_FAULT, *catalogue()]})]
+FaultOfDrill = Annotated[str, AfterValidator(_done_by_a_drill), Field(json_schema_extra={"enum": _with_one_fault()})]
 """Name of the drill in the catalogue whose fault is done; "none": no fault is done."""

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from drills.definition import Drill, Fault
+from drills.definition import Drill
+from drills.faults import AnyFault
 from drills.judge.slos import Slo
 from drills.judge.traffic import Phase, PhaseSeen, by_kind, count
 from drills.judge.verdict import Judgement, Verdict
@@ -23,6 +24,7 @@ from drills.judge.workers import WorkerProof
 from drills.observed import EventKind, Footprint, FootprintOrVitals, Observation, Versions
 from drills.pods import PodSpan, spans
 from drills.redact import clean
+from drills.strikes import Strike
 from drills.value import Seconds, Value, rounded
 from serving.records import Record, read_lines
 
@@ -129,7 +131,8 @@ class Evidence(EvidenceFile):
     """Everything a reader needs to believe, or doubt, the verdict on a drill."""
 
     SUBJECT = "a drill"
-    format: Literal["leeward.evidence/1"] = "leeward.evidence/1"
+    format: Literal["leeward.evidence/2", "leeward.evidence/1"] = "leeward.evidence/2"
+    """The first one has one `fault`, and no strikes."""
     verdict: Verdict
     headline: str
     why: tuple[str, ...]
@@ -145,7 +148,9 @@ class Evidence(EvidenceFile):
     """When the drill began: ISO 8601, UTC."""
     fault_at: Seconds | None
     recovery_s: float | None
-    fault: Fault
+    faults: tuple[AnyFault, ...]
+    strikes: tuple[Strike, ...] = ()
+    """What was done, in order, with the very things that were struck."""
     slos: tuple[Slo, ...]
     requests: Requests
     streams: Streams
@@ -163,6 +168,13 @@ class Evidence(EvidenceFile):
     definition: Drill
     config: dict[str, Any] = Field(default_factory=dict)
     """The configuration of the target, without secrets."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_fault(cls, found: Any) -> Any:
+        if isinstance(found, dict) and "fault" in found and "faults" not in found:
+            return {**{key: value for key, value in found.items() if key != "fault"}, "faults": [found["fault"]]}
+        return found
 
     @property
     def zero_at(self) -> float:
@@ -208,7 +220,8 @@ def make_evidence(
         started=datetime.fromtimestamp(_whole(observation.started), UTC).isoformat(),
         fault_at=observation.fault_at,
         recovery_s=rounded(judgement.recovery_s),
-        fault=drill.fault,
+        faults=drill.faults,
+        strikes=observation.strikes,
         slos=judgement.slos,
         requests=_requests(those),
         streams=_streams(those),

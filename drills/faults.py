@@ -1,67 +1,308 @@
-"""What each kind of fault does to a service: how two snapshots prove it, and the words for it.
+"""The faults of a drill: what is struck and how, how snapshots prove it, and the words for it.
 
-A kind of fault is one value in `EFFECTS` here, and one in `ACTS` of drills/runner/faults.py under the same name, which does it. Steady
-state, trust, verdict, time line, report, series and surge ask the effect; none of them knows what a fault changes.
+A kind of fault is one class in `KINDS` here, and one act in `ACTS` of drills/runner/faults.py under the same name, which does it. Steady
+state, trust, verdict, time line, report, series and surge ask the fault; none of them knows what it changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
-from drills.observed import Snapshot
+from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
-__all__ = ["EFFECTS", "Effect", "Grace", "effect_of"]
+from drills.observed import HeadSeen, Snapshot, WorkerSeen
+from drills.strikes import Strike
+from drills.value import Value
+
+__all__ = [
+    "GRACES",
+    "KINDS",
+    "AnyFault",
+    "DeletePod",
+    "DrainNode",
+    "Fault",
+    "Grace",
+    "Of",
+    "Signal",
+    "UnknownFault",
+    "When",
+    "grace_of",
+    "pod_gone",
+    "read_fault",
+    "unproven",
+]
 
 Grace = Literal["default", "forced"]
+Of = Literal["head", "worker"]
+Which = Literal["busiest", "idlest"]
+Kebab = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
+GRACES: Mapping[str, str] = {"default": "the pod's own grace period", "forced": "grace period 0"}
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What a kind of fault changes, as two snapshots show it, and the words for it."""
+class When(Value):
+    """The moment for a fault that follows another one: it is seen, or some time has passed."""
 
-    proof: str
-    """Name of the proof, as evidence has it."""
+    seen: Literal["head-down", "head-ready"] | None = None
+    """head-down: the head is not ready, or not there. head-ready: the head is ready again. Both count once the fault before is proven."""
 
-    happened: Callable[[Snapshot, Snapshot], bool]
-    """Whether the second snapshot proves that the fault took effect after the first. False where it does not show enough to tell.
+    within_s: Annotated[float, Field(ge=1, le=600)] = 60
+    """Seconds after the fault before within which it must be seen. After that this fault is not done, and the drill is void."""
 
-    Once true it must stay true, also when the service has recovered: a pod has another UID, a container was restarted once more. Every
-    snapshot up to the recovery is asked.
+    after_s: Annotated[float, Field(ge=0, le=600)] | None = None
+    """Seconds after the fault before, as exact as the snapshots are frequent."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.seen is None) == (self.after_s is None):
+            raise ValueError("give either `seen` or `after_s`")
+        return self
+
+    def met(self, now: Snapshot, earlier: Strike) -> bool:
+        """Whether the moment has come, once the earlier fault is proven."""
+        if self.after_s is not None:
+            return now.t >= earlier.at + self.after_s
+        ready = now.head is not None and now.head.ready
+        return ready if self.seen == "head-ready" else not ready
+
+    def over(self, now: Snapshot, earlier: Strike) -> bool:
+        """Whether the moment has passed without being seen."""
+        return self.after_s is None and now.t > earlier.at + self.within_s
+
+    def __str__(self) -> str:
+        return f"{self.after_s:g} s after the fault before" if self.after_s is not None else f"once seen: {self.seen}"
+
+
+class Fault(Value):
+    """What is broken on purpose: a base class, with one class for each kind."""
+
+    kind: Kebab
+    """Name of its class in `KINDS` of drills/faults.py and of its act in drills/runner/faults.py."""
+
+    when: When | None = None
+    """When it is done, if it is not the first fault of its drill."""
+
+    def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
+        """Whether it is proven that the fault took effect on the very thing that was struck. False where there is not enough to tell.
+
+        Once true it must stay true, also when the service has recovered: a pod has another UID, a container was restarted once more.
+
+        Args:
+            before: The last snapshot before the drill's first fault.
+            now: A snapshot after the strike.
+        """
+        return False
+
+    def unproven(self, strike: Strike) -> str:
+        """Return the clause that reasons give when nothing proves it."""
+        return f"what a fault of the kind {self.kind} changes is not known"
+
+    def describe(self) -> str:
+        """Return the fault in words."""
+        return self.kind
+
+    @property
+    def needs_gcs_storage(self) -> bool:
+        """Whether workers survive the fault only with GCS fault tolerance. The reasons of a failed verdict then name it where it is off."""
+        return False
+
+    @property
+    def lasts_s(self) -> float:
+        """Seconds that the fault lasts."""
+        return 0.0
+
+    def other_grace(self) -> Self:
+        """Return the fault with the other grace; itself when it has none."""
+        return self
+
+
+class UnknownFault(Fault):
+    """A fault of a kind that is not known here. Evidence of it can be read; nothing proves it, and it cannot be done."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class DeletePod(Fault):
+    """A pod is deleted."""
+
+    kind: Literal["delete-pod"] = "delete-pod"
+    """Name of this kind of fault."""
+
+    of: Of = "head"
+    """The pod that is deleted: the head, or a worker."""
+
+    which: Which = "busiest"
+    """The worker, where there are several: the one with most running replicas, or with fewest; the first by name of those."""
+
+    grace: Grace = "default"
+    """default: the pod ends as in a node drain, with its own termination grace period. forced: grace period 0, as when
+    the machine is gone. Default is the most frequent case; forced has drills of its own."""
+
+    def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
+        """Whether the struck pod is gone: another one of its name has another UID."""
+        return pod_gone(now, strike.target.uid)
+
+    def unproven(self, strike: Strike) -> str:
+        """Return that the pod is still there."""
+        return f"the {self.of} pod has the same UID as before"
+
+    def describe(self) -> str:
+        """Return the pod and the grace in words."""
+        return f"{self.kind} of the {self.of}, {GRACES[self.grace]}"
+
+    @property
+    def needs_gcs_storage(self) -> bool:
+        """Whether it is the head that is deleted."""
+        return self.of == "head"
+
+    def other_grace(self) -> Self:
+        """Return the fault with the other grace."""
+        return self.model_copy(update={"grace": "forced" if self.grace == "default" else "default"})
+
+
+Process = Literal["gcs_server", "raylet", "dashboard", "log_monitor", "serve-controller", "serve-proxy", "replica"]
+SERVE = ("serve-controller", "serve-proxy", "replica")
+"""Processes that are actors of Serve: Ray is asked for their ids."""
+SIGNALS = {"KILL": "killed", "TERM": "terminated", "STOP": "stopped"}
+
+
+class Signal(Fault):
+    """One process in a Ray container gets a signal."""
+
+    kind: Literal["signal"] = "signal"
+    """Name of this kind of fault."""
+
+    of: Of = "head"
+    """The pod that it runs in. The Serve controller is where it is, and this is not asked."""
+
+    which: Which = "busiest"
+    """The worker, where there are several: the one with most running replicas, or with fewest; the first by name of those."""
+
+    process: Process
+    """One of Ray's own processes, the Serve controller, the Serve proxy of the pod, or a replica there."""
+
+    deployment: str = ""
+    """The deployment of the replica; empty: the last one that Ray lists, which is mostly the one that computes."""
+
+    signal: Literal["KILL", "TERM", "STOP"] = "KILL"
+    """KILL: as in a crash. TERM: as when it is asked to end. STOP: it hangs for `hold_s`, and then goes on."""
+
+    hold_s: Annotated[float, Field(gt=0, le=600)] | None = None
+    """Seconds that STOP lasts. A timer in the container ends it, whatever becomes of the drill."""
+
+    @model_validator(mode="after")
+    def _holds(self) -> Self:
+        if (self.signal == "STOP") != (self.hold_s is not None):
+            raise ValueError("`hold_s` belongs to STOP, and STOP needs it")
+        return self
+
+    def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
+        """Whether the act saw the process end or stop; or its container, or its pod, is another one."""
+        if strike.told == SIGNALED[self.signal] or pod_gone(now, *strike.target.pods):
+            return True
+        containers = [pod.container for pod in _pods(now) if pod.uid in strike.target.pods]
+        return any(container and container != strike.target.container for container in containers)
+
+    def unproven(self, strike: Strike) -> str:
+        """Return that the process goes on."""
+        return f"the process {strike.target} was not seen to have {'stopped' if self.signal == 'STOP' else 'ended'}"
+
+    def describe(self) -> str:
+        """Return process, signal and duration in words."""
+        name = f"replica of {self.deployment}" if self.deployment else self.process
+        where = "" if self.process == "serve-controller" else f" of the {self.of}"
+        return f"{name}{where} {SIGNALS[self.signal]}" + (f" for {self.hold_s:g} s" if self.hold_s else "")
+
+    @property
+    def needs_gcs_storage(self) -> bool:
+        """Whether the signal may end the GCS, or the container that it runs in."""
+        return self.of == "head" and self.process not in SERVE
+
+    @property
+    def lasts_s(self) -> float:
+        """Seconds that the process is stopped."""
+        return self.hold_s or 0.0
+
+
+SIGNALED = {"KILL": "gone", "TERM": "gone", "STOP": "stopped"}
+"""What the act tells of a process that had the signal."""
+
+
+class DrainNode(Fault):
+    """The service's pods on a node are evicted, and the node takes no new ones until the drill has seen the recovery."""
+
+    kind: Literal["drain-node"] = "drain-node"
+    """Name of this kind of fault."""
+
+    of: Of = "worker"
+    """The node that is drained: the head's, or a worker's."""
+
+    which: Which = "busiest"
+    """The worker, where there are several: the one with most running replicas, or with fewest; the first by name of those."""
+
+    def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
+        """Whether all pods of the service that were on the node are gone."""
+        return pod_gone(now, *strike.target.pods)
+
+    def unproven(self, strike: Strike) -> str:
+        """Return that pods are still there."""
+        return f"pods that were on node {strike.target.name} are still there"
+
+    def describe(self) -> str:
+        """Return the node in words."""
+        return f"{self.kind} of the {self.of}"
+
+    @property
+    def needs_gcs_storage(self) -> bool:
+        """Whether it is the head's node."""
+        return self.of == "head"
+
+
+KINDS: dict[str, type[Fault]] = {"delete-pod": DeletePod, "signal": Signal, "drain-node": DrainNode}
+"""The class of each kind of fault."""
+
+
+def read_fault(found: Any) -> Any:
+    """Return the fault of that kind for a mapping from YAML or evidence; anything else as it is.
+
+    `delete-head-pod` is read as what it is called now: evidence and journals have it from before there were other faults.
     """
-
-    unproven: str
-    """The clause that reasons give when nothing proves it: "the head pod has the same UID as before"."""
-
-    target: Callable[[Snapshot], str] = lambda before: ""
-    """Name of the object that is struck, from the last snapshot before the fault; empty when there is none."""
-
-    graces: Mapping[Grace, str] = field(default_factory=dict)
-    """The words for each grace; empty for a fault that has no grace period, for which `Fault.grace` means nothing."""
-
-    needs_gcs_storage: bool = False
-    """Whether workers survive the fault only with GCS fault tolerance. The reasons of a failed verdict then name it where it is off."""
+    if not isinstance(found, Mapping):
+        return found
+    values: dict[str, Any] = {"kind": "delete-pod", **found}
+    if values["kind"] == "delete-head-pod":
+        values = {"kind": "delete-pod", "of": "head", "grace": values.get("grace", "default")}
+    kind = values["kind"]
+    return KINDS.get(kind if isinstance(kind, str) else "", UnknownFault).model_validate(values)
 
 
-def effect_of(kind: str) -> Effect:
-    """Return the effect of that kind of fault. An unknown kind has one that is never proven."""
-    unknown = Effect(proof="unknown", happened=lambda before, now: False, unproven=f"what a fault of the kind {kind} changes is not known")
-    return EFFECTS.get(kind, unknown)
+AnyFault = Annotated[SerializeAsAny[Fault], BeforeValidator(read_fault)]
+"""A fault of any kind, by its `kind`. It is no closed union, so that a kind may be added to `KINDS` from outside."""
 
 
-def _head_replaced(before: Snapshot, now: Snapshot) -> bool:
-    return before.head is not None and (now.head is None or now.head.uid != before.head.uid)
+def grace_of(faults: Sequence[Fault]) -> Grace:
+    """Return the grace of the first fault that has one."""
+    return next((fault.grace for fault in faults if isinstance(fault, DeletePod)), "default")
 
 
-EFFECTS: dict[str, Effect] = {
-    "delete-head-pod": Effect(
-        proof="head-pod-replaced",
-        happened=_head_replaced,
-        unproven="the head pod has the same UID as before",
-        target=lambda before: before.head.pod if before.head else "",
-        graces={"default": "the pod's own grace period", "forced": "grace period 0"},
-        needs_gcs_storage=True,
-    ),
-}
-"""All effects, by kind of fault."""
+def _pods(snapshot: Snapshot) -> list[HeadSeen | WorkerSeen]:
+    """Return all pods of the service."""
+    return [*([snapshot.head] if snapshot.head else []), *snapshot.workers]
+
+
+def pod_gone(now: Snapshot, *uids: str) -> bool:
+    """Return whether none of these pods is there; False without any."""
+    return bool(uids) and not {pod.uid for pod in _pods(now)} & set(uids)
+
+
+def unproven(faults: Sequence[Fault], strikes: Sequence[Strike], before: Snapshot, now: Snapshot) -> list[str]:
+    """Return why it is not known that all faults were done by then, and are over; empty when it is."""
+    reasons = []
+    for fault, strike in zip(faults, strikes, strict=False):
+        if now.t <= strike.at or not fault.happened(before, now, strike):
+            reasons.append(fault.unproven(strike))
+        elif now.t < strike.healed_at:
+            reasons.append("the fault still lasts")
+    if len(strikes) < len(faults):
+        reasons.append(f"fault {len(strikes) + 1} of {len(faults)} was not done ({faults[len(strikes)].describe()})")
+    return reasons

@@ -12,9 +12,11 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field
 
+from drills.strikes import Strike
 from drills.value import Seconds, Value
 
 __all__ = [
+    "ActorSeen",
     "Answer",
     "DeploymentSeen",
     "Event",
@@ -41,6 +43,8 @@ class HeadSeen(Value):
     uid: str
     restarts: int = 0
     """Restarts of its Ray container."""
+    container: str | None = None
+    """Id of its Ray container; None when it has none yet."""
     node: str | None = None
     running: bool = False
     """Phase Running and not being deleted."""
@@ -55,9 +59,23 @@ class WorkerSeen(Value):
     uid: str
     restarts: int = 0
     """Restarts of its Ray container."""
+    container: str | None = None
+    """Id of its Ray container; None when it has none yet."""
     node: str | None = None
     ready: bool = False
     """Condition Ready and not being deleted."""
+
+
+class ActorSeen(Value):
+    """The Serve controller, or the Serve proxy of a node, as Ray lists it."""
+
+    actor_id: str
+    """A proxy that ended is replaced by another actor; the controller is restarted as the same one."""
+    worker_id: str = ""
+    """Id of its process: another one means that the actor was restarted."""
+    status: str = ""
+    """The status of a proxy in Ray's spelling: HEALTHY, UNHEALTHY, …"""
+    pod: str | None = None
 
 
 class ReplicaSeen(Value):
@@ -100,6 +118,10 @@ class Snapshot(Value):
     """None when Ray could not be asked."""
     replicas: tuple[ReplicaSeen, ...] | None = None
     """None when Ray could not be asked."""
+    controller: ActorSeen | None = None
+    """None when Ray could not be asked."""
+    proxies: tuple[ActorSeen, ...] | None = None
+    """None when Ray could not be asked."""
     head: HeadSeen | None = None
     """The head pod that is not being deleted, else one that is being deleted; None when there is no head pod."""
     workers: tuple[WorkerSeen, ...] = ()
@@ -122,7 +144,7 @@ class Snapshot(Value):
 
     def filled_from(self, earlier: Snapshot) -> Snapshot:
         """This snapshot, with what could not be asked now as it was earlier."""
-        asked = ("app_status", "deployments", "replicas", "gcs_storage", "answer")
+        asked = ("app_status", "deployments", "replicas", "controller", "proxies", "gcs_storage", "answer")
         return self.model_copy(update={name: getattr(earlier, name) for name in asked if getattr(self, name) is None})
 
     def running(self) -> dict[str, tuple[ReplicaSeen, ...]]:
@@ -203,7 +225,9 @@ class Observation(Value):
     ended: Seconds
     """When the observation stopped."""
     fault_at: Seconds | None = None
-    """When the fault was injected; None when it was not."""
+    """When the first fault was injected; None when none was."""
+    strikes: tuple[Strike, ...] = ()
+    """All faults that were injected, in order."""
     snapshots: tuple[Snapshot, ...] = ()
     """Snapshots in order of time: at least one before the fault and one after it, and one per poll between fault and end."""
     events: tuple[Event, ...] = ()
@@ -218,6 +242,11 @@ class Observation(Value):
     """Why the drill was stopped before its end; empty when it was not."""
     versions: Versions = Versions()
     footprint: Footprint = Footprint()
+
+    @property
+    def healed_at(self) -> float | None:
+        """When the last fault was over; None when none was injected."""
+        return max((strike.healed_at for strike in self.strikes), default=self.fault_at)
 
     @property
     def before(self) -> Snapshot | None:

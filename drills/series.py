@@ -16,7 +16,7 @@ from pydantic import Field
 
 from drills.definition import Drill, Series
 from drills.evidence import Evidence, EvidenceFile
-from drills.faults import Grace
+from drills.faults import Grace, grace_of
 from drills.judge.traffic import by_kind, longest_gap_s, nearest_rank
 from drills.judge.verdict import Verdict
 from drills.observed import FootprintOrVitals, LoadSeen, Versions
@@ -157,7 +157,7 @@ def make_row(evidence: Evidence, own: Sequence[Record], folder: str) -> Row:
     short, streams = by_kind(own)
     return Row(
         number=evidence.number,
-        grace=evidence.fault.grace,
+        grace=grace_of(evidence.faults),
         verdict=evidence.verdict,
         headline=evidence.headline,
         why=evidence.why,
@@ -313,7 +313,7 @@ def _headline(
 
 def _why(rows: Sequence[Row], drill: Drill, plan: Series, done: int, early: Early | None, doubts: Sequence[str]) -> Iterable[str]:
     """Yield why the verdict is not "passed", most important first."""
-    graces = drill.fault.effect.graces
+    graces = drill.graces
     for verdict in ("failed", "void", "aborted"):
         those = [row for row in rows if row.verdict == verdict]
         for row in those[:MOST_NAMED]:

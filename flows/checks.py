@@ -108,7 +108,7 @@ def checked_drill(name: str, service: Service, timing: Timing | None, load: Load
     """
     try:
         drill = Drill.named(name, timing=timing, load=load, slos=slos)
-        check_known(drill.fault)
+        check_known(drill.faults)
     except (UnknownDrill, UnknownFault) as error:
         raise BadParameters(str(error)) from error
     waited, promised = drill.timing.observe_timeout_s, drill.slos.max_recovery_s

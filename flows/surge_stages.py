@@ -14,12 +14,13 @@ from blocks.parameters import Service
 from drills.definition import NO_FAULT, FaultOfDrill, Load
 from drills.runner.watch import NotSteady
 from drills.stages.run import Result, raw_folder
+from drills.strikes import Strike
 from drills.surge import archive
 from drills.surge.judgement import Plan, Seen, size_load
 from flows.checks import BadParameters
 from flows.stages import Run, holding_lock
 from tasks.drill.sampling import Sampler, sampled
-from tasks.drill.steps import release_lock, take_lock
+from tasks.drill.steps import release_lock, take_lock, undo_faults
 from tasks.drill.surge import (
     end_loads,
     hold_surge,
@@ -111,6 +112,7 @@ def surge(site: Site, service: Service, plan: Plan, run: Run) -> Result:
                     observed = _run_surge(site, service, plan, names, images.head, raw, sampler, check)
             finally:
                 # As a state: an error here must not replace the one that ended the surge. A sweep removes what is left.
+                undo_faults(site, service, return_state=True)
                 remove_run_loads(site, service, run.id, return_state=True)
         return judge_surge(site, service, plan, observed, raw, run.folder, run.name)
 
@@ -127,9 +129,10 @@ def _run_surge(
     except NotSteady as reason:
         return observed.model_copy(update={"aborted": str(reason), "loads": tuple(end_loads(site, service, plan, [base], raw))})
     surge_at = start_loads(site, service, image, plan, more, longest(plan, base=False))
-    until, head_deleted_at, answered = surge_at + plan.grow_within_s, None, {}
+    until, answered = surge_at + plan.grow_within_s, {}
+    strikes: tuple[Strike, ...] = ()
     if plan.fault != NO_FAULT:
-        head_deleted_at = inject_in_growth(site, service, sampler, plan, before, until, check)
+        strikes = inject_in_growth(site, service, sampler, plan, before, until, check)
     if grown := wait_for_growth(sampler, before, until, check):
         answered = hold_surge(site, service, sampler, plan, before, grown, time.time() + plan.surge_s, check)
     ended_at = time.time()
@@ -140,7 +143,8 @@ def _run_surge(
     return observed.model_copy(
         update={
             "surge_at": surge_at,
-            "head_deleted_at": head_deleted_at,
+            "head_deleted_at": strikes[0].at if strikes else None,
+            "strikes": strikes,
             "head_uid": before.head.uid if before.head else "",
             "ended_at": ended_at,
             "stopped_at": stopped_at,

@@ -9,7 +9,7 @@ from blocks.parameters import Service
 from blocks.target import NoSuchTarget
 from drills.kubernetes import ownership
 from drills.kubernetes.api import Api
-from drills.runner import api_key, journal
+from drills.runner import api_key, faults, journal
 from drills.runner.journal import Lock
 from drills.runner.waiting import Pending, Until
 from drills.subject import HOME
@@ -104,9 +104,13 @@ def remove_service(site: Site, service: Service, owner: str) -> str:
 
 @step("sweep", deadline_s=300)
 def sweep_drill(site: Site, service: Service, owner: str) -> list[str]:
-    """Remove what the drill of run `owner` left in the cluster: loads and lock; its journal is closed. Returns what was done.
+    """Remove what the drill of run `owner` left in the cluster: loads and lock; faults that last are undone, and its journal is closed.
+    Returns what was done.
 
     Without an owner: what any dead run left. A deleted head needs no repair: KubeRay creates a new one.
+
+    Raises:
+        UndoFailed: a fault lasts and could not be undone; the journal stays open.
     """
     try:
         api = connect(site)
@@ -121,6 +125,8 @@ def sweep_drill(site: Site, service: Service, owner: str) -> list[str]:
         # Even if the journal is closed: a run that could not remove its loads may have closed it all the same.
         done += [f"load {name} removed" for name in journal.remove_loads(api, service.subject, run)]
     if left:
+        done += [f"undone: {what}" for what in faults.undo(api, service.subject)]
+        left = journal.read(api, service.subject) or left
         journal.write(api, service.subject, left.model_copy(update={"state": "closed"}))
         done.append("journal closed")
     if owner and holder == owner:

@@ -71,7 +71,7 @@ def reasons_of(
         sentences += [*_losses(drill, records, fault_at), *_meanwhile(records, events, fault_at)]
     sentences += _touched(workers, events, fault_at) if "workers" in failed else []
     if sentences or failed.keys() & {"recovery", "redundancy"}:
-        sentences += _storage(observation) if drill.fault.effect.needs_gcs_storage else []
+        sentences += _storage(observation) if any(fault.needs_gcs_storage for fault in drill.faults) else []
     explained = {*COUNTS, "workers"}
     return sentences + [f"{s.name}: {s.actual}; promised: {s.target}." for s in failed.values() if s.id not in explained]
 

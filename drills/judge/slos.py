@@ -7,19 +7,21 @@ from typing import Literal
 
 from drills.definition import Drill, Slos
 from drills.judge.steady_state import not_redundant, not_steady
-from drills.judge.traffic import Phase, PhaseSeen, by_kind, longest_gap_s, losses
+from drills.judge.traffic import Phase, PhaseSeen, by_kind, longest_gap_s, losses, lost_at
 from drills.judge.workers import WorkerProof
 from drills.observed import Observation
 from drills.value import Value
 from serving.records import Record
 
-__all__ = ["ALL", "COUNTS", "LATENCIES", "Slo", "counts", "evaluate", "missing_at_the_end"]
+__all__ = ["ALL", "COUNTS", "LATENCIES", "LOSSES", "Slo", "counts", "evaluate", "missing_at_the_end"]
 
 COUNTS = ("failed-requests", "lost-streams", "wrong-answers")
 """Ids of the SLOs that count losses."""
 LATENCIES = ("p99-before", "p99-during", "p99-after", "token-gap")
 """Ids of the other SLOs that are measured from the records."""
-ALL = (*COUNTS, *LATENCIES, "recovery", "workers", "redundancy")
+LOSSES = (*COUNTS, "losses-end")
+"""Ids of the SLOs about losses: their number, and when the last one was."""
+ALL = (*LOSSES, *LATENCIES, "recovery", "workers", "redundancy")
 """Ids of all SLOs. Those that are no counts or latencies are measured from snapshots, so that no doubt about the load touches them."""
 
 
@@ -56,6 +58,7 @@ def evaluate(
     limits = drill.slos
     return (
         *counts(limits, records),
+        *_losses_end(limits, observation, records),
         *(_p99(phases[name], limits.p99_during_ms if name == "during" else limits.p99_steady_ms) for name in phases),
         _gap(limits, by_kind(records)[1]),
         _recovery(limits, observation, recovery_s),
@@ -100,6 +103,18 @@ def counts(limits: Slos, records: Sequence[Record]) -> list[Slo]:
     ]
 
 
+def _losses_end(limits: Slos, observation: Observation, records: Sequence[Record]) -> list[Slo]:
+    """Return the SLO on the last loss after a fault, where there is such a promise: its distance from the end of the last fault before."""
+    limit, fault_at = limits.losses_end_within_s, observation.fault_at
+    if limit is None or fault_at is None:
+        return []
+    ends = sorted((strike.at, strike.healed_at) for strike in observation.strikes) or [(fault_at, fault_at)]
+    lost = [at for at in (lost_at(r) for r in records if not r.ok) if at >= fault_at]
+    late = max((min(max(0.0, at - end) for since, end in ends if since <= at) for at in lost), default=0.0)
+    actual = f"the last {late:.1f} s after it" if lost else "nothing was lost"
+    return [_most("losses-end", "Nothing lost any more after a fault", limit, late, actual, f"from {limit:g} s on")]
+
+
 def _p99(phase: PhaseSeen, limit: float) -> Slo:
     names = {"before": "before the fault", "during": "until recovered", "after": "after recovery"}
     actual = "no request finished" if phase.p99_ms is None else f"{phase.p99_ms:,.0f} ms"
@@ -115,7 +130,7 @@ def _gap(limits: Slos, streams: Sequence[Record]) -> Slo:
 
 
 def _recovery(limits: Slos, observation: Observation, recovery_s: float | None) -> Slo:
-    watched = observation.ended - (observation.fault_at or observation.started)
+    watched = observation.ended - (observation.healed_at or observation.started)
     actual = f"not within {watched:.0f} s" if recovery_s is None else f"{recovery_s:.1f} s"
     return _most(
         "recovery", "Recovered, redundancy included", limits.max_recovery_s, recovery_s, actual, f"within {limits.max_recovery_s:g} s"

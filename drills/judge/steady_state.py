@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from drills.definition import Drill, Load, SteadyState
+from drills.faults import unproven
 from drills.observed import ReplicaSeen, Snapshot
+from drills.strikes import Strike
 from serving.records import Record
 
 __all__ = ["LATE_S", "not_recovered", "not_redundant", "not_steady", "recovered_at", "steady_stretch", "traffic_not_steady"]
@@ -51,21 +53,22 @@ def traffic_not_steady(records: Iterable[Record], load: Load) -> list[str]:
     return reasons
 
 
-def not_recovered(before: Snapshot, now: Snapshot, drill: Drill) -> list[str]:
-    """Return why the service has not recovered from the fault yet: by its steady state, the fault itself, and what there was before."""
-    reasons = not_steady(now, drill.steady_state)
-    if not drill.fault.effect.happened(before, now):
-        reasons.insert(0, drill.fault.effect.unproven)
+def not_recovered(before: Snapshot, now: Snapshot, drill: Drill, strikes: Sequence[Strike]) -> list[str]:
+    """Return why the service has not recovered from the faults yet: by the faults themselves, its steady state, and what there was
+    before."""
+    reasons = [*unproven(drill.faults, strikes, before, now), *not_steady(now, drill.steady_state)]
     return reasons + [r for r in not_redundant(before, now) if r not in reasons]
 
 
 def not_redundant(before: Snapshot, now: Snapshot) -> list[str]:
-    """Return what there is less of than before the fault: endpoints, workers, and for each deployment replicas and the nodes that they
-    are spread over."""
+    """Return what there is less of than before the fault: endpoints, workers, their proxies, and for each deployment replicas and the
+    nodes that they are spread over."""
     pairs = {
         "endpoints ready": (len(before.endpoints), len(now.endpoints)),
         "workers ready": (sum(w.ready for w in before.workers), sum(w.ready for w in now.workers)),
     }
+    if before.proxies is not None and now.proxies is not None:
+        pairs["proxies of workers healthy"] = (_healthy_proxies(before), _healthy_proxies(now))
     later = now.running()
     for name, those in before.running().items():
         pairs[f"replicas of {name} running"] = (len(those), len(later.get(name, ())))
@@ -73,16 +76,16 @@ def not_redundant(before: Snapshot, now: Snapshot) -> list[str]:
     return [f"{now_n} {what}, {before_n} before the fault" for what, (before_n, now_n) in pairs.items() if now_n < before_n]
 
 
-def recovered_at(before: Snapshot, later: Sequence[Snapshot], drill: Drill) -> float | None:
+def recovered_at(before: Snapshot, later: Sequence[Snapshot], drill: Drill, strikes: Sequence[Strike]) -> float | None:
     """Return when the service had recovered to stay: the start of the steady stretch that lasts to the last snapshot.
 
     None while there is no such stretch of at least `hold_s`.
     """
-    start, last = steady_stretch(before, later, drill)
+    start, last = steady_stretch(before, later, drill, strikes)
     return start if start is not None and last - start >= drill.steady_state.hold_s else None
 
 
-def steady_stretch(before: Snapshot, later: Sequence[Snapshot], drill: Drill) -> tuple[float | None, float]:
+def steady_stretch(before: Snapshot, later: Sequence[Snapshot], drill: Drill, strikes: Sequence[Strike]) -> tuple[float | None, float]:
     """Return from when to when the service was as before, in the stretch that lasts to the last snapshot; None when there is no such
     stretch.
 
@@ -92,7 +95,7 @@ def steady_stretch(before: Snapshot, later: Sequence[Snapshot], drill: Drill) ->
     last = 0.0
     known = before
     for snapshot in later:
-        holds = not not_recovered(before, snapshot.filled_from(known), drill)
+        holds = not not_recovered(before, snapshot.filled_from(known), drill, strikes)
         if not holds:
             start = None
         elif not snapshot.blind and (snapshot.answer is not None or not drill.steady_state.answered):
@@ -143,6 +146,12 @@ def _answer(snapshot: Snapshot, steady: SteadyState) -> list[str]:
 def _storage(snapshot: Snapshot, steady: SteadyState) -> list[str]:
     missing = steady.require_gcs_storage and snapshot.gcs_storage is not True
     return ["GCS does not keep its state in Redis (GCS fault tolerance is off)"] if missing else []
+
+
+def _healthy_proxies(snapshot: Snapshot) -> int:
+    """Return the number of healthy proxies on worker pods. The head's has no part in the data path."""
+    workers = {worker.pod for worker in snapshot.workers}
+    return sum(proxy.status == "HEALTHY" and proxy.pod in workers for proxy in snapshot.proxies or ())
 
 
 def _nodes(replicas: Iterable[ReplicaSeen]) -> set[str]:

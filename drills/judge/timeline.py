@@ -15,7 +15,7 @@ def build_timeline(observation: Observation, drill: Drill, recovered: float | No
     """Return all events in order of time: the fault, the changes between snapshots, the reported events, and the recovery."""
     events = list(observation.events)
     if observation.fault_at is not None and not any(e.kind == "fault" for e in events):
-        events.append(_fault(observation, drill))
+        events += _faults(observation, drill)
     events += [event for earlier, now in pairwise(_filled(observation.snapshots)) for event in changes(earlier, now)]
     if recovered is not None:
         events.append(Event(t=recovered, what="recovered", kind="milestone", detail="the steady state holds again, redundancy included"))
@@ -24,12 +24,16 @@ def build_timeline(observation: Observation, drill: Drill, recovered: float | No
 
 def changes(earlier: Snapshot, now: Snapshot) -> list[Event]:
     """Return what changed between two successive snapshots, dated to the later one."""
-    return [*_head(earlier, now), *_workers(earlier, now), *_service(earlier, now)]
+    return [*_head(earlier, now), *_workers(earlier, now), *_serve(earlier, now), *_service(earlier, now)]
 
 
-def _fault(observation: Observation, drill: Drill) -> Event:
-    subject = drill.fault.effect.target(observation.before) if observation.before else ""
-    return Event(t=observation.fault_at or 0.0, what=drill.title.lower(), kind="fault", subject=subject, detail=drill.fault.describe())
+def _faults(observation: Observation, drill: Drill) -> Iterator[Event]:
+    """Yield the faults, and the end of those that last. The only fault of a drill has its title."""
+    for fault, strike in zip(drill.faults, observation.strikes, strict=False):
+        what = drill.title.lower() if len(drill.faults) == 1 else fault.describe()
+        yield Event(t=strike.at, what=what, kind="fault", subject=str(strike.target), detail=fault.describe())
+        if strike.ended is not None:
+            yield Event(t=strike.ended, what="fault over", subject=str(strike.target))
 
 
 def _filled(snapshots: tuple[Snapshot, ...]) -> Iterator[Snapshot]:
@@ -107,6 +111,17 @@ def _actors(snapshot: Snapshot, pod: str) -> dict[str, set[str]]:
         if replica.pod == pod:
             found.setdefault(replica.deployment, set()).add(replica.actor_id)
     return found
+
+
+def _serve(earlier: Snapshot, now: Snapshot) -> Iterator[Event]:
+    """Yield what happened to the Serve controller and to the proxies; a proxy is known by its pod."""
+    old, new = earlier.controller, now.controller
+    if old and new and old.worker_id and new.worker_id and old.worker_id != new.worker_id:
+        yield Event(t=now.t, what="Serve controller restarted", subject=new.pod or "")
+    proxies = {proxy.pod: proxy.actor_id for proxy in earlier.proxies or () if proxy.pod}
+    for proxy in now.proxies or ():
+        if proxy.actor_id != proxies.get(proxy.pod or "", proxy.actor_id):
+            yield Event(t=now.t, what="new proxy", subject=proxy.pod or "")
 
 
 def _service(earlier: Snapshot, now: Snapshot) -> Iterator[Event]:

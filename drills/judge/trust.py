@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from drills.definition import Drill
-from drills.judge.slos import ALL, COUNTS, LATENCIES, Slo, counts
+from drills.faults import unproven
+from drills.judge.slos import ALL, LATENCIES, LOSSES, Slo, counts
 from drills.judge.steady_state import LATE_S
 from drills.judge.traffic import PhaseSeen, by_kind
 from drills.observed import LoadSeen, Observation
@@ -23,7 +24,7 @@ ON_TIME = 0.95
 HOLE_S = 20.0
 """Seconds between two snapshots, beyond the poll interval, from which on the service counts as not observed. A snapshot takes less, even
 when each of its requests runs into its time limit."""
-RECORDED = (*COUNTS, *LATENCIES)
+RECORDED = (*LOSSES, *LATENCIES)
 """Ids of the SLOs that are measured from the records."""
 PERCENTILES = ("p99-before", "p99-during", "p99-after")
 """Ids of the SLOs that a part of the records cannot decide, in either direction: a percentile of a part says little about the whole, and
@@ -73,7 +74,7 @@ def doubt_everything(drill: Drill, observation: Observation, records: Sequence[R
 
 def _unseen(drill: Drill, observation: Observation, recovered_at: float | None) -> list[Doubt]:
     """Return the doubt about a recovery that was not observed in time because the runner or the API server was away."""
-    fault_at = observation.fault_at
+    fault_at = observation.healed_at
     if fault_at is None or recovered_at is None:
         return []
     last = max([fault_at, *(s.t for s in observation.snapshots if s.t < recovered_at)])
@@ -102,21 +103,22 @@ def _records(records: Sequence[Record], load: LoadSeen | None, uncertain: tuple[
         doubts.append(Doubt(reason=reason, kept=RECORDED, missed=RECORDED))
     if distinct < len(records):
         reason = f"{len(records) - distinct} records are there twice"
-        doubts.append(Doubt(reason=reason, kept=RECORDED, missed=tuple(n for n in uncertain if n in COUNTS) + PERCENTILES))
+        doubts.append(Doubt(reason=reason, kept=RECORDED, missed=tuple(n for n in uncertain if n in LOSSES) + PERCENTILES))
     return doubts
 
 
 def not_proven(drill: Drill, observation: Observation) -> str:
-    """Return why it is not known that the fault happened; empty when it is known."""
+    """Return why it is not known that the faults happened; empty when it is known."""
     if observation.fault_at is None:
         return "the fault was not injected"
     later = [s for s in observation.snapshots if s.t > observation.fault_at]
     if not later:
         return "the cluster was not observed after the fault"
-    before, effect = observation.before, drill.fault.effect
-    if before is not None and any(effect.happened(before, snapshot) for snapshot in later):
+    before = observation.before
+    reasons = [unproven(drill.faults, observation.strikes, before, snapshot) for snapshot in later] if before is not None else []
+    if not all(reasons):
         return ""
-    return f"the fault did not happen: {effect.unproven}"
+    return f"the fault did not happen: {reasons[-1][0] if reasons else 'the service was not observed before it'}"
 
 
 def _fault(drill: Drill, observation: Observation, uncertain: tuple[str, ...]) -> list[Doubt]:
@@ -134,7 +136,7 @@ def _before(drill: Drill, before: PhaseSeen, uncertain: tuple[str, ...]) -> list
         doubts.append(Doubt(reason=reason, kept=RECORDED, missed=LATENCIES))
     if before.failed or lost:
         reason = f"the service failed {before.failed} requests and {lost} streams before the fault"
-        doubts.append(Doubt(reason=reason, kept=COUNTS, missed=tuple(n for n in uncertain if n in RECORDED)))
+        doubts.append(Doubt(reason=reason, kept=LOSSES, missed=tuple(n for n in uncertain if n in RECORDED)))
     if before.p99_ms is not None and before.p99_ms > limit:
         reason = f"the service was too slow before the fault: p99 {before.p99_ms:,.0f} ms, limit {limit:,.0f} ms"
         doubts.append(Doubt(reason=reason, missed=LATENCIES))
@@ -170,7 +172,7 @@ def _too_few(drill: Drill, short: Sequence[Record], since: float, until: float, 
         return []
     due = max(due, 1.0)
     reason = f"only {on_time} of {due:.0f} short requests due {when} were sent on time (within {LATE_S:g} s): {on_time / due:.0%}"
-    return [Doubt(reason=reason, kept=(*COUNTS, *latencies), missed=latencies)]
+    return [Doubt(reason=reason, kept=(*LOSSES, *latencies), missed=latencies)]
 
 
 def _no_streams(drill: Drill, records: Sequence[Record], fault_at: float, outliving: int) -> list[Doubt]:
@@ -180,4 +182,4 @@ def _no_streams(drill: Drill, records: Sequence[Record], fault_at: float, outliv
     if alive >= wanted / 2:
         return []
     reason = f"only {alive} of {wanted} streams were alive at the fault"
-    return [Doubt(reason=reason, kept=("lost-streams", "wrong-answers", "token-gap"))]
+    return [Doubt(reason=reason, kept=("lost-streams", "wrong-answers", "losses-end", "token-gap"))]

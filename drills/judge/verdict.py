@@ -43,7 +43,7 @@ class Judgement(Value):
     recovered_at: float | None
     """When the service recovered, on the observer's clock; None when it did not."""
     recovery_s: float | None
-    """Seconds from the fault until the steady state held again to the end, redundancy included."""
+    """Seconds from the end of the last fault until the steady state held again to the end, redundancy included."""
     phases: tuple[PhaseSeen, ...]
     workers: tuple[WorkerProof, ...]
     events: tuple[Event, ...]
@@ -53,8 +53,8 @@ def judge(drill: Drill, observation: Observation, records: Iterable[Record]) -> 
     """Judge a drill. The records are as the load generator wrote them, on its own clock."""
     requests = on_observers_clock(records, observation.clock_offset_s)
     fault_at = observation.fault_at
-    recovered = _recovered(drill, observation)
-    recovery_s = recovered - fault_at if recovered is not None and fault_at is not None else None
+    recovered, healed_at = _recovered(drill, observation), observation.healed_at
+    recovery_s = recovered - healed_at if recovered is not None and healed_at is not None else None
     phases = phases_seen(requests, fault_at, recovered)
     workers = worker_proofs(observation)
     events = build_timeline(observation, drill, recovered)
@@ -88,7 +88,7 @@ def _recovered(drill: Drill, observation: Observation) -> float | None:
     before, fault_at = observation.before, observation.fault_at
     if before is None or fault_at is None:
         return None
-    return recovered_at(before, [s for s in observation.snapshots if s.t > fault_at], drill)
+    return recovered_at(before, [s for s in observation.snapshots if s.t > fault_at], drill, observation.strikes)
 
 
 def _with_doubts(slo: Slo, found: Sequence[Doubt]) -> Slo:

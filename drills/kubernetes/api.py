@@ -4,7 +4,8 @@ Permanent
 ├── CommandFailed  a command in a container ended with another exit status than 0, or printed too much
 └── Refused        the API server refused the request; `status` is the HTTP status
     ├── NotFound
-    └── Conflict   another client changed the object, or a precondition did not hold
+    ├── Conflict   another client changed the object, or a precondition did not hold
+    └── EvictionBlocked   a PodDisruptionBudget does not allow the eviction now
 Transient
 └── Unavailable    no answer, or one after which the request should be repeated
 """
@@ -59,6 +60,10 @@ class NotFound(Refused):
 
 class Conflict(Refused):
     """Another client changed the object, or a precondition did not hold."""
+
+
+class EvictionBlocked(Refused):
+    """A PodDisruptionBudget does not allow the eviction now; the message names it."""
 
 
 class CommandFailed(Permanent):
@@ -197,6 +202,29 @@ class Api:
             return False
         return True
 
+    def evict(self, path: str, *, uid: str) -> bool:
+        """Evict the pod at that path, as a node drain does; returns whether there was one. Does not wait until it is gone.
+
+        Raises:
+            EvictionBlocked: a PodDisruptionBudget does not allow it now.
+            Conflict: the pod there has another UID.
+        """
+        namespace, name = path.split("/")[-3], path.split("/")[-1]
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": namespace},
+            "deleteOptions": {"preconditions": {"uid": uid}},
+        }
+        status, data = self.raw("POST", f"{path}/eviction", body=body)
+        if status < 300:
+            return True
+        if status == 404:
+            return False
+        if causes := _disruption_budgets(data):
+            raise EvictionBlocked(f"{namespace}/{name} may not be evicted: {'; '.join(causes)}", status)
+        raise _failure("POST", f"{path}/eviction", status, data)
+
     def proxy(
         self,
         method: str,
@@ -332,6 +360,14 @@ def _printed(where: str, channels: Mapping[int, bytearray], most_bytes: int) -> 
     if not codes:
         raise Unavailable(f"{where} could not be run: {ended.get('message', '')}")
     raise CommandFailed(f"{where} ended with exit status {codes[0]}: {_text(stderr)}", codes[0], stdout, stderr)
+
+
+def _disruption_budgets(data: bytes) -> list[str]:
+    """The messages of PodDisruptionBudgets in a refusal; empty when they are not its reason."""
+    with suppress(ValueError, AttributeError, TypeError):
+        causes = (json.loads(data).get("details") or {}).get("causes") or ()
+        return [str(cause.get("message", "")) for cause in causes if cause.get("reason") == "DisruptionBudget"]
+    return []
 
 
 def _failure(method: str, path: str, status: int, data: bytes) -> Exception:

@@ -27,9 +27,20 @@ def rolled_out(deployment: Object) -> bool:
 
 def restarts(pod: Object) -> int:
     """Restarts of the Ray container: the first of the pod's specification. Statuses are sorted by name, and KubeRay adds containers."""
+    return int(_ray_container(pod).get("restartCount", 0))
+
+
+def container_id(pod: Object) -> str | None:
+    """Id of the Ray container that runs; None: none does."""
+    status = _ray_container(pod)
+    return str(status["containerID"]) if status.get("containerID") and "running" in (status.get("state") or {}) else None
+
+
+def _ray_container(pod: Object) -> Object:
+    """The status of the Ray container; empty: there is none yet."""
     first = ((pod.get("spec") or {}).get("containers") or [{}])[0].get("name")
     statuses = pod.get("status", {}).get("containerStatuses") or []
-    return next((int(s.get("restartCount", 0)) for s in statuses if first in (None, s.get("name"))), 0)
+    return next((s for s in statuses if first in (None, s.get("name"))), {})
 
 
 def troubles(pods: Iterable[Object]) -> list[str]:

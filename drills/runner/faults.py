@@ -1,83 +1,59 @@
-"""The act of each kind of fault. A fault is written into the journal before it is done, and done to one UID only: so never twice.
+"""The faults of a drill are done and undone. A fault is written into the journal before it is done, and done to one UID only: so never
+twice. What lasts is undone at the end, by a sweep, or by the next drill.
 
 What a fault changes, how that is proven and the words for it are in drills/faults.py, under the same name.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from contextlib import suppress
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from blocks.errors import Permanent
-from drills.definition import Fault
-from drills.faults import EFFECTS
-from drills.kubernetes.api import Api, Conflict
+from blocks.errors import Permanent, PipelineError
+from drills.definition import Drill
+from drills.faults import KINDS, Fault
+from drills.kubernetes.api import Api
+from drills.observed import Snapshot
 from drills.runner import journal as journals
+from drills.runner.acts import delete_pod, drain_node, signal_process
+from drills.runner.acts.act import Act, NothingToBreak, Rule, UnknownFault
 from drills.runner.journal import FaultNote, Journal, Lock, LockLost
-from drills.runner.observer import Observer
 from drills.subject import Subject
 
+__all__ = ["ACTS", "Follower", "NothingToBreak", "UndoFailed", "UnknownFault", "check_known", "inject_once", "needs", "undo"]
 
-class UnknownFault(Permanent):
-    """No fault of that kind can be done: it has no act, or no proof."""
-
-
-class NothingToBreak(Permanent):
-    """The target of the fault is not there."""
-
-
-class Act(NamedTuple):
-    """How a kind of fault is done."""
-
-    find: Callable[[Api, Subject], FaultNote]
-    """Returns the target with its UID, not touched yet. Raises NothingToBreak when it is not there."""
-
-    strike: Callable[[Api, Subject, Fault, FaultNote], FaultNote]
-    """Strikes the planned target unless an earlier try did, and no other one; returns the note with `done` and the time. It may be called
-    again after a crash at any point."""
-
-
-def find_head(api: Api, subject: Subject) -> FaultNote:
-    """Return the running head pod as the target."""
-    with Observer(api, subject) as observer:
-        head = observer.take_snapshot(ask=False).head
-    if head is None or not head.running:
-        raise NothingToBreak(f"{subject.namespace}/{subject.name} has no running head pod to delete")
-    return FaultNote(pod=head.pod, uid=head.uid, at=time.time())
-
-
-def delete_pod(api: Api, subject: Subject, fault: Fault, planned: FaultNote) -> FaultNote:
-    """Delete the planned pod unless an earlier try did. A pod of the same name with another UID is not touched."""
-    path = f"/api/v1/namespaces/{subject.namespace}/pods/{planned.pod}"
-    pod = api.find(path)
-    if pod is None or pod["metadata"]["uid"] != planned.uid or "deletionTimestamp" in pod["metadata"]:
-        # An earlier try did it, at about the time it had written down.
-        return planned.model_copy(update={"done": True})
-    at = time.time()
-    with suppress(Conflict):  # gone since it was read
-        api.delete(path, uid=planned.uid, grace_s=0 if fault.grace == "forced" else None)
-    return planned.model_copy(update={"done": True, "at": at})
-
-
-ACTS = {"delete-head-pod": Act(find_head, delete_pod)}
+ACTS: dict[str, Act[Any]] = {"delete-pod": delete_pod.ACT, "signal": signal_process.ACT, "drain-node": drain_node.ACT}
 """All acts, by kind of fault."""
 
 
-def check_known(fault: Fault) -> None:
-    """Check that the fault can be done and proven.
+class UndoFailed(Permanent):
+    """Something that a drill did lasts and could not be undone; the message lists it."""
+
+
+def check_known(faults: Sequence[Fault]) -> None:
+    """Check that the faults can be done and proven.
 
     Raises:
-        UnknownFault: it cannot; the message lists the kinds that can.
+        UnknownFault: one cannot; the message lists the kinds that can.
     """
-    known = sorted(ACTS.keys() & EFFECTS)
-    if fault.kind not in known:
-        raise UnknownFault(f"there is no fault {fault.kind!r}; there are: {', '.join(known)}")
+    known = sorted(ACTS.keys() & KINDS)
+    for fault in faults:
+        if fault.kind not in known:
+            raise UnknownFault(f"there is no fault {fault.kind!r}; there are: {', '.join(known)}")
 
 
-def inject_once(api: Api, subject: Subject, fault: Fault, owner: str, number: int = 1) -> Journal:
-    """Do the fault of that number as the holder of the lock; a retry finds in the journal what was planned, and finishes that.
+def needs(faults: Sequence[Fault]) -> list[Rule]:
+    """Return the rights that the faults need, without repetitions."""
+    return list(dict.fromkeys(rule for fault in faults for rule in ACTS[fault.kind].needs))
+
+
+def inject_once(api: Api, subject: Subject, drill: Drill, owner: str, number: int = 1, step: int = 0) -> Journal:
+    """Do a fault of the drill for that number of the series, as the holder of the lock; a retry finds in the journal what was planned, and
+    finishes that.
+
+    Args:
+        number: Number in the series; the first is 1.
+        step: Which of the drill's faults; the first is 0. Later ones come by `Follower`.
 
     Raises:
         LockLost: another run has the service now; nothing was touched.
@@ -87,16 +63,94 @@ def inject_once(api: Api, subject: Subject, fault: Fault, owner: str, number: in
         raise LockLost("another run took over the drill lock before the fault, so this one breaks nothing; look at that run instead")
     journal = journals.read(api, subject)
     assert journal is not None, "the lock is taken first, with a journal"
-    return inject(api, subject, fault, journal, number)
+    return inject(api, subject, drill.faults, journal, number, step)
 
 
-def inject(api: Api, subject: Subject, fault: Fault, journal: Journal, number: int = 1) -> Journal:
-    """Do the fault of that number exactly once; returns the journal as it is in the cluster, with the fault."""
-    check_known(fault)
-    find, strike = ACTS[fault.kind]
-    if len(journal.faults) < number:
-        journal = journals.write(api, subject, journal.with_fault(number, find(api, subject)))
-    planned = journal.faults[number - 1]
-    if not planned.done:
-        journal = journals.write(api, subject, journal.with_fault(number, strike(api, subject, fault, planned)))
+def inject(api: Api, subject: Subject, faults: Sequence[Fault], journal: Journal, number: int = 1, step: int = 0) -> Journal:
+    """Do one of the faults exactly once; returns the journal as it is in the cluster, with the strike."""
+    check_known(faults)
+    fault = faults[step]
+    act = ACTS[fault.kind]
+    note = journal.faults[number - 1] if len(journal.faults) >= number else FaultNote()
+    if len(note.strikes) <= step:
+        note = note.with_strike(step, act.find(api, subject, fault, journal.before))
+        journal = journals.write(api, subject, journal.with_fault(number, note))
+    if not note.strikes[step].done:
+        note = note.with_strike(step, act.strike(api, subject, fault, note.strikes[step]), last=step + 1 == len(faults))
+        journal = journals.write(api, subject, journal.with_fault(number, note))
     return journal
+
+
+class Follower:
+    """Does the faults of a drill after its first one, each when its moment is seen."""
+
+    def __init__(self, api: Api, subject: Subject, drill: Drill, journal: Journal) -> None:
+        self._api, self._subject, self._drill, self.journal = api, subject, drill, journal
+        self._number = len(journal.faults)
+
+    @property
+    def note(self) -> FaultNote:
+        """What was done so far."""
+        return self.journal.faults[self._number - 1]
+
+    @property
+    def drill(self) -> Drill:
+        """The drill with the faults that were done, or are still to be done: without those whose moment has passed."""
+        done = len(self.note.strikes)
+        return self._drill.model_copy(update={"faults": self._drill.faults[:done]}) if self.note.missed else self._drill
+
+    def see(self, before: Snapshot, now: Snapshot) -> str:
+        """Do the next fault if its moment has come; returns what was done or will not be done, empty when nothing is new."""
+        note, faults = self.note, self._drill.faults
+        if note.done:
+            return ""
+        done = sum(strike.done for strike in note.strikes)
+        fault, when, earlier = faults[done], faults[done].when, note.strikes[done - 1]
+        if when is None or (len(note.strikes) == done and not self._come(before, now, done)):
+            if when is None or not when.over(now, earlier):
+                return ""
+            missed = f"{fault.describe()}: {when.seen} was not seen within {when.within_s:g} s"
+            note = note.model_copy(update={"done": True, "missed": missed})
+            self.journal = journals.write(self._api, self._subject, self.journal.with_fault(self._number, note))
+            return f"not done: {missed}"
+        self.journal = inject_once(self._api, self._subject, self._drill, self.journal.owner, self._number, done)
+        return f"{fault.describe()}: {self.note.strikes[done].target}"
+
+    def _come(self, before: Snapshot, now: Snapshot, done: int) -> bool:
+        """Whether the moment of the next fault has come."""
+        when, earlier = self._drill.faults[done].when, self.note.strikes[done - 1]
+        if when is None or now.t <= earlier.at:
+            return False
+        timed = when.after_s is not None
+        return (timed or self._drill.faults[done - 1].happened(before, now, earlier)) and when.met(now, earlier)
+
+
+def undo(api: Api, subject: Subject, say: Callable[[str], None] = lambda text: None) -> list[str]:
+    """Undo everything that lasts of the journal's faults, the last one first; returns what was undone. The holder of the lock may call
+    it at any time, and again.
+
+    Raises:
+        UndoFailed: something could not be undone; everything else was.
+    """
+    journal = journals.read(api, subject)
+    done: list[str] = []
+    failed: list[str] = []
+    for number, note in reversed(list(enumerate(journal.faults if journal else (), 1))):
+        for step, strike in reversed(list(enumerate(note.strikes))):
+            if not strike.left:
+                continue
+            act = ACTS.get(strike.act)
+            try:
+                if act is None or act.undo is None:
+                    raise UnknownFault(f"there is no way back from a fault {strike.act!r}")
+                act.undo(api, subject, strike)
+            except PipelineError as error:
+                failed.append(f"{strike.undo}: {error}")
+                continue
+            assert journal is not None
+            journal = journals.write(api, subject, journal.undone(number, step))
+            done.append(strike.undo)
+            say(f"undone: {strike.undo}")
+    if failed:
+        raise UndoFailed(f"still to be undone: {'; '.join(failed)}")
+    return done

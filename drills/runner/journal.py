@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from drills.kubernetes import leases, ownership
 from drills.kubernetes.api import Api, Conflict, Object
 from drills.observed import Snapshot
 from drills.runner.waiting import Pending, Until
+from drills.strikes import Strike, Target
 from drills.subject import HOME, Subject
 
 _DRILL = "drill-"
@@ -43,15 +45,37 @@ class LockLost(Permanent):
 
 
 class FaultNote(BaseModel, frozen=True):
-    """A fault in the journal, written before it is done."""
+    """The faults of a drill for one number of its series, written before each is done."""
 
-    pod: str
-    """Name of the target."""
-    uid: str
-    """Identity of the target, which no later one of that name has: a pod's UID, a container's id, a process' id and start time."""
-    at: float
-    """When the fault was done; while `done` is false, when it was planned."""
+    strikes: tuple[Strike, ...] = ()
+    """What was done, in order; only the last one may not be done yet."""
     done: bool = False
+    """Whether all of them were done, or will not be."""
+    missed: str = ""
+    """Why the remaining ones will not be done; empty when they were."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_pod(cls, found: Any) -> Any:
+        """Read a note from before there were other faults than the deletion of a pod."""
+        if isinstance(found, dict) and "pod" in found:
+            strike = Strike(target=Target(name=found["pod"], uid=found["uid"]), at=found["at"], done=found["done"])
+            return {"strikes": (strike,), "done": found["done"]}
+        return found
+
+    @property
+    def at(self) -> float:
+        """When the first fault was done, or was planned."""
+        return self.strikes[0].at
+
+    @property
+    def target(self) -> str:
+        """What was struck, or is about to be, in words."""
+        return ", ".join(str(strike.target) for strike in self.strikes)
+
+    def with_strike(self, step: int, strike: Strike, *, last: bool = False) -> FaultNote:
+        """Return the same note with this strike at that place; `last`: nothing follows it."""
+        return self.model_copy(update={"strikes": (*self.strikes[:step], strike), "done": last})
 
 
 class Journal(BaseModel, frozen=True):
@@ -87,6 +111,18 @@ class Journal(BaseModel, frozen=True):
         done or observed, unless the steady state before the next one was seen already."""
         steady_again = self.fault is not None and self.fault.done and self.before is not None and self.before.t > self.fault.at
         return max(1, len(self.faults)) + steady_again
+
+    @property
+    def left(self) -> bool:
+        """Whether something that was done must still be undone."""
+        return any(strike.left for note in self.faults for strike in note.strikes)
+
+    def undone(self, number: int, step: int) -> Journal:
+        """Return the same journal in which a strike is undone."""
+        note = self.faults[number - 1]
+        strikes = [s.model_copy(update={"undone_at": time.time()}) if n == step else s for n, s in enumerate(note.strikes)]
+        changed = note.model_copy(update={"strikes": tuple(strikes)})
+        return self.model_copy(update={"faults": (*self.faults[: number - 1], changed, *self.faults[number:])})
 
     def with_fault(self, number: int, fault: FaultNote) -> Journal:
         """Return the same journal with this fault under that number; the first is 1."""
@@ -254,7 +290,9 @@ def read(api: Api, subject: Subject) -> Journal | None:
 def write(api: Api, subject: Subject, journal: Journal) -> Journal:
     """Write the journal into the cluster; returns it."""
     metadata = {"name": _name(subject), "namespace": subject.home}
-    api.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"journal": journal.model_dump_json()}})
+    api.apply(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"journal": journal.model_dump_json(exclude_defaults=True)}}
+    )
     return journal
 
 

@@ -69,6 +69,8 @@ class Observer:
             app_status=None if applications is None else ray_objects.app_status(applications),
             deployments=None if applications is None else ray_objects.deployments(applications),
             replicas=None if applications is None else ray_objects.replicas(applications, pods),
+            controller=None if applications is None else ray_objects.controller(applications, pods),
+            proxies=None if applications is None else ray_objects.proxies(applications, pods),
             head=ray_objects.head(pods, cluster),
             workers=ray_objects.workers(pods, cluster),
             endpoints=ray_objects.endpoints(slices),

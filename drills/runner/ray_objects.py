@@ -8,7 +8,7 @@ from typing import Any
 
 from drills.kubernetes import pod_problems
 from drills.kubernetes.api import Object, conditions
-from drills.observed import DeploymentSeen, HeadSeen, ReplicaSeen, WorkerSeen
+from drills.observed import ActorSeen, DeploymentSeen, HeadSeen, ReplicaSeen, WorkerSeen
 
 CLUSTER = "ray.io/cluster"
 """Label of KubeRay's pods with the name of their RayCluster."""
@@ -79,8 +79,34 @@ def deployments(serve: Object) -> tuple[DeploymentSeen, ...]:
 
 def replicas(serve: Object, pods: Sequence[Object]) -> tuple[ReplicaSeen, ...]:
     """The replicas of all deployments, each with the pod that has the replica's IP address."""
-    by_address = {p["status"]["podIP"]: p for p in pods if p.get("status", {}).get("podIP")}
+    by_address = _by_address(pods)
     return tuple(_replica(r, d["name"], by_address.get(r.get("node_ip", ""))) for d in _deployments(serve) for r in d.get("replicas") or ())
+
+
+def controller(serve: Object, pods: Sequence[Object]) -> ActorSeen | None:
+    """The Serve controller, with its pod; None: Ray does not list it."""
+    found = serve.get("controller_info") or {}
+    return _actor(found, pods) if found.get("actor_id") else None
+
+
+def proxies(serve: Object, pods: Sequence[Object]) -> tuple[ActorSeen, ...] | None:
+    """The Serve proxies, each with its pod; None: Ray does not list them."""
+    found = serve.get("proxies")
+    return None if found is None else tuple(_actor(proxy, pods) for proxy in found.values() if proxy.get("actor_id"))
+
+
+def _actor(actor: Object, pods: Sequence[Object]) -> ActorSeen:
+    pod = _by_address(pods).get(actor.get("node_ip") or "")
+    return ActorSeen(
+        actor_id=str(actor["actor_id"]),
+        worker_id=str(actor.get("worker_id") or ""),
+        status=str(actor.get("status") or ""),
+        pod=pod["metadata"]["name"] if pod else None,
+    )
+
+
+def _by_address(pods: Iterable[Object]) -> dict[str, Object]:
+    return {p["status"]["podIP"]: p for p in pods if p.get("status", {}).get("podIP")}
 
 
 def _replica(replica: Object, deployment: str, pod: Object | None) -> ReplicaSeen:
@@ -102,4 +128,10 @@ def _deployments(serve: Object) -> list[Object]:
 
 def _common(pod: Object) -> dict[str, Any]:
     metadata = pod["metadata"]
-    return {"pod": metadata["name"], "uid": metadata["uid"], "restarts": pod_problems.restarts(pod), "node": pod["spec"].get("nodeName")}
+    return {
+        "pod": metadata["name"],
+        "uid": metadata["uid"],
+        "restarts": pod_problems.restarts(pod),
+        "container": pod_problems.container_id(pod),
+        "node": pod["spec"].get("nodeName"),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from drills.definition import Drill
@@ -9,6 +10,7 @@ from drills.judge import steady_state, timeline
 from drills.judge.trust import HOLE_S
 from drills.observed import Snapshot
 from drills.runner.waiting import Pending
+from drills.strikes import Strike
 
 
 @dataclass
@@ -47,16 +49,27 @@ class Recovery:
 
     drill: Drill
     before: Snapshot
-    fault_at: float
+    strikes: Sequence[Strike]
+    """The faults that were done."""
     later: list[Snapshot] = field(default_factory=list)
     """All snapshots after the fault, including those of a runner that died."""
     recovered: float | None = None
+
+    @property
+    def fault_at(self) -> float:
+        """When the first fault was done."""
+        return self.strikes[0].at
+
+    @property
+    def healed_at(self) -> float:
+        """When the last fault was over. From then on recovery is counted."""
+        return max(strike.healed_at for strike in self.strikes)
 
     def see(self, snapshot: Snapshot) -> list[str]:
         """Add a snapshot; returns what is new, in words."""
         previous, was = (self.later[-1] if self.later else self.before), self.recovered
         self.later.append(snapshot)
-        self.recovered = steady_state.recovered_at(self.before, self.later, self.drill)
+        self.recovered = steady_state.recovered_at(self.before, self.later, self.drill, self.strikes)
         news = [f"{snapshot.t - self.fault_at:+.0f} s: {e.what} {e.subject}".strip() for e in timeline.changes(previous, snapshot)]
         if self.recovered is not None and was is None:
             news.append(f"{self.recovered - self.fault_at:+.0f} s: recovered")
@@ -69,9 +82,9 @@ class Recovery:
         now, timing = self.later[-1].t, self.drill.timing
         if self.recovered is not None:
             return now - self.recovered >= timing.after_s
-        if now - self.fault_at <= timing.observe_timeout_s:
+        if now - self.healed_at <= timing.observe_timeout_s:
             return False
-        since, until = steady_state.steady_stretch(self.before, self.later, self.drill)
+        since, until = steady_state.steady_stretch(self.before, self.later, self.drill, self.strikes)
         return since is None or until < now
 
     def progress(self) -> Pending:
@@ -79,10 +92,12 @@ class Recovery:
         now, timing = self.later[-1], self.drill.timing
         if self.recovered is None:
             passed = now.t - self.fault_at
-            reasons = steady_state.not_recovered(self.before, now.filled_from(self.before), self.drill)
+            reasons = steady_state.not_recovered(self.before, now.filled_from(self.before), self.drill, self.strikes)
             silent = "Ray's Serve API does not answer yet" if now.app_status is None else "must hold a little longer"
             why = "; ".join(reasons) or silent
-            return Pending(f"{passed:.0f} s after the fault: {why}", 90 * min(1.0, passed / timing.observe_timeout_s))
+            return Pending(
+                f"{passed:.0f} s after the fault: {why}", 90 * min(1.0, max(0.0, now.t - self.healed_at) / timing.observe_timeout_s)
+            )
         passed = now.t - self.recovered
-        text = f"recovered after {self.recovered - self.fault_at:.0f} s; observed for {max(0.0, timing.after_s - passed):.0f} s more"
+        text = f"recovered after {self.recovered - self.healed_at:.0f} s; observed for {max(0.0, timing.after_s - passed):.0f} s more"
         return Pending(text, 90 + 9 * min(1.0, passed / timing.after_s))

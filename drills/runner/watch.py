@@ -13,6 +13,7 @@ from drills.judge.traffic import on_observers_clock
 from drills.kubernetes.api import Api, Refused, Unavailable
 from drills.observed import Event, Snapshot
 from drills.runner import load_job
+from drills.runner.faults import Follower
 from drills.runner.journal import Journal
 from drills.runner.observer import Observer
 from drills.runner.raw_evidence import RawEvidence
@@ -153,15 +154,20 @@ def watch_recovery(
     load: load_job.LoadJob,
     raw: RawEvidence,
     recovery: Recovery,
+    follower: Follower,
     check: Callable[[], None],
     on_pending: Callable[[Pending], None],
     on_news: Callable[[str], None],
 ) -> None:
-    """Observe the recovery until `Recovery.over`. `check` is called after every snapshot and may raise."""
+    """Observe the recovery until `Recovery.over`, and do the faults that follow the first one. `check` is called after every snapshot and
+    may raise."""
     for snapshot in snapshots_every(observer, raw, recovery.drill.timing.poll_s):
         check()
         for news in recovery.see(snapshot):
             on_news(news)
+        if news := follower.see(recovery.before, snapshot):
+            on_news(news)
+            recovery.drill, recovery.strikes = follower.drill, follower.note.strikes
         _read_on(load, raw)
         if recovery.over:
             return

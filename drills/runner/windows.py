@@ -46,7 +46,8 @@ def windows(folder: Path, journal: Journal, drill: Drill, versions: Versions, ab
     Args:
         aborted: Why the last fault was not observed to the end; empty when it was.
     """
-    times = [fault.at for fault in journal.faults if fault.done]
+    done = [fault for fault in journal.faults if fault.strikes and fault.strikes[0].done]
+    times = [fault.at for fault in done]
     parts = [RawEvidence(folder, part) for part in range(len(times) + 1)]
     offsets = _offsets(parts)
     bounds = [at + offset for at, offset in zip(times, offsets[1:], strict=True)]
@@ -67,6 +68,7 @@ def windows(folder: Path, journal: Journal, drill: Drill, versions: Versions, ab
                 started=max(journal.started, since),
                 ended=snapshots[-1].t if snapshots else min(until, time.time()),
                 fault_at=times[n] if times else None,
+                strikes=tuple(strike for strike in done[n].strikes if strike.done) if done else (),
                 snapshots=tuple(snapshots),
                 events=tuple(events),
                 load=load if len(times) < 2 else _load(load, since + offsets[n + 1], lead_in + own, following, last=last),

@@ -39,7 +39,8 @@ def drill(run: Run) -> Result:
         try:
             outcome = Outcome.load(folder) or measure(run, journal, folder, check)
         finally:
-            run.attempt(steps.stop_load, journal)  # a sweep removes what is left
+            run.attempt(steps.undo_faults)  # a sweep undoes and removes what is left
+            run.attempt(steps.stop_load, journal)
         result = run.do(judge, outcome.journal, outcome.aborted, outcome.early)
     if outcome.error is not None and result.verdict != "failed":
         raise Broken(result, outcome.error)
@@ -129,7 +130,7 @@ def _do_fault(run: Run, journal: Journal, check: Callable[[], None], number: int
     try:
         journal = run.do_for(number, steps.hold_steady, journal, number, check, steady)
         journal = run.do_for(number, steps.inject_fault, number)
-        recovered = run.do_for(number, steps.observe_recovery, journal, number, check, recovery)
+        journal, recovered = run.do_for(number, steps.observe_recovery, journal, number, check, recovery)
     except NotSteady as reason:
         ended_by: Literal["service", "request"] = "request" if isinstance(reason, StoppedAtLoss) else "service"
         return Outcome(journal, Early(reason=str(reason), by=ended_by), "" if journal.fault else str(reason))

@@ -32,13 +32,17 @@ from drills.subject import Subject
 
 
 def lock(api: Api, subject: Subject, owner: str, display: Display) -> None:
-    """Wait until the owner holds the lock of the service.
+    """Wait until the owner holds the lock of the service, and undo what another run's faults have left.
 
     Raises:
         InUse: another run keeps it.
+        UndoFailed: something is left that could not be undone.
     """
     progress = display.progress("drill-lock")
     journals.acquire(api, subject, owner, progress.show_pending)
+    earlier = journals.read(api, subject)
+    if earlier and earlier.owner != owner:  # else this run goes on with it
+        faults.undo(api, subject, display.say)
     progress.show(100, "nobody else drills or changes this service")
 
 
@@ -61,13 +65,14 @@ def take(api: Api, subject: Subject, owner: str, drill: str, now: float, display
             display.say(f"run {earlier.owner} left a drill behind: its load is removed", warning=True)
             journals.remove_loads(api, subject, earlier.owner)
         journals.remove_loads(api, subject, owner)  # an earlier attempt may have ended without doing so
+        faults.undo(api, subject, display.say)
     return journals.write(api, subject, journal)
 
 
 def release(api: Api, subject: Subject, owner: str) -> None:
-    """Close the journal and release the lock, if they belong to this owner."""
+    """Close the journal and release the lock, if they belong to this owner. A journal with something to undo stays open."""
     journal = journals.read(api, subject)
-    if journal and journal.owner == owner and journal.state == "open":
+    if journal and journal.owner == owner and journal.state == "open" and not journal.left:
         journals.write(api, subject, journal.model_copy(update={"state": "closed"}))
     Lock(api, subject, owner).release()
 
@@ -100,6 +105,12 @@ def stop_load(run: Run, journal: Journal) -> None:
     journals.remove_load(run.connect(), run.subject, journal.load_name)
 
 
+@stage("undo faults", deadline_s=120, retries=2)
+def undo_faults(run: Run) -> list[str]:
+    """Nothing lasts of what the drill has done; returns what was undone."""
+    return faults.undo(run.connect(), run.subject, run.display.say)
+
+
 @stage("inject fault", deadline_s=60)
 def inject_fault(run: Run, number: int) -> Journal:
     """The fault of that number is done. A retry finds in the journal what was planned, and finishes that.
@@ -108,8 +119,8 @@ def inject_fault(run: Run, number: int) -> Journal:
         LockLost: another run has the service now; nothing was touched.
     """
     drill = run.series.drill(run.drill, number)
-    journal = faults.inject_once(run.connect(), run.subject, drill.fault, run.owner, number)
-    run.display.say(f"{drill.title}: {journal.faults[number - 1].pod} ({drill.fault.describe()})")
+    journal = faults.inject_once(run.connect(), run.subject, drill, run.owner, number)
+    run.display.say(f"{drill.title}: {journal.faults[number - 1].target} ({drill.fault.describe()})")
     return journal
 
 
@@ -139,25 +150,32 @@ def hold_steady(run: Run, journal: Journal, number: int, check: Callable[[], Non
 
 
 @stage("observe recovery", deadline_s=5700)
-def observe_recovery(run: Run, journal: Journal, number: int, check: Callable[[], None], progress: Progress | None = None) -> float | None:
-    """The service was observed from the last fault until some time after it had recovered, or until the time was over; returns when it had
-    recovered. The footprint and the events of Kubernetes are read then."""
+def observe_recovery(
+    run: Run, journal: Journal, number: int, check: Callable[[], None], progress: Progress | None = None
+) -> tuple[Journal, float | None]:
+    """The service was observed from the fault until some time after it had recovered, or until the time was over. Faults that follow were
+    done when their moment came, and what lasted was undone. Returns the journal, and when the service had recovered.
+
+    The footprint and the events of Kubernetes are read at the end.
+    """
     assert journal.fault is not None, "the fault comes first"
     assert journal.before is not None, "the fault is done in a steady state only"
-    api, drill, at = run.connect(), run.series.drill(run.drill, number), journal.fault.at
+    api, drill = run.connect(), run.series.drill(run.drill, number)
     raw, progress = RawEvidence(run.raw_folder(journal), len(journal.faults)), progress or run.display.progress("recovery")
     load = LoadJob(api, run.subject, journal.load_name)
     if raw.last(RECORDS_FROM) is None:
         raw.add(RECORDS_FROM, raw.records.stat().st_size if raw.records.exists() else 0)
-    recovery = Recovery(drill, journal.before, at, [s for s in raw.snapshots() if s.t > at])
+    follower = faults.Follower(api, run.subject, drill, journal)
+    recovery = Recovery(follower.drill, journal.before, follower.note.strikes, [s for s in raw.snapshots() if s.t > journal.fault.at])
     with Observer(api, run.subject) as observer:
-        watch_recovery(observer, load, raw, recovery, check, progress.show_pending, run.display.say)
+        watch_recovery(observer, load, raw, recovery, follower, check, progress.show_pending, run.display.say)
+        faults.undo(api, run.subject, run.display.say)
         raw.add(FOOTPRINT, footprint.read_footprint(observer).model_dump())
     note_offset(load, raw, run.warn)
     note_events(api, run.subject, raw, events_since(journal, drill), run.warn)
     recovered = recovery.recovered
-    progress.show(100, "not recovered in time" if recovered is None else f"recovered after {recovered - at:.0f} s")
-    return recovered
+    progress.show(100, "not recovered in time" if recovered is None else f"recovered after {recovered - recovery.healed_at:.0f} s")
+    return journals.read(api, run.subject) or follower.journal, recovered
 
 
 @stage("collect records", deadline_s=3000, retries=6)

@@ -18,6 +18,7 @@ from typing import Literal
 from pydantic import Field
 
 from drills.definition import NO_FAULT, Drill, FaultOfDrill, Load
+from drills.faults import unproven
 from drills.judge.reasons import sentence
 from drills.judge.slos import COUNTS, Slo
 from drills.judge.steady_state import LATE_S
@@ -25,6 +26,7 @@ from drills.judge.traffic import count, losses, nearest_rank, on_observers_clock
 from drills.judge.trust import ON_TIME
 from drills.judge.verdict import Verdict
 from drills.observed import LoadSeen, WorkerSeen
+from drills.strikes import Strike
 from drills.surge.sample import Sample, surplus
 from drills.value import Seconds, Value
 from serving.records import Record
@@ -96,6 +98,8 @@ class Seen(Value):
     """When the first load of the surge began to send."""
     head_deleted_at: Seconds | None = None
     """When the fault was done; None when it was not."""
+    strikes: tuple[Strike, ...] = ()
+    """The fault with what was struck."""
     head_uid: str = ""
     """UID of the head pod before the surge."""
     ended_at: Seconds | None = None
@@ -369,12 +373,11 @@ def _doubts(plan: Plan, seen: Seen, records: Sequence[Record], grown_at: float |
 
 def _fault_doubts(drill: Drill, seen: Seen) -> list[str]:
     """Why it is not known that the fault happened; empty when it is."""
-    at, before, effect = seen.head_deleted_at, seen.before, drill.fault.effect
+    at, before = seen.head_deleted_at, seen.before
     if at is None:
         return ["the fault was not injected: no worker was seen on its way, so there was no middle of the growth"]
-    if before and any(effect.happened(before.snapshot(), sample.snapshot()) for sample in seen.samples if sample.t > at):
-        return []
-    return [f"the fault did not happen: {effect.unproven}"]
+    reasons = [unproven(drill.faults, seen.strikes, before.snapshot(), s.snapshot()) for s in seen.samples if s.t > at] if before else []
+    return [] if reasons and not all(reasons) else [f"the fault did not happen: {reasons[-1][0] if reasons else 'nothing was observed'}"]
 
 
 def _late(seen: Seen, records: Sequence[Record]) -> list[str]:

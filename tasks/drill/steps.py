@@ -14,7 +14,7 @@ from blocks.parameters import Service
 from drills.definition import Drill, Series
 from drills.evidence import Evidence
 from drills.report import archive
-from drills.runner import api_key
+from drills.runner import api_key, faults
 from drills.runner import journal as journals
 from drills.runner.journal import Journal, Lock
 from drills.series import SeriesEvidence
@@ -112,6 +112,12 @@ def let_go_of_lock(site: Site, service: Service, owner: str) -> None:
 def release_lock(site: Site, service: Service, owner: str) -> None:
     """Close the journal and release the lock, if they belong to this run."""
     steps.release(site.api(), service.subject, owner)
+
+
+@step("undo faults", deadline_s=120, retries=2)
+def undo_faults(site: Site, service: Service) -> list[str]:
+    """Nothing lasts of what was done; returns what was undone."""
+    return faults.undo(site.api(), service.subject, Ui().say)
 
 
 def keeping(site: Site, service: Service, owner: str) -> AbstractContextManager[Callable[[], None]]:

@@ -21,6 +21,7 @@ from drills.runner.waiting import Pending, Until
 from drills.runner.watch import NotSteady
 from drills.stages import judging
 from drills.stages.run import Result
+from drills.strikes import Strike
 from drills.surge import archive
 from drills.surge.judgement import Judgement, LoadResult, Plan, Seen, judge, merge_records
 from drills.surge.sample import Sample, not_at_rest, read_samples, surplus
@@ -130,7 +131,7 @@ def inject(
             return None
         if not found:
             return None
-    return faults.inject_once(api, service.subject, drill.fault, journal.owner).fault
+    return faults.inject_once(api, service.subject, drill, journal.owner).fault
 
 
 def wait_until_grown(sampler: Sampler, before: Sample, until: float, check: Check, progress: Progress) -> Sample | None:
@@ -270,12 +271,12 @@ def wait_until_at_rest(sampler: Sampler, plan: Plan, check: Check) -> Sample:
 @step("inject fault in mid growth", deadline_s=LONGEST_S)
 def inject_in_growth(
     site: Site, service: Service, sampler: Sampler, plan: Plan, before: Sample, until: float, check: Check
-) -> float | None:
-    """The fault of the plan is done while a new worker starts; returns when, None when no worker was seen starting."""
+) -> tuple[Strike, ...]:
+    """The fault of the plan is done while a new worker starts; returns what was struck, nothing when no worker was seen starting."""
     done = inject(site.api(), service, sampler, plan, before, until, check, Progress("surge-fault"))
-    what = "no worker was seen starting, so the fault was not done" if done is None else f"fault {plan.fault}: {done.pod}"
+    what = "no worker was seen starting, so the fault was not done" if done is None else f"fault {plan.fault}: {done.target}"
     get_run_logger().info(what)
-    return done.at if done else None
+    return done.strikes if done else ()
 
 
 @step("wait for growth", deadline_s=LONGEST_S)

@@ -69,7 +69,7 @@ def _journal(api: Api, service: Service) -> list[StatusRow]:
     found = journal.read(api, service.subject)
     if found is None or found.state != "open":
         return []
-    fault = f"fault {'done' if found.fault.done else 'about to be done'} to {found.fault.pod}" if found.fault else "nothing broken yet"
+    fault = f"fault {'done' if found.fault.done else 'about to be done'} to {found.fault.target}" if found.fault else "nothing broken yet"
     fault += f" (fault {len(found.faults)} of a series)" if len(found.faults) > 1 else ""
     began = _clock(datetime.fromtimestamp(found.started, UTC))
     return [StatusRow("drill journal", found.drill, f"open, of run {found.owner} since {began}; {fault}")]

@@ -7,11 +7,15 @@ from dataclasses import dataclass, field, replace
 
 from drills.definition import Drill, Timing
 from drills.observed import Answer, DeploymentSeen, Event, HeadSeen, LoadSeen, Observation, ReplicaSeen, Snapshot, Versions, WorkerSeen
+from drills.runner.journal import FaultNote
+from drills.strikes import Strike, Target
 from serving.records import Outcome, Record
 
 T0 = 1_790_000_000.0
 """The time of the fault, on the observer's clock."""
 DEPLOYMENTS = ("api", "engine")
+STRIKE = Strike(target=Target(name="mistral-head-old", uid="aaaa1111-old", node="core-1"), at=T0, done=True)
+"""The deletion of the head."""
 WORKERS = ("mistral-worker-5xk2p", "mistral-worker-q8d7z")
 
 
@@ -49,6 +53,11 @@ LOSES = World(
 )
 
 
+def deleted(pod: str, uid: str, at: float, *, done: bool = True, node: str = "") -> FaultNote:
+    """Return the note of a pod that was deleted, or is about to be."""
+    return FaultNote(strikes=(Strike(target=Target(name=pod, uid=uid, node=node), at=at, done=done),), done=done)
+
+
 def records(world: World = SURVIVES) -> list[Record]:
     """Return the requests of the run, on the load's clock."""
     dice = random.Random(world.seed)
@@ -70,6 +79,7 @@ def observation(world: World = SURVIVES) -> Observation:
         started=T0 - world.before_s - 5,
         ended=T0 + world.after_s,
         fault_at=T0,
+        strikes=(STRIKE,),
         snapshots=tuple(snapshot(world, t + 0.3) for t in seconds),
         events=(Event(t=T0 + 1.1, what="Killing", subject="mistral-head-old", detail="Stopping container ray-head"),),
         load=LoadSeen(

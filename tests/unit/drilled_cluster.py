@@ -24,7 +24,8 @@ from blocks.parameters import Service
 from drills.definition import Drill, Load, Series, Timing
 from drills.evidence import Evidence
 from drills.kubernetes.api import Api
-from drills.runner import faults, footprint, load_job, observer, waiting, watch, windows
+from drills.runner import footprint, load_job, observer, waiting, watch, windows
+from drills.runner.acts import delete_pod
 from drills.runner.waiting import Pending
 from drills.series import SeriesEvidence
 from drills.stages import drill as stages
@@ -347,7 +348,7 @@ def bench(cluster: Cluster, folder: Path) -> Iterator[Bench]:
     """Let the stages of a drill work on that cluster and on its clock."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stages, "renewing", lambda *_: nullcontext(lambda: None))
-        for module in (stages, steps, run, waiting, watch, faults, load_job, observer, windows):
+        for module in (stages, steps, run, waiting, watch, delete_pod, load_job, observer, windows):
             patch.setattr(module, "time", cluster.clock)
         patch.setattr(footprint, "EXEC_S", 1.0)
         yield Bench(cluster, folder)

@@ -62,6 +62,8 @@ class Server:
         self.bodies: list[Any] = []
         self.headers: list[dict[str, str]] = []
         """Headers of the requests, with names in lower case."""
+        self.budgets: dict[str, str] = {}
+        """By path of a pod: the message of the PodDisruptionBudget that does not allow its eviction."""
         self.url = ""
         self.version = 0
 
@@ -72,9 +74,25 @@ class Server:
         self.bodies.append(body)
         if (method, path) in self.answers:
             return self.answers[method, path]
+        if query.get("dryRun") == ["All"]:
+            return self._dry_run(method, path, query, body)
         if method == "GET" and path in RESOURCES:
             return 200, {"resources": [{"name": n, "kind": k, "namespaced": s} for n, k, s in RESOURCES[path]]}
         return getattr(self, f"_{method.lower()}")(path, query, body)
+
+    def _dry_run(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        """Answer as if it were done, and keep everything as it was."""
+        kept, version = copy.deepcopy(self.objects), self.version
+        answer = getattr(self, f"_{method.lower()}")(path, query, body)
+        self.objects, self.version = kept, version
+        return answer  # type: ignore[no-any-return]
+
+    def _evict(self, path: str, body: Any) -> tuple[int, Any]:
+        if path in self.budgets:
+            causes = [{"reason": "DisruptionBudget", "message": self.budgets[path]}]
+            return 429, {"message": "Cannot evict pod as it would violate the pod's disruption budget.", "details": {"causes": causes}}
+        status, answer = self._delete(path, {}, body["deleteOptions"])
+        return (201, {"status": "Success"}) if status == 200 else (status, answer)
 
     def _get(self, path: str, query: dict[str, list[str]], _body: Any) -> tuple[int, Any]:
         if path in self.objects:
@@ -85,6 +103,8 @@ class Server:
         return (200, {"items": inside}) if inside or empty else (404, {"message": "not found"})
 
     def _post(self, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        if path.endswith("/eviction"):
+            return self._evict(path.removesuffix("/eviction"), body)
         where = f"{path}/{body['metadata']['name']}"
         if where in self.objects:
             return 409, {"message": "already exists"}
@@ -100,6 +120,10 @@ class Server:
         if isinstance(body, list):
             return 200, self._store(path, _edited(self.objects[path], body))
         if "force" not in query:
+            if (body.get("metadata") or {}).get("uid", self.objects[path]["metadata"].get("uid")) != self.objects[path]["metadata"].get(
+                "uid"
+            ):
+                return 409, {"message": "the UID in the patch does not match"}
             return 200, self._store(path, _merged(self.objects[path], body))
         if held and query["force"] == ["false"]:
             return 409, {"message": f'conflict with "{held}"'}

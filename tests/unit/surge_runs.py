@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from drills.definition import Load
 from drills.observed import HeadSeen, LoadSeen, WorkerSeen
+from drills.strikes import Strike, Target
 from drills.surge.judgement import LoadResult, Plan, Seen
 from drills.surge.sample import Sample
 from serving.records import Outcome, Record
@@ -100,6 +101,9 @@ def seen(world: World) -> Seen:
         started=T0 - world.before_s - 10,
         surge_at=T0,
         head_deleted_at=None if world.head_deleted_s is None else T0 + world.head_deleted_s,
+        strikes=()
+        if world.head_deleted_s is None
+        else (Strike(target=Target(name="head", uid="old"), at=T0 + world.head_deleted_s, done=True),),
         head_uid="old",
         ended_at=T0 + world.surge_end_s,
         stopped_at=T0 + world.end_s,

@@ -1,24 +1,25 @@
-"""A new kind of fault needs its act, its effect and a catalogue file: one is added here whose effect is not a deleted pod.
+"""A new kind of fault needs its class, its act and a catalogue file: one is added here whose effect is not a deleted pod.
 
-The container of the head is restarted: the pod keeps its UID, and its restart count goes up.
+The first process of the head's container is killed: the pod keeps its UID, and its restart count goes up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from drill_runs import SURVIVES, T0, observation, records, snapshot
+from drill_runs import STRIKE, SURVIVES, T0, observation, records, snapshot
 from kubernetes_server import SUCCESS, Message, Server, serving
 from surge_runs import HEAD_DIES, PLAN, seen
 from surge_runs import records as surge_records
 
 from blocks.parameters import Service
 from drills import definition, evidence, series
-from drills.definition import Drill, Fault, Series
+from drills.definition import Drill, Series
 from drills.evidence import Evidence
-from drills.faults import EFFECTS, Effect
+from drills.faults import KINDS, Fault
 from drills.judge.steady_state import not_recovered
 from drills.judge.timeline import build_timeline
 from drills.judge.trust import not_proven
@@ -27,36 +28,40 @@ from drills.kubernetes.api import Api
 from drills.observed import HeadSeen, LoadSeen, Observation, Snapshot
 from drills.report import render
 from drills.runner import faults, journal
-from drills.runner.faults import ACTS, Act
+from drills.runner.acts.act import Act, Rule
+from drills.runner.faults import ACTS
 from drills.runner.journal import FaultNote, Journal
+from drills.strikes import Strike, Target
+from drills.subject import Subject
 from drills.surge import judgement as surges
 
 KIND = "restart-head-container"
 YAML = f"name: head-container\ntitle: Head container restarted\ndescription: The head's container is killed.\nfault: {{kind: {KIND}}}\n"
 KILL = ("kill", "1")
+PLANNED = Strike(act=KIND, target=Target(name="head", uid="container-1"), at=5.0)
 POD = "/api/v1/namespaces/mistral/pods/head"
 SERVICE = Service()
 
 
-def restarted(before: Snapshot, now: Snapshot) -> bool:
-    old, new = before.head, now.head
-    return old is not None and new is not None and new.uid == old.uid and new.restarts > old.restarts
+class RestartHeadContainer(Fault):
+    """The container of the head is restarted."""
+
+    kind: Literal["restart-head-container"] = "restart-head-container"
+
+    def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
+        old, new = before.head, now.head
+        return old is not None and new is not None and new.uid == strike.target.uid and new.restarts > old.restarts
+
+    def unproven(self, strike: Strike) -> str:
+        return "the container of the head has not restarted"
 
 
-EFFECT = Effect(
-    proof="head-container-restarted",
-    happened=restarted,
-    unproven="the container of the head has not restarted",
-    target=lambda before: before.head.pod if before.head else "",
-)
+def find(api: Api, subject: Subject, fault: Fault, before: Snapshot | None) -> Strike:
+    return PLANNED.model_copy(update={"target": PLANNED.target.model_copy(update={"uid": container(api)})})
 
 
-def find(api: Api, service: Service) -> FaultNote:
-    return FaultNote(pod="head", uid=container(api), at=5.0)
-
-
-def strike(api: Api, service: Service, fault: Fault, planned: FaultNote) -> FaultNote:
-    if container(api) == planned.uid:
+def strike(api: Api, subject: Subject, fault: Fault, planned: Strike) -> Strike:
+    if container(api) == planned.target.uid:
         api.exec("mistral", "head", "ray-head", KILL, timeout_s=5)
     return planned.model_copy(update={"done": True})
 
@@ -73,8 +78,8 @@ def head(container: str) -> dict[str, object]:
 def drill(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Drill]:
     """The new fault is known, and its drill is the only one in the catalogue."""
     (tmp_path / "head-container.yaml").write_text(YAML)
-    monkeypatch.setitem(EFFECTS, KIND, EFFECT)
-    monkeypatch.setitem(ACTS, KIND, Act(find, strike))
+    monkeypatch.setitem(KINDS, KIND, RestartHeadContainer)
+    monkeypatch.setitem(ACTS, KIND, Act(find, strike, needs=(Rule("pods/exec", ("get", "create")),)))
     monkeypatch.setattr(definition, "CATALOGUE", tmp_path)
     definition.catalogue.cache_clear()
     yield Drill.named("head-container")
@@ -101,10 +106,11 @@ def made(drill: Drill, seen: Observation) -> Evidence:
     return evidence.make_evidence(drill, seen, records(), judge(drill, seen, records()), target="embedded")
 
 
-def test_its_proof_comes_from_its_kind(drill: Drill) -> None:
-    assert drill.fault.proof == "head-container-restarted"
+def test_its_class_and_its_rights_come_from_its_kind(drill: Drill) -> None:
+    assert isinstance(drill.fault, RestartHeadContainer)
     assert drill.fault.describe() == KIND
-    faults.check_known(drill.fault)
+    faults.check_known(drill.faults)
+    assert [rule.resource for rule in faults.needs(drill.faults)] == ["pods/exec"]
 
 
 @pytest.fixture
@@ -114,7 +120,7 @@ def pair() -> Iterator[tuple[Server, Api]]:
         yield server, api
 
 
-@pytest.mark.parametrize("planned", [(), (FaultNote(pod="head", uid="container-1", at=5.0),)])
+@pytest.mark.parametrize("planned", [(), (FaultNote(strikes=(PLANNED,)),)])
 def test_its_act_is_done_once_and_written_down_before(pair: tuple[Server, Api], drill: Drill, planned: tuple[FaultNote, ...]) -> None:
     server, api = pair
     killed: list[Journal | None] = []
@@ -127,11 +133,11 @@ def test_its_act_is_done_once_and_written_down_before(pair: tuple[Server, Api], 
     server.run = kill
     written = journal.write(api, SERVICE.subject, Journal(owner="run", drill=drill.name, started=1.0, faults=planned))
     for _ in range(2):
-        written = faults.inject(api, SERVICE.subject, drill.fault, written)
-        assert written.fault == FaultNote(pod="head", uid="container-1", at=5.0, done=True)
+        written = faults.inject(api, SERVICE.subject, drill.faults, written)
+        assert written.fault == FaultNote(strikes=(PLANNED.model_copy(update={"done": True}),), done=True)
     (before,) = killed
     assert before
-    assert before.fault == FaultNote(pod="head", uid="container-1", at=5.0)
+    assert before.fault == FaultNote(strikes=(PLANNED,))
 
 
 def test_a_drill_with_it_passes_and_its_evidence_and_report_name_it(drill: Drill) -> None:
@@ -149,7 +155,7 @@ def test_a_drill_with_it_passes_and_its_evidence_and_report_name_it(drill: Drill
 def test_a_drill_without_its_effect_is_void_and_says_what_did_not_change(drill: Drill) -> None:
     reason = "the container of the head has not restarted"
     nothing, before = run(happened=False), snapshot(SURVIVES, -1)
-    assert not_recovered(before, before, drill) == [reason]
+    assert not_recovered(before, before.model_copy(update={"t": T0 + 1}), drill, (STRIKE,)) == [reason]
     assert not_proven(drill, nothing) == f"the fault did not happen: {reason}"
     assert not_proven(drill, observation(SURVIVES)) == f"the fault did not happen: {reason}", "a new head pod is no restart"
     found = made(drill, nothing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from drill_runs import DEPLOYMENTS, LOSES, SURVIVES, T0, World, observation, records, snapshot
+from drill_runs import DEPLOYMENTS, LOSES, STRIKE, SURVIVES, T0, World, observation, records, snapshot
 
 from drills.definition import Drill, Load, SteadyState
 from drills.judge.steady_state import not_recovered, not_redundant, not_steady, recovered_at, traffic_not_steady
@@ -73,8 +73,8 @@ def test_a_service_of_others_is_not_steady_without_a_ready_endpoint_or_with_an_u
 def test_recovery_without_a_probe_is_seen_by_ray_and_kubernetes_alone() -> None:
     drill = DRILL.model_copy(update={"steady_state": LENIENT})
     quiet = [s.model_copy(update={"answer": None}) for s in later(SURVIVES)]
-    assert recovered_at(HEALTHY, quiet, drill) == recovered_at(HEALTHY, later(SURVIVES), DRILL) is not None
-    assert recovered_at(HEALTHY, quiet, DRILL) is None
+    assert recovered_at(HEALTHY, quiet, drill, (STRIKE,)) == recovered_at(HEALTHY, later(SURVIVES), DRILL, (STRIKE,)) is not None
+    assert recovered_at(HEALTHY, quiet, DRILL, (STRIKE,)) is None
 
 
 def test_replicas_packed_on_one_node_are_not_redundant() -> None:
@@ -115,31 +115,31 @@ def test_traffic_is_not_steady_without_answers_with_failures_or_when_late() -> N
 
 
 def test_a_service_with_the_same_head_as_before_has_not_recovered() -> None:
-    assert "same UID" in not_recovered(HEALTHY, HEALTHY, DRILL)[0]
+    assert "same UID" in not_recovered(HEALTHY, HEALTHY, DRILL, (STRIKE,))[0]
 
 
 def test_recovery_counts_from_when_the_new_head_is_ready() -> None:
-    assert recovered_at(HEALTHY, later(SURVIVES), DRILL) == pytest.approx(T0 + 17.3)
+    assert recovered_at(HEALTHY, later(SURVIVES), DRILL, (STRIKE,)) == pytest.approx(T0 + 17.3)
 
 
 def test_recovery_waits_for_redundancy() -> None:
-    assert recovered_at(HEALTHY, later(LOSES), DRILL) == pytest.approx(T0 + 40.3)
+    assert recovered_at(HEALTHY, later(LOSES), DRILL, (STRIKE,)) == pytest.approx(T0 + 40.3)
 
 
 def test_a_service_has_not_recovered_before_the_steady_state_has_held_for_long_enough() -> None:
     early = [s for s in later(SURVIVES) if s.t < T0 + 20]
-    assert recovered_at(HEALTHY, early, DRILL) is None
+    assert recovered_at(HEALTHY, early, DRILL, (STRIKE,)) is None
 
 
 def test_a_service_that_breaks_again_has_not_recovered() -> None:
     seen = later(SURVIVES)
     broken = [*seen[:-1], seen[-1].model_copy(update={"endpoints": seen[-1].endpoints[:1]})]
-    assert recovered_at(HEALTHY, broken, DRILL) is None
+    assert recovered_at(HEALTHY, broken, DRILL, (STRIKE,)) is None
 
 
 def test_a_moment_at_which_ray_could_not_be_asked_neither_ends_nor_begins_recovery() -> None:
     seen = later(SURVIVES)
     blink = [s.model_copy(update={"replicas": None}) if s.t > T0 + 30 and int(s.t) % 7 == 0 else s for s in seen]
-    assert recovered_at(HEALTHY, blink, DRILL) == pytest.approx(T0 + 17.3)
+    assert recovered_at(HEALTHY, blink, DRILL, (STRIKE,)) == pytest.approx(T0 + 17.3)
     blind = [s.model_copy(update={"replicas": None, "app_status": None}) for s in seen]
-    assert recovered_at(HEALTHY, blind, DRILL) is None
+    assert recovered_at(HEALTHY, blind, DRILL, (STRIKE,)) is None

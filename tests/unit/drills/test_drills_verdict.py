@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drills.definition import Drill, Load, Slos, Timing
-from drills.judge.slos import ALL, COUNTS, LATENCIES
+from drills.faults import DeletePod, When
+from drills.judge.slos import ALL, COUNTS, LATENCIES, LOSSES
 from drills.judge.verdict import Judgement, judge
 from drills.judge.workers import worker_proofs
 from drills.observed import LoadSeen, Observation, ReplicaSeen
@@ -84,6 +85,33 @@ def test_a_failed_request_may_be_within_what_is_promised() -> None:
     assert found.verdict == "passed"
     assert "within what was promised" in found.headline
     assert verdict(bad).verdict == "failed"
+
+
+@pytest.mark.parametrize(("limit", "standing"), [(3, "missed"), (20, "kept")])
+def test_losses_that_are_allowed_must_end_some_time_after_the_fault(limit: float, standing: str) -> None:
+    slos = Slos(max_failed_requests=9, losses_end_within_s=limit)
+    late = next(n for n, r in enumerate(RECORDS) if r.due > T0 + 12)
+    bad = [replace(r, outcome="refused") if n == late else r for n, r in enumerate(RECORDS)]
+    found = next(slo for slo in verdict(bad, drill=DRILL.model_copy(update={"slos": slos})).slos if slo.id == "losses-end")
+    assert (found.standing, round(found.value or 0)) == (standing, 12)
+    lasts = SEEN.strikes[0].model_copy(update={"ended": T0 + 10})
+    found = next(
+        slo for slo in verdict(bad, seen_with(strikes=(lasts,)), DRILL.model_copy(update={"slos": slos})).slos if slo.id == "losses-end"
+    )
+    assert (found.standing, round(found.value or 0)) == ("kept", 2), "a fault that lasts is over later"
+
+
+def test_recovery_counts_from_the_end_of_a_fault_that_lasts_and_not_before_it() -> None:
+    lasts = SEEN.strikes[0].model_copy(update={"ended": T0 + 30})
+    found = verdict(seen=seen_with(strikes=(lasts,)))
+    assert (found.verdict, found.recovered_at, found.recovery_s) == ("passed", T0 + 30.3, pytest.approx(0.3))
+
+
+def test_a_drill_whose_second_fault_was_not_done_proves_nothing() -> None:
+    two = DRILL.model_copy(update={"faults": (*DRILL.faults, DeletePod(of="worker", when=When(seen="head-down")))})
+    found = verdict(drill=two)
+    assert found.verdict == "void"
+    assert "fault 2 of 2 was not done (delete-pod of the worker" in found.why[0]
 
 
 def test_slow_answers_fail_in_the_phase_where_they_were() -> None:
@@ -306,7 +334,7 @@ def looking(kit: Kit, **changes: object) -> Kit:
     return kit[0], kit[1].model_copy(update=changes)
 
 
-HASTY = DRILL.model_copy(update={"slos": Slos(max_recovery_s=20), "timing": Timing(after_s=10)})
+HASTY = DRILL.model_copy(update={"slos": Slos(max_recovery_s=20, losses_end_within_s=600), "timing": Timing(after_s=10)})
 BREAKS: dict[str, Callable[[Kit], Kit]] = {
     "records are missing": lambda kit: (kit[0][::2], kit[1]),
     "the load could not be asked": lambda kit: looking(kit, load=None),
@@ -365,13 +393,13 @@ def test_a_drill_without_a_loss_after_the_fault_has_no_verdict_when_anything_is_
 @pytest.mark.parametrize(
     ("name", "doubted"),
     [
-        ("the load could not be asked", {*COUNTS, *LATENCIES}),
-        ("records are there twice", {*COUNTS, *LATENCIES}),
-        ("requests failed before the fault", {*COUNTS}),
+        ("the load could not be asked", {*LOSSES, *LATENCIES}),
+        ("records are there twice", {*LOSSES, *LATENCIES}),
+        ("requests failed before the fault", {*LOSSES}),
         ("the service was slow before the fault", {"p99-before"}),
-        ("the load was late", {*COUNTS, *LATENCIES}),
-        ("the load ended too early", {*COUNTS, "p99-during", "p99-after", "token-gap"}),
-        ("no stream was alive at the fault", {"lost-streams", "wrong-answers", "token-gap"}),
+        ("the load was late", {*LOSSES, *LATENCIES}),
+        ("the load ended too early", {*LOSSES, "p99-during", "p99-after", "token-gap"}),
+        ("no stream was alive at the fault", {"lost-streams", "wrong-answers", "losses-end", "token-gap"}),
         ("the fault did not happen", set(ALL)),
         ("there is no snapshot after the fault", set(ALL)),
         ("there is no snapshot of the recovery", {"recovery"}),

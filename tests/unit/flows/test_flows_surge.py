@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drill_runs import deleted
 from prefect.exceptions import ParameterTypeError
 from surge_runs import GROWS, sample
 
@@ -121,11 +122,12 @@ class Steps:
             "find_images": ImageRefs(head="h", worker="w"),
             "wait_until_at_rest": sample(GROWS, -1),
             "start_loads": 1000.0,
-            "inject_in_growth": 1016.0,
+            "inject_in_growth": deleted("head", "old", 1016.0).strikes,
             "wait_for_growth": sample(GROWS, 70) if grows else None,
             "hold_surge": {"w3": 5},
             "end_loads": [LoadResult(name="x")],
             "wait_for_shrinking": True,
+            "undo_faults": [],
             "remove_run_loads": [],
             "release_lock": None,
         }
@@ -177,6 +179,7 @@ ALL = [
     f"end_loads {MORE}",
     "wait_for_shrinking",
     f"end_loads {BASE}",
+    "undo_faults",
     "remove_run_loads",
     "release_lock",
     "judge",
@@ -215,7 +218,7 @@ def test_without_a_steady_state_before_it_there_is_no_surge(monkeypatch: pytest.
     steps = Steps(monkeypatch, tmp_path)
     steps.fail_with("wait_until_at_rest", NotSteady("3 workers instead of 2"))
     surge_stages.surge(SITE, SERVICE, planned(), RUN)
-    assert steps.called == [*ALL[:6], f"end_loads {BASE}", "remove_run_loads", "release_lock", "judge"]
+    assert steps.called == [*ALL[:6], f"end_loads {BASE}", "undo_faults", "remove_run_loads", "release_lock", "judge"]
     assert (steps.seen[0].aborted, steps.seen[0].surge_at) == ("3 workers instead of 2", None)
 
 

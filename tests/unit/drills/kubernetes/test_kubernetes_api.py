@@ -11,7 +11,7 @@ from kubernetes import client
 from kubernetes_server import SUCCESS, Message, Server, exit_status, serving
 
 from blocks.errors import Permanent, Transient
-from drills.kubernetes.api import Api, CommandFailed, Conflict, NotFound, Refused, Unavailable
+from drills.kubernetes.api import Api, CommandFailed, Conflict, EvictionBlocked, NotFound, Refused, Unavailable
 from localcloud.machine.pki import Authority
 
 PAIR = tuple[Server, Api]
@@ -208,3 +208,38 @@ def test_a_command_uses_the_same_ca_and_identity_as_requests(tmp_path: Path, our
             return
         assert api.exec(*POD, ["id", "-u"]) == b"1000"
         assert server.headers[-1]["authorization"] == "Bearer k8s"
+
+
+EVICTED = "/api/v1/namespaces/x/pods/p"
+
+
+def test_an_eviction_removes_the_pod_with_that_uid_only(pair: PAIR) -> None:
+    server, api = pair
+    server.objects[EVICTED] = {"metadata": {"name": "p", "uid": "new"}}
+    with pytest.raises(Conflict):
+        api.evict(EVICTED, uid="old")
+    assert api.evict(EVICTED, uid="new")
+    assert not api.evict(EVICTED, uid="new")
+    eviction = server.bodies[-1]
+    assert (eviction["apiVersion"], eviction["metadata"]) == ("policy/v1", {"name": "p", "namespace": "x"})
+
+
+def test_an_eviction_that_a_disruption_budget_forbids_is_no_failure_of_the_server_and_names_it(pair: PAIR) -> None:
+    server, api = pair
+    server.objects[EVICTED] = {"metadata": {"name": "p", "uid": "u"}}
+    server.budgets[EVICTED] = "The disruption budget workers needs 2 healthy pods and has 2 currently"
+    with pytest.raises(EvictionBlocked, match="disruption budget workers needs 2"):
+        api.evict(EVICTED, uid="u")
+    assert EVICTED in server.objects
+    server.answers["POST", f"{EVICTED}/eviction"] = (429, b'{"message": "too many requests"}')
+    with pytest.raises(Unavailable):
+        api.evict(EVICTED, uid="u")
+
+
+def test_a_dry_run_changes_nothing(pair: PAIR) -> None:
+    server, api = pair
+    server.objects[EVICTED] = {"metadata": {"name": "p", "uid": "u"}}
+    api.call("DELETE", EVICTED, query={"dryRun": "All"}, body={})
+    assert EVICTED in server.objects
+    with pytest.raises(NotFound):
+        api.call("DELETE", f"{EVICTED}x", query={"dryRun": "All"}, body={})

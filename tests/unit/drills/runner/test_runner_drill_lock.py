@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drill_runs import deleted
 from kubernetes_server import Server, serving
 
 from blocks.parameters import Service
 from drills.kubernetes import leases
 from drills.kubernetes.api import Api, Object
 from drills.runner import journal
-from drills.runner.journal import FaultNote, InUse, Journal, Lock, LockLost, renewing
+from drills.runner.journal import InUse, Journal, Lock, LockLost, renewing
 from drills.runner.waiting import Pending, Until
 from drills.stages.run import raw_folder
 from tasks.drill import steps
@@ -212,7 +213,7 @@ def test_the_lock_is_renewed_until_the_end_of_the_block(pair: tuple[Server, Api]
 def test_a_journal_with_the_old_field_fault_keeps_its_fault_so_that_no_second_head_is_deleted() -> None:
     old = {"owner": "a", "drill": "head-pod", "started": 1.0, "before": None, "fault": {"pod": "h", "uid": "u", "at": 2.0, "done": True}}
     found = Journal.model_validate_json(json.dumps(old))
-    assert found.faults == (FaultNote(pod="h", uid="u", at=2.0, done=True),)
+    assert found.faults == (deleted("h", "u", 2.0),)
     assert Journal.model_validate_json(json.dumps(old | {"fault": None})).faults == ()
     assert Journal.model_validate_json(found.model_dump_json()) == found
 
@@ -221,7 +222,7 @@ OPEN = Journal(owner="12345678-aaaa", drill="head-pod", started=1.0)
 
 
 def test_a_retried_run_resumes_its_open_journal() -> None:
-    with_fault = OPEN.model_copy(update={"faults": (FaultNote(pod="head", uid="u", at=2.0, done=True),)})
+    with_fault = OPEN.model_copy(update={"faults": (deleted("head", "u", 2.0),)})
     assert with_fault.continued("12345678-aaaa", "head-pod", 9.0) is with_fault
 
 

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from drill_runs import deleted
+from drilled_cluster import Quiet
 from kubernetes_server import Server, serving
 
 from blocks.errors import TimedOut
-from blocks.parameters import Infrastructure, Service
+from blocks.parameters import Service
 from drills.definition import Drill, Load
 from drills.judge.traffic import on_observers_clock, phase_seen
 from drills.judge.trust import doubts
 from drills.kubernetes.api import Api, Unavailable
 from drills.observed import Versions
 from drills.runner import load_job
-from drills.runner.journal import FaultNote, Journal
+from drills.runner.journal import Journal
 from drills.runner.load_job import LoadFailed, LoadJob
 from drills.runner.raw_evidence import RawEvidence
 from drills.runner.waiting import Pending, Until
 from drills.runner.windows import windows
+from drills.stages.run import Run, call_plainly
+from drills.stages.steps import collect_records
 from serving.load import routes
 from serving.records import Kind, Record
-from tasks.drill import steps
-from tasks.support.site import Site
 
 PODS = "/api/v1/namespaces/leeward-load/pods"
 PROXY = f"{PODS}/load-1-abc:8080/proxy"
@@ -189,7 +190,7 @@ def test_the_last_requests_may_take_as_long_as_the_longest_stream_before(
 
 
 def test_a_stream_alive_at_two_faults_counts_as_alive_at_both_and_as_a_record_of_the_later_one(tmp_path: Path) -> None:
-    notes = tuple(FaultNote(pod="head", uid="u", at=at, done=True) for at in (100.0, 140.0))
+    notes = tuple(deleted("head", "u", at) for at in (100.0, 140.0))
     journal = Journal(owner="run", drill="head-pod", started=1.0, faults=notes)
     drill = Drill.named("head-pod", load=Load(streams=2))
     ends: list[tuple[Kind, float, float]] = [("short", 99, 99.5), ("short", 120, 120.5), ("stream", 90, 150), ("stream", 101, 151)]
@@ -206,26 +207,23 @@ def test_a_stream_alive_at_two_faults_counts_as_alive_at_both_and_as_a_record_of
 
 
 def test_a_fault_of_which_an_earlier_process_took_all_records_along_has_no_known_load(tmp_path: Path) -> None:
-    notes = tuple(FaultNote(pod=f"head-{n}", uid=f"u{n}", at=100.0 * n, done=True) for n in (1, 2))
+    notes = tuple(deleted(f"head-{n}", f"u{n}", 100.0 * n) for n in (1, 2))
     journal = Journal(owner="run", drill="head-pod", started=1.0, faults=notes)
     found = [window.observation.load for window in windows(tmp_path, journal, Drill.named("head-pod"), Versions())]
     assert found == [None, None]
 
 
-def test_without_the_load_and_the_events_the_records_read_so_far_are_judged(
-    pair: tuple[LoadServer, Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_load_and_the_events_the_records_read_so_far_are_judged(pair: tuple[LoadServer, Api], tmp_path: Path) -> None:
     server, api = pair
     server.objects.clear()
     server.answers["GET", "/api/v1/namespaces/mistral/events"] = (403, b"{}")
-    monkeypatch.setattr(Site, "api", lambda self: api)
-    monkeypatch.setattr(steps, "get_run_logger", lambda: logging.getLogger("test"))
-    site, journal = Site(target="t", infrastructure=Infrastructure()), Journal(owner="run", drill="head-pod", started=1.0)
-    raw = RawEvidence(tmp_path)
+    journal = Journal(owner="run", drill="head-pod", started=1.0)
+    run = Run(SUBJECT, Drill.named("head-pod"), "run", "run", tmp_path, lambda: api, str, Quiet(), call_plainly)
+    raw = RawEvidence(run.raw_folder(journal))
     raw.records.write_bytes(line(1))
-    assert steps.collect_records.fn(site, Service(), journal, Drill.named("head-pod"), tmp_path) == 1
+    assert run.do(collect_records, journal) == 1
     (event,) = raw.events()
     raw.add("event", event.model_dump())
-    (window,) = windows(tmp_path, journal, Drill.named("head-pod"), Versions())
+    (window,) = windows(raw.folder, journal, Drill.named("head-pod"), Versions())
     found = window.observation
     assert (found.events, found.load) == ((event,), None), "a try that came back noted it again"

@@ -13,8 +13,12 @@ from drills.observed import Answer, DeploymentSeen, HeadSeen, ReplicaSeen, Snaps
 from drills.runner.raw_evidence import RawEvidence
 from drills.runner.recovery import Recovery, Steadiness
 from drills.runner.watch import snapshots_every
+from drills.strikes import Strike, Target
 
 DRILL = Drill.named("head-pod", timing=Timing(before_s=10, after_s=10, observe_timeout_s=60))
+
+
+STRUCK = Strike(target=Target(name="head-old", uid="old"), at=100.0, done=True)
 
 
 def well(t: float, head: str = "old", **other: Any) -> Snapshot:
@@ -75,7 +79,7 @@ def test_the_progress_says_why_it_is_not_steady() -> None:
 
 
 def recovering(*snapshots: Snapshot) -> Recovery:
-    recovery = Recovery(DRILL, well(99), 100.0)
+    recovery = Recovery(DRILL, well(99), (STRUCK,))
     for snapshot in snapshots:
         recovery.see(snapshot)
     return recovery
@@ -122,14 +126,14 @@ def test_a_relapse_revokes_the_recovery() -> None:
 
 
 def test_each_change_is_reported_once() -> None:
-    recovery = Recovery(DRILL, well(99), 100.0)
+    recovery = Recovery(DRILL, well(99), (STRUCK,))
     told = [recovery.see(snapshot) for snapshot in (well(101, head="new"), well(107, head="new"), well(108, head="new"))]
     assert any("recovered" in news for news in told[1])
     assert told[2] == []
 
 
 def test_the_snapshots_of_a_runner_that_died_count() -> None:
-    recovery = Recovery(DRILL, well(99), 100.0, [well(101, head="new")])
+    recovery = Recovery(DRILL, well(99), (STRUCK,), [well(101, head="new")])
     recovery.see(well(107, head="new"))
     assert recovery.recovered == 101
 

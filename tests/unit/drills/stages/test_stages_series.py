@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drill_runs import deleted
 from drilled_cluster import JOBS, TIMING, TRAFFIC, Bench, Cluster, Killed, bench, fails_after
 
 from blocks.parameters import Service
-from drills.definition import Series, Slos
+from drills.definition import Drill, Series, Slos
 from drills.evidence import Evidence
 from drills.kubernetes.api import Unavailable
 from drills.report.render import read_records
 from drills.runner import journal
-from drills.runner.journal import FaultNote, Journal, Lock
+from drills.runner.journal import Journal, Lock
 from drills.stages import judging, steps
 from drills.stages.drill import Broken
 from flows import checks
@@ -204,10 +205,10 @@ def test_an_error_before_the_first_fault_is_raised_at_once_and_leaves_neither_lo
     assert found.state == "closed"
 
 
-def asked_in(series: Series, folder: Path) -> int:
+def asked_in(series: Series, folder: Path, drill: Drill | None = None) -> int:
     """Return the number of API requests of a whole drill until its load is stopped."""
     with bench(Cluster(), folder / "whole") as whole:
-        whole.drill(series)
+        whole.drill(series, drill=drill)
         return whole.runner.asked_at_stop
 
 
@@ -237,6 +238,40 @@ def test_a_series_is_finished_without_a_repeated_fault_whenever_its_runner_dies(
     assert killed > 10
 
 
+def twice() -> Drill:
+    """The drill that deletes the head, and the new head once it is ready."""
+    return checks.checked_drill("head-twice-within-a-minute", Service(), TIMING, TRAFFIC, None)
+
+
+def test_a_drill_with_two_faults_does_each_in_its_moment_and_recovery_counts_from_the_last(here: Bench) -> None:
+    result = here.drill(Series(repeat=2), drill=twice())
+    assert result.passed, told(here)["why"]
+    assert struck(here) == ["head-0", "head-1", "head-2", "head-3"]
+    for number in (1, 2):
+        found = evidence(here, number)
+        first, second = found.strikes
+        assert 12 <= second.at - first.at <= 12 + 2 * TIMING.poll_s + 1, "the new head is ready after 12 s"
+        assert found.fault_at == first.at
+        assert found.recovery_s == pytest.approx(12, abs=2 * TIMING.poll_s)
+        assert [event.subject for event in found.events if event.kind == "fault"] == [first.target.name, second.target.name]
+
+
+def test_a_drill_with_two_faults_does_none_twice_whenever_its_runner_dies(tmp_path: Path) -> None:
+    killed = 0
+    for lives in range(1, asked_in(Series(), tmp_path, twice()), 17):
+        with bench(Cluster(), tmp_path / str(lives)) as here:
+            try:
+                here.drill(Series(), lives, twice())
+            except Killed:
+                killed += 1
+            else:
+                continue
+            result = here.drill(Series(), drill=twice())
+            assert struck(here) == ["head-0", "head-1"], lives
+            assert result.passed, (lives, result.headline)
+    assert killed > 5
+
+
 @pytest.mark.parametrize("ends_early", [False, True])
 @pytest.mark.parametrize("before", ["judge", "windows", "write_series", "versions", "release"])
 def test_a_run_that_resumes_after_the_end_of_the_load_only_judges(here: Bench, before: str, ends_early: bool) -> None:
@@ -264,11 +299,9 @@ def test_the_journal_of_the_longest_series_fits_into_a_config_map(here: Bench) -
     done = journal.read(here.runner, Service().subject)
     assert done is not None
     assert done.before is not None
-    note = FaultNote(
-        pod="mistral-x7k2p-head-9qx4z-which-is-long", uid="12345678-1234-1234-1234-123456789012", at=1790000000.1234567, done=True
-    )
+    note = deleted("mistral-x7k2p-head-9qx4z-which-is-long", "12345678-1234-1234-1234-123456789012", 1790000000.1234567)
     longest = Journal(owner=done.owner, drill=done.drill, started=done.started, before=done.before, faults=(note,) * 1000)
-    assert len(longest.model_dump_json()) < 2**20 / 4
+    assert len(longest.model_dump_json(exclude_defaults=True)) < 2**20 / 4
 
 
 def test_snapshots_and_records_of_earlier_faults_are_not_read_again_at_every_fault(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

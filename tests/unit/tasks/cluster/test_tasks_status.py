@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from drill_runs import deleted
 from embedded_aws import EmbeddedAws
 from kubernetes_server import Server, serving
 
@@ -18,7 +19,7 @@ from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.parameters import Infrastructure, Service
 from drills.kubernetes.api import Api, Unavailable
 from drills.runner import journal
-from drills.runner.journal import FaultNote, Journal, Lock
+from drills.runner.journal import Journal, Lock
 from drills.subject import HOME
 from tasks.aws.account import ensure_state_bucket, redis_auth_token
 from tasks.aws.leftovers import SERVICES
@@ -84,7 +85,7 @@ def test_objects_that_are_being_deleted_are_marked(pair: tuple[Server, Api]) -> 
 
 def test_a_drill_is_listed_by_its_lock_its_journal_and_its_load(pair: tuple[Server, Api]) -> None:
     server, api = pair
-    note = FaultNote(pod="head-1", uid="u", at=2.0, done=True)
+    note = deleted("head-1", "u", 2.0)
     put(server, f"/apis/batch/v1/namespaces/{HOME}/jobs", "load-12345678-1", {"active": 1})
     journal.write(api, Service().subject, Journal(owner=OWNER, drill="head-pod", started=0.0, faults=(note,)))
     assert Lock(api, Service().subject, OWNER).take() is True

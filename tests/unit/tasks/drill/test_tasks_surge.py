@@ -320,7 +320,7 @@ def test_the_fault_is_done_once_while_a_worker_is_starting(pair: tuple[Cluster, 
     looks = sampler(tmp_path, GROWS, 20)
     done = surge.inject(api, SERVICE, looks, plan, before, time.time() + 5, free, quiet())
     assert done
-    assert (done.uid, done.done) == ("old", True)
+    assert ([s.target.uid for s in done.strikes], done.done) == (["old"], True)
     (body,) = [body for (method, _, _), body in zip(server.requests, server.bodies, strict=False) if method == "DELETE"]
     assert (body["preconditions"], body["gracePeriodSeconds"]) == ({"uid": "old"}, 0)
     put_head(server, "new")

@@ -1,0 +1,80 @@
+"""The parts that every act has, and how the pod is found that it strikes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+from blocks.errors import Permanent
+from drills.faults import Fault, Of, Which
+from drills.kubernetes.api import Api
+from drills.observed import HeadSeen, Snapshot, WorkerSeen
+from drills.runner.observer import Observer
+from drills.strikes import Strike
+from drills.subject import Subject
+
+F = TypeVar("F", bound=Fault)
+
+
+class UnknownFault(Permanent):
+    """No fault of that kind can be done: it has no act, or no proof."""
+
+
+class NothingToBreak(Permanent):
+    """The target of the fault is not there, or must not be touched."""
+
+
+class Rule(NamedTuple):
+    """A right that an act needs, beside those of every drill."""
+
+    resource: str
+    """The resource, with its subresource: "pods/exec"."""
+    verbs: tuple[str, ...]
+    group: str = ""
+    """API group; empty for the core group."""
+    cluster: bool = False
+    """Whether it is a right on the whole cluster, and not on the namespace of the service."""
+
+
+class Act(NamedTuple, Generic[F]):
+    """How a kind of fault is done."""
+
+    find: Callable[[Api, Subject, F, Snapshot | None], Strike]
+    """Returns the planned strike with its target, not touched yet, from the fault and the last snapshot before the drill's first one.
+    Raises NothingToBreak when the target is not there."""
+
+    strike: Callable[[Api, Subject, F, Strike], Strike]
+    """Strikes the planned target unless an earlier try did, and no other one; returns the strike with `done`, the time and what it saw.
+    It may be called again after a crash at any point."""
+
+    needs: tuple[Rule, ...]
+    """The rights that it needs."""
+
+    undo: Callable[[Api, Subject, Strike], None] | None = None
+    """Undoes a strike, also one that was planned and perhaps done. It may be called again, also after the target is gone."""
+
+
+def find_pod(api: Api, subject: Subject, of: Of, which: Which, before: Snapshot | None) -> tuple[HeadSeen | WorkerSeen, Snapshot]:
+    """Return the pod that is meant, as it is now, and the snapshot that shows it.
+
+    Raises:
+        NothingToBreak: there is no such pod that runs.
+    """
+    with Observer(api, subject) as observer:
+        now = observer.take_snapshot(ask=False)
+    if of == "head":
+        if now.head is None or not now.head.running:
+            raise NothingToBreak(f"{subject} has no running head pod to break")
+        return now.head, now
+    known = now.filled_from(before) if before else now
+    loads = {worker.pod: sum(map(len, (known.replicas_on(worker.pod) or {}).values())) for worker in now.workers if worker.ready}
+    if not loads:
+        raise NothingToBreak(f"{subject} has no ready worker pod to break")
+    wanted = max(loads.values()) if which == "busiest" else min(loads.values())
+    name = min(pod for pod, load in loads.items() if load == wanted)
+    return next(worker for worker in now.workers if worker.pod == name), now
+
+
+def pod_path(subject: Subject, name: str) -> str:
+    """Return the path of a pod in the namespace of the service."""
+    return f"/api/v1/namespaces/{subject.namespace}/pods/{name}"

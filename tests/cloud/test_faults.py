@@ -1,0 +1,66 @@
+"""One drill for each kind of fault beside the loss of the head: it is done to the very thing that was found, proven and undone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from kubernetes import config
+from system_under_test import Run, System
+
+from blocks.parameters import SERVICE
+from drills.definition import Drill
+from drills.kubernetes.api import Api
+from drills.runner import journal
+
+SHORT = {"before_s": 10, "after_s": 10}
+
+
+def drilled(system: System, name: str) -> dict[str, Any]:
+    """Return the evidence of that drill, whose fault is proven whatever its verdict is."""
+    page = Drill.named(name)
+    run = system.run("drill/main", drill=name, timing=page.timing.model_dump() | SHORT)
+    found = run.evidence
+    assert found["verdict"] in ("passed", "failed"), found["why"]
+    assert len(found["strikes"]) == len(page.faults)
+    assert all(strike["done"] for strike in found["strikes"])
+    assert found["recovery_s"] is not None
+    return found
+
+
+@pytest.fixture
+def api(system: System, protected: Run) -> Api:
+    return Api(config.new_client_from_config(str(system.kubeconfig)))
+
+
+def test_a_killed_process_of_the_head_restarts_its_container_and_no_worker(system: System, protected: Run) -> None:
+    found = drilled(system, "gcs-server-killed")
+    (strike,) = found["strikes"]
+    assert (strike["target"]["name"], strike["told"]) == ("gcs_server", "gone")
+    heads = {pod["uid"] for pod in found["pods"] if pod["role"] == "head"}
+    assert heads == set(strike["target"]["pods"]), "it is the same pod"
+
+
+def test_a_stopped_process_goes_on_by_itself_and_nothing_is_left(system: System, api: Api) -> None:
+    (strike,) = drilled(system, "gcs-stopped-30s")["strikes"]
+    assert (strike["told"], strike["ended"]) == ("stopped", pytest.approx(strike["at"] + 30))
+    left = journal.read(api, SERVICE.subject)
+    assert left
+    assert not left.left
+
+
+def test_a_drained_node_gets_no_pod_of_the_service_and_is_schedulable_again(system: System, api: Api) -> None:
+    found = drilled(system, "node-drained")
+    (strike,) = found["strikes"]
+    after = {worker["uid_after"]: worker["node"] for worker in found["workers"] if worker["uid_after"]}
+    assert strike["target"]["name"] not in after.values()
+    assert not set(strike["target"]["pods"]) & set(after)
+    assert not [n["metadata"]["name"] for n in api.items("/api/v1/nodes") if n["spec"].get("unschedulable")]
+
+
+def test_a_worker_is_lost_while_the_head_is_away(system: System, protected: Run) -> None:
+    found = drilled(system, "worker-while-head-down")
+    head, worker = found["strikes"]
+    assert 0 < worker["at"] - head["at"] < 20
+    replaced = [seen for seen in found["workers"] if seen["uid_before"] == worker["target"]["uid"]]
+    assert [seen["uid_after"] for seen in replaced] == [None]
