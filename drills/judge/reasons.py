@@ -8,7 +8,7 @@ from drills.definition import Drill
 from drills.judge.slos import COUNTS, Slo
 from drills.judge.traffic import by_kind, losses, lost_at
 from drills.judge.workers import WorkerProof
-from drills.observed import Event, Observation
+from drills.observed import Event, Observation, Snapshot
 from serving.records import Record
 
 __all__ = ["headline", "reasons_of", "sentence"]
@@ -70,8 +70,8 @@ def reasons_of(
     if failed.keys() & set(COUNTS):
         sentences += [*_losses(drill, records, fault_at), *_meanwhile(records, events, fault_at)]
     sentences += _touched(workers, events, fault_at) if "workers" in failed else []
-    if sentences or failed.keys() & {"recovery", "redundancy"}:
-        sentences += _storage(observation) if any(fault.needs_gcs_storage for fault in drill.faults) else []
+    if (sentences or failed.keys() & {"recovery", "redundancy"}) and any(fault.needs_gcs_storage for fault in drill.faults):
+        sentences += [*_on_the_head(observation.before), *_storage(observation)]
     explained = {*COUNTS, "workers"}
     return sentences + [f"{s.name}: {s.actual}; promised: {s.target}." for s in failed.values() if s.id not in explained]
 
@@ -132,9 +132,25 @@ def _touched(workers: Sequence[WorkerProof], events: Sequence[Event], fault_at: 
 
 
 def _storage(observation: Observation) -> list[str]:
-    storage = observation.before.gcs_storage if observation.before else None
-    if storage is False:
-        return [
-            "GCS fault tolerance is off: the head kept the cluster's state in its own memory, so the workers lost their cluster with it."
-        ]
+    before = observation.before
+    storage = before.gcs_storage if before else None
+    if before and storage is False:
+        lost = "so the workers lost their cluster with it" if before.workers else "and the new head knew nothing of what had run"
+        return [f"GCS fault tolerance is off: the head kept the cluster's state in its own memory, {lost}."]
     return [] if storage else ["Whether GCS fault tolerance is on could not be seen."]
+
+
+def _on_the_head(before: Snapshot | None) -> list[str]:
+    """Return what the head did for users before it was lost."""
+    if before is None or before.head is None:
+        return []
+    head, found = before.head.pod, []
+    for name, those in before.running().items():
+        there, all_of_it = sum(replica.pod == head for replica in those), len(those)
+        if there:
+            which = f"{there} of {all_of_it} replicas" if all_of_it > 1 else "the only replica"
+            found.append(sentence(f"{which} of {name} ran on the head"))
+    if head in before.endpoints:
+        which = f"one of {len(before.endpoints)} endpoints" if len(before.endpoints) > 1 else "the only endpoint"
+        found.append(f"The head was {which} of the serve Service: what came in through it was lost with it.")
+    return found

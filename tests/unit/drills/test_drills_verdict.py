@@ -59,6 +59,20 @@ def test_a_drill_without_fault_tolerance_fails_and_its_reasons_say_when_and_why(
     assert "GCS fault tolerance is off" in told
 
 
+def test_the_reasons_of_a_failed_drill_say_what_the_head_did_for_users() -> None:
+    seen = observation(LOSES)
+    assert seen.before
+    assert seen.before.head
+    replicas = [r.model_copy(update={"pod": seen.before.head.pod}) for r in seen.before.replicas or () if r.pod == WORKERS[0]]
+    alone = seen.before.model_copy(update={"workers": (), "replicas": tuple(replicas), "endpoints": (seen.before.head.pod,)})
+    snapshots = tuple(alone if snapshot is seen.before else snapshot for snapshot in seen.snapshots)
+    told = judge(LOSES.drill, seen.model_copy(update={"snapshots": snapshots}), records(LOSES)).why
+    assert "The only replica of engine ran on the head." in told
+    assert "The head was the only endpoint of the serve Service: what came in through it was lost with it." in told
+    assert "and the new head knew nothing of what had run" in " ".join(told)
+    assert "ran on the head" not in " ".join(judge(LOSES.drill, seen, records(LOSES)).why)
+
+
 @settings(max_examples=60)
 @given(st.sets(st.integers(0, len(RECORDS) - 1), min_size=1, max_size=20), st.sampled_from(["cut", "hung", "refused", "wrong"]))
 def test_no_drill_with_a_failed_request_passes(which: set[int], outcome: str) -> None:
