@@ -229,6 +229,9 @@ class Service(Parameters):
     """How the number of workers follows the load. Empty: it does not change."""
     engine: Engine | None = None
     """Program that computes the answers. Empty: the target's engine."""
+    model: Literal["smollm2"] | None = None
+    """Model that the engine `cpu` computes. Empty: a tiny one that stands for a 7B model in its pace, and whose words are noise. `smollm2`
+    speaks English, and needs so much more of the processor that two cores carry a few conversations instead of a drill's usual load."""
     gcs_fault_tolerance: bool | None = None
     """Whether Ray's state survives the loss of its head. Empty: yes if there is a Redis. Off shows what happens without it."""
     chat: bool = True

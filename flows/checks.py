@@ -57,15 +57,18 @@ def checked_site(target: str, infrastructure: Infrastructure, service: Service |
     Raises:
         NoSuchTarget: no such target is saved.
         BadParameters: the service needs more or larger nodes than there will be, or a Redis that there will not be; or its replicas
-            are sized for more requests than they answer at once; or the load asks for longer answers than the engine limits.
+            are sized for more requests than they answer at once; or its engine computes another model; or the load
+            asks for longer answers than are given.
     """
     site = Site(target=target, infrastructure=infrastructure)
     block = site.block
     if service is None:
         return site
     engine = block.engine_of(service)
-    limits = engines.needs(engine)
-    if service.scaling is not None and engines.ongoing_requests(service.scaling, engine) > limits.slots:
+    if service.model is not None and engine != "cpu":
+        raise BadParameters(f"model {service.model} of the service is for the engine cpu, and this service's engine is {engine}")
+    limits = engines.needs(engine, service.model)
+    if service.scaling is not None and engines.ongoing_requests(service.scaling, engine, service.model) > limits.slots:
         raise BadParameters(
             f"scaling.ongoing_requests is {service.scaling.ongoing_requests:g}, and the engine {engine} answers {limits.slots} "
             "requests at once: all others would wait, and no replica would be added for them"

@@ -62,7 +62,7 @@ def checked_plan(
         raise BadParameters("the service has no scaling, so no load changes its workers: give service.scaling, and deploy it with that")
     if service.workers >= scaling.max_workers:
         raise BadParameters(f"service.workers is {service.workers} and scaling.max_workers no more than that, so the service cannot grow")
-    ongoing = engines.ongoing_requests(scaling, site.block.engine_of(service))
+    ongoing = engines.ongoing_requests(scaling, site.block.engine_of(service), service.model)
     base = load or size_load(service.workers, ongoing, factor)
     capacity = service.workers * ongoing
     if base.streams >= capacity:

@@ -1,4 +1,4 @@
-"""Limits of an engine's workers and the resources that they request, read from manifests/engine-NAME.yaml."""
+"""Limits of an engine's workers and the resources that they request, read from manifests/engine-NAME.yaml and model-NAME.yaml."""
 
 from __future__ import annotations
 
@@ -41,9 +41,11 @@ class Needs:
 
 
 @cache
-def needs(engine: Engine) -> Needs:
-    """Limits and resource requests of a worker with that engine."""
+def needs(engine: Engine, model: str | None = None) -> Needs:
+    """Limits and resource requests of a worker with that engine, and that model in place of the engine's own."""
     (fragment,) = manifests.load(f"engine-{engine}", {"worker_image": ""})
+    if model is not None:
+        fragment = manifests.merge(fragment, manifests.load(f"model-{model}", {})[0])
     (group,) = fragment["spec"]["rayClusterConfig"]["workerGroupSpecs"]
     spec = group["template"]["spec"]
     (container,) = spec["containers"]
@@ -65,9 +67,9 @@ def _gib(quantity: str) -> int:
     return int(quantity.removesuffix("Gi"))
 
 
-def ongoing_requests(scaling: Scaling, engine: Engine) -> float:
+def ongoing_requests(scaling: Scaling, engine: Engine, model: str | None = None) -> float:
     """Number of requests for which a replica is sized."""
-    return SIZED_FOR * needs(engine).slots if scaling.ongoing_requests is None else scaling.ongoing_requests
+    return SIZED_FOR * needs(engine, model).slots if scaling.ongoing_requests is None else scaling.ongoing_requests
 
 
 def describe_misfit(nodes: Inf2Nodes, engine: Engine) -> str:

@@ -60,8 +60,11 @@ def render(service: Service, engine: Engine, images: ImageRefs, redis: Redis | N
     (ray_service,) = manifests.load("rayservice", values)
     (fragment,) = manifests.load(f"engine-{engine}", {"worker_image": images.worker})
     ray_service = manifests.merge(ray_service, fragment)
+    if service.model is not None:
+        (fragment,) = manifests.load(f"model-{service.model}", {})
+        ray_service = manifests.merge(ray_service, fragment)
     if service.scaling is not None:
-        scaling = {**service.scaling.model_dump(), "ongoing_requests": ongoing_requests(service.scaling, engine)}
+        scaling = {**service.scaling.model_dump(), "ongoing_requests": ongoing_requests(service.scaling, engine, service.model)}
         (fragment,) = manifests.load("autoscaling", {"workers": service.workers, **scaling})
         ray_service = manifests.merge(ray_service, fragment)
     objects: list[Object] = []

@@ -65,3 +65,15 @@ def test_answers_are_those_of_transformers(engine: CpuEngine) -> None:
 
 def test_the_licence_stands_beside_the_model() -> None:
     assert "Apache License" in (FOLDER / "LICENSE").read_text()
+
+
+def test_its_numbers_do_not_depend_on_what_is_computed_beside_it() -> None:
+    crowd, ids = CpuEngine(FOLDER, slots=8, positions=256), Tokenizer(FOLDER).chat(CAPITAL)
+    crowd.prefill(0, ids)
+    alone = [crowd.decode([0], [7], [len(ids) + n])[0].tobytes() for n in range(3)]
+    for slot in range(8):
+        crowd.prefill(slot, ids if slot == 5 else range(10, 30 + 20 * slot))
+    lengths = [len(ids) if slot == 5 else 20 + 20 * slot for slot in range(8)]
+    for n, wanted in enumerate(alone):
+        seen = crowd.decode(range(8), [7 if slot == 5 else 100 + slot for slot in range(8)], [length + n for length in lengths])
+        assert seen[5].tobytes() == wanted

@@ -69,6 +69,16 @@ def test_a_load_that_asks_for_longer_answers_than_the_engine_gives_is_refused(en
         checks.checked_site("t", Infrastructure(), Service(engine=engine), Load(stream_tokens=tokens + 1))
 
 
+def test_a_model_is_refused_for_an_engine_that_does_not_compute_it_and_has_limits_of_its_own() -> None:
+    many = Infrastructure(inf2_nodes=Inf2Nodes(count=4))
+    with pytest.raises(checks.BadParameters, match="for the engine cpu, and this service's engine is neuron"):
+        checks.checked_site("t", many, Service(engine="neuron", model="smollm2"))
+    speaking = Service(engine="cpu", model="smollm2", scaling=Scaling(ongoing_requests=8))
+    assert checks.checked_site("t", many, speaking)
+    with pytest.raises(checks.BadParameters, match="8 requests at once"):
+        checks.checked_site("t", many, speaking.model_copy(update={"scaling": Scaling(ongoing_requests=9)}))
+
+
 def test_fault_tolerance_without_a_redis_is_refused_for_a_provisioned_cluster() -> None:
     with pytest.raises(checks.BadParameters, match="enable_gcs_ha"):
         checks.checked_site("t", Infrastructure(enable_gcs_ha=False), Service(gcs_fault_tolerance=True))

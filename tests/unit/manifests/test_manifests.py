@@ -57,6 +57,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "idle_worker_s": 60,
     },
     **{f"engine-{engine}": {"worker_image": "r/x@sha256:1"} for engine in ENGINES},
+    "model-smollm2": {},
     "api-key": {"namespace": "mistral", "api_key": "k"},
     "disruption": {"namespace": "mistral", "workers_min_available": 1},
     "chat": {"namespace": "chat", "service": "mistral.mistral", "chat_image": "r/x@sha256:2", "service_url": "http://s:8000"},
@@ -71,7 +72,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "neuron-device-plugin": {},
     "kuberay-operator": {"namespace": "kuberay-system", "operator_image": "quay.io/kuberay/operator:v1.6.0"},
 }
-FRAGMENTS = {"autoscaling", "gcs-fault-tolerance", *(f"engine-{engine}" for engine in ENGINES)}
+FRAGMENTS = {"autoscaling", "gcs-fault-tolerance", "model-smollm2", *(f"engine-{engine}" for engine in ENGINES)}
 
 
 def documents(name: str) -> list[Object]:
@@ -82,9 +83,11 @@ def all_objects() -> Iterator[Object]:
     return itertools.chain.from_iterable(documents(name) for name in VALUES if name not in FRAGMENTS)
 
 
-def ray_service(engine: str = "cpu", *, fault_tolerant: bool = True) -> Object:
+def ray_service(engine: str = "cpu", *, model: str = "", fault_tolerant: bool = True) -> Object:
     (service,) = documents("rayservice")
     service = manifests.merge(service, documents(f"engine-{engine}")[0])
+    if model:
+        service = manifests.merge(service, documents(f"model-{model}")[0])
     if fault_tolerant:
         service = manifests.merge(service, documents("gcs-fault-tolerance")[0])
     return service
@@ -286,9 +289,19 @@ def test_the_longest_answer_fits_every_step_of_a_shutdown(engine: str) -> None:
     assert settings(service).deadline_s < min(graces) <= max(graces) < drain < pod(workers(service))["terminationGracePeriodSeconds"]
 
 
-def test_the_longest_answer_at_the_pace_of_a_7b_model_ends_before_its_deadline() -> None:
-    told = settings(ray_service())
+@pytest.mark.parametrize("model", ["", "smollm2"])
+def test_the_longest_answer_at_the_pace_of_the_model_ends_before_its_deadline(model: str) -> None:
+    told = settings(ray_service(model=model))
     assert told.max_tokens / told.steps_per_s < told.deadline_s
+
+
+def test_a_model_changes_only_the_workers_and_lies_where_the_image_has_it() -> None:
+    plain, speaking = ray_service(), ray_service(model="smollm2")
+    folder = settings(speaking).model
+    assert f"COPY --from=smollm2 {folder} {folder}\n" in (IMAGES / "Containerfile").read_text(encoding="utf-8")
+    changed = {name for name, value in env(workers(speaking)).items() if env(workers(plain)).get(name) != value}
+    assert changed == {f"LEEWARD_{name}" for name in ("MODEL", "SLOTS", "STEPS_PER_S", "POSITIONS")}
+    assert (head(speaking), deployments(speaking)) == (head(plain), deployments(plain))
 
 
 def test_an_engine_on_the_cpu_has_as_many_threads_as_its_container_asks_for_cores() -> None:

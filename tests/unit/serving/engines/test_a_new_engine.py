@@ -43,6 +43,7 @@ def build(settings, callbacks):
 PROFILE = 'PROFILES = (\n    Profile("echo", text_engine="serving.engines.echo:build"),'
 IMAGE = "ARG HEAD_BASE=python:3.12.1\nARG BASE=echo:1\n\nFROM $BASE AS echo\n"
 MANIFEST = """
+metadata: {annotations: {leeward.dev/ready-within-s: "600"}}
 spec:
   rayClusterConfig:
     workerGroupSpecs:
@@ -76,7 +77,7 @@ assert container["resources"] == {"requests": {"cpu": "2", "memory": "3Gi"}, "li
 assert "neuron_cores" not in str(ray_service), "what another engine claims is not claimed for this one"
 (broken,) = preflight.check(ray_service).findings
 assert broken.rule.name == "GCS fault tolerance", "it was rendered without a Redis"
-assert engines.needs("echo") == engines.Needs(slots=32, tokens=64, cpus=2.0, memory_gib=3, disk_gib=0)
+assert engines.needs("echo") == engines.Needs(slots=32, tokens=64, cpus=2.0, memory_gib=3, disk_gib=0, ready_within_s=600.0)
 found = recipes("echo", Images(base="debian"))
 assert {role: (r.kind, r.base) for role, r in found.items()} == {
     "head": ("head", "python:3.12.1"), "worker": ("echo", ""), "chat": ("chat", "debian")}
@@ -115,7 +116,7 @@ def run(checkout: Path, program: str) -> str:
 
 
 def test_an_engine_that_batches_by_itself_is_added_in_four_places_and_goes_from_the_parameters_to_its_replica(tmp_path: Path) -> None:
-    for folder in ("blocks", "drills", "manifests", "serving", "tasks"):
+    for folder in ("blocks", "drills", "localcloud", "manifests", "serving", "startup", "tasks"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "serving/engines/echo.py").write_text(ENGINE)
     profiles = tmp_path / "serving/engines/profiles.py"
