@@ -1,4 +1,4 @@
-"""The endpoint's routes beside AWS's API, under /localcloud/: health, inventory, leftovers, shortages, quotas, interruptions, reviews.
+"""The endpoint's routes beside AWS's API, under /localcloud/: health, inventory, calls, leftovers, shortages, quotas and others.
 
 They need no signature: their answers contain names and no secrets, and only this machine can reach the address.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from localcloud.aws import audit, quotas
+from localcloud.aws.authorization import record
 from localcloud.aws.ec2 import interruptions, shortages
 from localcloud.aws.eks import token_review
 
@@ -31,6 +32,8 @@ def answer(environ: WSGIEnvironment, start_response: StartResponse, hosts: froze
             return _json(start_response, {"ok": True})
         case ("GET", "inventory"):
             return _json(start_response, audit.inventory())
+        case ("GET", "calls"):
+            return _json(start_response, record.calls())
         case ("POST", "baseline"):
             audit.set_baseline()
             return _json(start_response, {"ok": True})

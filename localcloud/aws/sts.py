@@ -19,6 +19,7 @@ from localcloud import settings
 from localcloud.aws.auth import credentials, errors
 from localcloud.aws.auth.credentials import Credential
 from localcloud.aws.auth.signatures import ALGORITHM, Claim
+from localcloud.aws.authorization import decisions
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -29,8 +30,17 @@ class Sts(TokenResponse):
 
     def assume_role(self) -> ActionResult | TYPE_RESPONSE:  # type: ignore[override]
         """Start a session of a role that exists and trusts the caller. Like AWS, the refusal does not say which of the two is missing."""
+        if "PolicyArns.member.1.arn" in self.querystring:
+            raise NotImplementedError("AssumeRole with PolicyArns: give the session's policy as Policy")
+        if policy := self._get_param("Policy"):
+            try:
+                json.loads(policy)
+            except ValueError:
+                refusal = "The session policy is not valid JSON."
+                return 400, {"status": 400}, errors.body("sts", "MalformedPolicyDocument", refusal)[1].decode()
         caller, role_arn = credentials.lookup(self.get_access_key()), self._get_param("RoleArn")
-        if caller is None or not trusts(role_arn, caller):
+        given = {"sts:externalid": self._get_param("ExternalId"), "sts:rolesessionname": self._get_param("RoleSessionName")}
+        if caller is None or not decisions.may_assume(role_arn, caller, {key: (value,) for key, value in given.items() if value}):
             who = caller.arn if caller else "unknown"
             refusal = f"User: {who} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"
             return 403, {"status": 403}, errors.body("sts", "AccessDenied", refusal)[1].decode()
@@ -65,45 +75,11 @@ def extend_moto() -> None:
     sts_models.sts_backends.backend = StsBackend
 
 
-def trusts(role_arn: str, caller: Credential) -> bool:
-    """Whether the role exists and its trust policy lets the caller assume it."""
-    allowed = {"*", settings.ACCOUNT, f"arn:{credentials.PARTITION}:iam::{settings.ACCOUNT}:root", caller.arn, caller.principal_arn}
-    return any(_allows(statement, "sts:AssumeRole", "AWS", allowed) for statement in _trust_statements(role_arn))
-
-
-def trusts_service(role_arn: str, service: str, actions: Iterable[str]) -> bool:
-    """Whether the role exists and its trust policy allows the AWS service each of the actions ("sts:...")."""
-    statements = _trust_statements(role_arn)
-    return all(any(_allows(statement, action, "Service", {service}) for statement in statements) for action in actions)
-
-
 def start_session(role_arn: str, name: str, seconds: int) -> sts_models.AssumedRole:
     """Start a session of the role, without a check of the trust policy. The caller holds `moto_lock.MOTO_LOCK`."""
     return sts_models.sts_backends[settings.ACCOUNT][credentials.PARTITION].assume_role(
         region_name=settings.REGION, role_session_name=name, role_arn=role_arn, policy="", duration=seconds, external_id=""
     )
-
-
-def _trust_statements(role_arn: str) -> list[dict[str, Any]]:
-    """The statements of the role's trust policy; none when there is no such role."""
-    role = next((r for r in credentials.iam().get_roles() if r.arn == role_arn), None)
-    if role is None:
-        return []
-    document = role.assume_role_policy_document
-    return _as_list((json.loads(document) if isinstance(document, str) else document)["Statement"])
-
-
-def _allows(statement: dict[str, Any], action: str, kind: str, principals: set[str]) -> bool:
-    """Whether the statement allows the action to one of the principals, of the kind AWS or Service."""
-    principal = statement.get("Principal", {})
-    # A bare "*" means every AWS account, but no service.
-    named = _as_list({"AWS": principal}.get(kind, []) if isinstance(principal, str) else principal.get(kind, []))
-    actions = set(_as_list(statement.get("Action", [])))
-    return statement.get("Effect") == "Allow" and bool(actions & {action, "sts:*", "*"}) and bool(principals & set(named))
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def wants_json(environ: WSGIEnvironment) -> bool:

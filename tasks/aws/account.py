@@ -163,33 +163,39 @@ def redis_auth_token(session: Clients, name: str) -> SecretStr:
     """
     manager = session.client("secretsmanager")
     secret = _secret_name(name)
+    # Letters and digits only: ElastiCache accepts few other characters in a token.
+    token = secrets.token_hex(_AUTH_TOKEN_BYTES)
     try:
+        # Created first and read then: who may read secrets by name only is refused a secret that does not exist.
+        with suppress(manager.exceptions.ResourceExistsException):
+            manager.create_secret(
+                Name=secret,
+                SecretString=token,
+                Description=f"AUTH token of the Redis of {name}",
+                Tags=[{"Key": "leeward:name", "Value": name}],
+            )
+            return SecretStr(token)
         return SecretStr(manager.get_secret_value(SecretId=secret)["SecretString"])
-    except manager.exceptions.ResourceNotFoundException:
-        pass
     except manager.exceptions.InvalidRequestException as deleting:
         raise SecretDisappearing(f"secret {secret} is being deleted; try again in a minute") from deleting
-    try:
-        # Letters and digits only: ElastiCache accepts few other characters in a token.
-        token = secrets.token_hex(_AUTH_TOKEN_BYTES)
-        manager.create_secret(
-            Name=secret,
-            SecretString=token,
-            Description=f"AUTH token of the Redis of {name}",
-            Tags=[{"Key": "leeward:name", "Value": name}],
-        )
-    except manager.exceptions.ResourceExistsException:
-        token = manager.get_secret_value(SecretId=secret)["SecretString"]
-    except manager.exceptions.InvalidRequestException as deleting:
-        raise SecretDisappearing(f"secret {secret} is being deleted; try again in a minute") from deleting
-    return SecretStr(token)
 
 
 def delete_redis_auth_token(session: Clients, name: str) -> None:
     """Delete the password without a recovery period, so that its name is free at once."""
     manager = session.client("secretsmanager")
-    with suppress(manager.exceptions.ResourceNotFoundException):
+    try:
         manager.delete_secret(SecretId=_secret_name(name), ForceDeleteWithoutRecovery=True)
+    except manager.exceptions.ResourceNotFoundException:
+        pass
+    except ClientError as refused:
+        # A secret that does not exist has no ARN that a policy could allow, so AWS refuses instead of saying that it is missing.
+        if refused.response["Error"]["Code"] != "AccessDeniedException" or _secret_is_listed(manager, _secret_name(name)):
+            raise
+
+
+def _secret_is_listed(manager: Any, secret: str) -> bool:
+    pages = manager.get_paginator("list_secrets").paginate(Filters=[{"Key": "name", "Values": [secret]}])
+    return any(each["Name"] == secret for page in pages for each in page["SecretList"])
 
 
 def _secret_name(name: str) -> str:

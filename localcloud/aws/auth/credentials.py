@@ -31,6 +31,8 @@ class Credential:
     session_token: str | None = field(default=None, repr=False)
     session_name: str | None = None
     role_arn: str | None = None
+    session_policy: str | None = None
+    """Policy that was given when the role was assumed, and that limits the session; None when there was none."""
     expires: datetime | None = None
     """Expiry in UTC, without time zone, as moto keeps it; None for a user's key."""
 
@@ -74,14 +76,6 @@ def authenticate(claim: Claim, request: SignedRequest, now: datetime) -> Credent
     return credential
 
 
-def has_policies(credential: Credential) -> bool:
-    """Whether the principal may do anything at all: a user always, a session only while its role has a policy."""
-    if credential.role_arn is None:
-        return True
-    role = next((role for role in list(iam().roles.values()) if role.arn == credential.role_arn), None)
-    return role is not None and bool(role.policies or role.managed_policies)
-
-
 def _of_session(session: AssumedRole) -> Credential | None:
     if session.expiration <= utcnow():
         return None
@@ -93,5 +87,6 @@ def _of_session(session: AssumedRole) -> Credential | None:
         session_token=session.session_token,
         session_name=session.session_name,
         role_arn=session.role_arn,
+        session_policy=session.policy or None,
         expires=session.expiration,
     )

@@ -1,15 +1,23 @@
-"""The first principals of the embedded AWS: user `leeward`, which may assume role `leeward-pipeline`."""
+"""The first principals of the embedded AWS: user `leeward`, which may do everything and assume role `leeward-pipeline`.
+
+The role has the policy that users give to theirs on AWS, and no other.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from moto.iam.models import IAMBackend
 
 from localcloud import settings
 from localcloud.aws import services
 from localcloud.aws.auth import credentials
+
+_ADMINISTRATOR = f"arn:{credentials.PARTITION}:iam::aws:policy/AdministratorAccess"
+POLICY_OF_ROLE = Path(__file__).parents[3] / "terraform" / "pipeline-policy.json"
+"""The policy that a user gives to the pipeline's role (docs/targets.md)."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ def create() -> FirstUser:
 def _ensure_user(backend: IAMBackend) -> None:
     if settings.USER not in backend.users:
         backend.create_user(settings.REGION, settings.USER)
+        backend.attach_user_policy(_ADMINISTRATOR, settings.USER)
 
 
 def _ensure_role(backend: IAMBackend) -> str:
@@ -50,5 +59,5 @@ def _ensure_role(backend: IAMBackend) -> str:
         "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": settings.USER_ARN}}],
     }
     role = backend.create_role(settings.ROLE, json.dumps(trust), "/", None, "Acts for the pipeline", [], "43200")
-    backend.attach_role_policy(f"arn:{credentials.PARTITION}:iam::aws:policy/AdministratorAccess", settings.ROLE)
+    backend.put_role_policy(settings.ROLE, "pipeline", POLICY_OF_ROLE.read_text(encoding="utf-8"))
     return role.arn

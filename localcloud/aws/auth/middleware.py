@@ -1,7 +1,7 @@
-"""The endpoint's authentication: every AWS request must be signed with a key that the embedded IAM or STS issued.
+"""The endpoint's guard: every AWS request must be signed with a key that the embedded IAM or STS issued, and be allowed.
 
-Moto itself checks no request. Checked here are the key, its session token, the signature, and the age of the request.
-Not checked is which actions the principal's policies allow; a role without any policy may do nothing.
+Moto itself checks no request. Checked here are the key, its session token, the signature, and the age of the request; then
+the policies of the key's principal decide (`authorization/`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from localcloud import settings
 from localcloud.aws import moto_app, moto_lock, routes, services, sts
 from localcloud.aws.auth import credentials, errors, signatures
 from localcloud.aws.auth.signatures import Claim, Refused, SignedRequest
+from localcloud.aws.authorization import decisions, operations
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -41,7 +42,7 @@ def create_application(hosts: frozenset[str]) -> WSGIApplication:
         try:
             claim = _claim(environ)
             credential = _authenticate(environ, claim)
-            _check_allowed(claim, credential)
+            _authorize(environ, claim, credential)
         except Refused as refused:
             return _refuse(start_response, claim, refused)
         if claim.expires is not None and claim.service == "sts":
@@ -82,10 +83,10 @@ def _authenticate(environ: WSGIEnvironment, claim: Claim) -> credentials.Credent
     return credential
 
 
-def _check_allowed(claim: Claim, credential: credentials.Credential) -> None:
-    """Raise `Refused` when the principal may do nothing. In STS trust policies decide, and any caller may ask for its identity."""
-    if claim.service != "sts" and not credentials.has_policies(credential):
-        raise Refused(_NOT_ALLOWED, f"User: {credential.arn} is not authorized to perform this: no policy of its role allows anything")
+def _authorize(environ: WSGIEnvironment, claim: Claim, credential: credentials.Credential) -> None:
+    operation = operations.read(claim.service, environ)
+    with moto_lock.MOTO_LOCK:
+        decisions.check(credential, operation, environ.get("REMOTE_ADDR", ""))
 
 
 def _signed_request(environ: WSGIEnvironment, claim: Claim) -> SignedRequest:
@@ -131,7 +132,7 @@ def _headers(environ: WSGIEnvironment) -> dict[str, str]:
     return headers
 
 
-_NOT_ALLOWED = "AccessDeniedException"
+_NOT_ALLOWED = decisions.DENIED
 _JSON_CODES = {"InvalidClientTokenId": "UnrecognizedClientException", "SignatureDoesNotMatch": "InvalidSignatureException"}
 _XML_CODES = {_NOT_ALLOWED: "AccessDenied"}
 _S3_CODES = {**_XML_CODES, "InvalidClientTokenId": "InvalidAccessKeyId", "MissingAuthenticationToken": "AccessDenied"}

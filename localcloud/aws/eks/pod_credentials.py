@@ -20,6 +20,7 @@ from localcloud import settings
 from localcloud.aws import current_machine, moto_lock, sts
 from localcloud.aws.auth import credentials, errors
 from localcloud.aws.auth.signatures import Refused
+from localcloud.aws.authorization import decisions
 from localcloud.aws.eks import models, pod_identity
 from localcloud.aws.eks.models import EksCluster, Shape
 from localcloud.machine.interface import MachineError, PodToken
@@ -87,16 +88,27 @@ def _listed(value: Any) -> list[Any]:
 
 def _session(association: Shape, name: str) -> AssumedRole:
     """Start a session of the associated role, or of the target role that the associated role may assume."""
-    if not sts.trusts_service(association["roleArn"], settings.POD_IDENTITY_SERVICE, _TRUST):
+    given = _context(association)
+    if not all(decisions.trusts_service(association["roleArn"], settings.POD_IDENTITY_SERVICE, action, given) for action in _TRUST):
         raise _denied(association["roleArn"], f"it must allow {' and '.join(_TRUST)} to {settings.POD_IDENTITY_SERVICE}")
     session = sts.start_session(association["roleArn"], name, _LIFETIME_S)
     target = association["targetRoleArn"]
     if not target:
         return session
     first = credentials.lookup(session.access_key_id)
-    if first is None or not sts.trusts(target, first):
+    if first is None or not decisions.may_assume(target, first):
         raise _denied(target, f"it must allow sts:AssumeRole to {association['roleArn']}")
     return sts.start_session(target, name, _CHAINED_LIFETIME_S)
+
+
+def _context(association: Shape) -> dict[str, tuple[str, ...]]:
+    """The condition keys of EKS's request, which a role's trust policy may name."""
+    cluster = association["clusterName"]
+    tags = {"eks-cluster-name": cluster, "kubernetes-namespace": association["namespace"]}
+    tags |= {"kubernetes-service-account": association["serviceAccount"]}
+    found = {"aws:sourceaccount": settings.ACCOUNT, "aws:sourcearn": models.arn("cluster", cluster)}
+    found |= {f"aws:requesttag/{key}": value for key, value in tags.items()}
+    return {key: (value,) for key, value in found.items()}
 
 
 def _denied(role_arn: str, remedy: str) -> Refused:

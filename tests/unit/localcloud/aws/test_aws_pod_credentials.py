@@ -168,6 +168,23 @@ def test_a_deleted_association_gives_no_credentials(cluster: EmbeddedAws, role: 
     assert refusal(cluster, token(cluster))[0] == "ResourceNotFoundException"
 
 
+@pytest.mark.parametrize(("namespace", "trusted"), [("chat", True), ("other", False)])
+def test_a_trust_policy_may_ask_for_cluster_and_namespace(
+    cluster: EmbeddedAws, role: Callable[..., str], namespace: str, trusted: bool
+) -> None:
+    arn = role()
+    statement = {"Effect": "Allow", "Principal": SERVICE, "Action": ["sts:AssumeRole", "sts:TagSession"]}
+    tags = {"aws:RequestTag/kubernetes-namespace": namespace, "aws:RequestTag/eks-cluster-name": "demo"}
+    statement["Condition"] = {"StringEquals": tags, "ArnLike": {"aws:SourceArn": f"arn:aws:eks:*:{settings.ACCOUNT}:cluster/demo"}}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    cluster.client("iam").update_assume_role_policy(RoleName=arn.rpartition("/")[2], PolicyDocument=document)
+    associate(cluster, arn)
+    if trusted:
+        cluster.client("eks-auth").assume_role_for_pod_identity(clusterName="demo", token=token(cluster))
+    else:
+        assert refusal(cluster, token(cluster)) == ("AccessDeniedException", 400)
+
+
 @pytest.mark.parametrize(
     ("principal", "actions"),
     [
