@@ -34,6 +34,13 @@ class Connection:
             self._socket = ssl.create_default_context(cafile=ca_file).wrap_socket(self._socket, server_hostname=host)
         self._answers: BufferedReader = self._socket.makefile("rb")
 
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._answers.close()
+        self._socket.close()
+
     def ask(self, *words: str) -> Any:
         """Send one command and return the answer."""
         encoded = [word.encode() for word in words]
@@ -66,15 +73,15 @@ def entries(env: Mapping[str, str]) -> int:
         KeyError: the environment names no Redis.
         OSError, RedisError: Redis cannot be asked.
     """
-    redis = Connection(env["RAY_REDIS_ADDRESS"], env.get("RAY_REDIS_CA_CERT"))
-    if password := env.get("REDIS_PASSWORD"):
-        redis.ask("AUTH", password)
     prefix, cursor, keys = f"RAY{env.get('RAY_external_storage_namespace', 'default')}@", "0", set()
-    while True:
-        cursor, found = redis.ask("SCAN", cursor, "COUNT", "1000")
-        keys.update(key for key in found if key.startswith(prefix))
-        if cursor == "0":
-            return sum(redis.ask("HLEN", key) for key in keys if redis.ask("TYPE", key) == "hash")
+    with Connection(env["RAY_REDIS_ADDRESS"], env.get("RAY_REDIS_CA_CERT")) as redis:
+        if password := env.get("REDIS_PASSWORD"):
+            redis.ask("AUTH", password)
+        while True:
+            cursor, found = redis.ask("SCAN", cursor, "COUNT", "1000")
+            keys.update(key for key in found if key.startswith(prefix))
+            if cursor == "0":
+                return sum(redis.ask("HLEN", key) for key in keys if redis.ask("TYPE", key) == "hash")
 
 
 if __name__ == "__main__":

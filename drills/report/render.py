@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,16 @@ def series_html(series: SeriesEvidence) -> str:
 
 def _page(template: str, **values: Any) -> str:
     """Return a page in the style that all reports have."""
+    return _environment().get_template(template).render(light=LIGHT, dark=DARK, rules=Markup(RULES), **values)
+
+
+@cache  # a series renders a page for each of its faults, and compiling a template takes longer than to render it
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"ms": _ms, "seconds": _seconds, "signed": _signed, "short": _short, "share": _share, "figure": _figure}
-    return environment.get_template(template).render(light=LIGHT, dark=DARK, rules=Markup(RULES), **values)
+    return environment
 
 
 def _facts(evidence: Evidence) -> list[tuple[str, str, bool]]:

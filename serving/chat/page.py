@@ -117,7 +117,7 @@ def application(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await service.close()
+        await service.aclose()
 
     return gr.mount_gradio_app(
         FastAPI(openapi_url=None, lifespan=lifespan), build_page(service), "/", footer_links=[], run_history=False, max_file_size="1kb",

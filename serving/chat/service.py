@@ -74,7 +74,7 @@ class Service:
             http_client=DefaultAsyncHttpxClient(trust_env=False),  # the service is in the same cluster: never use a proxy
         )
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the connections to the service."""
         await self._client.close()
 

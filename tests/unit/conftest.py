@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ pytest.register_assert_rewrite("embedded_aws", "terraform_runs")
 # No test says how fast anything is: the machine may have other things to do.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+# A flow or a task that a test calls fails at once where Prefect would start a server of its own, which takes 20 s and outlives a kill.
+os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
 
 WITHIN_S = 600
 """Deadline in seconds of a test without one of its own; it includes the fixtures that the test is the first to need."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -71,5 +72,5 @@ def test_the_names_of_all_refusals_are_normal_ends() -> None:
     from flows import checks, drill_stages
 
     assert {one.__name__ for one in checks.REFUSALS} < hooks.ENDED_NORMALLY
-    void = drill_stages.Result(verdict="void", headline="h", folder=drill_stages.Path("/x"))
+    void = drill_stages.Result(verdict="void", headline="h", folder=Path("/x"))
     assert drill_stages.end_state(void).name in hooks.ENDED_NORMALLY

@@ -38,6 +38,13 @@ class Started:
         commands = {name: ["bash", "-c", script] for name, script in programs.items()}
         self.write(json.dumps({"commands": commands, "gate": gate.as_uri(), "restarted": restarted}).encode() + b"\n")
 
+    def __enter__(self) -> Started:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self.popen:  # closes its pipes
+            self.popen.kill()
+
     def write(self, words: bytes) -> None:
         assert self.popen.stdin
         self.popen.stdin.write(words)
@@ -60,10 +67,8 @@ class Started:
 @pytest.fixture
 def started(gate: Path) -> Iterator[Started]:
     """Two programs that go on running, one of which has an orphan."""
-    started = Started({"server": "sleep 60; exit", "worker": "setsid sleep 60 & sleep 60; exit"}, gate)
-    yield started
-    started.popen.kill()
-    started.popen.wait()
+    with Started({"server": "sleep 60; exit", "worker": "setsid sleep 60 & sleep 60; exit"}, gate) as started:
+        yield started
 
 
 def wait_for_programs(started: Started, count: int = 2) -> list[Process]:
@@ -109,26 +114,22 @@ def test_all_programs_end_when_one_ends(started: Started) -> None:
 
 
 def test_a_program_that_may_be_restarted_is_started_again_when_it_ends(gate: Path) -> None:
-    started = Started({"server": "sleep 60; exit", "worker": f"sleep {pid1.SETTLED_S + 0.5}; exit 3"}, gate, restarted=("worker",))
-    try:
+    programs = {"server": "sleep 60; exit", "worker": f"sleep {pid1.SETTLED_S + 0.5}; exit 3"}
+    with Started(programs, gate, restarted=("worker",)) as started:
         started.until_printed("started worker")
         started.until_printed("worker ended with exit code 3")
         started.until_printed("started worker")
         assert len(wait_for_programs(started)) == 2
-    finally:
-        started.popen.kill()
-        started.popen.wait()
 
 
 def test_all_programs_end_when_a_restartable_one_ends_right_after_its_start(gate: Path) -> None:
-    started = Started({"server": "sleep 60; exit", "worker": "exit 3"}, gate, restarted=("worker",))
-    assert started.popen.wait(60) == 1
+    with Started({"server": "sleep 60; exit", "worker": "exit 3"}, gate, restarted=("worker",)) as started:
+        assert started.popen.wait(60) == 1
 
 
 def test_ended_orphans_are_reaped(gate: Path) -> None:
     over = gate.with_name("over")
-    started = Started({"worker": f"(setsid sh -c 'sleep 0.2; touch {over}' &) ; sleep 60; exit"}, gate)
-    try:
+    with Started({"worker": f"(setsid sh -c 'sleep 0.2; touch {over}' &) ; sleep 60; exit"}, gate) as started:
         wait_for_programs(started, 1)
         unshare = Process.find(started.popen.pid)
         assert unshare
@@ -136,22 +137,15 @@ def test_ended_orphans_are_reaped(gate: Path) -> None:
         members = Path(f"/proc/{first.pid}/task/{first.pid}/children")
         eventually(over.exists, what="the orphan ends")
         eventually(lambda: len(members.read_text().split()), 1, what="the ended orphan is no zombie")
-    finally:
-        started.popen.kill()
-        started.popen.wait()
 
 
 def test_the_second_program_starts_only_when_the_server_answers(tmp_path: Path) -> None:
-    started = Started({"server": "sleep 60; exit", "worker": "sleep 60; exit"}, tmp_path / "gate")
-    try:
+    with Started({"server": "sleep 60; exit", "worker": "sleep 60; exit"}, tmp_path / "gate") as started:
         started.until_printed("started server")
         time.sleep(1.2)
         assert len(started.programs) == 1
         (tmp_path / "gate").touch()
         started.until_printed("started worker")
-    finally:
-        started.popen.kill()
-        started.popen.wait()
 
 
 def test_prefect_and_aws_variables_of_the_user_do_not_reach_the_services(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,9 +55,9 @@ def answers(environment: dict[str, str]) -> bool | Pending:
 
 def fill(environment: dict[str, str], *words: str) -> object:
     """Send one command to Redis and return the answer."""
-    redis = Connection(environment["RAY_REDIS_ADDRESS"], environment["RAY_REDIS_CA_CERT"])
-    redis.ask("AUTH", PASSWORD)
-    return redis.ask(*words)
+    with Connection(environment["RAY_REDIS_ADDRESS"], environment["RAY_REDIS_CA_CERT"]) as redis:
+        redis.ask("AUTH", PASSWORD)
+        return redis.ask(*words)
 
 
 def test_only_fields_in_hashes_of_the_cluster_are_counted(environment: dict[str, str]) -> None:

@@ -24,8 +24,8 @@ def with_service(run: Callable[[Service, StandIn], Awaitable[T]], stand_in: Stan
     behind = stand_in or StandIn(pace_s=0)
 
     async def go() -> T:
-        async with behind.serve() as url:
-            return await run(Service(Address(url, api_key="it-is-secret"), patience_s), behind)
+        async with behind.serve() as url, aclosing(Service(Address(url, api_key="it-is-secret"), patience_s)) as service:
+            return await run(service, behind)
 
     return asyncio.run(go())
 
@@ -145,13 +145,13 @@ def test_a_service_that_comes_up_later_is_reached() -> None:
         port = free.getsockname()[1]
 
     async def go() -> Answer:
-        service = Service(Address(f"http://127.0.0.1:{port}"))
-        async with aclosing(service.answer([Exchange("words 3")], Options())) as answers:
-            async for answer in answers:
-                if "cannot be reached" in answer.waiting:
-                    break
-        async with StandIn(pace_s=0).serve(port):
-            return [answer async for answer in service.answer([Exchange("words 3")], Options())][-1]
+        async with aclosing(Service(Address(f"http://127.0.0.1:{port}"))) as service:
+            async with aclosing(service.answer([Exchange("words 3")], Options())) as answers:
+                async for answer in answers:
+                    if "cannot be reached" in answer.waiting:
+                        break
+            async with StandIn(pace_s=0).serve(port):
+                return [answer async for answer in service.answer([Exchange("words 3")], Options())][-1]
 
     assert asyncio.run(go()) == Answer(words(3))
 
@@ -160,7 +160,8 @@ def test_a_missing_service_is_given_up_at_the_time_limit() -> None:
     async def go() -> Answer:
         async with StandIn().serve() as url:
             pass
-        return [answer async for answer in Service(Address(url), 0.5).answer([Exchange("hello")], Options())][-1]
+        async with aclosing(Service(Address(url), 0.5)) as service:
+            return [answer async for answer in service.answer([Exchange("hello")], Options())][-1]
 
     assert asyncio.run(go()) == Answer(remarks=("The service cannot be reached. Try again in a moment.",))
 
@@ -229,7 +230,8 @@ def test_without_a_service_there_is_no_note() -> None:
     async def go() -> str:
         async with StandIn().serve() as url:
             pass
-        return await Service(Address(url)).note()
+        async with aclosing(Service(Address(url))) as service:
+            return await service.note()
 
     with pytest.raises(APIConnectionError):
         asyncio.run(go())

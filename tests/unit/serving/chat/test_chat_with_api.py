@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
@@ -33,8 +34,8 @@ def last(url: str, *said: Exchange, key: str = KEY, patience_s: float = 60.0, op
     """Return the last state of the answer."""
 
     async def go() -> Answer:
-        service = Service(Address(url, api_key=key), patience_s)
-        return [answer async for answer in service.answer(said, options)][-1]
+        async with aclosing(Service(Address(url, api_key=key), patience_s)) as service:
+            return [answer async for answer in service.answer(said, options)][-1]
 
     return asyncio.run(go())
 
@@ -77,4 +78,8 @@ def test_more_tokens_than_the_service_allows_are_refused_with_its_message(url: s
 
 
 def test_the_note_can_be_read_from_the_real_api(url: str) -> None:
-    assert asyncio.run(Service(Address(url, api_key=KEY)).note()) == ""
+    async def note() -> str:
+        async with aclosing(Service(Address(url, api_key=KEY))) as service:
+            return await service.note()
+
+    assert asyncio.run(note()) == ""
