@@ -273,7 +273,8 @@ def test_a_drill_with_two_faults_does_none_twice_whenever_its_runner_dies(tmp_pa
                 here.drill(Series(), lives, twice())
             except Killed:
                 killed += 1
-            else:
+            if closed(here):
+                assert struck(here) == ["head-0", "head-1"], lives
                 continue
             result = here.drill(Series(), drill=twice())
             assert struck(here) == ["head-0", "head-1"], lives
