@@ -23,10 +23,10 @@ from drills.judge.verdict import Judgement, Verdict
 from drills.judge.workers import WorkerProof
 from drills.observed import EventKind, Footprint, FootprintOrVitals, Observation, Versions
 from drills.pods import PodSpan, spans
+from drills.records import Record, read_lines
 from drills.redact import clean
 from drills.strikes import Strike
 from drills.value import Seconds, Value, rounded
-from serving.records import Record, read_lines
 
 __all__ = ["BadEvidence", "EventSeen", "Evidence", "EvidenceFile", "make_evidence", "read_records", "write_records"]
 

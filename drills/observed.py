@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field
 
+from drills.load.template import Check
+from drills.records import Kind
 from drills.strikes import Strike
 from drills.value import Seconds, Value
 
@@ -200,6 +202,8 @@ class LoadSeen(Value):
     """Number of requests it reports; there must be as many records."""
     node: str = ""
     """The node that it ran on; the fault must not touch it."""
+    checks: dict[Kind, Check] = Field(default_factory=dict)
+    """How answers were compared with a healthy server's, by kind of request: ids, text, not-empty or status."""
 
 
 class Footprint(Value):

@@ -20,8 +20,8 @@ from drills.faults import Grace, grace_of
 from drills.judge.traffic import by_kind, longest_gap_s, nearest_rank
 from drills.judge.verdict import Verdict
 from drills.observed import FootprintOrVitals, LoadSeen, Versions
+from drills.records import Record
 from drills.value import Seconds, Value, rounded
-from serving.records import Record
 
 __all__ = ["Bound", "Early", "Row", "SeriesEvidence", "Spread", "Trend", "bound", "make_row", "make_series", "trend"]
 

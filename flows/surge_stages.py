@@ -34,7 +34,7 @@ from tasks.drill.surge import (
     wait_until_at_rest,
 )
 from tasks.service import engines
-from tasks.service.rayservice import check_service, find_images
+from tasks.service.rayservice import check_service
 from tasks.support.site import Site
 
 NAME = "surge"
@@ -107,9 +107,8 @@ def surge(site: Site, service: Service, plan: Plan, run: Run) -> Result:
             try:
                 remove_run_loads(site, service, run.id)
                 check_service(site, service)
-                images = find_images(site, service)
                 with sampled(site, service, raw / archive.SAMPLES) as sampler:
-                    observed = _run_surge(site, service, plan, names, images.head, raw, sampler, check)
+                    observed = _run_surge(site, service, plan, names, raw, sampler, check)
             finally:
                 # As a state: an error here must not replace the one that ended the surge. A sweep removes what is left.
                 undo_faults(site, service, return_state=True)
@@ -117,18 +116,16 @@ def surge(site: Site, service: Service, plan: Plan, run: Run) -> Result:
         return judge_surge(site, service, plan, observed, raw, run.folder, run.name)
 
 
-def _run_surge(
-    site: Site, service: Service, plan: Plan, names: list[str], image: str, raw: Path, sampler: Sampler, check: Callable[[], None]
-) -> Seen:
+def _run_surge(site: Site, service: Service, plan: Plan, names: list[str], raw: Path, sampler: Sampler, check: Callable[[], None]) -> Seen:
     """Run the surge over its base load; returns the observations, without the samples."""
     base, *more = names
     observed = Seen(started=time.time())
-    start_loads(site, service, image, plan, [base], longest(plan, base=True))
+    start_loads(site, service, plan, [base], longest(plan, base=True))
     try:
         before = wait_until_at_rest(sampler, plan, check)
     except NotSteady as reason:
         return observed.model_copy(update={"aborted": str(reason), "loads": tuple(end_loads(site, service, plan, [base], raw))})
-    surge_at = start_loads(site, service, image, plan, more, longest(plan, base=False))
+    surge_at = start_loads(site, service, plan, more, longest(plan, base=False))
     until, answered = surge_at + plan.grow_within_s, {}
     strikes: tuple[Strike, ...] = ()
     if plan.fault != NO_FAULT:

@@ -9,7 +9,7 @@ from drills.judge.slos import COUNTS, Slo
 from drills.judge.traffic import by_kind, losses, lost_at
 from drills.judge.workers import WorkerProof
 from drills.observed import Event, Observation, Snapshot
-from serving.records import Record
+from drills.records import Record
 
 __all__ = ["headline", "reasons_of", "sentence"]
 

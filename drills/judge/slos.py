@@ -10,8 +10,8 @@ from drills.judge.steady_state import not_redundant, not_steady
 from drills.judge.traffic import Phase, PhaseSeen, by_kind, longest_gap_s, losses, lost_at
 from drills.judge.workers import WorkerProof
 from drills.observed import Observation
+from drills.records import Record
 from drills.value import Value
-from serving.records import Record
 
 __all__ = ["ALL", "COUNTS", "LATENCIES", "LOSSES", "Slo", "counts", "evaluate", "missing_at_the_end"]
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from drills.definition import Drill, Load, SteadyState
 from drills.faults import unproven
 from drills.observed import ReplicaSeen, Snapshot
+from drills.records import Record
 from drills.strikes import Strike
-from serving.records import Record
 
 __all__ = ["LATE_S", "not_recovered", "not_redundant", "not_steady", "recovered_at", "steady_stretch", "traffic_not_steady"]
 

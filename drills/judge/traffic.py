@@ -19,8 +19,8 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Literal, get_args
 
+from drills.records import Outcome, Record
 from drills.value import Value
-from serving.records import Outcome, Record
 
 __all__ = [
     "PHASES",

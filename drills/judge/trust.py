@@ -14,8 +14,8 @@ from drills.judge.slos import ALL, LATENCIES, LOSSES, Slo, counts
 from drills.judge.steady_state import LATE_S
 from drills.judge.traffic import PhaseSeen, by_kind
 from drills.observed import LoadSeen, Observation
+from drills.records import Record
 from drills.value import Value
-from serving.records import Record
 
 __all__ = ["HOLE_S", "ON_TIME", "Doubt", "doubt_everything", "doubts", "not_proven"]
 

@@ -22,8 +22,8 @@ from drills.judge.traffic import PhaseSeen, on_observers_clock, phases_seen
 from drills.judge.trust import Doubt, doubt_everything, doubts, not_proven
 from drills.judge.workers import WorkerProof, worker_proofs
 from drills.observed import Event, Observation
+from drills.records import Record
 from drills.value import Value
-from serving.records import Record
 
 __all__ = ["Judgement", "Slo", "Verdict", "judge"]
 

@@ -9,6 +9,8 @@ POOL = "leeward.dev/pool"
 """Label of nodes: core or inf2."""
 NODEPOOL = "karpenter.sh/nodepool"
 """Label of nodes and NodeClaims, and tag of instances: the name of their NodePool."""
+CORE = "core"
+"""Name of the pool for everything but the model."""
 INF2 = "inf2"
 """Name of the model's pool, NodePool and worker group."""
 

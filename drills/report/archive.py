@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drills.evidence import Evidence, write_records
+from drills.records import Record
 from drills.report import junit, render
 from drills.series import SeriesEvidence
-from serving.records import Record
 
 __all__ = ["SERIES_PAGE", "Paths", "write", "write_series"]
 

@@ -20,12 +20,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from drills.evidence import BadEvidence, Evidence, read_records
+from drills.records import Record
 from drills.report.picture.drill import PARTS, draw
 from drills.report.picture.marks import LEGEND, mark
 from drills.report.picture.series import recoveries
 from drills.report.picture.style import DARK, LIGHT, RULES
 from drills.series import SeriesEvidence
-from serving.records import Record
 
 __all__ = ["html", "main", "series_html"]
 

@@ -309,7 +309,8 @@ def services_with_journals(api: Api) -> list[str]:
 
 
 def remove_load(api: Api, subject: Subject, name: str) -> bool:
-    """Delete the load Job and, in the background, its pod; returns False when there was none."""
+    """Delete the load Job, its program and, in the background, its pod; returns False when there was no Job."""
+    api.delete(f"{_maps(subject.home)}/{name}")  # it would go with the Job, but some time later
     return api.delete(f"{_jobs(subject.home)}/{name}")
 
 

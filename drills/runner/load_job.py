@@ -1,23 +1,35 @@
-"""The load: a Job in the cluster that records every request. Its records are read through the API server's pod proxy."""
+"""The load: a Job in the cluster that records every request. Its records are read through the API server's pod proxy.
+
+python3 -m drills.runner.load_job NAMESPACE SERVICE IMAGE SECONDS | kubectl create -f -     # a load without a drill
+"""
 
 from __future__ import annotations
 
+import base64
 import io
+import json
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from blocks.errors import Permanent, Transient
 from drills.definition import Drill, Load
 from drills.kubernetes import manifests, pod_problems
-from drills.kubernetes.api import Api, Object
+from drills.kubernetes.api import Api, Conflict, Object
+from drills.load.template import Check
 from drills.observed import LoadSeen
+from drills.records import Kind, Record, read_lines
+from drills.request import LEEWARD, Template
+from drills.runner import load_file, ray_objects
+from drills.runner.observer import Observer
 from drills.runner.waiting import Pending, Until
 from drills.subject import Subject
-from serving.records import Record, read_lines
+from drills.value import Value
 
 PORT = 8080
 WARM_UP_S = 120
@@ -54,6 +66,21 @@ class LoadStatus(BaseModel, frozen=True):
     started: float | None
     stopped: float | None
     node: str = ""
+    checks: dict[Kind, Check] = Field(default_factory=dict)
+    """How answers are compared; empty until the load has learnt it."""
+
+
+class Placement(Value):
+    """Where in the cluster a load runs, and in which image."""
+
+    image: str
+    """Any image with Python from 3.10 on."""
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    """Labels of the nodes that it may run on."""
+    avoid_nodes: tuple[str, ...] = ()
+    """Names of nodes that it must not run on, because the drill strikes them. It also prefers nodes without a head."""
+    pull_secrets: tuple[str, ...] = ()
+    """Names of the Secrets with which the image is pulled."""
 
 
 class LoadJob:
@@ -62,13 +89,17 @@ class LoadJob:
     def __init__(self, api: Api, subject: Subject, name: str) -> None:
         self._api, self._subject, self.name = api, subject, name
 
-    def start(self, image: str, load: Load, lasts_s: float) -> bool:
-        """Create the Job; returns False when it exists already. It sends for at most `lasts_s` seconds and SLACK_S more."""
-        if self._api.find(self._job):
-            return False
-        (job,) = manifests.load("load-job", job_values(self.name, self._subject, image, load, lasts_s))
-        self._api.call("POST", f"/apis/batch/v1/namespaces/{self._subject.home}/jobs", body=job)
-        return True
+    def start(self, placement: Placement, load: Load, lasts_s: float, template: Template | None = None) -> bool:
+        """Create the Job and its ConfigMap; returns False when the Job exists already. It sends for at most `lasts_s` seconds and SLACK_S
+        more."""
+        job, program = job_objects(self._subject, self.name, placement, load, lasts_s, template)
+        found = self._api.find(self._job)
+        made = found or self._api.call("POST", f"/apis/batch/v1/namespaces/{self._subject.home}/jobs", body=job)
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": self.name, "uid": made["metadata"].get("uid", "")}
+        program = {**program, "metadata": {**program["metadata"], "ownerReferences": [owner]}}
+        with suppress(Conflict):  # an earlier try made it
+            self._api.call("POST", f"/api/v1/namespaces/{self._subject.home}/configmaps", body=program)
+        return found is None
 
     def pod(self) -> Object | None:
         """Return the newest pod of the Job; None when there is none."""
@@ -151,29 +182,62 @@ def duration(drill: Drill, faults: int = 1) -> float:
     return faults * one + (faults - 1) * SLACK_S
 
 
-def job_values(name: str, subject: Subject, image: str, load: Load, lasts_s: float) -> dict[str, object]:
-    """Return the values for manifests/load-job.yaml, for a load that is needed for so many seconds."""
-    longest = int(lasts_s) + SLACK_S
-    flags: dict[str, object] = {
+def head_image(observer: Observer) -> str:
+    """Return the image of the service's head. It has a Python, and may be pulled in this cluster.
+
+    Raises:
+        LoadFailed: there is no head.
+    """
+    heads = ray_objects.pods_of(observer.pods(), ray_objects.active_cluster(observer.ray_service()), "head")
+    if not heads:
+        raise LoadFailed(f"{observer.subject} has no head pod, in whose image the load would run: deploy it first, or give another image")
+    return str(heads[-1]["spec"]["containers"][0]["image"])
+
+
+def job_objects(
+    subject: Subject,
+    name: str,
+    placement: Placement,
+    load: Load,
+    lasts_s: float,
+    template: Template | None = None,
+    linger_s: int = LINGER_S,
+) -> list[Object]:
+    """Return the Job and the ConfigMap of a load that is needed for so many seconds; without a template, of our own service.
+
+    The ConfigMap has no owner yet: `LoadJob.start` makes the Job its owner, so that it goes with the Job.
+    """
+    template, longest = template or Template.of(LEEWARD), int(lasts_s) + SLACK_S
+    plan = {
         "url": subject.url,
-        "short-per-s": load.short_per_s,
-        "short-tokens": load.short_tokens,
-        "streams": load.streams,
-        "stream-tokens": load.stream_tokens,
-        "patience": load.patience_s,
-        "warm-up": WARM_UP_S,
-        "max-duration": longest,
-        "linger": LINGER_S,
+        "template": template.for_load(),
+        **template.fitted(load).model_dump(),
+        "warm_up_s": WARM_UP_S,
+        "max_duration_s": longest,
+        "linger_s": linger_s,
+        "port": PORT,
     }
-    arguments = [part for flag, value in flags.items() for part in (f"--{flag}", f"{value:g}" if isinstance(value, float) else str(value))]
-    return {
+    env: list[dict[str, Any]] = [{"name": "LEEWARD_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]
+    for variable, _, value in template.secret_headers():
+        reference = {"name": value.secret, "key": value.key, "optional": value.optional}
+        env.append({"name": variable, "valueFrom": {"secretKeyRef": reference}})
+    # By name, which every node has; a field takes one value at a time.
+    avoided = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in placement.avoid_nodes]
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchFields": avoided}]}}
+    values = {
         "namespace": subject.home,
         "load_name": name,
         "service": subject.key,
-        "image": image,
-        "load_args": arguments,
-        "load_deadline_s": WARM_UP_S + longest + LINGER_S + 60,
+        "image": placement.image,
+        "node_selector": placement.node_selector,
+        "node_affinity": required if avoided else {},
+        "pull_secrets": [{"name": secret} for secret in placement.pull_secrets],
+        "load_env": env,
+        "load_plan": json.dumps(plan, indent=2),
+        "load_file": base64.b64encode(load_file.make()).decode(),
+        "load_deadline_s": WARM_UP_S + longest + linger_s + 60,
     }
+    return manifests.load("load-job", values)
 
 
 def records_in(file: Path, offset: int = 0) -> Iterator[Record]:
@@ -237,4 +301,16 @@ def load_seen(status: LoadStatus) -> LoadSeen | None:
     """Return the status as drills.observed has it; None when the load never sent anything."""
     if status.started is None or status.stopped is None:
         return None
-    return LoadSeen(started=status.started, stopped=status.stopped, sent=status.sent, node=status.node)
+    return LoadSeen(started=status.started, stopped=status.stopped, sent=status.sent, node=status.node, checks=status.checks)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the objects of a load named "load" for one of our own services, in the service's namespace."""
+    namespace, name, image, seconds = arguments
+    subject = Subject(namespace=namespace, name=name, home=namespace)
+    made = job_objects(subject, "load", Placement(image=image), Load(), float(seconds), linger_s=60)
+    print(json.dumps({"apiVersion": "v1", "kind": "List", "items": made}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

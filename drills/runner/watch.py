@@ -12,6 +12,7 @@ from drills.judge import steady_state
 from drills.judge.traffic import on_observers_clock
 from drills.kubernetes.api import Api, Refused, Unavailable
 from drills.observed import Event, Snapshot
+from drills.records import Record
 from drills.runner import load_job
 from drills.runner.faults import Follower
 from drills.runner.journal import Journal
@@ -20,7 +21,6 @@ from drills.runner.raw_evidence import RawEvidence
 from drills.runner.recovery import Recovery, Steadiness
 from drills.runner.waiting import Pending
 from drills.subject import Subject
-from serving.records import Record
 
 STEADY_WITHIN_S = 120.0
 """Seconds to wait for the steady state, in addition to the time that it must hold. A service that was just deployed takes a few seconds."""

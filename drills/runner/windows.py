@@ -15,11 +15,11 @@ from pathlib import Path
 
 from drills.definition import Drill
 from drills.observed import Event, Footprint, LoadSeen, Observation, Snapshot, Versions
+from drills.records import Record
 from drills.runner import load_job
 from drills.runner.journal import Journal
 from drills.runner.raw_evidence import RawEvidence
 from drills.runner.watch import CLOCK_OFFSET, FOOTPRINT
-from serving.records import Record
 
 ALWAYS, NEVER = float("-inf"), float("inf")
 
@@ -139,4 +139,5 @@ def _load(load: LoadSeen | None, since: float, records: Sequence[Record], follow
         stopped=load.stopped if last and load else min(dues),
         sent=len({r.id for r in records}),
         node=load.node if load else "",
+        checks=load.checks if load else {},
     )

@@ -15,7 +15,9 @@ from drills.definition import Drill, Series
 from drills.evidence import Evidence
 from drills.judge.verdict import Verdict
 from drills.kubernetes.api import Api
+from drills.request import LEEWARD, Template
 from drills.runner.journal import Journal
+from drills.runner.load_job import Placement
 from drills.runner.waiting import Pending
 from drills.series import SeriesEvidence
 from drills.subject import Subject
@@ -132,11 +134,13 @@ class Run:
     """Folder of the evidence."""
     connect: Callable[[], Api]
     """Returns the API of the subject's cluster."""
-    prepare: Callable[[], str]
-    """Makes ready what the load needs in the cluster, and returns the load's image. Called after the lock is taken."""
+    prepare: Callable[[], Placement]
+    """Makes ready what the load needs in the cluster, and returns where it runs. Called after the lock is taken."""
     display: Display
     execute: Executor
     series: Series = ONCE
+    template: Template = field(default_factory=lambda: Template.of(LEEWARD))
+    """The requests that the load sends."""
     target: str = ""
     """Name of the cluster in the evidence."""
     config: dict[str, Any] = field(default_factory=dict)

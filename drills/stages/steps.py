@@ -11,7 +11,7 @@ from drills.observed import Event
 from drills.runner import faults, footprint, load_job
 from drills.runner import journal as journals
 from drills.runner.journal import Journal, Lock
-from drills.runner.load_job import LoadJob
+from drills.runner.load_job import LoadJob, Placement
 from drills.runner.observer import Observer
 from drills.runner.raw_evidence import RawEvidence
 from drills.runner.recovery import Recovery
@@ -90,10 +90,10 @@ def release_lock(run: Run) -> None:
 
 
 @stage("start load", deadline_s=900)
-def start_load(run: Run, journal: Journal, image: str) -> str:
+def start_load(run: Run, journal: Journal, placement: Placement) -> str:
     """The load sends at its full rate, for as long as all faults may take; returns the name of its node."""
     load, wanted, progress = LoadJob(run.connect(), run.subject, journal.load_name), run.drill.load, run.display.progress("load")
-    load.start(image, wanted, load_job.duration(run.drill, run.series.repeat))
+    load.start(placement, wanted, load_job.duration(run.drill, run.series.repeat), run.template)
     Until("the load to send", load.check_sending, load_job.RUNNING_WITHIN_S, 1.0, progress.show_pending).wait()
     progress.show(100, f"{wanted.short_per_s:g} requests/s and {wanted.streams} live streams")
     return load.status().node

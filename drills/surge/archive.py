@@ -10,10 +10,10 @@ from pydantic import Field, ValidationError
 
 from drills.evidence import BadEvidence, EvidenceFile, read_records, write_records
 from drills.observed import Versions
+from drills.records import Record
 from drills.report.picture.surge import PictureData, draw
 from drills.surge.judgement import Judgement, Plan, Seen
 from drills.surge.sample import Sample, read_samples
-from serving.records import Record
 
 __all__ = ["EVIDENCE", "PICTURE", "RECORDS", "SAMPLES", "Evidence", "load", "picture_data", "write"]
 

@@ -26,10 +26,10 @@ from drills.judge.traffic import count, losses, nearest_rank, on_observers_clock
 from drills.judge.trust import ON_TIME
 from drills.judge.verdict import Verdict
 from drills.observed import LoadSeen, WorkerSeen
+from drills.records import Record
 from drills.strikes import Strike
 from drills.surge.sample import Sample, surplus
 from drills.value import Seconds, Value
-from serving.records import Record
 
 __all__ = ["Judgement", "LoadResult", "NewWorker", "PhaseSeen", "Plan", "Seen", "judge", "merge_records", "size_load"]
 

@@ -13,14 +13,18 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from blocks.parameters import Service
 from drills.definition import Drill, Series
 from drills.evidence import Evidence
+from drills.kubernetes import node_labels
+from drills.kubernetes.api import Api
 from drills.report import archive
 from drills.runner import api_key, faults
 from drills.runner import journal as journals
 from drills.runner.journal import Journal, Lock
+from drills.runner.load_job import Placement, head_image
+from drills.runner.observer import Observer
 from drills.series import SeriesEvidence
 from drills.stages import steps
 from drills.stages.run import ONCE, Result, Run, Stage
-from tasks.service.rayservice import check_service, find_images
+from tasks.service.rayservice import check_service
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
@@ -60,10 +64,10 @@ def as_task(stage: Stage[..., R], name: str, work: Callable[[], R]) -> R:
 def run_of(site: Site, service: Service, definition: Drill, owner: str, name: str, folder: Path, series: Series = ONCE) -> Run:
     """Return a drill of a service that this pipeline deployed, as a run of tasks."""
 
-    def prepare() -> str:
+    def prepare() -> Placement:
         check_service(site, service)
         api_key.put(site.api(), service.subject.home, site.block.api_key)
-        return find_images(site, service).head
+        return placement(site.api(), service)
 
     return Run(
         subject=service.subject,
@@ -79,6 +83,12 @@ def run_of(site: Site, service: Service, definition: Drill, owner: str, name: st
         target=site.target,
         config=config_of(site, service),
     )
+
+
+def placement(api: Api, service: Service) -> Placement:
+    """Return where the load of a service that this pipeline deployed runs: in its head's image, on the nodes that have no model."""
+    with Observer(api, service.subject) as observer:
+        return Placement(image=head_image(observer), node_selector={node_labels.POOL: node_labels.CORE})
 
 
 def config_of(site: Site, service: Service) -> dict[str, object]:

@@ -26,7 +26,7 @@ from drills.surge import archive
 from drills.surge.judgement import Judgement, LoadResult, Plan, Seen, judge, merge_records
 from drills.surge.sample import Sample, not_at_rest, read_samples, surplus
 from tasks.drill.sampling import NoSample, Sampler
-from tasks.drill.steps import config_of
+from tasks.drill.steps import config_of, placement
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
@@ -61,15 +61,15 @@ def longest(plan: Plan, *, base: bool) -> float:
     return plan.steady_s + AT_REST_WITHIN_S + surge + plan.shrink_within_s + BETWEEN_S if base else surge + BETWEEN_S
 
 
-def start_and_wait(api: Api, service: Service, image: str, plan: Plan, names: Sequence[str], lasts_s: float, progress: Progress) -> float:
+def start_and_wait(api: Api, service: Service, plan: Plan, names: Sequence[str], lasts_s: float, progress: Progress) -> float:
     """Start these loads and wait until they send; returns when the first one began, on this machine's clock.
 
     Raises:
         TimedOut, LoadFailed: one of them does not send.
     """
-    loads = [load_job.LoadJob(api, service.subject, name) for name in names]
+    loads, where = [load_job.LoadJob(api, service.subject, name) for name in names], placement(api, service)
     for load in loads:
-        load.start(image, plan.load, lasts_s)
+        load.start(where, plan.load, lasts_s)
     for load in loads:
         Until(f"the load {load.name} to send", load.check_sending, load_job.RUNNING_WITHIN_S, LOOK_EVERY_S, progress.show_pending).wait()
     return min(_began(load) for load in loads)
@@ -245,11 +245,11 @@ def _describe(now: Sample) -> str:
 
 
 @step("start loads", deadline_s=1500)
-def start_loads(site: Site, service: Service, image: str, plan: Plan, names: Sequence[str], lasts_s: float) -> float:
+def start_loads(site: Site, service: Service, plan: Plan, names: Sequence[str], lasts_s: float) -> float:
     """These loads send; returns when the first one began."""
     api, progress = site.api(), Progress("surge-load")
     api_key.put(api, service.subject.home, site.block.api_key)
-    began = start_and_wait(api, service, image, plan, names, lasts_s, progress)
+    began = start_and_wait(api, service, plan, names, lasts_s, progress)
     load = plan.load
     progress.show(100, f"{len(names)} × {load.short_per_s:g} requests/s and {load.streams} live streams")
     return began

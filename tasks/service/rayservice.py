@@ -250,21 +250,6 @@ def check_service(site: Site, service: Service) -> Snapshot:
     return found
 
 
-@step("find images", deadline_s=60)
-def find_images(site: Site, service: Service) -> ImageRefs:
-    """Find the images that the service runs.
-
-    Raises:
-        NotServing: it does not run.
-    """
-    with Observer(site.api(), service.subject) as observer:
-        cluster, pods = ray_objects.active_cluster(observer.ray_service()), observer.pods()
-    running = {kind: [pod for pod in ray_objects.pods_of(pods, cluster, kind) if pod_problems.running(pod)] for kind in ("head", "worker")}
-    if not all(running.values()):
-        raise NotServing(f"{service.namespace}/{service.name} has no running head and worker; deploy it first (deploy/main)")
-    return ImageRefs(**{kind: str(found[-1]["spec"]["containers"][0]["image"]) for kind, found in running.items()})
-
-
 def _described(snapshot: Snapshot, service: Service) -> str:
     rows = [
         ("answers at", f"`{service.subject.url}/v1` (OpenAI's API) in the cluster"),

@@ -17,7 +17,7 @@ from blocks.parameters import SERVICE
 from drills.definition import Drill
 from drills.kubernetes.api import Api
 from drills.runner.journal import remove_load
-from drills.runner.load_job import LoadJob, end_load, records_in
+from drills.runner.load_job import LoadJob, Placement, end_load, records_in
 from drills.runner.waiting import Until
 
 
@@ -89,7 +89,7 @@ def test_a_deployment_replaces_the_old_shape_under_load_and_loses_no_request(out
     traffic = Drill.named("head-pod").load
     load = LoadJob(api, SERVICE.subject, "load-while-the-shape-changes")
     (head,) = outdated.objects("pods", "-l", "ray.io/node-type=head")["items"]
-    load.start(head["spec"]["containers"][0]["image"], traffic, WITHIN_S)
+    load.start(Placement(image=head["spec"]["containers"][0]["image"]), traffic, WITHIN_S)
     try:
         Until("the load to send", load.check_sending, WITHIN_S, 1.0).wait()
         run = outdated.run("deploy/main")

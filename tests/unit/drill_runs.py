@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from drills.definition import Drill, Timing
 from drills.observed import Answer, DeploymentSeen, Event, HeadSeen, LoadSeen, Observation, ReplicaSeen, Snapshot, Versions, WorkerSeen
+from drills.records import Outcome, Record
 from drills.runner.journal import FaultNote
 from drills.strikes import Strike, Target
-from serving.records import Outcome, Record
 
 T0 = 1_790_000_000.0
 """The time of the fault, on the observer's clock."""

@@ -24,15 +24,16 @@ from blocks.parameters import Service
 from drills.definition import Drill, Load, Series, Timing
 from drills.evidence import Evidence
 from drills.kubernetes.api import Api
+from drills.records import Record
 from drills.runner import footprint, load_job, observer, waiting, watch, windows
 from drills.runner.acts import delete_pod
+from drills.runner.load_job import Placement
 from drills.runner.waiting import Pending
 from drills.series import SeriesEvidence
 from drills.stages import drill as stages
 from drills.stages import run, steps
 from drills.stages.run import Result, Run, call_plainly
 from flows import checks
-from serving.records import Record
 
 NAMESPACE = "/api/v1/namespaces/mistral"
 LOADS = "/api/v1/namespaces/leeward-load/pods"
@@ -334,7 +335,7 @@ class Bench:
                 name="calm-otter",
                 folder=self.folder,
                 connect=lambda: self.runner,
-                prepare=lambda: "image",
+                prepare=lambda: Placement(image="image"),
                 display=Quiet(),
                 execute=call_plainly,
                 series=series,

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
+from drills.load.clock import Clock
+from drills.load.http import Client
+from drills.request import Template
 from serving import sse
+
+TEMPLATE = Template.of("leeward").as_sent()
+"""The requests of a drill of our own service."""
 
 
 class Service:
@@ -72,6 +77,8 @@ class Service:
             if self.stream in ("stall", "drop", "error", "end", "flood") and n == self.tokens_before:
                 return await self._misbehave(request, response)
             await response.write(_chunk({"content": "é"}, token_ids=tokens[n : n + self.piece]))
+        if self.stream == "end":
+            return response
         await response.write(_chunk({}, token_ids=[], finish_reason="length"))
         await response.write(sse.encode({"choices": [], "usage": {"completion_tokens": len(tokens)}}).encode())
         await response.write(sse.encode(sse.DONE).encode())
@@ -97,7 +104,7 @@ class Service:
 
 
 def _tokens(asked: dict[str, Any]) -> list[int]:
-    return list(range(100, 100 + asked["max_tokens"])) if asked["return_token_ids"] else []
+    return list(range(100, 100 + asked["max_tokens"])) if asked.get("return_token_ids") else []
 
 
 def _busy() -> web.Response:
@@ -125,9 +132,12 @@ async def running() -> AsyncIterator[Service]:
         await runner.cleanup()
 
 
-@asynccontextmanager
-async def client(patience: float = 60.0) -> AsyncIterator[aiohttp.ClientSession]:
-    """Open a session as the load generator does."""
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=patience, sock_read=patience)
-    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session:
-        yield session
+@contextmanager
+def client(service: Service | str, patience: float = 60.0, *, keep_alive: bool = False) -> Iterator[Client]:
+    """Make a client as the load generator does."""
+    url = service if isinstance(service, str) else service.url
+    made = Client(url, Clock(), patience, keep_alive=keep_alive)
+    try:
+        yield made
+    finally:
+        made.close()

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 from drills.definition import Load
 from drills.observed import HeadSeen, LoadSeen, WorkerSeen
+from drills.records import Outcome, Record
 from drills.strikes import Strike, Target
 from drills.surge.judgement import LoadResult, Plan, Seen
 from drills.surge.sample import Sample
-from serving.records import Outcome, Record
 
 T0 = 1_790_000_000.0
 """When the surge begins."""

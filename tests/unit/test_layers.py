@@ -14,12 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 MAY_IMPORT = {
     "flows": ("flows", "tasks", "blocks", "drills"),
-    "tasks": ("tasks", "blocks", "drills", "serving.records", "startup"),
+    "tasks": ("tasks", "blocks", "drills", "startup"),
     "startup": ("startup", "localcloud.settings"),
     "blocks": ("blocks", "drills.subject", "drills.value"),
-    "drills": ("drills", "serving.records", "blocks.errors", "blocks.addresses"),
+    "drills.load": ("drills.load", "drills.records"),
+    "drills": ("drills", "blocks.errors", "blocks.addresses"),
     "serving": ("serving",),
-    "benchmarks": ("benchmarks", "serving", "scripts"),
+    "benchmarks": ("benchmarks", "serving", "drills.load", "drills.records", "drills.runner.load_file", "scripts"),
     "localcloud.aws": (
         "localcloud.aws",
         "localcloud.machine.interface",

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 
 from drills.evidence import Evidence
 from drills.judge.traffic import by_kind, on_observers_clock
+from drills.records import Record
 from drills.report.picture.cluster import pods_panel
 from drills.report.picture.figure import Figure, compose
 from drills.report.picture.requests import latency_panel, rate_panel
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.streams import streams_panel
-from serving.records import Record
 
 __all__ = ["PARTS", "axis_of", "draw"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from drills.records import Outcome
 from drills.report.picture.svg import element, number
-from serving.records import Outcome
 
 __all__ = ["LEGEND", "mark"]
 

@@ -11,11 +11,11 @@ from html import escape
 from itertools import pairwise
 
 from drills.judge.traffic import count
+from drills.records import Record
 from drills.report.picture.marks import LEGEND, mark
 from drills.report.picture.panel import Panel
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.svg import element, number
-from serving.records import Record
 
 __all__ = ["lanes", "streams_panel"]
 
@@ -80,7 +80,8 @@ def _lost(axis: TimeAxis, record: Record, y: float, thick: float) -> str:
 def _tooltip(record: Record) -> str:
     """Return how a stream was lost, which is shown when the pointer rests on it."""
     how = LEGEND.get(record.outcome, record.outcome)
-    tokens = f"{len(record.token_times)} of {record.expected_tokens} tokens"
+    of = f" of {record.expected_tokens}" if record.expected_tokens else ""  # 0: every answer is another one
+    tokens = f"{len(record.token_times)}{of} tokens"
     side = "after" if record.end >= 0 else "before"
     return f"stream {record.id}: {how} after {tokens}, {abs(record.end):.1f} s {side} the fault. {record.detail}".rstrip()
 

@@ -9,13 +9,13 @@ from drills.evidence import EventSeen
 from drills.judge.traffic import on_observers_clock
 from drills.observed import EventKind
 from drills.pods import spans
+from drills.records import Record
 from drills.report.picture.cluster import pods_panel
 from drills.report.picture.figure import Figure, compose
 from drills.report.picture.requests import rate_panel
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.steps import Count, steps_panel
 from drills.surge.sample import Sample
-from serving.records import Record
 
 __all__ = ["PictureData", "draw"]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drills.judge.traffic import PHASES, longest_gap_s, lost_at, nearest_rank, on_observers_clock, phase_of, phase_seen, split
-from serving.records import Record
+from drills.records import Record
 
 ANY = records(LOSES)[-1]
 moments = st.floats(min_value=-100, max_value=100)

@@ -16,7 +16,7 @@ from drills.judge.slos import ALL, COUNTS, LATENCIES, LOSSES
 from drills.judge.verdict import Judgement, judge
 from drills.judge.workers import worker_proofs
 from drills.observed import LoadSeen, Observation, ReplicaSeen
-from serving.records import Record
+from drills.records import Record
 
 DRILL = SURVIVES.drill
 RECORDS, SEEN = records(SURVIVES), observation(SURVIVES)

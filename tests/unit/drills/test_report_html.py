@@ -14,8 +14,8 @@ from drills.definition import Drill, Load
 from drills.evidence import Evidence
 from drills.judge.verdict import judge
 from drills.observed import Event, Observation
+from drills.records import Record
 from drills.report import archive, render
-from serving.records import Record
 
 
 def made(world: World = SURVIVES, seen: Observation | None = None, those: list[Record] | None = None) -> tuple[Evidence, list[Record]]:

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from drills import evidence
 from drills.judge.traffic import on_observers_clock
 from drills.judge.verdict import judge
+from drills.records import Record
 from drills.report.picture.drill import draw
 from drills.report.picture.events import labels
 from drills.report.picture.marks import mark
 from drills.report.picture.requests import rate_panel
 from drills.report.picture.scale import TimeAxis, bin_width, nice_step
 from drills.report.picture.streams import lanes
-from serving.records import Record
 
 ANY = records(SURVIVES)[0]
 SVG = "{http://www.w3.org/2000/svg}"

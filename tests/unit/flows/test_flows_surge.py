@@ -20,7 +20,6 @@ from drills.stages.run import Result
 from drills.surge.judgement import LoadResult, Plan, Seen
 from flows import checks, stages, surge_stages
 from flows.surge import surge
-from tasks.images.publish import ImageRefs
 from tasks.support import site
 from tasks.support.site import Site
 
@@ -119,7 +118,6 @@ class Steps:
         answers: dict[str, Any] = {
             "take_lock": Journal(owner="12345678-a", drill="surge", started=1.0),
             "check_service": None,
-            "find_images": ImageRefs(head="h", worker="w"),
             "wait_until_at_rest": sample(GROWS, -1),
             "start_loads": 1000.0,
             "inject_in_growth": deleted("head", "old", 1016.0).strikes,
@@ -170,7 +168,6 @@ ALL = [
     "take_lock",
     "remove_run_loads",
     "check_service",
-    "find_images",
     f"start_loads {BASE}",
     "wait_until_at_rest",
     f"start_loads {MORE}",
@@ -218,11 +215,11 @@ def test_without_a_steady_state_before_it_there_is_no_surge(monkeypatch: pytest.
     steps = Steps(monkeypatch, tmp_path)
     steps.fail_with("wait_until_at_rest", NotSteady("3 workers instead of 2"))
     surge_stages.surge(SITE, SERVICE, planned(), RUN)
-    assert steps.called == [*ALL[:6], f"end_loads {BASE}", "undo_faults", "remove_run_loads", "release_lock", "judge"]
+    assert steps.called == [*ALL[:5], f"end_loads {BASE}", "undo_faults", "remove_run_loads", "release_lock", "judge"]
     assert (steps.seen[0].aborted, steps.seen[0].surge_at) == ("3 workers instead of 2", None)
 
 
-@pytest.mark.parametrize("failing", [name.split()[0] for name in ALL[2:12]])
+@pytest.mark.parametrize("failing", [name.split()[0] for name in ALL[2:11]])
 def test_the_loads_are_removed_and_the_lock_is_released_whatever_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failing: str
 ) -> None:

@@ -10,10 +10,8 @@ import yaml
 from pydantic import SecretStr
 
 from blocks.parameters import ENGINES, Engine, Service
-from drills.definition import Drill
 from drills.kubernetes import manifests
 from drills.kubernetes.manifests import BadManifest
-from drills.runner import load_job
 from tasks.cluster.redis import Redis
 from tasks.images.publish import ImageRefs
 from tasks.service import rayservice
@@ -128,25 +126,3 @@ def test_the_size_of_the_service_reaches_workers_and_budget() -> None:
     assert group["replicas"] == 3
     (budget,) = [t for t in things if t["kind"] == "PodDisruptionBudget"]
     assert budget["spec"]["minAvailable"] == 2
-
-
-def test_the_load_gets_all_settings_of_the_drill_and_runs_longer_than_it() -> None:
-    drill = Drill.named("head-pod")
-    (job,) = manifests.load("load-job", load_job.job_values("load-1", Service().subject, "i", drill.load, load_job.duration(drill)))
-    (container,) = job["spec"]["template"]["spec"]["containers"]
-    given = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
-    assert given["--short-per-s"] == "10"
-    assert given["--streams"] == str(drill.load.streams)
-    longest = drill.timing.before_s + drill.timing.observe_timeout_s + drill.timing.after_s
-    assert float(given["--max-duration"]) > longest
-    assert job["spec"]["activeDeadlineSeconds"] > float(given["--max-duration"]) + float(given["--linger"])
-
-
-def test_the_load_generator_knows_every_flag_it_is_given() -> None:
-    from serving.load.__main__ import parser
-
-    drill = Drill.named("head-pod")
-    values = load_job.job_values("load-1", Service().subject, "i", drill.load, load_job.duration(drill))
-    arguments = values["load_args"]
-    assert isinstance(arguments, list)
-    assert parser().parse_args(arguments).streams == 8

@@ -19,7 +19,9 @@ from drills.definition import Drill, Load
 from drills.judge.traffic import on_observers_clock, phase_seen
 from drills.judge.trust import doubts
 from drills.kubernetes.api import Api, Unavailable
+from drills.load import routes
 from drills.observed import Versions
+from drills.records import Kind, Record
 from drills.runner import load_job
 from drills.runner.journal import Journal
 from drills.runner.load_job import LoadFailed, LoadJob
@@ -28,8 +30,6 @@ from drills.runner.waiting import Pending, Until
 from drills.runner.windows import windows
 from drills.stages.run import Run, call_plainly
 from drills.stages.steps import collect_records
-from serving.load import routes
-from serving.records import Kind, Record
 
 PODS = "/api/v1/namespaces/leeward-load/pods"
 PROXY = f"{PODS}/load-1-abc:8080/proxy"

@@ -12,18 +12,16 @@ import pytest
 from kubernetes_server import Server, serving
 from pydantic import SecretStr
 
-from blocks.parameters import Infrastructure, Service
+from blocks.parameters import Service
 from drills.kubernetes import pod_problems
 from drills.kubernetes.api import Api, Object
 from drills.observed import Answer, Event, Snapshot, Versions
-from drills.runner import api_key, ray_objects
+from drills.runner import api_key, load_job, ray_objects
 from drills.runner.observer import Observer
 from drills.runner.raw_evidence import RawEvidence
 from drills.runner.waiting import Pending
 from drills.stages import judging
-from tasks.images.publish import ImageRefs
 from tasks.service import rayservice
-from tasks.support.site import Site
 
 PODS = "/api/v1/namespaces/mistral/pods"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/mistral/endpointslices"
@@ -197,20 +195,17 @@ def test_without_a_key_the_request_has_none_and_an_earlier_secret_is_removed(pai
     assert "x-api-key" not in asked_with(server)
 
 
-def test_head_and_workers_are_asked_for_their_images(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_load_runs_in_the_image_of_the_services_own_head(pair: tuple[Server, Api]) -> None:
     server, api = pair
-    monkeypatch.setattr(Site, "api", lambda self: api)
-    site = Site(target="t", infrastructure=Infrastructure())
     server.objects[f"{PODS}/head"]["spec"]["containers"][0]["image"] = "slim"
-    assert rayservice.find_images.fn(site, Service()) == ImageRefs(head="slim", worker="i")
     stranger = pod("x", "head", "10.0.0.8", made="2026-11-24T12:00:00Z")
     stranger["metadata"]["labels"]["ray.io/cluster"] = "training"
     server.objects[f"{PODS}/x"] = stranger
-    assert rayservice.find_images.fn(site, Service()).head == "slim", "another Ray cluster of the namespace is not ours"
-    for name in ("w1", "w2"):
-        del server.objects[f"{PODS}/{name}"]
-    with pytest.raises(rayservice.NotServing):
-        rayservice.find_images.fn(site, Service())
+    with Observer(api, Service().subject) as observer:
+        assert load_job.head_image(observer) == "slim", "another Ray cluster of the namespace is not ours"
+        del server.objects[f"{PODS}/head"]
+        with pytest.raises(load_job.LoadFailed, match="no head pod"):
+            load_job.head_image(observer)
 
 
 def test_the_head_is_the_pod_that_is_not_being_deleted() -> None:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import openai
@@ -19,7 +19,7 @@ from exact_engine import ENDS, ExactEngine, alone
 
 from serving.engines.batching import BatchingEngine
 from serving.engines.contract import GenerationFailed, Limits, Piece, Request, Sampling
-from serving.sse import DONE, Decoder, Event
+from serving.sse import DONE
 from serving.tokenizer import Message
 
 CHAT: Any = {"messages": [{"role": "user", "content": "Hello?"}]}
@@ -44,9 +44,19 @@ def service(running: tuple[StandIn, Service], engine: StandIn) -> Service:
     return running[1]
 
 
+class Event(NamedTuple):
+    """An event whose data are one line, as the service writes them."""
+
+    data: str
+
+    def json(self) -> Any:
+        return json.loads(self.data)
+
+
 def events(response: httpx.Response) -> list[Event]:
-    decoder = Decoder()
-    return [event for line in response.content.splitlines(keepends=True) if (event := decoder.feed(line))]
+    *found, rest = response.content.decode().split("\n\n")
+    assert rest == ""
+    return [Event(data.removeprefix("data: ")) for data in found]
 
 
 def test_a_stream_has_events_and_ends_with_done(service: Service) -> None:
@@ -69,9 +79,9 @@ def test_the_usage_field_is_in_every_chunk_or_in_none(service: Service) -> None:
     *chunks, last, done = events(httpx.post(f"{service.v1}/completions", json=TEXT | usage, timeout=60))
     assert {event.json()["usage"] for event in chunks} == {None}
     assert last.json()["usage"]["completion_tokens"] == len(tokens_of(WORDS))
-    assert done.last
+    assert done.data == DONE
     plain = events(httpx.post(f"{service.v1}/completions", json=TEXT | {"stream": True}, timeout=60))
-    assert all("usage" not in event.json() for event in plain if not event.last)
+    assert all("usage" not in event.json() for event in plain if event.data != DONE)
 
 
 def test_no_character_inside_an_event_counts_as_a_line_end(engine: StandIn, service: Service) -> None:
@@ -96,7 +106,7 @@ def test_an_answer_that_ends_at_once_is_still_a_complete_stream(engine: StandIn,
     opening, closing, done = events(httpx.post(f"{service.v1}/chat/completions", json=CHAT | {"stream": True}, timeout=60))
     assert opening.json()["choices"][0]["delta"]["content"] == ""
     assert closing.json()["choices"][0]["finish_reason"] == "stop"
-    assert done.last
+    assert done.data == DONE
 
 
 def test_an_answer_cut_inside_a_character_ends_with_a_replacement_character(engine: StandIn, service: Service) -> None:

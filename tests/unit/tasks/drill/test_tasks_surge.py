@@ -181,13 +181,22 @@ def test_every_load_of_an_attempt_has_a_name_with_the_id_of_the_run() -> None:
 
 def test_loads_start_together_and_return_when_the_first_began(pair: tuple[Cluster, Api]) -> None:
     server, api = pair
-    began = surge.start_and_wait(api, SERVICE, "image", PLAN, ["load-1-2", "load-1-3"], 100, quiet())
+    labels = {"ray.io/cluster": "mistral-1", "ray.io/node-type": "head"}
+    server.objects["/apis/ray.io/v1/namespaces/mistral/rayservices/mistral"] = {
+        "status": {"activeServiceStatus": {"rayClusterName": "mistral-1"}}
+    }
+    server.objects[f"{PODS}/head"] = {
+        "metadata": {"name": "head", "creationTimestamp": "2026-11-23T12:00:00Z", "labels": labels},
+        "spec": {"containers": [{"image": "slim"}]},
+    }
+    began = surge.start_and_wait(api, SERVICE, PLAN, ["load-1-2", "load-1-3"], 100, quiet())
     assert sorted(jobs(server)) == ["load-1-2", "load-1-3"]
     assert began == pytest.approx(time.time() - 5, abs=3)
-    (container,) = server.objects[f"{JOBS}/load-1-2"]["spec"]["template"]["spec"]["containers"]
-    given = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
-    assert given["--streams"] == str(PLAN.load.streams)
-    surge.start_and_wait(api, SERVICE, "image", PLAN, ["load-1-2"], 100, quiet())  # again: the Job is there already
+    spec = server.objects[f"{JOBS}/load-1-2"]["spec"]["template"]["spec"]
+    assert (spec["containers"][0]["image"], spec["nodeSelector"]) == ("slim", {"leeward.dev/pool": "core"})
+    plan = json.loads(server.objects["/api/v1/namespaces/leeward-load/configmaps/load-1-2"]["data"]["plan.json"])
+    assert plan["streams"] == PLAN.load.streams
+    surge.start_and_wait(api, SERVICE, PLAN, ["load-1-2"], 100, quiet())  # again: the Job is there already
 
 
 def test_the_base_load_lasts_longer_than_all_waits_and_the_others_longer_than_the_surge() -> None:

@@ -7,20 +7,18 @@ sender that stalls cannot hide it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import aiohttp
-
-from serving.load.clock import Clock
-from serving.load.request import Question, ask
-from serving.load.warmup import Learned, learn
-from serving.records import Kind, Record
-from serving.waiting import with_timeout
+from drills.load.http import Client
+from drills.load.request import send
+from drills.load.template import STRICT, Template
+from drills.load.warmup import Learned, learn
+from drills.records import Kind, Outcome, Record
 
 State = Literal["warming", "running", "draining", "done"]
 
@@ -30,8 +28,7 @@ class Plan:
     """The requests of a load and their rates."""
 
     url: str
-    model: str = "mistral"
-    sentence: str = "What keeps a service alive when its head is gone?"
+    template: Template
     short_per_s: float = 10.0
     short_tokens: int = 4
     streams: int = 8
@@ -41,15 +38,25 @@ class Plan:
 
     def __post_init__(self) -> None:
         if min(self.short_per_s, self.streams) < 0 or self.short_per_s + self.streams == 0:
-            raise ValueError("nothing to send: --short-per-s and --streams must not be negative, nor both 0")
+            raise ValueError("nothing to send: short_per_s and streams must not be negative, nor both 0")
         if min(self.short_tokens, self.stream_tokens, self.patience_s) <= 0:
-            raise ValueError("--short-tokens, --stream-tokens and --patience must be positive")
+            raise ValueError("short_tokens, stream_tokens and patience_s must be positive")
+        if missing := [kind for kind in self.tokens if kind not in self.template.asks]:
+            raise ValueError(f"the template has no {' and no '.join(missing)} request")
 
-    def questions(self) -> list[Question]:
-        """Return one question of each kind that has a rate."""
-        short = Question("short", self.url, self.sentence, self.short_tokens, self.model)
-        stream = Question("stream", self.url, self.sentence, self.stream_tokens, self.model)
-        return [short] * (self.short_per_s > 0) + [stream] * (self.streams > 0)
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Plan:
+        """Return the plan that `drills.runner.load_job` wrote."""
+        return cls(**{**value, "template": Template.from_json(value["template"])})
+
+    @property
+    def tokens(self) -> dict[Kind, int]:
+        """Tokens of an answer, for each kind that has a rate."""
+        both: dict[Kind, tuple[float, int]] = {
+            "short": (self.short_per_s, self.short_tokens),
+            "stream": (self.streams, self.stream_tokens),
+        }
+        return {kind: tokens for kind, (rate, tokens) in both.items() if rate > 0}
 
     def per_s(self, kind: Kind, stream_s: float) -> float:
         """Return the requests per second of this kind. Streams that live `stream_s` seconds are sent often enough that a healthy service
@@ -65,20 +72,23 @@ def due_times(start: float, per_s: float) -> Iterator[float]:
 class Load:
     """One run of a plan, with its records in a file."""
 
-    def __init__(self, plan: Plan, session: aiohttp.ClientSession, clock: Clock, records: Path) -> None:
+    def __init__(self, plan: Plan, client: Client, records: Path) -> None:
         """Create the load and its file of records; nothing is sent yet.
 
         Raises:
             FileExistsError: the file exists.
         """
-        self.clock = clock
+        self.clock = client.clock
         self.records = records
         self.state: State = "warming"
         self.started: float | None = None
         self.stopped: float | None = None
         self.sent = 0
-        self._plan = plan
-        self._session = session
+        self.outcomes: Counter[Outcome] = Counter()
+        """Number of ended requests by outcome."""
+        self.learned: Learned | None = None
+        """None until the service has given right answers."""
+        self._plan, self._client = plan, client
         self._stop = asyncio.Event()
         # Unbuffered: a line is complete in the file as soon as it is written.
         self._file = records.open("xb", buffering=0)
@@ -94,22 +104,22 @@ class Load:
             WarmUpFailed: the service gave no right answers in time; nothing was recorded.
             OSError: a record could not be written; raised at once, while other requests are still live.
         """
+        plan = self._plan
         with self._file:
-            learned = await learn(self._session, self._plan.questions(), self.clock, warm_up_s)
+            self.learned = await learn(self._client, plan.template, plan.tokens, plan.streams, warm_up_s)
             self.state, self.started = "running", self.clock.now()
             timer = asyncio.get_running_loop().call_later(max_duration_s, self.stop)
-            await asyncio.gather(*(self._send_all(question, learned, self.started) for question in self._plan.questions()))
+            await asyncio.gather(*(self._send_all(kind, self.learned, self.started) for kind in plan.tokens))
             timer.cancel()
             self.state = "done"
 
-    async def _send_all(self, question: Question, learned: Learned, start: float) -> None:
+    async def _send_all(self, kind: Kind, learned: Learned, start: float) -> None:
         """Send one kind of request on its schedule; return when all have ended."""
         live: set[asyncio.Task[None]] = set()
-        expected = learned.answers[question.kind]
-        for due in due_times(start, self._plan.per_s(question.kind, learned.seconds.get("stream", 1.0))):
+        for due in due_times(start, self._plan.per_s(kind, learned.seconds.get("stream", 1.0))):
             if await self._stopped_before(due):
                 break
-            task = asyncio.ensure_future(self._one(question, expected, due))
+            task = asyncio.ensure_future(self._one(kind, learned, due))
             live.add(task)
             task.add_done_callback(lambda ended: self._forget(ended, live))
         if self.state == "running":
@@ -126,30 +136,38 @@ class Load:
     async def _stopped_before(self, due: float) -> bool:
         """Wait until the time `due`; return whether sending was stopped first. Do not wait if the time has passed."""
         wait = due - self.clock.now()
-        if wait > 0:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await with_timeout(self._stop.wait(), wait)
+        if wait > 0 and not self._stop.is_set():
+            stopped = asyncio.ensure_future(self._stop.wait())
+            await asyncio.wait((stopped,), timeout=wait)
+            stopped.cancel()
         return self._stop.is_set()
 
-    async def _one(self, question: Question, expected: tuple[int, ...], due: float) -> None:
+    async def _one(self, kind: Kind, learned: Learned, due: float) -> None:
         """Send one request and record its end."""
         number, sent = self.sent, self.clock.now()
         self.sent += 1
-        reply = await ask(self._session, question, self.clock)
+        template, tokens = self._plan.template, self._plan.tokens[kind]
+        sentence = template.sentences[number % len(template.sentences)]
+        expected, count = learned.expected(kind, sentence)
+        if learned.checks[kind] not in STRICT:
+            # Nothing depends on what is asked: a beginning of its own keeps the service from answering out of a cache of prompts.
+            sentence = f"[{number}] {sentence}"
+        reply = await send(self._client, template.asks[kind], sentence, tokens)
         times = tuple(reply.token_times)
         record = Record(
             id=number,
-            kind=question.kind,
+            kind=kind,
             due=due,
             sent=sent,
             first_token=times[0] if times else None,
             token_times=times,
-            expected_tokens=len(expected),
+            expected_tokens=count,
             end=reply.end,
-            outcome=reply.outcome(expected),
+            outcome=reply.outcome(learned.checks[kind], expected),
             status=reply.status,
             detail=reply.detail,
         )
+        self.outcomes[record.outcome] += 1
         line = record.to_line().encode()
         if self._file.write(line) < len(line):
             raise OSError(f"no room for a record in {self.records}")

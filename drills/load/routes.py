@@ -2,22 +2,23 @@
 
 Routes::
 
-    GET  /status                  {"now", "state", "sent", "started", "stopped", "node"}; times in seconds since the epoch
+    GET  /status                  {"now", "state", "sent", "started", "stopped", "node", "checks"}; times in seconds since the epoch
     GET  /records?offset=BYTES    complete lines of the records' file from there, at most 4 MiB; next offset = offset + length
     POST /stop                    stop sending, let live requests go on to their end; answers with the status
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-from aiohttp import web
-
-from serving.load.run import Load
+from drills.load import http
+from drills.load.run import Load
 
 PIECE = 4 * 2**20
 """Bytes of records in one response at most."""
@@ -32,6 +33,7 @@ def status(load: Load) -> dict[str, Any]:
         "started": load.started,
         "stopped": load.stopped,
         "node": os.environ.get("LEEWARD_NODE", ""),
+        "checks": load.learned.checks if load.learned else {},
     }
 
 
@@ -52,36 +54,26 @@ def whole_lines(file: Path, offset: int, most: int = PIECE) -> bytes:
     return data[: data.rfind(b"\n") + 1]
 
 
-def app(load: Load) -> web.Application:
-    """Return the application with the three routes."""
-
-    async def get_status(request: web.Request) -> web.Response:
-        return web.json_response(status(load))
-
-    async def get_records(request: web.Request) -> web.Response:
-        try:
-            body = whole_lines(load.records, int(request.query.get("offset", "0")))
-        except ValueError as error:
-            raise web.HTTPBadRequest(text=f"{error}\n") from None
-        return web.Response(body=body, content_type="application/x-ndjson")
-
-    async def post_stop(request: web.Request) -> web.Response:
+def answer(load: Load, method: str, target: str) -> http.Answer:
+    """Return the answer to one request."""
+    parts = urlsplit(target)
+    if (method, parts.path) == ("POST", "/stop"):
         load.stop()
-        return web.json_response(status(load))
-
-    application = web.Application()
-    application.add_routes([web.get("/status", get_status), web.get("/records", get_records), web.post("/stop", post_stop)])
-    return application
+    elif (method, parts.path) == ("GET", "/records"):
+        try:
+            return 200, "application/x-ndjson", whole_lines(load.records, int(parse_qs(parts.query).get("offset", ["0"])[0]))
+        except ValueError as error:
+            return 400, "text/plain", f"{error}\n".encode()
+    elif (method, parts.path) != ("GET", "/status"):
+        return 404, "text/plain", b"GET /status, GET /records?offset=BYTES, POST /stop\n"
+    return 200, "application/json", json.dumps(status(load)).encode()
 
 
 @asynccontextmanager
 async def serve(load: Load, port: int) -> AsyncIterator[int]:
     """Serve the API on all addresses inside the context; yields the port (a free one if `port` is 0)."""
-    runner = web.AppRunner(app(load), access_log=None)
-    await runner.setup()
+    server = await http.serve(lambda method, target: answer(load, method, target), port)
     try:
-        site = web.TCPSite(runner, "0.0.0.0", port)
-        await site.start()
-        yield runner.addresses[0][1]
+        yield int(server.sockets[0].getsockname()[1])
     finally:
-        await runner.cleanup()
+        server.close()

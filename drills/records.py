@@ -1,6 +1,6 @@
 """The record that the load generator writes for every request, and how to read it.
 
-Standard library only: this is the one module of serving/ that drills/ imports. A record is one line of JSON in an append-only file,
+Standard library only, because the load runs in any image. A record is one line of JSON in an append-only file,
 written when the request has ended, so the lines are in the order of ending. All times are seconds since the epoch on the clock of the
 load generator.
 """
@@ -16,8 +16,8 @@ Kind = Literal["short", "stream"]
 Outcome = Literal["finished", "cut", "hung", "refused", "wrong"]
 """How a request ended.
 
-finished: the complete answer arrived. cut: the other side ended it after at least one token. hung: no byte arrived for longer than the
-client waits. refused: no answer, or a status other than 200. wrong: complete, but not the answer of a healthy server.
+finished: the complete answer arrived. cut: the other side ended it after at least one token or piece. hung: no byte arrived for longer
+than the client waits. refused: no answer, or a status other than 200. wrong: complete, but not the answer of a healthy server.
 """
 
 
@@ -32,8 +32,9 @@ class Record:
     sent: float
     first_token: float | None
     token_times: tuple[float, ...]
-    """Arrival of every token, the first included; its length is the number of tokens received."""
+    """Arrival of every token, the first included; of every piece of text or the first and last byte where there are no tokens."""
     expected_tokens: int
+    """Tokens of the right answer; 0 where that is not known, because answers differ."""
     end: float
     outcome: Outcome
     status: int | None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.records import Kind, Outcome, Record, read_lines
+from drills.records import Kind, Outcome, Record, read_lines
 
 times = st.floats(min_value=1e9, max_value=3e9)
 any_record = st.builds(

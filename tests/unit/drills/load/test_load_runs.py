@@ -11,16 +11,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path, PosixPath
 from typing import Any
 
-import aiohttp
+import httpx
 import pytest
-from serving_service import Service, client, running
+from serving_service import TEMPLATE, Service, client, running
 
-from serving.load import __main__ as command
-from serving.load import routes
-from serving.load.clock import Clock
-from serving.load.run import Load, Plan, due_times
-from serving.load.warmup import WarmUpFailed, learn
-from serving.records import Record, read_lines
+from drills.load import __main__ as command
+from drills.load import routes
+from drills.load.clock import Clock
+from drills.load.http import Client
+from drills.load.run import Load, Plan, due_times
+from drills.load.warmup import WarmUpFailed, learn
+from drills.records import Record, read_lines
+from drills.request import Template
 
 
 def records_of(path: Path) -> list[Record]:
@@ -31,8 +33,10 @@ def records_of(path: Path) -> list[Record]:
 @asynccontextmanager
 async def started(path: Path, patience: float = 60.0, **plan: float) -> AsyncIterator[tuple[Service, Load, asyncio.Task[None]]]:
     """Run a service and a load that sends to it."""
-    async with running() as service, client(patience) as session:
-        load = Load(Plan(service.url, **{"short_tokens": 2, "stream_tokens": 3, **plan}), session, Clock(), path)  # type: ignore[arg-type]
+    numbers: Any = {"short_tokens": 2, "stream_tokens": 3, **plan}
+    async with running() as service:
+        caller = Client(service.url, Clock(), patience)
+        load = Load(Plan(service.url, TEMPLATE, **numbers), caller, path)
         run = asyncio.ensure_future(load.run(warm_up_s=60, max_duration_s=600))
         try:
             await until(lambda: load.state == "running" or run.done())
@@ -40,6 +44,7 @@ async def started(path: Path, patience: float = 60.0, **plan: float) -> AsyncIte
         finally:
             run.cancel()
             await asyncio.gather(run, return_exceptions=True)
+            caller.close()
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -54,7 +59,7 @@ def test_due_times_are_computed_from_numbers_and_not_added_up() -> None:
 
 
 def test_streams_are_sent_often_enough_that_never_fewer_than_requested_are_alive() -> None:
-    plan = Plan("http://x", streams=8)
+    plan = Plan("http://x", TEMPLATE, streams=8)
     interval = 1 / plan.per_s("stream", stream_s=5.0)
     # Streams live five seconds, so at any moment at least eight must have begun in the last five seconds.
     assert int(5.0 / interval) >= 8
@@ -62,7 +67,7 @@ def test_streams_are_sent_often_enough_that_never_fewer_than_requested_are_alive
 
 def test_a_plan_with_nothing_to_send_is_refused() -> None:
     with pytest.raises(ValueError, match="nothing to send"):
-        Plan("http://x", short_per_s=0, streams=0)
+        Plan("http://x", TEMPLATE, short_per_s=0, streams=0)
 
 
 def test_every_request_is_recorded_once_and_finished(tmp_path: Path) -> None:
@@ -150,10 +155,11 @@ def test_an_answer_that_changes_later_is_wrong(tmp_path: Path) -> None:
 
 def test_a_load_ends_when_its_time_is_over(tmp_path: Path) -> None:
     async def go() -> Load:
-        async with running() as service, client() as session:
-            load = Load(Plan(service.url, short_tokens=2, stream_tokens=2), session, Clock(), tmp_path / "r")
-            await load.run(warm_up_s=60, max_duration_s=0.2)
-            return load
+        async with running() as service:
+            with client(service) as session:
+                load = Load(Plan(service.url, TEMPLATE, short_tokens=2, stream_tokens=2), session, tmp_path / "r")
+                await load.run(warm_up_s=60, max_duration_s=0.2)
+                return load
 
     assert asyncio.run(go()).state == "done"
 
@@ -168,10 +174,11 @@ def test_a_request_that_could_not_be_recorded_ends_the_load(tmp_path: Path, monk
         return written(record)
 
     async def go() -> None:
-        async with running() as service, client() as session:
-            load = Load(Plan(service.url, short_per_s=100, short_tokens=2, streams=0), session, Clock(), tmp_path / "r")
-            monkeypatch.setattr(Record, "to_line", to_line)
-            await load.run(warm_up_s=60, max_duration_s=1)
+        async with running() as service:
+            with client(service) as session:
+                load = Load(Plan(service.url, TEMPLATE, short_per_s=100, short_tokens=2, streams=0), session, tmp_path / "r")
+                monkeypatch.setattr(Record, "to_line", to_line)
+                await load.run(warm_up_s=60, max_duration_s=1)
 
     with pytest.raises(OSError, match="no space left"):
         asyncio.run(go())
@@ -190,9 +197,10 @@ class Full(PosixPath):
 
 def test_a_record_that_was_written_only_in_part_ends_the_load(tmp_path: Path) -> None:
     async def go() -> None:
-        async with running() as service, client() as session:
-            load = Load(Plan(service.url, short_per_s=100, short_tokens=2, streams=0), session, Clock(), Full(tmp_path / "r"))
-            await load.run(warm_up_s=60, max_duration_s=0.2)
+        async with running() as service:
+            with client(service) as session:
+                load = Load(Plan(service.url, TEMPLATE, short_per_s=100, short_tokens=2, streams=0), session, Full(tmp_path / "r"))
+                await load.run(warm_up_s=60, max_duration_s=0.2)
 
     with pytest.raises(OSError, match="no room"):
         asyncio.run(go())
@@ -201,10 +209,11 @@ def test_a_record_that_was_written_only_in_part_ends_the_load(tmp_path: Path) ->
 @pytest.mark.parametrize(("behaviour", "reason"), [("busy", "429"), ("differ", "different answers"), ("stall", "hung")])
 def test_a_load_does_not_begin_without_right_answers_and_reports_why(tmp_path: Path, behaviour: str, reason: str) -> None:
     async def go() -> None:
-        async with running() as service, client(patience=0.2 if behaviour == "stall" else 60) as session:
-            service.short = behaviour
-            load = Load(Plan(service.url, streams=0), session, Clock(), tmp_path / "r")
-            await load.run(warm_up_s=0.3, max_duration_s=1)
+        async with running() as service:
+            with client(service, patience=0.2 if behaviour == "stall" else 60) as session:
+                service.short = behaviour
+                load = Load(Plan(service.url, TEMPLATE, streams=0), session, tmp_path / "r")
+                await load.run(warm_up_s=0.3, max_duration_s=1)
 
     with pytest.raises(WarmUpFailed, match=reason):
         asyncio.run(go())
@@ -213,13 +222,14 @@ def test_a_load_does_not_begin_without_right_answers_and_reports_why(tmp_path: P
 
 def test_the_warm_up_tries_again_until_the_service_is_ready() -> None:
     async def go() -> tuple[int, ...]:
-        async with running() as service, client() as session:
-            service.short = "busy"
-            plan = Plan(service.url, short_tokens=2, streams=0)
-            learning = asyncio.ensure_future(learn(session, plan.questions(), Clock(), within_s=60, pause_s=0.01))
-            await until(lambda: len(service.asked) >= 8)
-            service.short = "answer"
-            return (await learning).answers["short"]
+        async with running() as service:
+            with client(service) as session:
+                service.short = "busy"
+                plan = Plan(service.url, TEMPLATE, short_tokens=2, streams=0)
+                learning = asyncio.ensure_future(learn(session, TEMPLATE, plan.tokens, plan.streams, within_s=60, pause_s=0.01))
+                await until(lambda: len(service.asked) >= 8)
+                service.short = "answer"
+                return (await learning).expected("short", TEMPLATE.sentences[0])[0]
 
     assert asyncio.run(go()) == (100, 101)
 
@@ -241,62 +251,76 @@ def test_an_offset_where_no_record_begins_is_refused(tmp_path: Path, offset: int
 
 
 def test_a_load_is_watched_and_stopped_and_its_records_read_over_http(tmp_path: Path) -> None:
-    async def go() -> tuple[dict[str, object], bytes, int]:
+    async def go() -> tuple[dict[str, object], bytes, list[int]]:
         async with (
             started(tmp_path / "r", short_per_s=50, streams=0) as (_, load, run),
             routes.serve(load, 0) as port,
-            aiohttp.ClientSession(f"http://127.0.0.1:{port}") as api,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as api,
         ):
             await until(lambda: (tmp_path / "r").stat().st_size > 0)
-            first = await (await api.get("/records")).read()
-            await (await api.post("/stop")).read()
+            first = (await api.get("/records")).content
+            await api.post("/stop", content=b"{}")
             await run
-            rest = await (await api.get("/records", params={"offset": str(len(first))})).read()
-            bad = (await api.get("/records?offset=many")).status
-            return await (await api.get("/status")).json(), first + rest, bad
+            rest = (await api.get("/records", params={"offset": str(len(first))})).content
+            bad = [(await api.get(path)).status_code for path in ("/records?offset=many", "/stop", "/")]
+            return (await api.get("/status")).json(), first + rest, bad
 
     status, body, bad = asyncio.run(go())
     assert body == (tmp_path / "r").read_bytes()
     assert (status["state"], status["sent"]) == ("done", body.count(b"\n"))
-    assert set(status) == {"now", "state", "sent", "started", "stopped", "node"}
-    assert bad == 400
+    assert set(status) == {"now", "state", "sent", "started", "stopped", "node", "checks"}
+    assert status["checks"] == {"short": "ids"}
+    assert bad == [400, 404, 404]
+
+
+def plan_of(service: Service, records: Path, **more: Any) -> dict[str, Any]:
+    """A short load as the command is given it."""
+    short = {"short_tokens": 2, "stream_tokens": 3, "max_duration_s": 0.2, "linger_s": 0, "port": 0}
+    return {"url": f"{service.url}/", "template": Template.of("leeward").for_load(), "records": str(records), **short, **more}
 
 
 def test_the_command_runs_a_load_and_exits_with_0(tmp_path: Path) -> None:
     async def go() -> int | str:
         async with running() as service:
-            flags = f"--url {service.url}/ --short-per-s 20 --stream-tokens 3 --max-duration 0.2 --linger 0 --port 0"
-            return await command.run(command.parser().parse_args([*flags.split(), "--records", str(tmp_path / "r")]))
+            return await command.run(plan_of(service, tmp_path / "r", short_per_s=20))
 
     assert asyncio.run(go()) == 0
     assert {r.kind for r in records_of(tmp_path / "r")} == {"short", "stream"}
 
 
 def test_the_key_comes_from_the_environment_and_goes_with_every_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LEEWARD_API_KEY", "sesame")
+    monkeypatch.setenv("LEEWARD_HEADER_1", "sesame")
 
     async def go() -> list[str | None]:
         async with running() as service:
-            flags = f"--url {service.url} --stream-tokens 3 --max-duration 0.2 --linger 0 --port 0 --records {tmp_path / 'r'}"
-            assert await command.run(command.parser().parse_args(flags.split())) == 0
+            assert await command.run(plan_of(service, tmp_path / "r")) == 0
         return service.keys
 
     assert set(asyncio.run(go())) == {"Bearer sesame"}
     assert "sesame" not in (tmp_path / "r").read_text()
 
 
+def test_without_a_key_in_the_environment_no_header_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LEEWARD_HEADER_1", raising=False)
+
+    async def go() -> list[str | None]:
+        async with running() as service:
+            assert await command.run(plan_of(service, tmp_path / "r")) == 0
+        return service.keys
+
+    assert set(asyncio.run(go())) == {None}
+
+
 def test_the_command_reports_why_it_could_not_begin(tmp_path: Path) -> None:
     async def go() -> int | str:
         async with running() as service:
             service.short = "busy"
-            flags = f"--url {service.url} --warm-up 0.1 --port 0 --records {tmp_path / 'r'}"
-            return await command.run(command.parser().parse_args(flags.split()))
+            return await command.run(plan_of(service, tmp_path / "r", warm_up_s=0.1))
 
     assert "429" in str(asyncio.run(go()))
 
 
 def test_the_records_of_another_load_are_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "r").write_text("precious\n")
-    args = command.parser().parse_args(["--url", "http://127.0.0.1:1", "--records", str(tmp_path / "r")])
-    assert "not overwritten" in str(asyncio.run(command.run(args)))
+    assert "not overwritten" in str(asyncio.run(command.run(plan_of(Service(), tmp_path / "r", url="http://127.0.0.1:1"))))
     assert (tmp_path / "r").read_text() == "precious\n"
