@@ -13,10 +13,11 @@ from blocks.errors import Permanent, PipelineError
 from drills.definition import Drill
 from drills.faults import KINDS, Fault
 from drills.kubernetes.api import Api
+from drills.kubernetes.rights import Rule
 from drills.observed import Snapshot
 from drills.runner import journal as journals
 from drills.runner.acts import delete_pod, drain_node, signal_process
-from drills.runner.acts.act import Act, NothingToBreak, Rule, UnknownFault
+from drills.runner.acts.act import Act, NothingToBreak, UnknownFault
 from drills.runner.journal import FaultNote, Journal, Lock, LockLost
 from drills.subject import Subject
 

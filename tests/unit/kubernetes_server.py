@@ -33,6 +33,7 @@ RESOURCES = {
         ("services", "Service", True),
         ("namespaces", "Namespace", False),
     ],
+    "/apis/batch/v1": [("jobs", "Job", True)],
     "/apis/apps/v1": [("deployments", "Deployment", True), ("daemonsets", "DaemonSet", True)],
     "/apis/rbac.authorization.k8s.io/v1": [("clusterroles", "ClusterRole", False), ("clusterrolebindings", "ClusterRoleBinding", False)],
 }

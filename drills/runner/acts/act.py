@@ -8,6 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 from blocks.errors import Permanent
 from drills.faults import Fault, Of, Which
 from drills.kubernetes.api import Api
+from drills.kubernetes.rights import Rule
 from drills.observed import HeadSeen, Snapshot, WorkerSeen
 from drills.runner.observer import Observer
 from drills.strikes import Strike
@@ -22,18 +23,6 @@ class UnknownFault(Permanent):
 
 class NothingToBreak(Permanent):
     """The target of the fault is not there, or must not be touched."""
-
-
-class Rule(NamedTuple):
-    """A right that an act needs, beside those of every drill."""
-
-    resource: str
-    """The resource, with its subresource: "pods/exec"."""
-    verbs: tuple[str, ...]
-    group: str = ""
-    """API group; empty for the core group."""
-    cluster: bool = False
-    """Whether it is a right on the whole cluster, and not on the namespace of the service."""
 
 
 class Act(NamedTuple, Generic[F]):

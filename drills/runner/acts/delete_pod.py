@@ -7,8 +7,9 @@ from contextlib import suppress
 
 from drills.faults import DeletePod
 from drills.kubernetes.api import Api, Conflict
+from drills.kubernetes.rights import Rule
 from drills.observed import Snapshot
-from drills.runner.acts.act import Act, Rule, find_pod, pod_path
+from drills.runner.acts.act import Act, find_pod, pod_path
 from drills.strikes import Strike, Target
 from drills.subject import Subject
 

@@ -6,8 +6,9 @@ import time
 
 from drills.faults import DrainNode
 from drills.kubernetes.api import Api, Conflict, EvictionBlocked
+from drills.kubernetes.rights import Rule
 from drills.observed import Snapshot
-from drills.runner.acts.act import Act, NothingToBreak, Rule, find_pod, pod_path
+from drills.runner.acts.act import Act, NothingToBreak, find_pod, pod_path
 from drills.runner.waiting import Pending, Until
 from drills.strikes import Strike, Target
 from drills.subject import Subject

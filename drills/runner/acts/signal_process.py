@@ -11,8 +11,9 @@ from contextlib import suppress
 from drills.faults import SERVE, Signal
 from drills.kubernetes import pod_problems
 from drills.kubernetes.api import Api, CommandFailed, NotFound, Object, Unavailable
+from drills.kubernetes.rights import Rule
 from drills.observed import ActorSeen, ReplicaSeen, Snapshot
-from drills.runner.acts.act import Act, NothingToBreak, Rule, find_pod, pod_path
+from drills.runner.acts.act import Act, NothingToBreak, find_pod, pod_path
 from drills.runner.observer import Observer
 from drills.strikes import Strike, Target
 from drills.subject import Subject

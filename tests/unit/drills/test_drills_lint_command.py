@@ -13,7 +13,7 @@ import yaml
 from kubernetes_server import Server, serving
 from test_drills_lint import BUDGET, CHANGES, service
 
-from drills import __main__ as command
+from drills.cli import main as command
 from drills.kubernetes.api import Api
 from drills.lint import RULES
 
@@ -159,7 +159,8 @@ def test_the_context_of_a_kubeconfig_decides_which_cluster_is_read(tmp_path: Pat
     file.write_text(
         yaml.safe_dump({"contexts": contexts, "clusters": clusters, "users": [{"name": "u", "user": {}}], "current-context": "there"})
     )
-    assert isinstance(command.connect(file, "there"), Api)
+    given = command.parser().parse_args(["lint", "--kubeconfig", str(file), "--context", "there"])
+    assert isinstance(command.connect(given), Api)
     assert lint("--kubeconfig", str(file), "--context", "elsewhere") == 2
     assert "elsewhere" in capsys.readouterr().err
     assert lint("--kubeconfig", str(tmp_path / "none")) == 2

@@ -1,0 +1,197 @@
+"""`leeward drill`: a part of any RayService is broken under load, and what its users noticed is judged."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from blocks.errors import PipelineError
+from drills.cli.compare import text
+from drills.cli.definition import definition, probe, requests, series
+from drills.cli.exits import EXITS, LEFT, NO_VERDICT, Refusal
+from drills.cli.terminal import Terminal
+from drills.compare import Comparison, Incomparable, compare, read
+from drills.definition import Drill
+from drills.evidence import BadEvidence
+from drills.kubernetes import rights
+from drills.kubernetes.api import Api, Refused
+from drills.request import Template
+from drills.runner import faults, load_job, ray_objects
+from drills.runner import journal as journals
+from drills.runner.discovery import find_subject
+from drills.runner.journal import InUse, Lock
+from drills.runner.load_job import Placement
+from drills.runner.observer import Observer
+from drills.stages import drill as stages
+from drills.stages.run import Result, Run, call_plainly
+from drills.strikes import Strike
+from drills.subject import Subject
+
+
+def run(options: argparse.Namespace, connect: Callable[[], Api]) -> int:
+    """Drill the service, or show what that would do; return the exit code."""
+    template = requests(options)
+    drill = definition(options, template)
+    earlier = options.against and read(Path(options.against))
+    api = connect()
+    subject = find_subject(api, options.namespace, options.service, probe(template))
+    terminal = Terminal()
+    if lacking := rights.missing(api, subject.namespace, rights.rules_for(faults.needs(drill.faults))):
+        if not options.dry_run:
+            raise Refusal(f"this role lacks rights: {', '.join(lacking)}. `leeward rbac {options.page}` prints those that are needed")
+        terminal.say(f"this role lacks: {', '.join(lacking)}", warning=True)
+    targets = find_targets(api, subject, drill)
+    placement = place(api, subject, targets, options)
+    if options.dry_run:
+        dry_run(api, subject, drill, template, targets, placement)
+        return 0
+    if options.broken != str(subject):
+        raise Refusal(f"{targets[0].target} would be struck: if that is meant, add --break {subject}; --dry-run shows more")
+    now = datetime.now(UTC)
+    folder = options.out or Path(f"leeward-{subject.namespace}-{subject.name}-{now:%Y%m%dT%H%M%SZ}")
+    if folder.exists() and any(folder.iterdir()):
+        raise Refusal(f"{folder} is not empty: give another --out")
+    this = Run(
+        subject=subject,
+        drill=drill,
+        owner=str(uuid4()),
+        name=folder.name,
+        folder=folder,
+        connect=lambda: api,
+        prepare=lambda: placement,
+        template=template,
+        display=terminal,
+        execute=call_plainly,
+        series=series(options),
+        target=options.context or "",
+        config={"service": str(subject), "requests": template.for_load()},
+    )
+    code = _drill(this)
+    if left := leftovers(api, this):
+        undo = f"leeward undo -n {subject.namespace} --service {subject.name}"
+        terminal.say(f"left in {subject.namespace}: {', '.join(left)}; `{undo}` removes it", warning=True)
+        return LEFT
+    if earlier and code in (0, 1):
+        code = max(code, _against(earlier, folder))
+    return code
+
+
+def _drill(this: Run) -> int:
+    """Do the drill; return the exit code by its verdict. What was put into the cluster is removed, however it ends."""
+    try:
+        result: Result = stages.drill(this)
+    except InUse as error:
+        raise Refusal(str(error)) from error
+    except KeyboardInterrupt:
+        this.warn("ended by a signal; what was put into the cluster is removed")
+        return NO_VERDICT
+    except stages.Broken as broken:
+        this.warn(f"ended by {type(broken.error).__name__}: {broken.error}")
+        return NO_VERDICT
+    except PipelineError as error:
+        this.warn(f"ended before the fault by {type(error).__name__}: {error}")
+        return NO_VERDICT
+    return EXITS[result.verdict]
+
+
+def find_targets(api: Api, subject: Subject, drill: Drill) -> list[Strike]:
+    """Return what the faults would strike now.
+
+    Raises:
+        Refusal: something of it is not there.
+    """
+    with Observer(api, subject) as observer:
+        before = observer.take_snapshot(ask=False)
+    try:
+        return [faults.ACTS[fault.kind].find(api, subject, fault, before) for fault in drill.faults]
+    except faults.NothingToBreak as error:
+        raise Refusal(str(error)) from error
+
+
+def place(api: Api, subject: Subject, targets: list[Strike], options: argparse.Namespace) -> Placement:
+    """Return where the load runs: away from what is struck.
+
+    Raises:
+        Refusal: all pods of the service are on one node, so it may be the only one.
+    """
+    with Observer(api, subject) as observer:
+        pods, image = observer.pods(), options.load_image or load_job.head_image(observer)
+        cluster = ray_objects.active_cluster(observer.ray_service())
+    heads = ray_objects.pods_of(pods, cluster, "head")
+    struck = {target.target.node for target in targets if target.target.node}
+    nodes = {pod["spec"].get("nodeName") for pod in pods}
+    if not options.share_node and len(nodes) == 1 and struck & nodes and not _other_nodes(api, struck):
+        raise Refusal(
+            f"all pods of {subject} are on node {', '.join(map(str, nodes))}, and the load needs another one. With --share-node it runs "
+            "there, too: then what the fault does to the node is done to the load"
+        )
+    secrets = (heads[-1]["spec"].get("imagePullSecrets") or []) if heads and not options.load_image else []
+    avoided = () if options.share_node else tuple(sorted(struck))
+    return Placement(image=image, avoid_nodes=avoided, pull_secrets=tuple(secret["name"] for secret in secrets))
+
+
+def _other_nodes(api: Api, struck: set[str]) -> bool:
+    """Whether there are other nodes that take pods; True where this role may not ask."""
+    try:
+        nodes = api.items("/api/v1/nodes")
+    except Refused:
+        return True
+    return any(node["metadata"]["name"] not in struck and not node["spec"].get("unschedulable") for node in nodes)
+
+
+def dry_run(api: Api, subject: Subject, drill: Drill, template: Template, targets: list[Strike], placement: Placement) -> None:
+    """Print what the drill would do, and let the API server check every object that it would make. Nothing is stored.
+
+    Raises:
+        Refused: the API server would refuse an object: by a quota, by Pod Security, by a webhook.
+    """
+    load, asked = template.fitted(drill.load), template.as_sent().asks
+    url = subject.url
+    print(f"service    {subject}: users' requests go to {subject.serve_service}:{subject.serve_port}")
+    for fault, strike in zip(drill.faults, targets, strict=True):
+        when = f", {fault.when}" if fault.when else ""
+        node = f" on node {strike.target.node}" if strike.target.node else ""
+        print(f"strike     {fault.describe()}: {strike.target} (UID {strike.target.uid}){node}{when}")
+        print(f"undo       {strike.undo or 'nothing: what is struck is replaced'}")
+    where = f"not on {', '.join(placement.avoid_nodes)}" if placement.avoid_nodes else "on any node"
+    print(f"load       {load.short_per_s:g} requests/s and {load.streams} live streams, {where}, in {placement.image}")
+    for kind, ask in asked.items():
+        body = ask.content(template.sentences[0], 4)
+        print(f"request    {kind}: {ask.method} {url}{ask.target(template.sentences[0], 4)} {body.decode()}".rstrip())
+    probed = f"{subject.probe.method} {subject.probe.path}" if subject.probe else "none: the requests need a secret header"
+    print(f"probe      {probed}")
+    for made in load_job.job_objects(subject, "load-dry-run", placement, drill.load, load_job.duration(drill), template):
+        api.call("POST", api.path(made).rpartition("/")[0], query={"dryRun": "All"}, body=made)
+        print(f"would make {made['kind']} {subject.home}/{made['metadata']['name']}")
+    print("would make ConfigMap and Lease for journal and lock; all is removed at the end. Nothing was touched")
+
+
+def leftovers(api: Api, run: Run) -> list[str]:
+    """Remove journal and lock, if nothing has to be undone any more; return what is left in the cluster of this run."""
+    try:
+        journal = journals.read(api, run.subject)
+        if journal is not None and journal.owner != run.owner:
+            return []
+        if Lock(api, run.subject, run.owner).holder() not in ("", run.owner):
+            return []
+        left = [strike.undo for note in (journal.faults if journal else ()) for strike in note.strikes if strike.left]
+        journals.remove_loads(api, run.subject, run.owner)
+        if not left:
+            journals.remove_journal(api, run.subject)
+        return left
+    except PipelineError as error:
+        return [f"perhaps a load, a journal and a lock: {error}"]
+
+
+def _against(earlier: object, folder: Path) -> int:
+    """Print the comparison with an earlier drill; return 1 when this one is worse."""
+    try:
+        found: Comparison = compare(earlier, read(folder))  # type: ignore[arg-type]  # what `read` returned
+    except (Incomparable, BadEvidence) as error:
+        print(f"not compared: {error}")
+        return 0
+    print(text(found), end="")
+    return int(bool(found.why))

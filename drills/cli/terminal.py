@@ -1,0 +1,65 @@
+"""A terminal as the display of a drill: a line for each step, how far it is, and the verdict."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from drills.evidence import Evidence
+from drills.report.terminal import summary
+from drills.runner.waiting import Pending
+from drills.series import SeriesEvidence
+from drills.stages.run import Result
+
+EVERY_S = 5.0
+"""Seconds between two lines of one step."""
+WIDTH = 150
+
+
+class Terminal:
+    """Writes to a stream; every line begins with the seconds since the start."""
+
+    def __init__(self, out: TextIO = sys.stderr) -> None:
+        self._out, self._began = out, time.monotonic()
+
+    def progress(self, key: str) -> Step:
+        """Return the progress of a stage."""
+        return Step(self, key)
+
+    def say(self, text: str, *, warning: bool = False) -> None:
+        """Write one line of text."""
+        self.line("warning" if warning else "", text)
+
+    def line(self, key: str, text: str) -> None:
+        """Write one line of a step. A reader that is gone does not end the drill."""
+        passed = time.monotonic() - self._began
+        try:
+            print(f"{passed:5.0f} s  {key:13} {' '.join(text.split())}"[:WIDTH], file=self._out, flush=True)
+        except (OSError, ValueError):
+            return
+
+    def judged(self, found: Evidence | SeriesEvidence, result: Result) -> None:
+        """Write the verdict, the promises and the reasons to standard output."""
+        evidence = "series.json" if isinstance(found, SeriesEvidence) else "evidence.json"
+        print(summary(found, colour=sys.stdout.isatty()), end="")
+        print(f"  report    {result.folder / result.page}\n  evidence  {result.folder / evidence}", flush=True)
+
+
+class Step:
+    """Progress of one stage: a line when it begins to say something else, every few seconds at most, and one at its end."""
+
+    def __init__(self, terminal: Terminal, key: str) -> None:
+        self._terminal, self._key, self._last, self._text = terminal, key, float("-inf"), ""
+
+    def show(self, percent: float | None, text: str) -> None:
+        """Show this, unless a line was written less than some seconds ago."""
+        now = time.monotonic()
+        if text == self._text or (percent != 100 and now - self._last < EVERY_S):
+            return
+        self._text, self._last = text, now
+        self._terminal.line(self._key, text)
+
+    def show_pending(self, pending: Pending) -> None:
+        """Show what a wait observed."""
+        self.show(pending.percent, pending.seen)

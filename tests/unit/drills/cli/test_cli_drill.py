@@ -1,0 +1,166 @@
+"""`leeward drill` from its options to its exit code, on a cluster in memory: what it refuses, what it touches, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drilled_cluster import JOBS, Bench, Cluster, Killed, Runner, bench, fails_after
+
+from blocks.parameters import Service
+from drills.cli import drill, undo
+from drills.cli import main as command
+from drills.kubernetes import leases
+from drills.runner import journal
+from drills.runner.journal import Lock
+
+SUBJECT = Service().subject
+SHORT = ("--before", "10", "--after", "15", "--rate", "2", "--streams", "3", "--requests", "leeward")
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    cluster = Cluster()
+    cluster.answers["POST", REVIEWS] = (201, b'{"status": {"allowed": true}}')
+    for module in (drill, undo):
+        monkeypatch.setattr(module, "find_subject", lambda *_: SUBJECT)
+    monkeypatch.setattr(command, "connect", lambda _: found.runner)
+    with bench(cluster, tmp_path / "out") as found:
+        found.runner = Runner(cluster)
+        yield found
+
+
+def leeward(here: Bench, *more: str, page: str = "head-pod") -> int:
+    return command.main(["drill", page, *SHORT, "--out", str(here.folder), *more])
+
+
+def go(here: Bench, *more: str) -> int:
+    return leeward(here, "--break", "mistral/mistral", *more)
+
+
+def left(here: Bench) -> list[str]:
+    """Everything of a drill that is in the cluster."""
+    return [path for path in here.cluster.objects if f"/namespaces/{SUBJECT.home}/" in path]
+
+
+def test_a_service_that_keeps_its_promises_passes_and_nothing_of_the_drill_is_left(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert go(here) == 0
+    assert "PASSED" in capsys.readouterr().out
+    assert {path.name for path in here.folder.iterdir()} >= {"report.html", "evidence.json", "junit.xml", "records.jsonl"}
+    assert len(here.cluster.deletions) == 1
+    assert left(here) == []
+
+
+def test_a_lost_request_fails_the_command(here: Bench) -> None:
+    here.cluster.lost = fails_after(here.cluster, fault=1, seconds=3)
+    assert go(here) == 1
+    assert left(here) == []
+
+
+def test_a_load_that_dies_gives_no_verdict(here: Bench) -> None:
+    here.cluster.load_dies = lambda: bool(here.cluster.deletions)
+    assert go(here) == 3
+    assert left(here) == []
+
+
+def test_without_the_services_name_after_break_nothing_is_touched(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ((), ("--break", "mistral/other")):
+        assert leeward(here, *words) == 2
+        told = capsys.readouterr().err
+        assert "head-0" in told
+        assert "--break mistral/mistral" in told
+    assert (left(here), here.cluster.deletions) == ([], [])
+
+
+def test_missing_rights_are_all_named_before_anything_is_touched(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    here.cluster.answers["POST", REVIEWS] = (201, b'{"status": {"allowed": false}}')
+    assert go(here) == 2
+    told = capsys.readouterr().err
+    assert "delete pods" in told
+    assert "create jobs.batch" in told
+    assert "leeward rbac head-pod" in told
+    assert (left(here), here.cluster.deletions) == ([], [])
+
+
+def test_a_dry_run_shows_the_target_and_the_requests_and_stores_nothing(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert leeward(here, "--dry-run") == 0
+    told = capsys.readouterr().out
+    for shown in ("UID head-0", "node-head-0", "POST http://mistral-serve-svc.mistral.svc:8000/v1/completions", "Nothing was touched"):
+        assert shown in told
+    assert (left(here), here.cluster.deletions) == ([], [])
+    assert any(query.get("dryRun") == ["All"] for method, _, query in here.cluster.requests if method == "POST")
+
+
+def test_a_folder_with_files_is_not_written_into(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    here.folder.mkdir(exist_ok=True)
+    (here.folder / "mine").touch()
+    assert go(here) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_a_service_that_another_run_drills_is_left_alone(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    taken = Lock(here.runner, SUBJECT, "another-run").take
+    here.cluster.clock.sleep(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leases, "remaining_s", lambda *_: 30.0)
+        assert taken() is True
+        assert go(here) == 2
+    assert "is under way" in capsys.readouterr().err
+    assert here.cluster.deletions == []
+
+
+def test_ctrl_c_removes_the_load_the_journal_and_the_lock(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_at(here, monkeypatch, lambda method, path: method == "GET" and bool(here.cluster.deletions))
+    assert go(here) == 3
+    assert len(here.cluster.deletions) == 1
+    assert left(here) == []
+
+
+def interrupt_at(here: Bench, monkeypatch: pytest.MonkeyPatch, when: Callable[[str, str], bool]) -> None:
+    """Let Ctrl-C arrive at the first request for which `when` is true."""
+    handle, done = here.cluster.handle, []
+
+    def interrupted(method: str, url: str, body: Any) -> tuple[int, Any]:
+        if not done and when(method, url):
+            done.append(True)
+            raise KeyboardInterrupt
+        return handle(method, url, body)
+
+    monkeypatch.setattr(here.cluster, "handle", interrupted)
+
+
+def test_after_a_killed_runner_undo_removes_everything_and_the_next_drill_does_one_fault_more(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(drill, "leftovers", lambda *_: [])  # a killed process removes nothing
+    here.runner = Runner(here.cluster, lives=120)
+    with pytest.raises(Killed):
+        go(here)
+    assert [path for path in left(here) if path.startswith(JOBS)]
+    here.runner = Runner(here.cluster)
+    (lease,) = (thing for path, thing in here.cluster.objects.items() if "/leases/" in path)
+    lease["spec"]["renewTime"] = "2020-01-01T00:00:00.000000Z"  # a minute has passed
+    assert command.main(["undo", "-n", "mistral"]) == 0
+    assert left(here) == []
+    assert "nothing of a drill is left" in capsys.readouterr().out
+    assert command.main(["undo", "-n", "mistral"]) == 0
+    assert "no drill has left anything" in capsys.readouterr().out
+    faults = len(here.cluster.deletions)
+    assert faults <= 1
+    assert command.main(["drill", "head-pod", *SHORT, "--out", str(here.folder / "again"), "--break", "mistral/mistral"]) == 0
+    assert len(here.cluster.deletions) == faults + 1
+
+
+def test_a_result_that_is_worse_than_the_last_one_fails(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = here.folder / "first", here.folder / "second"
+    run = ("drill", "head-pod", *SHORT, "--break", "mistral/mistral")
+    assert command.main([*run, "--out", str(first)]) == 0
+    assert command.main([*run, "--out", str(second), "--against", str(first)]) == 0
+    assert "the second is not worse" in capsys.readouterr().out
+    evidence = json.loads((first / "evidence.json").read_text())
+    assert evidence["config"]["service"] == "mistral/mistral"
+    assert journal.read(here.runner, SUBJECT) is None
