@@ -201,7 +201,7 @@ def _filled(node: Any, values: Mapping[str, Any], file: Path) -> Any:
         if name not in _BUILT_IN and name not in values:
             raise BadTemplate(f"requests: {file}: ${{{name}}} has no value; name it under `values`")
         if name not in _BUILT_IN and values[name] is None:
-            raise BadTemplate(f"requests: {file}: a value for {name} must be given")
+            raise BadTemplate(f"requests: {file}: {name} has no default: give it a value (--set {name}=…)")
     whole = _PLACE.fullmatch(node)
     if whole and whole[1] not in _BUILT_IN:
         return values[whole[1]]

@@ -74,7 +74,7 @@ BAD = {
     "a placeholder without a value": ('{sentences: [a], short: {path: "/${what}", answer: {read: body}}}', "what} has no value"),
     "a value that must be given": (
         '{values: {m: null}, sentences: [a], short: {path: "/${m}", answer: {read: body}}}',
-        "a value for m must",
+        "m has no default: give it a value",
     ),
     "a header that the load sets": ("{headers: {Host: x}, sentences: [a], short: {path: /, answer: {read: body}}}", "Host cannot be set"),
     "a header that would be two": ('{headers: {x: "a\\r\\nb: c"}, sentences: [a], short: {path: /, answer: {read: body}}}', "headers.x"),

@@ -34,7 +34,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (["head-pod", "--set", "path"], "write NAME=VALUE"),
         (["head-pod", "--set", "pat=/x"], "has no value pat; it has: path"),
         (["head-pod", "--header", "Authorization=secret"], "the value itself belongs into a Secret"),
-        (["head-pod", "--requests", "openai"], "a value for model must be given"),
+        (["head-pod", "--requests", "openai"], "model has no default: give it a value"),
         (["head-pod", "--requests", "missing.yaml"], "missing.yaml is none of"),
         (["head-pod", "--rate", "0"], "short_per_s: Input should be greater than 0"),
         (["head-pod", "--before", "1"], "before_s: Input should be greater than or equal to 5"),
