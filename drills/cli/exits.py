@@ -10,6 +10,8 @@ NO_VERDICT = 3
 """The drill ended without a verdict on the service."""
 LEFT = 4
 """Something of the drill could not be removed or undone."""
+INTERRUPTED = 130
+"""Ctrl-C ended a command that only reads."""
 EXITS: dict[Verdict, int] = {"passed": 0, "failed": 1, "aborted": NO_VERDICT, "void": NO_VERDICT}
 """The exit code of each verdict."""
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from blocks.errors import PipelineError
 from drills.cli import compare, drill, rights, undo
-from drills.cli.exits import REFUSED, Refusal
+from drills.cli.exits import INTERRUPTED, LEFT, REFUSED, Refusal
 from drills.definition import UnknownDrill, catalogue
 from drills.evidence import BadEvidence
 from drills.kubernetes.api import Api
@@ -49,6 +49,10 @@ def main(given: Sequence[str] | None = None) -> int:
     except (Refusal, PipelineError, OSError, ValidationError, UnknownDrill, BadEvidence) as error:
         print(f"leeward: {_words(error)}", file=sys.stderr)
         return REFUSED
+    except KeyboardInterrupt:  # a drill ends by the first one; this is another, or another command
+        what = "; `leeward undo` removes what is left" if options.command in ("drill", "undo") else ""
+        print(f"leeward: interrupted{what}", file=sys.stderr)
+        return LEFT if what else INTERRUPTED
 
 
 def _end(number: int, _: FrameType | None) -> None:

@@ -120,6 +120,17 @@ def test_ctrl_c_removes_the_load_the_journal_and_the_lock(here: Bench, monkeypat
     assert left(here) == []
 
 
+def test_ctrl_c_while_everything_is_removed_names_the_command_that_finishes_it(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def again(*_: object) -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(drill, "leftovers", again)
+    assert go(here) == 4
+    assert "leeward undo" in capsys.readouterr().err
+
+
 def interrupt_at(here: Bench, monkeypatch: pytest.MonkeyPatch, when: Callable[[str, str], bool]) -> None:
     """Let Ctrl-C arrive at the first request for which `when` is true."""
     handle, done = here.cluster.handle, []
