@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from urllib.parse import urlencode
 
 from drills.faults import SERVE, Signal
 from drills.kubernetes import pod_problems
@@ -135,10 +136,10 @@ def _actor(api: Api, subject: Subject, fault: Signal, now: Snapshot, before: Sna
 
 def _process_id(observer: Observer, actor_id: str) -> int:
     """Return the process id of an actor, from Ray's list of actors."""
-    answer = observer.ask_head(f"/api/v0/actors/{actor_id}?detail=true")
-    found = ((answer.get("data") or {}).get("result") or {}).get("result")
-    one = found[0] if isinstance(found, list) and found else found
-    pid = (one or {}).get("pid") if isinstance(one, dict) else None
+    query = {"filter_keys": "actor_id", "filter_predicates": "=", "filter_values": actor_id, "limit": 1, "detail": 1}
+    answer = observer.ask_head(f"/api/v0/actors?{urlencode(query)}")
+    found = ((answer.get("data") or {}).get("result") or {}).get("result") or [{}]
+    pid = found[0].get("pid")
     if not pid:
         raise NothingToBreak(f"Ray does not tell the process id of actor {actor_id}")
     return int(pid)

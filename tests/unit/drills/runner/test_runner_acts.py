@@ -225,7 +225,7 @@ def test_an_actor_of_serve_is_found_by_the_process_id_that_ray_tells(
     ray = "/api/v1/namespaces/mistral/services/mistral-head-svc:8265/proxy"
     server.answers["GET", f"{ray}/api/serve/applications/"] = (200, json.dumps(applications).encode())
     told = {"data": {"result": {"result": [{"actor_id": actor, "pid": process.pid}]}}}
-    server.answers["GET", f"{ray}/api/v0/actors/{actor}"] = (200, json.dumps(told).encode())
+    server.answers["GET", f"{ray}/api/v0/actors"] = (200, json.dumps(told).encode())
     found = signal_process.find(api, SUBJECT, fault, None)
     assert found.target.name == words
     assert found.target.uid.startswith(f"{process.pid}:")
