@@ -182,7 +182,7 @@ class Signal(Fault):
     """One of Ray's own processes, the Serve controller, the Serve proxy of the pod, or a replica there."""
 
     deployment: str = ""
-    """The deployment of the replica; empty: the last one that Ray lists, which is mostly the one that computes."""
+    """The deployment of the replica; empty: the first one that Ray lists. It lists a deployment before those that call it."""
 
     signal: Literal["KILL", "TERM", "STOP"] = "KILL"
     """KILL: as in a crash. TERM: as when it is asked to end. STOP: it hangs for `hold_s`, and then goes on."""

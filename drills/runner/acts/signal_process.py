@@ -127,7 +127,7 @@ def _actor(api: Api, subject: Subject, fault: Signal, now: Snapshot, before: Sna
             found, name = next((proxy for proxy in now.proxies or () if proxy.pod == pod), None), "Serve proxy"
         else:
             those = [r for r in now.replicas or () if r.pod == pod and r.state == "RUNNING" and fault.deployment in ("", r.deployment)]
-            found = those[-1] if those else None
+            found = those[0] if those else None
             name = f"replica of {found.deployment}" if isinstance(found, ReplicaSeen) else "replica"
     if found is None or not found.actor_id or not found.pod:
         raise NothingToBreak(f"Ray lists no {name} of {subject} where it is to be broken")

@@ -203,8 +203,8 @@ def test_a_stopped_process_goes_on_when_it_is_undone_before_its_time(pair: tuple
     [
         (Signal(process="serve-controller"), "Serve controller", "c"),
         (Signal(process="serve-proxy", of="worker"), "Serve proxy", "p1"),
-        (Signal(process="replica", of="worker"), "replica of engine", "r1"),
-        (Signal(process="replica", of="worker", deployment="api"), "replica of api", "a1"),
+        (Signal(process="replica", of="worker"), "replica of api", "a1"),
+        (Signal(process="replica", of="worker", deployment="engine"), "replica of engine", "r1"),
     ],
 )
 def test_an_actor_of_serve_is_found_by_the_process_id_that_ray_tells(
