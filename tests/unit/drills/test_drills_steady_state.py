@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from drill_runs import DEPLOYMENTS, LOSES, STRIKE, SURVIVES, T0, World, observation, records, snapshot
+from drill_runs import DEPLOYMENTS, LOSES, STRIKE, SURVIVES, T0, WORKERS, World, observation, records, snapshot
 
 from drills.definition import Drill, Load, SteadyState
 from drills.judge.steady_state import not_recovered, not_redundant, not_steady, recovered_at, traffic_not_steady
-from drills.observed import Answer, Snapshot
+from drills.observed import ActorSeen, Answer, Snapshot
 
 HEALTHY = snapshot(SURVIVES, -1)
 APIS, ENGINES = (tuple(r for r in HEALTHY.replicas or () if r.deployment == name) for name in ("api", "engine"))
@@ -75,6 +75,14 @@ def test_recovery_without_a_probe_is_seen_by_ray_and_kubernetes_alone() -> None:
     quiet = [s.model_copy(update={"answer": None}) for s in later(SURVIVES)]
     assert recovered_at(HEALTHY, quiet, drill, (STRIKE,)) == recovered_at(HEALTHY, later(SURVIVES), DRILL, (STRIKE,)) is not None
     assert recovered_at(HEALTHY, quiet, DRILL, (STRIKE,)) is None
+
+
+@pytest.mark.parametrize(("pod", "reasons"), [(WORKERS[0], ["1 proxies of workers healthy, 2 before the fault"]), ("mistral-head-old", [])])
+def test_an_unhealthy_proxy_of_a_worker_is_not_redundant_and_that_of_the_head_does_not_count(pod: str, reasons: list[str]) -> None:
+    proxies = tuple(ActorSeen(actor_id=f"p-{name}", status="HEALTHY", pod=name) for name in (*WORKERS, "mistral-head-old"))
+    ill = tuple(p.model_copy(update={"status": "UNHEALTHY"}) if p.pod == pod else p for p in proxies)
+    assert not_redundant(with_(proxies=proxies), with_(proxies=ill)) == reasons
+    assert not_redundant(HEALTHY, with_(proxies=ill)) == [], "what was not known before is not missing now"
 
 
 def test_replicas_packed_on_one_node_are_not_redundant() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from drill_runs import LOSES, SURVIVES, T0, WORKERS, observation, snapshot
+from drill_runs import LOSES, STRIKE, SURVIVES, T0, WORKERS, observation, snapshot
 
+from drills.faults import DrainNode, When
 from drills.judge.timeline import build_timeline, changes
-from drills.observed import Event
+from drills.observed import ActorSeen, Event
 from drills.pods import spans
+from drills.strikes import Strike, Target
 
 
 def told(events: tuple[Event, ...]) -> list[tuple[str, str, int]]:
@@ -63,6 +65,26 @@ def test_a_lost_replica_beside_one_that_stays_is_named_by_its_deployment() -> No
     (gone,), (back,) = changes(before, alone), changes(alone, before)
     assert (gone.what, gone.subject, "engine" in gone.detail, "api" in gone.detail) == ("replica lost", lost.pod, True, False)
     assert (back.what, back.detail) == ("new replica", "engine was loaded again")
+
+
+def test_a_restarted_serve_controller_and_a_new_proxy_are_events() -> None:
+    proxy, controller = ActorSeen(actor_id="p1", pod=WORKERS[0]), ActorSeen(actor_id="c", worker_id="1", pod="head")
+    before = snapshot(SURVIVES, -3).model_copy(update={"proxies": (proxy,), "controller": controller})
+    other, again = proxy.model_copy(update={"actor_id": "p2"}), controller.model_copy(update={"worker_id": "2"})
+    events = changes(before, before.model_copy(update={"proxies": (other,), "controller": again}))
+    assert [(e.what, e.subject) for e in events] == [("Serve controller restarted", "head"), ("new proxy", WORKERS[0])]
+
+
+def test_a_fault_that_lasts_has_an_end_and_of_several_each_has_its_own_words() -> None:
+    two = SURVIVES.drill.model_copy(update={"faults": (*SURVIVES.drill.faults, DrainNode(when=When(after_s=5)))})
+    drained = Strike(act="drain-node", target=Target(kind="node", name="inf2-1", uid="n"), at=T0 + 5, ended=T0 + 9, done=True)
+    seen = observation(SURVIVES).model_copy(update={"strikes": (STRIKE, drained)})
+    events = [(e.what, e.subject, e.t - T0) for e in build_timeline(seen, two) if e.kind == "fault" or e.what == "fault over"]
+    assert events == [
+        ("delete-pod of the head, grace period 0", "mistral-head-old", 0),
+        ("drain-node of the worker", "inf2-1", 5),
+        ("fault over", "inf2-1", 9),
+    ]
 
 
 def test_two_equal_snapshots_have_no_event_between_them() -> None:

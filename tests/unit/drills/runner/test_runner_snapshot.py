@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from blocks.parameters import Service
 from drills.kubernetes import pod_problems
 from drills.kubernetes.api import Api, Object
-from drills.observed import Answer, Event, Snapshot, Versions
+from drills.observed import ActorSeen, Answer, Event, Snapshot, Versions
 from drills.runner import api_key, load_job, ray_objects
 from drills.runner.observer import Observer
 from drills.runner.raw_evidence import RawEvidence
@@ -227,6 +227,17 @@ def test_another_clusters_pods_and_the_redis_cleanup_are_not_ours() -> None:
     other["metadata"]["labels"]["ray.io/cluster"] = "mistral-2"
     assert ray_objects.head([cleanup, other], "mistral-1") is None
     assert ray_objects.gcs_storage([other], "mistral-1") is None
+
+
+def test_the_serve_controller_and_the_proxies_have_their_pods_and_are_unknown_where_ray_does_not_list_them() -> None:
+    pods = [pod("head", "head", "10.0.0.9"), pod("w1", "worker", "10.0.0.1")]
+    told = {
+        "controller_info": {"actor_id": "c", "worker_id": "w", "node_ip": "10.0.0.9"},
+        "proxies": {"n": {"actor_id": "p", "worker_id": "v", "node_ip": "10.0.0.1", "status": "HEALTHY"}, "starting": {"actor_id": None}},
+    }
+    assert ray_objects.controller(told, pods) == ActorSeen(actor_id="c", worker_id="w", pod="head")
+    assert ray_objects.proxies(told, pods) == (ActorSeen(actor_id="p", worker_id="v", status="HEALTHY", pod="w1"),)
+    assert (ray_objects.controller({}, pods), ray_objects.proxies({}, pods)) == (None, None)
 
 
 def test_the_status_of_several_applications_is_that_of_one_that_is_not_running() -> None:
