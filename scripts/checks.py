@@ -33,6 +33,8 @@ NEEDS_PROGRAM = {"terraform": "tests/tools/test_terraform_configuration.py", "br
 """Tests that are left out where the set-up cannot get the program. Where the cloud runs, it gets all of them or fails."""
 WORKERS_MAX = 8
 """Processes for the unit tests. Each imports Prefect and moto first, some 15 s of CPU, so more of them gain nothing."""
+SLOWEST = 25
+"""Number of tests and fixtures whose durations are printed in the end: where the time of a run went."""
 _FAILED, _NO_TESTS = 1, 5
 """Exit codes of pytest: tests failed; no test was collected."""
 
@@ -87,7 +89,8 @@ class PytestRun:
         workers = _cores() if self.parallel and not all(".py" in path for path in wanted) else 0
         distributed = ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"] if workers > 1 else []
         alone = [] if self.parallel else ["-n", "0"]
-        return [str(PYTHON), "-m", "pytest", f"--junit-xml={self.report}", *marks, *distributed, *rest, *alone, *wanted]
+        reports = [f"--junit-xml={self.report}", f"--durations={SLOWEST}"]
+        return [str(PYTHON), "-m", "pytest", *reports, *marks, *distributed, *rest, *alone, *wanted]
 
     def wanted(self, options: argparse.Namespace, more: Sequence[str]) -> list[str]:
         """Return what this run would test: of the paths that are given, or else of its folders."""

@@ -7,6 +7,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,13 @@ def files(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
-def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+@cache
+def docstrings(file: Path) -> tuple[tuple[int, str], ...]:
     """Line and text of every docstring: of modules, classes and functions, and of fields, which stand below what they describe."""
+    return tuple(_docstrings(ast.parse(file.read_text(encoding="utf-8"))))
+
+
+def _docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if not isinstance(body, list):
@@ -62,7 +68,7 @@ def test_every_docstring_has_a_subject_or_an_imperative(package: str) -> None:
     found = [
         f"{file.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
         for file in files(package)
-        for line, text in docstrings(ast.parse(file.read_text(encoding="utf-8")))
+        for line, text in docstrings(file)
         if HEADLESS.match(text) or len(text.split()) < SHORTEST
     ]
     assert not found, "\n".join(found)
@@ -72,8 +78,7 @@ def test_every_docstring_has_a_subject_or_an_imperative(package: str) -> None:
 def test_docstrings_and_comments_use_words_that_the_field_knows(package: str) -> None:
     found = []
     for file in files(package):
-        source = file.read_text(encoding="utf-8")
-        for line, text in [*docstrings(ast.parse(source)), *comments(source)]:
+        for line, text in [*docstrings(file), *comments(file.read_text(encoding="utf-8"))]:
             if file != Path(__file__) and (word := PRIVATE.search(text)):
                 found.append(f"{file.relative_to(ROOT)}:{line}: {word.group()}: {text.strip().splitlines()[0]}")
     assert not found, "\n".join(found)

@@ -24,7 +24,7 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def commands(*given: str) -> dict[str, list[str]]:
     """What each pytest is given, without the interpreter and the report."""
     options, more = checks.arguments(given)
-    return {run.name: run.command(options, more)[4:] for run in (checks.UNIT, checks.CLOUD) if run.command(options, more)}
+    return {run.name: run.command(options, more)[5:] for run in (checks.UNIT, checks.CLOUD) if run.command(options, more)}
 
 
 def test_unit_tests_share_the_cores_and_tests_on_the_cloud_share_one_process() -> None:
