@@ -50,6 +50,10 @@ PARAMETERS = (
     "keep",
 )
 """The run's parameters that the user may set: all but the target, which is the embedded cloud."""
+SPEAKING = {"model": "smollm2"}
+"""The service of a demo that stays up: who opens its chat reads sentences."""
+LIGHT = {"short_per_s": 2, "streams": 3}
+"""The load of its drill, which two cores carry with that model. The tiny one, drilled otherwise, needs almost no processor time."""
 MOST_FAULTS = 1000
 GRACES = ("own", "in-turn")
 CATALOGUE = ROOT / "drills" / "catalogue"
@@ -141,7 +145,7 @@ def _minutes(word: str) -> float:
 def parameters(options: argparse.Namespace) -> list[str]:
     """Return the `-p` arguments of the run. The user's own come last and so take precedence."""
     chosen = [f"target={stack.TARGET}"]
-    chosen += ["keep=true"] if options.keep else []
+    chosen += ["keep=true", f"service={json.dumps(SPEAKING)}", f"load={json.dumps(LIGHT)}"] if options.keep else []
     chosen += ['infrastructure={"enable_gcs_ha": false}'] if options.no_gcs_fault_tolerance else []
     return [part for one in (*chosen, *options.param) for part in ("-p", one)]
 

@@ -218,7 +218,7 @@ def test_the_settings_are_sent_with_every_question(play: Play) -> None:
         assert len(behind.requests) == 2
         for body in behind.requests:
             assert body["messages"][0] == {"role": "system", "content": "be brief"}
-            assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.7, 1, 48)
+            assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.2, 0.9, 48)
 
     play(scene)
 

@@ -30,7 +30,7 @@ def test_without_options_the_run_has_the_embedded_target_as_its_only_parameter()
 
 
 def test_options_become_parameters_and_those_of_the_user_come_last() -> None:
-    assert chosen("--keep") == ["target=embedded", "keep=true"]
+    assert chosen("--keep") == ["target=embedded", "keep=true", 'service={"model": "smollm2"}', 'load={"short_per_s": 2, "streams": 3}']
     assert chosen("--no-gcs-fault-tolerance") == ["target=embedded", 'infrastructure={"enable_gcs_ha": false}']
     assert chosen("--keep", "-p", "keep=false", "--param", 'drill="head-pod-forced"')[-2:] == ["keep=false", 'drill="head-pod-forced"']
 
