@@ -52,10 +52,18 @@ _CHANGES: Mapping[str, tuple[str, ...]] = {
 }
 """What Terraform calls when a variable of a stack is changed."""
 _SELDOM: Mapping[str, tuple[str, ...]] = {
-    "*": ("ec2:TerminateInstances", "servicequotas:GetAWSDefaultServiceQuota"),
+    # Karpenter is out of reach; a quota was never changed.
+    "*": (
+        *("ec2:TerminateInstances", "servicequotas:GetAWSDefaultServiceQuota"),
+        # Others have put load balancers into the network, or taken snapshots; a stack has expired.
+        *("ec2:DescribeSnapshots", "ec2:DescribeTags", "elasticache:DescribeSnapshots", "s3:ListAllMyBuckets"),
+        *(f"elasticloadbalancing:Describe{kind}" for kind in ("LoadBalancers", "Tags", "TargetGroups")),
+        *(f"elasticloadbalancing:Delete{kind}" for kind in ("LoadBalancer", "TargetGroup")),
+    ),
+    "arn:aws:s3:::leeward-*": ("s3:GetBucketTagging", "s3:PutBucketTagging"),
     "arn:aws:s3:::leeward-*/*": ("s3:AbortMultipartUpload",),
 }
-"""What the pipeline calls only when Karpenter is out of reach, a quota was never changed, or an upload fails."""
+"""What the pipeline calls only when something is not as it should be."""
 _BY_AWS: Mapping[str, tuple[str, ...]] = {
     # The first use of a service in an account creates the role with which the service acts.
     "arn:aws:iam::*:role/aws-service-role/*": ("iam:CreateServiceLinkedRole",),
