@@ -45,6 +45,13 @@ class Settings:
     enough to be hit by a fault."""
     api_key: str = field(default="", repr=False)
     """Key that every request must have; empty: no key is needed."""
+    allowed_origins: str = ""
+    """Origins whose pages may call the API from a browser (CORS), separated by commas, or * for all; empty: none."""
+
+    @property
+    def origins(self) -> list[str]:
+        """The allowed origins, one by one."""
+        return [origin.strip() for origin in self.allowed_origins.split(",") if origin.strip()]
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:

@@ -56,6 +56,12 @@ class ChatUser:
         """Set the maximum length of an answer, in tokens, in the page's settings."""
         await self.set("#longest input[type=number]", str(tokens))
 
+    async def until_longest(self, tokens: int) -> None:
+        """Wait until the page's settings allow answers of at most this many tokens."""
+        await self.click("Settings")
+        await expect(self.page.locator("#longest input[type=range]")).to_have_attribute("max", str(tokens))
+        await self.click("Settings")
+
     async def until_notice(self, text: str) -> None:
         """Wait until a notice that contains the text is on the page."""
         await expect(self.notices.filter(has_text=text)).not_to_have_count(0)

@@ -158,16 +158,16 @@ class StreamedAnswer(_Answer):
 
     async def _events(self) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of the stream, in units that are sent together. An error is raised only before the first unit."""
-        count, begun = 0, False
+        count, begun, prompt = 0, False, len(self._prepared.request.prompt)
         try:
             async with aclosing(self._parts) as parts:
                 async for part in parts:
                     count += len(part.tokens)
-                    body = b"" if begun else self._encoder.opening()
+                    body = b"" if begun else self._encoder.opening(prompt)
                     if part.tokens or part.text:
-                        body += self._encoder.chunk(part.text, part.tokens)
+                        body += self._encoder.chunk(part.text, part.tokens, prompt, count)
                     if part.finish:
-                        body += self._encoder.closing(part.finish, len(self._prepared.request.prompt), count)
+                        body += self._encoder.closing(part.finish, prompt, count)
                     begun = True
                     yield body
         except Exception as error:

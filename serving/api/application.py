@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 
 from serving.api import problems
 from serving.api.answering import PreparedRequest, StreamedAnswer, WholeAnswer
-from serving.api.bodies import Body, ChatBody, CompletionBody
+from serving.api.bodies import Body, ChatBody, CompletionBody, StreamOptions
 from serving.api.middleware import OPEN, AuthMiddleware
 from serving.api.problems import Problem
 from serving.api.prompts import Prompts
 from serving.api.shapes import ChatCompletion, Completion, Model, Models, Status, responses
-from serving.api.wire import ChatEncoder, CompletionEncoder, ListEncoder
+from serving.api.wire import ChatEncoder, CompletionEncoder, ListEncoder, Usage
 from serving.engines.contract import EngineClient, EngineError
 from serving.settings import Settings
 from serving.tokenizer import Tokenizer
@@ -42,8 +43,11 @@ def build_app(engine: EngineClient, tokenizer: Tokenizer, settings: Settings) ->
         # The documentation pages would load scripts from other sites.
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # the middleware takes a slash at the end away
     )
     app.add_middleware(AuthMiddleware, key=settings.api_key)
+    if settings.allowed_origins:  # outermost: a browser asks for permission without the key, and must see a refusal, too
+        app.add_middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"])
     problems.add_error_handlers(app)
     _add_answers(app, engine, prompts, settings.model_name)
     _add_models(app, settings)
@@ -72,14 +76,20 @@ def _add_answers(app: FastAPI, engine: EngineClient, prompts: Prompts, model: st
         return WholeAnswer(engine, await prompts.prepare_sentence(sentence, max_tokens), ListEncoder())
 
     def answer(prepared: PreparedRequest, body: Body, encoder: type[ChatEncoder] | type[CompletionEncoder]) -> Response:
-        with_usage = bool(body.stream_options and body.stream_options.include_usage)
-        writer = encoder(prepared.request.id, model, bool(body.return_token_ids), with_usage)
+        writer = encoder(prepared.request.id, model, bool(body.return_token_ids), _usage(body.stream_options))
         return StreamedAnswer(engine, prepared, writer) if body.stream else WholeAnswer(engine, prepared, writer)
+
+
+def _usage(options: StreamOptions | None) -> Usage:
+    if not (options and options.include_usage):
+        return ""
+    return "each" if options.continuous_usage_stats else "last"
 
 
 def _add_models(app: FastAPI, settings: Settings) -> None:
     name = settings.model_name
-    entry = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "leeward", **_described(settings.model)}
+    limits = {"max_model_len": settings.positions, "max_completion_tokens": settings.max_tokens}
+    entry = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "leeward", **limits, **_described(settings.model)}
 
     @app.get("/v1/models", responses=responses(401, model=Models))
     async def models() -> Response:

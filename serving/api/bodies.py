@@ -1,7 +1,8 @@
 """The request bodies of the two POST endpoints: OpenAI's parameters, and what this service does with each.
 
-There are three kinds: parameters that shape the answer; parameters that are accepted and change nothing (`user`, `metadata`); and
+There are three kinds: parameters that shape the answer; parameters that are accepted and change nothing (`user`, `metadata`, `name`); and
 parameters that are not supported, accepted only with the value that means "not given", so that a client which sends all of them works.
+Null means "not given" for every name, also for one that is not known: clients write out the fields of their own objects.
 """
 
 from __future__ import annotations
@@ -59,17 +60,19 @@ Nothing = Annotated[Any, Only([])]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"additionalProperties": {"type": "null"}})
 
     @model_validator(mode="before")
     @classmethod
     def _known(cls, given: Any) -> Any:
-        """Report the first unknown name only: pydantic reports each, half a million for a body of 4 MB."""
-        unknown = next((name for name in given if name not in cls.model_fields), None) if isinstance(given, dict) else None
+        """Drop unknown names whose value is null; report the first other one only: pydantic reports each, half a million for 4 MB."""
+        if not isinstance(given, dict) or given.keys() <= cls.model_fields.keys():
+            return given
+        unknown = next((name for name, value in given.items() if name not in cls.model_fields and value is not None), None)
         if unknown is not None:
             # Half of a surrogate pair in it is escaped, as JSON does: neither pydantic nor a response can hold one.
             raise PydanticCustomError("not_known", "is not a known parameter", {"name": unknown.encode(errors="backslashreplace").decode()})
-        return given
+        return {name: value for name, value in given.items() if name in cls.model_fields}
 
 
 class StreamOptions(_Strict):
@@ -77,6 +80,8 @@ class StreamOptions(_Strict):
 
     include_usage: Flag | None = None
     """Whether one more chunk before the end has the number of tokens."""
+    continuous_usage_stats: Flag | None = None
+    """Whether, with `include_usage`, every chunk has the number of tokens so far. Part of vLLM's API, not of OpenAI's."""
     include_obfuscation: Off = None
 
 
@@ -92,7 +97,7 @@ class Body(_Strict):
     top_k: Annotated[Whole, Field(ge=-1)] | None = None
     """Draw only from this many of the likeliest tokens; 0 or -1: from all. Not part of OpenAI's API."""
     seed: Annotated[Whole, Field(ge=-(2**63), le=2**63 - 1)] | None = None
-    stop: Stop | Annotated[list[Stop], Field(min_length=1, max_length=4)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     stream: Flag | None = None
     stream_options: StreamOptions | None = None
     return_token_ids: Flag | None = None
@@ -105,6 +110,7 @@ class Body(_Strict):
     prompt_cache_options: dict[str, Any] | None = None
     prompt_cache_retention: Text | None = None
 
+    ignore_eos: Off = None
     n: One = None
     presence_penalty: Zero = None
     frequency_penalty: Zero = None
@@ -133,8 +139,10 @@ class ChatMessage(_Strict):
     role: Literal["system", "developer", "user", "assistant"]
     content: Text | Annotated[list[TextPart], ONE_OR_MORE]
 
+    name: Text | None = None
+    """Name of who speaks. It changes nothing: the chat templates of these models have no place for it."""
+
     # A client that sends an earlier answer back as part of the conversation sends these fields, too.
-    name: Null = None
     refusal: Null = None
     annotations: Nothing = None
     audio: Null = None
@@ -171,7 +179,12 @@ class ChatBody(Body):
 class CompletionBody(Body):
     """The body of POST /v1/completions."""
 
-    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)] | Annotated[list[TokenId], ONE_OR_MORE]
+    prompt: (
+        Text
+        | Annotated[list[Text], Field(min_length=1, max_length=1)]
+        | Annotated[list[TokenId], ONE_OR_MORE]
+        | Annotated[list[Annotated[list[TokenId], ONE_OR_MORE]], Field(min_length=1, max_length=1)]
+    )
 
     best_of: One = None
     echo: Off = None

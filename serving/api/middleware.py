@@ -1,4 +1,4 @@
-"""Requests that are refused before their body is parsed: without the API key, or with a body that is too large."""
+"""What happens before a body is parsed: equal requests become the same one; those without the API key or too large are refused."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class AuthMiddleware:
         """Answer 401 or 413, or pass the request on."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        scope = _plain(scope)
         headers = dict(scope["headers"])
         problem = self._problem(scope["path"], headers)
         if problem:
@@ -49,6 +50,13 @@ class AuthMiddleware:
 
 
 _TOO_LARGE = f"the body has more than {MOST_BYTES} bytes"
+
+
+def _plain(scope: Scope) -> Scope:
+    """Return the scope with HEAD as GET, of which the server sends no body, and without a slash at the end of the path."""
+    path: str = scope["path"]
+    method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    return {**scope, "method": method, "path": path.rstrip("/") or "/"}
 
 
 def _bounded(receive: Receive) -> Receive:

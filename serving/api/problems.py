@@ -84,7 +84,14 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     worst = max(error.errors(), key=lambda one: len(one["loc"]))
     param = parameter_of(worst, error.body)
-    return Problem(400, sentence_of(worst, param), "invalid_value", param).response()
+    message = _UPGRADE if param is None and "upgrade" in request.headers else sentence_of(worst, param)
+    return Problem(400, message, "invalid_value", param).response()
+
+
+_UPGRADE = (
+    "the body was lost: with the header Upgrade (h2c), HTTP/1.1 servers stop reading after the headers. Send no Upgrade; "
+    "a Java client does so with HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1)"
+)
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

@@ -52,8 +52,9 @@ class Prompts:
             NotReady: the engine's limits are not known yet, and it does not answer.
         """
         self._check(body)
-        if body.max_tokens and body.max_completion_tokens:
-            raise Problem(400, "'max_completion_tokens' and 'max_tokens' are the same; give one", "invalid_value", "max_completion_tokens")
+        if body.max_completion_tokens and body.max_tokens not in (None, body.max_completion_tokens):
+            message = "'max_completion_tokens' and 'max_tokens' are the same: give one, or both with one value"
+            raise Problem(400, message, "invalid_value", "max_completion_tokens")
         turns = [_message(turn.role, turn.content) for turn in body.messages]
         prompt = await self.encode_conversation(turns, "messages")
         name = "max_completion_tokens" if body.max_completion_tokens else "max_tokens"
@@ -62,7 +63,7 @@ class Prompts:
     async def prepare_completion(self, body: CompletionBody) -> PreparedRequest:
         """Prepare the continuation of a text. Raises what `prepare_chat` does."""
         self._check(body)
-        given = body.prompt[0] if isinstance(body.prompt, list) and isinstance(body.prompt[0], str) else body.prompt
+        given = body.prompt[0] if isinstance(body.prompt, list) and isinstance(body.prompt[0], (str, list)) else body.prompt
         if isinstance(given, str):
             prompt = await self._encoded([given], lambda: self._tokenizer.completion(given), "prompt")
         else:

@@ -72,6 +72,10 @@ class Model(BaseModel):
     object: Literal["model"]
     created: int
     owned_by: str
+    max_model_len: int
+    """Tokens of prompt and answer together at most. Part of vLLM's API, not of OpenAI's."""
+    max_completion_tokens: int
+    """Tokens of the longest answer. Not part of OpenAI's API."""
     description: str = ""
     """Description in the checkpoint, if it has one. Not part of OpenAI's API."""
 

@@ -11,8 +11,8 @@ from typing import Any
 LONGEST_NAME = 64
 """Characters of a parameter's name that a message repeats: an unknown name is the client's text."""
 _EXPECTED = {
-    "prompt": "must be one text, a list with one text, or a list of token ids; several prompts are not supported",
-    "stop": "must be a text or a list of one to four, none of them empty",
+    "prompt": "must be one text or one list of token ids, alone or in a list; several prompts are not supported",
+    "stop": "must be a text or a list of up to four, none of them empty",
     "content": "must be a text or a list of parts of type text",
     "messages": "must be a list of at least one message",
 }

@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from serving import sse
+
+Usage = Literal["", "last", "each"]
+"""Chunks of a stream that have the number of tokens: none, one more chunk before the end, or that one and each other."""
 
 
 class Encoder(Protocol):
@@ -23,11 +26,11 @@ class Encoder(Protocol):
 class StreamEncoder(Encoder, Protocol):
     """Writes answers in one format, complete or in chunks."""
 
-    def opening(self) -> bytes:
+    def opening(self, prompt_tokens: int) -> bytes:
         """Return the bytes before the first chunk."""
 
-    def chunk(self, text: str, ids: Sequence[int]) -> bytes:
-        """Return the event for some tokens; the text may be empty."""
+    def chunk(self, text: str, ids: Sequence[int], prompt_tokens: int, tokens: int) -> bytes:
+        """Return the event for some tokens; the text may be empty. `tokens`: how many there are so far, with these."""
 
     def closing(self, finish: str, prompt_tokens: int, tokens: int) -> bytes:
         """Return the events after the last token, [DONE] included."""
@@ -36,14 +39,12 @@ class StreamEncoder(Encoder, Protocol):
 class _OpenAI:
     """Common part of the formats of chat and completions."""
 
-    def __init__(self, id: str, object: str, chunk_object: str, model: str, with_ids: bool, with_usage: bool) -> None:
+    def __init__(self, id: str, object: str, chunk_object: str, model: str, with_ids: bool, usage: Usage) -> None:
         common = {"created": int(time.time()), "model": model}
         self._head = json.dumps({"id": id, "object": object, **common})[:-1]
         self._chunk_head = json.dumps({"id": id, "object": chunk_object, **common})[:-1]
         self._with_ids = with_ids
-        self._with_usage = with_usage
-        # If usage is requested, every chunk of OpenAI's has the field.
-        self._no_usage = ', "usage": null' if with_usage else ""
+        self._usage = usage
 
     def _choice(self, content: str, ids: Sequence[int], finish: str | None) -> str:
         token_ids = f', "token_ids": {json.dumps(list(ids))}' if self._with_ids else ""
@@ -53,33 +54,36 @@ class _OpenAI:
         choice = self._choice(content, ids, finish)
         return f'{self._head}, "choices": [{choice}], "usage": {_usage(prompt_tokens, len(ids))}}}'.encode()
 
-    def _event(self, content: str, ids: Sequence[int] = (), finish: str | None = None) -> bytes:
-        return sse.encode(f'{self._chunk_head}, "choices": [{self._choice(content, ids, finish)}]{self._no_usage}}}').encode()
+    def _event(self, content: str, prompt_tokens: int, tokens: int, ids: Sequence[int] = (), finish: str | None = None) -> bytes:
+        usage = ""
+        if self._usage:  # then every chunk of OpenAI's has the field
+            usage = f', "usage": {_usage(prompt_tokens, tokens) if self._usage == "each" else "null"}'
+        return sse.encode(f'{self._chunk_head}, "choices": [{self._choice(content, ids, finish)}]{usage}}}').encode()
 
     def _end(self, content: str, finish: str, prompt_tokens: int, tokens: int) -> bytes:
         usage = f'{self._chunk_head}, "choices": [], "usage": {_usage(prompt_tokens, tokens)}}}'
-        events = (self._event(content, (), finish), sse.encode(usage).encode() if self._with_usage else b"", sse.encode(sse.DONE).encode())
-        return b"".join(events)
+        last = self._event(content, prompt_tokens, tokens, (), finish)
+        return b"".join((last, sse.encode(usage).encode() if self._usage else b"", sse.encode(sse.DONE).encode()))
 
 
 class ChatEncoder(_OpenAI):
     """Writes a `chat.completion` or its chunks."""
 
-    def __init__(self, id: str, model: str, with_ids: bool, with_usage: bool) -> None:
-        super().__init__(id, "chat.completion", "chat.completion.chunk", model, with_ids, with_usage)
+    def __init__(self, id: str, model: str, with_ids: bool, usage: Usage) -> None:
+        super().__init__(id, "chat.completion", "chat.completion.chunk", model, with_ids, usage)
 
     def whole(self, text: str, ids: Sequence[int], finish: str, prompt_tokens: int) -> bytes:
         """Return the complete answer."""
         message = f'"message": {{"role": "assistant", "content": {json.dumps(text)}, "refusal": null}}'
         return self._answer(message, ids, finish, prompt_tokens)
 
-    def opening(self) -> bytes:
+    def opening(self, prompt_tokens: int) -> bytes:
         """Return a chunk that has only the role."""
-        return self._event('"delta": {"role": "assistant", "content": "", "refusal": null}')
+        return self._event('"delta": {"role": "assistant", "content": "", "refusal": null}', prompt_tokens, 0)
 
-    def chunk(self, text: str, ids: Sequence[int]) -> bytes:
+    def chunk(self, text: str, ids: Sequence[int], prompt_tokens: int, tokens: int) -> bytes:
         """Return the event for some tokens."""
-        return self._event(f'"delta": {{"content": {json.dumps(text)}}}', ids)
+        return self._event(f'"delta": {{"content": {json.dumps(text)}}}', prompt_tokens, tokens, ids)
 
     def closing(self, finish: str, prompt_tokens: int, tokens: int) -> bytes:
         """Return the finish reason, the usage if requested, and [DONE]."""
@@ -89,20 +93,20 @@ class ChatEncoder(_OpenAI):
 class CompletionEncoder(_OpenAI):
     """Writes a `text_completion` or its chunks."""
 
-    def __init__(self, id: str, model: str, with_ids: bool, with_usage: bool) -> None:
-        super().__init__(id, "text_completion", "text_completion", model, with_ids, with_usage)
+    def __init__(self, id: str, model: str, with_ids: bool, usage: Usage) -> None:
+        super().__init__(id, "text_completion", "text_completion", model, with_ids, usage)
 
     def whole(self, text: str, ids: Sequence[int], finish: str, prompt_tokens: int) -> bytes:
         """Return the complete answer."""
         return self._answer(f'"text": {json.dumps(text)}', ids, finish, prompt_tokens)
 
-    def opening(self) -> bytes:
+    def opening(self, prompt_tokens: int) -> bytes:
         """Return nothing: this format has no role."""
         return b""
 
-    def chunk(self, text: str, ids: Sequence[int]) -> bytes:
+    def chunk(self, text: str, ids: Sequence[int], prompt_tokens: int, tokens: int) -> bytes:
         """Return the event for some tokens."""
-        return self._event(f'"text": {json.dumps(text)}', ids)
+        return self._event(f'"text": {json.dumps(text)}', prompt_tokens, tokens, ids)
 
     def closing(self, finish: str, prompt_tokens: int, tokens: int) -> bytes:
         """Return the finish reason, the usage if requested, and [DONE]."""

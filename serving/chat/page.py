@@ -28,6 +28,8 @@ THEME = gr.themes.Base(
     font=("system-ui", "sans-serif"),  # installed fonts: the page loads nothing from other sites
     font_mono=("ui-monospace", "monospace"),
 )
+MOST_TOKENS, STEP = 1024, 16
+"""Largest value of the control for the longest answer, until the service has named its own, and the step of the control."""
 IDLE: dict[str, Any] = {"submit_btn": True, "stop_btn": False}
 BUSY: dict[str, Any] = {"submit_btn": False, "stop_btn": True}
 
@@ -55,13 +57,16 @@ class Handlers:
         """Return the input box after an answer, however the answer ended."""
         return gr.Textbox(**IDLE)
 
-    async def note(self) -> Any:
-        """Return the service's description of its model; the note does not change if the service cannot be reached."""
+    async def about(self, longest: float) -> tuple[Any, Any]:
+        """Return the note about the model, and the control for the longest answer with the service's limit; neither changes if the
+        service cannot be reached."""
         try:
-            text = await self._service.note()
+            found = await self._service.about()
         except APIError:
-            return gr.skip()
-        return gr.Markdown(text, visible=bool(text))
+            return gr.skip(), gr.skip()
+        most = found.max_tokens or MOST_TOKENS
+        slider = gr.Slider(most % STEP or STEP, most, min(int(longest), most), step=STEP)
+        return gr.Markdown(found.note, visible=bool(found.note)), slider
 
 
 def _options(system: str, max_tokens: float, temperature: float, top_p: float) -> Options:
@@ -74,7 +79,9 @@ def _settings() -> list[gr.components.Component]:
     with gr.Accordion("Settings", open=False, elem_id="settings"):
         system = gr.Textbox(usual.system, label="System prompt", placeholder="Instructions before the conversation", max_lines=4)
         with gr.Row():
-            longest = gr.Slider(16, 1024, usual.max_tokens, step=16, label="Longest answer (tokens)", min_width=220, elem_id="longest")
+            longest = gr.Slider(
+                STEP, MOST_TOKENS, usual.max_tokens, step=STEP, label="Longest answer (tokens)", min_width=220, elem_id="longest"
+            )
             temperature = gr.Slider(0, 1.5, usual.temperature, step=0.1, label="Temperature", min_width=220)
             top_p = gr.Slider(0.05, 1, usual.top_p, step=0.05, label="Top p", min_width=220)
     return [system, longest, temperature, top_p]
@@ -101,12 +108,13 @@ def build_page(service: Service) -> gr.Blocks:
             [box.submit, shown.retry], handlers.ask, [*here, *options], here, show_progress="hidden", api_visibility="private"
         )  # one event for both: while it runs, Gradio starts no second one
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        # Also after an answer that was stopped or failed. The note is read again because the model may have changed since the page was
+        # Also after an answer that was stopped or failed. The model is asked about again because it may have changed since the page was
         # loaded.
-        answering.then(handlers.rest, None, box, **quiet).then(handlers.note, None, note, **quiet)
+        longest = options[1]
+        answering.then(handlers.rest, None, box, **quiet).then(handlers.about, longest, [note, longest], **quiet)
         box.stop(None, cancels=[answering]).then(stopped, [shown], shown, **quiet)
         new.click(None, cancels=[answering]).then(list, None, shown, **quiet)
-        page.load(handlers.note, None, note, **quiet)
+        page.load(handlers.about, longest, [note, longest], **quiet)
     # Gradio's default is one answer at a time for all users together.
     return page.queue(default_concurrency_limit=None)
 

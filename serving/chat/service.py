@@ -51,6 +51,16 @@ class Options:
     """System prompt; empty: none."""
 
 
+@dataclass(frozen=True)
+class About:
+    """What the service says about its model."""
+
+    note: str = ""
+    """Description, which the page shows above the conversation; empty: there is none."""
+    max_tokens: int = 0
+    """Tokens of the longest answer that it gives; 0: it does not say."""
+
+
 class NoAnswer(APIError):
     """The response is not one of OpenAI's API: it ended before its first token, or another server has the address."""
 
@@ -79,15 +89,16 @@ class Service:
         """Close the connections to the service."""
         await self._client.close()
 
-    async def note(self) -> str:
-        """Return the service's description of its model, which the page shows above the conversation; empty: there is none.
+    async def about(self) -> About:
+        """Return what the service says about its model.
 
         Raises:
             APIError: the service cannot be reached.
         """
         with _malformed_is_no_answer():
             known = {model.id: model for model in (await self._client.models.list()).data}
-        return str(getattr(known.get(self._model), "description", None) or "")
+        model = known.get(self._model)
+        return About(str(getattr(model, "description", None) or ""), int(getattr(model, "max_completion_tokens", None) or 0))
 
     async def answer(self, conversation: Sequence[Exchange], options: Options) -> AsyncGenerator[Answer, None]:
         """Yield the answer to the last exchange as it grows; each one replaces the one before. Errors become remarks in it. Closing the

@@ -48,9 +48,7 @@ class Mistral:
         Raises:
             BadConversation: the template does not accept it.
         """
-        if any(message.role == "assistant" and not any(message.parts) for message in messages):
-            raise BadConversation("a message of the assistant has no text")
-        turns = [_MESSAGES[message.role](content=[TextChunk(text=part) for part in message.parts]) for message in messages]
+        turns = [_MESSAGES[message.role](content=[TextChunk(text=part) for part in _parts(message)]) for message in messages]
         try:
             return list(self._mistral.encode_chat_completion(ChatCompletionRequest(messages=turns)).tokens)
         except MistralCommonException as error:
@@ -73,3 +71,8 @@ class Mistral:
         others: dict[int, bytes | None] = {inner.unk_id: inner.decode([inner.unk_id]).encode()}
         others |= {id: None for id in range(self.vocabulary) if inner.is_special(id)}
         return sentencepiece_bytes([inner.id_to_piece(id) for id in range(self.vocabulary)], others)
+
+
+def _parts(message: Message) -> Sequence[str]:
+    """Return the texts of a message. An answer that ended at once is a space: mistral-common refuses an empty one, and drops the space."""
+    return (" ",) if message.role == "assistant" and not any(message.parts) else message.parts

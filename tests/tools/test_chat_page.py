@@ -233,6 +233,19 @@ def test_the_page_shows_the_services_description_of_its_model(play: Play) -> Non
     play(scene)
 
 
+def test_the_longest_answer_that_can_be_set_is_the_services(play: Play) -> None:
+    async def scene(behind: StandIn, reader: ChatUser) -> None:
+        behind.longest = 100
+        await reader.page.reload()
+        await reader.until_longest(100)
+        await reader.send("words 2")
+        await reader.until_answered(1, words(2))
+        assert behind.requests[0]["max_tokens"] == 100
+        behind.longest = 0
+
+    play(scene)
+
+
 def test_the_page_sends_requests_only_to_the_chat(play: Play) -> None:
     async def scene(_: StandIn, reader: ChatUser) -> None:
         await reader.send("words 2")

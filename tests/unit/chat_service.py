@@ -55,6 +55,7 @@ class StandIn:
         self.pace_s = pace_s
         """Seconds between two words of an answer."""
         self.description = ""
+        self.longest = 0
         self.requests: list[dict[str, Any]] = []
         """Bodies of the requests, in order of arrival."""
         self.keys: list[str] = []
@@ -89,7 +90,8 @@ class StandIn:
         if self.foreign:
             return web.Response(content_type=self.foreign[0], body=self.foreign[1])
         entry = {"id": "mistral", "object": "model", "created": 1, "owned_by": "leeward"}
-        return web.json_response({"object": "list", "data": [entry | ({"description": self.description} if self.description else {})]})
+        said = {"description": self.description, "max_completion_tokens": self.longest}
+        return web.json_response({"object": "list", "data": [entry | {name: value for name, value in said.items() if value}]})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()

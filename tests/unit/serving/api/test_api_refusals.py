@@ -56,8 +56,9 @@ def refused(response: httpx.Response, status: int = 400) -> dict[str, Any]:
     [
         ("n", 2), ("n", True), ("logit_bias", {"1": 5}), ("presence_penalty", 0.1), ("frequency_penalty", -1), ("stream_options", {"x": 1}),
         ("temperature", 2.1), ("temperature", "hot"), ("temperature", True), ("top_p", 0), ("top_p", 1.5), ("top_k", -2), ("top_k", 1.5),
-        ("seed", 2**63), ("seed", "1"), ("stop", ""), ("stop", []), ("stop", ["a"] * 5), ("stop", [""]), ("stop", 1), ("stream", "yes"),
-        ("max_tokens", 0), ("max_tokens", 101), ("max_tokens", "9"), ("return_token_ids", 1), ("min_p", 0.1), ("best", None), ("user", 1),
+        ("seed", 2**63), ("seed", "1"), ("stop", ""), ("stop", ["a"] * 5), ("stop", [""]), ("stop", 1), ("stream", "yes"),
+        ("max_tokens", 0), ("max_tokens", 101), ("max_tokens", "9"), ("return_token_ids", 1), ("min_p", 0.1), ("best", 0), ("user", 1),
+        ("ignore_eos", True),
         ("metadata", "x"),
     ],
 )  # fmt: skip
@@ -77,7 +78,7 @@ def test_a_parameter_that_both_endpoints_refuse_is_named(
     [
         ("logprobs", True), ("top_logprobs", 2), ("tools", [{"type": "function"}]), ("tool_choice", "auto"), ("functions", [{"name": "f"}]),
         ("function_call", "auto"), ("response_format", {"type": "json_object"}), ("modalities", ["audio"]), ("audio", {"voice": "x"}),
-        ("prediction", {}), ("reasoning_effort", "low"), ("web_search_options", {}), ("store", True), ("echo", False), ("suffix", None),
+        ("prediction", {}), ("reasoning_effort", "low"), ("web_search_options", {}), ("store", True), ("echo", False), ("suffix", ""),
         ("max_completion_tokens", 0), ("prompt", "x"),
     ],
 )  # fmt: skip
@@ -126,12 +127,14 @@ def test_null_and_neutral_values_count_as_not_given(client: httpx.Client) -> Non
         ([{"role": "user", "content": [{"type": "image", "text": "x"}]}], "messages.0.content.0", "of type text"),
         ([{"role": "user", "content": [{"type": "text", "text": "x", "y": 1}]}], "messages.0.content.0.y", "not a known"),
         ([{"role": "user", "content": [{"type": "text"}]}], "messages.0.content.0.text", "required"),
-        ([{"role": "user", "content": "x", "name": "Ada"}], "messages.0.name", "not supported"),
+        ([{"role": "user", "content": "x", "name": 1}], "messages.0.name", "string"),
+        ([{"role": "user", "content": "x", "weight": 1}], "messages.0.weight", "not a known"),
+        ([{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}, {"role": "system", "content": "z"},
+          {"role": "user", "content": "x"}], "messages", "xpected"),
         ([{"role": "assistant", "content": "y", "tool_calls": [{}]}], "messages.0.tool_calls", "not supported"),
         ([{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}], "messages", "last"),
         ([{"role": "assistant", "content": "y"}], "messages", "last"),
         ([{"role": "system", "content": "y"}], "messages", "last"),
-        ([{"role": "user", "content": "x"}, {"role": "assistant", "content": ""}, {"role": "user", "content": "x"}], "messages", "no text"),
     ],
 )  # fmt: skip
 def test_an_invalid_conversation_is_refused_with_the_place_of_the_error(
@@ -143,7 +146,9 @@ def test_an_invalid_conversation_is_refused_with_the_place_of_the_error(
     assert engine.requests == []
 
 
-@pytest.mark.parametrize("prompt", [None, [], ["a", "b"], [["a"]], [[1]], [1, "a"], [-1], [LIMITS.vocabulary], [1.5], {"a": 1}, True])
+@pytest.mark.parametrize(
+    "prompt", [None, [], ["a", "b"], [["a"]], [[]], [[1], [2]], [1, "a"], [-1], [LIMITS.vocabulary], [1.5], {"a": 1}, True]
+)
 def test_a_prompt_of_another_type_than_one_text_is_refused(client: httpx.Client, engine: StandIn, prompt: Any) -> None:
     error = refused(client.post("/v1/completions", json={"prompt": prompt}))
     assert error["param"].split(".")[0] == "prompt"
@@ -218,8 +223,8 @@ def test_a_prompt_that_is_too_short_for_the_engine_is_refused(client: httpx.Clie
     assert (error["param"], "at least 2" in error["message"]) == ("prompt", True)
 
 
-def test_two_names_of_one_parameter_and_stream_options_without_a_stream_are_refused(client: httpx.Client) -> None:
-    both = CHAT | {"max_tokens": 5, "max_completion_tokens": 5}
+def test_two_values_of_one_parameter_and_stream_options_without_a_stream_are_refused(client: httpx.Client) -> None:
+    both = CHAT | {"max_tokens": 5, "max_completion_tokens": 6}
     assert refused(client.post("/v1/chat/completions", json=both))["param"] == "max_completion_tokens"
     options = TEXT | {"stream_options": {"include_usage": True}}
     assert refused(client.post("/v1/completions", json=options))["param"] == "stream_options"
@@ -266,6 +271,14 @@ def test_a_body_that_is_too_large_is_not_read(client: httpx.Client, declared: bo
     content = b" " * (MOST_BYTES + 1)
     sent: Any = content if declared else (content[at : at + 65536] for at in range(0, len(content), 65536))
     refused(client.post("/v1/completions", content=sent, headers={"content-type": "application/json"}), 413)
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "TLS/1.0"])
+def test_a_request_that_asks_for_an_upgrade_learns_why_its_body_was_lost(client: httpx.Client, upgrade: str) -> None:
+    """The body never reaches the API: after the headers of such a request, uvicorn's parser stops reading."""
+    headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": upgrade, "HTTP2-Settings": "AAMAAABkAARAAAAAAAIAAAAA"}
+    assert "HTTP_1_1" in refused(client.post("/v1/completions", json=TEXT, headers=headers))["message"]
+    assert client.get("/v1/models", headers=headers).status_code == 200
 
 
 def test_a_large_body_within_the_limit_is_read(client: httpx.Client, engine: StandIn) -> None:

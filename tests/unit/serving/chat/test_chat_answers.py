@@ -13,7 +13,7 @@ from chat_service import StandIn, words
 from openai import APIConnectionError, APIError
 
 from serving.chat.conversation import Answer, Exchange
-from serving.chat.service import Address, Options, Service
+from serving.chat.service import About, Address, Options, Service
 
 T = TypeVar("T")
 BEFORE = (Exchange("a", "1"), Exchange("b", "2"), Exchange("c", "3"))
@@ -198,11 +198,11 @@ def test_the_service_stops_computing_when_an_answer_is_closed() -> None:
     with_service(run)
 
 
-def test_the_note_is_the_services_description_of_its_model() -> None:
+def test_the_note_and_the_longest_answer_are_what_the_service_says_about_its_model() -> None:
     behind = StandIn()
-    assert with_service(lambda service, _: service.note(), behind) == ""
-    behind.description = "Its words are noise."
-    assert with_service(lambda service, _: service.note(), behind) == "Its words are noise."
+    assert with_service(lambda service, _: service.about(), behind) == About()
+    behind.description, behind.longest = "Its words are noise.", 256
+    assert with_service(lambda service, _: service.about(), behind) == About("Its words are noise.", 256)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_response_that_is_not_openais_api_is_no_answer_and_no_note(foreign: tu
     behind.foreign = foreign
     assert seen("hello", stand_in=behind)[-1] == Answer(remarks=("The service failed: what came is no answer",))
     with pytest.raises(APIError):
-        with_service(lambda service, _: service.note(), behind)
+        with_service(lambda service, _: service.about(), behind)
 
 
 def test_an_answer_that_ends_before_its_first_text_is_retried() -> None:
@@ -227,11 +227,11 @@ def test_an_answer_that_ends_before_its_first_text_is_retried() -> None:
 
 
 def test_without_a_service_there_is_no_note() -> None:
-    async def go() -> str:
+    async def go() -> About:
         async with StandIn().serve() as url:
             pass
         async with aclosing(Service(Address(url))) as service:
-            return await service.note()
+            return await service.about()
 
     with pytest.raises(APIConnectionError):
         asyncio.run(go())

@@ -11,7 +11,7 @@ import pytest
 from api_service import SETTINGS, WORDS, StandIn, served, tokenizer
 
 from serving.chat.conversation import Answer, Exchange
-from serving.chat.service import Address, Options, Service
+from serving.chat.service import About, Address, Options, Service
 from serving.engines.contract import GenerationFailed, QueueFull
 from serving.tokenizer import Message
 
@@ -77,9 +77,11 @@ def test_more_tokens_than_the_service_allows_are_refused_with_its_message(url: s
     assert "max_tokens" in answer.remarks[0]
 
 
-def test_the_note_can_be_read_from_the_real_api(url: str) -> None:
-    async def note() -> str:
+def test_the_longest_answer_of_the_real_api_is_one_that_it_gives(url: str) -> None:
+    async def ask() -> About:
         async with aclosing(Service(Address(url, api_key=KEY))) as service:
-            return await service.note()
+            return await service.about()
 
-    assert asyncio.run(note()) == ""
+    about = asyncio.run(ask())
+    assert about == About("", 100)
+    assert not last(url, Exchange("Hello"), options=replace(SHORT, max_tokens=about.max_tokens)).remarks
