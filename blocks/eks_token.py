@@ -28,7 +28,7 @@ def token(session: Any, cluster: str, region: str, endpoint_url: str | None = No
     Args:
         endpoint_url: Endpoint of STS; None: AWS's own for the region.
     """
-    sts = (endpoint_url or f"https://sts.{region}.amazonaws.com").rstrip("/")
+    sts = (endpoint_url or f"https://{sts_host(session, region)}").rstrip("/")
     signer = RequestSigner(ServiceId("sts"), region, "sts", "v4", session.get_credentials(), session.get_component("event_emitter"))
     request = {
         "method": "GET",
@@ -39,6 +39,12 @@ def token(session: Any, cluster: str, region: str, endpoint_url: str | None = No
     }
     url: str = signer.generate_presigned_url(request, region_name=region, expires_in=SIGNATURE_S, operation_name="")
     return PREFIX + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
+
+
+def sts_host(session: Any, region: str) -> str:
+    """Return the host name of STS in the region. Its domain is the partition's: China, GovCloud and others have domains of their own."""
+    found = session.get_component("endpoint_resolver").construct_endpoint("sts", region)
+    return str(found["hostname"]) if found else f"sts.{region}.amazonaws.com"
 
 
 class FreshToken:

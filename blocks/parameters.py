@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from drills.subject import HOME, Subject
 
@@ -169,6 +169,14 @@ class Infrastructure(Parameters):
     """Person or team to ask about this stack; a tag on every resource."""
     tags: Annotated[dict[TagKey, TagValue], Field(max_length=40)] = Field(default_factory=dict)
     """Further tags for every resource. Keys that AWS, this pipeline or Karpenter sets are refused."""
+
+    @field_validator("tags")
+    @classmethod
+    def _different(cls, tags: dict[str, str]) -> dict[str, str]:
+        twice = [key for key in tags if sum(key.lower() == other.lower() for other in tags) > 1]
+        if twice:
+            raise ValueError(f"keys that differ in more than upper and lower case, which IAM takes as equal: {', '.join(sorted(twice))}")
+        return tags
 
     def terraform_variables(self) -> dict[str, Any]:
         """All variables of terraform/ except name, region (the target's), enable_gcs_ha and the AUTH token."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 from scripts.cloud import CloudError, Endpoint, artifact_path
 from scripts.services.forward import Forward
 from scripts.services.services import Services, free_port
-from scripts.support.paths import PYTHON, RUN
+from scripts.support.paths import PREFECT_HOME, PYTHON, RUN
 from scripts.support.processes import output_of
 
 SERVICES = {
@@ -23,6 +24,11 @@ SERVICES = {
 """Title → port and DNS name in the cluster. A name, because a service that is deployed again gets another address."""
 DEPLOYED = {"name": "mistral", "namespace": "mistral", "chat": True}
 """The defaults of blocks/parameters.py for the service."""
+OVERRIDING = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"),
+    *("AWS_ENDPOINT_URL", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"),
+)
+"""Variables of a shell that win over a profile of AWS."""
 PATHS = {"Model": "/infer?sentence=Hello"}
 
 
@@ -49,14 +55,19 @@ class LocalAccess:
         """Print every address; write kubeconfig and AWS configuration to the run folder (mode 0600)."""
         print("Everything is left up. On this machine's loopback:")
         _print_line("Prefect UI", services.api_url.removesuffix("/api"))
+        _print_line("Prefect", f"export PREFECT_API_URL={services.api_url} PREFECT_HOME={shlex.quote(str(PREFECT_HOME))}")
+        _print_line("", f"{shlex.quote(str(PYTHON.with_name('prefect')))} deployment run status/main -p target=embedded")
         for title, port in self.ports.items():
             _print_line(title, f"http://127.0.0.1:{port}{PATHS.get(title, '/')}")
         try:
             _print_line("Kubernetes", f"export KUBECONFIG={shlex.quote(str(write_kubeconfig(endpoint)))}")
             _print_line("", f"{shlex.quote(str(link_kubectl()))} get pods -A")
-            _print_line("AWS", f"export AWS_CONFIG_FILE={shlex.quote(str(RUN / 'aws-config'))} AWS_PROFILE=leeward")
+            _print_line("AWS", f"unset {' '.join(OVERRIDING)}")
+            _print_line("", f"export AWS_CONFIG_FILE={shlex.quote(str(RUN / 'aws-config'))} AWS_PROFILE=leeward")
         except CloudError as error:
             _print_line("Kubernetes", str(error))
+        if excepted := os.environ.get("NO_PROXY"):
+            _print_line("Behind a proxy", f"export NO_PROXY={excepted} no_proxy={excepted}; unset ALL_PROXY all_proxy")
         _print_line("Take it down", "./demo --down")
 
 

@@ -22,7 +22,7 @@ GO_SOURCES = (
 )
 """Settings of Go that say where modules come from and where they are kept. No other one of the user's reaches a `go` of ours."""
 
-_GO_ALONE = {"GO111MODULE": "on", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": ""}
+_GO_ALONE = {"GO111MODULE": "on", "GOTOOLCHAIN": "auto", "GOWORK": "off", "GOFLAGS": ""}
 
 KEPT = re.compile(
     r"""
@@ -102,12 +102,13 @@ def no_pip_surprises() -> dict[str, str]:
 def for_go(go: str | Path, environment: Mapping[str, str]) -> dict[str, str]:
     """Return an environment for that `go`: the user's, with the sources of modules, and without any other setting of Go.
 
-    Settings of `go env -w` count as the user's, too: Go is asked for the sources, and then told not to read that file.
+    Settings of `go env -w` count as the user's, too: Go is asked for the sources, and then told not to read that file. One that is too
+    old for a module fetches a newer toolchain, as it does by default; what is compiled sets another GOTOOLCHAIN.
     """
     with_home = {**environment, "HOME": home(environment)}
     asked = subprocess.run(
         [str(go), "env", "-json", *GO_SOURCES],
-        capture_output=True, text=True, timeout=60, check=False, env={**with_home, **_GO_ALONE, "GOROOT": ""},
+        capture_output=True, text=True, timeout=60, check=False, env={**with_home, **_GO_ALONE, "GOTOOLCHAIN": "local", "GOROOT": ""},
     )  # fmt: skip
     try:
         sources = {name: value for name, value in json.loads(asked.stdout).items() if value}

@@ -214,6 +214,10 @@ variable "tags" {
     error_message = "At most 40 tags: keys of 1 to 128 and values of at most 256 letters, digits, spaces or _.:/=+@-, as AWS takes in tags."
   }
   validation {
+    condition     = length(distinct([for key in keys(var.tags) : lower(key)])) == length(var.tags)
+    error_message = "IAM takes keys as equal that differ in upper and lower case only."
+  }
+  validation {
     condition     = alltrue([for key in keys(var.tags) : !can(regex("^(aws:|leeward:|kubernetes\\.io/cluster|(eks:eks-cluster-name|karpenter\\.sh/(nodepool|nodeclaim)|karpenter\\.k8s\\.aws/ec2nodeclass)$)", lower(key)))])
     error_message = "Keys that AWS, this pipeline or Karpenter sets: aws:*, leeward:*, kubernetes.io/cluster*, eks:eks-cluster-name, karpenter.sh/nodepool, karpenter.sh/nodeclaim and karpenter.k8s.aws/ec2nodeclass are not to be given."
   }

@@ -28,6 +28,7 @@ _CHECKS: tuple[tuple[str, Callable[[], Check | list[Check]]], ...] = (
     ("veth and bridge", kernel.links),
     ("iptables", kernel.iptables),
     ("cgroups", cgroups.control_groups),
+    ("inotify", kernel.inotify),
     ("addresses", addresses.addresses),
     ("packages", tools.apt_packages),
     ("uv", tools.installer),

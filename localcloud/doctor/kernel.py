@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -22,6 +23,8 @@ _CAPABILITIES = {
 _PRIVILEGED = "in a container: start it privileged; on a machine: look at `dmesg` and the kernel's configuration"
 _IMAGES = "/var/lib/containers"
 _TIMEOUT = 30.0
+_INOTIFY = 60
+"""Inotify instances of a running cloud: 21 with four nodes, twice as many when nodes are replaced."""
 # Rules as kube-proxy and the CNI plugins write them, one for each kind of match and target.
 _RULES = """
 set -e
@@ -109,6 +112,32 @@ def try_command(name: str, command: Sequence[str], works: str, *, program: str =
     # The reason comes first: mount(8) ends with "dmesg(1) may have more information", and may also begin with it.
     reasons = [line.strip() for line in out.stderr.splitlines() if line.strip() and "dmesg" not in line]
     return Check(name, MISSING, reasons[0] if reasons else f"exit code {out.returncode}", _PRIVILEGED)
+
+
+def inotify() -> Check:
+    """Check that the machine's other programs (another kubelet, k3s, Docker) leave the nodes enough watchers of files."""
+    limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+    return judge_inotify(limit, used_inotify())
+
+
+def judge_inotify(limit: int, used: int) -> Check:
+    """Decide from the number of inotify instances that root may have, and that it has."""
+    detail = f"{used} of {limit} inotify instances in use"
+    if limit - used >= _INOTIFY:
+        return Check("inotify", OK, detail)
+    return Check(
+        "inotify", MISSING, f"{detail}, {_INOTIFY} free ones are needed", f"sysctl fs.inotify.max_user_instances={used + 4 * _INOTIFY}"
+    )
+
+
+def used_inotify() -> int:
+    """Count the inotify instances of all processes of root, outside of control groups of ours."""
+    count = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if process.stat().st_uid == 0 and "leeward" not in (process / "cgroup").read_text():
+                count += sum(os.readlink(link) == "anon_inode:inotify" for link in (process / "fd").iterdir())
+    return count
 
 
 def _untried(name: str) -> Check:

@@ -22,6 +22,7 @@ from localcloud.progress import Report, Reporter
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _UP_WITHIN = 180.0
 _DOWN_WITHIN = 60.0
+_PATH = f"a VPN or firewall of this machine may be in the way: `ip route get {settings.AWS_HOST}` must name {settings.UPLINK}"
 _STATUS_WITHIN = 2.0
 """Seconds that `up` waits for the lock, because a `status` or `env` may hold it for a moment."""
 
@@ -43,7 +44,7 @@ def up() -> int:
             _make_folders()
             guardian = Guardian(lock)
             environment = guardian.wait_until_ready(report, _UP_WITHIN)
-            wait_until(f"{settings.AWS_ENDPOINT_URL} answers the host", state.endpoint_problem, within=60.0)
+            wait_until(f"{settings.AWS_ENDPOINT_URL} answers the host ({_PATH})", state.endpoint_problem, within=60.0)
             state.write(state.ENVIRONMENT, environment)
             guardian.keep()
         except BaseException:

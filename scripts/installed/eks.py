@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import botocore.session
 
 from blocks import eks_token
 from scripts.support.paths import ROOT, write_private
+from startup import environment
 
 PROFILE = "leeward"
 TOKEN_LIVES = timedelta(minutes=14)
@@ -37,12 +40,12 @@ def aws_config(endpoint: dict[str, Any]) -> str:
 def kubeconfig(cluster: dict[str, Any], config_file: Path) -> str:
     """Return a kubeconfig, as JSON, for a cluster as `describe_cluster` returns it."""
     name = cluster["name"]
-    environment = {"AWS_CONFIG_FILE": config_file, "PYTHONPATH": ROOT}
+    variables = {"AWS_CONFIG_FILE": config_file, "PYTHONPATH": ROOT}
     plugin = {
         "apiVersion": "client.authentication.k8s.io/v1",
         "command": sys.executable,
         "args": ["-m", "scripts.installed.eks", "token", name],
-        "env": [{"name": key, "value": str(value)} for key, value in environment.items()],
+        "env": [{"name": key, "value": str(value)} for key, value in variables.items()],
         "interactiveMode": "Never",
     }
     server = {"server": cluster["endpoint"], "certificate-authority-data": cluster["certificateAuthority"]["data"]}
@@ -59,10 +62,25 @@ def kubeconfig(cluster: dict[str, Any], config_file: Path) -> str:
 
 def fresh_token(cluster: str, profile: str = PROFILE) -> str:
     """Return a bearer token for the cluster, signed with the profile for its endpoint; the shell's AWS_* variables do not matter."""
-    # A profile that is named here, unlike AWS_PROFILE, takes precedence over the shell's AWS_ACCESS_KEY_ID.
-    session = botocore.session.Session(profile=profile)
-    config = session.get_scoped_config()
-    return eks_token.token(session, cluster, config["region"], config.get("endpoint_url"))
+    with _own_environment():
+        # A profile that is named here, unlike AWS_PROFILE, takes precedence over the shell's AWS_ACCESS_KEY_ID.
+        session = botocore.session.Session(profile=profile)
+        config = session.get_scoped_config()
+        return eks_token.token(session, cluster, config["region"], config.get("endpoint_url"))
+
+
+@contextmanager
+def _own_environment() -> Iterator[None]:
+    """Remove the shell's settings of AWS and its proxies for this cloud while the block runs; AWS_CONFIG_FILE stays."""
+    before = dict(os.environ)
+    ours = {"AWS_CONFIG_FILE": before.get("AWS_CONFIG_FILE", os.devnull), "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    os.environ.clear()
+    os.environ.update(environment.own(before) | ours)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def credential(bearer: str, now: datetime) -> str:

@@ -241,6 +241,16 @@ run "a_tag_without_a_key" {
   expect_failures = [var.tags]
 }
 
+run "tags_that_differ_in_case_only" {
+  command = plan
+
+  variables {
+    tags = { team = "a", Team = "b" }
+  }
+
+  expect_failures = [var.tags]
+}
+
 run "more_zones_than_the_region_has" {
   command = plan
 

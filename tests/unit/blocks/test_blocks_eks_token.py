@@ -6,8 +6,9 @@ import base64
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
+import pytest
 
-from blocks.eks_token import REFRESH_AFTER_S, FreshToken, token
+from blocks.eks_token import REFRESH_AFTER_S, FreshToken, sts_host, token
 
 
 def presigned(cluster: str = "leeward", endpoint: str | None = None) -> str:
@@ -26,6 +27,19 @@ def test_a_token_is_a_presigned_get_caller_identity_of_the_region() -> None:
     assert query["Action"] == ["GetCallerIdentity"]
     assert query["X-Amz-Expires"] == ["60"]
     assert query["X-Amz-Credential"][0].endswith("/us-west-2/sts/aws4_request")
+
+
+@pytest.mark.parametrize(
+    ("region", "domain"),
+    [
+        ("us-east-1", "amazonaws.com"),
+        ("us-gov-west-1", "amazonaws.com"),
+        ("cn-north-1", "amazonaws.com.cn"),
+        ("us-iso-east-1", "c2s.ic.gov"),
+    ],
+)
+def test_a_token_is_signed_for_the_domain_of_the_regions_partition(region: str, domain: str) -> None:
+    assert sts_host(boto3.Session()._session, region) == f"sts.{region}.{domain}"
 
 
 def test_the_cluster_is_part_of_what_is_signed() -> None:

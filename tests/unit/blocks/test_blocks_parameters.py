@@ -62,6 +62,8 @@ def test_all_defaults_are_valid() -> None:
         {"owner": "über"},
         {"ttl_hours": 24},  # was a parameter once, and nothing read it
         {"tags": {"": "x"}},
+        {"tags": {"team": "a", "Team": "b"}},
+        {"tags": {"LEEWARD:Name": "x"}},
         {"tags": {"aws:name": "x"}},
         {"tags": {"leeward:name": "x"}},
         {"tags": {"eks:eks-cluster-name": "x"}},

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
 import pytest
 from botocore.configloader import load_config
+from embedded_aws import EmbeddedAws
 
 from scripts.installed import eks
 from scripts.support.paths import write_private
@@ -28,11 +31,47 @@ def test_a_token_is_signed_for_the_endpoint_of_the_profile_whatever_the_shell_ha
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAANOTHERUSER")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:1")
+    monkeypatch.setenv("HTTP_PROXY", "http://localhost:1")
     encoded = eks.fresh_token("leeward", "leeward-user").removeprefix("k8s-aws-v1.")
     signed = urlparse(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode())
     assert f"{signed.scheme}://{signed.netloc}" == ENDPOINT["endpoint_url"]
     access_key, _, region, *_ = parse_qs(signed.query)["X-Amz-Credential"][0].split("/")
     assert (access_key, region) == (ENDPOINT["access_key_id"], ENDPOINT["region"])
+
+
+@pytest.mark.parametrize(
+    "shell",
+    [
+        {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"},
+        {"AWS_ENDPOINT_URL_STS": "http://127.0.0.1:1"},
+        {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
+        {"HTTP_PROXY": "http://127.0.0.1:1"},
+        {"AWS_ACCESS_KEY_ID": "AKIAANOTHERUSER", "AWS_SECRET_ACCESS_KEY": "another", "AWS_SESSION_TOKEN": "x"},
+        {"AWS_PROFILE": "production", "AWS_REGION": "eu-west-1", "AWS_SHARED_CREDENTIALS_FILE": "/nowhere"},
+        {"PYTHONSAFEPATH": "1"},
+    ],
+    ids=lambda shell: next(iter(shell)),
+)
+def test_the_pipelines_role_is_assumed_at_the_embedded_endpoint_whatever_the_shell_has(
+    aws: EmbeddedAws, tmp_path: Path, shell: dict[str, str]
+) -> None:
+    """The plug-in of the kubeconfig, run as kubectl runs it."""
+    first = aws.first
+    user = {"access_key_id": first.access_key_id, "secret_access_key": first.secret_access_key, "role_arn": first.role_arn}
+    file = write_private(tmp_path / "aws-config", eks.aws_config({**ENDPOINT, **user, "endpoint_url": aws.endpoint.url}))
+    plugin = json.loads(eks.kubeconfig(CLUSTER, file))["users"][0]["user"]["exec"]
+    variables = {one["name"]: one["value"] for one in plugin["env"]}
+    done = subprocess.run(
+        [plugin["command"], *plugin["args"]],
+        env={**os.environ, **shell, **variables},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(done.stdout)["status"]["token"].startswith("k8s-aws-v1.")
 
 
 def aws_config_of_user(folder: Path) -> Path:

@@ -92,6 +92,6 @@ def test_a_go_gets_the_users_sources_of_modules_also_those_of_its_own_settings_a
     made = environment.for_go(go, {**ALONE, **STRANGE})
     assert {name: value for name, value in made.items() if name.startswith("GO")} == {
         "GOPROXY": "https://go.example", "GOMODCACHE": "/root/go/pkg/mod",
-        "GOENV": "off", "GO111MODULE": "on", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "",
+        "GOENV": "off", "GO111MODULE": "on", "GOTOOLCHAIN": "auto", "GOWORK": "off", "GOFLAGS": "",
     }  # fmt: skip
     assert json.dumps(made)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -43,11 +43,15 @@ with Interrupts(console) as interrupts:
 """A demo in small: it prints, is interrupted or not, then cleans up and prints that."""
 
 
-def start(done: Path, lines: int = 30, *, environment: Mapping[str, str] = MappingProxyType({}), **more: object) -> subprocess.Popen[bytes]:
+def start(done: Path, lines: int = 30, *, nohup: bool = False, environment: Mapping[str, str] | None = None, **more: object) -> Any:
+    def set_sighup() -> None:  # the tests themselves may run under nohup
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
+
     program = done.with_name("program.py")
     program.write_text(PROGRAM, encoding="utf-8")
     path = {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, str(program), str(done), str(lines)], env={**os.environ, **environment, **path}, **more)  # type: ignore[call-overload, no-any-return]
+    command = [sys.executable, str(program), str(done), str(lines)]
+    return subprocess.Popen(command, env={**os.environ, **(environment or {}), **path}, preexec_fn=set_sighup, **more)  # type: ignore[call-overload]
 
 
 @pytest.fixture
@@ -101,9 +105,7 @@ def test_a_terminal_that_is_closed_leads_to_a_complete_clean_up(done: Path, numb
 
 
 def test_a_program_under_nohup_outlives_the_terminal(done: Path) -> None:
-    program = start(
-        done, 100, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    )
+    program = start(done, 100, nohup=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until_ready(done)
     program.send_signal(signal.SIGHUP)
     assert program.wait(60) == 0

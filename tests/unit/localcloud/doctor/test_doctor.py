@@ -89,6 +89,40 @@ def test_a_larger_network_around_the_ranges_is_only_a_warning() -> None:
     assert "tun0" in found.detail
 
 
+TABLES = """\
+default via 192.0.2.1 dev eth0
+10.213.0.0/24 via 10.213.255.2 dev leeward0
+default dev wg0 table 51820 scope link
+10.0.0.0/8 dev tailscale0 table 52
+throw 127.0.0.0/8 table 52
+local 127.0.0.1 dev lo table local proto kernel scope host src 127.0.0.1
+"""
+
+
+def test_routes_of_vpns_are_those_in_tables_of_their_own() -> None:
+    assert addresses.parse_other_tables(TABLES) == routes(("wg0", "0.0.0.0/0"), ("tailscale0", "10.0.0.0/8"))
+
+
+@pytest.mark.parametrize("network", ["10.0.0.0/8", "10.213.0.0/24", "172.16.0.0/12"])
+def test_a_vpn_whose_routes_come_before_the_clouds_is_a_conflict_also_when_they_are_wider(network: str) -> None:
+    found = addresses.judge_addresses([], [], routes(("tailscale0", network)))
+    assert (found.status, "tailscale0" in found.detail) == (MISSING, True)
+
+
+def test_a_vpn_for_everything_is_a_warning_unless_the_main_table_comes_first() -> None:
+    whole = routes(("wg0", "0.0.0.0/0"))
+    assert addresses.judge_addresses([], [], whole).status == WARNING
+    first = "32764: from all lookup main suppress_prefixlength 0\n32765: not from all fwmark 0xca6c lookup 51820\n"
+    assert addresses.judge_addresses([], [], whole, first).status == OK
+
+
+def test_another_kubelet_that_has_taken_the_watchers_of_files_is_reported_with_the_remedy() -> None:
+    assert kernel.judge_inotify(128, 20).status == OK
+    found = kernel.judge_inotify(128, 100)
+    assert (found.status, "max_user_instances=340" in found.remedy) == (MISSING, True)
+    assert kernel.used_inotify() >= 0
+
+
 def test_a_hybrid_of_both_cgroup_versions_counts_as_version_1() -> None:
     table = mounts.parse_mounts(V1)
     assert not cgroups.is_v2(table)
