@@ -127,7 +127,7 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         with exclusive_lock(stack.LOCK), Interrupts(console, "stopping what was started") as interrupts:
             try:
-                setup.check_machine()
+                setup.check_machine(console)
                 stack.take_down_leftovers(console)
                 setup.prepare(console, setup.TEST_GROUPS, tests=True)
                 measure(options, out)

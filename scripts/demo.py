@@ -57,6 +57,12 @@ LIGHT = {"short_per_s": 2, "streams": 3}
 MOST_FAULTS = 1000
 GRACES = ("own", "in-turn")
 CATALOGUE = ROOT / "drills" / "catalogue"
+NEXT = {
+    "passed": "./demo --no-gcs-fault-tolerance shows the same drill fail; ./demo --keep leaves everything up, to look around and to chat",
+    "failed": "open the report: first the reasons, then the picture; debug/ beside it has pods, events and logs (docs/drills.md)",
+    "none": "read the end of the log; ./demo --verbose shows every task; docs/running.md has a table of what to look at",
+}
+"""Advice after each verdict, and after a run without one."""
 NO_ROOT = (
     "./demo needs root, for namespaces, mounts and network interfaces of its own: sudo ./demo\n"
     "Without root there are ./test --unit, and the pipeline and the lint on a cluster of yours: docs/targets.md, docs/your-service.md"
@@ -91,6 +97,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="KEY=JSON",
         help=f"a parameter of {DEPLOYMENT}, passed on as it is",
     )
+    parser.add_argument("--verbose", "-v", action="store_true", help="show every task, its progress and all output of the set-up")
     parser.add_argument("--port", type=_port, help="loopback port of the Prefect UI (default: 4200, or a free one)")
     parser.add_argument(
         "--deadline", type=_minutes, default=60, metavar="MINUTES", help="give up on the run after this time (default: %(default)s)"
@@ -164,6 +171,8 @@ class Demo:
     console: Console
     interrupts: Interrupts
     leave_up: bool = False
+    verdict: str = ""
+    """Text with the verdict, which is printed last."""
 
     def run(self) -> int:
         """Check the machine, run to the verdict, and take everything down unless `--keep` was given; return the exit code."""
@@ -172,7 +181,12 @@ class Demo:
         except PROBLEMS as problem:
             self.console.print("error", str(problem))
             code = 1
-        return code if self.leave_up else self.take_down(code)
+        if self.leave_up:
+            return code
+        code = self.take_down(code)
+        self.console.done()
+        print(self.verdict, end="", flush=True)
+        return code
 
     def _run_to_verdict(self) -> int:
         stack.prepare_machine(self.console, [self.options.port] if self.options.port else [])
@@ -184,8 +198,10 @@ class Demo:
         if access:
             services.keep()
             self.leave_up = True
-        passed = self._print_verdict(name, services.api.flow_run_named(name), snapshot)
+        passed = self._find_verdict(name, services.api.flow_run_named(name), snapshot)
         if access:
+            self.console.done()
+            print(self.verdict, flush=True)
             access.print_addresses(services, endpoint)
         return 0 if passed else 1
 
@@ -197,20 +213,20 @@ class Demo:
         self.console.print("run", f"{services.api_url.removesuffix('/api')}/runs/flow-run/{identity} (log: {LOG.relative_to(ROOT)})")
         return follow(services.api, identity, services.process, self.console, self.options.deadline * 60)
 
-    def _print_verdict(self, name: str, identity: str, snapshot: RunSnapshot) -> bool:
-        """Print the verdict and the paths of the evidence; return whether the verdict is "passed"."""
+    def _find_verdict(self, name: str, identity: str, snapshot: RunSnapshot) -> bool:
+        """Keep the text with the verdict, the paths of the evidence and what to do next; return whether the verdict is "passed"."""
         found = find_evidence(name, identity)
         if found is None:
             self.console.print("error", f"the run ended as {snapshot.label} before there was a verdict. {snapshot.message}".strip())
             self.console.print("error", f"its log: {LOG}; what was collected, if anything: {EVIDENCE / name}")
+            self.verdict = "\nnext      " + NEXT["none"] + "\n"
             return False
-        print()
         # Not to its own stdout: only that of this process survives a reader that is gone.
         command = [str(PYTHON), "-m", "scripts.installed.summary", str(found), *(["--colour"] if sys.stdout.isatty() else [])]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=60, check=False)
-        print(done.stdout or done.stderr, end="")
-        print(f"\nreport    {report_path(found)}\nevidence  {found}\n", flush=True)
         verdict = json.loads(found.read_text(encoding="utf-8"))["verdict"]
+        paths = f"report    {report_path(found)}\nevidence  {found}"
+        self.verdict = f"\n{done.stdout or done.stderr}\n{paths}\nnext      {NEXT.get(verdict, NEXT['failed'])}\n"
         if verdict == "passed" and snapshot.state != "COMPLETED":
             self.console.print("error", f"the drill passed, but the run ended as {snapshot.label}. {snapshot.message}".strip())
         return bool(verdict == "passed" and snapshot.state == "COMPLETED")
@@ -268,7 +284,7 @@ def stop_and_take_down(console: Console) -> int:
 def main(given: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     options = arguments(given)
-    console = Console()
+    console = Console(verbose=options.verbose)
     if os.geteuid() != 0:
         console.print("error", NO_ROOT)
         return 1

@@ -20,8 +20,9 @@ TEST_GROUPS = ("localcloud", "serving", "dev")
 """Dependency groups that the tests need."""
 
 
-def check_machine(ports: Sequence[int] = ()) -> None:
-    """Run the doctor, which prints one list: the machine has what set-up cannot provide, and these loopback ports are free.
+def check_machine(console: Console, ports: Sequence[int] = ()) -> None:
+    """Run the doctor and print its list, without what is in order unless the console is verbose: the machine has what set-up cannot
+    provide, and these loopback ports are free.
 
     Raises:
         StepFailed: something is missing; the list says how to provide it.
@@ -29,7 +30,8 @@ def check_machine(ports: Sequence[int] = ()) -> None:
     # Nothing is installed yet, so the Python of this process runs it.
     command = [sys.executable, "-m", "localcloud", "doctor", *(f"--port={port}" for port in ports)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
-    print(done.stdout, end="", flush=True)
+    shown = [line for line in done.stdout.splitlines() if console.verbose or not line.startswith("ok ")]
+    print("\n".join(shown).strip("\n"), flush=True)
     if done.returncode:
         lacking = ", ".join(line[9:25].strip() for line in done.stdout.splitlines() if line.startswith("MISSING"))
         raise StepFailed(f"this machine lacks something that the set-up cannot provide ({lacking}): see the list above")

@@ -52,7 +52,7 @@ def prepare_machine(console: Console, ports: Sequence[int] = ()) -> None:
     """
     if os.geteuid() == 0:  # the doctor reports it when root is missing
         take_down_leftovers(console)
-    setup.check_machine(ports)
+    setup.check_machine(console, ports)
 
 
 def take_down_leftovers(console: Console) -> None:
@@ -80,7 +80,7 @@ def bring_up(console: Console, *, api_port: int | None = None, forwards: Sequenc
     private_folder(RUN)
     MARKER.touch()
     started = services.start(api_port=api_port, path=setup.tool_path(), forwards=forwards)
-    console.print("prefect", f"server and worker are starting at {started.api_url.removesuffix('/api')}")
+    console.detail("prefect", f"server and worker are starting at {started.api_url.removesuffix('/api')}")
     steps.run([cloud.up_step()], LOGS, console)
     endpoint = cloud.endpoint()
     started.wait(console)
@@ -101,10 +101,10 @@ def register(started: Services, endpoint: Endpoint) -> None:
 
 def deploy(started: Services, console: Console) -> None:
     """Deploy every deployment of prefect.yaml to the server."""
-    console.print("prefect", "deploying the flows")
+    console.detail("prefect", "deploying the flows")
     prefect(started, "--no-prompt", "deploy", "--all")
     count = len(started.api.post("/deployments/filter", {}))
-    console.print("prefect", f"{count} deployments are registered")
+    console.print("prefect", f"server and worker answer, {count} deployments are registered")
 
 
 def prefect(started: Services, *arguments: str) -> str:
@@ -129,7 +129,7 @@ def take_down(console: Console) -> None:
     problems = []
     try:
         if services.stop():
-            console.print("prefect", "server and worker are gone")
+            console.detail("prefect", "server and worker are gone")
     except (RuntimeError, OSError) as error:
         problems.append(str(error))
     try:

@@ -74,10 +74,10 @@ class _RunningStep:
         if lines:
             self._last = lines[-1].strip()
         if lines and self.step.echo:
-            console.print(self.step.name, "\n".join(self._shown(line) for line in lines))
+            console.detail(self.step.name, "\n".join(self._shown(line) for line in lines))
             self.last_printed = time.monotonic()
         elif time.monotonic() - self.last_printed > QUIET_S:
-            console.print(self.step.name, f"… {duration(time.monotonic() - self.start)}: {self._last[:120]}")
+            console.detail(self.step.name, f"… {duration(time.monotonic() - self.start)}: {self._last[:120]}")
             self.last_printed = time.monotonic()
 
     def _shown(self, line: str) -> str:

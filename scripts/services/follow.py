@@ -6,6 +6,7 @@ them, so what a user sees is tested without a server.
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,8 @@ from scripts.support.console import Console, duration
 from scripts.support.processes import Process
 
 STAGE_TAG = "stage:"
+STAGES = ("check", "provision", "verify", "deploy", "drill", "cleanup")
+"""Stages of a lifecycle, in their order."""
 RUN = "run"
 """Key of the flow run's own progress, where tasks have their id."""
 PROGRESS_EVERY_S = 5.0
@@ -47,6 +50,8 @@ class TaskSnapshot:
     message: str
     seconds: float
     tries: int
+    start: float = 0.0
+    """Seconds since the epoch; 0: it has not begun."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,8 @@ def _task(one: dict[str, Any]) -> TaskSnapshot:
     stage = next((tag.removeprefix(STAGE_TAG) for tag in sorted(one["tags"]) if tag.startswith(STAGE_TAG)), "run")
     name = re.sub(r"-[0-9a-f]{3}$", "", one["name"]).replace("_", " ")
     message = ((one.get("state") or {}).get("message") or "").strip()
-    return TaskSnapshot(name, stage, one["state_type"], one["state_name"], message, _seconds(one), one["run_count"])
+    start = datetime.fromisoformat(one["start_time"]).timestamp() if one["start_time"] else 0.0
+    return TaskSnapshot(name, stage, one["state_type"], one["state_name"], message, _seconds(one), one["run_count"], start)
 
 
 def _seconds(one: dict[str, Any]) -> float:
@@ -93,11 +99,33 @@ def _seconds(one: dict[str, Any]) -> float:
     return max(0.0, (end - start).total_seconds())
 
 
-def changes(before: RunSnapshot, now: RunSnapshot) -> Iterator[tuple[str, str]]:
-    """Yield what changed between two snapshots: the stage and a text. Progress is left to `RunPrinter`."""
+def stages_done(now: RunSnapshot) -> dict[str, float]:
+    """Return the stages that are over, with their seconds: from the begin of the first task to the end of the last one.
+
+    A stage is over when the one after it has begun since, because a task of a later one may begin early, or when the run has ended.
+    """
+    found = {}
+    for stage, following in itertools.pairwise((*STAGES, "")):
+        tasks = [task for task in now.tasks.values() if task.stage == stage and task.start]
+        if not tasks or (now.state not in TERMINAL and any(task.state not in TERMINAL for task in tasks)):
+            continue
+        end = max(task.start + task.seconds for task in tasks)
+        if now.state in TERMINAL or any(task.stage == following and task.start >= end for task in now.tasks.values()):
+            found[stage] = end - min(task.start for task in tasks)
+    return found
+
+
+def changes(before: RunSnapshot, now: RunSnapshot, *, notable: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield what changed between two snapshots: the stage and a text. Progress is left to `RunPrinter`.
+
+    Args:
+        notable: Leave out what goes as it should.
+    """
     for key, task in now.tasks.items():
         was = before.tasks.get(key)
         if was and (was.label, was.tries) == (task.label, task.tries):
+            continue
+        if notable and task.state in ("RUNNING", "COMPLETED") and task.tries < 2:
             continue
         if task.state == "RUNNING":
             yield task.stage, f"{task.name} …" if task.tries < 2 else f"{task.name}: try {task.tries} …"
@@ -107,7 +135,7 @@ def changes(before: RunSnapshot, now: RunSnapshot) -> Iterator[tuple[str, str]]:
             yield task.stage, f"{task.name}: {how} ({duration(task.seconds)}){_because(task.message) if how == task.label.lower() else ''}"
         elif task.label == "AwaitingRetry":
             yield task.stage, f"{task.name}: will be tried again{_because(task.message)}"
-    if (before.state, before.label) != (now.state, now.label):
+    if (before.state, before.label) != (now.state, now.label) and not (notable and now.state not in TERMINAL):
         yield "run", f"{now.label.lower()}{_because(now.message) if now.state in TERMINAL - {'COMPLETED'} else ''}"
 
 
@@ -118,20 +146,29 @@ def _because(message: str) -> str:
 class RunPrinter:
     """Prints changes and the progress of long tasks: at most one line per task every few seconds, and a sign of life in silence."""
 
-    def __init__(self, write: Callable[[str, str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._write, self._clock = write, clock
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console, clock
+        self._over: set[str] = set()
         self._printed: dict[str, tuple[float, str]] = {}
         self._last_printed = clock()
 
     def print_changes(self, before: RunSnapshot, now: RunSnapshot) -> None:
         """Print what changed between two snapshots."""
-        lines = [*changes(before, now), *self._progress(now)]
+        notable = [] if self._console.verbose else list(changes(before, now, notable=True))
+        lines = [line for line in (*changes(before, now), *self._progress(now)) if line not in notable]
         if not lines and self._clock() - self._last_printed > QUIET_S:
             lines = [(task.stage, f"… {task.name} runs for {duration(task.seconds)}") for task in now.running[:2]]
             lines = lines or [("run", f"… {now.label.lower()}")]
         for stage, text in lines:
-            self._write(stage, text)
-        if lines:
+            self._console.detail(stage, text)
+        for stage, seconds in stages_done(now).items() if not self._console.verbose else ():
+            if stage not in self._over:
+                ended = all(task.state == "COMPLETED" for task in now.tasks.values() if task.stage == stage)
+                self._console.print(stage, f"{'done in' if ended else 'ended after'} {duration(seconds)}")
+                self._over.add(stage)
+        for stage, text in notable:
+            self._console.print(stage, text)
+        if lines or notable:
             self._last_printed = self._clock()
 
     def _progress(self, now: RunSnapshot) -> Iterator[tuple[str, str]]:
@@ -149,7 +186,7 @@ def follow(api: Api, flow_run: str, services: Process, console: Console, within_
     Raises:
         RunLost: the services ended, no worker picked the run up, or it was still running after `within_s` seconds.
     """
-    printer, snapshot = RunPrinter(console.print), RunSnapshot("SCHEDULED", "Scheduled")
+    printer, snapshot = RunPrinter(console), RunSnapshot("SCHEDULED", "Scheduled")
     start = answered = time.monotonic()
     while snapshot.state not in TERMINAL:
         time.sleep(every_s)

@@ -113,5 +113,5 @@ def wait_until(what: str, holds: Callable[[], bool], within_s: float, process: P
             raise NotUp(f"{what}: not within {within_s:.0f} s; last seen: {seen}")
         if time.monotonic() - last_printed > PRINT_EVERY_S:
             last_printed = time.monotonic()
-            console.print("prefect", f"… waiting for {what}, {duration(last_printed - start)} of at most {duration(within_s)}")
+            console.detail("prefect", f"… waiting for {what}, {duration(last_printed - start)} of at most {duration(within_s)}")
         time.sleep(0.2)

@@ -52,7 +52,7 @@ class Services:
         """Wait until server and worker answer; raises NotUp with the last observation."""
         for what, holds in (("the server", self.api.healthy), ("the worker", lambda: self.api.pool_ready(POOL))):
             wait_until(what, holds, START_S, self.process, console)
-        console.print("prefect", "server and worker answer")
+        console.detail("prefect", "server and worker answer")
 
     def keep(self) -> None:
         """Let the services outlive this process, until `stop`."""

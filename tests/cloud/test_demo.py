@@ -30,7 +30,9 @@ class Demo:
         # A lock of its own, because the test run, its parent, holds the usual one.
         environment = {**os.environ, "LEEWARD_LOCK": str(log.parent / "lock")}
         with log.open("wb") as out:
-            self.popen = subprocess.Popen([str(ROOT / "demo"), *arguments], stdout=out, stderr=subprocess.STDOUT, env=environment)
+            self.popen = subprocess.Popen(
+                [str(ROOT / "demo"), "--verbose", *arguments], stdout=out, stderr=subprocess.STDOUT, env=environment
+            )
 
     @property
     def output(self) -> str:

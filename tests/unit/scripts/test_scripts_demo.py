@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import signal
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +15,8 @@ from types import SimpleNamespace
 import pytest
 
 from blocks.parameters import SERVICE
-from scripts import checks, cloud, demo, setup, stack
+from scripts import checks, cloud, demo, local_access, setup, stack
+from scripts.cloud import Endpoint
 from scripts.local_access import DEPLOYED, LocalAccess
 from scripts.services import services
 from scripts.steps import StepFailed
@@ -121,10 +124,14 @@ def test_the_first_signal_interrupts_and_later_ones_print_the_activity() -> None
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_sigint_sigterm_and_sighup_interrupt() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_ctrl_c_and_its_like_and_a_closed_terminal_interrupt(number: signal.Signals) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+    try:
         with Interrupts(Console(io.StringIO())), pytest.raises(Interrupted):
             os.kill(os.getpid(), number)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @dataclass
@@ -156,7 +163,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(services, "running", lambda: None)
     monkeypatch.setattr(cloud, "running", lambda: it.cloud_is_up)
     monkeypatch.setattr(stack, "take_down", it.take_down)
-    monkeypatch.setattr(setup, "check_machine", lambda ports=(): it.do(f"doctor {list(ports)}"))
+    monkeypatch.setattr(setup, "check_machine", lambda _, ports=(): it.do(f"doctor {list(ports)}"))
     monkeypatch.setattr(setup, "prepare", lambda *_, **__: it.do("set-up"))
     return it
 
@@ -170,7 +177,7 @@ def test_a_cloud_that_was_not_started_here_is_refused_and_left_alone(machine: Ma
 
 
 def test_a_machine_that_the_doctor_refuses_is_not_changed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lacking(ports: object) -> None:
+    def lacking(*_: object) -> None:
         raise StepFailed("see the list above")
 
     monkeypatch.setattr(setup, "check_machine", lacking)
@@ -245,3 +252,23 @@ def test_tests_whose_reader_is_gone_leave_no_cloud(machine: Machine, monkeypatch
     monkeypatch.setattr(checks.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0))
     assert checks.main([]) == 1
     assert machine.calls == ["doctor []", "set-up", "take down"]
+
+
+def test_what_is_kept_is_printed_with_lines_that_work_in_any_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The printed lines are run by a shell that has settings for another AWS account, another Prefect and a proxy."""
+    for name in ("write_kubeconfig", "link_kubectl"):
+        monkeypatch.setattr(local_access, name, lambda *_: tmp_path / "x")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,10.213.0.2")
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        LocalAccess.choose({}).print_addresses(SimpleNamespace(api_url="http://127.0.0.1:4299/api"), Endpoint())  # type: ignore[arg-type]
+    lines = [line[17:] for line in out.getvalue().splitlines()]
+    settings = "; ".join(line for line in lines if line.startswith(("export", "unset")))
+    foreign = {"AWS_ACCESS_KEY_ID": "x", "AWS_ENDPOINT_URL": "http://localhost:1", "PREFECT_API_URL": "https://api.example.invalid"}
+    shell = subprocess.run(["sh", "-c", f"{settings}; env"], env={**os.environ, **foreign}, capture_output=True, text=True, check=True)
+    made = dict(line.partition("=")[::2] for line in shell.stdout.splitlines())
+    assert not {"AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL"} & made.keys()
+    assert (made["PREFECT_API_URL"], made["AWS_PROFILE"]) == ("http://127.0.0.1:4299/api", "leeward")
+    assert made["no_proxy"] == "127.0.0.1,10.213.0.2"
+    (command,) = [line for line in lines if line.endswith("deployment run status/main -p target=embedded")]
+    assert os.access(command.split()[0], os.X_OK), "the program is there"

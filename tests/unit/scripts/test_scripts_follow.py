@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
+from datetime import UTC, datetime
+
 import pytest
 
 from scripts.services.follow import RunLost, RunPrinter, RunSnapshot, TaskSnapshot, changes, follow, take_snapshot
 from scripts.services.prefect_api import ApiError
+from scripts.support.console import Console
+
+BEGUN = datetime(2026, 11, 23, 22, tzinfo=UTC).timestamp()
 
 
 def task(
@@ -49,19 +55,23 @@ def test_a_changed_state_of_the_run_is_reported_with_the_reason_of_a_failure() -
 
 
 class FakeConsole:
-    """A console that collects its lines, with a clock that tests set."""
+    """A console that collects its lines, with a clock that tests set; those that stand below the others have a `~`."""
 
-    def __init__(self) -> None:
+    def __init__(self, verbose: bool = True) -> None:
+        self.verbose = verbose
         self.lines: list[str] = []
         self.now = 0.0
 
     def print(self, source: str, text: str) -> None:
         self.lines.append(f"{source}: {text}")
 
+    def detail(self, source: str, text: str) -> None:
+        self.lines.append(f"{'' if self.verbose else '~'}{source}: {text}")
+
 
 def test_progress_is_printed_when_it_changes_but_at_most_every_few_seconds() -> None:
     console = FakeConsole()
-    progress = RunPrinter(console.print, lambda: console.now)
+    progress = RunPrinter(console, lambda: console.now)  # type: ignore[arg-type]
     for second in range(12):
         console.now = second
         progress.print_changes(snapshot(task()), snapshot(task(), progress=f"{second} % of 12"))
@@ -70,10 +80,64 @@ def test_progress_is_printed_when_it_changes_but_at_most_every_few_seconds() -> 
 
 def test_after_a_long_silence_the_running_tasks_are_printed() -> None:
     console = FakeConsole()
-    progress = RunPrinter(console.print, lambda: console.now)
+    progress = RunPrinter(console, lambda: console.now)  # type: ignore[arg-type]
     console.now = 25
     progress.print_changes(snapshot(task()), snapshot(task(seconds=25)))
     assert console.lines == ["provision: … apply runs for 25 s"]
+
+
+def of_stage(stage: str, state: str, start: float, seconds: float) -> TaskSnapshot:
+    return TaskSnapshot("a task", stage, state, state.title(), "", seconds, 1, start)
+
+
+def test_a_stage_is_one_line_with_its_time_once_the_next_one_has_begun() -> None:
+    console = FakeConsole(verbose=False)
+    printer = RunPrinter(console, lambda: console.now)  # type: ignore[arg-type]
+    plan, build = of_stage("provision", "COMPLETED", 100, 10), of_stage("deploy", "COMPLETED", 110, 5)
+    apply, check = of_stage("provision", "COMPLETED", 111, 49), of_stage("verify", "COMPLETED", 161, 1)
+    printer.print_changes(snapshot(), snapshot(plan, build))
+    assert not [line for line in console.lines if line[0] != "~"], "a task of a later stage that begins early ends no stage"
+    printer.print_changes(snapshot(plan, build), snapshot(plan, build, apply, check))
+    printer.print_changes(snapshot(plan, build, apply, check), snapshot(plan, build, apply, check))
+    assert [line for line in console.lines if line[0] != "~"] == ["provision: done in 1 min 00 s"]
+
+
+def test_the_last_stages_are_over_with_the_run_and_failures_and_retries_have_lines_of_their_own() -> None:
+    console = FakeConsole(verbose=False)
+    printer = RunPrinter(console, lambda: console.now)  # type: ignore[arg-type]
+    running = snapshot(of_stage("deploy", "RUNNING", 10, 5))
+    waiting = TaskSnapshot("a task", "deploy", "SCHEDULED", "AwaitingRetry", "connection refused", 5, 1, 10)
+    failed = TaskSnapshot("a task", "deploy", "FAILED", "Failed", "no room", 20, 2, 10)
+    printer.print_changes(snapshot(), running)
+    printer.print_changes(running, snapshot(waiting))
+    printer.print_changes(snapshot(waiting), snapshot(failed, state="FAILED", label="Failed", message="no room"))
+    assert [line for line in console.lines if line[0] != "~"] == [
+        "deploy: a task: will be tried again: connection refused",
+        "deploy: ended after 20 s",
+        "deploy: a task: failed (20 s): no room",
+        "run: failed: no room",
+    ]
+
+
+class Terminal(io.StringIO):
+    """A terminal that remembers what was written to it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_detail_stands_below_the_lines_of_a_terminal_and_gives_a_sign_of_life_elsewhere() -> None:
+    now = [0.0]
+    terminal, file = Terminal(), io.StringIO()
+    for out in (terminal, file):
+        now[0] = 0.0
+        console = Console(out, lambda: now[0], verbose=False)
+        for now[0] in (1.0, 31.0, 32.0):
+            console.detail("build", f"at {now[0]:.0f}")
+        console.print("build", "done")
+    assert file.getvalue() == "    31 s  build       … at 31\n    32 s  build       done\n"
+    below = [f"\r\x1b[K    {'' if at > 9 else ' '}{at} s  build       at {at}" for at in (1, 31, 32)]
+    assert terminal.getvalue() == "".join(below) + "\r\x1b[K    32 s  build       done\n"
 
 
 class FakeApi:
@@ -111,7 +175,7 @@ class FakeProcess:
 
 def test_a_snapshot_has_stage_name_duration_and_progress_of_a_task() -> None:
     seen = take_snapshot(FakeApi("RUNNING"), "run")  # type: ignore[arg-type]
-    assert seen.tasks["t"] == TaskSnapshot("plan infrastructure", "provision", "RUNNING", "Running", "", 63.0, 1)
+    assert seen.tasks["t"] == TaskSnapshot("plan infrastructure", "provision", "RUNNING", "Running", "", 63.0, 1, BEGUN)
     assert seen.progress == {"t": "43 % 41 of 95 resources"}
 
 
