@@ -127,12 +127,12 @@ def test_bytes_that_keep_coming_are_no_hang_however_long_they_take() -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(HEAD + b"content-length: 8\r\n\r\n")
         for _ in range(8):
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.5)
             writer.write(b"x")
 
     async def go() -> Reply:
         async with raw(serve) as url:
-            with client(url, 1.5) as session:
+            with client(url, 3.0) as session:
                 return await send(session, GET, "s", 1)
 
     assert asyncio.run(go()).whole

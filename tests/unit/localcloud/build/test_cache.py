@@ -92,9 +92,9 @@ def test_what_a_killed_process_left_is_not_used_and_is_removed_by_the_next(tmp_p
 
     maker = _FORK.Process(target=Cache(tmp_path).get, args=(replace(recipe(), make=hang), quiet))
     maker.start()
-    assert started.wait(10)
+    assert started.wait(60)
     os.kill(maker.pid or 0, signal.SIGKILL)
-    maker.join(10)
+    maker.join(60)
     assert len(visible(tmp_path)) == 1, "the killed process must have left its temporary folder"
 
     made = Cache(tmp_path).get(recipe(), quiet)
@@ -109,7 +109,7 @@ def _count(root: Path, go: Event) -> None:
         time.sleep(0.3)
         (work.out / "file").write_text("whole")
 
-    assert go.wait(10)
+    assert go.wait(60)
     made = Cache(root).get(replace(recipe(), make=slowly), quiet)
     assert (made.path / "file").read_text() == "whole"
 
@@ -121,7 +121,7 @@ def test_of_several_processes_one_makes_the_artefact_and_the_others_wait_for_it(
         run.start()
     go.set()
     for run in runs:
-        run.join(20)
+        run.join(60)
     assert [run.exitcode for run in runs] == [0, 0, 0, 0]
     assert (tmp_path / "makings.lock").read_text() == "x"
 
