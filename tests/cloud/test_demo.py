@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -145,6 +146,9 @@ def test_a_kept_demo_answers_on_loopback_until_it_is_taken_down(taken_down: Syst
     for address in addresses:
         with DIRECT.open(address, timeout=30) as answer:
             assert answer.status == 200, address
+    (model,) = [address for address in addresses if "/infer" in address]
+    with DIRECT.open(model.replace("Hello", "What%20is%20the%20capital%20of%20France%3F"), timeout=60) as answer:
+        assert json.load(answer) == ["The capital of France is Paris."]
     (config,) = re.findall(r"KUBECONFIG=(\S+)", run.output)
     (kubectl,) = re.findall(r"(\S+/kubectl) get pods -A", run.output)
     pods = subprocess.run([kubectl, f"--kubeconfig={config}", "get", "pods", "-A"], capture_output=True, text=True, timeout=60, check=True)
