@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Mapping
@@ -66,9 +67,11 @@ def main(arguments: list[str]) -> int | str:
     """Run the plan that the one argument names; return the exit code, or the reason why it failed."""
     if len(arguments) != 1:
         return f"usage: {Path(sys.argv[0]).name} PLAN.json"
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # every live request is an open file
     try:
         return asyncio.run(_until_terminated(json.loads(Path(arguments[0]).read_text(encoding="utf-8"))))
-    except (OSError, ValueError) as error:  # the plan, or no room for a record
+    except (OSError, ValueError) as error:  # the plan, or no room for a record or a connection
         return f"load: {error}"
 
 

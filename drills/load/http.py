@@ -7,6 +7,7 @@ Nothing is ever sent twice: a request that failed is a result.
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import socket
 from collections import deque
@@ -25,6 +26,8 @@ IDLE_S = 2.0
 would be lost, and no fault would have caused it."""
 GOODBYE_S = 1.0
 """Seconds for the server to close a connection first. Then its side waits for late packets; on this side each wait would hold a port."""
+OWN_SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
+"""Errors of this side of a connection, which say nothing about the service: such a load must end, not count them as losses."""
 READ_S = 30.0
 """Seconds that a client of the load's own API may take for its request."""
 
@@ -209,6 +212,7 @@ class Client:
         Raises:
             Broken: the service could not be connected to, or its response broke off.
             Hung: no byte arrived for longer than the client waits.
+            OSError: this side has no room for another connection.
         """
         headers = [*self._headers, *([("Content-Type", content_type), ("Content-Length", str(len(body)))] if body else [])]
         request = h11.Request(method=method, target=self._base + path, headers=headers)
@@ -247,6 +251,8 @@ class Client:
         except asyncio.TimeoutError:
             raise Hung(f"no connection within {self.patience_s:g} s") from None
         except OSError as error:
+            if error.errno in OWN_SHORTAGE:
+                raise
             raise Broken(_words(error)) from error
 
     async def _connect_to_one(self) -> Connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -222,3 +223,18 @@ def test_the_sentence_is_quoted_in_the_path_and_the_path_of_the_url_stands_befor
 
     asyncio.run(go())
     assert seen[0].startswith(b"GET /base/infer?q=a%26b%20%C3%BC%2F&n=3 HTTP/1.1\r\n")
+
+
+def test_a_connection_for_which_this_side_has_no_room_is_an_error_and_not_a_loss() -> None:
+    async def go() -> None:
+        with client("http://127.0.0.1:9") as session:
+            assert not (await send(session, GET, "s", 1)).whole  # no server is there, which is a loss
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+            try:
+                await send(session, GET, "s", 1)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    with pytest.raises(OSError, match="Too many open files"):
+        asyncio.run(go())
