@@ -33,6 +33,7 @@ def api(system: System, protected: Run) -> Api:
     return Api(config.new_client_from_config(str(system.kubeconfig)))
 
 
+@pytest.mark.long
 def test_a_killed_process_of_the_head_restarts_its_container_and_no_worker(system: System, protected: Run) -> None:
     found = drilled(system, "gcs-server-killed")
     (strike,) = found["strikes"]
@@ -58,6 +59,7 @@ def test_a_drained_node_gets_no_pod_of_the_service_and_is_schedulable_again(syst
     assert not [n["metadata"]["name"] for n in api.items("/api/v1/nodes") if n["spec"].get("unschedulable")]
 
 
+@pytest.mark.long
 def test_a_worker_is_lost_while_the_head_is_away(system: System, protected: Run) -> None:
     found = drilled(system, "worker-while-head-down")
     head, worker = found["strikes"]
