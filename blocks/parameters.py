@@ -165,6 +165,12 @@ class Infrastructure(Parameters):
     """How Karpenter launches and keeps nodes. It launches the inf2 nodes, unless their provisioner is "managed"."""
     redis: RedisNodes = RedisNodes()
     """Shape of the Redis."""
+    expires_after_h: Annotated[float, Field(ge=0, le=8760)] | None = None
+    """Hours from `provision` or `lifecycle` until the flow reap removes the stack; running either again counts from then. 0: never. Empty:
+    24 after a lifecycle, which removes it anyway unless it ends with an error; never after `provision` or with `keep`."""
+    max_usd_per_hour: Annotated[float, Field(gt=0)] | None = None
+    """Largest price of everything together, in US dollars an hour, also on the dearest of the inf2 types. Above it a run is refused before
+    anything is made."""
     owner: Annotated[str, Field(pattern=TAG_PATTERN, min_length=1, max_length=256)] = "unknown"
     """Person or team to ask about this stack; a tag on every resource."""
     tags: Annotated[dict[TagKey, TagValue], Field(max_length=40)] = Field(default_factory=dict)
@@ -180,7 +186,7 @@ class Infrastructure(Parameters):
 
     def terraform_variables(self) -> dict[str, Any]:
         """All variables of terraform/ except name, region (the target's), enable_gcs_ha and the AUTH token."""
-        variables = self.model_dump(mode="json", exclude={"name", "enable_gcs_ha", "karpenter"})
+        variables = self.model_dump(mode="json", exclude={"name", "enable_gcs_ha", "karpenter", "max_usd_per_hour", "expires_after_h"})
         return {**variables, "az_count": len(self.availability_zones) or 2}
 
 

@@ -15,6 +15,9 @@ from flows.checks import check_images, checked_drill, checked_site, refusable
 from flows.hooks import ask_for_sweep
 from flows.runs.approval import Given
 
+EXPIRES_AFTER_H = 24.0
+"""Hours after which a lifecycle that ended with an error, and so kept its infrastructure, has been forgotten."""
+
 
 @flow(name="lifecycle", on_failure=[ask_for_sweep], on_cancellation=[ask_for_sweep], on_crashed=[ask_for_sweep])
 @refusable
@@ -65,7 +68,7 @@ def lifecycle(
         stages.check(site, service, provisioning=True)
         planned = stages.plan(site, Given(approved, may_replace, approval_within_min))
         building = stages.start_building(site, service)
-        outputs = stages.apply(site, planned)
+        outputs = stages.apply(site, planned, 0 if keep else EXPIRES_AFTER_H)
         stages.verify(site, service, outputs)
         stages.deploy(site, service, outputs, run, building)
         result = drill_stages.drill(site, service, definition, run, series)
@@ -74,4 +77,6 @@ def lifecycle(
         # verdict, too (drill_stages.drill).
         if not keep:
             stages.cleanup(site, service, run)
+        else:
+            stages.show_what_it_costs(site)
     return drill_stages.end_state(result)

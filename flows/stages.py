@@ -19,15 +19,22 @@ from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 
-from blocks.parameters import Service
+from blocks.errors import PipelineError
+from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
+from blocks.target import Target
+from drills.runner.journal import InUse
 from flows.checks import REFUSALS, BadParameters
 from flows.runs.approval import Given, require_approval
+from tasks.aws.expiry import NotReaped, find_expired, forget_expiry, write_expiry
 from tasks.cleanup import audit, remove_service, sweep_drill
 from tasks.cluster.checks import check_cluster
+from tasks.cluster.foreign import remove_held
 from tasks.cluster.in_use import check_in_use
 from tasks.cluster.karpenter import install_karpenter, remove_karpenter_nodes
 from tasks.cluster.kuberay import install_kuberay
 from tasks.cluster.neuron import install_device_plugin
+from tasks.cost.estimate import show_estimate
+from tasks.cost.spent import show_spent
 from tasks.debug import collect_debug
 from tasks.drill.evidence import folder_for
 from tasks.drill.steps import hold_lock, keeping, let_go_of_lock
@@ -77,6 +84,8 @@ def check(site: Site, service: Service, *, provisioning: bool) -> None:
     """
     with tags("stage:check"):
         check_prerequisites(site, service, provisioning=provisioning)
+        if provisioning and site.block.provisioned:
+            show_estimate(site, service)
 
 
 def plan(site: Site, given: Given) -> PlanSummary | None:
@@ -101,11 +110,13 @@ def plan(site: Site, given: Given) -> PlanSummary | None:
     return planned
 
 
-def apply(site: Site, planned: PlanSummary | None) -> Outputs | None:
-    """Apply the plan, then install the Neuron device plug-in and Karpenter."""
+def apply(site: Site, planned: PlanSummary | None, expires_after_h: float = 0) -> Outputs | None:
+    """Apply the plan, then install the Neuron device plug-in and Karpenter. The stack ends by itself after that time; 0: never."""
     if planned is None:
         return None
+    named = site.infrastructure.expires_after_h
     with tags("stage:provision"):
+        write_expiry(site, expires_after_h if named is None else named)
         outputs = apply_infrastructure(site.block, site.infrastructure, planned)
         # Before Karpenter: it counts the pods that run on every node when it chooses one, and no node waits for its chips.
         install_device_plugin(site)
@@ -164,14 +175,63 @@ def holding_lock(site: Site, service: Service, run: Run, release: Task[[Site, Se
         release(site, service, run.id, return_state=True)
 
 
-def cleanup(site: Site, service: Service, run: Run) -> None:
+def cleanup(site: Site, service: Service, run: Run, remove_foreign: bool = False) -> None:
     """Remove the service and destroy the infrastructure; only the bucket with state and evidence stays."""
     with tags("stage:cleanup"):
+        if site.block.provisioned:
+            show_spent(site)
         remove_service(site, service, run.id)
         if site.block.provisioned:
+            remove_held(site, remove_foreign)
             remove_karpenter_nodes(site)
-            destroy_infrastructure(site.block, site.infrastructure)
+            try:
+                destroy_infrastructure(site.block, site.infrastructure)
+            except Exception as error:
+                audit(site, failed=" ".join(str(error).split()))  # it names what keeps the rest from being destroyed
+                raise
         audit(site)
+        forget_expiry(site)
+
+
+def reap(target: str, warning_min: float, run: Run) -> list[str]:
+    """Remove the expired stacks of the target, or of all saved ones; returns their names.
+
+    Raises:
+        NotReaped: some could not be removed; all the others were.
+    """
+    done: list[str] = []
+    failed: list[str] = []
+    for name in [target] if target else saved_targets():
+        block = Site(target=name, infrastructure=INFRASTRUCTURE).block
+        if block.aws is None or not block.provisioned:
+            continue
+        with tags("stage:reap"):
+            expired = find_expired(Site(target=name, infrastructure=INFRASTRUCTURE), warning_min)
+        for stack in expired:
+            site = Site(target=name, infrastructure=Infrastructure(name=stack))
+            try:
+                cleanup(site, SERVICE, run)
+                done.append(stack)
+            except InUse as error:
+                get_run_logger().warning("%s has expired and is in use; it is tried again next time: %s", stack, error)
+            except PipelineError as error:  # the next stack must not wait for this one
+                failed.append(f"{stack}: {error}")
+    if failed:
+        raise NotReaped("; ".join(failed))
+    return done
+
+
+def saved_targets() -> list[str]:
+    """Names of all saved targets."""
+    with get_client(sync_client=True) as client:
+        return sorted(str(each.name) for each in client.read_block_documents_by_type(Target.get_block_type_slug()) if each.name)
+
+
+def show_what_it_costs(site: Site) -> None:
+    """Log what the stack has cost, and what it costs as long as it is left."""
+    if site.block.provisioned:
+        with tags("stage:cleanup"):
+            show_spent(site)
 
 
 def sweep(site: Site, service: Service, owner: str) -> list[str]:
@@ -203,5 +263,7 @@ def debug_bundle_on_error(site: Site, service: Service, run: Run) -> Iterator[No
     except Exception:
         with tags("stage:debug"):
             collect_debug(site, service, run.folder, return_state=True)
+            if site.block.provisioned:
+                show_spent(site, return_state=True)
         get_run_logger().error("the infrastructure is kept for a retry; the debug bundle is in %s", run.folder / "debug")
         raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from prefect import get_run_logger
 
 from blocks.errors import Permanent, TimedOut
@@ -13,8 +15,11 @@ from drills.runner import api_key, faults, journal
 from drills.runner.journal import Lock
 from drills.runner.waiting import Pending, Until
 from drills.subject import HOME
+from tasks.aws import balancers
+from tasks.aws.account import Clients
 from tasks.aws.leftovers import leftovers
 from tasks.cluster.access import UNRESPONSIVE_FOR_S, NoAccess, Unresponsive, connect
+from tasks.cost import spent
 from tasks.service import chat, rayservice
 from tasks.support.progress import Progress
 from tasks.support.site import Site, forget_connections
@@ -136,25 +141,34 @@ def sweep_drill(site: Site, service: Service, owner: str) -> list[str]:
     return done
 
 
+def left_of(session: Clients, name: str) -> list[str]:
+    """Everything that is left of the stack in AWS, with the load balancers of anybody in its network."""
+    return [*map(str, leftovers(session, name)), *map(str, balancers.of_stack(session, name))]
+
+
 @step("audit", deadline_s=300)
-def audit(site: Site) -> None:
+def audit(site: Site, failed: str = "") -> None:
     """Check that nothing of the stack is left in AWS but its bucket of state and evidence.
 
+    Args:
+        failed: Why the destruction failed; then nothing is waited for.
+
     Raises:
-        LeftBehind: something is left; the message lists it.
+        LeftBehind: something is left; the message lists it with what it costs.
     """
     block = site.block
     forget_connections()
     if block.aws is None or not block.provisioned:
         return
-    session, progress = block.session(), Progress("audit")
+    session, progress, name = block.session(), Progress("audit"), site.infrastructure.name
 
     def probe() -> bool | Pending:
-        left = leftovers(session, site.infrastructure.name)
-        return Pending("; ".join(map(str, left))) if left else True
+        left = left_of(session, name)
+        return Pending("; ".join(left)) if left else True
 
     try:
-        Until("everything to be gone", probe, AUDIT_WITHIN_S, 5.0, progress.show_pending).wait()
+        Until("everything to be gone", probe, AUDIT_WITHIN_S if not failed else 1.0, 5.0, progress.show_pending).wait()
     except TimedOut as error:
-        raise LeftBehind(f"{error}. Delete it by hand, then run cleanup again: it costs money") from error
+        cost = spent.described(name, spent.costs(session, name, datetime.now(UTC)))
+        raise LeftBehind(f"{failed}{'. ' if failed else ''}{error}. {cost}. Delete it by hand, then run cleanup again") from error
     progress.show(100, "nothing is left")

@@ -61,6 +61,8 @@ SERVICES: tuple[Service, ...] = (
     ),
     Service("ecr", ecr.extend_moto),
     Service("eks", eks.extend_moto),
+    Service("elb"),
+    Service("elbv2"),
     Service("eks-auth", answer=pod_credentials.answer),
     Service("elasticache", elasticache.extend_moto),
     Service("events"),

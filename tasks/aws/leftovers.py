@@ -1,4 +1,4 @@
-"""What is left of a stack in AWS, found by asking each service by name or tag.
+"""What is left of a stack in AWS, found by asking each service by name or tag, and what others have in its network by VPC.
 
 The tagging service is not used: it lists few kinds of resources, and some only minutes later. Resources that AWS itself lists
 for a while after deletion (terminated instances, deleted NAT gateways) do not count. The bucket of state and evidence stays on
@@ -63,7 +63,10 @@ _EC2 = (
     ("vpc-endpoint", "describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId", "State"),
     ("launch-template", "describe_launch_templates", "LaunchTemplates", "LaunchTemplateId", None),
     ("volume", "describe_volumes", "Volumes", "VolumeId", "State"),
+    ("snapshot", "describe_snapshots", "Snapshots", "SnapshotId", "State"),
 )
+_IN_VPC = ("network-interface", "nat-gateway", "vpc-endpoint")
+"""Kinds that keep a VPC from being deleted and that anybody may make in it: asked for by VPC, too."""
 
 
 def stack_tags(name: str) -> frozenset[tuple[str, str]]:
@@ -73,6 +76,7 @@ def stack_tags(name: str) -> frozenset[tuple[str, str]]:
 
 
 def _ec2(ec2: Any, stack: Stack) -> Found:
+    yield from _in_vpcs(ec2, stack)
     for tag, value in stack_tags(stack.name):
         wanted = {"Name": f"tag:{tag}", "Values": [value]}
         for kind, operation, key, id, state in _EC2:
@@ -82,6 +86,22 @@ def _ec2(ec2: Any, stack: Stack) -> Found:
                 if state is None or str(resource.get(state, "")).lower() not in _GONE:
                     yield kind, resource[id]
         for reservation in pages(ec2, "describe_instances", "Reservations", Filters=[wanted]):
+            for instance in reservation["Instances"]:
+                if instance["State"]["Name"] not in _GONE:
+                    yield "instance", instance["InstanceId"]
+
+
+def _in_vpcs(ec2: Any, stack: Stack) -> Found:
+    own = [{"Name": "tag:leeward:name", "Values": [stack.name]}]
+    for vpc in pages(ec2, "describe_vpcs", "Vpcs", Filters=own):
+        wanted = [{"Name": "vpc-id", "Values": [vpc["VpcId"]]}]
+        for kind, operation, key, id, state in _EC2:
+            if kind in _IN_VPC:
+                filters = {"Filter" if operation == "describe_nat_gateways" else "Filters": wanted}
+                for resource in pages(ec2, operation, key, **filters):
+                    if state is None or str(resource.get(state, "")).lower() not in _GONE:
+                        yield kind, resource[id]
+        for reservation in pages(ec2, "describe_instances", "Reservations", Filters=wanted):
             for instance in reservation["Instances"]:
                 if instance["State"]["Name"] not in _GONE:
                     yield "instance", instance["InstanceId"]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from blocks.errors import Permanent
 from blocks.parameters import Service
+from tasks.cost.estimate import check_cost
 from tasks.prerequisites.credentials import check_credentials
 from tasks.prerequisites.hub import check_bases, check_model, model_of
 from tasks.prerequisites.quotas import check_quotas
@@ -38,6 +39,7 @@ def checks_of(site: Site, service: Service, *, provisioning: bool) -> dict[str, 
     if provisioning and target.provisioned:
         session = target.session()
         clients = OneClientAtATime(session)
+        found["cost"] = lambda: check_cost(infrastructure, target.region)
         found["credentials"] = lambda: check_credentials(session)
         found["zones"] = lambda: check_zones(clients.client("ec2"), infrastructure)
         found["quotas"] = lambda: check_quotas(clients, infrastructure)

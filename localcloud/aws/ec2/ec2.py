@@ -15,7 +15,10 @@ from moto.ec2.models.instances import Instance, InstanceState, Reservation
 from moto.ec2.models.launch_templates import LaunchTemplate
 from moto.ec2.models.nat_gateways import NatGateway
 from moto.ec2.models.security_groups import SecurityGroupRule
+from moto.ec2.models.subnets import Subnet
 from moto.ec2.models.vpcs import VPC
+from moto.elb.models import elb_backends
+from moto.elbv2.models import elbv2_backends
 
 from localcloud import settings
 from localcloud.aws import events, quotas, ssm
@@ -68,6 +71,15 @@ class Ec2Backend(ec2_models.EC2Backend):
         gateway = super().delete_nat_gateway(nat_gateway_id)
         self.enis.pop(gateway._eni.id, None)
         return gateway
+
+    def delete_subnet(self, subnet_id: str) -> Subnet:
+        """Delete the subnet, unless a load balancer is in it, which moto does not know."""
+        for balancer in _balancers():
+            if subnet_id in {getattr(each, "id", each) for each in balancer.subnets}:
+                raise EC2ClientError(
+                    "DependencyViolation", f"The subnet '{subnet_id}' has dependencies and cannot be deleted: load balancer {balancer.name}"
+                )
+        return super().delete_subnet(subnet_id)
 
     def delete_vpc(self, vpc_id: str) -> VPC:
         """Delete the VPC, and its default network ACL, which moto would keep."""
@@ -167,6 +179,12 @@ class Ec2Backend(ec2_models.EC2Backend):
         for fleet in self.fleets.values():
             if fleet.fleet_type == "instant" and not (fleet.on_demand_instances or fleet.spot_requests):
                 fleet.state = "deleted"
+
+
+def _balancers() -> list[Any]:
+    where = settings.ACCOUNT, settings.REGION
+    new, classic = elbv2_backends[where[0]][where[1]].load_balancers, elb_backends[where[0]][where[1]].load_balancers
+    return [*new.values(), *classic.values()]
 
 
 def backend(region: str = settings.REGION) -> Ec2Backend:

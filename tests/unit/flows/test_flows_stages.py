@@ -155,12 +155,14 @@ def test_the_role_of_karpenters_nodes_has_the_same_name_in_terraform() -> None:
     assert f'resource "{kind}" "{name}" {{\n  count = ' in (ROOT / "terraform" / "karpenter.tf").read_text()
 
 
-def test_the_device_plugin_is_installed_before_karpenter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_is_written_before_anything_is_made_and_the_device_plugin_installed_before_karpenter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     done = []
-    for name in ("apply_infrastructure", "install_device_plugin", "install_karpenter"):
+    for name in ("write_expiry", "apply_infrastructure", "install_device_plugin", "install_karpenter"):
         monkeypatch.setattr(stages, name, lambda *_, name=name: done.append(name))
     stages.apply(checks.checked_site("t", Infrastructure()), PlanSummary(()))
-    assert done == ["apply_infrastructure", "install_device_plugin", "install_karpenter"]
+    assert done == ["write_expiry", "apply_infrastructure", "install_device_plugin", "install_karpenter"]
 
 
 IN_USE = InUse(Service(), TimedOut("run b holds it"))

@@ -37,6 +37,21 @@ def test_resources_that_kubernetes_created_are_leftovers_too(aws: EmbeddedAws) -
     assert _found(aws) == ["ec2 volume"]
 
 
+def test_what_others_put_into_the_stacks_network_is_a_leftover(aws: EmbeddedAws) -> None:
+    ec2 = aws.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=_tagged("vpc", **{"leeward:name": "mistral"}))["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
+    ec2.create_network_interface(SubnetId=subnet)
+    assert _found(aws) == ["ec2 network-interface", "ec2 vpc"]
+
+
+def test_a_snapshot_of_the_clusters_volume_is_a_leftover(aws: EmbeddedAws) -> None:
+    ec2 = aws.client("ec2")
+    volume = ec2.create_volume(AvailabilityZone="us-west-2a", Size=1)["VolumeId"]
+    ec2.create_snapshot(VolumeId=volume, TagSpecifications=_tagged("snapshot", **{"kubernetes.io/cluster/mistral": "owned"}))
+    assert _found(aws) == ["ec2 snapshot"]
+
+
 def test_a_terminated_instance_is_no_leftover(aws: EmbeddedAws) -> None:
     ec2 = aws.client("ec2")
     image = ec2.describe_images()["Images"][0]["ImageId"]
