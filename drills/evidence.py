@@ -21,9 +21,10 @@ from drills.judge.slos import Slo
 from drills.judge.traffic import Phase, PhaseSeen, by_kind, count
 from drills.judge.verdict import Judgement, Verdict
 from drills.judge.workers import WorkerProof
+from drills.load.template import Check
 from drills.observed import EventKind, Footprint, FootprintOrVitals, Observation, Versions
 from drills.pods import PodSpan, spans
-from drills.records import Record, read_lines
+from drills.records import Kind, Record, read_lines
 from drills.redact import clean
 from drills.strikes import Strike
 from drills.value import Seconds, Value, rounded
@@ -165,6 +166,8 @@ class Evidence(EvidenceFile):
     pods: tuple[PodSpan, ...]
     clock_offset_s: Seconds
     """The load's clock minus the observer's: subtract it from the times in records.jsonl."""
+    checks: dict[Kind, Check] = Field(default_factory=dict)
+    """How answers were compared with a healthy server's, by kind of request; empty where the load could not be asked."""
     definition: Drill
     config: dict[str, Any] = Field(default_factory=dict)
     """The configuration of the target, without secrets."""
@@ -239,6 +242,7 @@ def make_evidence(
         ),
         pods=tuple(_rounded(span) for span in spans(observation.snapshots, zero)),
         clock_offset_s=observation.clock_offset_s,
+        checks=observation.load.checks if observation.load else {},
         definition=drill,
         config=config or {},
     ).cleaned()

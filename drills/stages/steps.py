@@ -95,8 +95,10 @@ def start_load(run: Run, journal: Journal, placement: Placement) -> str:
     load, wanted, progress = LoadJob(run.connect(), run.subject, journal.load_name), run.drill.load, run.display.progress("load")
     load.start(placement, wanted, load_job.duration(run.drill, run.series.repeat), run.template)
     Until("the load to send", load.check_sending, load_job.RUNNING_WITHIN_S, 1.0, progress.show_pending).wait()
-    progress.show(100, f"{wanted.short_per_s:g} requests/s and {wanted.streams} live streams")
-    return load.status().node
+    status = load.status()
+    checks = ", ".join(f"{kind}: {check}" for kind, check in status.checks.items()) or "nothing"
+    progress.show(100, f"{wanted.short_per_s:g} requests/s and {wanted.streams} live streams; answers compared by {checks}")
+    return status.node
 
 
 @stage("stop load", deadline_s=60, retries=2)

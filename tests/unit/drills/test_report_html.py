@@ -116,6 +116,16 @@ def test_a_drill_with_one_request_has_a_report() -> None:
     assert "1 sent" in render.html(*made(those=one))
 
 
+def test_the_report_says_how_answers_were_compared() -> None:
+    seen = observation(SURVIVES)
+    assert seen.load
+    checked = seen.model_copy(update={"load": seen.load.model_copy(update={"checks": {"short": "ids", "stream": "not-empty"}})})
+    text = render.html(*made(seen=checked))
+    assert "short requests: the same tokens" in text
+    assert "streams: not empty" in text
+    assert "<dt>Answers</dt>" not in render.html(*made())
+
+
 def test_the_name_of_a_pod_cannot_become_markup() -> None:
     evil = "<script>alert(1)</script>"
     seen = observation(LOSES)
