@@ -27,9 +27,11 @@ class Probe(Value):
     """JSON value that is sent."""
     one_text: bool = False
     """Whether the answer must be a JSON list of one text; otherwise status 200 is enough."""
+    own_key: bool = False
+    """Whether it carries the key of Leeward's own services, from their Secret; other services' Secrets are not read."""
 
 
-INFER = Probe(path=f"/infer?{urlencode({'sentence': 'Is anybody there?', 'max_tokens': 2})}", one_text=True)
+INFER = Probe(path=f"/infer?{urlencode({'sentence': 'Is anybody there?', 'max_tokens': 2})}", one_text=True, own_key=True)
 """The probe of Leeward's own services."""
 
 

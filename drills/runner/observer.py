@@ -110,7 +110,7 @@ class Observer:
         where = (self.subject.namespace, "services", self.subject.serve_service, self.subject.serve_port, probe.path, ASK_SERVICE_S)
         try:
             if self._headers is None:
-                self._headers = api_key.headers(self.api, self.subject.namespace)
+                self._headers = api_key.headers(self.api, self.subject.namespace) if probe.own_key else {}
             data = self.api.proxy(probe.method, *where, self._headers, probe.body)
         except PipelineError as error:
             return Answer(ok=False, detail=str(error))

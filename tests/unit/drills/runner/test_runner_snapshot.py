@@ -21,6 +21,7 @@ from drills.runner.observer import Observer
 from drills.runner.raw_evidence import RawEvidence
 from drills.runner.waiting import Pending
 from drills.stages import judging
+from drills.subject import Probe
 from tasks.service import rayservice
 
 PODS = "/api/v1/namespaces/mistral/pods"
@@ -193,6 +194,14 @@ def test_without_a_key_the_request_has_none_and_an_earlier_secret_is_removed(pai
     assert "/api/v1/namespaces/mistral/secrets/api-key" not in server.objects
     assert (look(api).answer or Answer(ok=False)).ok
     assert "x-api-key" not in asked_with(server)
+
+
+def test_a_probe_of_another_service_reads_no_secret(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    foreign = Service().subject.model_copy(update={"probe": Probe(path="/infer")})
+    with Observer(api, foreign) as observer:
+        assert observer.answer().ok
+    assert not [path for _, path, _ in server.requests if "/secrets/" in path]
 
 
 def test_the_load_runs_in_the_image_of_the_services_own_head(pair: tuple[Server, Api]) -> None:
