@@ -84,8 +84,10 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     worst = max(error.errors(), key=lambda one: len(one["loc"]))
     param = parameter_of(worst, error.body)
-    message = _UPGRADE if param is None and "upgrade" in request.headers else sentence_of(worst, param)
-    return Problem(400, message, "invalid_value", param).response()
+    if param is None and "upgrade" in request.headers:
+        # What is left of the body would be read as the next request of the connection.
+        return Problem(400, _UPGRADE, "invalid_value", headers={"Connection": "close"}).response()
+    return Problem(400, sentence_of(worst, param), "invalid_value", param).response()
 
 
 _UPGRADE = (
