@@ -74,25 +74,24 @@ def remove(kubectl: Kubectl, namespace: str) -> None:
 
 
 def inventory(kubectl: Kubectl, namespace: str) -> set[str]:
-    """Return every object of the namespace as kind/name, asked of the API for every kind that can be listed, without what comes and goes
-    by itself."""
+    """Return every object of the namespace as kind/name, asked of the API for every kind that can be listed.
+
+    Left out is what comes and goes without a drill's doing: events, and Ray's own pods, which have new names after a fault.
+    """
     kinds = set(kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split())
-    kinds -= {"events", "events.events.k8s.io", "pods.metrics.k8s.io"}
-    return set(kubectl("-n", namespace, "get", ",".join(sorted(kinds)), "-o", "name", "--ignore-not-found").split())
+    kinds -= {"events", "events.events.k8s.io", "pods", "pods.metrics.k8s.io"}
+    listed = ["-n", namespace, "get", "-o", "name", "--ignore-not-found"]
+    others = kubectl(*listed, "pods", "-l", "!ray.io/node-type")
+    return {*kubectl(*listed, ",".join(sorted(kinds))).split(), *others.split()}
 
 
 def only(kubectl: Kubectl, namespace: str, rights: str, folder: Path) -> Path:
-    """Create a ServiceAccount that has these rights and nothing else; return a kubeconfig with its token.
-
-    Args:
-        rights: YAML of a Role and a RoleBinding for the ServiceAccount `leeward`.
-    """
+    """Create what `leeward rbac` printed; return a kubeconfig of its ServiceAccount, which may do nothing else."""
     file = folder / "rights.yaml"
     file.write_text(rights, encoding="utf-8")
-    kubectl("-n", namespace, "create", "serviceaccount", "leeward")
-    kubectl("-n", namespace, "apply", "-f", str(file))
-    token = kubectl("-n", namespace, "create", "token", "leeward", "--duration=2h").strip()
+    kubectl("apply", "-f", str(file))
     config = json.loads(kubectl("config", "view", "--minify", "--flatten", "--raw", "-o", "json"))
+    token = kubectl("-n", namespace, "create", "token", "leeward", "--duration=2h").strip()
     config["users"] = [{"name": "leeward", "user": {"token": token}}]
     config["contexts"][0]["context"].update(user="leeward", namespace=namespace)
     kubeconfig = folder / "kubeconfig"

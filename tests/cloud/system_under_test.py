@@ -152,13 +152,17 @@ class System:
         """A kubeconfig that authenticates as the pipeline's role."""
         return write_kubeconfig(self.endpoint)
 
+    def kubectl_command(self, config: Path | None = None) -> list[str]:
+        """Return the command line of kubectl, without what it is to do."""
+        program = RUN / "kubectl"
+        return [str(program if program.exists() else link_kubectl()), f"--kubeconfig={config or self.kubeconfig}"]
+
     def kubectl(
-        self, *arguments: str, config: Path | None = None, environment: dict[str, str] | None = None
+        self, *arguments: str, config: Path | None = None, environment: dict[str, str] | None = None, within_s: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl to its end, whatever its exit code, and return the completed process."""
-        program = RUN / "kubectl"
-        command = [str(program if program.exists() else link_kubectl()), f"--kubeconfig={config or self.kubeconfig}", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        command = [*self.kubectl_command(config), *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=within_s, check=False)
 
     def objects(self, *arguments: str) -> dict[str, Any]:
         """Return what `kubectl get` finds in the service's namespace."""
