@@ -11,13 +11,15 @@ from blocks.errors import PipelineError, TimedOut
 from drills.kubernetes.api import Api
 from drills.runner.waiting import Pending, Until
 from tasks.aws import balancers
-from tasks.cluster.access import UNRESPONSIVE_FOR_S, NoAccess, connect
+from tasks.cluster.access import NoAccess, connect
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
 
 GONE_WITHIN_S = 300.0
 """Seconds. The controller that made a load balancer deletes it, and only then lets its object go."""
+ANSWERS_WITHIN_S = 30.0
+"""Seconds. The removal of the service has waited for minutes already for a cluster that does not answer."""
 _KINDS = {
     "service": ("/api/v1/services", "/api/v1/namespaces/{}/services/{}"),
     "ingress": ("/apis/networking.k8s.io/v1/ingresses", "/apis/networking.k8s.io/v1/namespaces/{}/ingresses/{}"),
@@ -64,7 +66,7 @@ def remove_held(site: Site, remove_foreign: bool = False) -> list[str]:
     """
     progress, log, done = Progress("remove-held"), get_run_logger(), []
     try:
-        done = remove_objects(connect(site, progress.show_pending, unresponsive_for_s=UNRESPONSIVE_FOR_S), progress)
+        done = remove_objects(connect(site, progress.show_pending, unresponsive_for_s=ANSWERS_WITHIN_S), progress)
     except NoAccess as error:
         log.info("no cluster to ask: %s", error)
     except TimedOut as error:
