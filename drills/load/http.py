@@ -83,9 +83,10 @@ class Connection(asyncio.Protocol):
         try:
             await self._done
         finally:
-            self._reader = None
-            if not self._ended:
-                self._leave()
+            if self._reader is reader:  # else the connection was kept, and the next request is on it already
+                self._reader = None
+                if not self._ended:
+                    self._leave()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport, which asyncio has connected."""

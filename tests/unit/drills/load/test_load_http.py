@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from serving_service import client
 
+from drills.load.http import Client
 from drills.load.request import send
 from drills.load.template import Answer, Ask, Reply
 
@@ -198,6 +199,31 @@ def test_kept_connections_are_used_in_turn() -> None:
     assert len(set(used)) == 3
     assert used[3:6] == used[6:9], "one after the other"
     assert len(set(used[3:6])) == 3
+
+
+def test_a_kept_connection_may_be_used_before_the_request_before_has_noticed_its_end() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(HEAD + b"content-length: 3\r\n\r\nabc")
+
+    class Eager(Reply):
+        session: Client
+        next: asyncio.Future[Reply]
+
+        def data(self, data: bytes, now: float) -> bool:
+            self.next = asyncio.ensure_future(send(self.session, GET, "s", 1))  # it runs before the task that waits for this reply
+            return super().data(data, now)
+
+    async def go() -> Reply:
+        async with raw(serve) as url:
+            with client(url, keep_alive=True) as session:
+                first = Eager(GET.answer)
+                first.session = session
+                await session.send("GET", "/x", b"", "", first)
+                return await first.next
+
+    assert asyncio.run(go()).whole
 
 
 def test_a_name_that_does_not_resolve_is_a_refused_request() -> None:
