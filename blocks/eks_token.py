@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from botocore.config import Config
 from botocore.model import ServiceId
 from botocore.signers import RequestSigner
 
@@ -28,7 +29,7 @@ def token(session: Any, cluster: str, region: str, endpoint_url: str | None = No
     Args:
         endpoint_url: Endpoint of STS; None: AWS's own for the region.
     """
-    sts = (endpoint_url or f"https://{sts_host(session, region)}").rstrip("/")
+    sts = (endpoint_url or sts_url(session, region)).rstrip("/")
     signer = RequestSigner(ServiceId("sts"), region, "sts", "v4", session.get_credentials(), session.get_component("event_emitter"))
     request = {
         "method": "GET",
@@ -41,10 +42,10 @@ def token(session: Any, cluster: str, region: str, endpoint_url: str | None = No
     return PREFIX + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
 
 
-def sts_host(session: Any, region: str) -> str:
-    """Return the host name of STS in the region. Its domain is the partition's: China, GovCloud and others have domains of their own."""
-    found = session.get_component("endpoint_resolver").construct_endpoint("sts", region)
-    return str(found["hostname"]) if found else f"sts.{region}.amazonaws.com"
+def sts_url(session: Any, region: str) -> str:
+    """Return the URL of STS in the region. Its domain is the partition's: China, GovCloud and others have domains of their own."""
+    own = Config(ignore_configured_endpoint_urls=True)
+    return str(session.create_client("sts", region_name=region, config=own).meta.endpoint_url)
 
 
 class FreshToken:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 import pytest
 
-from blocks.eks_token import REFRESH_AFTER_S, FreshToken, sts_host, token
+from blocks.eks_token import REFRESH_AFTER_S, FreshToken, sts_url, token
 
 
 def presigned(cluster: str = "leeward", endpoint: str | None = None) -> str:
@@ -39,7 +39,7 @@ def test_a_token_is_a_presigned_get_caller_identity_of_the_region() -> None:
     ],
 )
 def test_a_token_is_signed_for_the_domain_of_the_regions_partition(region: str, domain: str) -> None:
-    assert sts_host(boto3.Session()._session, region) == f"sts.{region}.{domain}"
+    assert sts_url(boto3.Session()._session, region) == f"https://sts.{region}.{domain}"
 
 
 def test_the_cluster_is_part_of_what_is_signed() -> None:
