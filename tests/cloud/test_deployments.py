@@ -9,7 +9,7 @@ from system_under_test import System
 
 from scripts import stack
 
-FLOWS = ("lifecycle", "provision", "verify", "deploy", "drill", "refresh", "surge", "status", "cleanup", "sweep")
+FLOWS = ("lifecycle", "provision", "verify", "deploy", "drill", "refresh", "surge", "status", "cleanup", "reap", "sweep")
 
 
 def deployments(system: System) -> dict[str, dict[str, Any]]:
