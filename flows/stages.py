@@ -230,7 +230,7 @@ def saved_targets() -> list[str]:
 def show_what_it_costs(site: Site) -> None:
     """Log what the stack has cost, and what it costs as long as it is left."""
     if site.block.provisioned:
-        with tags("stage:cleanup"):
+        with tags("stage:cost"):
             show_spent(site)
 
 

@@ -4,6 +4,7 @@ Tests run in the order of the stages that they need, independent of the files th
 
     cloud         an empty cloud: nothing is provisioned
     protected     after `lifecycle/main` with everything left up: the running service can be examined
+    struck        the same service after faults other than the loss of its head, and beside services of others
     outdated      (long) with an earlier shape of the service, in which some deletions of the head cause losses
     cleaned       after a second lifecycle on the same infrastructure, which kills the head three times, first without grace, and cleans up
     unprotected   after a third lifecycle, without GCS fault tolerance; its verdict is "failed", and it cleans up too
@@ -32,7 +33,7 @@ from scripts.support.console import Console
 from scripts.support.processes import Busy, Process, exclusive_lock
 from tests.terminal import Terminal
 
-STAGES = ("cloud", "protected", "outdated", "cleaned", "unprotected", "scaled", "disposable", "after_kills", "taken_down")
+STAGES = ("cloud", "protected", "struck", "outdated", "cleaned", "unprotected", "scaled", "disposable", "after_kills", "taken_down")
 """Fixtures, in the order in which the system passes through them."""
 
 
@@ -82,6 +83,12 @@ def cloud(system: System) -> System:
 def protected(system: System) -> Run:
     """The first lifecycle: all defaults, everything left up."""
     return system.run("lifecycle/main", keep=True)
+
+
+@pytest.fixture(scope="session")
+def struck(protected: Run) -> Run:
+    """The first lifecycle, for tests that move its workers or bring other services: they come after those that look at it."""
+    return protected
 
 
 @pytest.fixture(scope="session")

@@ -29,12 +29,12 @@ def drilled(system: System, name: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def api(system: System, protected: Run) -> Api:
+def api(system: System, struck: Run) -> Api:
     return Api(config.new_client_from_config(str(system.kubeconfig)))
 
 
 @pytest.mark.long
-def test_a_killed_process_of_the_head_restarts_its_container_and_no_worker(system: System, protected: Run) -> None:
+def test_a_killed_process_of_the_head_restarts_its_container_and_no_worker(system: System, struck: Run) -> None:
     found = drilled(system, "gcs-server-killed")
     (strike,) = found["strikes"]
     assert (strike["target"]["name"], strike["told"]) == ("gcs_server", "gone")
@@ -60,7 +60,7 @@ def test_a_drained_node_gets_no_pod_of_the_service_and_is_schedulable_again(syst
 
 
 @pytest.mark.long
-def test_a_worker_is_lost_while_the_head_is_away(system: System, protected: Run) -> None:
+def test_a_worker_is_lost_while_the_head_is_away(system: System, struck: Run) -> None:
     found = drilled(system, "worker-while-head-down")
     head, worker = found["strikes"]
     assert 0 < worker["at"] - head["at"] < 20

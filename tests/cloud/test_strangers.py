@@ -124,7 +124,7 @@ class Deployed:
 
 
 @pytest.fixture(scope="module")
-def kubectl(protected: Run, system: System) -> strangers.Kubectl:
+def kubectl(struck: Run, system: System) -> strangers.Kubectl:
     """A kubectl with the rights of the pipeline, for a cluster in which the operator runs."""
 
     def run(*arguments: str) -> str:
