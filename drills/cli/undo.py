@@ -12,7 +12,6 @@ from drills.runner import faults
 from drills.runner import journal as journals
 from drills.runner.discovery import find_subject
 from drills.runner.journal import Lock
-from drills.stages import steps
 
 
 def run(options: argparse.Namespace, api: Api) -> int:
@@ -21,7 +20,7 @@ def run(options: argparse.Namespace, api: Api) -> int:
     if journals.read(api, subject) is None and not Lock(api, subject, owner).holder():
         print(f"no drill has left anything at {subject}")
         return 0
-    steps.lock(api, subject, owner, terminal)
+    journals.acquire(api, subject, owner, terminal.progress("drill-lock").show_pending)  # without undoing: that is reported here
     try:
         found = faults.undo(api, subject, terminal.say)
     except faults.UndoFailed as error:

@@ -14,8 +14,10 @@ from blocks.parameters import Service
 from drills.cli import drill, undo
 from drills.cli import main as command
 from drills.kubernetes import leases
+from drills.kubernetes.api import Refused
 from drills.runner import journal
-from drills.runner.journal import Lock
+from drills.runner.journal import FaultNote, Journal, Lock
+from drills.strikes import Strike, Target
 
 SUBJECT = Service().subject
 SHORT = ("--before", "10", "--after", "15", "--rate", "2", "--streams", "3", "--requests", "leeward")
@@ -164,6 +166,28 @@ def test_after_a_killed_runner_undo_removes_everything_and_the_next_drill_does_o
     assert faults <= 1
     assert command.main(["drill", "head-pod", *SHORT, "--out", str(here.folder / "again"), "--break", "mistral/mistral"]) == 0
     assert len(here.cluster.deletions) == faults + 1
+
+
+def test_undo_reports_what_it_undid_and_what_it_could_not_by_its_exit_code(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strike = Strike(act="drain-node", target=Target(name="n", uid="u"), at=1.0, done=True, undo="uncordon node n")
+    journal.write(here.runner, SUBJECT, Journal(owner="dead", drill="node-drained", started=1.0, faults=(FaultNote(strikes=(strike,)),)))
+
+    def resists(*_: object) -> None:
+        raise Refused("the node may not be changed", 403)
+
+    acts = {"drain-node": undo.faults.ACTS["drain-node"]._replace(undo=resists)}
+    with monkeypatch.context() as patch:
+        patch.setattr(undo.faults, "ACTS", acts)
+        assert command.main(["undo", "-n", "mistral"]) == 4
+    assert "still to be undone: uncordon node n" in capsys.readouterr().out
+    assert Lock(here.runner, SUBJECT, "").holder() == ""
+    acts = {"drain-node": acts["drain-node"]._replace(undo=lambda *_: None)}
+    monkeypatch.setattr(undo.faults, "ACTS", acts)
+    assert command.main(["undo", "-n", "mistral"]) == 0
+    assert "undone: uncordon node n" in capsys.readouterr().out
+    assert left(here) == []
 
 
 def test_a_result_that_is_worse_than_the_last_one_fails(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
