@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, Field, model_validator
 
-from drills.faults import GRACES, AnyFault, DeletePod, Fault, Kebab
+from drills.faults import GRACES, AnyFault, DeletePod, Fault, Kebab, listed
 from drills.value import Value
 
 __all__ = [
@@ -176,9 +176,7 @@ class Drill(Value):
     @model_validator(mode="before")
     @classmethod
     def _one_fault(cls, found: Any) -> Any:
-        if isinstance(found, dict) and "fault" in found and "faults" not in found:
-            return {**{key: value for key, value in found.items() if key != "fault"}, "faults": [found["fault"]]}
-        return found
+        return listed(found)
 
     @model_validator(mode="after")
     def _moments(self) -> Self:

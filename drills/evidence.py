@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from drills.definition import Drill
-from drills.faults import AnyFault
+from drills.faults import AnyFault, listed
 from drills.judge.slos import Slo
 from drills.judge.traffic import Phase, PhaseSeen, by_kind, count
 from drills.judge.verdict import Judgement, Verdict
@@ -175,9 +175,7 @@ class Evidence(EvidenceFile):
     @model_validator(mode="before")
     @classmethod
     def _one_fault(cls, found: Any) -> Any:
-        if isinstance(found, dict) and "fault" in found and "faults" not in found:
-            return {**{key: value for key, value in found.items() if key != "fault"}, "faults": [found["fault"]]}
-        return found
+        return listed(found)
 
     @property
     def zero_at(self) -> float:

@@ -28,6 +28,7 @@ __all__ = [
     "UnknownFault",
     "When",
     "grace_of",
+    "listed",
     "pod_gone",
     "read_fault",
     "unproven",
@@ -274,6 +275,13 @@ def read_fault(found: Any) -> Any:
         values = {"kind": "delete-pod", "of": "head", "grace": values.get("grace", "default")}
     kind = values["kind"]
     return KINDS.get(kind if isinstance(kind, str) else "", UnknownFault).model_validate(values)
+
+
+def listed(found: Any) -> Any:
+    """Return a mapping that has `fault` with that fault as its only one of `faults`; anything else as it is."""
+    if isinstance(found, dict) and "fault" in found and "faults" not in found:
+        return {**{key: value for key, value in found.items() if key != "fault"}, "faults": [found["fault"]]}
+    return found
 
 
 AnyFault = Annotated[SerializeAsAny[Fault], BeforeValidator(read_fault)]

@@ -13,9 +13,9 @@ from drills.cli.compare import text
 from drills.cli.definition import definition, probe, requests, series
 from drills.cli.exits import EXITS, LEFT, NO_VERDICT, Refusal
 from drills.cli.terminal import Terminal
-from drills.compare import Comparison, Incomparable, compare, read
+from drills.compare import Incomparable, compare, read
 from drills.definition import Drill
-from drills.evidence import BadEvidence
+from drills.evidence import BadEvidence, Evidence
 from drills.kubernetes import rights
 from drills.kubernetes.api import Api, Refused
 from drills.request import Template
@@ -25,6 +25,7 @@ from drills.runner.discovery import find_subject
 from drills.runner.journal import InUse, Lock
 from drills.runner.load_job import Placement
 from drills.runner.observer import Observer
+from drills.series import SeriesEvidence
 from drills.stages import drill as stages
 from drills.stages.run import Result, Run, call_plainly
 from drills.strikes import Strike
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace, connect: Callable[[], Api]) -> int:
     """Drill the service, or show what that would do; return the exit code."""
     template = requests(options)
     drill = definition(options, template)
-    earlier = options.against and read(Path(options.against))
+    earlier = read(Path(options.against)) if options.against else None
     api = connect()
     subject = find_subject(api, options.namespace, options.service, probe(template))
     terminal = Terminal()
@@ -186,10 +187,10 @@ def leftovers(api: Api, run: Run) -> list[str]:
         return [f"perhaps a load, a journal and a lock: {error}"]
 
 
-def _against(earlier: object, folder: Path) -> int:
+def _against(earlier: Evidence | SeriesEvidence, folder: Path) -> int:
     """Print the comparison with an earlier drill; return 1 when this one is worse."""
     try:
-        found: Comparison = compare(earlier, read(folder))  # type: ignore[arg-type]  # what `read` returned
+        found = compare(earlier, read(folder))
     except (Incomparable, BadEvidence) as error:
         print(f"not compared: {error}")
         return 0

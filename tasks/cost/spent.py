@@ -36,7 +36,7 @@ def spent(found: list[Cost]) -> float:
 
 
 def running(found: list[Cost]) -> list[Cost]:
-    """Those that still cost something."""
+    """Return the costs that go on: of everything but what has ended."""
     return [cost for cost in found if not cost.what.startswith(ENDED)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -26,24 +25,6 @@ NULLS = (
     "name",
 )
 """Fields that clients' own objects of an answer have, with null, when they are put back into the conversation."""
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[tuple[StandIn, httpx.Client]]:
-    engine = StandIn()
-    with served(engine) as service, httpx.Client(base_url=service.url, timeout=60) as client:
-        yield engine, client
-
-
-@pytest.fixture
-def engine(running: tuple[StandIn, httpx.Client]) -> StandIn:
-    running[0].forget()
-    return running[0]
-
-
-@pytest.fixture
-def client(running: tuple[StandIn, httpx.Client], engine: StandIn) -> httpx.Client:
-    return running[1]
 
 
 def chat(client: httpx.Client, **body: Any) -> httpx.Response:

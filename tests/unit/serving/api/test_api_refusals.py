@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,24 +20,6 @@ from serving.engines.contract import NotReady
 CHAT: Any = {"messages": [{"role": "user", "content": "Hello?"}]}
 TEXT: Any = {"prompt": "Once"}
 KEY = "key-of-the-service"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[tuple[StandIn, httpx.Client]]:
-    engine = StandIn()
-    with served(engine) as service, httpx.Client(base_url=service.url, timeout=60) as client:
-        yield engine, client
-
-
-@pytest.fixture
-def engine(running: tuple[StandIn, httpx.Client]) -> StandIn:
-    running[0].forget()
-    return running[0]
-
-
-@pytest.fixture
-def client(running: tuple[StandIn, httpx.Client], engine: StandIn) -> httpx.Client:
-    return running[1]
 
 
 def refused(response: httpx.Response, status: int = 400) -> dict[str, Any]:
