@@ -3,12 +3,10 @@
 **An answer does not depend on the requests computed beside it.** Floats that are added in another order differ in their last bits, and a
 greedy answer can then continue differently. So the result for a row depends, to the bit, only on that row's own history:
 
-- matrices are multiplied with all slots at every decode, free ones included, by oneDNN's kernels (serving.engines.cpu.weights);
-- attention is computed slot by slot, over exactly the positions that the slot holds, without padding to the longest one;
+- matrices are multiplied at a few widths only, by oneDNN's kernels (serving.engines.cpu.weights), and only at those which were seen to
+  give a row the same bits as all others when the engine was made (`_same_widths`);
+- attention is computed over whole blocks of positions, as many as the slot's own history reaches into, whatever the others hold;
 - a prefill computes its own prompt only.
-
-This is also fast: most of the time goes into reading the weights, which costs the same for one row as for all; and a short history beside
-a long one is not padded.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import rms_norm
 from torch.nn.functional import scaled_dot_product_attention as attention
 
 from serving.engines.checkpoint import Shape
@@ -30,6 +29,9 @@ from serving.engines.cpu import weights
 from serving.engines.cpu.threads import allowed_cores
 from serving.engines.cpu.weights import Layer
 from serving.settings import Settings
+
+BLOCK = 64
+"""Positions of a block: histories that end in the same one are attended to together."""
 
 
 def build(settings: Settings) -> CpuEngine:
@@ -68,9 +70,11 @@ class CpuEngine:
         self._limits = Limits(slots=slots, positions=positions, max_prompt=positions - 1, vocabulary=shape.vocabulary)
         self._weights = weights.load(folder, shape, rows=slots)
         self._cos, self._sin = _rotary(shape, positions)
-        # Not initialised: only what was written is ever read, and pages that no sequence has reached take no memory.
-        size = (shape.layers, slots, shape.kv_heads, positions, shape.head_dim)
-        self._keys, self._values = torch.empty(size), torch.empty(size)
+        # Keys and values, for the heads of both one after the other. Not initialised: a block is cleared when a sequence reaches it, and
+        # those that none has reached take no memory.
+        self._held = torch.empty(shape.layers, slots, 2 * shape.kv_heads, _blocks(positions), shape.head_dim)
+        self._widths = [slots]
+        self._widths = self._same_widths()
 
     @property
     def limits(self) -> Limits:
@@ -81,66 +85,109 @@ class CpuEngine:
     def prefill(self, slot: int, ids: Sequence[int]) -> Logits:
         """Compute a prompt; see StepEngine. Raises what `check_prefill` does."""
         check_prefill(self._limits, slot, ids)
-        length = len(ids)
+        length, queries = len(ids), self._shape.heads
         cos, sin = self._cos[:length, None], self._sin[:length, None]
+        self._held[:, slot, :, length : _blocks(length)] = 0
         x = self._weights.embedding[torch.tensor(ids)]
-        for layer, all_keys, all_values in zip(self._weights.layers, self._keys, self._values, strict=True):
-            queries, keys, values = (t.transpose(0, 1) for t in self._project(layer, x, cos, sin))
-            all_keys[slot, :, :length], all_values[slot, :, :length] = keys, values
-            x = self._finish(layer, x, _causal(queries, keys, values))
+        for layer, held in zip(self._weights.layers, self._held, strict=True):
+            heads = self._project(layer, x, cos, sin).transpose(0, 1)
+            held[slot, :, :length] = heads[queries:]
+            x = self._finish(layer, x, _causal(heads[:queries], *heads[queries:].chunk(2)))
         return self._logits(x[-1:])[0]
 
     @torch.inference_mode()
     def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> Logits:
-        """Compute a token in each slot; see StepEngine. Free slots are computed too, and the results dropped. Raises what `check_decode`
-        does."""
+        """Compute a token in each slot; see StepEngine. Rows that fill up the width are computed too, and their results dropped. Raises
+        what `check_decode` does."""
         check_decode(self._limits, slots, tokens, positions)
-        live, places = torch.tensor(slots), torch.tensor(positions)
-        at = torch.zeros(self._limits.slots, dtype=torch.int64)
-        ids = at.index_put((live,), torch.tensor(tokens))
-        at[live] = places
+        rows, queries = len(slots), self._shape.heads
+        filling = [0] * (next(width for width in self._widths if width >= rows) - rows)
+        live, places, at = torch.tensor(slots), torch.tensor(positions), torch.tensor([*positions, *filling])
         cos, sin = self._cos[at, None], self._sin[at, None]
-        x = self._weights.embedding[ids]
-        for layer, all_keys, all_values in zip(self._weights.layers, self._keys, self._values, strict=True):
-            queries, keys, values = self._project(layer, x, cos, sin)
-            all_keys[live, :, places], all_values[live, :, places] = keys[live], values[live]
-            x = self._finish(layer, x, _each(queries, all_keys, all_values, slots, positions))
-        return self._logits(x)[list(slots)]
+        runs = _runs(slots, positions)
+        seen = torch.arange(_blocks(max(positions) + 1)) <= places[:, None]
+        mask = torch.zeros(seen.shape).masked_fill_(~seen, -torch.inf)[:, None, None]
+        for slot, position in zip(slots, positions, strict=True):
+            if position % BLOCK == 0:
+                self._held[:, slot, :, position : position + BLOCK] = 0
+        x = self._weights.embedding[torch.tensor([*tokens, *filling])]
+        for layer, held in zip(self._weights.layers, self._held, strict=True):
+            heads = self._project(layer, x, cos, sin)
+            held[live, :, places] = heads[:rows, queries:]
+            x = self._finish(layer, x, _each(heads[:, :queries], held, runs, mask))
+        return self._logits(x[:rows])
 
     def close(self) -> None:
         """Do nothing: the engine holds only memory."""
 
-    def _project(self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute queries, keys and values, [rows, their heads, head_dim] each, from x [rows, hidden]; queries and keys are rotated."""
-        queries, keys = self._shape.heads, self._shape.kv_heads
-        heads = layer.qkv(self._norm(x, layer.norm)).view(len(x), -1, self._shape.head_dim)
-        rotated = heads[:, : queries + keys]
+    def _project(self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Compute queries, keys and values, [rows, all heads, head_dim], from x [rows, hidden]; queries and keys are rotated."""
+        heads = layer.qkv(self._norm(x)).view(len(x), -1, self._shape.head_dim)
+        rotated = heads[:, : self._shape.heads + self._shape.kv_heads]
         one, two = rotated.chunk(2, dim=-1)
-        rotated.copy_(torch.cat((one * cos - two * sin, two * cos + one * sin), dim=-1))
-        return heads[:, :queries], heads[:, queries : queries + keys], heads[:, queries + keys :]
+        crossed = torch.cat((two, one), dim=-1).mul_(sin)
+        rotated.mul_(cos).add_(crossed)
+        return heads
 
     def _finish(self, layer: Layer, x: Tensor, attended: Tensor) -> Tensor:
         """Compute the rest of the layer after attention; [rows, hidden]."""
         x = layer.out.plus(attended, x)
-        h = self._norm(x, layer.norm_mlp)
+        h = self._norm(x)
         return layer.down.plus(layer.up.times(h, layer.gate.swish(h)), x)
 
-    def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
-        return weight * (x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self._shape.epsilon))
+    def _norm(self, x: Tensor) -> Tensor:
+        """Scale each row; the norm's own weights are in the matrix that follows."""
+        return rms_norm(x, x.shape[-1:], eps=self._shape.epsilon)
 
     def _logits(self, x: Tensor) -> Logits:
-        logits: Logits = self._weights.head(self._norm(x, self._weights.norm)).numpy()
+        logits: Logits = self._weights.head(self._norm(x)).numpy()
         return logits
 
+    def _same_widths(self) -> list[int]:
+        """Return the widths at which a decode gives each row the bits that it has at full width, ascending: the powers of two for which
+        that is so, and the full width.
 
-def _each(queries: Tensor, keys: Tensor, values: Tensor, slots: Sequence[int], positions: Sequence[int]) -> Tensor:
-    """Attend from each slot's queries to the positions that it holds; [slots, heads · head_dim], zeros for the other slots."""
-    out = torch.zeros_like(queries)
+        A kernel adds in an order that depends on sizes, not on values: what holds for some random rows holds for all.
+        """
+        slots, vocabulary = self._limits.slots, self._limits.vocabulary
+        tokens = torch.randint(vocabulary, (2, slots), generator=torch.Generator().manual_seed(1)).tolist()
+        for slot, token in enumerate(tokens[0]):
+            self.prefill(slot, [token])
+        wanted, same = self.decode(range(slots), tokens[1], [1] * slots), [slots]
+        for width in (2**n for n in reversed(range((slots - 1).bit_length()))):
+            self._widths = [width]
+            part = slice(slots - width, slots)
+            if (self.decode(range(slots)[part], tokens[1][part], [1] * width) == wanted[part]).all():
+                same = [width, *same]
+        return same
+
+
+def _blocks(positions: int) -> int:
+    """Return the positions of the blocks that hold this many positions."""
+    return -(-positions // BLOCK) * BLOCK
+
+
+def _runs(slots: Sequence[int], positions: Sequence[int]) -> list[tuple[slice, slice, slice]]:
+    """Return rows, slots and positions that are attended to in one call: those of neighbouring slots with as many blocks."""
+    runs: list[tuple[slice, slice, slice]] = []
+    for row, (slot, position) in enumerate(zip(slots, positions, strict=True)):
+        reached = slice(_blocks(position + 1))
+        if runs and (runs[-1][1].stop, runs[-1][2]) == (slot, reached):
+            rows, before, _ = runs.pop()
+            runs.append((slice(rows.start, row + 1), slice(before.start, slot + 1), reached))
+        else:
+            runs.append((slice(row, row + 1), slice(slot, slot + 1), reached))
+    return runs
+
+
+def _each(queries: Tensor, held: Tensor, runs: Sequence[tuple[slice, slice, slice]], mask: Tensor) -> Tensor:
+    """Attend from each row's queries to the positions that its slot holds; [rows, heads · head_dim], zeros for rows without a slot."""
+    out = torch.zeros(queries.shape)
+    keys, values = held.chunk(2, dim=1)
     # The query heads that share a key head are in the dimension that usually has a sequence's positions.
     grouped, into = (t.unflatten(1, (keys.shape[1], -1)) for t in (queries, out))
-    for slot, position in zip(slots, positions, strict=True):
-        held = slice(slot, slot + 1), slice(None), slice(position + 1)
-        into[slot] = attention(grouped[slot : slot + 1], keys[held], values[held])[0]
+    for rows, slots, reached in runs:
+        into[rows] = attention(grouped[rows], keys[slots, :, reached], values[slots, :, reached], mask[rows, :, :, reached])
     return out.flatten(1)
 
 
@@ -153,7 +200,8 @@ def _causal(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 
 def _rotary(shape: Shape, positions: int) -> tuple[Tensor, Tensor]:
-    """Return cosine and sine of every position's angles, [positions, head_dim / 2] each."""
+    """Return cosine and sine of every position's angles, [positions, head_dim] each: the second half of a head turns with the first, and
+    the sine has the sign with which the other half is added."""
     exponents = torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim
     frequencies = 1.0 / shape.theta**exponents
     if long := shape.long_rope:
@@ -161,4 +209,4 @@ def _rotary(shape: Shape, positions: int) -> tuple[Tensor, Tensor]:
         kept = ((turns - long.low) / (long.high - long.low)).clamp(0, 1)
         frequencies = frequencies * (kept + (1 - kept) / long.factor)
     angles = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies)
-    return angles.cos(), angles.sin()
+    return angles.cos().repeat(1, 2), torch.cat((-angles.sin(), angles.sin()), dim=1)

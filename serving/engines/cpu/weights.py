@@ -54,13 +54,11 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Layer:
-    """One decoder layer; norms are [hidden]."""
+    """One decoder layer. The weights of a norm are in the matrices that follow it."""
 
-    norm: Tensor
     qkv: Matrix
     """Queries, keys and values of all heads in one matrix."""
     out: Matrix
-    norm_mlp: Tensor
     gate: Matrix
     up: Matrix
     down: Matrix
@@ -73,9 +71,8 @@ class Weights:
     embedding: Tensor
     """The embedding, [vocabulary, hidden]."""
     layers: tuple[Layer, ...]
-    norm: Tensor
     head: Matrix
-    """The output matrix, hidden → vocabulary."""
+    """The output matrix, hidden → vocabulary, with the weights of the last norm."""
 
 
 @torch.inference_mode()
@@ -101,21 +98,20 @@ def load(folder: Path, shape: Shape, rows: int) -> Weights:
     return Weights(
         embedding=embedding,
         layers=tuple(_layer(read, f"model.layers.{n}", rows) for n in range(shape.layers)),
-        norm=read("model.norm.weight"),
-        head=Matrix(embedding if shape.tied else read("lm_head.weight"), rows),
+        head=Matrix(read("model.norm.weight") * (embedding if shape.tied else read("lm_head.weight")), rows),
     )
 
 
 def _layer(read: Read, name: str, rows: int) -> Layer:
-    def matrix(*parts: str) -> Matrix:
-        return Matrix(torch.cat([read(f"{name}.{part}_proj.weight") for part in parts]), rows)
+    def matrix(*parts: str, norm: Tensor | None = None) -> Matrix:
+        weight = torch.cat([read(f"{name}.{part}_proj.weight") for part in parts])
+        return Matrix(weight if norm is None else weight * norm, rows)
 
+    norm, norm_mlp = read(f"{name}.input_layernorm.weight"), read(f"{name}.post_attention_layernorm.weight")
     return Layer(
-        norm=read(f"{name}.input_layernorm.weight"),
-        qkv=matrix("self_attn.q", "self_attn.k", "self_attn.v"),
+        qkv=matrix("self_attn.q", "self_attn.k", "self_attn.v", norm=norm),
         out=matrix("self_attn.o"),
-        norm_mlp=read(f"{name}.post_attention_layernorm.weight"),
-        gate=matrix("mlp.gate"),
-        up=matrix("mlp.up"),
+        gate=matrix("mlp.gate", norm=norm_mlp),
+        up=matrix("mlp.up", norm=norm_mlp),
         down=matrix("mlp.down"),
     )
