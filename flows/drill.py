@@ -46,5 +46,5 @@ def drill(
     site = checked_site(target, infrastructure, service, definition.load)
     with stages.debug_bundle_on_error(site, service, run):
         result = drill_stages.drill(site, service, definition, run, series)
-        drill_stages.keep(site, service, result)
+        drill_stages.keep(site, service, result, run)
     return drill_stages.end_state(result)

@@ -14,7 +14,7 @@ from drills.stages.run import ONCE, Result
 from flows.stages import Run
 from tasks.debug import collect_debug
 from tasks.drill.evidence import keep_evidence
-from tasks.drill.steps import run_of
+from tasks.drill.steps import close_journal, run_of
 from tasks.support.site import Site
 
 
@@ -28,13 +28,15 @@ def drill(site: Site, service: Service, definition: Drill, run: Run, series: Ser
             raise broken.error from None
 
 
-def keep(site: Site, service: Service, result: Result) -> None:
-    """Keep the evidence outside the cluster, with a debug bundle unless the drill passed."""
+def keep(site: Site, service: Service, result: Result, run: Run) -> None:
+    """Keep the evidence outside the cluster, with a debug bundle unless the drill passed. A run that is retried before that is done
+    only does that."""
     with tags("stage:drill"):
         if not result.passed:
             # As a state: the evidence is kept even if the bundle takes too long.
             collect_debug(site, service, result.folder, return_state=True)
         keep_evidence(site, result.folder)
+        close_journal(site, service, run.id, return_state=True)
 
 
 def end_state(result: Result) -> State[Result]:

@@ -72,7 +72,7 @@ def lifecycle(
         stages.verify(site, service, outputs)
         stages.deploy(site, service, outputs, run, building)
         result = drill_stages.drill(site, service, definition, run, series)
-        drill_stages.keep(site, service, result)
+        drill_stages.keep(site, service, result, run)
         # Any verdict gets here and cleans up; an error has left this block before, and keeps. An error after recorded losses is a failed
         # verdict, too (drill_stages.drill).
         if not keep:

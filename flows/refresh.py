@@ -14,7 +14,7 @@ from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
 from flows import stages
 from flows.checks import checked_site, refusable
 from flows.hooks import ask_for_sweep
-from tasks.drill.steps import release_lock, take_lock
+from tasks.drill.steps import holding_lock, release_lock, take_lock
 from tasks.service.refresh import (
     OldNode,
     Replaced,
@@ -59,7 +59,7 @@ def replace_old_nodes(site: Site, service: Service, which: Which, run: stages.Ru
     done: list[Replaced] = []
     with tags("stage:refresh"):
         take_lock(site, service, run.id, "refresh", time.time())
-        with stages.holding_lock(site, service, run, release_lock) as check:
+        with holding_lock(site, service, run.id, release_lock) as check:
             for node in find_old_nodes(site, service, which, run.id):
                 done.append(replace_node(site, service, node, check))
                 show_refresh(done)

@@ -7,13 +7,13 @@ submitted, such as building images while AWS creates the infrastructure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from prefect import Task, get_run_logger, tags
+from prefect import get_run_logger, tags
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectFuture
@@ -37,7 +37,7 @@ from tasks.cost.estimate import show_estimate
 from tasks.cost.spent import show_spent
 from tasks.debug import collect_debug
 from tasks.drill.evidence import folder_for
-from tasks.drill.steps import hold_lock, keeping, let_go_of_lock
+from tasks.drill.steps import hold_lock, holding_lock, let_go_of_lock
 from tasks.images.publish import ImageRefs, build_images, publish_images
 from tasks.prerequisites.check import check_prerequisites
 from tasks.service.chat import deploy_chat, remove_chat
@@ -146,7 +146,7 @@ def deploy(site: Site, service: Service, outputs: Outputs | None, run: Run, buil
     """Deploy the service and the chat (or remove the chat), and wait until they answer. The lock keeps other runs away meanwhile."""
     with tags("stage:deploy"):
         hold_lock(site, service, run.id)
-        with holding_lock(site, service, run, let_go_of_lock) as check:
+        with holding_lock(site, service, run.id, let_go_of_lock) as check:
             operator = install_kuberay.submit(site)
             if building is not None:
                 building.result()
@@ -162,17 +162,6 @@ def deploy(site: Site, service: Service, outputs: Outputs | None, run: Run, buil
             if chat is not None:
                 chat.result()
     return images
-
-
-@contextmanager
-def holding_lock(site: Site, service: Service, run: Run, release: Task[[Site, Service, str], None]) -> Iterator[Callable[[], None]]:
-    """Renew the lock that the run has taken, and release it at the end. Yields a check that raises LockLost once another run has it."""
-    try:
-        with keeping(site, service, run.id) as check:
-            yield check
-    finally:
-        # After the last renewal. As a state: an error here must not replace the one that ended the work.
-        release(site, service, run.id, return_state=True)
 
 
 def cleanup(site: Site, service: Service, run: Run, remove_foreign: bool = False) -> None:

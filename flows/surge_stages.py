@@ -18,9 +18,9 @@ from drills.strikes import Strike
 from drills.surge import archive
 from drills.surge.judgement import Plan, Seen, size_load
 from flows.checks import BadParameters
-from flows.stages import Run, holding_lock
+from flows.stages import Run
 from tasks.drill.sampling import Sampler, sampled
-from tasks.drill.steps import release_lock, take_lock, undo_faults
+from tasks.drill.steps import holding_lock, release_lock, take_lock, undo_faults
 from tasks.drill.surge import (
     end_loads,
     hold_surge,
@@ -103,7 +103,7 @@ def surge(site: Site, service: Service, plan: Plan, run: Run) -> Result:
         journal = take_lock(site, service, run.id, NAME, time.time(), go_on=False)
         raw = raw_folder(run.folder, journal)
         names = journal.load_names(plan.factor)
-        with holding_lock(site, service, run, release_lock) as check:
+        with holding_lock(site, service, run.id, release_lock) as check:
             try:
                 remove_run_loads(site, service, run.id)
                 check_service(site, service)

@@ -3,8 +3,9 @@
     python3 load.pyz PLAN.json
 
 First it sends requests until it has learnt the right answers (state "warming"). Then it sends (running) until it is stopped or its time is
-over, lets live requests end (draining), and stays for a while so that the records can be read (done). It exits with 1 if the service gave
-no right answer in time; the reason is on stderr. Secret headers are in the environment and in no plan and no command line.
+over or nobody reads its records, lets live requests end (draining), and stays for a while so that the records can be read (done). It
+exits with 1 if the service gave no right answer in time; the reason is on stderr. Secret headers are in the environment and in no plan
+and no command line.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from drills.load.http import Client
 from drills.load.run import Load, Plan
 from drills.load.warmup import WarmUpFailed
 
-PLAN_ONLY = {"warm_up_s": 120.0, "max_duration_s": 900.0, "linger_s": 600.0, "records": "records.jsonl", "port": 8080}
+PLAN_ONLY = {"warm_up_s": 120.0, "max_duration_s": 900.0, "lease_s": 0.0, "linger_s": 600.0, "records": "records.jsonl", "port": 8080}
 """What a plan may say beside the fields of `Plan`, with its default: seconds to wait for the right answers, seconds of sending at most,
-seconds to stay after the last request; the file of records, which must not exist; the port of /records, /status and /stop, 0: any."""
+seconds without a request for the records after which it stops (0: never), seconds to stay after the last request; the file of records,
+which must not exist; the port of /records, /status and /stop, 0: any."""
 
 
 async def run(given: Mapping[str, Any]) -> int | str:
@@ -42,7 +44,7 @@ async def run(given: Mapping[str, Any]) -> int | str:
     async with routes.serve(load, settings["port"]) as port:
         print(f"load: {plan.url}, records on port {port}", flush=True)
         try:
-            await load.run(settings["warm_up_s"], settings["max_duration_s"])
+            await load.run(settings["warm_up_s"], settings["max_duration_s"], settings["lease_s"])
         except WarmUpFailed as error:
             return f"load: {error}"
         finally:

@@ -60,6 +60,7 @@ def answer(load: Load, method: str, target: str) -> http.Answer:
     if (method, parts.path) == ("POST", "/stop"):
         load.stop()
     elif (method, parts.path) == ("GET", "/records"):
+        load.read_at = load.clock.now()
         try:
             return 200, "application/x-ndjson", whole_lines(load.records, int(parse_qs(parts.query).get("offset", ["0"])[0]))
         except ValueError as error:

@@ -69,6 +69,11 @@ def due_times(start: float, per_s: float) -> Iterator[float]:
     return (start + k / per_s for k in itertools.count())
 
 
+def _end(pause: asyncio.Future[None]) -> None:
+    if not pause.done():
+        pause.set_result(None)
+
+
 class Load:
     """One run of a plan, with its records in a file."""
 
@@ -88,17 +93,25 @@ class Load:
         """Number of ended requests by outcome."""
         self.learned: Learned | None = None
         """None until the service has given right answers."""
+        self.read_at = self.clock.now()
+        """When the records were last asked for."""
         self._plan, self._client = plan, client
-        self._stop = asyncio.Event()
+        self._stopping = False
+        self._pauses: dict[Kind, asyncio.Future[None]] = {}
+        """Until the next request of each kind is due."""
         # Unbuffered: a line is complete in the file as soon as it is written.
         self._file = records.open("xb", buffering=0)
 
     def stop(self) -> None:
         """Stop sending; live requests go on to their end."""
-        self._stop.set()
+        self._stopping = True
+        for pause in self._pauses.values():
+            _end(pause)
 
-    async def run(self, warm_up_s: float, max_duration_s: float) -> None:
+    async def run(self, warm_up_s: float, max_duration_s: float, lease_s: float = 0) -> None:
         """Warm up, send until stopped or the time is over, and return when every request has ended.
+
+        `lease_s`: it also stops when nobody has asked for its records for so long; 0: it does not.
 
         Raises:
             WarmUpFailed: the service gave no right answers in time; nothing was recorded.
@@ -108,16 +121,27 @@ class Load:
         with self._file:
             self.learned = await learn(self._client, plan.template, plan.tokens, plan.streams, warm_up_s)
             self.state, self.started = "running", self.clock.now()
+            self.read_at = self.started
             timer = asyncio.get_running_loop().call_later(max_duration_s, self.stop)
+            lease = asyncio.ensure_future(self._stop_unread(lease_s)) if lease_s else None
             await asyncio.gather(*(self._send_all(kind, self.learned, self.started) for kind in plan.tokens))
             timer.cancel()
+            if lease is not None:
+                lease.cancel()
             self.state = "done"
+
+    async def _stop_unread(self, lease_s: float) -> None:
+        """Stop once nobody has asked for the records for so long: what drills is dead, and the service has a load for nothing."""
+        while (left := self.read_at + lease_s - self.clock.now()) > 0:
+            await asyncio.sleep(left)
+        print(f"load: nobody has read its records for {lease_s:g} s, so it ends", flush=True)
+        self.stop()
 
     async def _send_all(self, kind: Kind, learned: Learned, start: float) -> None:
         """Send one kind of request on its schedule; return when all have ended."""
         live: set[asyncio.Task[None]] = set()
         for due in due_times(start, self._plan.per_s(kind, learned.seconds.get("stream", 1.0))):
-            if await self._stopped_before(due):
+            if await self._stopped_before(kind, due):
                 break
             task = asyncio.ensure_future(self._one(kind, learned, due))
             live.add(task)
@@ -133,14 +157,16 @@ class Load:
         else:
             self.stop()
 
-    async def _stopped_before(self, due: float) -> bool:
+    async def _stopped_before(self, kind: Kind, due: float) -> bool:
         """Wait until the time `due`; return whether sending was stopped first. Do not wait if the time has passed."""
         wait = due - self.clock.now()
-        if wait > 0 and not self._stop.is_set():
-            stopped = asyncio.ensure_future(self._stop.wait())
-            await asyncio.wait((stopped,), timeout=wait)
-            stopped.cancel()
-        return self._stop.is_set()
+        if wait > 0 and not self._stopping:
+            loop = asyncio.get_running_loop()
+            pause = self._pauses[kind] = loop.create_future()
+            timer = loop.call_later(wait, _end, pause)
+            await pause
+            timer.cancel()
+        return self._stopping
 
     async def _one(self, kind: Kind, learned: Learned, due: float) -> None:
         """Send one request and record its end."""

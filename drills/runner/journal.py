@@ -85,8 +85,9 @@ class Journal(BaseModel, frozen=True):
     """Id of the flow run."""
     drill: str
     started: float
-    state: Literal["open", "closed"] = "open"
-    """closed: nothing of the drill is left in the cluster."""
+    state: Literal["open", "judged", "closed"] = "open"
+    """judged: nothing of the drill is left in the cluster, and there is a verdict; a run that died before it had kept the evidence goes on
+    with that, and breaks nothing again. closed: the same run would begin another drill."""
     before: Snapshot | None = None
     """The last snapshot of the steady state before the last fault, or before the next one."""
     faults: tuple[FaultNote, ...] = ()
@@ -144,9 +145,9 @@ class Journal(BaseModel, frozen=True):
         return [self.load_name, *(f"{self.load_name}-{n}" for n in range(2, count + 1))]
 
     def continued(self, owner: str, drill: str, now: float, *, go_on: bool = True) -> Journal:
-        """Return the journal for the next drill: this one if it is open, of the same run and drill, and `go_on` is true; else a new
-        one."""
-        if go_on and self.owner == owner and self.state == "open" and self.drill == drill:
+        """Return the journal for the next drill: this one if it is not closed, of the same run and drill, and `go_on` is true; else a
+        new one."""
+        if go_on and self.owner == owner and self.state != "closed" and self.drill == drill:
             return self
         return Journal(owner=owner, drill=drill, started=now)
 
@@ -279,6 +280,17 @@ def renewing(lock: Lock, every_s: float = leases.RENEW_EVERY_S) -> Iterator[Call
     finally:
         done.set()
         thread.join(timeout=5)
+
+
+@contextmanager
+def holding(lock: Lock, release: Callable[[], object]) -> Iterator[Callable[[], None]]:
+    """Renew a lock that was taken until the end of the block, and call `release` after the last renewal. Yields the check of
+    `renewing`."""
+    try:
+        with renewing(lock) as check:
+            yield check
+    finally:
+        release()
 
 
 def read(api: Api, subject: Subject) -> Journal | None:

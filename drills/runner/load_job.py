@@ -36,6 +36,9 @@ WARM_UP_S = 120
 """Seconds within which the load must have received its first correct answers."""
 SLACK_S = 180
 """Seconds of load for the time between phases: snapshots, retries, a slow machine. A load that ends too early makes the drill void."""
+LEASE_S = 300.0
+"""Seconds after which the load of a drill stops when nobody has read its records. A drill reads them every few seconds; one that died and
+is continued within this time finds its load as it was."""
 LINGER_S = 600
 """Seconds for which the records can still be read after the load has ended."""
 RUNNING_WITHIN_S = 600.0
@@ -89,10 +92,10 @@ class LoadJob:
     def __init__(self, api: Api, subject: Subject, name: str) -> None:
         self._api, self._subject, self.name = api, subject, name
 
-    def start(self, placement: Placement, load: Load, lasts_s: float, template: Template | None = None) -> bool:
+    def start(self, placement: Placement, load: Load, lasts_s: float, template: Template | None = None, lease_s: float = 0) -> bool:
         """Create the Job and its ConfigMap; returns False when the Job exists already. It sends for at most `lasts_s` seconds and SLACK_S
-        more."""
-        job, program = job_objects(self._subject, self.name, placement, load, lasts_s, template)
+        more. `lease_s`: seconds after which it ends when nobody reads its records; 0: it does not."""
+        job, program = job_objects(self._subject, self.name, placement, load, lasts_s, template, lease_s=lease_s)
         found = self._api.find(self._job)
         made = found or self._api.call("POST", f"/apis/batch/v1/namespaces/{self._subject.home}/jobs", body=job)
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": self.name, "uid": made["metadata"].get("uid", "")}
@@ -202,6 +205,7 @@ def job_objects(
     lasts_s: float,
     template: Template | None = None,
     linger_s: int = LINGER_S,
+    lease_s: float = 0,
 ) -> list[Object]:
     """Return the Job and the ConfigMap of a load that is needed for so many seconds; without a template, of our own service.
 
@@ -214,6 +218,7 @@ def job_objects(
         **template.fitted(load).model_dump(),
         "warm_up_s": WARM_UP_S,
         "max_duration_s": longest,
+        "lease_s": lease_s,
         "linger_s": linger_s,
         "port": PORT,
     }

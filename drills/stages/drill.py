@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from blocks.errors import Permanent, PipelineError
+from drills.runner import journal as journals
 from drills.runner.faults import NothingToBreak
-from drills.runner.journal import Journal, Lock, renewing
+from drills.runner.journal import Journal, Lock
 from drills.runner.load_job import LoadFailed
 from drills.runner.raw_evidence import RawEvidence
 from drills.runner.watch import NotSteady, StoppedAtLoss
@@ -27,7 +27,8 @@ OUTCOME = "broken"
 def drill(run: Run) -> Result:
     """Do the faults of the series one after the other, and judge them. In any case the load is removed and the lock released.
 
-    The journal stays open until everything is judged, so that a run that died can be continued with the judgement.
+    The journal stays open until everything is judged, so that a run that died can be continued with the judgement; the caller closes it
+    once the evidence is kept.
 
     Raises:
         Broken: an error ended the drill after the first fault. Everything up to then was judged, and the evidence is written. Recorded
@@ -35,15 +36,16 @@ def drill(run: Run) -> Result:
     """
     journal = run.do(steps.take_lock, time.time())
     folder = run.raw_folder(journal)
-    with holding_lock(run) as check:
+    with journals.holding(Lock(run.connect(), run.subject, run.owner), lambda: run.attempt(steps.release_lock)) as check:
         try:
             outcome = Outcome.load(folder) or measure(run, journal, folder, check)
         finally:
             run.attempt(steps.undo_faults)  # a sweep undoes and removes what is left
             run.attempt(steps.stop_load, journal)
         result = run.do(judge, outcome.journal, outcome.aborted, outcome.early)
-    if outcome.error is not None and result.verdict != "failed":
-        raise Broken(result, outcome.error)
+        if outcome.error is not None and result.verdict != "failed":
+            raise Broken(result, outcome.error)
+        run.attempt(steps.end_journal)
     return result
 
 
@@ -53,16 +55,6 @@ class Broken(Exception):
     def __init__(self, result: Result, error: PipelineError) -> None:
         super().__init__(str(error))
         self.result, self.error = result, error
-
-
-@contextmanager
-def holding_lock(run: Run) -> Iterator[Callable[[], None]]:
-    """Renew the lock that the run has taken, and release it at the end. Yields a check that raises LockLost once another run has it."""
-    try:
-        with renewing(Lock(run.connect(), run.subject, run.owner)) as check:
-            yield check
-    finally:
-        run.attempt(steps.release_lock)  # after the last renewal
 
 
 def measure(run: Run, journal: Journal, folder: Path, check: Callable[[], None]) -> Outcome:

@@ -31,19 +31,24 @@ from drills.stages.run import Display, Progress, Run, stage
 from drills.subject import Subject
 
 
-def lock(api: Api, subject: Subject, owner: str, display: Display) -> None:
-    """Wait until the owner holds the lock of the service, and undo what another run's faults have left.
+def lock(api: Api, subject: Subject, owner: str, display: Display) -> Journal | None:
+    """Wait until the owner holds the lock of the service, and undo what another run's faults have left; returns the last journal.
 
     Raises:
         InUse: another run keeps it.
-        UndoFailed: something is left that could not be undone.
+        UndoFailed: something is left that could not be undone. The lock is free again.
     """
     progress = display.progress("drill-lock")
     journals.acquire(api, subject, owner, progress.show_pending)
     earlier = journals.read(api, subject)
     if earlier and earlier.owner != owner:  # else this run goes on with it
-        faults.undo(api, subject, display.say)
+        try:
+            faults.undo(api, subject, display.say)
+        except faults.UndoFailed:
+            Lock(api, subject, owner).release()
+            raise
     progress.show(100, "nobody else drills or changes this service")
+    return earlier
 
 
 def take(api: Api, subject: Subject, owner: str, drill: str, now: float, display: Display, *, go_on: bool = True) -> Journal:
@@ -55,8 +60,7 @@ def take(api: Api, subject: Subject, owner: str, drill: str, now: float, display
     Raises:
         InUse: another run holds the lock.
     """
-    lock(api, subject, owner, display)
-    earlier = journals.read(api, subject)
+    earlier = lock(api, subject, owner, display)
     journal = earlier.continued(owner, drill, now, go_on=go_on) if earlier else Journal(owner=owner, drill=drill, started=now)
     if journal is earlier:
         display.say(f"resuming the drill that this run began: faults so far: {len(journal.faults)}")
@@ -65,16 +69,27 @@ def take(api: Api, subject: Subject, owner: str, drill: str, now: float, display
             display.say(f"run {earlier.owner} left a drill behind: its load is removed", warning=True)
             journals.remove_loads(api, subject, earlier.owner)
         journals.remove_loads(api, subject, owner)  # an earlier attempt may have ended without doing so
-        faults.undo(api, subject, display.say)
+        if earlier and earlier.owner == owner:
+            faults.undo(api, subject, display.say)
     return journals.write(api, subject, journal)
 
 
 def release(api: Api, subject: Subject, owner: str) -> None:
-    """Close the journal and release the lock, if they belong to this owner. A journal with something to undo stays open."""
-    journal = journals.read(api, subject)
-    if journal and journal.owner == owner and journal.state == "open" and not journal.left:
-        journals.write(api, subject, journal.model_copy(update={"state": "closed"}))
+    """Close the journal unless it is judged, and release the lock, if they belong to this owner."""
+    _end(api, subject, owner, "open", "closed")
     Lock(api, subject, owner).release()
+
+
+def close(api: Api, subject: Subject, owner: str) -> None:
+    """Close the journal of this owner's judged drill: its evidence is kept, and a retried run drills again."""
+    _end(api, subject, owner, "judged", "closed")
+
+
+def _end(api: Api, subject: Subject, owner: str, before: str, after: str) -> None:
+    """Change the state of the owner's journal. One with something to undo stays as it is."""
+    journal = journals.read(api, subject)
+    if journal and journal.owner == owner and journal.state == before and not journal.left:
+        journals.write(api, subject, journal.model_copy(update={"state": after}))
 
 
 @stage("take drill lock", deadline_s=200)
@@ -83,9 +98,15 @@ def take_lock(run: Run, now: float) -> Journal:
     return take(run.connect(), run.subject, run.owner, run.drill.name, now, run.display)
 
 
+@stage("end journal", deadline_s=60)
+def end_journal(run: Run) -> None:
+    """The journal says that the drill is judged: a run that dies before its evidence is kept goes on with the verdict."""
+    _end(run.connect(), run.subject, run.owner, "open", "judged")
+
+
 @stage("release drill lock", deadline_s=60)
 def release_lock(run: Run) -> None:
-    """The journal is closed and the lock released, if they belong to this run."""
+    """The journal is closed unless the drill is judged, and the lock released, if they belong to this run."""
     release(run.connect(), run.subject, run.owner)
 
 
@@ -93,7 +114,7 @@ def release_lock(run: Run) -> None:
 def start_load(run: Run, journal: Journal, placement: Placement) -> str:
     """The load sends at its full rate, for as long as all faults may take; returns the name of its node."""
     load, wanted, progress = LoadJob(run.connect(), run.subject, journal.load_name), run.drill.load, run.display.progress("load")
-    load.start(placement, wanted, load_job.duration(run.drill, run.series.repeat), run.template)
+    load.start(placement, wanted, load_job.duration(run.drill, run.series.repeat), run.template, load_job.LEASE_S)
     Until("the load to send", load.check_sending, load_job.RUNNING_WITHIN_S, 1.0, progress.show_pending).wait()
     status = load.status()
     checks = ", ".join(f"{kind}: {check}" for kind, check in status.checks.items()) or "nothing"

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
-from prefect import get_run_logger
+from prefect import Task, get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from blocks.parameters import Service
@@ -130,9 +130,19 @@ def undo_faults(site: Site, service: Service) -> list[str]:
     return faults.undo(site.api(), service.subject, Ui().say)
 
 
-def keeping(site: Site, service: Service, owner: str) -> AbstractContextManager[Callable[[], None]]:
-    """Return `renewing` for the lock that the run took on a site."""
-    return journals.renewing(Lock(site.api(), service.subject, owner))
+@step("close journal", deadline_s=60)
+def close_journal(site: Site, service: Service, owner: str) -> None:
+    """Close the journal of the run's judged drill: its evidence is kept."""
+    steps.close(site.api(), service.subject, owner)
+
+
+def holding_lock(
+    site: Site, service: Service, owner: str, release: Task[[Site, Service, str], None]
+) -> AbstractContextManager[Callable[[], None]]:
+    """Return a context that renews the lock that the run took on a site, and releases it by that task. It yields a check that raises
+    LockLost once another run has the lock."""
+    # As a state: an error in it must not replace the one that ended the work.
+    return journals.holding(Lock(site.api(), service.subject, owner), lambda: release(site, service, owner, return_state=True))
 
 
 def _show_drill(found: Evidence, result: Result) -> None:

@@ -25,7 +25,7 @@ from drills.definition import Drill, Load, Series, Timing
 from drills.evidence import Evidence
 from drills.kubernetes.api import Api
 from drills.records import Record
-from drills.runner import footprint, load_job, observer, waiting, watch, windows
+from drills.runner import footprint, journal, load_job, observer, waiting, watch, windows
 from drills.runner.acts import delete_pod
 from drills.runner.load_job import Placement
 from drills.runner.waiting import Pending
@@ -348,7 +348,7 @@ class Bench:
 def bench(cluster: Cluster, folder: Path) -> Iterator[Bench]:
     """Let the stages of a drill work on that cluster and on its clock."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "renewing", lambda *_: nullcontext(lambda: None))
+        patch.setattr(journal, "renewing", lambda *_: nullcontext(lambda: None))
         for module in (stages, steps, run, waiting, watch, delete_pod, load_job, observer, windows):
             patch.setattr(module, "time", cluster.clock)
         patch.setattr(footprint, "EXEC_S", 1.0)

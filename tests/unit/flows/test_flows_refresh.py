@@ -29,7 +29,7 @@ class Steps:
         for name, answer in {**answers, "remove_node": None, "release_lock": None}.items():
             monkeypatch.setattr(refresh, name, self._step(name, answer))
         monkeypatch.setattr(refresh, "show_refresh", lambda done: self.shown.append([(one.old, one.new) for one in done]))
-        monkeypatch.setattr(stages, "keeping", self._keeping)
+        monkeypatch.setattr(refresh, "holding_lock", self._holding)
 
     def _step(self, name: str, answer: Any) -> Any:
         def step(*_: Any, **__: Any) -> Any:
@@ -41,8 +41,11 @@ class Steps:
         return step
 
     @contextmanager
-    def _keeping(self, *_: Any) -> Iterator[Any]:
-        yield lambda: None
+    def _holding(self, *given: Any) -> Iterator[Any]:
+        try:
+            yield lambda: None
+        finally:
+            given[-1]()
 
 
 EACH = ["add_worker", "retire_worker", "settle_workers", "remove_node"]

@@ -15,6 +15,7 @@ from blocks.errors import PipelineError, TimedOut
 from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
 from blocks.register import TargetData
 from drills.definition import Load, Slos, Timing
+from drills.kubernetes.api import Unavailable
 from drills.runner.journal import InUse, LockLost
 from drills.stages.drill import Broken
 from drills.stages.run import Result, Run
@@ -179,7 +180,7 @@ class Deploying:
             monkeypatch.setattr(stages, name, self._step(name, self))
         for name, answer in {"publish_images": images, "hold_lock": None, "let_go_of_lock": None}.items():
             monkeypatch.setattr(stages, name, self._step(name, answer))
-        monkeypatch.setattr(stages, "keeping", self._keeping)
+        monkeypatch.setattr(stages, "holding_lock", self._holding)
 
     def _step(self, name: str, answer: Any) -> Any:
         def step(*_: Any, **__: Any) -> Any:
@@ -192,12 +193,13 @@ class Deploying:
         return step
 
     @contextmanager
-    def _keeping(self, *_: Any) -> Iterator[Any]:
+    def _holding(self, *given: Any) -> Iterator[Any]:
         self.called.append("renewals begin")
         try:
             yield lambda: None
         finally:
             self.called.append("renewals end")
+            given[-1]()
 
     def result(self) -> None:
         """Stands in for the result of a submitted task."""
@@ -271,8 +273,26 @@ def test_the_evidence_is_kept_even_if_the_debug_bundle_times_out(monkeypatch: py
     kept: list[Path] = []
     monkeypatch.setattr(drill_stages, "collect_debug", slow)
     monkeypatch.setattr(drill_stages, "keep_evidence", lambda site, folder: kept.append(folder))
-    drill_stages.keep(checks.checked_site("t", Infrastructure()), Service(), result("failed"))
+    monkeypatch.setattr(drill_stages, "close_journal", lambda *_, **__: None)
+    drill_stages.keep(checks.checked_site("t", Infrastructure()), Service(), result("failed"), stages.Run("a", "calm-otter"))
     assert kept == [Path("/evidence/x")]
+
+
+def test_the_journal_is_closed_only_once_the_evidence_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def fails(*_: Any) -> None:
+        raise Unavailable("no bucket")
+
+    monkeypatch.setattr(drill_stages, "close_journal", lambda site, service, owner, **_: done.append(owner))
+    monkeypatch.setattr(drill_stages, "keep_evidence", fails)
+    site, run = checks.checked_site("t", Infrastructure()), stages.Run("a", "calm-otter")
+    with pytest.raises(Unavailable):
+        drill_stages.keep(site, Service(), result("passed"), run)
+    assert done == []
+    monkeypatch.setattr(drill_stages, "keep_evidence", lambda *_: None)
+    drill_stages.keep(site, Service(), result("passed"), run)
+    assert done == ["a"]
 
 
 @pytest.mark.parametrize(("verdict", "bundles"), [("passed", 0), ("failed", 1), ("void", 1), ("aborted", 1)])
@@ -282,7 +302,8 @@ def test_every_verdict_except_passed_gets_a_debug_bundle_that_is_kept_with_the_e
     done: list[Any] = []
     monkeypatch.setattr(drill_stages, "collect_debug", lambda site, service, folder, return_state: done.append(("bundle", folder)))
     monkeypatch.setattr(drill_stages, "keep_evidence", lambda site, folder: done.append(("kept", folder)))
-    drill_stages.keep(checks.checked_site("t", Infrastructure()), Service(), result(verdict))
+    monkeypatch.setattr(drill_stages, "close_journal", lambda *_, **__: None)
+    drill_stages.keep(checks.checked_site("t", Infrastructure()), Service(), result(verdict), stages.Run("a", "calm-otter"))
     assert done == [*[("bundle", Path("/evidence/x"))] * bundles, ("kept", Path("/evidence/x"))]
 
 

@@ -132,7 +132,7 @@ class Steps:
         for name, answer in answers.items():
             monkeypatch.setattr(surge_stages, name, self._step(name, answer))
         monkeypatch.setattr(surge_stages, "judge_surge", self._judge)
-        monkeypatch.setattr(stages, "keeping", self._keeping)
+        monkeypatch.setattr(surge_stages, "holding_lock", self._holding)
         monkeypatch.setattr(surge_stages, "sampled", self._keeping)
         monkeypatch.setattr(stages.Run, "folder", tmp_path)
 
@@ -152,6 +152,13 @@ class Steps:
         self.called.append("judge")
         self.seen.append(seen)
         return Result(verdict="passed", headline="It grew.", folder=Path("/x"))
+
+    @contextmanager
+    def _holding(self, *given: Any) -> Iterator[Any]:
+        try:
+            yield lambda: None
+        finally:
+            given[-1]()
 
     @contextmanager
     def _keeping(self, *_: Any) -> Iterator[Any]:

@@ -86,6 +86,34 @@ def test_every_request_is_recorded_once_and_finished(tmp_path: Path) -> None:
     assert load.state == "done"
 
 
+def test_a_load_whose_records_nobody_reads_ends_by_itself(tmp_path: Path) -> None:
+    async def go() -> Load:
+        async with running() as service:
+            caller = Client(service.url, Clock(), 60.0)
+            load = Load(Plan(service.url, TEMPLATE, short_per_s=50, streams=0, short_tokens=2), caller, tmp_path / "r")
+            try:
+                await load.run(warm_up_s=60, max_duration_s=600, lease_s=0.2)  # the timeout of the test would end it
+                return load
+            finally:
+                caller.close()
+
+    load = asyncio.run(go())
+    assert load.state == "done"
+    assert {r.outcome for r in records_of(tmp_path / "r")} == {"finished"}
+
+
+def test_only_a_request_for_the_records_counts_as_reading_them(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with started(tmp_path / "r", short_per_s=50, streams=0) as (_, load, _run):
+            before = load.read_at
+            routes.answer(load, "GET", "/status")
+            assert load.read_at == before, "the readiness probe asks for the status"
+            routes.answer(load, "GET", "/records?offset=0")
+            assert load.read_at > before
+
+    asyncio.run(go())
+
+
 def test_requests_stay_due_on_the_schedule_while_the_service_stalls(tmp_path: Path) -> None:
     async def go() -> float:
         async with started(tmp_path / "r", patience=0.3, short_per_s=100, streams=0) as (service, load, run):

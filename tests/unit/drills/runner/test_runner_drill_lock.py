@@ -226,6 +226,12 @@ def test_a_retried_run_resumes_its_open_journal() -> None:
     assert with_fault.continued("12345678-aaaa", "head-pod", 9.0) is with_fault
 
 
+def test_a_retried_run_goes_on_with_the_verdict_of_its_judged_drill_and_another_run_does_not() -> None:
+    judged = OPEN.model_copy(update={"state": "judged", "faults": (deleted("head", "u", 2.0),)})
+    assert judged.continued("12345678-aaaa", "head-pod", 9.0) is judged
+    assert judged.continued("other", "head-pod", 9.0).faults == ()
+
+
 def test_after_a_closed_journal_the_same_run_begins_another_attempt_with_another_load() -> None:
     closed = OPEN.model_copy(update={"state": "closed"})
     again = closed.continued("12345678-aaaa", "head-pod", 9.0)

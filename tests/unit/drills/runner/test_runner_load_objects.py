@@ -15,7 +15,7 @@ from drills.definition import Drill, Load
 from drills.kubernetes.api import Object
 from drills.load.run import Plan
 from drills.request import FromSecret, Template
-from drills.runner import journal, load_file, load_job
+from drills.runner import journal, load_file, load_job, watch
 from drills.runner.load_job import LoadJob, Placement, job_objects
 from drills.subject import Subject
 
@@ -44,6 +44,14 @@ def test_the_plan_has_all_settings_of_the_drill_and_lasts_longer_than_it() -> No
     longest = DRILL.timing.before_s + DRILL.timing.observe_timeout_s + DRILL.timing.after_s
     assert plan["max_duration_s"] > longest
     assert job["spec"]["activeDeadlineSeconds"] > plan["warm_up_s"] + plan["max_duration_s"] + plan["linger_s"]
+
+
+def test_the_load_of_a_drill_ends_when_nobody_reads_it_and_another_one_does_not() -> None:
+    with serving() as (server, api):
+        LoadJob(api, THEIRS, "load-1").start(Placement(image="i"), DRILL.load, 60, lease_s=load_job.LEASE_S)
+        (program,) = (thing for path, thing in server.objects.items() if "configmaps" in path)
+    assert plan_of(program)["lease_s"] == load_job.LEASE_S > watch.API_AWAY_S, "an API server that is away does not end it"
+    assert plan_of(objects()[1])["lease_s"] == 0
 
 
 def test_the_load_understands_the_plan_that_it_is_given() -> None:
