@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from drills.definition import Drill
+from drills.definition import Drill, Series
 from drills.evidence import BadEvidence, Evidence, EvidenceFile
 from drills.series import SeriesEvidence
 from drills.value import Value
 
-__all__ = ["Comparison", "Figure", "Incomparable", "compare", "read"]
+__all__ = ["Comparison", "Figure", "Incomparable", "compare", "last_passed", "read"]
 
 Drilled = Evidence | SeriesEvidence
 
@@ -53,6 +53,22 @@ def read(path: Path) -> Drilled:
         found = kinds[1].load(file)
     assert isinstance(found, Evidence | SeriesEvidence)
     return found
+
+
+def last_passed(folder: Path, service: str, drill: Drill, series: Series) -> tuple[Path, Drilled] | None:
+    """Return the newest drill in the folders of that folder that passed and can be compared with this one of the service; None: there is
+    none. What is no evidence is passed over."""
+    name = "series.json" if series.repeat > 1 else "evidence.json"
+    found = []
+    for file in folder.glob(f"*/{name}"):
+        try:
+            one = read(file)
+        except BadEvidence:
+            continue
+        same = (one.definition.faults, one.definition.load) == (drill.faults, drill.load)
+        if one.verdict == "passed" and same and one.config.get("service") == service:
+            found.append((one.started, file, one))
+    return max(found, key=lambda one: one[0])[1:] if found else None
 
 
 def compare(first: Drilled, second: Drilled) -> Comparison:

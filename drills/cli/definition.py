@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from drills.cli.exits import Refusal
 from drills.definition import Drill, Series, catalogue
@@ -34,10 +35,17 @@ def page(name: str) -> Drill:
     else:
         try:
             found = Drill.from_yaml(Path(name).read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise Refusal(f"{name} is no YAML: {' '.join(str(error).split())}") from error
+        except ValidationError as error:
+            raise Refusal(f"{name} is no drill: {problems(error)}") from error
     check_known(found.faults)
     return found
+
+
+def problems(error: ValidationError) -> str:
+    """Return what is wrong, field by field."""
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}".removeprefix(": ") for e in error.errors(include_url=False))
 
 
 def definition(options: argparse.Namespace, template: Template) -> Drill:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -13,8 +15,8 @@ from drills.cli.compare import text
 from drills.cli.definition import definition, probe, requests, series
 from drills.cli.exits import EXITS, LEFT, NO_VERDICT, Refusal
 from drills.cli.terminal import Terminal
-from drills.compare import Incomparable, compare, read
-from drills.definition import Drill
+from drills.compare import Incomparable, compare, last_passed, read
+from drills.definition import Drill, Series
 from drills.evidence import BadEvidence, Evidence
 from drills.kubernetes import rights
 from drills.kubernetes.api import Api, Refused
@@ -31,30 +33,44 @@ from drills.stages.run import Result, Run, call_plainly
 from drills.strikes import Strike
 from drills.subject import Subject
 
+MESHES = {"istio-proxy", "linkerd-proxy"}
+"""Names of the containers that a mesh injects."""
+LAST_PASSED = "last-passed"
+"""Value of --against: the newest comparable drill that passed, in a folder beside this one's."""
+
 
 def run(options: argparse.Namespace, connect: Callable[[], Api]) -> int:
     """Drill the service, or show what that would do; return the exit code."""
     template = requests(options)
     drill = definition(options, template)
-    earlier = read(Path(options.against)) if options.against else None
+    earlier = read(Path(options.against)) if options.against not in (None, LAST_PASSED) else None
     api = connect()
     subject = find_subject(api, options.namespace, options.service, probe(template))
     terminal = Terminal()
-    if lacking := rights.missing(api, subject.namespace, rights.rules_for(faults.needs(drill.faults))):
+    secret = token_secret(api, subject)
+    token = [rights.ray_token(secret[0])] if secret else []
+    if lacking := rights.missing(api, subject.namespace, rights.rules_for([*faults.needs(drill.faults), *token])):
         if not options.dry_run:
-            raise Refusal(f"this role lacks rights: {', '.join(lacking)}. `leeward rbac {options.page}` prints those that are needed")
+            command = f"leeward rbac {options.page}{f' --ray-token {secret[0]}' if secret else ''}"
+            raise Refusal(f"this role lacks rights: {', '.join(lacking)}. `{command}` prints those that are needed")
         terminal.say(f"this role lacks: {', '.join(lacking)}", warning=True)
     targets = find_targets(api, subject, drill)
     placement = place(api, subject, targets, options)
+    if mesh := sidecars(api, subject):
+        terminal.say(f"its pods have sidecars of a mesh: {', '.join(mesh)}; docs/your-service.md says what that changes", warning=True)
     if options.dry_run:
+        print(f"cluster    context {options.context} of the kubeconfig")
         dry_run(api, subject, drill, template, targets, placement)
         return 0
     if options.broken != str(subject):
-        raise Refusal(f"{targets[0].target} would be struck: if that is meant, add --break {subject}; --dry-run shows more")
+        struck = f"{targets[0].target} would be struck, in the cluster of context {options.context}"
+        raise Refusal(f"{struck}: if that is meant, add --break {subject}; --dry-run shows more")
     now = datetime.now(UTC)
     folder = options.out or Path(f"leeward-{subject.namespace}-{subject.name}-{now:%Y%m%dT%H%M%SZ}")
     if folder.exists() and any(folder.iterdir()):
         raise Refusal(f"{folder} is not empty: give another --out")
+    if options.against == LAST_PASSED:
+        earlier = find_last_passed(folder, subject, drill, series(options), terminal)
     this = Run(
         subject=subject,
         drill=drill,
@@ -70,9 +86,13 @@ def run(options: argparse.Namespace, connect: Callable[[], Api]) -> int:
         target=options.context or "",
         config={"service": str(subject), "requests": template.for_load()},
     )
-    code = _drill(this)
-    if left := leftovers(api, this):
-        undo = f"leeward undo -n {subject.namespace} --service {subject.name}"
+    undo = f"leeward undo -n {subject.namespace} --service {subject.name}"
+    try:
+        code, left = _drill(this), leftovers(api, this)
+    except KeyboardInterrupt:  # the second one: the first ends the drill
+        terminal.say(f"interrupted; `{undo}` removes what is left", warning=True)
+        return LEFT
+    if left:
         terminal.say(f"left in {subject.namespace}: {', '.join(left)}; `{undo}` removes it", warning=True)
         return LEFT
     if earlier and code in (0, 1):
@@ -95,7 +115,21 @@ def _drill(this: Run) -> int:
     except PipelineError as error:
         this.warn(f"ended before the fault by {type(error).__name__}: {error}")
         return NO_VERDICT
+    except Exception as error:  # such as a full disk; what was put into the cluster is removed all the same
+        traceback.print_exc()
+        this.warn(f"ended by {type(error).__name__}: {error}")
+        return NO_VERDICT
     return EXITS[result.verdict]
+
+
+def token_secret(api: Api, subject: Subject) -> tuple[str, str] | None:
+    """Return name and key of the Secret with the token that Ray's dashboard asks for; None: it asks for none, or the pods are not
+    seen, which is reported with the rights."""
+    try:
+        with Observer(api, subject) as observer:
+            return observer.token_secret()
+    except Refused:
+        return None
 
 
 def find_targets(api: Api, subject: Subject, drill: Drill) -> list[Strike]:
@@ -132,6 +166,14 @@ def place(api: Api, subject: Subject, targets: list[Strike], options: argparse.N
     secrets = (heads[-1]["spec"].get("imagePullSecrets") or []) if heads and not options.load_image else []
     avoided = () if options.share_node else tuple(sorted(struck))
     return Placement(image=image, avoid_nodes=avoided, pull_secrets=tuple(secret["name"] for secret in secrets))
+
+
+def sidecars(api: Api, subject: Subject) -> list[str]:
+    """Return the names of the containers in the service's pods that belong to a service mesh."""
+    with Observer(api, subject) as observer:
+        pods = observer.pods()
+    containers = (c for pod in pods for part in ("containers", "initContainers") for c in pod["spec"].get(part) or ())
+    return sorted({str(c["name"]) for c in containers} & MESHES)
 
 
 def _other_nodes(api: Api, struck: set[str]) -> bool:
@@ -187,6 +229,16 @@ def leftovers(api: Api, run: Run) -> list[str]:
         return [f"perhaps a load, a journal and a lock: {error}"]
 
 
+def find_last_passed(folder: Path, subject: Subject, drill: Drill, series: Series, terminal: Terminal) -> Evidence | SeriesEvidence | None:
+    """Return the drill to compare this one with; None, and a line about it, where there is none, as before the first one."""
+    found = last_passed(folder.absolute().parent, str(subject), drill, series)
+    if found is None:
+        terminal.say(f"beside {folder} there is no drill of {subject} with this page and load that passed: nothing to compare with")
+        return None
+    terminal.say(f"compared with {found[0]}, the last one that passed")
+    return found[1]
+
+
 def _against(earlier: Evidence | SeriesEvidence, folder: Path) -> int:
     """Print the comparison with an earlier drill; return 1 when this one is worse."""
     try:
@@ -194,5 +246,6 @@ def _against(earlier: Evidence | SeriesEvidence, folder: Path) -> int:
     except (Incomparable, BadEvidence) as error:
         print(f"not compared: {error}")
         return 0
-    print(text(found), end="")
+    with suppress(OSError):  # a reader that is gone changes no result
+        print(text(found), end="", flush=True)
     return int(bool(found.why))

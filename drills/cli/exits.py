@@ -12,6 +12,8 @@ LEFT = 4
 """Something of the drill could not be removed or undone."""
 INTERRUPTED = 130
 """Ctrl-C ended a command that only reads."""
+PIPE = 141
+"""The reader of the output was gone, as a shell reports it."""
 EXITS: dict[Verdict, int] = {"passed": 0, "failed": 1, "aborted": NO_VERDICT, "void": NO_VERDICT}
 """The exit code of each verdict."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -10,19 +12,20 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeAlias
 
-from kubernetes import config
 from pydantic import ValidationError
 
 from blocks.errors import PipelineError
 from drills.cli import compare, drill, rights, undo
-from drills.cli.exits import INTERRUPTED, LEFT, REFUSED, Refusal
+from drills.cli.connection import connect
+from drills.cli.definition import problems
+from drills.cli.exits import INTERRUPTED, LEFT, PIPE, REFUSED, Refusal
 from drills.definition import UnknownDrill, catalogue
 from drills.evidence import BadEvidence
-from drills.kubernetes.api import Api
 from drills.lint import check, show
 from drills.lint.gather import gather
 from drills.report import render
 from drills.request import presets
+from drills.stages.judging import own_version
 
 EXITS = """exit code:
   0  passed
@@ -32,27 +35,34 @@ EXITS = """exit code:
   4  something of the drill could not be removed or undone"""
 
 
-class NoCluster(Refusal):
-    """No cluster can be reached with this kubeconfig."""
-
-
 def main(given: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     words = list(sys.argv[1:] if given is None else given)
     if words[:1] == ["report"]:
         return render.main(words[1:])
     options = parser().parse_args(words)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows another one
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGHUP, _end)
     try:
-        return int(options.run(options))
-    except (Refusal, PipelineError, OSError, ValidationError, UnknownDrill, BadEvidence) as error:
-        print(f"leeward: {_words(error)}", file=sys.stderr)
+        code = int(options.run(options))
+        _flush()
+        return code
+    except BrokenPipeError:  # the reader of the output has what it wanted
+        _flush()
+        return PIPE
+    except ValidationError as error:
+        print(f"leeward: {problems(error)}", file=sys.stderr)
         return REFUSED
-    except KeyboardInterrupt:  # a drill ends by the first one; this is another, or another command
-        what = "; `leeward undo` removes what is left" if options.command in ("drill", "undo") else ""
-        print(f"leeward: interrupted{what}", file=sys.stderr)
-        return LEFT if what else INTERRUPTED
+    except (Refusal, PipelineError, OSError, UnknownDrill, BadEvidence) as error:
+        print(f"leeward: {error}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:  # a drill that has begun ends by itself
+        undoing = options.command == "undo"
+        print(f"leeward: interrupted{'; run it again for what is left' if undoing else ''}", file=sys.stderr)
+        return LEFT if undoing else INTERRUPTED
 
 
 def _end(number: int, _: FrameType | None) -> None:
@@ -60,15 +70,18 @@ def _end(number: int, _: FrameType | None) -> None:
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 
-def _words(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
-    return str(error)
+def _flush() -> None:
+    """Write what is left of the output, unless its reader is gone; Python would report that at the end, and exit with another code."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = argparse.ArgumentParser(prog="leeward", description="Would your Ray service survive the loss of a part? Look, and try it.")
+    top.add_argument("--version", action="version", version=f"leeward {own_version()}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_lint(commands)
     _add_drill(commands)
@@ -124,7 +137,8 @@ def _add_drill(commands: Commands) -> None:
     how.add_argument("--after", type=float, metavar="S", help="seconds of load after the recovery (default: the page's)")
     how.add_argument("--recovery", type=float, metavar="S", help="promised seconds until the service is as before (default: the page's)")
     how.add_argument("--out", type=Path, metavar="DIR", help="folder for report and evidence (default: leeward-NS-SERVICE-TIME)")
-    how.add_argument("--against", metavar="FILE", help="evidence.json or series.json of an earlier drill: a worse result fails, too")
+    against = "evidence of an earlier drill, or last-passed for the newest one that passed in a folder beside --out: a worse result fails"
+    how.add_argument("--against", metavar="FILE|last-passed", help=against)
     found.set_defaults(run=lambda options: drill.run(options, lambda: connect(options)))
 
 
@@ -148,6 +162,7 @@ def _add_rbac(commands: Commands) -> None:
     found.add_argument("page", metavar="PAGE", help=f"one of {', '.join(catalogue())}; or a YAML file of that form")
     found.add_argument("-n", "--namespace", default="default", help="namespace of the RayService (default: default)")
     found.add_argument("--account", default="leeward", help="ServiceAccount that gets the rights (default: leeward)")
+    found.add_argument("--ray-token", metavar="SECRET", help="the Secret with Ray's own token, for a service with authOptions")
     found.set_defaults(run=rights.run)
 
 
@@ -170,29 +185,15 @@ def _on_a_service(commands: Commands, name: str, summary: str, description: str,
     )
     found.add_argument("--context", help="context of the kubeconfig (default: the current one)")
     found.add_argument("--kubeconfig", type=Path, help="default: $KUBECONFIG, else ~/.kube/config")
-    found.add_argument("-n", "--namespace", default="default", help="namespace of the RayService (default: default)")
+    found.add_argument("-n", "--namespace", help="namespace of the RayService (default: the context's)")
     found.add_argument("--service", help="name of the RayService (default: the only one of the namespace)")
     return found
 
 
-def connect(options: argparse.Namespace) -> Api:
-    """Return the API of a kubeconfig's cluster.
-
-    Raises:
-        NoCluster: there is no such file or context.
-    """
-    try:
-        client = config.new_client_from_config(  # type: ignore[no-untyped-call]  # the package is half typed
-            config_file=options.kubeconfig and str(options.kubeconfig), context=options.context
-        )
-        return Api(client)
-    except config.ConfigException as error:
-        raise NoCluster(f"no cluster to look at: {error}; name one with --kubeconfig and --context") from error
-
-
 def _lint(options: argparse.Namespace) -> int:
     """Check the service and print the findings; return the exit code."""
-    gathered = gather(connect(options), options.namespace, options.service)
+    api = connect(options)
+    gathered = gather(api, options.namespace, options.service)
     checked = check(gathered.living)
     service = f"{options.namespace}/{gathered.living.ray_service['metadata']['name']}"
     print((show.as_json if options.json else show.text)(service, checked, gathered.unread), end="")

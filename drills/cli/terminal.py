@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from contextlib import suppress
 from typing import TextIO
 
 from drills.evidence import Evidence
@@ -20,30 +22,34 @@ WIDTH = 150
 class Terminal:
     """Writes to a stream; every line begins with the seconds since the start."""
 
-    def __init__(self, out: TextIO = sys.stderr) -> None:
-        self._out, self._began = out, time.monotonic()
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out, self._began = out or sys.stderr, time.monotonic()
 
     def progress(self, key: str) -> Step:
         """Return the progress of a stage."""
         return Step(self, key)
 
     def say(self, text: str, *, warning: bool = False) -> None:
-        """Write one line of text."""
-        self.line("warning" if warning else "", text)
+        """Write one line of text, whole."""
+        self.line("warning" if warning else "", text, width=None)
 
-    def line(self, key: str, text: str) -> None:
-        """Write one line of a step. A reader that is gone does not end the drill."""
+    def line(self, key: str, text: str, width: int | None = WIDTH) -> None:
+        """Write one line of a step, cut to a width. A reader that is gone does not end the drill."""
         passed = time.monotonic() - self._began
-        try:
-            print(f"{passed:5.0f} s  {key:13} {' '.join(text.split())}"[:WIDTH], file=self._out, flush=True)
-        except (OSError, ValueError):
-            return
+        with suppress(OSError, ValueError):
+            print(f"{passed:5.0f} s  {key:13} {' '.join(text.split())}"[:width], file=self._out, flush=True)
 
     def judged(self, found: Evidence | SeriesEvidence, result: Result) -> None:
         """Write the verdict, the promises and the reasons to standard output."""
         evidence = "series.json" if isinstance(found, SeriesEvidence) else "evidence.json"
-        print(summary(found, colour=sys.stdout.isatty()), end="")
-        print(f"  report    {result.folder / result.page}\n  evidence  {result.folder / evidence}", flush=True)
+        with suppress(OSError, ValueError):  # as above; the exit code says what the verdict is
+            print(summary(found, colour=coloured(sys.stdout)), end="")
+            print(f"  report    {result.folder / result.page}\n  evidence  {result.folder / evidence}", flush=True)
+
+
+def coloured(out: TextIO) -> bool:
+    """Whether the stream is a terminal that shows colours, and its user wants them (https://no-color.org)."""
+    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class Step:

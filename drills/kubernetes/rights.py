@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from drills.kubernetes.api import Api, Object
 
-__all__ = ["EVERY_DRILL", "Rule", "binding", "missing", "role", "rules_for"]
+__all__ = ["EVERY_DRILL", "Rule", "binding", "missing", "ray_token", "role", "rules_for"]
 
 
 class Rule(NamedTuple):
@@ -20,6 +20,8 @@ class Rule(NamedTuple):
     """API group; empty for the core group."""
     cluster: bool = False
     """Whether it is a right on the whole cluster, and not on the namespace of the service."""
+    name: str = ""
+    """The only object that it is a right on; empty: on all of them. A list must then ask for that name."""
 
 
 EVERY_DRILL = (
@@ -43,21 +45,31 @@ EVERY_DRILL = (
 
 def rules_for(needs: Iterable[Rule]) -> list[Rule]:
     """Return the rights of every drill and those that its faults need, one rule for each resource."""
-    found: dict[tuple[str, str, bool], list[str]] = {}
+    found: dict[tuple[str, str, bool, str], list[str]] = {}
     for rule in (*EVERY_DRILL, *needs):
-        verbs = found.setdefault((rule.group, rule.resource, rule.cluster), [])
+        verbs = found.setdefault((rule.group, rule.resource, rule.cluster, rule.name), [])
         verbs += [verb for verb in rule.verbs if verb not in verbs]
-    return [Rule(resource, tuple(verbs), group, cluster) for (group, resource, cluster), verbs in found.items()]
+    return [Rule(resource, tuple(verbs), group, cluster, name) for (group, resource, cluster, name), verbs in found.items()]
+
+
+def ray_token(secret: str) -> Rule:
+    """Return the right to read Ray's own token, without which its dashboard does not answer."""
+    return Rule("secrets", ("get",), name=secret)
 
 
 def role(name: str, namespace: str, rules: Sequence[Rule]) -> list[Object]:
     """Return the Role, and a ClusterRole if some rights are on the whole cluster."""
     made: list[Object] = []
     for kind, cluster in (("Role", False), ("ClusterRole", True)):
-        those = [{"apiGroups": [r.group], "resources": [r.resource], "verbs": list(r.verbs)} for r in rules if r.cluster is cluster]
+        those = [_rule(rule) for rule in rules if rule.cluster is cluster]
         if those:
             made.append(_object(kind, name, "" if cluster else namespace, rules=those))
     return made
+
+
+def _rule(rule: Rule) -> Object:
+    only = {"resourceNames": [rule.name]} if rule.name else {}
+    return {"apiGroups": [rule.group], "resources": [rule.resource], **only, "verbs": list(rule.verbs)}
 
 
 def binding(role: Object, account: str, namespace: str) -> Object:
@@ -86,6 +98,8 @@ def missing(api: Api, namespace: str, rules: Sequence[Rule]) -> list[str]:
             attributes = {"group": rule.group, "resource": resource, "subresource": part, "verb": verb}
             if not rule.cluster:
                 attributes["namespace"] = namespace
+            if rule.name:
+                attributes["name"] = rule.name
             review = {
                 "apiVersion": "authorization.k8s.io/v1",
                 "kind": "SelfSubjectAccessReview",
@@ -93,5 +107,5 @@ def missing(api: Api, namespace: str, rules: Sequence[Rule]) -> list[str]:
             }
             answer = api.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
             if not answer["status"]["allowed"]:
-                lacking.append(f"{verb} {rule.resource}{f'.{rule.group}' if rule.group else ''}")
+                lacking.append(f"{verb} {rule.resource}{f'.{rule.group}' if rule.group else ''} {rule.name}".rstrip())
     return lacking

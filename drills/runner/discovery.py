@@ -67,7 +67,9 @@ def _chosen(services: Iterable[Object], usual: str, fits: Callable[[Mapping[str,
 
 
 def _port(service: Object, name: str) -> int | None:
-    """Return the Service's port of that name, or whose name begins with it; its only port; None where it is not clear."""
+    """Return the Service's port of that name, or whose name begins with it and is not gRPC's; its only port; None where it is not
+    clear. KubeRay lists the ports in any order."""
     ports = service["spec"].get("ports") or []
-    named = [p["port"] for p in ports if str(p.get("name", "")).partition("-")[0] == name]
-    return int(named[0]) if named else int(ports[0]["port"]) if len(ports) == 1 else None
+    named = sorted((str(p.get("name", "")), int(p["port"])) for p in ports)
+    fitting = [port for word, port in named if word == name or (word.startswith(f"{name}-") and "grpc" not in word)]
+    return fitting[0] if fitting else int(ports[0]["port"]) if len(ports) == 1 else None

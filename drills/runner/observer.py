@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from blocks.errors import PipelineError
-from drills.kubernetes.api import Api, Object, Refused, conditions
+from drills.kubernetes.api import Api, NotFound, Object, Refused, conditions
 from drills.observed import Answer, Snapshot
 from drills.runner import api_key, ray_objects
 from drills.subject import Subject
@@ -32,6 +33,8 @@ class Observer:
         self._threads = ThreadPoolExecutor(max_workers=5, thread_name_prefix="observer")
         self._headers: dict[str, str] | None = None
         """Headers of the observer's requests to the model; None: not read yet."""
+        self._ray_headers: dict[str, str] | None = None
+        """Headers of its requests to Ray's dashboard; None: not read yet."""
 
     def __enter__(self) -> Self:
         return self
@@ -118,6 +121,30 @@ class Observer:
             return Answer(ok=False, detail=f"no answer of one text: {data[:80]!r}")
         return Answer(ok=True)
 
+    def token_secret(self) -> tuple[str, str] | None:
+        """Name and key of the Secret with the token that Ray's dashboard asks for; None: it asks for none.
+
+        Raises:
+            NotFound: there is no head pod.
+        """
+        heads = ray_objects.pods_of(self.pods(), ray_objects.active_cluster(self.ray_service()), "head")
+        if not heads:
+            raise NotFound(f"{self.subject} has no head pod", 404)
+        return ray_objects.token_secret(heads[-1])
+
+    def _token(self) -> dict[str, str]:
+        """Headers with Ray's own token. Without the right to read its Secret the dashboard refuses to answer, and Ray is not seen."""
+        found = self.token_secret()
+        if found is None:
+            return {}
+        name, key = found
+        try:
+            data = self.api.get(f"/api/v1/namespaces/{self.subject.namespace}/secrets/{name}").get("data") or {}
+        except Refused:
+            return {}
+        # Not in Authorization, which the API server does not pass on.
+        return {"x-ray-authorization": f"Bearer {base64.b64decode(data[key]).decode()}"} if key in data else {}
+
     def ask_head(self, path: str) -> Object:
         """Send a request to Ray's dashboard; returns the JSON of its response.
 
@@ -125,7 +152,9 @@ class Observer:
             Unavailable, Refused: it does not answer, or not with JSON.
         """
         where = (self.subject.namespace, "services", self.subject.head_service, self.subject.dashboard_port, path, ASK_RAY_S)
-        data = self.api.proxy("GET", *where)
+        if self._ray_headers is None:
+            self._ray_headers = self._token()
+        data = self.api.proxy("GET", *where, self._ray_headers)
         try:
             found: Any = json.loads(data)
         except ValueError as error:

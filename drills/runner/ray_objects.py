@@ -12,6 +12,8 @@ from drills.observed import ActorSeen, DeploymentSeen, HeadSeen, ReplicaSeen, Wo
 
 CLUSTER = "ray.io/cluster"
 """Label of KubeRay's pods with the name of their RayCluster."""
+TOKEN = "RAY_AUTH_TOKEN"
+"""Variable of all Ray containers with Ray's own token, where the service asks for it (KubeRay's authOptions)."""
 NODE_TYPE = "ray.io/node-type"
 """Label of KubeRay's pods: head or worker. KubeRay's Job that empties Redis has the cluster's other labels, but not this one."""
 
@@ -64,6 +66,13 @@ def gcs_storage(pods: Iterable[Object], cluster: str) -> bool | None:
         return None
     names = {e["name"] for c in found[-1]["spec"]["containers"] for e in c.get("env") or ()}
     return "RAY_REDIS_ADDRESS" in names
+
+
+def token_secret(pod: Object) -> tuple[str, str] | None:
+    """Name and key of the Secret with Ray's own token, by the environment of a pod; None: it has none."""
+    entries = [entry for container in pod["spec"]["containers"] for entry in container.get("env") or () if entry["name"] == TOKEN]
+    references = [reference for entry in entries if (reference := (entry.get("valueFrom") or {}).get("secretKeyRef"))]
+    return next(((str(found["name"]), str(found["key"])) for found in references), None)
 
 
 def app_status(serve: Object) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 
 FOLDER = Path(__file__).parents[1] / "strangers"
+PREFIX = "stranger-"
+"""Of their namespaces."""
 READY_WITHIN_S = 600.0
 GONE_WITHIN_S = 180.0
 
@@ -28,7 +30,7 @@ def deployed(kubectl: Kubectl, name: str, images: Mapping[str, str]) -> Iterator
     Args:
         images: The images that the registry has, by the names that the manifests use.
     """
-    namespace = f"stranger-{name}"
+    namespace = f"{PREFIX}{name}"
     kubectl("create", "namespace", namespace)
     try:
         apply(kubectl, name, namespace, images)

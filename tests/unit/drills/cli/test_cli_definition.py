@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,9 +13,11 @@ import yaml
 
 from drills.cli import main as command
 from drills.cli.definition import definition, probe, requests, series
-from drills.definition import catalogue
+from drills.definition import Drill, catalogue
 from drills.kubernetes.rights import EVERY_DRILL
-from drills.request import FromSecret
+from drills.request import PRESETS, FromSecret, Template
+
+WORKER = "name: mine\ntitle: Worker gone\ndescription: One worker is deleted.\nfaults:\n  - kind: delete-pod\n    of: worker\n"
 
 
 def asked(*words: str) -> command.argparse.Namespace:
@@ -88,6 +94,37 @@ def test_a_page_may_be_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "meteor" in refusal(capsys, "drill", str(page), "--kubeconfig", "/nowhere")
     page.write_text("{name: [")
     assert "is no YAML" in refusal(capsys, "drill", str(page), "--kubeconfig", "/nowhere")
+    page.write_text("name: mine", encoding="utf-16")
+    assert "is no YAML" in refusal(capsys, "drill", str(page), "--kubeconfig", "/nowhere")
+    page.write_text(WORKER + "fualts: []\n")
+    assert "fualts: Extra inputs are not permitted" in refusal(capsys, "drill", str(page), "--kubeconfig", "/nowhere")
+    page.write_text("- a\n")
+    assert "mine.yaml" in refusal(capsys, "drill", str(page), "--kubeconfig", "/nowhere")
+
+
+def test_a_page_and_requests_may_come_from_windows(tmp_path: Path) -> None:
+    page, asked_for = tmp_path / "mine.yaml", tmp_path / "requests.yaml"
+    page.write_bytes(b"\xef\xbb\xbf" + WORKER.replace("\n", "\r\n").encode())
+    asked_for.write_bytes(b"\xef\xbb\xbf" + (PRESETS / "plain.yaml").read_bytes().replace(b"\n", b"\r\n"))
+    options = command.parser().parse_args(["drill", str(page), "--requests", str(asked_for)])
+    assert definition(options, requests(options)).faults == Drill.from_yaml(WORKER).faults
+    assert requests(options).as_sent() == Template.of("plain").as_sent()
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        command.main(["--version"])
+    assert re.fullmatch(r"leeward \d+\.\d+\S*\n", capsys.readouterr().out)
+
+
+def test_output_whose_reader_is_gone_ends_without_a_word(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "drills", "rbac", "head-pod"], stdout=gone, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.parametrize("page", catalogue())
@@ -107,3 +144,10 @@ def test_the_printed_roles_have_the_rights_of_every_drill_and_of_this_fault(page
         assert "delete" in rights["", "pods"]
         assert ("", "pods/exec") not in rights
         assert ("", "secrets") not in rights
+
+
+def test_rays_own_token_is_one_secret_of_the_role_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["rbac", "head-pod", "--ray-token", "ray-token"]) == 0
+    (role,) = (thing for thing in yaml.safe_load_all(capsys.readouterr().out) if thing["kind"] == "Role")
+    (rule,) = (rule for rule in role["rules"] if "secrets" in rule["resources"])
+    assert (rule["resourceNames"], rule["verbs"]) == (["ray-token"], ["get"])

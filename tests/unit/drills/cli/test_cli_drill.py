@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,15 @@ import pytest
 from drilled_cluster import JOBS, Bench, Cluster, Killed, Runner, bench, fails_after
 
 from blocks.parameters import Service
-from drills.cli import drill, undo
+from drills.cli import drill, terminal, undo
 from drills.cli import main as command
+from drills.cli.definition import definition, requests, series
+from drills.compare import last_passed
 from drills.kubernetes import leases
 from drills.kubernetes.api import Refused
 from drills.runner import journal
 from drills.runner.journal import FaultNote, Journal, Lock
+from drills.runner.raw_evidence import RawEvidence
 from drills.strikes import Strike, Target
 
 SUBJECT = Service().subject
@@ -69,6 +74,67 @@ def test_a_load_that_dies_gives_no_verdict(here: Bench) -> None:
     assert left(here) == []
 
 
+def test_a_full_disk_ends_a_drill_without_a_verdict_and_nothing_is_left(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = RawEvidence.add
+
+    def full(raw: RawEvidence, kind: str, value: Any) -> None:
+        if here.cluster.deletions:
+            raise OSError(28, "No space left on device")
+        write(raw, kind, value)
+
+    monkeypatch.setattr(RawEvidence, "add", full)
+    assert go(here) == 3
+    assert len(here.cluster.deletions) == 1
+    assert left(here) == []
+
+
+def test_the_verdict_is_shown_by_any_terminal(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    monkeypatch.setattr("sys.stdout", shown)
+    assert go(here) == 0
+    assert b"? PASSED" in shown.buffer.getvalue()  # type: ignore[attr-defined]  # it is a BytesIO
+
+
+@pytest.mark.parametrize(("setting", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_colours_are_for_terminals_whose_users_want_them(monkeypatch: pytest.MonkeyPatch, setting: dict[str, str], coloured: bool) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in setting.items():
+        monkeypatch.setenv(name, value)
+    shown = io.StringIO()
+    assert not terminal.coloured(shown)
+    monkeypatch.setattr(shown, "isatty", lambda: True)
+    assert terminal.coloured(shown) is coloured
+
+
+def test_a_verdict_whose_reader_is_gone_is_still_the_exit_code(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        monkeypatch.setattr("sys.stdout", gone)
+        assert go(here) == 0
+        monkeypatch.undo()
+    assert left(here) == []
+
+
+@pytest.mark.parametrize("name", ["istio-proxy", "linkerd-proxy"])
+def test_a_dry_run_says_that_a_mesh_is_there(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    pod = here.cluster._pod
+
+    def meshed(*given: Any) -> Any:
+        found = pod(*given)
+        found["spec"]["initContainers"] = [{"name": name}, {"name": "init"}]
+        return found
+
+    assert leeward(here, "--dry-run") == 0
+    assert "mesh" not in capsys.readouterr().err
+    monkeypatch.setattr(here.cluster, "_pod", meshed)
+    assert leeward(here, "--dry-run") == 0
+    assert f"sidecars of a mesh: {name};" in capsys.readouterr().err
+
+
 def test_without_the_services_name_after_break_nothing_is_touched(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     for words in ((), ("--break", "mistral/other")):
         assert leeward(here, *words) == 2
@@ -86,6 +152,17 @@ def test_missing_rights_are_all_named_before_anything_is_touched(here: Bench, ca
     assert "create jobs.batch" in told
     assert "leeward rbac head-pod" in told
     assert (left(here), here.cluster.deletions) == ([], [])
+
+
+def test_a_token_of_rays_dashboard_that_may_not_be_read_is_named(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(drill, "token_secret", lambda *_: ("ray-token", "auth_token"))
+    here.cluster.answers["POST", REVIEWS] = (201, b'{"status": {"allowed": false}}')
+    assert go(here) == 2
+    told = capsys.readouterr().err
+    assert "get secrets ray-token" in told
+    assert "`leeward rbac head-pod --ray-token ray-token`" in told
 
 
 def test_a_dry_run_shows_the_target_and_the_requests_and_stores_nothing(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,6 +197,24 @@ def test_ctrl_c_removes_the_load_the_journal_and_the_lock(here: Bench, monkeypat
     assert go(here) == 3
     assert len(here.cluster.deletions) == 1
     assert left(here) == []
+
+
+def test_ctrl_c_before_anything_is_touched_leaves_nothing_to_undo(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt_at(here, monkeypatch, lambda method, path: path == REVIEWS)
+    assert go(here) == 130
+    assert "undo" not in capsys.readouterr().err
+    assert (left(here), here.cluster.deletions) == ([], [])
+
+
+@pytest.mark.parametrize("request_number", range(20, 400, 35))
+def test_ctrl_c_at_any_request_leaves_nothing(here: Bench, monkeypatch: pytest.MonkeyPatch, request_number: int) -> None:
+    numbers = iter(range(10**6))
+    interrupt_at(here, monkeypatch, lambda *_: next(numbers) == request_number)
+    assert go(here) in (3, 130) or next(numbers) < request_number
+    assert left(here) == []
+    assert len(here.cluster.deletions) <= 1
 
 
 def test_ctrl_c_while_everything_is_removed_names_the_command_that_finishes_it(
@@ -196,6 +291,32 @@ def test_a_result_that_is_worse_than_the_last_one_fails(here: Bench, capsys: pyt
     assert command.main([*run, "--out", str(first)]) == 0
     assert command.main([*run, "--out", str(second), "--against", str(first)]) == 0
     assert "the second is not worse" in capsys.readouterr().out
+    assert command.main([*run, "--out", str(here.folder / "third"), "--against", str(first), "--patience", "9"]) == 0
+    assert "not compared: their loads differ in patience_s" in capsys.readouterr().out
     evidence = json.loads((first / "evidence.json").read_text())
     assert evidence["config"]["service"] == "mistral/mistral"
     assert journal.read(here.runner, SUBJECT) is None
+
+
+def test_the_last_drill_that_passed_is_found_beside_this_one(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ("drill", "head-pod", *SHORT, "--break", "mistral/mistral", "--against", "last-passed", "--out")
+    assert command.main([*run, str(here.folder / "1")]) == 0
+    assert "nothing to compare with" in capsys.readouterr().err
+    here.cluster.lost = fails_after(here.cluster, fault=2, seconds=3)
+    assert command.main([*run, str(here.folder / "2")]) == 1
+    assert f"compared with {here.folder / '1' / 'evidence.json'}" in (told := capsys.readouterr()).err
+    assert "worse: " in told.out
+    here.cluster.lost = lambda _: False
+    assert command.main([*run, str(here.folder / "3")]) == 0
+    assert "compared with" in capsys.readouterr().err
+    (here.folder / "4").mkdir()
+    (here.folder / "4" / "evidence.json").write_text("{}")
+    for words in (("--rate", "3"), ("--repeat", "2"), ("--tokens", "20")):
+        options = command.parser().parse_args([*run, str(here.folder / "5"), *words])
+        wanted = definition(options, requests(options))
+        assert last_passed(here.folder, "mistral/mistral", wanted, series(options)) is None, words
+    options = command.parser().parse_args([*run, str(here.folder / "5")])
+    found = last_passed(here.folder, "mistral/mistral", definition(options, requests(options)), series(options))
+    assert found is not None
+    assert found[0] == here.folder / "3" / "evidence.json", "the second failed, and the fourth is none"
+    assert last_passed(here.folder, "mistral/other", definition(options, requests(options)), series(options)) is None

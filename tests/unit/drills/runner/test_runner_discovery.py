@@ -51,6 +51,22 @@ def test_services_with_other_names_and_ports_are_found_by_their_labels(pair: tup
     )
 
 
+@pytest.mark.parametrize(
+    ("ports", "port"),
+    [
+        ({"serve-grpc": 9000, "serve": 8001}, 8001),
+        ({"serve-grpc": 9000, "serve-http": 8002}, 8002),
+        ({"web": 80}, 80),
+        ({"web": 80, "metrics": 81}, 8000),
+    ],
+)
+def test_of_several_ports_the_one_for_http_is_asked(pair: tuple[Server, Api], ports: dict[str, int], port: int) -> None:
+    server, api = pair
+    put_ray_service(server, "models")
+    put_service(server, "front", {"ray.io/serve": "models-serve"}, [{"name": name, "port": n} for name, n in ports.items()])
+    assert find_subject(api, "shop", "models", None).serve_port == port
+
+
 def test_without_the_right_to_list_services_they_have_kuberays_names(pair: tuple[Server, Api]) -> None:
     server, api = pair
     put_ray_service(server, "models")

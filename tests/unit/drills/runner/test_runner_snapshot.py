@@ -334,3 +334,30 @@ def test_restarts_are_those_of_the_ray_container_whatever_the_order_of_the_statu
     pod = {"spec": {"containers": [{"name": "ray-head"}, {"name": "autoscaler"}]}, "status": {"containerStatuses": statuses}}
     assert pod_problems.restarts(pod) == 1
     assert pod_problems.restarts({"spec": pod["spec"], "status": {}}) == 0
+
+
+@pytest.mark.parametrize("may_read", [True, False])
+def test_rays_own_token_is_read_from_the_secret_that_the_head_has_it_from(pair: tuple[Server, Api], may_read: bool) -> None:
+    server, api = pair
+    head = server.objects[f"{PODS}/head"]
+    reference = {"name": "ray-token", "key": "auth_token"}
+    head["spec"]["containers"][0]["env"].append({"name": "RAY_AUTH_TOKEN", "valueFrom": {"secretKeyRef": reference}})
+    secret = "/api/v1/namespaces/mistral/secrets/ray-token"
+    server.objects[secret] = {"metadata": {"name": "ray-token"}, "data": {"auth_token": base64.b64encode(b"tok").decode()}}
+    if not may_read:
+        server.answers["GET", secret] = (403, b'{"message": "forbidden"}')
+    with Observer(api, Service().subject) as observer:
+        observer.serve()
+        assert server.headers[-1].get("x-ray-authorization") == ("Bearer tok" if may_read else None)
+        server.requests.clear()
+        observer.serve()
+        assert len(server.requests) == 1, "it is read once"
+
+
+def test_without_rays_own_token_no_secret_is_read(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    with Observer(api, Service().subject) as observer:
+        assert observer.token_secret() is None
+        observer.serve()
+    assert not any("secrets" in path for _, path, _ in server.requests)
+    assert "x-ray-authorization" not in server.headers[-1]
