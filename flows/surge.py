@@ -47,5 +47,5 @@ def surge(
     plan = surge_stages.checked_plan(site, service, load, factor, surge_s, grow_within_s, shrink_within_s, fault)
     with stages.debug_bundle_on_error(site, service, run):
         result = surge_stages.surge(site, service, plan, run)
-        drill_stages.keep(site, service, result)
+        drill_stages.keep(site, service, result, run)
     return surge_stages.end_state(result)

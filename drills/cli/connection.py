@@ -33,7 +33,7 @@ def connect(options: argparse.Namespace) -> Api:
     """
     where = str(options.kubeconfig) if options.kubeconfig else str(kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
     if options.kubeconfig and not options.kubeconfig.is_file():
-        raise NoCluster(f"no cluster to look at: there is no file {where}")
+        raise NoCluster(f"no cluster to look at: there is no file {where}; name one with --kubeconfig")
     settings = client.Configuration()
     try:
         merged = kube_config.KubeConfigMerger(where)

@@ -27,11 +27,12 @@ def find_ray_service(api: Api, namespace: str, name: str | None) -> Object:
         Unavailable, Refused: the API server does not answer, or refuses.
     """
     found = {item["metadata"]["name"]: item for item in api.items(f"/apis/ray.io/v1/namespaces/{namespace}/rayservices")}
+    if not found:
+        raise NoRayService(f"namespace {namespace!r} has no RayService, or there is no such namespace")
     chosen = found.get(name) if name else next(iter(found.values())) if len(found) == 1 else None
     if chosen is None:
-        there = f"there are: {', '.join(sorted(found))}" if found else "there is none"
-        wanted = f"no RayService {name!r}" if name else "no single RayService to choose: name it with --service"
-        raise NoRayService(f"namespace {namespace!r} has {wanted}; {there}")
+        wanted = f"no RayService {name!r}" if name else "several RayServices: choose one with --service"
+        raise NoRayService(f"namespace {namespace!r} has {wanted}; there are: {', '.join(sorted(found))}")
     return chosen
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from drills.stages.judging import own_version
 from scripts import tools
 from scripts.support.paths import ROOT
 
@@ -37,6 +38,8 @@ def test_leeward_runs_from_an_environment_that_has_nothing_else(tmp_path: Path) 
     nowhere = ["lint", "--kubeconfig", str(tmp_path / "none")]
     refused = subprocess.run([leeward, *nowhere], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (refused.returncode, "name one with --kubeconfig" in refused.stderr) == (2, True), refused.stderr
+    version = subprocess.run([leeward, "--version"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert version.stdout == f"leeward {own_version()}\n", version.stderr
     rights = subprocess.run([leeward, "rbac", "head-pod"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert "kind: RoleBinding" in rights.stdout, rights.stderr
     made = subprocess.run([python, "-c", OBJECTS], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
