@@ -80,7 +80,11 @@ def test_without_the_right_to_list_services_they_have_kuberays_names(pair: tuple
 
 @pytest.mark.parametrize(
     ("there", "name", "told"),
-    [([], None, "'shop' has no RayService, or there is no such namespace"), (["a", "b"], None, "--service; there are: a, b"), (["a"], "c", "no RayService 'c'; there are: a")],
+    [
+        ([], None, "'shop' has no RayService, or there is no such namespace"),
+        (["a", "b"], None, "--service; there are: a, b"),
+        (["a"], "c", "no RayService 'c'; there are: a"),
+    ],
 )
 def test_a_missing_or_unclear_service_is_refused_with_those_that_are_there(
     pair: tuple[Server, Api], there: list[str], name: str | None, told: str
