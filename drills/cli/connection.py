@@ -36,9 +36,10 @@ def connect(options: argparse.Namespace) -> Api:
         raise NoCluster(f"no cluster to look at: there is no file {where}; name one with --kubeconfig")
     settings = client.Configuration()
     try:
-        merged = kube_config.KubeConfigMerger(where)
+        merged: Any = kube_config.KubeConfigMerger(where)  # type: ignore[no-untyped-call]  # the package is half typed
         context = _context(merged, options.context, where)
-        loader = _Loader(merged.config, context["name"], config_base_path=None, config_persister=merged.save_changes)
+        make: Any = _Loader
+        loader = make(merged.config, context["name"], config_base_path=None, config_persister=merged.save_changes)
         loader.load_and_set(settings)
     except (ConfigException, PluginFailed) as error:
         raise NoCluster(f"no cluster to look at: {error}") from error
@@ -62,24 +63,25 @@ def _context(merged: Any, name: str | None, where: str) -> dict[str, Any]:
     return dict(known[chosen])
 
 
-class _Loader(kube_config.KubeConfigLoader):  # type: ignore[misc]  # the package has no types
+class _Loader(kube_config.KubeConfigLoader):
     """Reads a context, with an error when its plug-in gives no credentials. The client itself only logs that, and then asks without
     any: the answer is about a certificate or a right, and not about the plug-in."""
 
     def _load_from_exec_plugin(self) -> Any:
-        if "exec" not in self._user:
+        user: Any = self._user
+        if "exec" not in user:
             return None
         log, said = logging.getLogger(), _Said()
         log.addHandler(said)
         try:
-            found = super()._load_from_exec_plugin()
+            found = super()._load_from_exec_plugin()  # type: ignore[no-untyped-call]
         finally:
             log.removeHandler(said)
         if not found:
-            plugin = self._user["exec"]
+            context: Any = self._current_context
+            plugin, name = user["exec"], context["context"]["user"]
             hint = f" ({' '.join(str(plugin.safe_get('installHint')).split())})" if plugin.safe_get("installHint") else ""
-            user = self._current_context["context"]["user"]
-            raise PluginFailed(f"the plug-in {plugin['command']} of user {user} gave no credentials: {'; '.join(said.lines)}{hint}")
+            raise PluginFailed(f"the plug-in {plugin['command']} of user {name} gave no credentials: {'; '.join(said.lines)}{hint}")
         return found
 
 

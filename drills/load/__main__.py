@@ -3,7 +3,7 @@
     python3 load.pyz PLAN.json
 
 First it sends requests until it has learnt the right answers (state "warming"). Then it sends (running) until it is stopped or its time is
-over or nobody reads its records, lets live requests end (draining), and stays for a while so that the records can be read (done). It
+over or its records are not read any more, lets live requests end (draining), and stays for a while for its records (done). It
 exits with 1 if the service gave no right answer in time; the reason is on stderr. Secret headers are in the environment and in no plan
 and no command line.
 """

@@ -111,7 +111,7 @@ class Load:
     async def run(self, warm_up_s: float, max_duration_s: float, lease_s: float = 0) -> None:
         """Warm up, send until stopped or the time is over, and return when every request has ended.
 
-        `lease_s`: it also stops when nobody has asked for its records for so long; 0: it does not.
+        `lease_s`: it also stops when its records were not asked for during so many seconds; 0: it does not.
 
         Raises:
             WarmUpFailed: the service gave no right answers in time; nothing was recorded.
@@ -131,10 +131,10 @@ class Load:
             self.state = "done"
 
     async def _stop_unread(self, lease_s: float) -> None:
-        """Stop once nobody has asked for the records for so long: what drills is dead, and the service has a load for nothing."""
+        """Stop once the records were not asked for during so many seconds: the drill is dead, and its load of no use."""
         while (left := self.read_at + lease_s - self.clock.now()) > 0:
             await asyncio.sleep(left)
-        print(f"load: nobody has read its records for {lease_s:g} s, so it ends", flush=True)
+        print(f"load: its records were not read for {lease_s:g} s, so it ends", flush=True)
         self.stop()
 
     async def _send_all(self, kind: Kind, learned: Learned, start: float) -> None:

@@ -37,7 +37,7 @@ WARM_UP_S = 120
 SLACK_S = 180
 """Seconds of load for the time between phases: snapshots, retries, a slow machine. A load that ends too early makes the drill void."""
 LEASE_S = 300.0
-"""Seconds after which the load of a drill stops when nobody has read its records. A drill reads them every few seconds; one that died and
+"""Seconds after which the load of a drill stops when its records are not read. A drill reads them every few seconds; one that died and
 is continued within this time finds its load as it was."""
 LINGER_S = 600
 """Seconds for which the records can still be read after the load has ended."""
@@ -94,7 +94,7 @@ class LoadJob:
 
     def start(self, placement: Placement, load: Load, lasts_s: float, template: Template | None = None, lease_s: float = 0) -> bool:
         """Create the Job and its ConfigMap; returns False when the Job exists already. It sends for at most `lasts_s` seconds and SLACK_S
-        more. `lease_s`: seconds after which it ends when nobody reads its records; 0: it does not."""
+        more. `lease_s`: seconds after which it ends when its records are not read; 0: it does not."""
         job, program = job_objects(self._subject, self.name, placement, load, lasts_s, template, lease_s=lease_s)
         found = self._api.find(self._job)
         made = found or self._api.call("POST", f"/apis/batch/v1/namespaces/{self._subject.home}/jobs", body=job)

@@ -15,7 +15,7 @@ import yaml
 
 FOLDER = Path(__file__).parents[1] / "strangers"
 PREFIX = "stranger-"
-"""Of their namespaces."""
+"""Beginning of the names of their namespaces."""
 READY_WITHIN_S = 600.0
 GONE_WITHIN_S = 180.0
 
