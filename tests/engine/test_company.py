@@ -90,6 +90,16 @@ def test_a_long_history_beside_short_ones_changes_nothing(tmp_path: Path, thread
     assert seen == expected
 
 
+def test_a_width_at_which_the_kernels_give_other_bits_is_not_used(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Matrix.__call__
+    monkeypatch.setattr(Matrix, "__call__", lambda matrix, x: real(matrix, x) * (1.001 if len(x) == 2 else 1))
+    engine = CpuEngine(checkpoint, slots=SLOTS, positions=64)
+    for slot in range(3):
+        engine.prefill(slot, OURS[:5])
+    rows = [engine.decode(range(live), [7] * live, [5] * live)[0].tobytes() for live in (1, 2, 3)]
+    assert rows[0] == rows[1] == rows[2]
+
+
 def test_a_packed_matrix_gives_a_row_the_same_bits_at_every_place_in_the_batch() -> None:
     # BLAS does not, on most processors. That is not asserted, because BLAS promises neither.
     weight, row = torch.randn(2, 512, 512, generator=torch.Generator().manual_seed(1)).unbind()

@@ -115,7 +115,7 @@ class CpuEngine:
             heads = self._project(layer, x, cos, sin)
             held[live, :, places] = heads[:rows, queries:]
             x = self._finish(layer, x, _each(heads[:, :queries], held, runs, mask))
-        return self._logits(x[:rows])
+        return self._logits(x)[:rows]
 
     def close(self) -> None:
         """Do nothing: the engine holds only memory."""
