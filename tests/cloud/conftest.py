@@ -6,7 +6,7 @@ Tests run in the order of the stages that they need, independent of the files th
     protected     after `lifecycle/main` with everything left up: the running service can be examined
     struck        the same service after faults other than the loss of its head, and beside services of others
     outdated      (long) with an earlier shape of the service, in which some deletions of the head cause losses
-    cleaned       after a second lifecycle on the same infrastructure, which kills the head three times, first without grace, and cleans up
+    cleaned       after a second lifecycle on the same infrastructure, which kills the head twice, first without grace, and cleans up
     unprotected   after a third lifecycle, without GCS fault tolerance; its verdict is "failed", and it cleans up too
     scaled        (long) with a service that follows the load, and after its nodes were replaced under load; cleans up after itself
     disposable    (long) with nothing provisioned: runs are killed in it, one after the other, each on what the previous one left
@@ -26,7 +26,7 @@ import boto3
 import old_shape
 import pytest
 from botocore.config import Config
-from system_under_test import ELASTIC, SCALED, Run, System
+from system_under_test import ELASTIC, SCALED, SHORT, Run, System
 
 from scripts import stack
 from scripts.support.console import Console
@@ -100,16 +100,16 @@ def outdated(system: System, protected: Run) -> System:
 
 @pytest.fixture(scope="session")
 def cleaned(system: System, protected: Run) -> Run:
-    """The second lifecycle, on the infrastructure of the first: a series of three faults, without, with and without grace, then a
-    clean-up."""
-    return system.run("lifecycle/main", drill="head-pod-forced", repeat=3, graces="in-turn")
+    """The second lifecycle, on the infrastructure of the first: a series of two faults, without and with grace, then a clean-up."""
+    return system.run("lifecycle/main", drill="head-pod-forced", repeat=2, graces="in-turn", timing=SHORT)
 
 
 @pytest.fixture(scope="session")
 def unprotected(request: pytest.FixtureRequest, system: System) -> Run:
     """The third lifecycle: the drill of the first one without Redis, on nodes of a managed group."""
     _clean_up_first(request, system)
-    return system.run("lifecycle/main", infrastructure={"enable_gcs_ha": False, "inf2_nodes": {"provisioner": "managed"}})
+    infrastructure = {"enable_gcs_ha": False, "inf2_nodes": {"provisioner": "managed"}}
+    return system.run("lifecycle/main", infrastructure=infrastructure, timing=SHORT)
 
 
 def _clean_up_first(request: pytest.FixtureRequest, system: System) -> None:

@@ -16,7 +16,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scripts import stack
 from scripts.cloud import Endpoint
 from scripts.demo import find_evidence
 from scripts.local_access import link_kubectl, write_kubeconfig
@@ -32,6 +31,8 @@ SCALED = {"workers": 1, "scaling": {"max_workers": 2, "ongoing_requests": 6, "up
 """Parameters of a service that follows its load and shrinks after the shortest delay that is allowed."""
 ELASTIC = {"inf2_nodes": {"count": 2}, "karpenter": {"empty_for_s": 30}}
 """Parameters of the infrastructure for the service SCALED."""
+SHORT = {"before_s": 10, "after_s": 15}
+"""Timing of a drill whose test does not look at latencies."""
 WITHIN_S = 30 * 60.0
 """Seconds that a run may take. A lifecycle takes five minutes on two cores; a machine six times as slow still passes."""
 
@@ -92,7 +93,7 @@ class System:
     runs: list[Run] = field(default_factory=list)
 
     def run(self, deployment: str, within_s: float = WITHIN_S, **parameters: object) -> Run:
-        """Run the deployment to its end with target=embedded, started as a user would."""
+        """Run the deployment to its end with target=embedded."""
         before = LOG.stat().st_size
         name, identity = self.start(deployment, **parameters)
         snapshot = follow(self.services.api, identity, self.services.process, self.console, within_s)
@@ -102,12 +103,11 @@ class System:
         return run
 
     def start(self, deployment: str, **parameters: object) -> tuple[str, str]:
-        """Start the deployment with target=embedded; return the run's name and id."""
+        """Start the deployment with target=embedded, as Prefect's UI does; return the run's name and id."""
         name = f"{deployment.split('/')[0]}-{time.strftime('%H%M%S')}-{secrets.token_hex(2)}"
-        given = {"target": TARGET, **parameters}
-        pairs = [part for key, value in given.items() for part in ("-p", f"{key}={json.dumps(value)}")]
-        stack.prefect(self.services, "deployment", "run", deployment, "--flow-run-name", name, *pairs)
-        return name, self.services.api.flow_run_named(name)
+        api = self.services.api
+        wanted = {"name": name, "parameters": {"target": TARGET, **parameters}}
+        return name, str(api.post(f"/deployments/{api.get(f'/deployments/name/{deployment}')['id']}/create_flow_run", wanted)["id"])
 
     def until(self, what: str, holds: Callable[[], bool]) -> None:
         """Wait until `holds()` is true."""

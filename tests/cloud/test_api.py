@@ -83,11 +83,11 @@ def _curl(*arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.long  # tests/tools/test_api_document.py sends many more examples, to an engine without a pace
 @pytest.mark.timeout(900)
 def test_schemathesis_finds_no_server_error(url: str, tmp_path: Path) -> None:
     tool = Path(sys.executable).with_name("schemathesis")
-    # A valid example may get the longest possible answer at a large model's pace: 26 s. So there are few examples;
-    # tests/tools/test_api_document.py has many, with an engine without a pace.
+    # A valid example may get the longest possible answer at a large model's pace: 26 s. So there are few.
     few = ["--phases", "fuzzing", "--max-examples", "6", "--seed", "7", "--generation-database", "none"]
     command = [str(tool), "run", f"{url}/openapi.json", *few, "--request-timeout", "120", "--checks", "not_a_server_error", "--no-color"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=900)

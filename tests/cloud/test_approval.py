@@ -12,6 +12,8 @@ import pytest
 from system_under_test import System
 
 STACK = {"name": "careful"}
+OTHER = "0123456789ab"
+"""The digest of no plan."""
 
 
 @pytest.fixture
@@ -36,17 +38,15 @@ def careful(cloud: System, aws: Any, tmp_path: Path) -> Iterator[System]:
 
 
 def test_a_plan_needs_its_own_digest_from_a_parameter_or_from_the_form(careful: System) -> None:
-    first = careful.run("provision/main", target="careful", infrastructure=STACK, approval_within_min=0)
-    digest = re.findall(r"approved=([0-9a-f]{12})", first.snapshot.message)
-    assert (first.state, len(digest)) == ("FAILED", 1), first.snapshot.message
-    other = careful.run("provision/main", target="careful", infrastructure=STACK, approval_within_min=0, approved="0123456789ab")
-    assert f"approved is 0123456789ab, and this plan is {digest[0]}" in other.snapshot.message, "the same plan has the same digest"
+    refused = careful.run("provision/main", target="careful", infrastructure=STACK, approval_within_min=0, approved=OTHER)
+    digest = re.findall(f"approved is {OTHER}, and this plan is ([0-9a-f]{{12}})", refused.snapshot.message)
+    assert (refused.state, len(digest)) == ("FAILED", 1), refused.snapshot.message
 
     _, run = careful.start("provision/main", target="careful", infrastructure=STACK, approval_within_min=5)
     api = careful.services.api
     careful.until("the run is paused", lambda: api.get(f"/flow_runs/{run}")["state"]["type"] == "PAUSED")
     form = api.post(f"/flow_runs/{run}/input/filter", {"prefix": "paused", "limit": 10})
-    assert digest[0] in json.dumps(form), "the form shows the digest"
-    api.post(f"/flow_runs/{run}/resume", {"run_input": {"plan": "0123456789ab", "may_replace": True}})
+    assert digest[0] in json.dumps(form), "the form shows the digest, which the same plan has again"
+    api.post(f"/flow_runs/{run}/resume", {"run_input": {"plan": OTHER, "may_replace": True}})
     careful.until("the run has ended", lambda: api.get(f"/flow_runs/{run}")["state"]["name"] == "NotApproved")
     assert set(careful.ask("leftovers")) <= {"s3/aws", "secretsmanager/us-west-2"}, "the state's bucket and the password alone"

@@ -1,6 +1,6 @@
 """The cloud comes up and goes down completely, and a kill at any moment leaves nothing behind.
 
-Each test starts and ends without a cloud on the machine, so these tests run before the session's own cloud is up.
+They run before the session's own cloud is up. The first tests share a cloud; each other one starts and ends without one.
 """
 
 from __future__ import annotations
@@ -22,11 +22,20 @@ from localcloud.machine import cgroups
 from tests.waiting import eventually
 
 LOCALCLOUD = [sys.executable, "-m", "localcloud"]
-pytestmark = pytest.mark.usefixtures("no_cloud")
 
 
 def localcloud(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*LOCALCLOUD, *arguments], capture_output=True, text=True, timeout=240, check=False)
+
+
+@pytest.fixture(scope="module")
+def running(alone: None) -> Iterator[None]:
+    """A cloud for the tests that only look at it."""
+    assert localcloud("down").returncode == 0
+    done = localcloud("up")
+    assert done.returncode == 0, done.stderr
+    yield
+    assert localcloud("down").returncode == 0
 
 
 @pytest.fixture
@@ -62,31 +71,14 @@ def pid_of(words: str) -> int:
     return min(pid for pid, command in commands().items() if words in command)
 
 
-def test_up_answers_and_down_leaves_nothing(up: None) -> None:
-    assert state.endpoint_problem() is None
-    down = localcloud("down")
-    assert down.returncode == 0, down.stdout
-    assert leftovers.find() == []
-    assert not paths.DATA_DIR.exists()
-
-
-def test_a_second_up_is_refused_and_the_running_cloud_stays_healthy(up: None) -> None:
+def test_a_second_up_is_refused_and_the_running_cloud_stays_healthy(running: None) -> None:
     second = localcloud("up")
     assert second.returncode == 1
     assert "room for one" in second.stderr
     assert state.endpoint_problem() is None
 
 
-def test_status_reports_whether_a_cloud_is_up(up: None) -> None:
-    status = json.loads(localcloud("status", "--json").stdout)
-    assert status["up"]
-    assert status["memory_bytes"] > 10**7
-    localcloud("down")
-    none = localcloud("status", "--json")
-    assert (none.returncode, json.loads(none.stdout)["up"]) == (1, False)
-
-
-def test_env_returns_what_clients_need_and_only_the_owner_can_read_it(up: None) -> None:
+def test_env_returns_what_clients_need_and_only_the_owner_can_read_it(running: None) -> None:
     environment = json.loads(localcloud("env", "--json").stdout)
     assert environment["endpoint_url"] == settings.AWS_ENDPOINT_URL
     assert "BEGIN CERTIFICATE" in environment["redis_ca_pem"]
@@ -99,7 +91,19 @@ def test_env_returns_what_clients_need_and_only_the_owner_can_read_it(up: None) 
     assert not [log for log in state.LOGS.iterdir() if secret in log.read_text(errors="replace")]
 
 
-def test_env_fails_without_a_cloud_and_says_how_to_start_one() -> None:
+def test_status_reports_whether_a_cloud_is_up_and_down_leaves_nothing_of_it(running: None) -> None:
+    status = json.loads(localcloud("status", "--json").stdout)
+    assert status["up"]
+    assert status["memory_bytes"] > 10**7
+    down = localcloud("down")
+    assert down.returncode == 0, down.stdout
+    assert leftovers.find() == []
+    assert not paths.DATA_DIR.exists()
+    none = localcloud("status", "--json")
+    assert (none.returncode, json.loads(none.stdout)["up"]) == (1, False)
+
+
+def test_env_fails_without_a_cloud_and_says_how_to_start_one(no_cloud: None) -> None:
     done = localcloud("env")
     assert (done.returncode, done.stdout) == (1, "")
     assert "python -m localcloud up" in done.stderr

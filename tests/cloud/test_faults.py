@@ -6,14 +6,12 @@ from typing import Any
 
 import pytest
 from kubernetes import config
-from system_under_test import Run, System
+from system_under_test import SHORT, Run, System
 
 from blocks.parameters import SERVICE
 from drills.definition import Drill
 from drills.kubernetes.api import Api
 from drills.runner import journal
-
-SHORT = {"before_s": 10, "after_s": 10}
 
 
 def drilled(system: System, name: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import bare_cluster
@@ -12,7 +13,7 @@ import pytest
 from bare_cluster import Aws, kubectl
 from system_under_test import System
 
-from blocks.parameters import Inf2Nodes, Infrastructure
+from blocks.parameters import Inf2Nodes, Infrastructure, Karpenter
 from drills.kubernetes import manifests
 from drills.kubernetes.api import Api, Refused
 from drills.runner.waiting import Pending, Until
@@ -22,7 +23,11 @@ from tasks.terraform.infrastructure import Provisioning
 
 QUEUE = "bare-karpenter"
 FIRST, SECOND = "inf2.8xlarge", "inf2.24xlarge"
-INFRASTRUCTURE = Infrastructure(name=bare_cluster.NAME, inf2_nodes=Inf2Nodes(instance_type=FIRST, fallback_types=(SECOND,), count=3))
+INFRASTRUCTURE = Infrastructure(
+    name=bare_cluster.NAME,
+    inf2_nodes=Inf2Nodes(instance_type=FIRST, fallback_types=(SECOND,), count=3),
+    karpenter=Karpenter(empty_for_s=10),
+)
 NODE_WITHIN_S = 120.0
 
 
@@ -46,17 +51,7 @@ def api(cloud: System, aws: Aws) -> Iterator[Api]:
             yield found
         finally:
             karpenter.remove_nodes(found, lambda seen: None)
-            assert not karpenter_orphans.remove(_Session(aws), name, lambda seen: None)
-
-
-class _Session:
-    """A factory of boto3 clients with the interface that tasks need."""
-
-    def __init__(self, aws: Aws) -> None:
-        self._aws = aws
-
-    def client(self, service: str) -> Any:
-        return self._aws(service)
+            assert not karpenter_orphans.remove(SimpleNamespace(client=aws), name, lambda seen: None)
 
 
 @pytest.fixture
@@ -195,11 +190,11 @@ def test_nodes_and_launch_templates_of_a_karpenter_that_no_longer_runs_are_remov
     node = worker("orphan")
     kubectl("-n", "kube-system", "scale", "deployment/karpenter", "--replicas=0")
     kubectl("-n", "kube-system", "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=karpenter", "--timeout=90s")
-    done = karpenter_orphans.remove(_Session(aws), bare_cluster.NAME, lambda seen: None)
+    done = karpenter_orphans.remove(SimpleNamespace(client=aws), bare_cluster.NAME, lambda seen: None)
     instance = node["spec"]["providerID"].rpartition("/")[2]
     assert f"terminated {instance}" in done
     assert any(line.startswith("deleted lt-") for line in done)
-    assert not karpenter_orphans.remove(_Session(aws), bare_cluster.NAME, lambda seen: None)
+    assert not karpenter_orphans.remove(SimpleNamespace(client=aws), bare_cluster.NAME, lambda seen: None)
     kubectl("-n", "kube-system", "scale", "deployment/karpenter", "--replicas=2")
     kubectl("-n", "kube-system", "rollout", "status", "deployment/karpenter", "--timeout=120s")
     _remove_nodes(api)

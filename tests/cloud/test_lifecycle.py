@@ -100,13 +100,6 @@ def test_progress_and_results_are_artifacts_in_prefect(protected: Run, system: S
     assert all(artifact["data"] == 100 for artifact in finished), [(a["key"], a["data"]) for a in finished]
 
 
-def test_a_second_provision_changes_nothing(protected: Run, system: System) -> None:
-    again = system.run("provision/main")
-    assert again.state == "COMPLETED", again.snapshot.message
-    artifacts = " ".join(str(artifact["data"]) for artifact in system.services.api.artifacts(again.identity)).lower()
-    assert "0 to add, 0 to change, 0 to destroy" in artifacts
-
-
 def test_verify_completes_when_it_is_run_by_itself(protected: Run, system: System) -> None:
     assert system.run("verify/main").state == "COMPLETED"
 

@@ -8,49 +8,46 @@ from typing import Any
 import pytest
 from system_under_test import System
 
-STACK = "brief"
+EXPIRED, LATER, ENDLESS = "expired", "later", "endless"
+"""Stacks: one whose end is past, one whose end is far away, and one without an end."""
+ENDS = {EXPIRED: "2020-01-01T00:00:00+00:00", LATER: "2100-01-01T00:00:00+00:00"}
 
 
 @pytest.fixture
-def brief(cloud: System, aws: Any) -> Iterator[tuple[System, str]]:
-    """The empty cloud with the bucket of a stack, and its name."""
+def buckets(cloud: System, aws: Any) -> Iterator[dict[str, str]]:
+    """The empty cloud with the buckets of the three stacks, by the stacks' names."""
     s3 = aws("s3")
-    account = aws("sts").get_caller_identity()["Account"]
-    bucket = f"leeward-{STACK}-{account}-{cloud.endpoint['region']}"
-    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": cloud.endpoint["region"]})
+    account, region = aws("sts").get_caller_identity()["Account"], cloud.endpoint["region"]
+    found = {stack: f"leeward-{stack}-{account}-{region}" for stack in (EXPIRED, LATER, ENDLESS)}
+    for stack, bucket in found.items():
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
+        if stack in ENDS:
+            s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "leeward:expires-at", "Value": ENDS[stack]}]})
     before = len(cloud.runs)
-    yield cloud, bucket
+    yield found
     del cloud.runs[before:]
-    found = s3.list_object_versions(Bucket=bucket)
-    for each in [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]:
-        s3.delete_object(Bucket=bucket, Key=each["Key"], VersionId=each["VersionId"])
-    s3.delete_bucket(Bucket=bucket)
+    for bucket in found.values():
+        versions = s3.list_object_versions(Bucket=bucket)
+        for each in [*versions.get("Versions", ()), *versions.get("DeleteMarkers", ())]:
+            s3.delete_object(Bucket=bucket, Key=each["Key"], VersionId=each["VersionId"])
+        s3.delete_bucket(Bucket=bucket)
 
 
-def test_an_expired_stack_is_warned_of_then_removed_and_one_without_an_end_is_not_touched(brief: tuple[System, str], aws: Any) -> None:
-    system, bucket = brief
+def test_an_expired_stack_is_warned_of_then_removed_and_others_are_not_touched(cloud: System, buckets: dict[str, str], aws: Any) -> None:
     s3, ec2 = aws("s3"), aws("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.60.0.0/16")["Vpc"]["VpcId"]
 
-    def tags() -> dict[str, str]:
+    def tags(stack: str) -> set[str]:
         try:
-            return {each["Key"]: each["Value"] for each in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]}
+            return {each["Key"] for each in s3.get_bucket_tagging(Bucket=buckets[stack])["TagSet"]}
         except s3.exceptions.ClientError:
-            return {}
+            return set()
 
-    def end(at: str) -> None:
-        s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "leeward:expires-at", "Value": at}]})
-
-    assert system.run("reap/main").state == "COMPLETED"
-    assert tags() == {}, "it has no end"
-    end("2100-01-01T00:00:00+00:00")
-    assert system.run("reap/main").state == "COMPLETED"
-    assert set(tags()) == {"leeward:expires-at"}, "its end is far away"
-    end("2020-01-01T00:00:00+00:00")
-    warned = system.run("reap/main")
-    assert "brief ends by itself" in warned.log
-    assert set(tags()) == {"leeward:expires-at", "leeward:warned-at"}, "warned of, and still there"
-    assert system.run("reap/main", warning_min=0).state == "COMPLETED"
-    assert tags() == {}
+    warned = cloud.run("reap/main")
+    assert warned.state == "COMPLETED"
+    assert f"{EXPIRED} ends by itself" in warned.log
+    assert tags(EXPIRED) == {"leeward:expires-at", "leeward:warned-at"}, "warned of, and still there"
+    assert cloud.run("reap/main", warning_min=0).state == "COMPLETED"
+    assert [tags(stack) for stack in (EXPIRED, LATER, ENDLESS)] == [set(), {"leeward:expires-at"}, set()]
     assert vpc in {each["VpcId"] for each in ec2.describe_vpcs()["Vpcs"]}, "what belongs to others stays"
     ec2.delete_vpc(VpcId=vpc)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import ssl
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import bare_cluster
 import pytest
 from machine_state import command_line
+from system_under_test import System
 
 from localcloud import settings
 from localcloud.machine import cgroups
@@ -47,22 +49,13 @@ class Group:
         return Connection(self.address(which), settings.REDIS_PORT, tls=tls, password=self.token, within=60)
 
 
-@pytest.fixture(scope="module")
-def subnets(cloud: object, aws: bare_cluster.Aws) -> Iterator[list[str]]:
-    with bare_cluster.subnets(aws, "10.31") as made:
-        yield made
-
-
-@pytest.fixture
-def make(aws: bare_cluster.Aws, cloud: Any, subnets: list[str], tmp_path: Path) -> Iterator[Callable[..., Group]]:
-    """A function that creates the replication group; it is deleted after the test."""
+@contextlib.contextmanager
+def replication_group(aws: bare_cluster.Aws, ca: Path, *, members: int, tls: bool) -> Iterator[Group]:
+    """Create the replication group, and delete it afterwards."""
     elasticache = aws("elasticache")
-    ca = tmp_path / "ca.pem"
-    ca.write_text(cloud.endpoint["redis_ca_pem"])
-    elasticache.create_cache_subnet_group(CacheSubnetGroupName=GROUP, CacheSubnetGroupDescription="test", SubnetIds=subnets)
-
-    def create(*, members: int = 2, tls: bool = True) -> Group:
-        token = secrets.token_hex(16) if tls else None
+    token = secrets.token_hex(16) if tls else None
+    with bare_cluster.subnets(aws, "10.31") as subnets:
+        elasticache.create_cache_subnet_group(CacheSubnetGroupName=GROUP, CacheSubnetGroupDescription="test", SubnetIds=subnets)
         elasticache.create_replication_group(
             ReplicationGroupId=GROUP,
             ReplicationGroupDescription="test",
@@ -74,15 +67,31 @@ def make(aws: bare_cluster.Aws, cloud: Any, subnets: list[str], tmp_path: Path) 
             TransitEncryptionEnabled=tls,
             **({"AuthToken": token} if token else {}),
         )
-        group = Group(elasticache, ca, token)
-        group.wait()
-        return group
-
-    yield create
-    elasticache.delete_replication_group(ReplicationGroupId=GROUP)
-    eventually(lambda: GROUP in [g["ReplicationGroupId"] for g in elasticache.describe_replication_groups()["ReplicationGroups"]], False)
-    elasticache.delete_cache_subnet_group(CacheSubnetGroupName=GROUP)
+        try:
+            found = Group(elasticache, ca, token)
+            found.wait()
+            yield found
+        finally:
+            elasticache.delete_replication_group(ReplicationGroupId=GROUP)
+            left = elasticache.describe_replication_groups
+            eventually(lambda: GROUP in [each["ReplicationGroupId"] for each in left()["ReplicationGroups"]], False)
+            elasticache.delete_cache_subnet_group(CacheSubnetGroupName=GROUP)
     assert not [line for line in command_lines() if "redis-server" in line]
+
+
+@pytest.fixture(scope="module")
+def ca(cloud: System, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file with the CA that signs the servers' certificates."""
+    file = tmp_path_factory.mktemp("redis") / "ca.pem"
+    file.write_text(cloud.endpoint["redis_ca_pem"])
+    return file
+
+
+@pytest.fixture(scope="module")
+def group(aws: bare_cluster.Aws, ca: Path) -> Iterator[Group]:
+    """Two members with TLS and AUTH, shared by the tests: after each the group is available again."""
+    with replication_group(aws, ca, members=2, tls=True) as made:
+        yield made
 
 
 def command_lines() -> list[str]:
@@ -90,8 +99,12 @@ def command_lines() -> list[str]:
     return [command_line(pid) for pid in cgroups.processes()]
 
 
-def test_the_reader_has_what_was_written_to_the_primary_and_refuses_writes(make: Callable[..., Group]) -> None:
-    group = make()
+def test_the_only_member_of_a_group_without_tls_accepts_writes(aws: bare_cluster.Aws, ca: Path) -> None:
+    with replication_group(aws, ca, members=1, tls=False) as group, group.connect() as primary:
+        assert primary.call("SET", "k", "v") == "OK"
+
+
+def test_the_reader_has_what_was_written_to_the_primary_and_refuses_writes(group: Group) -> None:
     with group.connect() as primary:
         primary.call("SET", "k", "v")
         assert primary.call("WAIT", "1", "30000") == 1
@@ -101,8 +114,7 @@ def test_the_reader_has_what_was_written_to_the_primary_and_refuses_writes(make:
             reader.call("SET", "k", "w")
 
 
-def test_redis_cli_connects_with_tls_and_token_only(make: Callable[..., Group]) -> None:
-    group = make()
+def test_redis_cli_connects_with_tls_and_token_only(group: Group) -> None:
     argv = ["redis-cli", "-h", group.address()]
     tls = ["--tls", "--cacert", str(group.ca)]
 
@@ -116,8 +128,7 @@ def test_redis_cli_connects_with_tls_and_token_only(make: Callable[..., Group]) 
     assert "PONG" not in ping(token=group.token)
 
 
-def test_after_a_failover_the_same_address_accepts_writes_and_has_the_data(make: Callable[..., Group]) -> None:
-    group = make()
+def test_after_a_failover_the_same_address_accepts_writes_and_has_the_data(group: Group) -> None:
     address = group.address()
     for turn in range(2):
         with group.connect() as primary:
@@ -134,8 +145,7 @@ def test_after_a_failover_the_same_address_accepts_writes_and_has_the_data(make:
             assert primary.call("WAIT", "1", "30000") == 1, "the old primary follows the new one"
 
 
-def test_a_failover_of_a_stopped_primary_restores_both_addresses_with_the_data(make: Callable[..., Group]) -> None:
-    group = make()
+def test_a_failover_of_a_stopped_primary_restores_both_addresses_with_the_data(group: Group) -> None:
     with group.connect() as primary:
         primary.call("SET", "k", "v")
         assert primary.call("WAIT", "1", "30000") == 1
@@ -150,8 +160,7 @@ def test_a_failover_of_a_stopped_primary_restores_both_addresses_with_the_data(m
         assert [reader.call("GET", key) for key in ("k", "l")] == ["v", "w"]
 
 
-def test_a_failover_cuts_the_connections_to_the_old_primary(make: Callable[..., Group]) -> None:
-    group = make()
+def test_a_failover_cuts_the_connections_to_the_old_primary(group: Group) -> None:
     with group.connect() as old:
         assert old.call("PING") == "PONG"
         group.elasticache.test_failover(ReplicationGroupId=GROUP, NodeGroupId="0001")
@@ -160,29 +169,21 @@ def test_a_failover_cuts_the_connections_to_the_old_primary(make: Callable[..., 
             old.call("SET", "k", "v")
 
 
-def test_after_a_rotation_the_new_token_is_valid_and_the_old_one_is_not(make: Callable[..., Group]) -> None:
-    group = make()
-    old, group.token = group.token, secrets.token_hex(16)
+def test_after_a_rotation_the_new_token_is_valid_and_the_old_one_is_not(group: Group) -> None:
+    before = Group(group.elasticache, group.ca, group.token)
+    group.token = secrets.token_hex(16)
     group.elasticache.modify_replication_group(
         ReplicationGroupId=GROUP, AuthToken=group.token, AuthTokenUpdateStrategy="SET", ApplyImmediately=True
     )
     group.wait()
     with group.connect() as connection:
         assert connection.call("PING") == "PONG"
-    group.token = old
     with pytest.raises(RedisError, match="WRONGPASS"):
-        group.connect()
+        before.connect()
 
 
-def test_the_auth_token_is_on_no_command_line(make: Callable[..., Group]) -> None:
-    group = make()
+def test_the_auth_token_is_on_no_command_line(group: Group) -> None:
     assert group.token
     lines = command_lines()
     assert any("redis-server" in line for line in lines)
     assert not [line for line in lines if group.token in line]
-
-
-def test_the_only_member_of_a_group_without_tls_accepts_writes(make: Callable[..., Group]) -> None:
-    group = make(members=1, tls=False)
-    with group.connect() as primary:
-        assert primary.call("SET", "k", "v") == "OK"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
 import pytest
 from system_under_test import System
 
 from scripts import stack
+from scripts.services.prefect_api import ApiError
 from scripts.steps import StepFailed
 
-BAD = {
+BAD: dict[str, dict[str, Any]] = {
     "a name too long for some AWS service": {"infrastructure": {"name": "a" * 28}},
     "a name that AWS does not take": {"infrastructure": {"name": "Leeward_1"}},
     "a misspelt parameter": {"infrastructure": {"core_node": {}}},
-    "an unknown parameter": {"colour": "blue"},
     "no node at all": {"infrastructure": {"core_nodes": {"count": 0}}},
     "an instance type without Neuron": {"infrastructure": {"inf2_nodes": {"instance_type": "m6i.large"}}},
     "a service name that Kubernetes does not take": {"service": {"name": "Mistral!"}},
@@ -24,12 +24,18 @@ BAD = {
 @pytest.mark.parametrize("wrong", BAD)
 def test_wrong_parameters_are_refused_before_a_run_exists(cloud: System, wrong: str) -> None:
     before = cloud.services.api.post("/flow_runs/count", {})
-    pairs = [part for key, value in BAD[wrong].items() for part in ("-p", f"{key}={json.dumps(value)}")]
-    with pytest.raises(StepFailed) as refused:
-        stack.prefect(cloud.services, "deployment", "run", "lifecycle/main", "-p", "target=embedded", *pairs)
+    with pytest.raises(ApiError) as refused:
+        cloud.start("lifecycle/main", **BAD[wrong])
     assert cloud.services.api.post("/flow_runs/count", {}) == before
     (key,) = BAD[wrong]
     assert key in str(refused.value), "the refusal names the parameter"
+
+
+def test_prefects_command_refuses_an_unknown_parameter_before_a_run_exists(cloud: System) -> None:
+    before = cloud.services.api.post("/flow_runs/count", {})
+    with pytest.raises(StepFailed, match="not found on the deployment: 'colour'"):
+        stack.prefect(cloud.services, "deployment", "run", "lifecycle/main", "-p", "target=embedded", "-p", "colour=blue")
+    assert cloud.services.api.post("/flow_runs/count", {}) == before
 
 
 def test_a_run_with_an_unknown_target_fails_before_anything_is_created(cloud: System) -> None:
