@@ -20,8 +20,6 @@ from scripts.services.prefect_api import DIRECT
 
 KEEP = b"keep\n"
 """Written to stdin: go on running when the pipe closes."""
-SETTLED_S = 10.0
-"""Seconds a program must have run to be started again when it ends; one that ends sooner would only end again."""
 
 
 @dataclass
@@ -34,6 +32,8 @@ class Programs:
     """URL that must answer before any program but the first is started."""
     restarted: tuple[str, ...] = ()
     """Names of programs that are started again when they end, because they hold no state."""
+    settled_s: float = 10.0
+    """Seconds that such a program must have run to be started again: one that ends sooner would only end again."""
     kept: bool = False
     pids: dict[int, str] = field(default_factory=dict)
     began: dict[str, float] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Programs:
             if pid in self.pids:
                 name = self.pids.pop(pid)
                 log(f"{name} ended with exit code {os.waitstatus_to_exitcode(status)}")
-                if name not in self.restarted or time.monotonic() - self.began[name] < SETTLED_S:
+                if name not in self.restarted or time.monotonic() - self.began[name] < self.settled_s:
                     return name
 
     def lifeline_cut(self, descriptor: int, wait_s: float) -> bool:

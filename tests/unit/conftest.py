@@ -36,14 +36,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def aws_endpoint() -> Iterator[EmbeddedAws]:
     """One embedded AWS for all tests of this process: moto's backends are global."""
-    from copied_amis import copy_amis
     from embedded_aws import EmbeddedAws
 
-    with pytest.MonkeyPatch.context() as patch:
-        copy_amis(patch)
-        embedded = EmbeddedAws()
-        yield embedded
-        embedded.endpoint.stop()
+    embedded = EmbeddedAws()
+    yield embedded
+    embedded.endpoint.stop()
 
 
 @pytest.fixture

@@ -380,7 +380,7 @@ def broken(names: Iterable[str]) -> Kit:
     return kit
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_loss_after_the_fault_fails_the_drill_whatever_is_wrong_with_the_measurement(data: st.DataObject) -> None:
     those, seen = broken(data.draw(st.sets(st.sampled_from(sorted(BREAKS)))))
@@ -393,7 +393,7 @@ def test_a_loss_after_the_fault_fails_the_drill_whatever_is_wrong_with_the_measu
     assert "users noticed" in found.headline.lower()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60)
 @given(st.sets(st.sampled_from(sorted(BREAKS)), min_size=1))
 def test_a_drill_without_a_loss_after_the_fault_has_no_verdict_when_anything_is_wrong_with_its_measurement(
     names: set[str],

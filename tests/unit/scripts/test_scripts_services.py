@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,12 +32,12 @@ def gate(tmp_path: Path) -> Path:
 class Started:
     """`scripts.services.pid1` in its namespace, with small shell programs."""
 
-    def __init__(self, programs: dict[str, str], gate: Path, restarted: tuple[str, ...] = ()) -> None:
+    def __init__(self, programs: dict[str, str], gate: Path, **options: Any) -> None:
         self.popen = subprocess.Popen(
             in_pid_namespace([sys.executable, "-m", "scripts.services.pid1"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
         )
         commands = {name: ["bash", "-c", script] for name, script in programs.items()}
-        self.write(json.dumps({"commands": commands, "gate": gate.as_uri(), "restarted": restarted}).encode() + b"\n")
+        self.write(json.dumps({"commands": commands, "gate": gate.as_uri(), **options}).encode() + b"\n")
 
     def __enter__(self) -> Started:
         return self
@@ -114,8 +115,8 @@ def test_all_programs_end_when_one_ends(started: Started) -> None:
 
 
 def test_a_program_that_may_be_restarted_is_started_again_when_it_ends(gate: Path) -> None:
-    programs = {"server": "sleep 60; exit", "worker": f"sleep {pid1.SETTLED_S + 0.5}; exit 3"}
-    with Started(programs, gate, restarted=("worker",)) as started:
+    programs = {"server": "sleep 60; exit", "worker": "sleep 1; exit 3"}
+    with Started(programs, gate, restarted=("worker",), settled_s=0.5) as started:
         started.until_printed("started worker")
         started.until_printed("worker ended with exit code 3")
         started.until_printed("started worker")

@@ -142,10 +142,8 @@ def test_a_shell_without_a_locale_gets_utf_8(done: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["./demo --help", "./test --help", "./demo --port 0"])
-@pytest.mark.parametrize(
-    "setting", ["PYTHONIOENCODING=ascii", "PYTHONSAFEPATH=1", "PYTHONHOME=/nowhere", "PYTHONPATH=/nowhere", "PYTHONWARNINGS=error"]
-)
-def test_the_users_settings_of_python_do_not_disturb_the_commands(command: str, setting: str) -> None:
-    ended = subprocess.run(["env", setting, *command.split()], cwd=ROOT, capture_output=True, timeout=60, check=False)
+def test_the_users_settings_of_python_do_not_disturb_the_commands(command: str) -> None:
+    settings = ("PYTHONIOENCODING=ascii", "PYTHONSAFEPATH=1", "PYTHONHOME=/nowhere", "PYTHONPATH=/nowhere", "PYTHONWARNINGS=error")
+    ended = subprocess.run(["env", *settings, *command.split()], cwd=ROOT, capture_output=True, timeout=60, check=False)
     assert ended.returncode == (2 if "--port" in command else 0), ended.stderr
     assert b"Traceback" not in ended.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -221,12 +222,11 @@ def asked_in(series: Series, folder: Path, drill: Drill | None = None) -> int:
         return whole.runner.asked_at_stop
 
 
-@pytest.mark.parametrize("away_s", [0.0, 25.0])
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_series_is_finished_without_a_repeated_fault_whenever_its_runner_dies(tmp_path: Path, away_s: float, elsewhere: bool) -> None:
-    """`elsewhere`: the resumed run has no raw evidence of the earlier process."""
+def test_a_series_is_finished_without_a_repeated_fault_whenever_its_runner_dies(tmp_path: Path) -> None:
+    """It is resumed in four ways in turn: at once or after a while, and with the raw evidence of the earlier process or without any."""
     series, killed = Series(repeat=3, graces="in-turn"), 0
-    for lives in range(1, asked_in(series, tmp_path), 23):
+    ways = itertools.cycle(itertools.product((0.0, 25.0), (False, True)))
+    for lives, (away_s, elsewhere) in zip(range(1, asked_in(series, tmp_path), 17), ways, strict=False):
         with bench(Cluster(), tmp_path / str(lives)) as here:
             try:
                 here.drill(series, lives)
