@@ -70,7 +70,6 @@ KUBERNETES_VERSION: Final = "1.35.4"
 KUBERAY_VERSION: Final = "1.6.0"
 COREDNS_VERSION: Final = "1.15.0"
 KARPENTER_VERSION: Final = "1.14.3"
-RAY_VERSION: Final = "2.60.0"
 GO_MINIMUM: Final = (1, 26, 10)
 """Oldest Go that can be used: Karpenter 1.14 requires it."""
 DEBIAN_SUITE: Final = "trixie"

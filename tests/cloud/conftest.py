@@ -106,10 +106,10 @@ def cleaned(system: System, protected: Run) -> Run:
 
 @pytest.fixture(scope="session")
 def unprotected(request: pytest.FixtureRequest, system: System) -> Run:
-    """The third lifecycle: the drill of the first one without Redis, on nodes of a managed group."""
+    """The third lifecycle: the drill of the first one without Redis, on nodes of a managed group, and without the chat."""
     _clean_up_first(request, system)
     infrastructure = {"enable_gcs_ha": False, "inf2_nodes": {"provisioner": "managed"}}
-    return system.run("lifecycle/main", infrastructure=infrastructure, timing=SHORT)
+    return system.run("lifecycle/main", infrastructure=infrastructure, service={"chat": False}, timing=SHORT)
 
 
 def _clean_up_first(request: pytest.FixtureRequest, system: System) -> None:

@@ -48,6 +48,7 @@ def test_a_stopped_process_goes_on_by_itself_and_nothing_is_left(system: System,
     assert not left.left
 
 
+@pytest.mark.long
 def test_a_drained_node_gets_no_pod_of_the_service_and_is_schedulable_again(system: System, api: Api) -> None:
     found = drilled(system, "node-drained")
     (strike,) = found["strikes"]

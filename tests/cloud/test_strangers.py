@@ -143,7 +143,11 @@ def images(kubectl: strangers.Kubectl) -> dict[str, str]:
     return {"rayproject/ray": head["image"], "redis": bare_cluster.push_redis()}
 
 
-@pytest.fixture(scope="module", params=[TEXT, CHAT, pytest.param(SHOP, marks=pytest.mark.long)], ids=lambda s: s.name)
+LONG = [pytest.param(stranger, marks=pytest.mark.long) for stranger in (TEXT, SHOP)]
+"""Services for the long run only. `unprotected` shows in every run that a drill of a service like TEXT fails, and why."""
+
+
+@pytest.fixture(scope="module", params=[CHAT, *LONG], ids=lambda s: s.name)
 def deployed(
     request: pytest.FixtureRequest,
     system: System,
