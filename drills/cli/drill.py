@@ -42,7 +42,7 @@ LAST_PASSED = "last-passed"
 def run(options: argparse.Namespace, connect: Callable[[], Api]) -> int:
     """Drill the service, or show what that would do; return the exit code."""
     template = requests(options)
-    drill = definition(options, template)
+    drill, repeated = definition(options, template), series(options)
     earlier = read(Path(options.against)) if options.against not in (None, LAST_PASSED) else None
     api = connect()
     subject = find_subject(api, options.namespace, options.service, probe(template))
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace, connect: Callable[[], Api]) -> int:
     if folder.exists() and any(folder.iterdir()):
         raise Refusal(f"{folder} is not empty: give another --out")
     if options.against == LAST_PASSED:
-        earlier = find_last_passed(folder, subject, drill, series(options), terminal)
+        earlier = find_last_passed(folder, subject, drill, repeated, terminal)
     this = Run(
         subject=subject,
         drill=drill,
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace, connect: Callable[[], Api]) -> int:
         template=template,
         display=terminal,
         execute=call_plainly,
-        series=series(options),
+        series=repeated,
         target=options.context or "",
         config={"service": str(subject), "requests": template.for_load()},
     )

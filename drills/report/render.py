@@ -145,7 +145,7 @@ def _short(uid: str | None) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0 when everything is written, 2 when the input is not the evidence of a drill."""
-    parser = argparse.ArgumentParser(prog="python -m drills.report", description="Draw the report of a drill from its evidence.")
+    parser = argparse.ArgumentParser(prog="leeward report", description="Draw the report of a drill from its evidence.")
     parser.add_argument("evidence", type=Path, help="evidence.json, or the series.json of a series, which needs no records")
     parser.add_argument("records", type=Path, nargs="?", help="records.jsonl")
     parser.add_argument("-o", "--output", type=Path, metavar="HTML", help="where the report goes")

@@ -42,6 +42,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (["head-pod", "--header", "Authorization=secret"], "the value itself belongs into a Secret"),
         (["head-pod", "--requests", "openai"], "model has no default: give it a value"),
         (["head-pod", "--requests", "missing.yaml"], "missing.yaml is none of"),
+        (["head-pod", "--repeat", "0"], "repeat: Input should be greater than or equal to 1"),
         (["head-pod", "--rate", "0"], "short_per_s: Input should be greater than 0"),
         (["head-pod", "--before", "1"], "before_s: Input should be greater than or equal to 5"),
         (["head-pod", "--against", "nowhere"], "nowhere has no series.json and no evidence.json"),
