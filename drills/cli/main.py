@@ -32,7 +32,8 @@ EXITS = """exit code:
   1  failed: a promise was broken
   2  refused: nothing was touched
   3  aborted or void: there is no verdict on the service
-  4  something of the drill could not be removed or undone"""
+  4  something of the drill could not be removed or undone
+  130  Ctrl-C before anything was touched"""
 
 
 def main(given: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from contextlib import suppress
@@ -17,6 +18,7 @@ from drills.stages.run import Result
 EVERY_S = 5.0
 """Seconds between two lines of one step."""
 WIDTH = 150
+"""Columns of a line where the output is no terminal."""
 
 
 class Terminal:
@@ -31,13 +33,16 @@ class Terminal:
 
     def say(self, text: str, *, warning: bool = False) -> None:
         """Write one line of text, whole."""
-        self.line("warning" if warning else "", text, width=None)
+        self.line("warning" if warning else "", text, whole=True)
 
-    def line(self, key: str, text: str, width: int | None = WIDTH) -> None:
-        """Write one line of a step, cut to a width. A reader that is gone does not end the drill."""
+    def line(self, key: str, text: str, *, whole: bool = False) -> None:
+        """Write one line of a step, cut to the width of the terminal unless it must be whole. A reader that is gone does not end the
+        drill."""
         passed = time.monotonic() - self._began
         with suppress(OSError, ValueError):
-            print(f"{passed:5.0f} s  {key:13} {' '.join(text.split())}"[:width], file=self._out, flush=True)
+            width = shutil.get_terminal_size((WIDTH, 0)).columns if self._out.isatty() else WIDTH
+            line = f"{passed:5.0f} s  {key:13} {' '.join(text.split())}"
+            print(line if whole else line[:width], file=self._out, flush=True)
 
     def judged(self, found: Evidence | SeriesEvidence, result: Result) -> None:
         """Write the verdict, the promises and the reasons to standard output."""
