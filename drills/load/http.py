@@ -95,13 +95,14 @@ class Connection(asyncio.Protocol):
         self._client.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes, all with the time at which they arrived."""
+        """Take bytes, all with the time at which they arrived. They are read a moment later: those of other connections that have arrived
+        as well have their times first."""
         now, self.used_at = self._client.clock.now(), self._loop.time()
-        self._take(data, now)
+        self._loop.call_soon(self._take, data, now)
 
     def eof_received(self) -> None:
         """Take the end of the connection, which may be the proper end of a body without a length."""
-        self._take(b"", self._client.clock.now())
+        self._loop.call_soon(self._take, b"", self._client.clock.now())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the request that is on the connection, if there is one."""
