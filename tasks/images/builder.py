@@ -23,8 +23,12 @@ from tasks.support.commands import run
 from tasks.support.paths import ROOT
 
 CONTEXT = ROOT / "serving"
-BUILD_WITHIN_S = 1800.0
-PUSH_WITHIN_S = 1800.0
+BUILD_WITHIN_S = 4 * 3600.0
+PUSH_WITHIN_S = 4 * 3600.0
+"""Seconds. A base of 10 GB and more is pulled and pushed over an office line; what takes longer is stopped by its silence."""
+QUIET_S = 3600.0
+"""Seconds without a line from the builder after which it is stopped. It says nothing while it transfers a layer; 20 Mbit/s carry 9 GB in
+an hour."""
 
 KINDS = ("head", *ENGINES, "chat", "bench")
 """Targets of the Containerfiles. An engine's target has its name, and is the image of its workers."""
@@ -141,6 +145,7 @@ class Builder:
             run(
                 [*argv, str(CONTEXT)],
                 within_s=BUILD_WITHIN_S,
+                quiet_s=QUIET_S,
                 environment=self._environment(),
                 on_line=lambda line: _report_step(line, on_step),
             )
@@ -156,12 +161,12 @@ class Builder:
             remote = f"{repository.host}/{repository.name}:{tag}"
             if self.program == "docker":
                 run(["docker", "tag", local, remote], within_s=60)
-                run(["docker", "--config", folder, "push", remote], within_s=PUSH_WITHIN_S, on_line=on_line)
+                run(["docker", "--config", folder, "push", remote], within_s=PUSH_WITHIN_S, quiet_s=QUIET_S, on_line=on_line)
                 return
             # A registry without TLS is on this machine or network: compressing takes longer than sending.
             near = ["--tls-verify=false", "--disable-compression"] if repository.plain_http else []
             argv = ["buildah", "push", f"--authfile={login}", *near, local, f"docker://{remote}"]
-            run(argv, within_s=PUSH_WITHIN_S, environment=self._environment(), on_line=on_line)
+            run(argv, within_s=PUSH_WITHIN_S, quiet_s=QUIET_S, environment=self._environment(), on_line=on_line)
 
     def _isolation(self) -> list[str]:
         # chroot: works without the privileges that a container in a container lacks.

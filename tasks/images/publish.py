@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from blocks.errors import Permanent
 from blocks.parameters import Engine, Service
 from blocks.target import Images
-from tasks.images.builder import Builder, Recipe
+from tasks.images.builder import BUILD_WITHIN_S, PUSH_WITHIN_S, Builder, Recipe
 from tasks.images.registry import Repository, ecr_login
 from tasks.support.progress import Progress
 from tasks.support.site import Site
@@ -85,7 +85,7 @@ def build_images(site: Site, service: Service) -> list[str]:
     return built
 
 
-@step("publish images", deadline_s=3700, retries=2)
+@step("publish images", deadline_s=2 * (BUILD_WITHIN_S + PUSH_WITHIN_S), retries=2)
 def publish_images(site: Site, service: Service, repository_url: str | None) -> ImageRefs:
     """Push the images to where the cluster can pull them; returns their references."""
     target = site.block

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import signal
@@ -27,6 +28,7 @@ def run(
     argv: Sequence[str],
     *,
     within_s: float,
+    quiet_s: float = math.inf,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] = lambda line: None,
@@ -35,8 +37,16 @@ def run(
 
     Secrets belong into its environment or files, never into argv.
 
+    Args:
+        argv: Program and arguments.
+        within_s: Seconds after which it is stopped.
+        quiet_s: Seconds without a line of output after which it is stopped: it makes no progress.
+        cwd: Its working directory; None: the present one.
+        environment: Its environment; None: the present one.
+        on_line: Called with every line.
+
     Raises:
-        CommandFailed: its exit code is not 0, or it was stopped at the deadline.
+        CommandFailed: its exit code is not 0, or it was stopped at a deadline.
     """
     # No session of its own: when the flow run's process group is ended, the program ends too.
     popen = subprocess.Popen(
@@ -56,10 +66,10 @@ def run(
 
     with popen:  # closes the pipes
         try:
-            _follow(popen, out, err, time.monotonic() + within_s, keep)
-        except _Late:
+            _follow(popen, out, err, time.monotonic() + within_s, quiet_s, keep)
+        except _Late as late:
             _end(popen)
-            raise CommandFailed(f"{_name(argv)} was stopped at its deadline; its last lines:\n" + "\n".join(last)) from None
+            raise CommandFailed(f"{_name(argv)} was stopped {late}; its last lines:\n" + "\n".join(last)) from None
         except BaseException:
             _end(popen)
             raise
@@ -69,7 +79,7 @@ def run(
 
 
 class _Late(Exception):
-    """The deadline of a program has passed."""
+    """A deadline of a program has passed; the text says which."""
 
 
 class _Lines:
@@ -94,18 +104,24 @@ class _Lines:
         return [line.decode(errors="replace").rstrip() for line in lines]
 
 
-def _follow(popen: subprocess.Popen[bytes], out: _Lines, err: _Lines, deadline: float, on_line: Callable[[str], None]) -> None:
+def _follow(
+    popen: subprocess.Popen[bytes], out: _Lines, err: _Lines, deadline: float, quiet_s: float, on_line: Callable[[str], None]
+) -> None:
     assert popen.stdout
     assert popen.stderr
     with selectors.DefaultSelector() as ready:
         for stream, lines in ((popen.stdout, out), (popen.stderr, err)):
             os.set_blocking(stream.fileno(), False)
             ready.register(stream, selectors.EVENT_READ, lines)
+        heard = time.monotonic()
         while ready.get_map():
             if time.monotonic() > deadline:
-                raise _Late
+                raise _Late("at its deadline")
+            if time.monotonic() > heard + quiet_s:
+                raise _Late(f"after {quiet_s:.0f} s without any output")
             for key, _ in ready.select(timeout=1.0):
                 piece = os.read(key.fd, 65536)
+                heard = time.monotonic()
                 for line in key.data.add(piece):
                     on_line(line)
                 if not piece:

@@ -52,12 +52,14 @@ def test_its_own_tests_pass(environment: dict[str, str]) -> None:
     assert int(found[1]) == sum(path.read_text().count('\nrun "') for path in (_FOLDER / "tests").glob("*.tftest.hcl"))
 
 
-def test_the_provider_is_pinned_by_hash() -> None:
+def test_the_provider_is_pinned_by_hash_for_every_platform() -> None:
     lock = (_FOLDER / ".terraform.lock.hcl").read_text()
     pinned = re.search(r'version\s+= "([\d.]+)"\n\s+constraints = "([\d.]+)"', lock)
     assert pinned
     assert pinned[1] == pinned[2]
-    assert "h1:" in lock
+    assert "h1:" in lock, "of the unpacked provider of linux_amd64, which a mirror has"
+    # One of the archive of each platform: AWS's provider comes for freebsd, linux, macOS, openbsd and windows.
+    assert len(set(re.findall(r'"zh:[0-9a-f]{64}"', lock))) == 15
 
 
 def test_nothing_points_at_an_endpoint_or_skips_a_check() -> None:

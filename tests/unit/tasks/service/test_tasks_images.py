@@ -178,6 +178,14 @@ def test_the_error_of_a_failed_program_has_its_last_lines() -> None:
         commands.run(["sh", "-c", "echo the reason >&2; exit 3"], within_s=60)
 
 
+def test_a_program_that_says_nothing_more_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * bool(said))
+    monkeypatch.setattr(commands, "time", later)
+    with pytest.raises(commands.CommandFailed, match=r"stopped after 1800 s without any output; its last lines:\nlayer 1"):
+        commands.run(["sh", "-c", "echo layer 1; exec sleep 600"], within_s=7200, quiet_s=1800, on_line=said.append)
+
+
 def test_a_program_is_stopped_at_its_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pid = tmp_path / "pid"
     late = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * (pid.exists() and bool(pid.read_text())))
