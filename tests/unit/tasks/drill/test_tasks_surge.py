@@ -134,7 +134,12 @@ def test_a_sample_counts_the_inf2_nodes_that_are_ready_and_those_being_launched(
         server.objects[f"/api/v1/nodes/{one['metadata']['name']}"] = one
     for one in (node("c1", "inf2"), node("c2", "inf2"), node("c3", "core")):
         server.objects[f"/apis/karpenter.sh/v1/nodeclaims/{one['metadata']['name']}"] = one
-    server.answers["GET", "/apis/ray.io/v1/namespaces/mistral/rayservices/mistral"] = (404, b"{}")
+    ray_service = {"metadata": {"name": "mistral", "generation": 1}, "status": {"activeServiceStatus": {"rayClusterName": "c"}}}
+    server.objects["/apis/ray.io/v1/namespaces/mistral/rayservices/mistral"] = ray_service
+    labels = {"ray.io/cluster": "c", "ray.io/node-type": "head"}
+    head = {"name": "head", "namespace": "mistral", "uid": "h", "labels": labels, "creationTimestamp": "2026-11-23T12:00:00Z"}
+    spec = {"nodeName": "core", "containers": [{"name": "ray-head", "image": "i"}]}
+    server.objects[f"{PODS}/head"] = {"metadata": head, "spec": spec, "status": {"phase": "Running"}}
     applications = {"m": {"status": "RUNNING", "deployments": {"engine": {"status": "HEALTHY", "replicas": []}}}}
     where = "/api/v1/namespaces/mistral/services/mistral-head-svc:8265/proxy/api/serve/applications/"
     server.answers["GET", where] = (200, json.dumps({"applications": applications}).encode())
