@@ -108,6 +108,11 @@ class Fault(Value):
         return False
 
     @property
+    def orderly(self) -> bool:
+        """Whether the pods that it takes away are asked to end, and have their grace period for it."""
+        return False
+
+    @property
     def lasts_s(self) -> float:
         """Seconds that the fault lasts."""
         return 0.0
@@ -155,6 +160,11 @@ class DeletePod(Fault):
     def needs_gcs_storage(self) -> bool:
         """Whether it is the head that is deleted."""
         return self.of == "head"
+
+    @property
+    def orderly(self) -> bool:
+        """Whether the pod has its own grace period."""
+        return self.grace == "default"
 
     def other_grace(self) -> Self:
         """Return the fault with the other grace."""
@@ -257,6 +267,11 @@ class DrainNode(Fault):
     def needs_gcs_storage(self) -> bool:
         """Whether it is the head's node."""
         return self.of == "head"
+
+    @property
+    def orderly(self) -> bool:
+        """Whether pods are evicted, which they always are."""
+        return True
 
 
 KINDS: dict[str, type[Fault]] = {"delete-pod": DeletePod, "signal": Signal, "drain-node": DrainNode}

@@ -52,6 +52,8 @@ class HeadSeen(Value):
     """Phase Running and not being deleted."""
     ready: bool = False
     """Condition Ready and not being deleted."""
+    grace_s: Seconds | None = None
+    """Seconds between the signal to end and the kill, by its specification."""
 
 
 class WorkerSeen(Value):
@@ -66,6 +68,10 @@ class WorkerSeen(Value):
     node: str | None = None
     ready: bool = False
     """Condition Ready and not being deleted."""
+    grace_s: Seconds | None = None
+    """Seconds between the signal to end and the kill, by its specification."""
+    head_patience_s: Seconds | None = None
+    """Seconds that it waits for a head that does not answer, by its environment; None when that does not say it."""
 
 
 class ActorSeen(Value):
@@ -98,6 +104,10 @@ class DeploymentSeen(Value):
     name: str
     status: str
     """The status in Ray's spelling: HEALTHY, UPDATING, UNHEALTHY, …"""
+    max_ongoing: int | None = None
+    """Requests that one replica takes at once; None when Ray does not say it."""
+    grace_s: Seconds | None = None
+    """Seconds that a replica has to finish what it answers before it is ended; None when Ray does not say it."""
 
 
 class Answer(Value):
@@ -131,6 +141,8 @@ class Snapshot(Value):
     """Names of the pods that are ready behind the serve service."""
     gcs_storage: bool | None = None
     """Whether GCS keeps its state in Redis (GCS fault tolerance); None when not known."""
+    head_address_stays: bool | None = None
+    """Whether the head's Service has an address of its own, which stays the same for every head; None when not known."""
     answer: Answer | None = None
     """None when no request was sent."""
 
@@ -146,7 +158,7 @@ class Snapshot(Value):
 
     def filled_from(self, earlier: Snapshot) -> Snapshot:
         """This snapshot, with what could not be asked now as it was earlier."""
-        asked = ("app_status", "deployments", "replicas", "controller", "proxies", "gcs_storage", "answer")
+        asked = ("app_status", "deployments", "replicas", "controller", "proxies", "gcs_storage", "head_address_stays", "answer")
         return self.model_copy(update={name: getattr(earlier, name) for name in asked if getattr(self, name) is None})
 
     def running(self) -> dict[str, tuple[ReplicaSeen, ...]]:

@@ -321,6 +321,9 @@ def _why(rows: Sequence[Row], drill: Drill, plan: Series, done: int, early: Earl
             yield f"Fault {row.number} ({how}): {row.why[0] if row.why else row.headline}"
         if len(those) > MOST_NAMED:
             yield f"{len(those) - MOST_NAMED} more faults {verdict}: {_numbers(those[MOST_NAMED:])}."
+        if verdict == "failed" and those:
+            # What explains one of them and all others is most likely the cause.
+            yield from (reason for reason in those[0].why[1:] if all(reason in row.why for row in those))
         if verdict == "failed" and early:
             yield f"The series ended after {done} of {plan.repeat} faults: {early.reason}."
     yield from doubts

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from drills.definition import Drill
-from drills.judge.slos import COUNTS, Slo
+from drills.judge.causes import causes_of, what_clients_saw
+from drills.judge.slos import COUNTS, LOSSES, Slo
 from drills.judge.traffic import by_kind, losses, lost_at
 from drills.judge.workers import WorkerProof
-from drills.observed import Event, Observation, Snapshot
+from drills.observed import Event, Observation
 from drills.records import Record
 
 __all__ = ["headline", "reasons_of", "sentence"]
@@ -63,15 +64,15 @@ def reasons_of(
     workers: Sequence[WorkerProof],
     events: Sequence[Event],
 ) -> list[str]:
-    """Return sentences for what failed: when losses began and ended, and what Kubernetes and Ray showed meanwhile."""
+    """Return sentences for what failed: when losses began and ended, what explains them, and what Kubernetes and Ray showed meanwhile."""
     failed = {slo.id: slo for slo in slos if not slo.passed}
     fault_at = observation.fault_at or observation.started
     sentences = []
-    if failed.keys() & set(COUNTS):
-        sentences += [*_losses(drill, records, fault_at), *_meanwhile(records, events, fault_at)]
+    if failed.keys() & set(LOSSES):
+        sentences += [*_losses(drill, records, fault_at), *what_clients_saw(records)]
+    sentences += causes_of(drill, observation, records) if failed else []
+    sentences += _meanwhile(records, events, fault_at) if failed.keys() & set(LOSSES) else []
     sentences += _touched(workers, events, fault_at) if "workers" in failed else []
-    if (sentences or failed.keys() & {"recovery", "redundancy"}) and any(fault.needs_gcs_storage for fault in drill.faults):
-        sentences += [*_on_the_head(observation.before), *_storage(observation)]
     explained = {*COUNTS, "workers"}
     return sentences + [f"{s.name}: {s.actual}; promised: {s.target}." for s in failed.values() if s.id not in explained]
 
@@ -129,28 +130,3 @@ def _touched(workers: Sequence[WorkerProof], events: Sequence[Event], fault_at: 
             first, *others = worker.touched
             sentences.append(f"Worker {worker.pod} was touched: {first}{when}{''.join(f'; {other}' for other in others)}.")
     return sentences
-
-
-def _storage(observation: Observation) -> list[str]:
-    before = observation.before
-    storage = before.gcs_storage if before else None
-    if before and storage is False:
-        lost = "so the workers lost their cluster with it" if before.workers else "and the new head knew nothing of what had run"
-        return [f"GCS fault tolerance is off: the head kept the cluster's state in its own memory, {lost}."]
-    return [] if storage else ["Whether GCS fault tolerance is on could not be seen."]
-
-
-def _on_the_head(before: Snapshot | None) -> list[str]:
-    """Return what the head did for users before it was lost."""
-    if before is None or before.head is None:
-        return []
-    head, found = before.head.pod, []
-    for name, those in before.running().items():
-        there, all_of_it = sum(replica.pod == head for replica in those), len(those)
-        if there:
-            which = f"{there} of {all_of_it} replicas" if all_of_it > 1 else "the only replica"
-            found.append(sentence(f"{which} of {name} ran on the head"))
-    if head in before.endpoints:
-        which = f"one of {len(before.endpoints)} endpoints" if len(before.endpoints) > 1 else "the only endpoint"
-        found.append(f"The head was {which} of the serve Service: what came in through it was lost with it.")
-    return found

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import yaml
 
-from drills.kubernetes.api import Api, Refused
-from drills.lint.living import Living
+from drills.kubernetes.api import Api, Object, Refused
+from drills.lint.living import LOOPBACK, Living, service_of, storage_hosts
 from drills.runner import ray_objects
 from drills.runner.discovery import find_ray_service
 
@@ -58,15 +58,33 @@ def gather(api: Api, namespace: str, name: str | None) -> Gathered:
     budgets = read("poddisruptionbudgets", lambda: api.items(f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets"))
     if not cluster:
         unread.append("no Ray cluster of it exists yet")
+    redis = None if pods is None else read("what the GCS's storage runs in", lambda: _redis(api, Living(chosen), pods))
     living = Living(
         ray_service=chosen,
         head_service=heads[0] if heads else None,
         pods=None if pods is None else tuple(pods),
         budgets=None if budgets is None or pods is None else tuple(budgets),
         karpenter=None if pods is None else karpenter,
+        redis=redis,
     )
     # A configuration that cannot be understood is reported by the rules that look at it.
     with contextlib.suppress(ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError):
         if living.unnamed:
             unread.append(f"what the code sets for {', '.join(living.unnamed)}: serveConfigV2 does not name them")
     return Gathered(living, tuple(unread))
+
+
+def _redis(api: Api, living: Living, pods: Sequence[Object]) -> tuple[Object, ...]:
+    """Return the pods at the address of the GCS's storage; none where it is outside this Kubernetes cluster, or cannot be understood."""
+    found: list[Object] = []
+    with contextlib.suppress(ValueError, TypeError, LookupError, AttributeError):
+        for host in storage_hosts(living):
+            if host in LOOPBACK:
+                found += [pod for pod in pods if pod["metadata"].get("labels", {}).get(ray_objects.NODE_TYPE) == "head"]
+            elif place := service_of(host, living.ray_service["metadata"]["namespace"]):
+                core = f"/api/v1/namespaces/{place[0]}"
+                for service in api.items(f"{core}/services", fieldSelector=f"metadata.name={place[1]}"):
+                    if selector := service["spec"].get("selector"):
+                        label = ",".join(f"{key}={value}" for key, value in selector.items())
+                        found += api.items(f"{core}/pods", labelSelector=label)
+    return tuple(pod for pod in found if "deletionTimestamp" not in pod["metadata"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,12 +11,14 @@ from typing import Any
 
 import yaml
 
-from drills.runner.ray_objects import NODE_TYPE
+from drills.runner.ray_objects import HEAD_PATIENCE, NODE_TYPE
 
 Object = Mapping[str, Any]
 
 FT_ANNOTATION = "ray.io/ft-enabled"
 NAMESPACE_ANNOTATION = "ray.io/external-storage-namespace"
+ACCELERATORS = ("GPU", "TPU", "HPU", "NPU", "neuron_cores")
+"""Ray's names of what it finds on a node by itself."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,28 @@ class Group:
         """Seconds that a pod of the group has between SIGTERM and SIGKILL."""
         return float(self.template.get("terminationGracePeriodSeconds", 30))
 
+    @property
+    def head_patience(self) -> str | None:
+        """Seconds that its processes wait for a head that does not answer, as written; None where KubeRay or Ray decides."""
+        return self.variable(HEAD_PATIENCE) or None
+
+    def carries(self, wanted: Mapping[str, float]) -> bool:
+        """Whether a replica that asks for this fits on one of its pods, by what KubeRay tells to `ray start`. An accelerator that the
+        container asks for counts as many times as needed: Ray counts them itself."""
+        resources = self.container.get("resources") or {}
+        asked = {**(resources.get("requests") or {}), **(resources.get("limits") or {})}
+        cpus = self.parameters.get("num-cpus", math.ceil(_cores(str(asked["cpu"]))) if "cpu" in asked else math.inf)
+        has = {"CPU": float(cpus)}
+        has |= {name: float(n) for name, n in re.findall(r'"([^"\\]+)\\?"\s*:\s*([\d.]+)', str(self.parameters.get("resources") or ""))}
+        if any("/" in name for name in asked) or self.parameters.get("num-gpus"):
+            has |= dict.fromkeys(ACCELERATORS, math.inf)
+        return all(has.get(name, 0) >= amount for name, amount in wanted.items() if amount)
+
+
+def _cores(quantity: str) -> float:
+    """Return a quantity of Kubernetes as a number of processor cores."""
+    return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
+
 
 @dataclass(frozen=True)
 class Deployment:
@@ -73,6 +99,15 @@ class Deployment:
             return int((scaled or {}).get("min_replicas", 1))
         return None if replicas is None else int(replicas)
 
+    @property
+    def wants(self) -> dict[str, float] | None:
+        """What one replica asks of a Ray node, by Ray's name of the resource; None where the code decides."""
+        actor = self.options.get("ray_actor_options")
+        if actor is None or "placement_group_bundles" in self.options:
+            return None
+        wanted = {"CPU": actor.get("num_cpus", 1), "GPU": actor.get("num_gpus", 0), **(actor.get("resources") or {})}
+        return {name: float(amount or 0) for name, amount in wanted.items()}
+
 
 @dataclass(frozen=True)
 class Living:
@@ -87,6 +122,8 @@ class Living:
     """The PodDisruptionBudgets of the namespace; None: not asked, or the pods were not."""
     karpenter: bool | None = None
     """Whether the cluster has Karpenter's API; None: not asked, or the pods were not."""
+    redis: tuple[Object, ...] | None = None
+    """The pods at the GCS's storage address; none where it is not in this Kubernetes cluster. None: not asked."""
 
     @property
     def spec(self) -> Object:
@@ -123,10 +160,19 @@ class Living:
         """The deployments that `serveConfigV2` names."""
         return tuple(self._deployments())
 
-    def _deployments(self) -> Iterator[Deployment]:
+    @cached_property
+    def serve_config(self) -> Object:
+        """The content of `serveConfigV2`."""
         written = self.spec.get("serveConfigV2") or ""
-        config = yaml.safe_load(written) if isinstance(written, str) else written
-        for application in (config or {}).get("applications") or ():
+        return dict((yaml.safe_load(written) if isinstance(written, str) else written) or {})
+
+    @property
+    def http_options(self) -> Object:
+        """The options of Serve's proxies, as far as they are written there."""
+        return dict(self.serve_config.get("http_options") or {})
+
+    def _deployments(self) -> Iterator[Deployment]:
+        for application in self.serve_config.get("applications") or ():
             for options in application.get("deployments") or ():
                 yield Deployment(application.get("name", "default"), options["name"], options)
 
@@ -165,6 +211,32 @@ class Living:
 
     @property
     def fewest_workers(self) -> int:
-        """The number of workers that there always are: with the autoscaler the minima of the groups."""
-        key = "minReplicas" if self.cluster.get("enableInTreeAutoscaling") else "replicas"
-        return sum(int(group.spec.get(key, group.spec.get("minReplicas", 0)) or 0) for group in self.workers)
+        """The number of workers that there always are for each deployment: with the autoscaler the minima of the groups. Groups on which
+        its replicas do not fit count for nothing."""
+        wanted = [deployment.wants or {} for deployment in self.deployments] or [{}]
+        return min(sum(_fewest(self, group) for group in self.workers if group.carries(one)) for one in wanted)
+
+
+def _fewest(living: Living, group: Group) -> int:
+    key = "minReplicas" if living.cluster.get("enableInTreeAutoscaling") else "replicas"
+    return int(group.spec.get(key, group.spec.get("minReplicas", 0)) or 0)
+
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""Hosts by which a head reaches a container of its own pod."""
+
+
+def storage_hosts(living: Living) -> list[str]:
+    """Return the hosts of the GCS's storage."""
+    addresses = str((living.gcs or {}).get("redisAddress", "")).split(",") if living.on_redis else []
+    bare = [address.strip().rpartition("://")[2].rpartition("@")[2] for address in addresses if address.strip()]
+    return [re.sub(r":\d+$", "", address).strip("[]") for address in bare]
+
+
+def service_of(host: str, namespace: str) -> tuple[str, str] | None:
+    """Return namespace and name of the Service that a host in Kubernetes' DNS means; None where it is no such name."""
+    labels = host.split(".")
+    if "svc" in labels[2:]:
+        at = labels.index("svc")
+        return labels[at - 1], labels[at - 2]
+    return (namespace, labels[0]) if len(labels) == 1 and labels[0] else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Literal
 
 import yaml
 
-from drills.lint.living import NAMESPACE_ANNOTATION, Group, Living, Object
+from drills.lint.living import LOOPBACK, NAMESPACE_ANNOTATION, Group, Living, Object, storage_hosts
 from drills.redact import clean
 
 HEAD_PATIENCE_S = 60
@@ -21,10 +22,23 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 DRAIN_S = 30
 """Seconds for which a Ray node that gets SIGTERM drains, by default."""
 
+FEW = 5
+"""Serve's default for the requests that a replica takes at once. A stream counts for its whole duration."""
+
+SHORTEST_TIME_OUT_S = 60
+"""Seconds below which a time-out of Serve is taken to be shorter than some answers."""
+
+PERSISTENT = ("persistentVolumeClaim", "ephemeral", "csi", "hostPath", "nfs", "local")
+"""Kinds of volumes that are there for the next pod, too."""
+
 TAKEOVER_S = 30
 """Seconds after which a new Serve controller gives a replica up, by default."""
 
 DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
+
+
+NEEDED = {"pods": "pods", "budgets": "budgets", "karpenter": "karpenter", "redis": "the pods of Redis"}
+"""The words for what rules need."""
 
 
 class Severity(StrEnum):
@@ -51,7 +65,7 @@ class Rule:
     """Returns what was found that breaks the rule, else None."""
     remedy: str
     """YAML below a RayService's `spec`, or a sentence."""
-    needs: Literal["", "pods", "budgets", "karpenter"] = ""
+    needs: Literal["", "pods", "budgets", "karpenter", "redis"] = ""
     """What must have been read besides the RayService for the rule to be checked."""
 
 
@@ -78,7 +92,7 @@ def check(living: Living) -> Checked:
     broken, unchecked = [], {}
     for rule in RULES:
         if rule.needs and getattr(living, rule.needs) is None:
-            unchecked[rule.name] = f"{rule.needs} were not read"
+            unchecked[rule.name] = f"{NEEDED[rule.needs]} were not read"
             continue
         try:
             found = rule.look(living)
@@ -120,7 +134,10 @@ def _shared_namespace(living: Living) -> str | None:
 
 def _working_head(living: Living) -> str | None:
     cpus = living.head.parameters.get("num-cpus")
-    return None if str(cpus) == "0" else f"num-cpus of the head: {cpus if cpus is not None else 'not set'}"
+    if str(cpus) != "0":
+        return f"num-cpus of the head: {cpus if cpus is not None else 'not set'}"
+    # A head without CPUs takes what asks for none.
+    return _listed([f"{d.path} fits on it" for d in living.deployments if d.wants is not None and living.head.carries(d.wants)])
 
 
 def _head_serves(living: Living) -> str | None:
@@ -149,12 +166,16 @@ def _few_workers(living: Living) -> str | None:
 
 def _impatient(living: Living) -> str | None:
     # KubeRay sets 600 s itself where fault tolerance is on and nothing is written.
-    written = {group.name: group.variable("RAY_gcs_rpc_server_reconnect_timeout_s") for group in living.workers}
+    written = {group.name: group.head_patience for group in living.workers}
+    # The head's system-config holds for all nodes.
+    if found := re.search(r"gcs_rpc_server_reconnect_timeout_s\W+(\d+)", str(living.head.parameters.get("system-config") or "")):
+        written["system-config"] = found[1]
     return _listed([f"{name}: {s} s" for name, s in written.items() if s and float(s) <= 2 * HEAD_PATIENCE_S])
 
 
 def _queues_streams(living: Living) -> str | None:
-    return _listed([d.path for d in living.deployments if "max_ongoing_requests" not in d.options])
+    written = {d.path: d.options.get("max_ongoing_requests") for d in living.deployments}
+    return _listed([path if n is None else f"{path}: {n}" for path, n in written.items() if n is None or int(n) <= FEW])
 
 
 def _unbounded(living: Living) -> str | None:
@@ -177,6 +198,52 @@ def _short(group: Group, longest: float) -> str | None:
     if group.grace_s < drain:
         return f"{group.name}: a pod has {group.grace_s:g} s to end, its node drains for {drain:g} s"
     return None
+
+
+def _lying_readiness(living: Living) -> str | None:
+    """Probes of workers that were written by hand and do not ask the proxy; KubeRay's own do."""
+    probes = {group.name: group.container.get("readinessProbe") for group in living.workers}
+    return _listed([name for name, probe in probes.items() if probe and not _asks_proxy(living, probe)])
+
+
+def _asks_proxy(living: Living, probe: Object) -> bool:
+    words = json.dumps(probe)
+    return "/-/" in words or '"serve"' in words or re.search(rf"\b{living.http_options.get('port', 8000)}\b", words) is not None
+
+
+def _impatient_proxy(living: Living) -> str | None:
+    limit = living.http_options.get("request_timeout_s")
+    return f"request_timeout_s: {limit}" if limit and float(limit) < SHORTEST_TIME_OUT_S else None
+
+
+def _blocked_drain(living: Living) -> str | None:
+    """PodDisruptionBudgets that never let a worker go."""
+    found = []
+    for budget in living.budgets or ():
+        covered = [pod for pod in living.worker_pods if _covers(budget, pod)]
+        most, least = budget["spec"].get("maxUnavailable"), budget["spec"].get("minAvailable")
+        all_of_them = least is not None and (str(least) == "100%" or (str(least).isdigit() and int(least) >= len(covered)))
+        if covered and (str(most) in ("0", "0%") or all_of_them):
+            found.append(budget.get("metadata", {}).get("name", "a budget"))
+    return _listed(found)
+
+
+def _forgetful_redis(living: Living) -> str | None:
+    """Redis pods that come back empty: without another one that has the data, and without a volume that the next pod finds."""
+    if len(living.redis or ()) != 1:
+        return None
+    (pod,) = living.redis or ()
+    name = pod["metadata"]["name"]
+    if set(storage_hosts(living)) & set(LOOPBACK):
+        return f"it runs in the head's own pod: {name}"
+    kept = any(kind in volume for volume in pod["spec"].get("volumes") or () for kind in PERSISTENT)
+    return None if kept else f"{name} keeps its data in the pod itself"
+
+
+def _single_redis(living: Living) -> str | None:
+    if _forgetful_redis(living) or len(living.redis or ()) != 1:  # the former is worse, and has the same remedy
+        return None
+    return _listed([f"only {pod['metadata']['name']}" for pod in living.redis or ()])
 
 
 def _moving_address(living: Living) -> str | None:
@@ -355,9 +422,9 @@ RULES = (
         needs="pods",
     ),
     Rule(
-        "max_ongoing_requests is set",
+        "room for the requests of a lost replica",
         Severity.RISKS,
-        "the default of 5 lets streams wait that could run",
+        "with so few at once (5 by default) streams wait that could run, and those that are left have no room for more",
         "measured",
         _queues_streams,
         "in serveConfigV2, for each deployment: max_ongoing_requests, as many as a replica can answer at once",
@@ -387,6 +454,49 @@ RULES = (
         _disruptable,
         "in the metadata of the head's and the workers' template: annotations: {karpenter.sh/do-not-disrupt: \"true\"}",
         needs="karpenter",
+    ),
+    Rule(
+        "a drain can go on",
+        Severity.RISKS,
+        "a budget that never lets a worker go stops every upgrade of a node until it is forced, and then nothing is spared",
+        "kuberay#5004",
+        _blocked_drain,
+        "in the PodDisruptionBudget: maxUnavailable: 1, and no minAvailable",
+        needs="budgets",
+    ),
+    Rule(
+        "readiness asks the proxy",
+        Severity.RISKS,
+        "a worker whose proxy is gone stays an endpoint, and what is sent there is refused",
+        "measured",
+        _lying_readiness,
+        "remove readinessProbe from the workers (KubeRay sets one), or: readinessProbe: {httpGet: {path: /-/healthz, port: 8000}}",
+    ),
+    Rule(
+        "answers have their time",
+        Severity.RISKS,
+        "Serve ends every answer that takes longer, streams included",
+        "ray serve/config.py HTTPOptions",
+        _impatient_proxy,
+        "in serveConfigV2: remove request_timeout_s from http_options, or make it longer than the longest answer",
+    ),
+    Rule(
+        "Redis keeps what it has",
+        Severity.RISKS,
+        "a Redis that comes back empty is none: the next head knows nobody, and every worker restarts",
+        "ray#39787",
+        _forgetful_redis,
+        "a Redis with a volume (and appendonly yes), or with a replica, in a pod of its own",
+        needs="redis",
+    ),
+    Rule(
+        "a second Redis",
+        Severity.RISKS,
+        "while the only one is away no head can start",
+        "data-on-eks#348",
+        _single_redis,
+        "a Redis with a replica and a failover, of the cloud for example",
+        needs="redis",
     ),
     Rule(
         "Redis over TLS",

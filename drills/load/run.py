@@ -179,7 +179,7 @@ class Load:
             # Nothing depends on what is asked: a beginning of its own keeps the service from answering out of a cache of prompts.
             sentence = f"[{number}] {sentence}"
         reply = await send(self._client, template.asks[kind], sentence, tokens)
-        times = tuple(reply.token_times)
+        times, outcome = tuple(reply.token_times), reply.outcome(learned.checks[kind], expected)
         record = Record(
             id=number,
             kind=kind,
@@ -189,9 +189,9 @@ class Load:
             token_times=times,
             expected_tokens=count,
             end=reply.end,
-            outcome=reply.outcome(learned.checks[kind], expected),
+            outcome=outcome,
             status=reply.status,
-            detail=reply.detail,
+            detail=reply.difference(learned.checks[kind], expected) if outcome == "wrong" else reply.detail,
         )
         self.outcomes[record.outcome] += 1
         line = record.to_line().encode()

@@ -214,6 +214,23 @@ class Reply:
             return self._digest.hexdigest() if self._answer.read == "body" else "".join(self.text) or None
         return True if check == "status" or self.token_times else None
 
+    def difference(self, check: Check, expected: Any) -> str:
+        """Return in words how an answer that is whole differs from a healthy server's; empty when it does not."""
+        seen = self.seen(check)
+        if seen == expected:
+            return ""
+        if self.detail or not isinstance(seen, type(expected)):
+            return self.detail or "the answer is empty"
+        if check == "text" and self._answer.read == "body":
+            return "other bytes than a healthy server's"
+        same = next((n for n, (one, other) in enumerate(zip(seen, expected, strict=False)) if one != other), min(len(seen), len(expected)))
+        what, of = ("token" if check == "ids" else "character"), len(expected)
+        if same == len(seen):
+            return f"it ends after {same} of {of} {what}s"
+        if same == of:
+            return f"it has {len(seen)} {what}s, a healthy server's answer {of}"
+        return f"{what} {same + 1} of {of} is another one than a healthy server's"
+
     def _lines(self, data: bytes, now: float) -> bool:
         """Read complete lines; return whether the answer has ended."""
         if self._closed:

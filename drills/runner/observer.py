@@ -35,6 +35,8 @@ class Observer:
         """Headers of the observer's requests to the model; None: not read yet."""
         self._ray_headers: dict[str, str] | None = None
         """Headers of its requests to Ray's dashboard; None: not read yet."""
+        self._head_addresses: dict[str, bool | None] = {}
+        """Whether the head's Service of a Ray cluster has an address of its own; it is read once."""
 
     def __enter__(self) -> Self:
         return self
@@ -78,6 +80,7 @@ class Observer:
             workers=ray_objects.workers(pods, cluster),
             endpoints=ray_objects.endpoints(slices),
             gcs_storage=ray_objects.gcs_storage(pods, cluster),
+            head_address_stays=self.head_address_stays(cluster),
             answer=answer.result() if answer else None,
         )
 
@@ -93,6 +96,15 @@ class Observer:
         """The EndpointSlices of the serve service."""
         where = f"/apis/discovery.k8s.io/v1/namespaces/{self.subject.namespace}/endpointslices"
         return self.api.items(where, labelSelector=f"kubernetes.io/service-name={self.subject.serve_service}")
+
+    def head_address_stays(self, cluster: str) -> bool | None:
+        """Whether the Service by which the workers of a Ray cluster find its head has an address of its own; None: not known."""
+        if cluster and cluster not in self._head_addresses:
+            where = f"/api/v1/namespaces/{self.subject.namespace}/services"
+            label = f"{ray_objects.CLUSTER}={cluster},{ray_objects.NODE_TYPE}=head"
+            found = _or_none(lambda: self.api.items(where, labelSelector=label))
+            self._head_addresses[cluster] = None if found is None else ray_objects.address_stays(found)
+        return self._head_addresses.get(cluster)
 
     def serve(self) -> Object:
         """The Serve applications, as Ray's dashboard reports them.

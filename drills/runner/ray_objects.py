@@ -14,6 +14,8 @@ CLUSTER = "ray.io/cluster"
 """Label of KubeRay's pods with the name of their RayCluster."""
 TOKEN = "RAY_AUTH_TOKEN"
 """Variable of all Ray containers with Ray's own token, where the service asks for it (KubeRay's authOptions)."""
+HEAD_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"
+"""Variable with the seconds that Ray's processes wait for a head that does not answer."""
 NODE_TYPE = "ray.io/node-type"
 """Label of KubeRay's pods: head or worker. KubeRay's Job that empties Redis has the cluster's other labels, but not this one."""
 
@@ -50,7 +52,10 @@ def head(pods: Iterable[Object], cluster: str) -> HeadSeen | None:
 
 def workers(pods: Iterable[Object], cluster: str) -> tuple[WorkerSeen, ...]:
     """All worker pods of the cluster."""
-    return tuple(WorkerSeen(**_common(pod), ready=pod_problems.ready(pod)) for pod in pods_of(pods, cluster, "worker"))
+    return tuple(
+        WorkerSeen(**_common(pod), ready=pod_problems.ready(pod), head_patience_s=_number(_variables(pod).get(HEAD_PATIENCE)))
+        for pod in pods_of(pods, cluster, "worker")
+    )
 
 
 def endpoints(slices: Iterable[Object]) -> tuple[str, ...]:
@@ -75,6 +80,11 @@ def token_secret(pod: Object) -> tuple[str, str] | None:
     return next(((str(found["name"]), str(found["key"])) for found in references), None)
 
 
+def address_stays(services: Sequence[Object]) -> bool | None:
+    """Whether the head's Service has an address of its own; None: there is no such Service."""
+    return services[0]["spec"].get("clusterIP") != "None" if services else None
+
+
 def app_status(serve: Object) -> str:
     """Status of the applications: RUNNING if all are, else the status of the first other one; NOT_STARTED: there is none."""
     statuses = [str(a["status"]) for a in serve.get("applications", {}).values()]
@@ -83,7 +93,18 @@ def app_status(serve: Object) -> str:
 
 def deployments(serve: Object) -> tuple[DeploymentSeen, ...]:
     """The deployments of all applications."""
-    return tuple(DeploymentSeen(name=d["name"], status=str(d["status"])) for d in _deployments(serve))
+    return tuple(_deployment(d) for d in _deployments(serve))
+
+
+def _deployment(found: Object) -> DeploymentSeen:
+    config = found.get("deployment_config") or {}
+    ongoing, grace = config.get("max_ongoing_requests"), config.get("graceful_shutdown_timeout_s")
+    return DeploymentSeen(
+        name=found["name"],
+        status=str(found["status"]),
+        max_ongoing=ongoing if isinstance(ongoing, int) else None,
+        grace_s=grace if isinstance(grace, int | float) else None,
+    )
 
 
 def replicas(serve: Object, pods: Sequence[Object]) -> tuple[ReplicaSeen, ...]:
@@ -143,4 +164,17 @@ def _common(pod: Object) -> dict[str, Any]:
         "restarts": pod_problems.restarts(pod),
         "container": pod_problems.container_id(pod),
         "node": pod["spec"].get("nodeName"),
+        "grace_s": pod["spec"].get("terminationGracePeriodSeconds"),
     }
+
+
+def _variables(pod: Object) -> dict[str, Any]:
+    """The environment of the Ray container, as far as it stands in the pod."""
+    return {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0].get("env") or ()}
+
+
+def _number(text: Any) -> float | None:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None

@@ -19,12 +19,15 @@ When the flow run of a lifecycle fails, every test that needs it fails with the 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 
+import bare_cluster
 import boto3
 import old_shape
 import pytest
+import strangers
 from botocore.config import Config
 from system_under_test import ELASTIC, SCALED, SHORT, Run, System
 
@@ -89,6 +92,26 @@ def protected(system: System) -> Run:
 def struck(protected: Run) -> Run:
     """The first lifecycle, for tests that move its workers or bring other services: they come after those that look at it."""
     return protected
+
+
+@pytest.fixture(scope="session")
+def kubectl(struck: Run, system: System) -> strangers.Kubectl:
+    """A kubectl with the rights of the pipeline, for a cluster in which the operator runs."""
+
+    def run(*arguments: str) -> str:
+        done = system.kubectl(*arguments, within_s=300)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def images(kubectl: strangers.Kubectl) -> dict[str, str]:
+    """Images that the nodes can pull, by the names in the manifests of services of others, without tags."""
+    service = json.loads(kubectl("-n", "mistral", "get", "rayservice", "mistral", "-o", "json"))
+    head = service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    return {"rayproject/ray": head["image"], "redis": bare_cluster.push_redis()}
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,21 @@ def deployed(kubectl: Kubectl, name: str, images: Mapping[str, str]) -> Iterator
         apply(kubectl, name, namespace, images)
         wait_until_ready(kubectl, namespace)
         yield namespace
+    finally:
+        remove(kubectl, namespace)
+
+
+@contextlib.contextmanager
+def applied(kubectl: Kubectl, namespace: str, objects: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+    """Apply the objects of one service in a namespace of its own; yield once the RayService is Ready, and remove it afterwards."""
+    kubectl("create", "namespace", namespace)
+    try:
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump({"apiVersion": "v1", "kind": "List", "items": list(objects)}, file)
+            file.flush()
+            kubectl("apply", "-n", namespace, "-f", file.name)
+        wait_until_ready(kubectl, namespace)
+        yield
     finally:
         remove(kubectl, namespace)
 

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import bare_cluster
 import pytest
 import strangers
-from system_under_test import Run, System
+from system_under_test import System
 
 from scripts.support.paths import PYTHON, ROOT
 
@@ -121,26 +120,6 @@ class Deployed:
         pods = self.kubectl("-n", self.stranger.namespace, "get", "pods", "-l", "ray.io/node-type=head", "-o", "json")
         (pod,) = [p for p in json.loads(pods)["items"] if "deletionTimestamp" not in p["metadata"]]
         return str(pod["metadata"]["uid"])
-
-
-@pytest.fixture(scope="module")
-def kubectl(struck: Run, system: System) -> strangers.Kubectl:
-    """A kubectl with the rights of the pipeline, for a cluster in which the operator runs."""
-
-    def run(*arguments: str) -> str:
-        done = system.kubectl(*arguments, within_s=300)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def images(kubectl: strangers.Kubectl) -> dict[str, str]:
-    """Images that the nodes can pull, by the names in the manifests."""
-    service = json.loads(kubectl("-n", "mistral", "get", "rayservice", "mistral", "-o", "json"))
-    head = service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]["containers"][0]
-    return {"rayproject/ray": head["image"], "redis": bare_cluster.push_redis()}
 
 
 LONG = [pytest.param(stranger, marks=pytest.mark.long) for stranger in (TEXT, SHOP)]

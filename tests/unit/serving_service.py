@@ -28,6 +28,10 @@ class Service:
         """Tokens of a stream before its failure."""
         self.piece = 1
         """Tokens of a stream that come in one event."""
+        self.pause_s = 0.0
+        """Seconds before every event of a stream."""
+        self.time_out_s = 0.0
+        """Seconds after which the stream "times-out" is ended."""
         self.asked: list[str] = []
         """Kinds of the received requests, in order."""
         self.bodies: list[dict[str, Any]] = []
@@ -51,6 +55,8 @@ class Service:
             request.transport.abort()
         if self.short == "mojibake":
             return web.Response(status=502, body=b"l\xe0-bas", content_type="text/html")
+        if self.short == "error":
+            return web.json_response({"error": {"message": "a part is missing", "type": "server_error"}})
         if self.short == "nonsense":
             return web.Response(text="<html>")
         if self.short == "wrong":
@@ -68,6 +74,11 @@ class Service:
             return _busy()
         if self.stream == "wrong":
             tokens = [9] * len(tokens)
+        if self.stream == "twice":
+            tokens = tokens + tokens
+        if self.stream == "short":
+            tokens = tokens[: self.tokens_before]
+        began = asyncio.get_running_loop().time()
         response = web.StreamResponse(headers={"Content-Type": sse.MEDIA_TYPE})
         await response.prepare(request)
         await response.write(_chunk({"role": "assistant", "content": ""}))
@@ -75,6 +86,9 @@ class Service:
             if self.stream == "hold" and n == self.tokens_before:
                 await self.released.wait()
             if self.stream in ("stall", "drop", "error", "end", "flood") and n == self.tokens_before:
+                return await self._misbehave(request, response)
+            await asyncio.sleep(self.pause_s)
+            if self.stream == "times-out" and asyncio.get_running_loop().time() - began > self.time_out_s:
                 return await self._misbehave(request, response)
             await response.write(_chunk({"content": "é"}, token_ids=tokens[n : n + self.piece]))
         if self.stream == "end":
@@ -93,7 +107,7 @@ class Service:
     async def _misbehave(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
         if self.stream == "stall":
             await self._never.wait()
-        if self.stream == "drop":
+        if self.stream in ("drop", "times-out"):
             assert request.transport
             request.transport.abort()
         if self.stream == "flood":

@@ -10,9 +10,11 @@ import pytest
 import yaml
 
 from drills.lint import RULES, Living, Severity, check
+from drills.lint.living import service_of, storage_hosts
 
 POD = {"metadata": {"labels": {"ray.io/node-type": "worker"}, "annotations": {"karpenter.sh/do-not-disrupt": "true"}}}
 BUDGET = {"spec": {"selector": {"matchLabels": {"ray.io/node-type": "worker"}}}}
+REDIS = {"metadata": {"name": "redis-1"}, "spec": {"volumes": [{"name": "data", "emptyDir": {}}]}}
 IMAGE = "registry.example/ray:2.60.0@sha256:" + "0" * 64
 
 
@@ -53,7 +55,7 @@ def service() -> dict[str, Any]:
 def living(ray_service: dict[str, Any] | None = None, **more: Any) -> Living:
     """The service with two workers on two nodes and a budget for them."""
     pods = tuple({**POD, "metadata": {**POD["metadata"], "name": f"worker-{n}"}, "spec": {"nodeName": f"node-{n}"}} for n in (1, 2))
-    seen = {"head_service": {"spec": {"clusterIP": "10.0.0.9"}}, "pods": pods, "budgets": (BUDGET,), "karpenter": True}
+    seen = {"head_service": {"spec": {"clusterIP": "10.0.0.9"}}, "pods": pods, "budgets": (BUDGET,), "karpenter": True, "redis": ()}
     return Living(ray_service or service(), **{**seen, **more})
 
 
@@ -108,8 +110,12 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "what runs may end": deployment(graceful_shutdown_timeout_s=600),
     "replicas have time to be taken over": environment(head),
     "replicas spread over nodes": deployment(max_replicas_per_node=None),
-    "max_ongoing_requests is set": deployment(max_ongoing_requests=None),
+    "room for the requests of a lost replica": deployment(max_ongoing_requests=None),
     "what waits is bounded": deployment(max_queued_requests=None),
+    "readiness asks the proxy": lambda s: container(worker(s)).update(readinessProbe={"exec": {"command": ["true"]}}),
+    "answers have their time": lambda s: s["spec"].update(
+        serveConfigV2=s["spec"]["serveConfigV2"] + "http_options: {port: 8000, request_timeout_s: 5}\n"
+    ),
     "Redis over TLS": lambda s: cluster(s)["gcsFaultToleranceOptions"].update(redisAddress="redis:6379"),
     "Redis's password from a Secret": lambda s: cluster(s)["gcsFaultToleranceOptions"].update(redisPassword={"value": "secret"}),
     "a storage namespace for each cluster": lambda s: cluster(s)["gcsFaultToleranceOptions"].update(externalStorageNamespace="mine"),
@@ -125,6 +131,9 @@ SURROUNDINGS: dict[str, dict[str, Any]] = {
         "pods": tuple({**POD, "metadata": {**POD["metadata"], "name": n}, "spec": {"nodeName": "one"}} for n in "ab")
     },
     "a PodDisruptionBudget for the workers": {"budgets": ()},
+    "a drain can go on": {"budgets": ({"metadata": {"name": "strict"}, "spec": {**BUDGET["spec"], "maxUnavailable": 0}},)},
+    "Redis keeps what it has": {"redis": (REDIS,)},
+    "a second Redis": {"redis": ({**REDIS, "spec": {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}},)},
     "Karpenter leaves its pods alone": {
         "pods": tuple({"metadata": {"name": n, "labels": {"ray.io/node-type": "worker"}}, "spec": {"nodeName": n}} for n in "ab")
     },
@@ -153,7 +162,7 @@ def test_every_rule_is_tried() -> None:
 
 
 def test_what_could_not_be_asked_is_neither_kept_nor_broken() -> None:
-    checked = check(living(pods=None, budgets=None, karpenter=None))
+    checked = check(living(pods=None, budgets=None, karpenter=None, redis=None))
     assert checked.findings == ()
     assert set(checked.unchecked) == set(SURROUNDINGS) - {"the head's address stays"}
 
@@ -164,7 +173,7 @@ def test_what_cannot_be_understood_leaves_a_rule_unchecked() -> None:
     checked = check(living(changed))
     assert list(checked.unchecked) == ["what runs may end"]
     changed["spec"]["serveConfigV2"] = "applications: [unclosed"
-    assert len(check(living(changed)).unchecked) == 5
+    assert len(check(living(changed)).unchecked) == 8
 
 
 def test_a_value_from_elsewhere_is_not_guessed() -> None:
@@ -173,6 +182,92 @@ def test_a_value_from_elsewhere_is_not_guessed() -> None:
         {"name": "RAY_SERVE_SLOW_STARTUP_WARNING_S", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}
     ]
     assert broken(living(changed)) == []
+
+
+def test_groups_on_which_no_replica_fits_are_no_workers() -> None:
+    changed = service()
+    deployment(ray_actor_options={"num_cpus": 1, "resources": {"big": 1}})(changed)
+    spare = copy.deepcopy(worker(changed))
+    spare["groupName"], spare["replicas"] = "spare", 5
+    cluster(changed)["workerGroupSpecs"].append(spare)
+    worker(changed)["rayStartParams"] = {"resources": '\'"{\\"big\\": 2}"\''}
+    assert broken(living(changed)) == []
+    worker(changed)["replicas"] = 1
+    assert broken(living(changed)) == ["two workers or more"]
+
+
+@pytest.mark.parametrize(
+    ("resources", "parameters", "fits"),
+    [
+        ({"limits": {"cpu": "1500m"}}, {}, True),
+        ({"limits": {"cpu": "1"}}, {}, False),
+        ({"limits": {"cpu": "1"}}, {"num-cpus": "2"}, True),
+        ({"requests": {"cpu": "8"}}, {"num-cpus": "0"}, False),
+        ({}, {}, True),
+    ],
+)
+def test_a_replica_fits_where_ray_is_told_of_enough_processors(resources: dict[str, Any], parameters: dict[str, str], fits: bool) -> None:
+    changed = service()
+    deployment(ray_actor_options={"num_cpus": 2})(changed)
+    container(worker(changed))["resources"] = resources
+    worker(changed)["rayStartParams"] = parameters
+    assert broken(living(changed)) == ([] if fits else ["two workers or more"])
+
+
+def test_a_replica_with_an_accelerator_fits_where_the_container_has_one() -> None:
+    changed = service()
+    deployment(ray_actor_options={"num_gpus": 1})(changed)
+    assert broken(living(changed)) == ["two workers or more"]
+    container(worker(changed))["resources"] = {"limits": {"nvidia.com/gpu": 1}}
+    assert broken(living(changed)) == []
+
+
+def test_a_head_without_processors_takes_a_replica_that_asks_for_none() -> None:
+    changed = service()
+    deployment(ray_actor_options={"num_cpus": 0})(changed)
+    assert broken(living(changed)) == ["head takes no work"]
+
+
+def test_the_patience_of_workers_is_also_read_from_the_heads_system_configuration() -> None:
+    changed = service()
+    head(changed)["rayStartParams"]["system-config"] = "'{\"gcs_rpc_server_reconnect_timeout_s\": 5}'"
+    assert broken(living(changed)) == ["workers outlast the head"]
+
+
+def test_room_for_a_few_requests_is_no_more_than_the_default() -> None:
+    changed = service()
+    deployment(max_ongoing_requests=5)(changed)
+    assert [finding.found for finding in check(living(changed)).findings] == ["llm/model: 5"]
+    deployment(max_ongoing_requests=6)(changed)
+    assert broken(living(changed)) == []
+
+
+@pytest.mark.parametrize(
+    "probe", [{"httpGet": {"path": "/-/healthz", "port": 8000}}, {"httpGet": {"port": "serve"}}, {"tcpSocket": {"port": 8000}}]
+)
+def test_a_readiness_probe_may_ask_the_proxy_in_any_way(probe: dict[str, Any]) -> None:
+    changed = service()
+    container(worker(changed))["readinessProbe"] = probe
+    assert broken(living(changed)) == []
+
+
+def test_a_redis_with_a_second_pod_survives_one_of_them() -> None:
+    assert broken(living(redis=(REDIS, REDIS))) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "hosts"),
+    [
+        ("rediss://:secret@redis:6379", [("models", "redis")]),
+        ("redis.data.svc.cluster.local:6379,redis-1.redis.data.svc:6379", [("data", "redis"), ("data", "redis")]),
+        ("rediss://master.x.cache.amazonaws.com:6379", [None]),
+        ("10.0.0.7:6379", [None]),
+    ],
+)
+def test_the_storage_is_looked_for_where_its_address_points_into_the_cluster(address: str, hosts: list[tuple[str, str] | None]) -> None:
+    changed = service()
+    cluster(changed)["gcsFaultToleranceOptions"]["redisAddress"] = address
+    assert [service_of(host, "models") for host in storage_hosts(living(changed))] == hosts
 
 
 def test_with_the_autoscaler_the_minima_count() -> None:

@@ -100,11 +100,13 @@ def test_what_the_role_may_not_read_is_named_and_leaves_its_rules_unchecked(
     assert lint() == 0
     printed = capsys.readouterr().out
     assert "not checked: a PodDisruptionBudget for the workers: budgets were not read\n" in printed
+    assert "not checked: a drain can go on: budgets were not read\n" in printed
     assert "not read: this role may not list poddisruptionbudgets\n" in printed
-    assert f"{len(RULES) - 1} of {len(RULES)} rules checked, 0 broken\n" in printed
+    assert f"{len(RULES) - 2} of {len(RULES)} rules checked, 0 broken\n" in printed
     assert lint("--junit", str(tmp_path / "lint.xml")) == 0
     assert [case.get("name") for case in ET.parse(tmp_path / "lint.xml").getroot() if case.find("skipped") is not None] == [
-        "a PodDisruptionBudget for the workers"
+        "a PodDisruptionBudget for the workers",
+        "a drain can go on",
     ]
 
 
@@ -113,7 +115,37 @@ def test_a_service_without_a_cluster_yet_leaves_the_rules_about_pods_unchecked(c
     assert lint("--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["not_read"] == ["no Ray cluster of it exists yet"]
-    assert len(found["not_checked"]) == 3
+    assert len(found["not_checked"]) == 6
+
+
+def test_a_redis_in_the_cluster_is_found_by_the_address_of_the_storage(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.objects["/api/v1/namespaces/data/services/redis"] = {"metadata": {"name": "redis"}, "spec": {"selector": {"app": "redis"}}}
+    pod = {"metadata": {"name": "redis-7"}, "spec": {"volumes": [{"name": "data", "emptyDir": {}}]}}
+    cluster.objects["/api/v1/namespaces/data/pods/redis-7"] = pod
+    options = cluster.objects[f"{SERVICES}/chat"]["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"]
+    options["redisAddress"] = "rediss://redis.data:6379"
+    assert lint("--json") == 0
+    assert json.loads(capsys.readouterr().out)["findings"] == [], "this may be a name of any domain"
+    options["redisAddress"] = "rediss://redis.data.svc:6379"
+    assert lint("--json") == 0
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert [(one["rule"], one["found"]) for one in found] == [("Redis keeps what it has", "redis-7 keeps its data in the pod itself")]
+    services = next(query for _, path, query in cluster.requests if path == "/api/v1/namespaces/data/services")
+    assert services["fieldSelector"] == ["metadata.name=redis"]
+    cluster.answers["GET", "/api/v1/namespaces/data/pods"] = (403, b'{"message": "forbidden"}')
+    assert lint() == 0
+    assert "not checked: Redis keeps what it has: the pods of Redis were not read\n" in capsys.readouterr().out
+
+
+def test_a_redis_beside_the_head_goes_with_it(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = {"ray.io/cluster": "chat-1", "ray.io/node-type": "head"}
+    keep = {"karpenter.sh/do-not-disrupt": "true"}
+    cluster.objects[f"{NAMESPACE}/pods/head"] = {"metadata": {"name": "head", "labels": labels, "annotations": keep}, "spec": {}}
+    options = cluster.objects[f"{SERVICES}/chat"]["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"]
+    options["redisAddress"] = "rediss://127.0.0.1:6380"
+    assert lint("--json") == 0
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert [one["found"] for one in found] == ["it runs in the head's own pod: head"]
 
 
 def test_json_and_junit_have_the_same_findings(cluster: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +167,7 @@ def test_a_service_that_is_not_there_is_refused_with_those_that_are(cluster: Ser
 def test_of_several_services_one_must_be_named(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:
     cluster.objects[f"{SERVICES}/second"] = service() | {"metadata": {"name": "second", "namespace": "models"}}
     assert lint() == 2
-    assert "name it with --service; there are: chat, second" in capsys.readouterr().err
+    assert "choose one with --service; there are: chat, second" in capsys.readouterr().err
 
 
 def test_a_role_that_may_not_read_the_service_itself_is_refused(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:

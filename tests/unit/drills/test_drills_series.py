@@ -109,10 +109,19 @@ def test_a_failed_series_names_its_failed_faults_and_their_losses() -> None:
     found = made(rows(20, lossy=(4, 9)))
     assert found.verdict == "failed"
     assert "users noticed twice, at faults 4, 9: 416 of 16,000 requests" in found.headline
-    assert [told.split(":")[0] for told in found.why] == [
+    assert [told.split(":")[0] for told in found.why[:2]] == [
         "Fault 4 (grace period 0, failed)",
         "Fault 9 (the pod's own grace period, failed)",
     ]
+
+
+def test_a_failed_series_names_what_explains_all_its_failed_faults() -> None:
+    first, other = (
+        row.model_copy(update={"verdict": "failed", "why": ("3 lost.", "The head's Service is headless.", own)})
+        for row, own in zip(rows(2), "ab", strict=True)
+    )
+    assert made([first, other]).why[2:] == ("The head's Service is headless.",)
+    assert made([first, rows(2)[1]]).why[1:] == ("The head's Service is headless.", "a")
 
 
 def test_the_percentiles_of_a_series_are_over_its_faults() -> None:
