@@ -36,19 +36,21 @@ class Replica:
         return await self._engine.ready()
 
     async def generate(self, request: Request) -> AsyncGenerator[Piece, None]:
-        """Yield the answer as it grows."""
-        async with aclosing(self._engine.generate(request)) as pieces:
-            async for piece in pieces:
-                yield piece
+        """Yield the answer as it grows. If the engine cannot answer, its process ends, and the API asks another engine."""
+        try:
+            async with aclosing(self._engine.generate(request)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except NotReady as error:  # it was ready before Serve sent requests
+            self._profile.abandon(error)
 
     def check_health(self) -> None:
-        """Return if the engine works. Serve calls this regularly, and replaces a replica for which it raises."""
+        """Return if the engine works. Serve calls this regularly."""
         self._metrics.record(self._engine.stats())
         try:
             self._engine.check()
         except NotReady as error:
             self._profile.abandon(error)
-            raise
 
     async def __del__(self) -> None:
         # Serve calls this when the streams have ended.

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from serving.settings import Settings
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from serving.engines.contract import StepEngine, TextEngine
 
 ABANDONED = 70
-"""Exit code of a process that released its devices by ending."""
+"""Exit code of a process that ended because its engine was broken."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,6 @@ class Profile:
     """Factory of (Settings, EngineCallbacks | None) → TextEngine, for an engine that batches by itself; used instead of `step_engine`."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables that are set before the factory is imported, unless the process has them."""
-    holds_devices: bool = False
-    """Whether the engine's devices stay with the process until it ends, even when the engine is broken."""
 
     def make_step_engine(self, settings: Settings) -> StepEngine:
         """Return the step engine, at the pace that the settings ask for. Takes as long as loading the model does.
@@ -69,12 +67,12 @@ class Profile:
         module, function = factory.split(":")
         return getattr(import_module(module), function)(*arguments)
 
-    def abandon(self, why: object) -> None:
-        """Give up a broken engine. If it holds devices, end the process at once: an orderly end would wait for the thread that is
-        stuck in them, and the next replica would find the devices taken."""
-        if self.holds_devices:
-            print(f"leeward: the {self.name} engine is given up, and its devices with it: {why}", file=sys.stderr, flush=True)
-            os._exit(ABANDONED)
+    def abandon(self, why: object) -> NoReturn:
+        """Give up a broken engine, and end its process at once. Serve replaces a replica that says it is ill after three checks, 30 s,
+        and sends it requests meanwhile; one whose process has ended it replaces at the next check, and another engine answers. An orderly
+        end would also wait for a thread that is stuck, and the next replica would find the devices taken."""
+        print(f"leeward: the {self.name} engine is given up, and its process with it: {why}", file=sys.stderr, flush=True)
+        os._exit(ABANDONED)
 
 
 PROFILES = (
@@ -86,7 +84,7 @@ PROFILES = (
         # much as the step itself (82 ms instead of 47).
         environment={"GOMP_SPINCOUNT": "20000"},
     ),
-    Profile("neuron", "serving.engines.neuron.engine:build", holds_devices=True),
+    Profile("neuron", "serving.engines.neuron.engine:build"),
 )
 
 
