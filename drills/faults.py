@@ -19,6 +19,7 @@ __all__ = [
     "GRACES",
     "KINDS",
     "AnyFault",
+    "CutNetwork",
     "DeletePod",
     "DrainNode",
     "Fault",
@@ -274,7 +275,45 @@ class DrainNode(Fault):
         return True
 
 
-KINDS: dict[str, type[Fault]] = {"delete-pod": DeletePod, "signal": Signal, "drain-node": DrainNode}
+class CutNetwork(Fault):
+    """A pod reaches nothing but itself and its node for some seconds, and then everything again."""
+
+    kind: Literal["cut-network"] = "cut-network"
+    """Name of this kind of fault."""
+
+    of: Of = "head"
+    """The pod that is cut off: the head, or a worker."""
+
+    which: Which = "busiest"
+    """The worker, where there are several: the one with most running replicas, or with fewest; the first by name of those."""
+
+    for_s: Annotated[float, Field(ge=1, le=600)] = 30
+    """Seconds that it lasts. A timer in the pod ends it, whatever becomes of the drill."""
+
+    def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
+        """Whether the kernel of the pod's node has no way out of it any more, as the act was told there."""
+        return strike.told == "cut"
+
+    def unproven(self, strike: Strike) -> str:
+        """Return that the pod was not cut off."""
+        return f"the {self.of} pod was not seen to be cut off"
+
+    def describe(self) -> str:
+        """Return the pod and the time in words."""
+        return f"{self.of} cut off the network for {self.for_s:g} s"
+
+    @property
+    def lasts_s(self) -> float:
+        """Seconds that the pod is cut off."""
+        return self.for_s
+
+
+KINDS: dict[str, type[Fault]] = {
+    "delete-pod": DeletePod,
+    "signal": Signal,
+    "drain-node": DrainNode,
+    "cut-network": CutNetwork,
+}
 """The class of each kind of fault."""
 
 

@@ -23,6 +23,8 @@ class Target(Value):
     """Name of the pod that the process runs in."""
     container: str = ""
     """Id of the container that the process runs in."""
+    mark: str = ""
+    """Name by which the act knows again what it has added: a container of the pod."""
     pods: tuple[str, ...] = ()
     """UIDs of the pods that go with it: of the process' pod, or of those that are evicted from the node."""
 
@@ -42,7 +44,7 @@ class Strike(Value):
     ended: Seconds | None = None
     """When a fault that lasts ends; None for one that is over at once."""
     told: str = ""
-    """What the act itself saw: "gone", "stopped"; empty when only snapshots can tell."""
+    """What the act itself saw: "gone", "stopped", "cut"; empty when only snapshots can tell."""
     undo: str = ""
     """What must be undone, in words; empty when nothing must."""
     undone_at: Seconds | None = None

@@ -181,7 +181,8 @@ class LoadJob:
 
 def duration(drill: Drill, faults: int = 1) -> float:
     """Return the seconds of load that a drill with so many faults needs at most, without the time between its phases."""
-    one = drill.timing.before_s + drill.timing.observe_timeout_s + drill.timing.after_s
+    lasts_s = sum(fault.lasts_s for fault in drill.faults)
+    one = drill.timing.before_s + lasts_s + drill.timing.observe_timeout_s + drill.timing.after_s
     return faults * one + (faults - 1) * SLACK_S
 
 

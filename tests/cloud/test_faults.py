@@ -12,6 +12,7 @@ from blocks.parameters import SERVICE
 from drills.definition import Drill
 from drills.kubernetes.api import Api
 from drills.runner import journal
+from drills.runner.acts import cut_network
 
 
 def drilled(system: System, name: str) -> dict[str, Any]:
@@ -56,6 +57,18 @@ def test_a_drained_node_gets_no_pod_of_the_service_and_is_schedulable_again(syst
     assert strike["target"]["name"] not in after.values()
     assert not set(strike["target"]["pods"]) & set(after)
     assert not [n["metadata"]["name"] for n in api.items("/api/v1/nodes") if n["spec"].get("unschedulable")]
+
+
+@pytest.mark.long
+def test_a_head_is_cut_off_and_back_by_itself_and_the_namespace_is_as_strict_as_before(system: System, api: Api) -> None:
+    (strike,) = drilled(system, "head-cut-30s")["strikes"]
+    assert (strike["told"], strike["ended"]) == ("cut", pytest.approx(strike["at"] + 30))
+    pod = api.get(f"/api/v1/namespaces/{SERVICE.namespace}/pods/{strike['target']['name']}")
+    (added,) = [s for s in pod["status"]["ephemeralContainerStatuses"] if s["name"] == strike["target"]["mark"]]
+    assert added["state"]["terminated"]["exitCode"] == 0
+    namespace = api.get(f"/api/v1/namespaces/{SERVICE.namespace}")["metadata"]
+    assert namespace["labels"][cut_network.ENFORCE] == "restricted"
+    assert cut_network.LIFTED not in namespace["annotations"]
 
 
 @pytest.mark.long

@@ -65,6 +65,8 @@ class Server:
         """Headers of the requests, with names in lower case."""
         self.budgets: dict[str, str] = {}
         """By path of a pod: the message of the PodDisruptionBudget that does not allow its eviction."""
+        self.starts: Callable[[str, dict[str, Any]], None] = lambda pod, container: None
+        """Starts a container that was added to the pod at that path."""
         self.url = ""
         self.version = 0
 
@@ -116,7 +118,22 @@ class Server:
             return 409, {"message": "the object has been modified"}
         return 200, self._store(path, body)
 
+    def _add_container(self, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        """Add a container to a pod that runs. Pod Security is as strict as the namespace's label."""
+        namespace = self.objects.get("/".join(path.split("/")[:-2]), {"metadata": {}})
+        level = namespace["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce", "privileged")
+        if level != "privileged":
+            return 403, {"message": f'violates PodSecurity "{level}:latest": unrestricted capabilities'}
+        if body["metadata"]["uid"] != self.objects[path]["metadata"]["uid"]:
+            return 409, {"message": "the UID in the patch does not match"}
+        self.objects[path]["spec"].setdefault("ephemeralContainers", []).extend(body["spec"]["ephemeralContainers"])
+        if "dryRun" not in query:
+            self.starts(path, body["spec"]["ephemeralContainers"][0])
+        return 200, self.objects[path]
+
     def _patch(self, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        if path.endswith("/ephemeralcontainers"):
+            return self._add_container(path.removesuffix("/ephemeralcontainers"), query, body)
         held = self.objects.get(path, {}).get("metadata", {}).get("heldBy")
         if isinstance(body, list):
             return 200, self._store(path, _edited(self.objects[path], body))

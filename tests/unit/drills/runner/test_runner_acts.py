@@ -18,11 +18,11 @@ from kubernetes_server import Message, Server, exit_status, serving
 
 from blocks.errors import TimedOut
 from blocks.parameters import Service
-from drills.faults import DeletePod, DrainNode, Signal, When
+from drills.faults import CutNetwork, DeletePod, DrainNode, Signal, When
 from drills.kubernetes.api import Api
 from drills.observed import HeadSeen, Snapshot, WorkerSeen
 from drills.runner import faults, journal
-from drills.runner.acts import drain_node, signal_process
+from drills.runner.acts import cut_network, drain_node, signal_process
 from drills.runner.acts.act import NothingToBreak
 from drills.runner.faults import Follower, UndoFailed
 from drills.runner.journal import Journal, Lock
@@ -41,7 +41,11 @@ def put_pod(server: Server, name: str, role: str, **spec: Any) -> None:
     running = {"name": "ray", "containerID": f"containerd://{name}-1", "state": {"running": {}}}
     server.objects[f"{PODS}/{name}"] = {
         "metadata": {"name": name, "uid": f"uid-{name}", "labels": labels, "creationTimestamp": "2026-11-23T12:00:00Z"},
-        "spec": {"containers": [{"name": "ray"}], "nodeName": "core-1" if role == "head" else f"inf2-{name[-1]}", **spec},
+        "spec": {
+            "containers": [{"name": "ray", "image": "registry/head@sha256:1"}],
+            "nodeName": "core-1" if role == "head" else f"inf2-{name[-1]}",
+            **spec,
+        },
         "status": {
             "phase": "Running",
             "podIP": f"10.0.0.{len(server.objects)}",
@@ -275,6 +279,144 @@ def test_a_node_that_another_one_cordoned_or_replaced_stays_as_it_is(pair: tuple
     if later:
         with pytest.raises(NothingToBreak, match="cordoned already"):
             drain_node.find(api, SUBJECT, DrainNode(), None)
+
+
+class Added:
+    """What becomes of a container that is added to a pod: its state, and what it says."""
+
+    def __init__(self, server: Server, says: str = "cut 105.0\n", state: str = "running", code: int = 0) -> None:
+        self.server, self.says, self.state, self.code = server, says, state, code
+        self.containers: list[dict[str, Any]] = []
+        self.levels: list[str] = []
+        """The namespace's Pod Security whenever one was added."""
+        server.starts, server.run = self.start, self.command
+        server.objects["/api/v1/namespaces/mistral"] = {
+            "metadata": {
+                "name": "mistral",
+                "labels": {cut_network.ENFORCE: "restricted"},
+                "annotations": {"leeward.dev/made-by": "leeward"},
+            }
+        }
+
+    @property
+    def namespace(self) -> Any:
+        return self.server.objects["/api/v1/namespaces/mistral"]["metadata"]
+
+    def start(self, pod: str, container: dict[str, Any]) -> None:
+        self.containers.append(container)
+        self.levels.append(self.namespace["labels"].get(cut_network.ENFORCE))
+        self.pod, self.name = pod, container["name"]
+        self.server.answers["GET", f"{pod}/log"] = (200, self.says.encode())
+        self.set(self.state)
+
+    def set(self, state: str) -> None:
+        states = {"terminated": {"exitCode": self.code}, "waiting": {"reason": "ImagePullBackOff"}}
+        status = self.server.objects[self.pod]["status"]
+        status["ephemeralContainerStatuses"] = [{"name": self.name, "state": {state: states.get(state, {})}}]
+
+    def command(self, pod: str, container: str, command: list[str]) -> list[Message]:
+        assert (container, command) == (self.name, ["touch", "/tmp/leeward-heal"])
+        self.server.answers["GET", f"{self.pod}/log"] = (200, f"{self.says}healed 107.0\n".encode())
+        self.set("terminated")
+        return [exit_status(0)]
+
+
+def test_a_pod_is_cut_off_by_a_container_with_the_one_capability_that_it_needs_and_only_once(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    added, fault = Added(server), CutNetwork(for_s=30)
+    server.objects[f"{PODS}/head"]["status"]["hostIPs"] = [{"ip": "192.168.1.7"}]
+    planned = cut_network.find(api, SUBJECT, fault, None)
+    assert added.containers == [], "it was only asked for"
+    assert (planned.target.name, planned.target.uid, planned.undo) == ("head", "uid-head", "let head back into the network")
+    for _ in range(2):
+        done = cut_network.strike(api, SUBJECT, fault, planned)
+        assert (done.told, done.at, done.ended) == ("cut", 105.0, 135.0)
+    (container,) = added.containers
+    assert container["name"] == planned.target.mark
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_ADMIN"]}
+    assert [container["command"][4], container["command"][-1]] == ["30", "192.168.1.7"]
+    compile(container["command"][3], "blackhole", "exec")
+    assert added.levels == ["privileged"]
+    assert added.namespace["labels"][cut_network.ENFORCE] == "restricted"
+    assert cut_network.LIFTED not in added.namespace["annotations"]
+
+
+def test_a_namespace_of_somebody_else_keeps_its_pod_security_and_the_cut_is_refused_before(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    added = Added(server)
+    added.namespace["annotations"].clear()
+    with pytest.raises(NothingToBreak, match=r"NET_ADMIN.*PodSecurity.*needs the label"):
+        cut_network.find(api, SUBJECT, CutNetwork(), None)
+    server.answers["GET", "/api/v1/namespaces/mistral"] = (403, b'{"message": "forbidden"}')
+    with pytest.raises(NothingToBreak, match="NET_ADMIN"):
+        cut_network.find(api, SUBJECT, CutNetwork(), None)
+    assert added.namespace["labels"][cut_network.ENFORCE] == "restricted"
+    added.namespace["labels"].clear()
+    assert cut_network.strike(api, SUBJECT, CutNetwork(), cut_network.find(api, SUBJECT, CutNetwork(), None)).told == "cut"
+
+
+def test_the_network_of_a_node_is_never_cut(pair: tuple[Server, Api]) -> None:
+    put_pod(pair[0], "head", "head", hostNetwork=True)
+    with pytest.raises(NothingToBreak, match="hostNetwork"):
+        cut_network.find(pair[1], SUBJECT, CutNetwork(), None)
+
+
+def test_a_container_that_cannot_cut_is_an_error_with_what_it_said(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    Added(server, says="OSError: Operation not permitted", state="terminated", code=1)
+    planned = cut_network.find(api, SUBJECT, CutNetwork(), None)
+    with pytest.raises(cut_network.NotCut, match="Operation not permitted"):
+        cut_network.strike(api, SUBJECT, CutNetwork(), planned)
+    cut_network.undo(api, SUBJECT, planned)
+
+
+def test_a_pod_that_was_replaced_is_not_cut_off_and_needs_no_way_back(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    added = Added(server)
+    planned = cut_network.find(api, SUBJECT, CutNetwork(), None)
+    server.objects[f"{PODS}/head"]["metadata"]["uid"] = "another"
+    with pytest.raises(NothingToBreak, match="replaced"):
+        cut_network.strike(api, SUBJECT, CutNetwork(), planned)
+    cut_network.undo(api, SUBJECT, planned)
+    assert added.containers == []
+
+
+def test_a_pod_is_let_back_before_its_time_and_a_runner_that_died_leaves_no_lifted_pod_security(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    added = Added(server)
+    written = journal.write(api, SUBJECT, Journal(owner="run", drill="x", started=1.0))
+    faults.inject(api, SUBJECT, (CutNetwork(for_s=600),), written)
+    added.namespace["labels"][cut_network.ENFORCE] = "privileged"
+    added.namespace["annotations"][cut_network.LIFTED] = "restricted"
+    assert faults.undo(api, SUBJECT) == ["let head back into the network"]
+    assert commands(server) == 1
+    assert (added.namespace["labels"][cut_network.ENFORCE], cut_network.LIFTED in added.namespace["annotations"]) == ("restricted", False)
+    assert faults.undo(api, SUBJECT) == []
+
+
+def test_rules_that_are_still_there_after_the_end_are_an_error_that_says_what_to_do(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    added = Added(server)
+    done = cut_network.strike(api, SUBJECT, CutNetwork(), cut_network.find(api, SUBJECT, CutNetwork(), None))
+    added.code = 137
+    added.set("terminated")
+    with pytest.raises(cut_network.NotCut, match=r"may still be cut off.*137"):
+        cut_network.undo(api, SUBJECT, done)
+
+
+def test_a_container_that_has_not_started_is_waited_for_as_long_as_it_would_still_cut(
+    pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, api = pair
+    monkeypatch.setattr(cut_network, "CUT_WITHIN_S", 0.0)
+    monkeypatch.setattr(cut_network, "HEALED_WITHIN_S", 0.0)
+    Added(server, says="", state="waiting")
+    planned = cut_network.find(api, SUBJECT, CutNetwork(), None)
+    with pytest.raises(TimedOut, match="ImagePullBackOff"):
+        cut_network.strike(api, SUBJECT, CutNetwork(), planned)
+    with pytest.raises(TimedOut, match="waiting"):
+        cut_network.undo(api, SUBJECT, planned)
+    cut_network.undo(api, SUBJECT, planned.model_copy(update={"at": planned.at - cut_network.LATEST_S}))
 
 
 def test_undoing_goes_from_the_last_to_the_first_and_an_error_keeps_none_of_the_others(pair: tuple[Server, Api]) -> None:
