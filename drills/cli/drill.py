@@ -19,7 +19,7 @@ from drills.compare import Incomparable, compare, last_passed, read
 from drills.definition import Drill, Series
 from drills.evidence import BadEvidence, Evidence
 from drills.kubernetes import rights
-from drills.kubernetes.api import Api, Refused
+from drills.kubernetes.api import Api, Refused, Unavailable
 from drills.request import Template
 from drills.runner import faults, load_job, ray_objects
 from drills.runner import journal as journals
@@ -123,12 +123,12 @@ def _drill(this: Run) -> int:
 
 
 def token_secret(api: Api, subject: Subject) -> tuple[str, str] | None:
-    """Return name and key of the Secret with the token that Ray's dashboard asks for; None: it asks for none, or the pods are not
-    seen, which is reported with the rights."""
+    """Return name and key of the Secret with the token that Ray's dashboard asks for; None: it asks for none, or there is no
+    head pod to see, which is reported later."""
     try:
         with Observer(api, subject) as observer:
             return observer.token_secret()
-    except Refused:
+    except (Refused, Unavailable):
         return None
 
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from blocks.errors import PipelineError
-from drills.kubernetes.api import Api, NotFound, Object, Refused, conditions
+from drills.kubernetes.api import Api, Object, Refused, Unavailable, conditions
 from drills.observed import Answer, Snapshot
 from drills.runner import api_key, ray_objects
 from drills.subject import Subject
@@ -137,11 +137,11 @@ class Observer:
         """Name and key of the Secret with the token that Ray's dashboard asks for; None: it asks for none.
 
         Raises:
-            NotFound: there is no head pod.
+            Unavailable: there is no head pod now.
         """
         heads = ray_objects.pods_of(self.pods(), ray_objects.active_cluster(self.ray_service()), "head")
         if not heads:
-            raise NotFound(f"{self.subject} has no head pod", 404)
+            raise Unavailable(f"{self.subject} has no head pod now")
         return ray_objects.token_secret(heads[-1])
 
     def _token(self) -> dict[str, str]:
