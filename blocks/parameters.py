@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -75,6 +76,7 @@ def _tag_key(text: str) -> str:
 
 IAM = r"arn:aws[a-z-]*:iam::[0-9]{12}:"
 """The beginning of every ARN of an IAM principal."""
+Cidr = Annotated[str, AfterValidator(lambda text: str(_network(text)))]
 PublicCidr = Annotated[str, AfterValidator(_public)]
 Zone = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9][a-z]$")]
 Principal = Annotated[str, Field(pattern=rf"^{IAM}(role|user)/\S+$")]
@@ -101,7 +103,7 @@ class CoreNodes(Parameters):
 
 
 class Inf2Nodes(Parameters):
-    """Nodes for the model: one worker and one replica on each."""
+    """Nodes for the model: one worker with one replica on each, or several (service.workers_per_node)."""
 
     instance_type: Inf2Type = "inf2.8xlarge"
     """The inf2 type to use first."""
@@ -123,8 +125,8 @@ class Karpenter(Parameters):
     """How Karpenter launches and keeps nodes."""
 
     ami_alias: Annotated[str, Field(pattern=r"^al2023@(latest|v[0-9]{8})$")] = "al2023@latest"
-    """Release of the EKS-optimised AMIs for new nodes; a pinned one is al2023@v and a date. Only the flow refresh replaces nodes that
-    have another release."""
+    """Release of the EKS-optimised AMIs for new nodes; a pinned one is al2023@v and a date. `latest` is the newest when the stack is made,
+    and stays that one until the flow refresh moves on. Only that flow replaces nodes that have another release."""
     empty_for_s: Annotated[int, Field(ge=10, le=86400)] = 60
     """Seconds for which an inf2 node is kept after its last pod."""
 
@@ -168,6 +170,8 @@ class Infrastructure(Parameters):
     expires_after_h: Annotated[float, Field(ge=0, le=8760)] | None = None
     """Hours from `provision` or `lifecycle` until the flow reap removes the stack; running either again counts from then. 0: never. Empty:
     24 after a lifecycle, which removes it anyway unless it ends with an error; never after `provision` or with `keep`."""
+    model_buckets: Annotated[tuple[Annotated[str, Field(pattern=rf"^{BUCKET}$")], ...], Field(max_length=20)] = ()
+    """S3 buckets from which workers may read models (service.model), besides the stack's own."""
     max_usd_per_hour: Annotated[float, Field(gt=0)] | None = None
     """Largest price of everything together, in US dollars an hour, also on the dearest of the inf2 types. Above it a run is refused before
     anything is made."""
@@ -204,8 +208,17 @@ def _not_shared(text: str) -> str:
     return text
 
 
-ENGINES = tuple(sorted(file.stem.removeprefix("engine-") for file in (Path(__file__).parents[1] / "manifests").glob("engine-*.yaml")))
+def _named(kind: str) -> tuple[str, ...]:
+    return tuple(sorted(file.stem.removeprefix(f"{kind}-") for file in (Path(__file__).parents[1] / "manifests").glob(f"{kind}-*.yaml")))
+
+
+ENGINES = _named("engine")
 """Names of the engines: each has a manifest engine-NAME.yaml."""
+MODELS = _named("model")
+"""Names of the models that are in the image of the engine `cpu`: each has a manifest model-NAME.yaml."""
+BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+MODEL_PATTERN = rf"^({'|'.join(MODELS)}|\w[\w.-]*/\w[\w.-]*|s3://{BUCKET}(/[\w.=+@:-]+)+)$"
+"""A model of the image, OWNER/NAME of the Hugging Face hub, or a folder in S3."""
 if TYPE_CHECKING:
     Engine = str
 else:
@@ -230,6 +243,23 @@ class Scaling(Parameters):
     served through that proxy."""
 
 
+class Ingress(Parameters):
+    """A load balancer of AWS in front of the model, with TLS. The AWS Load Balancer Controller must run in the cluster (docs/aws.md)."""
+
+    certificate_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:acm:[a-z0-9-]+:[0-9]{12}:certificate/[0-9a-f-]+$")]
+    """ARN of the certificate in AWS Certificate Manager, in the cluster's region, for the name that clients use."""
+    public: bool = False
+    """Whether it has addresses in the internet. Off: only those of the VPC, for clients in it or connected to it."""
+    allowed_cidrs: Annotated[tuple[Cidr, ...], Field(max_length=40)] = ()
+    """Addresses of clients, as ranges such as 203.0.113.0/24. Empty: all private ones, or with `public` all."""
+
+    @property
+    def inbound(self) -> str:
+        """The clients' ranges, separated by commas."""
+        everybody = ("0.0.0.0/0",) if self.public else tuple(map(str, PRIVATE))
+        return ",".join(self.allowed_cidrs or everybody)
+
+
 class Service(Parameters):
     """What is deployed: the model behind Ray Serve, and the chat in front of it."""
 
@@ -238,18 +268,31 @@ class Service(Parameters):
     namespace: Annotated[KubernetesName, AfterValidator(_not_shared)] = "mistral"
     """Namespace of the service. One that exists already is not changed and not deleted."""
     workers: Annotated[int, Field(ge=1, le=20)] = 2
-    """Number of Ray workers, with one replica of the model each; as many inf2 nodes are needed. With scaling: the smallest number."""
+    """Number of Ray workers, with one replica of the model each; as many inf2 nodes are needed, unless several share a node. With scaling:
+    the smallest number."""
+    workers_per_node: Annotated[int, Field(ge=1, le=12)] = 1
+    """Largest number of workers on an inf2 node, at most its chips: 6 use an inf2.24xlarge whole. They are spread evenly. A lost node takes
+    all of its workers with it, so have at least two nodes."""
     scaling: Scaling | None = None
     """How the number of workers follows the load. Empty: it does not change."""
     engine: Engine | None = None
     """Program that computes the answers. Empty: the target's engine."""
-    model: Literal["smollm2"] | None = None
-    """Model that the engine `cpu` computes. Empty: a tiny one that stands for a 7B model in its pace, and whose words are noise. `smollm2`
-    speaks English, and needs so much more of the processor that two cores carry a few conversations instead of a drill's usual load."""
+    model: Annotated[str, Field(pattern=MODEL_PATTERN, max_length=512)] | None = None
+    """Model to compute: `OWNER/NAME` of the Hugging Face hub, or `s3://BUCKET/FOLDER` with the same files; its architecture must be one
+    that the engine computes. Empty: Mistral-7B-Instruct-v0.3; with the engine `cpu` a tiny one that stands for a 7B model in its pace, and
+    whose words are noise. `smollm2`, of the engine `cpu` alone, speaks English, and needs so much more of the processor that two cores
+    carry a few conversations instead of a drill's usual load."""
+    revision: Annotated[str, Field(pattern=r"^\w[\w./-]*$", max_length=128)] | None = None
+    """Commit, tag or branch of a model of the hub. Empty: the branch main. Name a commit, so that every worker gets the same files."""
+    compile_ahead: bool | None = None
+    """Whether a Job compiles the model before the workers start, and keeps the result in the stack's bucket, from which every worker loads
+    it. Empty: if the engine compiles (Neuron) and Terraform creates the cluster. Otherwise every worker compiles for itself."""
     gcs_fault_tolerance: bool | None = None
     """Whether Ray's state survives the loss of its head. Empty: yes if there is a Redis. Off shows what happens without it."""
     chat: bool = True
     """Whether the chat is deployed too."""
+    ingress: Ingress | None = None
+    """A way in from outside the cluster. Empty: the model answers inside the cluster only. Needs the target's `api_key`."""
     ready_within_s: Annotated[float, Field(ge=60, le=7200)] | None = None
     """Seconds within which the service must be Ready. Empty: as long as the engine may take, 20 minutes on a CPU, 90 on Neuron: a node
     starts, pulls an image of 20 GB, downloads the model and compiles it."""
@@ -260,10 +303,21 @@ class Service(Parameters):
             raise ValueError(f"scaling.max_workers is {self.scaling.max_workers}, fewer than the {self.workers} workers there always are")
         return self
 
+    @model_validator(mode="after")
+    def _revision_of_the_hub(self) -> Self:
+        if self.revision and self.model and (self.model in MODELS or self.model.startswith("s3://")):
+            raise ValueError(f"a revision is one of a model of the hub, and the model is {self.model}: leave it out")
+        return self
+
     @property
     def most_workers(self) -> int:
         """Number of workers at the highest load."""
         return self.scaling.max_workers if self.scaling is not None else self.workers
+
+    @property
+    def nodes(self) -> int:
+        """Smallest number of nodes that its workers need at the lowest load."""
+        return math.ceil(self.workers / self.workers_per_node)
 
     @property
     def subject(self) -> Subject:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -11,7 +12,7 @@ from prefect.client.schemas import State
 from prefect.states import Failed
 
 from blocks.errors import Permanent
-from blocks.parameters import Infrastructure, Service
+from blocks.parameters import MODELS, Infrastructure, Service
 from blocks.target import NoSuchTarget
 from drills.definition import Drill, Load, Slos, Timing, UnknownDrill
 from drills.runner.faults import UnknownFault, check_known
@@ -58,15 +59,16 @@ def checked_site(target: str, infrastructure: Infrastructure, service: Service |
         NoSuchTarget: no such target is saved.
         BadParameters: the service needs more or larger nodes than there will be, or a Redis that there will not be; or its replicas
             are sized for more requests than they answer at once; or its engine computes another model; or the load
-            asks for longer answers than are given.
+            asks for longer answers than are given; or there is a way in from outside and no key.
     """
     site = Site(target=target, infrastructure=infrastructure)
     block = site.block
     if service is None:
         return site
     engine = block.engine_of(service)
-    if service.model is not None and engine != "cpu":
-        raise BadParameters(f"model {service.model} of the service is for the engine cpu, and this service's engine is {engine}")
+    _check_model(site, service)
+    if service.ingress is not None and block.api_key is None:
+        raise BadParameters("an ingress lets others reach the model, and the target has no api_key: save it again with one")
     limits = engines.needs(engine, service.model)
     if service.scaling is not None and engines.ongoing_requests(service.scaling, engine, service.model) > limits.slots:
         raise BadParameters(
@@ -86,11 +88,37 @@ def checked_site(target: str, infrastructure: Infrastructure, service: Service |
     if not provisioned:
         return site
     nodes = infrastructure.inf2_nodes
-    if service.most_workers > nodes.count:
-        raise BadParameters(f"{service.most_workers} workers need as many inf2 nodes, and inf2_nodes.count is {nodes.count}")
-    if reason := engines.describe_misfit(nodes, engine):
+    if service.most_workers > nodes.count * service.workers_per_node:
+        needed = math.ceil(service.most_workers / service.workers_per_node)
+        raise BadParameters(f"{service.most_workers} workers need {needed} inf2 nodes, and inf2_nodes.count is {nodes.count}")
+    if reason := engines.describe_misfit(nodes, engine, service.model, service.workers_per_node):
         raise BadParameters(reason)
     return site
+
+
+def _check_model(site: Site, service: Service) -> None:
+    """Check that the engine can have the model.
+
+    Raises:
+        BadParameters: the model is in the image of another engine; or a revision is given, and no model of the hub; or the workers may
+            not read its bucket, or have none for what they compile.
+    """
+    engine = site.block.engine_of(service)
+    if service.model in MODELS and engine != "cpu":
+        raise BadParameters(f"model {service.model} of the service is for the engine cpu, and this service's engine is {engine}")
+    fetched = engines.checkpoint(engine, service.model, service.revision)
+    if fetched is None and service.revision:
+        raise BadParameters(
+            f"revision {service.revision} is one of a model of the hub, and the engine {engine} has none of it: name a model, too"
+        )
+    if service.compile_ahead and not site.block.provisioned:
+        raise BadParameters("compile_ahead needs the bucket of a stack that Terraform creates, and this target's cluster is another's")
+    bucket, own = fetched.bucket if fetched else "", f"leeward-{site.infrastructure.name}-"
+    if bucket and site.block.provisioned and bucket not in site.infrastructure.model_buckets and not bucket.startswith(own):
+        raise BadParameters(
+            f"workers may not read models from the bucket {bucket}: name it in infrastructure.model_buckets, or copy the model to models/ "
+            f"in the stack's own bucket ({own}ACCOUNT-REGION)"
+        )
 
 
 def check_images(site: Site) -> None:
@@ -120,5 +148,5 @@ def checked_drill(name: str, service: Service, timing: Timing | None, load: Load
             f"recovery is promised within slos.max_recovery_s ({promised:g}) and would be waited for no longer than "
             f"timing.observe_timeout_s ({waited:g}): raise that, or promise less"
         )
-    minima = {"min_endpoints": service.workers, "min_replicas": service.workers, "min_nodes": service.workers}
+    minima = {"min_endpoints": service.workers, "min_replicas": service.workers, "min_nodes": service.nodes}
     return drill.model_copy(update={"steady_state": drill.steady_state.model_copy(update=minima)})

@@ -12,8 +12,9 @@ from prefect.states import Completed
 
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
 from flows import stages
-from flows.checks import checked_site, refusable
+from flows.checks import BadParameters, checked_site, refusable
 from flows.hooks import ask_for_sweep
+from tasks.cluster.karpenter import move_to_newest_ami
 from tasks.drill.steps import holding_lock, release_lock, take_lock
 from tasks.service.refresh import (
     OldNode,
@@ -49,6 +50,8 @@ def refresh(
     """
     run = stages.Run.current()
     site = checked_site(target, infrastructure, service)
+    if service.workers_per_node > 1:
+        raise BadParameters("refresh replaces nodes with one worker; of several workers on a node drain each by hand (kubectl drain)")
     with stages.debug_bundle_on_error(site, service, run):
         done = replace_old_nodes(site, service, nodes, run)
     return Completed(message=f"{len(done)} nodes were replaced" if done else "no node is old")
@@ -60,6 +63,7 @@ def replace_old_nodes(site: Site, service: Service, which: Which, run: stages.Ru
     with tags("stage:refresh"):
         take_lock(site, service, run.id, "refresh", time.time())
         with holding_lock(site, service, run.id, release_lock) as check:
+            move_to_newest_ami(site)
             for node in find_old_nodes(site, service, which, run.id):
                 done.append(replace_node(site, service, node, check))
                 show_refresh(done)

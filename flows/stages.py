@@ -41,6 +41,7 @@ from tasks.drill.steps import hold_lock, holding_lock, let_go_of_lock
 from tasks.images.publish import ImageRefs, build_images, publish_images
 from tasks.prerequisites.check import check_prerequisites
 from tasks.service.chat import deploy_chat, remove_chat
+from tasks.service.compilation import compile_ahead, give_role
 from tasks.service.preflight import preflight
 from tasks.service.rayservice import apply_service, wait_for_service
 from tasks.service.worker_group import size_service
@@ -153,6 +154,8 @@ def deploy(site: Site, service: Service, outputs: Outputs | None, run: Run, buil
             images = publish_images(site, service, outputs.serving_repository_url if outputs else None)
             operator.result()
             check()
+            give_role(site, service)
+            compile_ahead(site, service, images)
             apply_service(site, service, images, outputs)
             size_service(site, service)
             chat = deploy_chat.submit(site, service, images.chat) if images.chat else None

@@ -55,6 +55,8 @@ _SELDOM: Mapping[str, tuple[str, ...]] = {
     # Karpenter is out of reach; a quota was never changed.
     "*": (
         *("ec2:TerminateInstances", "servicequotas:GetAWSDefaultServiceQuota"),
+        # A service has its model in S3, or compiles it ahead.
+        "eks:ListPodIdentityAssociations",
         # Others have put load balancers into the network, or taken snapshots; a stack has expired.
         *("ec2:DescribeSnapshots", "ec2:DescribeTags", "elasticache:DescribeSnapshots", "s3:ListAllMyBuckets"),
         *(f"elasticloadbalancing:Describe{kind}" for kind in ("LoadBalancers", "Tags", "TargetGroups")),
@@ -62,6 +64,8 @@ _SELDOM: Mapping[str, tuple[str, ...]] = {
     ),
     "arn:aws:s3:::leeward-*": ("s3:GetBucketTagging", "s3:PutBucketTagging"),
     "arn:aws:s3:::leeward-*/*": ("s3:AbortMultipartUpload",),
+    # The newest AMI, when a stack is made or refreshed.
+    "arn:aws:ssm:*::parameter/aws/service/*": ("ssm:GetParameter",),
 }
 """What the pipeline calls only when something is not as it should be."""
 _BY_AWS: Mapping[str, tuple[str, ...]] = {

@@ -43,6 +43,8 @@ class Settings:
     steps_per_s: float = 0.0
     """Decode steps per second at most; 0: no limit. A tiny model would answer in an instant; at the pace of a 7B its streams live long
     enough to be hit by a fault."""
+    artifacts: str = ""
+    """Place of what the engine compiles: a folder, or s3://bucket/prefix. Empty: it is not kept, and each start compiles."""
     api_key: str = field(default="", repr=False)
     """Key that every request must have; empty: no key is needed."""
     allowed_origins: str = ""

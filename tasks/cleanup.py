@@ -20,7 +20,7 @@ from tasks.aws.account import Clients
 from tasks.aws.leftovers import leftovers
 from tasks.cluster.access import UNRESPONSIVE_FOR_S, NoAccess, Unresponsive, connect
 from tasks.cost import spent
-from tasks.service import chat, rayservice
+from tasks.service import chat, compilation, rayservice
 from tasks.support.progress import Progress
 from tasks.support.site import Site, forget_connections
 from tasks.support.step import step
@@ -43,6 +43,7 @@ def remove_workloads(api: Api, service: Service, progress: Progress) -> None:
     """
     journal.remove_loads_of(api, service.subject)
     chat.remove(api, service)
+    compilation.remove(api, service)
     rayservice.remove(api, service, SERVICE_GONE_WITHIN_S, progress.show_pending)
 
 

@@ -29,7 +29,7 @@ resource "aws_eks_cluster" "this" {
   }
 
   vpc_config {
-    subnet_ids              = [for subnet in aws_subnet.private : subnet.id]
+    subnet_ids              = [for subnet in aws_subnet.control_plane : subnet.id]
     endpoint_private_access = true
     endpoint_public_access  = length(var.public_access_cidrs) > 0
     public_access_cidrs     = length(var.public_access_cidrs) > 0 ? var.public_access_cidrs : null
@@ -83,6 +83,8 @@ resource "aws_eks_addon" "node" {
   addon_version               = data.aws_eks_addon_version.default[each.key].version
   resolve_conflicts_on_create = "OVERWRITE"
   resolve_conflicts_on_update = "OVERWRITE"
+  # So that manifests/network.yaml is enforced.
+  configuration_values = each.key == "vpc-cni" ? jsonencode({ enableNetworkPolicy = "true" }) : null
 
   dynamic "pod_identity_association" {
     for_each = each.key == "vpc-cni" ? [aws_iam_role.cni.arn] : []

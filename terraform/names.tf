@@ -30,6 +30,8 @@ locals {
     cni_role            = "${local.role_prefix}-cni"
     karpenter_role      = "${local.role_prefix}-karpenter"
     karpenter_node_role = "${local.role_prefix}-auto-node"
+    models_role         = "${local.role_prefix}-models"
+    bucket              = "${local.prefix}-${data.aws_caller_identity.current.account_id}-${var.region}"
     karpenter           = "${local.prefix}-karpenter"
     repository          = "${local.prefix}/serving"
     log_group           = "/aws/eks/${var.name}/cluster"

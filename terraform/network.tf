@@ -1,4 +1,4 @@
-# One VPC: nodes and Redis in private subnets, only the NAT gateway in the public ones.
+# One VPC: nodes and Redis in private subnets, the control plane's interfaces in small ones of their own, only the NAT gateway in the public ones.
 
 data "aws_availability_zones" "open" {
   #checkov:skip=CKV_AWS_394:availability_zones pins them for a long-lived stack
@@ -84,7 +84,7 @@ resource "aws_internet_gateway" "this" {
   tags   = { Name = local.prefix }
 }
 
-# Addresses: the first sixteenth of the VPC for the public subnets, one sixteenth for each private one.
+# Addresses: the first sixteenth of the VPC for the public and the control plane's subnets, one sixteenth for each private one.
 resource "aws_subnet" "public" {
   for_each = { for index, zone in local.zones : zone => index }
 
@@ -111,6 +111,16 @@ resource "aws_subnet" "private" {
     Name                              = "${local.prefix}-private-${each.key}"
     "kubernetes.io/role/internal-elb" = "1"
   }
+}
+
+# Nothing but the control plane's network interfaces: so network policies can tell the Kubernetes API from a pod (manifests/network.yaml).
+resource "aws_subnet" "control_plane" {
+  for_each = { for index, zone in local.zones : zone => index }
+
+  vpc_id            = aws_vpc.this.id
+  availability_zone = each.key
+  cidr_block        = cidrsubnet(var.vpc_cidr, 8, each.value + 8)
+  tags              = { Name = "${local.prefix}-control-plane-${each.key}" }
 }
 
 resource "aws_eip" "nat" {

@@ -18,6 +18,11 @@ output "cluster_ca" {
   value       = aws_eks_cluster.this.certificate_authority[0].data
 }
 
+output "control_plane_cidrs" {
+  description = "Addresses from which the Kubernetes API connects to nodes and pods; no pod has one of them."
+  value       = [for subnet in aws_subnet.control_plane : subnet.cidr_block]
+}
+
 output "serving_repository_url" {
   description = "Where the serving image is pushed to and pulled from."
   value       = aws_ecr_repository.serving.repository_url

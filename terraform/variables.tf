@@ -181,6 +181,17 @@ variable "admin_principal_arns" {
   default     = []
 }
 
+variable "model_buckets" {
+  description = "S3 buckets from which workers may read models, besides the stack's own."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for bucket in var.model_buckets : can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", bucket))])
+    error_message = "Names of S3 buckets, without s3:// and without a folder."
+  }
+}
+
 variable "secrets_kms_key_arn" {
   description = "Your own KMS key for Kubernetes Secrets; null leaves EKS's envelope encryption with AWS's key, which is always on."
   type        = string

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from serving.settings import Settings
 
 if TYPE_CHECKING:
+    from serving.engines.artifacts import Store
     from serving.engines.callbacks import EngineCallbacks
     from serving.engines.contract import StepEngine, TextEngine
 
@@ -32,6 +33,8 @@ class Profile:
     """Factory of Settings → StepEngine. The scheduler of serving.engines.batching makes a text engine of it."""
     text_engine: str = ""
     """Factory of (Settings, EngineCallbacks | None) → TextEngine, for an engine that batches by itself; used instead of `step_engine`."""
+    compiler: str = ""
+    """Function of (Settings, Store) → key of what the engine compiles, and whether it was compiled now; empty: it compiles nothing."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables that are set before the factory is imported, unless the process has them."""
 
@@ -61,6 +64,18 @@ class Profile:
         end_tokens = ends(settings.model)
         return BatchingEngine(lambda: self.make_step_engine(settings), end_tokens, settings.max_queue, settings.stuck_after_s, callbacks)
 
+    def compile_ahead(self, settings: Settings, store: Store) -> tuple[str, bool]:
+        """Put what the engine compiles into the store, unless it is there; return its key, and whether this call put it there.
+
+        Raises:
+            ValueError: the engine compiles nothing.
+            Exception: whatever the engine raises when it cannot compile.
+        """
+        if not self.compiler:
+            raise ValueError(f"the engine {self.name} compiles nothing")
+        done: tuple[str, bool] = self._call(self.compiler, settings, store)
+        return done
+
     def _call(self, factory: str, *arguments: object) -> Any:
         for name, value in self.environment.items():
             os.environ.setdefault(name, value)
@@ -79,12 +94,17 @@ PROFILES = (
     Profile(
         "cpu",
         "serving.engines.cpu.engine:build",
+        compiler="serving.engines.cpu.rotary:compile_ahead",
         # How long threads spin while they wait for each other. The default is so long that, where other processes want the cores, the
         # threads take each other's time to compute (on two busy cores a step took seven times as long); not spinning at all costs as
         # much as the step itself (82 ms instead of 47).
         environment={"GOMP_SPINCOUNT": "20000"},
     ),
-    Profile("neuron", "serving.engines.neuron.engine:build"),
+    Profile(
+        "neuron",
+        "serving.engines.neuron.engine:build",
+        compiler="serving.engines.neuron.compilation:compile_ahead",
+    ),
 )
 
 

@@ -52,7 +52,7 @@ def nodes_missing(nodes: list[Object], wanted: dict[str, int]) -> str:
 def wanted_nodes(infrastructure: Infrastructure, service: Service, *, provisioned: bool, on_demand: bool) -> dict[str, int]:
     """Number of nodes that each pool must have: all that Terraform created, or all that are needed. Without the nodes that Karpenter
     launches on demand."""
-    core, inf2 = (infrastructure.core_nodes.count, infrastructure.inf2_nodes.count) if provisioned else (1, service.workers)
+    core, inf2 = (infrastructure.core_nodes.count, infrastructure.inf2_nodes.count) if provisioned else (1, service.nodes)
     return {"core": core} if on_demand else {"core": core, node_labels.INF2: inf2}
 
 

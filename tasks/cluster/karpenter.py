@@ -21,7 +21,7 @@ from blocks.parameters import Infrastructure
 from drills.kubernetes import manifests, pod_problems
 from drills.kubernetes.api import Api, Object
 from drills.runner.waiting import Pending, Until
-from tasks.cluster import karpenter_orphans
+from tasks.cluster import ami, karpenter_orphans
 from tasks.cluster.access import UNRESPONSIVE_FOR_S, NoAccess, Unresponsive, connect
 from tasks.support import gomodule
 from tasks.support.commands import run
@@ -36,6 +36,8 @@ NAMESPACE = "kube-system"
 NAME = "karpenter"
 """Name of the Helm release, the Deployment and the service account to which Terraform gives its role."""
 AVAILABLE_WITHIN_S = 300.0
+DRIFTED_WITHIN_S = 600.0
+"""Seconds. Karpenter looks for drift when a node class changes, and again every few minutes."""
 POOLS_READY_WITHIN_S = 120.0
 """Seconds. Karpenter asks AWS for AMIs, subnets and security groups, and does a dry-run launch."""
 NODES_GONE_WITHIN_S = 420.0
@@ -83,6 +85,7 @@ def node_pools(infrastructure: Infrastructure, made: Provisioning) -> list[Objec
     inf2, core = infrastructure.inf2_nodes, infrastructure.core_nodes
     values: dict[str, Any] = {
         "ami_alias": infrastructure.karpenter.ami_alias,
+        "kubernetes": infrastructure.kubernetes_version,
         "instance_profile": made.instance_profile,
         "inf2_subnets": [{"id": subnet} for subnet in made.subnet_ids["inf2"]],
         "core_subnets": [{"id": subnet} for subnet in made.subnet_ids["core"]],
@@ -178,6 +181,32 @@ def unready_claims(api: Api) -> list[str]:
     return found
 
 
+def set_ami(api: Api, alias: str) -> list[str]:
+    """Set the release of the pipeline's node classes; returns the names of those that had another one. Their nodes drift from then on."""
+    moved = []
+    for found in api.items(CLASSES, labelSelector=MADE_HERE):
+        if ami.alias_of(found) != alias:
+            api.merge(f"{CLASSES}/{found['metadata']['name']}", {"spec": {"amiSelectorTerms": [{"alias": alias}]}})
+            moved.append(str(found["metadata"]["name"]))
+    return moved
+
+
+def drift_noticed(api: Api) -> bool | Pending:
+    """Whether Karpenter has noticed every node that has another AMI than its class now has."""
+    classes = {c["metadata"]["name"]: c for c in api.items(CLASSES, labelSelector=MADE_HERE)}
+    for name, found in classes.items():
+        if why := _not_ready(found):
+            return Pending(f"EC2NodeClass {name}: {why}")
+    amis = {name: {each["id"] for each in found.get("status", {}).get("amis") or ()} for name, found in classes.items()}
+    late = []
+    for claim in api.items(CLAIMS):
+        status, name = claim.get("status", {}), claim["spec"]["nodeClassRef"]["name"]
+        drifted = any(c["type"] == "Drifted" and c["status"] == "True" for c in status.get("conditions") or ())
+        if name in amis and status.get("imageID") and status["imageID"] not in amis[name] and not drifted:
+            late.append(str(claim["metadata"]["name"]))
+    return Pending(f"Karpenter has not noticed the new AMI for {', '.join(late)}") if late else True
+
+
 def remove_nodes(api: Api, on_pending: Callable[[Pending], None]) -> None:
     """Delete all nodes of Karpenter, and the launch templates for them; does nothing in a cluster without Karpenter.
 
@@ -211,9 +240,25 @@ def install_karpenter(site: Site, outputs: Outputs | None) -> str:
         return ""
     api, progress, made = site.api(), Progress("karpenter"), outputs.karpenter
     version = install_controller(api, outputs.cluster_name, made.queue_name, progress.show_pending)
-    names = apply_node_pools(api, site.infrastructure, made, progress.show_pending)
+    infrastructure = ami.pinned(site.block.session(), site.infrastructure, api.find(f"{CLASSES}/inf2"))
+    get_run_logger().info("nodes get the AMIs %s", infrastructure.karpenter.ami_alias)
+    names = apply_node_pools(api, infrastructure, made, progress.show_pending)
     progress.show(100, f"Karpenter {version} launches nodes for {', '.join(names)}")
     return version
+
+
+@step("newest AMI", deadline_s=900)
+def move_to_newest_ami(site: Site) -> str:
+    """Move the node classes to the newest release, if the parameters name none and Karpenter launches the nodes; returns the release."""
+    infrastructure, api = site.infrastructure, site.api()
+    if infrastructure.karpenter.ami_alias != ami.LATEST or not site.block.provisioned or not api.find(f"{CLASSES}/inf2"):
+        return ""
+    alias = ami.newest(site.block.session(), infrastructure.kubernetes_version)
+    if set_ami(api, alias):
+        get_run_logger().info("new nodes get the AMIs %s from now on", alias)
+        progress = Progress("newest-ami")
+        Until("Karpenter to notice the new AMI", lambda: drift_noticed(api), DRIFTED_WITHIN_S, 2.0, progress.show_pending).wait()
+    return alias
 
 
 @step("remove nodes", deadline_s=900)

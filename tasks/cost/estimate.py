@@ -62,6 +62,7 @@ def check_cost(infrastructure: Infrastructure, region: str) -> Check:
 def described(infrastructure: Infrastructure, region: str, service: Service, engine: str) -> str:
     """The estimate in Markdown: by resource, its alternatives, and what one lifecycle costs at most."""
     costs = estimate(infrastructure, region)
+    per_replica = times(1 / service.workers_per_node, price(region, "instances", infrastructure.inf2_nodes.instance_type))
     rows = "".join(f"| {cost.what} | {_usd(cost.usd_per_hour)} |\n" for cost in costs)
     ready_h = engines.ready_within_s(service, engine) / 3600
     inf2 = infrastructure.inf2_nodes
@@ -72,7 +73,8 @@ def described(infrastructure: Infrastructure, region: str, service: Service, eng
         f"## {infrastructure.name}: ${total(costs):.2f} an hour\n\n"
         f"| resource | $ an hour |\n|--|--|\n{rows}| **together** | **{_usd(total(costs))}** |\n{others}\n"
         f"One lifecycle with a drill takes at most {AROUND_DEPLOYMENT_H + ready_h:.1f} h and costs at most "
-        f"${total(costs) * (AROUND_DEPLOYMENT_H + ready_h):.2f}; a month costs ${total(costs) * prices.HOURS_A_MONTH:.0f}.\n\n"
+        f"${total(costs) * (AROUND_DEPLOYMENT_H + ready_h):.2f}; a month costs ${total(costs) * prices.HOURS_A_MONTH:.0f}. "
+        f"The node of one replica of the model, with {service.workers_per_node} on a node: {_usd(per_replica)} an hour.\n\n"
         f"AWS's list prices of {prices.date()} in {region}. Without a price: {', '.join(unpriced(costs)) or 'nothing'}. "
         f"Not in the sum: {prices.NOT_IN_THE_SUM}.\n"
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from blocks.errors import Permanent
 from blocks.parameters import Service
 from tasks.cost.estimate import check_cost
 from tasks.prerequisites.credentials import check_credentials
-from tasks.prerequisites.hub import check_bases, check_model, model_of
+from tasks.prerequisites.hub import check_bases, check_model
+from tasks.prerequisites.kubernetes import check_kubernetes
 from tasks.prerequisites.quotas import check_quotas
 from tasks.prerequisites.tools import check_builder, check_programs
 from tasks.prerequisites.zones import check_zones
@@ -33,13 +35,14 @@ def checks_of(site: Site, service: Service, *, provisioning: bool) -> dict[str, 
     found: dict[str, Callable[[], Check | list[Check]]] = {
         "programs": lambda: check_programs(target, infrastructure),
         "image builder": lambda: check_builder(target, service),
-        "model": lambda: check_model(model_of(target.engine_of(service)), target.hf_token),
+        "model": lambda: check_model(target, service),
         "base images": lambda: check_bases(target, service),
     }
     if provisioning and target.provisioned:
         session = target.session()
         clients = OneClientAtATime(session)
         found["cost"] = lambda: check_cost(infrastructure, target.region)
+        found["Kubernetes"] = lambda: check_kubernetes(infrastructure.kubernetes_version, datetime.now(UTC).date())
         found["credentials"] = lambda: check_credentials(session)
         found["zones"] = lambda: check_zones(clients.client("ec2"), infrastructure)
         found["quotas"] = lambda: check_quotas(clients, infrastructure)

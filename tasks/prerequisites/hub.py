@@ -1,4 +1,4 @@
-"""The model and the base images: whether this target's token opens the one, and whether the others are there."""
+"""The model and the base images: whether the workers can have the one, and whether the others are there."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import os
 import re
 
 import urllib3
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
 from blocks.errors import PipelineError
-from blocks.parameters import Engine, Service
+from blocks.parameters import Service
 from blocks.target import Target
-from drills.kubernetes import manifests
 from tasks.images.publish import recipes
 from tasks.images.registry import TIMEOUT_S, Repository, ecr_login, pool
+from tasks.service.engines import Checkpoint, checkpoint
 from tasks.support.checks import Check
 
 HUB = "https://huggingface.co"
@@ -22,33 +23,50 @@ HUB_VARIABLE = "HF_ENDPOINT"
 _ECR = re.compile(r"^[0-9]+\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com")
 
 
-def model_of(engine: Engine) -> str:
-    """Name of the model that the engine's workers download from the hub; empty: they download none."""
-    (fragment,) = manifests.load(f"engine-{engine}", {"worker_image": ""})
-    (group,) = fragment["spec"]["rayClusterConfig"]["workerGroupSpecs"]
-    commands = [container.get("command", ()) for container in group["template"]["spec"].get("initContainers", ())]
-    return next((str(command[2]) for command in commands if list(command[:2]) == ["huggingface-cli", "download"]), "")
+def check_model(target: Target, service: Service) -> Check:
+    """Check that the workers can have the model, by asking for its configuration as they will."""
+    wanted = checkpoint(target.engine_of(service), service.model, service.revision)
+    if wanted is None:
+        return Check("model", "ok", "it is in the workers' image")
+    return _in_s3(target, wanted) if wanted.bucket else _in_the_hub(wanted, target.hf_token)
 
 
-def check_model(model: str, token: SecretStr | None) -> Check:
-    """Check that the token opens the model, by asking for its configuration as a worker will."""
-    if not model:
-        return Check("model", "ok", "the engine downloads none")
-    if token is None:
-        return Check("model", "bad", f"the workers download {model}: give the target hf_token, a token of the hub that may read it")
-    url = f"{os.environ.get(HUB_VARIABLE, HUB).rstrip('/')}/{model}/resolve/main/config.json"
+def _in_the_hub(wanted: Checkpoint, token: SecretStr | None) -> Check:
+    url = f"{os.environ.get(HUB_VARIABLE, HUB).rstrip('/')}/{wanted.model}/resolve/{wanted.revision}/config.json"
+    headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
+    what = f"{wanted.model} at {wanted.revision}"
+    remedy = (
+        "hf_token is wrong, or its owner has not accepted the licence" if token else "give the target hf_token, a token that may read it"
+    )
     try:
-        headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
         status = pool(url).request("HEAD", url, headers=headers, timeout=TIMEOUT_S, retries=False, redirect=False).status
     except urllib3.exceptions.HTTPError as error:
+        if token is None:
+            return Check("model", "bad", f"the workers download {what}, and whether it is open to all could not be asked: {remedy}")
         return Check("model", "not checked", f"the hub does not answer here: {type(error).__name__}")
     if status in (401, 403):
-        return Check("model", "bad", f"the hub answers {status} for {model}: hf_token is wrong, or its owner has not accepted the licence")
+        return Check("model", "bad", f"the hub answers {status} for {what}: {remedy}")
     if status == 404:
-        return Check("model", "bad", f"the hub has no model {model}, or hf_token may not see it")
+        return Check("model", "bad", f"the hub has no {what}, or it is hidden: {remedy}")
     if status >= 400:
-        return Check("model", "not checked", f"the hub answers {status} for {model}")
-    return Check("model", "ok", f"hf_token opens {model}")
+        return Check("model", "not checked", f"the hub answers {status} for {what}")
+    return Check("model", "ok", f"{'hf_token opens' if token else 'everybody may download'} {what}")
+
+
+def _in_s3(target: Target, wanted: Checkpoint) -> Check:
+    """The target's role need not read what the workers read: only what is not there is refused."""
+    if target.aws is None:
+        return Check("model", "not checked", f"the target has no AWS to ask for {wanted.model}")
+    key = f"{wanted.model.removeprefix(f's3://{wanted.bucket}/')}/config.json"
+    try:
+        target.client("s3").head_object(Bucket=wanted.bucket, Key=key)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            return Check("model", "bad", f"there is no s3://{wanted.bucket}/{key}")
+        return Check("model", "not checked", f"S3 answers {error.response['Error']['Code']} for {wanted.model}")
+    except BotoCoreError as error:
+        return Check("model", "not checked", f"S3 could not be asked: {type(error).__name__}")
+    return Check("model", "ok", wanted.model)
 
 
 def check_bases(target: Target, service: Service) -> Check:

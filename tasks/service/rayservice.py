@@ -20,20 +20,28 @@ from drills.observed import Snapshot
 from drills.runner import api_key, ray_objects
 from drills.runner.observer import Observer
 from drills.runner.waiting import Pending, Until
+from tasks.aws.account import state_bucket
 from tasks.cluster import karpenter, neuron
 from tasks.cluster.redis import Redis, find_redis
 from tasks.images.publish import ImageRefs
-from tasks.service.engines import ongoing_requests, ready_within_s
+from tasks.service.engines import checkpoint, compiles, ongoing_requests, overlays, ready_within_s
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
 from tasks.terraform.infrastructure import Outputs
 
 LOOK_EVERY_S = 2.0
+INGRESS_CLASSES = "/apis/networking.k8s.io/v1/ingressclasses"
+COMPILED = "compiled"
+"""Prefix in the stack's bucket that workers may write to (terraform/models.tf)."""
 
 
 class NoRedis(Permanent):
     """GCS fault tolerance is on, and there is no Redis for it."""
+
+
+class NoController(Permanent):
+    """Nothing in the cluster makes load balancers."""
 
 
 class NotServing(Transient):
@@ -53,21 +61,41 @@ def fault_tolerant(service: Service, redis: Redis | None) -> bool:
     return redis is not None and service.gcs_fault_tolerance is not False
 
 
-def render(service: Service, engine: Engine, images: ImageRefs, redis: Redis | None, hf_token: SecretStr | None = None) -> list[Object]:
-    """Render all objects of the service in its namespace, in the order to apply them. Some are Secrets: never log them."""
+def render(
+    service: Service,
+    engine: Engine,
+    images: ImageRefs,
+    redis: Redis | None,
+    hf_token: SecretStr | None = None,
+    artifacts: str = "",
+) -> list[Object]:
+    """Render all objects of the service in its namespace, in the order to apply them. Some are Secrets: never log them.
+
+    Args:
+        service: The service.
+        engine: Its engine.
+        images: Images of its pods.
+        redis: Redis for GCS fault tolerance; None: there is none.
+        hf_token: Token with which workers fetch a model of the hub.
+        artifacts: Place in S3 of what is compiled ahead. Empty: nothing is.
+    """
     namespace = {"namespace": service.namespace}
     values = {**namespace, "service_name": service.name, "head_image": images.head, "workers": service.workers}
     (ray_service,) = manifests.load("rayservice", values)
-    (fragment,) = manifests.load(f"engine-{engine}", {"worker_image": images.worker})
-    ray_service = manifests.merge(ray_service, fragment)
-    if service.model is not None:
-        (fragment,) = manifests.load(f"model-{service.model}", {})
+    for fragment in overlays(engine, images.worker, service.model, service.revision):
+        ray_service = manifests.merge(ray_service, fragment)
+    if service.workers_per_node > 1:
+        (fragment,) = manifests.load("shared-nodes", {"nodes": service.nodes})
+        ray_service = manifests.merge(ray_service, fragment)
+    if artifacts:
+        (fragment,) = manifests.load("artifacts", {"artifacts": artifacts})
         ray_service = manifests.merge(ray_service, fragment)
     if service.scaling is not None:
         scaling = {**service.scaling.model_dump(), "ongoing_requests": ongoing_requests(service.scaling, engine, service.model)}
         (fragment,) = manifests.load("autoscaling", {"workers": service.workers, **scaling})
         ray_service = manifests.merge(ray_service, fragment)
-    objects: list[Object] = []
+    fetched = checkpoint(engine, service.model, service.revision)
+    objects = manifests.load("workers-account", namespace) if fetched or artifacts else []
     if redis is not None and fault_tolerant(service, redis):
         objects += manifests.load(
             "redis", {**namespace, "redis_auth_token": redis.auth_token.get_secret_value(), "redis_ca_pem": redis.ca_pem}
@@ -76,13 +104,17 @@ def render(service: Service, engine: Engine, images: ImageRefs, redis: Redis | N
         ray_service = manifests.merge(ray_service, fragment)
     if hf_token is not None:
         objects += manifests.load("hf-token", {**namespace, "hf_token": hf_token.get_secret_value()})
-    objects += manifests.load("disruption", {**namespace, "workers_min_available": max(1, service.workers - 1)})
+    if service.ingress is not None:
+        values = {**namespace, "service_name": service.name, "serve_service": service.subject.serve_service}
+        given = {"certificate_arn": service.ingress.certificate_arn, "inbound_cidrs": service.ingress.inbound}
+        objects += manifests.load("ingress", {**values, **given, "scheme": "internet-facing" if service.ingress.public else "internal"})
+    objects += manifests.load("disruption", {**namespace, "workers_min_available": max(1, service.workers - service.workers_per_node)})
     return [*objects, manifests.with_text_serve_config(ray_service)]
 
 
 def steady_for(service: Service) -> SteadyState:
     """The steady state of a service of this size: a replica of every deployment on every worker."""
-    return SteadyState(min_endpoints=service.workers, min_replicas=service.workers, min_nodes=service.workers)
+    return SteadyState(min_endpoints=service.workers, min_replicas=service.workers, min_nodes=service.nodes)
 
 
 def check_steady(observer: Observer, service: Service) -> Snapshot | Pending:
@@ -101,7 +133,7 @@ def check_steady(observer: Observer, service: Service) -> Snapshot | Pending:
         workers = service.workers
         reasons.append(
             f"a second Ray cluster is to take over, and its {workers} workers need inf2 nodes beside those that serve: Karpenter launches "
-            f"them, a managed group must have {2 * workers} (inf2_nodes.count)"
+            f"them, a managed group must have {2 * service.nodes} (inf2_nodes.count)"
         )
     return Pending("; ".join([*troubles, *reasons]), _percent(snapshot, service.workers))
 
@@ -180,6 +212,7 @@ def remove(api: Api, service: Service, within_s: float, on_pending: Callable[[Pe
             return Pending(f"still there: {', '.join(left)}") if left else True
 
         api.delete(f"{_collection(service)}/{service.name}")
+        ownership.remove(api, ingress_path(service))
         # At once: they would drain as long as a stream may take, and the streams are not needed any more.
         for name in pods():
             api.delete(f"/api/v1/namespaces/{service.namespace}/pods/{name}", grace_s=0)
@@ -196,6 +229,9 @@ def remove_companions(api: Api, service: Service) -> None:
     api_key.remove(api, service.namespace)
     ownership.remove(api, f"/api/v1/{inside}/configmaps/redis-ca")
     ownership.remove(api, f"/apis/policy/v1/{inside}/poddisruptionbudgets/workers")
+    ownership.remove(api, f"/api/v1/{inside}/serviceaccounts/workers")
+    for name in ("ray", "model"):
+        ownership.remove(api, f"/apis/networking.k8s.io/v1/{inside}/networkpolicies/{name}")
 
 
 def others(api: Api, service: Service) -> list[str]:
@@ -214,13 +250,40 @@ def _collection(service: Service) -> str:
     return f"/apis/ray.io/v1/namespaces/{service.namespace}/rayservices"
 
 
+def ingress_path(service: Service) -> str:
+    """Path of the service's Ingress."""
+    return f"/apis/networking.k8s.io/v1/namespaces/{service.namespace}/ingresses/{service.name}"
+
+
+def place_of_artifacts(site: Site, service: Service) -> str:
+    """Place in S3 of what is compiled ahead; empty: nothing is."""
+    if not site.block.provisioned or not compiles(service, site.block.engine_of(service)):
+        return ""
+    return f"s3://{state_bucket(site.block, site.infrastructure.name)}/{COMPILED}"
+
+
 @step("apply service", deadline_s=300)
 def apply_service(site: Site, service: Service, images: ImageRefs, outputs: Outputs | None) -> bool:
-    """Apply the RayService and the objects that it needs; returns whether it has GCS fault tolerance."""
+    """Apply the RayService and the objects that it needs; returns whether it has GCS fault tolerance.
+
+    Raises:
+        NoController: there is to be a way in from outside, and nothing that makes it.
+    """
     api, target, redis = site.api(), site.block, find_redis(site, outputs)
     ownership.ensure_namespace(api, service.namespace)
     api_key.put(api, service.namespace, target.api_key)
-    for message in api.apply_all(render(service, target.engine_of(service), images, redis, target.hf_token)):
+    if service.ingress is None:
+        ownership.remove(api, ingress_path(service))
+    elif api.find(f"{INGRESS_CLASSES}/alb") is None:
+        raise NoController(
+            "service.ingress needs the AWS Load Balancer Controller, and the cluster has no IngressClass `alb`: install it (docs/aws.md)"
+        )
+    control_plane = outputs.control_plane_cidrs if outputs else ()
+    if control_plane:
+        blocks = [{"ipBlock": {"cidr": cidr}} for cidr in control_plane]
+        api.apply_all(manifests.load("network", {"namespace": service.namespace, "control_plane": blocks}))
+    artifacts = place_of_artifacts(site, service)
+    for message in api.apply_all(render(service, target.engine_of(service), images, redis, target.hf_token, artifacts)):
         get_run_logger().warning("took over fields that another field manager had changed: %s", message)
     return fault_tolerant(service, redis)
 
@@ -232,7 +295,8 @@ def wait_for_service(site: Site, service: Service) -> Snapshot:
     started = time.monotonic()
     snapshot = wait_until_serving(site.api(), service, ready_within_s(service, site.block.engine_of(service)), progress.show_pending)
     progress.show(100, f"serving after {time.monotonic() - started:.0f} s")
-    create_markdown_artifact(key="service", markdown=_described(snapshot, service), description="The service")
+    outside = address_outside(site.api(), service) if service.ingress else ""
+    create_markdown_artifact(key="service", markdown=_described(snapshot, service, outside), description="The service")
     return snapshot
 
 
@@ -250,9 +314,16 @@ def check_service(site: Site, service: Service) -> Snapshot:
     return found
 
 
-def _described(snapshot: Snapshot, service: Service) -> str:
+def address_outside(api: Api, service: Service) -> str:
+    """Name of the service's load balancer; empty: AWS has not made it yet."""
+    found = (api.find(ingress_path(service)) or {}).get("status", {}).get("loadBalancer", {}).get("ingress") or [{}]
+    return str(found[0].get("hostname", ""))
+
+
+def _described(snapshot: Snapshot, service: Service, outside: str = "") -> str:
     rows = [
         ("answers at", f"`{service.subject.url}/v1` (OpenAI's API) in the cluster"),
+        *([("from outside", f"`https://{outside}/v1`, by a name of its certificate that points there")] if outside else []),
         ("head", snapshot.head.pod if snapshot.head else "none"),
     ]
     rows += [("worker", f"{w.pod} on {w.node}") for w in snapshot.workers]

@@ -97,6 +97,8 @@ class Outputs:
     serving_repository_url: str
     redis: RedisEndpoint | None
     node_groups: Mapping[str, str]
+    control_plane_cidrs: tuple[str, ...] = ()
+    """Addresses from which the Kubernetes API connects to pods; no pod has one of them."""
     karpenter: Provisioning | None = None
     """Settings for Karpenter. None: all nodes are in managed groups."""
 
@@ -114,7 +116,8 @@ class Outputs:
             subnets = {"subnet_ids": {pool: tuple(ids) for pool, ids in given["subnet_ids"].items()}} if given else {}
             karpenter = Provisioning(**{**given, **subnets}) if given else None
             names = ("region", "cluster_name", "cluster_endpoint", "cluster_ca", "serving_repository_url", "node_groups")
-            return cls(redis=redis, karpenter=karpenter, **{name: values[name] for name in names})
+            control_plane = tuple(values["control_plane_cidrs"])
+            return cls(redis=redis, karpenter=karpenter, control_plane_cidrs=control_plane, **{name: values[name] for name in names})
         except KeyError as missing:
             raise NotProvisioned(
                 f"Terraform's state has no output {missing}: the infrastructure is not there, or not whole; run provision"

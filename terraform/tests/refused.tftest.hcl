@@ -21,7 +21,7 @@ run "the_longest_name_fits_every_service" {
   assert {
     condition = alltrue([
       length(local.names.redis_group) <= 40,
-      alltrue([for role in ["cluster_role", "node_role", "cni_role", "karpenter_role", "karpenter_node_role"] : length(local.names[role]) <= 64]),
+      alltrue([for role in ["cluster_role", "node_role", "cni_role", "karpenter_role", "karpenter_node_role", "models_role"] : length(local.names[role]) <= 64]),
       alltrue([for rule in values(aws_cloudwatch_event_rule.karpenter) : length(rule.name) <= 64]),
       length(local.names.karpenter) <= 80,
       length("${local.prefix}-123456789012-${var.region}") <= 63,
@@ -301,4 +301,14 @@ run "a_region_without_inf2" {
   }
 
   expect_failures = [aws_vpc.this]
+}
+
+run "a_url_in_place_of_a_bucket" {
+  command = plan
+
+  variables {
+    model_buckets = ["s3://weights/mistral"]
+  }
+
+  expect_failures = [var.model_buckets]
 }

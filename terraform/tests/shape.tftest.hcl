@@ -355,3 +355,60 @@ run "an_own_key_encrypts_the_secrets" {
     error_message = "The key given is not used."
   }
 }
+
+run "the_control_plane_has_addresses_that_no_pod_has" {
+  command = plan
+
+  assert {
+    condition     = output.control_plane_cidrs == ["10.20.8.0/24", "10.20.9.0/24"]
+    error_message = "The control plane's subnets are others than in the comment above them."
+  }
+  assert {
+    condition     = jsondecode(aws_eks_addon.node["vpc-cni"].configuration_values) == { enableNetworkPolicy = "true" }
+    error_message = "The network plug-in does not enforce network policies."
+  }
+}
+
+run "the_smallest_vpc_has_room_for_all_subnets" {
+  command = plan
+
+  variables {
+    vpc_cidr           = "10.20.0.0/20"
+    az_count           = 3
+    availability_zones = ["us-west-2a", "us-west-2b", "us-west-2d"]
+  }
+
+  assert {
+    condition     = output.control_plane_cidrs == ["10.20.0.128/28", "10.20.0.144/28", "10.20.0.160/28"]
+    error_message = "EKS needs a /28 for its network interfaces."
+  }
+}
+
+run "workers_read_models_and_write_compiled_graphs_and_nothing_else" {
+  command = plan
+
+  variables {
+    model_buckets = ["weights"]
+  }
+
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(aws_iam_role_policy.models.policy).Statement : alltrue([
+        for resource in flatten([statement.Resource]) : contains([
+          "arn:aws:s3:::leeward-mistral-123456789012-us-west-2",
+          "arn:aws:s3:::leeward-mistral-123456789012-us-west-2/models/*",
+          "arn:aws:s3:::leeward-mistral-123456789012-us-west-2/compiled/*",
+          "arn:aws:s3:::weights",
+          "arn:aws:s3:::weights/*",
+        ], resource)
+      ])
+    ])
+    error_message = "The workers' role reaches more than models and compiled graphs: the bucket also holds Terraform's state."
+  }
+  assert {
+    condition = [
+      for statement in jsondecode(aws_iam_role_policy.models.policy).Statement : statement.Resource if contains(flatten([statement.Action]), "s3:PutObject")
+    ] == ["arn:aws:s3:::leeward-mistral-123456789012-us-west-2/compiled/*"]
+    error_message = "The workers may write elsewhere than to compiled/."
+  }
+}

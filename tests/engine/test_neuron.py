@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 import torch
 from checkpoints import prompt, write
 
-from serving.engines.neuron import compilation
+from serving.engines.artifacts import Store, store_at
+from serving.engines.compilation import compile_ahead
 from serving.engines.neuron import engine as neuron
 from serving.engines.neuron import model as neuron_model
-from serving.engines.neuron.artifacts import Store, store_at
 from serving.engines.neuron.settings import NeuronSettings, plan
 from serving.settings import Settings
 
@@ -69,10 +70,8 @@ def test_without_its_cores_no_model_is_constructed(
     assert made == []
 
 
-def test_a_start_loads_what_an_earlier_one_compiled(
-    made: list[fake_tnx.MistralForSampling], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LEEWARD_NEURON_ARTIFACTS", str(tmp_path))
+def test_a_start_loads_what_an_earlier_one_compiled(made: list[fake_tnx.MistralForSampling], settings: Settings, tmp_path: Path) -> None:
+    settings = replace(settings, artifacts=str(tmp_path))
     answers = [neuron.build(settings).prefill(0, prompt(9)).tobytes() for _ in range(2)]
     assert [model.compiled_by for model in made] == [["cores"], []]
     assert answers[0] == answers[1]
@@ -82,31 +81,20 @@ def test_artifacts_compiled_ahead_on_a_cpu_are_loaded_on_the_chip(
     made: list[fake_tnx.MistralForSampling], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(neuron_model.VISIBLE_CORES)
-    kept = NeuronSettings(artifacts=str(tmp_path))
-    assert compilation.compile_ahead(settings, kept).endswith(" now")
-    assert "now" not in compilation.compile_ahead(settings, kept)
+    settings = replace(settings, artifacts=str(tmp_path))
+    assert compile_ahead(settings).endswith(" now")
+    assert "now" not in compile_ahead(settings)
     monkeypatch.setenv(neuron_model.VISIBLE_CORES, "0,1")
-    monkeypatch.setenv("LEEWARD_NEURON_ARTIFACTS", str(tmp_path))
     neuron.build(settings)
     assert [model.compiled_by for model in made] == [["cpu"], []]
 
 
-def test_compiling_ahead_needs_a_store(settings: Settings) -> None:
-    with pytest.raises(ValueError, match="LEEWARD_NEURON_ARTIFACTS"):
-        compilation.compile_ahead(settings, NeuronSettings())
-
-
 def test_a_store_that_fails_does_not_stop_a_model_that_is_compiled(
-    made: list[fake_tnx.MistralForSampling],
-    settings: Settings,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    made: list[fake_tnx.MistralForSampling], settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv("LEEWARD_NEURON_ARTIFACTS", str(tmp_path / "file"))
     with caplog.at_level(logging.ERROR):
-        neuron.build(settings).prefill(0, prompt(9))
+        neuron.build(replace(settings, artifacts=str(tmp_path / "file"))).prefill(0, prompt(9))
     assert "the compiled artifacts could not be stored" in caplog.text
 
 

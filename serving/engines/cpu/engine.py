@@ -22,10 +22,11 @@ from torch import Tensor
 from torch.nn.functional import rms_norm
 from torch.nn.functional import scaled_dot_product_attention as attention
 
+from serving.engines.artifacts import Store, store_at
 from serving.engines.checkpoint import Shape
 from serving.engines.checks import check_decode, check_prefill
 from serving.engines.contract import Limits, Logits
-from serving.engines.cpu import weights
+from serving.engines.cpu import rotary, weights
 from serving.engines.cpu.threads import allowed_cores
 from serving.engines.cpu.weights import Layer
 from serving.settings import Settings
@@ -43,7 +44,8 @@ def build(settings: Settings) -> CpuEngine:
     """
     torch.set_num_threads(settings.threads or allowed_cores())
     _one_thread_for_openblas()
-    return CpuEngine(settings.model, settings.slots, settings.positions)
+    store = store_at(settings.artifacts) if settings.artifacts else None
+    return CpuEngine(settings.model, settings.slots, settings.positions, store)
 
 
 def _one_thread_for_openblas() -> None:
@@ -59,8 +61,8 @@ def _one_thread_for_openblas() -> None:
 class CpuEngine:
     """A step engine over a checkpoint folder of Mistral's or Llama's architecture, in float32."""
 
-    def __init__(self, folder: Path, slots: int, positions: int) -> None:
-        """Load the checkpoint. If the model was made for fewer positions, those are used: see `limits`.
+    def __init__(self, folder: Path, slots: int, positions: int, store: Store | None = None) -> None:
+        """Load the checkpoint, and what the store has for it. If the model was made for fewer positions, those are used: see `limits`.
 
         Raises:
             BadCheckpoint: the folder has no checkpoint that the engine can compute.
@@ -69,7 +71,7 @@ class CpuEngine:
         positions = min(positions, shape.positions)
         self._limits = Limits(slots=slots, positions=positions, max_prompt=positions - 1, vocabulary=shape.vocabulary)
         self._weights = weights.load(folder, shape, rows=slots)
-        self._cos, self._sin = _rotary(shape, positions)
+        self._cos, self._sin = rotary.tables(folder, shape, positions, store)
         # Keys and values, for the heads of both one after the other. Not initialised: a block is cleared when a sequence reaches it, and
         # those that none has reached take no memory.
         self._held = torch.empty(shape.layers, slots, 2 * shape.kv_heads, _blocks(positions), shape.head_dim)
@@ -197,16 +199,3 @@ def _causal(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     shared = queries.shape[0] // keys.shape[0]
     keys, values = keys.repeat_interleave(shared, dim=0), values.repeat_interleave(shared, dim=0)
     return attention(queries[None], keys[None], values[None], is_causal=True)[0].transpose(0, 1).flatten(1)
-
-
-def _rotary(shape: Shape, positions: int) -> tuple[Tensor, Tensor]:
-    """Return cosine and sine of every position's angles, [positions, head_dim] each: the second half of a head turns with the first, and
-    the sine has the sign with which the other half is added."""
-    exponents = torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim
-    frequencies = 1.0 / shape.theta**exponents
-    if long := shape.long_rope:
-        turns = long.first_positions * frequencies / (2 * torch.pi)
-        kept = ((turns - long.low) / (long.high - long.low)).clamp(0, 1)
-        frequencies = frequencies * (kept + (1 - kept) / long.factor)
-    angles = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies)
-    return angles.cos().repeat(1, 2), torch.cat((-angles.sin(), angles.sin()), dim=1)

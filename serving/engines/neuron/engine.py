@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
+from serving.engines.artifacts import store_at
 from serving.engines.checks import check_decode, check_prefill
 from serving.engines.contract import Limits, Logits
 from serving.engines.neuron import model as neuron_model
-from serving.engines.neuron.artifacts import store_at
 from serving.engines.neuron.settings import NeuronSettings, Plan, plan
 from serving.settings import Settings
 
@@ -37,7 +37,7 @@ def build(settings: Settings) -> NeuronEngine:
     neuron_model.require_cores(neuron.tp_degree, os.environ)
     wanted = plan(settings, neuron)
     model = neuron_model.construct(wanted)
-    neuron_model.to_cores(model, wanted, store_at(neuron.artifacts) if neuron.artifacts else None)
+    neuron_model.to_cores(model, wanted, store_at(settings.artifacts) if settings.artifacts else None)
     return NeuronEngine(model, wanted)
 
 

@@ -7,15 +7,13 @@ constructed: the import takes the cores that are visible to the process, and fai
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
+from serving.engines.artifacts import Store, keep, key_of
 from serving.engines.checkpoint import identity
-from serving.engines.neuron.artifacts import Store, key_of
 from serving.engines.neuron.settings import Plan
 
 VISIBLE_CORES = "NEURON_RT_VISIBLE_CORES"
@@ -77,21 +75,15 @@ def to_cores(model: Any, plan: Plan, store: Store | None) -> None:
     """Put the model on its cores, with the artifacts of the store, or compile it, which takes long, and store the result."""
     found = store.fetch(key(plan)) if store else None
     if found:
+        log.info("loads the compiled artifacts %s", key(plan))
         model.load(str(found))
     model.to_neuron()
     if store and not found:
         try:
-            keep(model, plan, store)
+            keep(store, key(plan), lambda folder: model.save(str(folder)))
         except Exception:
             # The model is compiled, so this replica can go on; the next start compiles again.
             log.exception("the compiled artifacts could not be stored")
-
-
-def keep(model: Any, plan: Plan, store: Store) -> bool:
-    """Store the compiled artifacts; return whether this call put them there."""
-    with tempfile.TemporaryDirectory() as folder:
-        model.save(folder)
-        return store.publish(key(plan), Path(folder))
 
 
 def _count(named: str) -> int:

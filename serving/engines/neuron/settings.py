@@ -28,8 +28,6 @@ class NeuronSettings:
     half of them, and all."""
     token_buckets: Buckets = ()
     """Lengths of history, with one compiled graph each; the last must be the positions. Empty: a quarter of the positions, and all."""
-    artifacts: str = ""
-    """Place of the compiled graphs: a folder, or s3://bucket/prefix. Empty: they are not kept, and each start compiles."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> NeuronSettings:
@@ -45,7 +43,6 @@ class NeuronSettings:
             tp_degree=int(degree),
             context_buckets=_buckets(PREFIX + "CONTEXT_BUCKETS", env),
             token_buckets=_buckets(PREFIX + "TOKEN_BUCKETS", env),
-            artifacts=env.get(PREFIX + "ARTIFACTS", ""),
         )
 
 

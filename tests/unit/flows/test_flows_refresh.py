@@ -25,7 +25,14 @@ class Steps:
         self.called: list[str] = []
         self.shown: list[list[tuple[str, str]]] = []
         self._failing = failing
-        answers = {"take_lock": None, "find_old_nodes": old, "add_worker": True, "retire_worker": None, "settle_workers": "new"}
+        answers = {
+            "take_lock": None,
+            "move_to_newest_ami": "",
+            "find_old_nodes": old,
+            "add_worker": True,
+            "retire_worker": None,
+            "settle_workers": "new",
+        }
         for name, answer in {**answers, "remove_node": None, "release_lock": None}.items():
             monkeypatch.setattr(refresh, name, self._step(name, answer))
         monkeypatch.setattr(refresh, "show_refresh", lambda done: self.shown.append([(one.old, one.new) for one in done]))
@@ -54,7 +61,7 @@ EACH = ["add_worker", "retire_worker", "settle_workers", "remove_node"]
 def test_the_nodes_are_replaced_in_order_under_the_lock_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = Steps(monkeypatch, NODES)
     done = refresh.replace_old_nodes(SITE, Service(), "all", RUN)
-    assert steps.called == ["take_lock", "find_old_nodes", *EACH, *EACH, "release_lock"]
+    assert steps.called == ["take_lock", "move_to_newest_ami", "find_old_nodes", *EACH, *EACH, "release_lock"]
     assert [(one.old, one.new) for one in done] == [("n1", "new"), ("n2", "new")]
     assert steps.shown == [[("n1", "new")], [("n1", "new"), ("n2", "new")]]
 
@@ -62,7 +69,7 @@ def test_the_nodes_are_replaced_in_order_under_the_lock_and_shown(monkeypatch: p
 def test_without_old_nodes_the_size_that_a_dead_run_left_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = Steps(monkeypatch, [])
     assert refresh.replace_old_nodes(SITE, Service(), "drifted", RUN) == []
-    assert steps.called == ["take_lock", "find_old_nodes", "settle_workers", "release_lock"]
+    assert steps.called == ["take_lock", "move_to_newest_ami", "find_old_nodes", "settle_workers", "release_lock"]
 
 
 @pytest.mark.parametrize("failing", ["find_old_nodes", *EACH])

@@ -12,7 +12,7 @@ from prefect.client.schemas import State
 from prefect.states import Failed
 
 from blocks.errors import PipelineError, TimedOut
-from blocks.parameters import Inf2Nodes, Infrastructure, Scaling, Service
+from blocks.parameters import Inf2Nodes, Infrastructure, Ingress, Scaling, Service
 from blocks.register import TargetData
 from drills.definition import Load, Slos, Timing
 from drills.kubernetes.api import Unavailable
@@ -78,6 +78,50 @@ def test_a_model_is_refused_for_an_engine_that_does_not_compute_it_and_has_limit
     assert checks.checked_site("t", many, speaking)
     with pytest.raises(checks.BadParameters, match="8 requests at once"):
         checks.checked_site("t", many, speaking.model_copy(update={"scaling": Scaling(ongoing_requests=9)}))
+
+
+def test_a_model_of_a_bucket_that_the_workers_may_not_read_is_refused() -> None:
+    own, foreign = Service(model="s3://leeward-leeward-123456789012-us-west-2/models/tuned"), Service(model="s3://weights/tuned")
+    assert checks.checked_site("t", Infrastructure(), own)
+    with pytest.raises(checks.BadParameters, match=r"infrastructure\.model_buckets"):
+        checks.checked_site("t", Infrastructure(), foreign)
+    assert checks.checked_site("t", Infrastructure(model_buckets=("weights",)), foreign)
+
+
+def test_a_revision_without_a_model_of_the_hub_is_refused() -> None:
+    assert checks.checked_site("t", Infrastructure(), Service(engine="neuron", revision="v1"))
+    with pytest.raises(checks.BadParameters, match="name a model, too"):
+        checks.checked_site("t", Infrastructure(), Service(engine="cpu", revision="v1"))
+
+
+def test_a_way_in_from_outside_without_a_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = Service(ingress=Ingress(certificate_arn="arn:aws:acm:us-west-2:123456789012:certificate/0-1"))
+    with pytest.raises(checks.BadParameters, match="no api_key"):
+        checks.checked_site("t", Infrastructure(), wanted)
+    monkeypatch.setattr(site, "load_target", lambda name: TargetData.model_validate({"api_key": "k"}).target())
+    assert checks.checked_site("t", Infrastructure(), wanted)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_workers_that_share_nodes_need_fewer_and_larger_ones(count: int) -> None:
+    whole = Infrastructure(inf2_nodes=Inf2Nodes(instance_type="inf2.24xlarge", fallback_types=(), count=count, disk_gib=600))
+    assert checks.checked_site("t", whole, Service(workers=6 * count, workers_per_node=6))
+    with pytest.raises(checks.BadParameters, match=f"{6 * count + 1} workers need {count + 1} inf2 nodes"):
+        checks.checked_site("t", whole, Service(workers=6 * count + 1, workers_per_node=6))
+    with pytest.raises(checks.BadParameters, match=r"inf2\.24xlarge has 6 chips"):
+        checks.checked_site("t", whole, Service(workers=7, workers_per_node=7))
+    with pytest.raises(checks.BadParameters, match=r"disk_gib is 200.*may take 534"):
+        checks.checked_site(
+            "t", Infrastructure(inf2_nodes=whole.inf2_nodes.model_copy(update={"disk_gib": 200})), Service(workers=12, workers_per_node=6)
+        )
+
+
+def test_a_cluster_of_others_has_no_bucket_for_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checks.checked_site("t", Infrastructure(), Service(compile_ahead=True))
+    monkeypatch.setattr(site, "load_target", lambda name: TargetData.model_validate({"cluster": "prod", "engine": "neuron"}).target())
+    assert checks.checked_site("t", Infrastructure(), Service())
+    with pytest.raises(checks.BadParameters, match="compile_ahead"):
+        checks.checked_site("t", Infrastructure(), Service(compile_ahead=True))
 
 
 def test_fault_tolerance_without_a_redis_is_refused_for_a_provisioned_cluster() -> None:
@@ -176,7 +220,16 @@ class Deploying:
         self.called: list[str] = []
         self._failing = failing
         images = ImageRefs(head="h", worker="w", chat=chat)
-        for name in ("install_kuberay", "apply_service", "size_service", "wait_for_service", "deploy_chat", "remove_chat"):
+        for name in (
+            "install_kuberay",
+            "give_role",
+            "compile_ahead",
+            "apply_service",
+            "size_service",
+            "wait_for_service",
+            "deploy_chat",
+            "remove_chat",
+        ):
             monkeypatch.setattr(stages, name, self._step(name, self))
         for name, answer in {"publish_images": images, "hold_lock": None, "let_go_of_lock": None}.items():
             monkeypatch.setattr(stages, name, self._step(name, answer))

@@ -19,10 +19,9 @@ from blocks.target import Images
 from drills.definition import Load
 from drills.kubernetes import manifests, ownership
 from localcloud import settings as embedded
-from serving.engines.neuron.settings import NeuronSettings
 from serving.settings import Settings
 from tasks.images.publish import recipes
-from tasks.service import chat
+from tasks.service import chat, compilation, engines, preflight, rayservice
 
 Object = dict[str, Any]
 IMAGES = Path(__file__).parents[3] / "serving" / "images"
@@ -33,7 +32,8 @@ VALUES: dict[str, dict[str, Any]] = {
     "gcs-fault-tolerance": {"redis_url": "rediss://10.0.0.9:6379", "redis_ca_file": "/etc/leeward/redis/ca.crt"},
     "hf-token": {"namespace": "mistral", "hf_token": "t"},
     "node-pools": {
-        "ami_alias": "al2023@latest",
+        "ami_alias": "al2023@v20260511",
+        "kubernetes": "1.35",
         "instance_profile": "nodes",
         "inf2_subnets": [{"id": "subnet-1"}],
         "core_subnets": [{"id": "subnet-1"}, {"id": "subnet-2"}],
@@ -58,6 +58,28 @@ VALUES: dict[str, dict[str, Any]] = {
     },
     **{f"engine-{engine}": {"worker_image": "r/x@sha256:1"} for engine in ENGINES},
     "model-smollm2": {},
+    "checkpoint": {"worker_image": "r/x@sha256:1", "model": "mistralai/Mistral-7B-Instruct-v0.3", "revision": "main"},
+    "artifacts": {"artifacts": "s3://bucket/compiled"},
+    "workers-account": {"namespace": "mistral"},
+    "ingress": {
+        "service_name": "mistral",
+        "namespace": "mistral",
+        "serve_service": "mistral-serve-svc",
+        "certificate_arn": "arn:aws:acm:us-west-2:123456789012:certificate/0-1",
+        "scheme": "internal",
+        "inbound_cidrs": "10.0.0.0/8",
+    },
+    "shared-nodes": {"nodes": 2},
+    "network": {"namespace": "mistral", "control_plane": [{"ipBlock": {"cidr": "10.20.8.0/24"}}]},
+    "compile-job": {
+        "job_name": "compile-1",
+        "namespace": "mistral",
+        "service": "mistral.mistral",
+        "within_s": 5400,
+        "pod": compilation.job(Service(), rayservice.render(Service(), "cpu", preflight.IMAGES, None, None, "s3://b/c")[-1], 60)["spec"][
+            "template"
+        ]["spec"],
+    },
     "api-key": {"namespace": "mistral", "api_key": "k"},
     "disruption": {"namespace": "mistral", "workers_min_available": 1},
     "chat": {"namespace": "chat", "service": "mistral.mistral", "chat_image": "r/x@sha256:2", "service_url": "http://s:8000"},
@@ -77,7 +99,15 @@ VALUES: dict[str, dict[str, Any]] = {
     "neuron-device-plugin": {},
     "kuberay-operator": {"namespace": "kuberay-system", "operator_image": "quay.io/kuberay/operator:v1.6.0"},
 }
-FRAGMENTS = {"autoscaling", "gcs-fault-tolerance", "model-smollm2", *(f"engine-{engine}" for engine in ENGINES)}
+FRAGMENTS = {
+    "autoscaling",
+    "gcs-fault-tolerance",
+    "model-smollm2",
+    "checkpoint",
+    "artifacts",
+    "shared-nodes",
+    *(f"engine-{engine}" for engine in ENGINES),
+}
 
 
 def documents(name: str) -> list[Object]:
@@ -90,9 +120,8 @@ def all_objects() -> Iterator[Object]:
 
 def ray_service(engine: str = "cpu", *, model: str = "", fault_tolerant: bool = True) -> Object:
     (service,) = documents("rayservice")
-    service = manifests.merge(service, documents(f"engine-{engine}")[0])
-    if model:
-        service = manifests.merge(service, documents(f"model-{model}")[0])
+    for fragment in engines.overlays(engine, "r/x@sha256:1", model or None):
+        service = manifests.merge(service, fragment)
     if fault_tolerant:
         service = manifests.merge(service, documents("gcs-fault-tolerance")[0])
     return service
@@ -267,7 +296,7 @@ def test_the_neuron_engine_stores_compiled_models_in_a_writable_folder() -> None
     told = env(workers(ray_service("neuron")))
     (container,) = pod(workers(ray_service("neuron")))["containers"]
     writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
-    assert NeuronSettings.from_env({k: v for k, v in told.items() if isinstance(v, str)}).artifacts in writable
+    assert told["LEEWARD_ARTIFACTS"] == settings(ray_service("neuron")).artifacts in writable
 
 
 def test_nothing_but_the_head_can_run_on_the_head() -> None:
@@ -299,6 +328,20 @@ def test_the_longest_answer_fits_every_step_of_a_shutdown(engine: str) -> None:
     assert settings(service).deadline_s < min(graces) <= max(graces) < drain < pod(workers(service))["terminationGracePeriodSeconds"]
 
 
+def test_the_load_balancer_gives_a_leaving_worker_the_time_that_it_takes_itself() -> None:
+    (found,) = documents("ingress")
+    told = {key.rpartition("/")[2]: value for key, value in found["metadata"]["annotations"].items()}
+    attributes = dict(pair.split("=") for name in ("target-group", "load-balancer") for pair in told[f"{name}-attributes"].split(","))
+    service = ray_service()
+    deadline, grace = settings(service).deadline_s, pod(workers(service))["terminationGracePeriodSeconds"]
+    assert deadline < float(attributes["deregistration_delay.timeout_seconds"]) < grace
+    assert deadline < float(attributes["idle_timeout.timeout_seconds"])
+    (container,) = pod(workers(service))["containers"]
+    assert told["healthcheck-path"] == container["readinessProbe"]["httpGet"]["path"]
+    assert json.loads(told["listen-ports"]) == [{"HTTPS": 443}], "nothing without TLS"
+    assert all(isinstance(value, str) for value in told.values())
+
+
 @pytest.mark.parametrize("model", ["", "smollm2"])
 def test_the_longest_answer_at_the_pace_of_the_model_ends_before_its_deadline(model: str) -> None:
     told = settings(ray_service(model=model))
@@ -319,14 +362,50 @@ def test_an_engine_on_the_cpu_has_as_many_threads_as_its_container_asks_for_core
     assert told == {"resourceFieldRef": {"containerName": "ray-worker", "resource": "requests.cpu"}}
 
 
-def test_a_checkpoint_from_the_hub_is_stored_where_the_neuron_engine_reads_it() -> None:
-    spec = pod(workers(ray_service("neuron")))
-    (fetch,), (container,) = spec["initContainers"], spec["containers"]
-    folder = str(settings(ray_service("neuron")).model)
-    assert fetch["command"][fetch["command"].index("--local-dir") + 1] == folder
+@pytest.mark.parametrize(
+    ("engine", "model", "revision", "fetched"),
+    [
+        ("neuron", "", None, ["mistralai/Mistral-7B-Instruct-v0.3", "main"]),
+        ("neuron", "", "v1", ["mistralai/Mistral-7B-Instruct-v0.3", "v1"]),
+        ("neuron", "somebody/Mistral-7B-fine-tuned", "0123abc", ["somebody/Mistral-7B-fine-tuned", "0123abc"]),
+        ("neuron", "s3://bucket/models/mistral", None, ["s3://bucket/models/mistral", ""]),
+        ("cpu", "s3://bucket/models/tiny", None, ["s3://bucket/models/tiny", ""]),
+    ],
+)
+def test_a_model_that_is_not_in_the_image_is_fetched_to_where_the_engine_reads_it(
+    engine: str, model: str, revision: str | None, fetched: list[str]
+) -> None:
+    rendered = rayservice.render(Service(model=model or None, revision=revision), engine, preflight.IMAGES, None)[-1]
+    group = workers(rendered)
+    (fetch,), (container,) = pod(group)["initContainers"], pod(group)["containers"]
+    assert fetch["command"] == ["python3", "-m", "serving.fetch", *fetched, env(group)["LEEWARD_MODEL"]]
+    assert fetch["image"] == container["image"]
     for one in (fetch, container):
-        assert folder in {mount["mountPath"] for mount in one["volumeMounts"]}
-    assert "HF_TOKEN" not in env(workers(ray_service("neuron")))
+        assert env(group)["LEEWARD_MODEL"] in {mount["mountPath"] for mount in one["volumeMounts"]}
+    assert "HF_TOKEN" not in env(group)
+    assert env(group)["HF_HUB_OFFLINE"] == "1", "a replica that starts again needs no hub"
+
+
+@pytest.mark.parametrize("model", ["", "smollm2"])
+def test_a_model_of_the_image_is_not_fetched(model: str) -> None:
+    assert "initContainers" not in pod(workers(ray_service(model=model)))
+
+
+def test_a_job_compiles_in_a_pod_like_a_workers() -> None:
+    rendered = rayservice.render(Service(), "neuron", preflight.IMAGES, None, None, "s3://bucket/compiled")[-1]
+    made = compilation.job(Service(), rendered, 60)
+    (compiler,), (worker,) = made["spec"]["template"]["spec"]["containers"], pod(workers(rendered))["containers"]
+    assert compiler["command"] == ["python3", "-m", "serving.engines.compilation"]
+    same = ("image", "env", "resources", "volumeMounts", "securityContext")
+    assert all(compiler[key] == worker[key] for key in same)
+    told = {item["name"]: item.get("value") for item in worker["env"]}
+    assert told["LEEWARD_ARTIFACTS"] == "s3://bucket/compiled", "in place of the folder of one pod"
+    assert made["spec"]["template"]["spec"]["serviceAccountName"] == pod(workers(rendered))["serviceAccountName"] == "workers"
+    assert "serviceAccountName" not in pod(workers(ray_service())), "a worker that needs nothing of AWS has no identity there"
+    other = rayservice.render(Service(revision="v1"), "neuron", preflight.IMAGES, None, None, "s3://bucket/compiled")[-1]
+    assert compilation.job(Service(), other, 60)["metadata"]["name"] != made["metadata"]["name"]
+    more = rayservice.render(Service(workers=3), "neuron", preflight.IMAGES, None, None, "s3://bucket/compiled")[-1]
+    assert compilation.job(Service(), more, 60)["metadata"]["name"] == made["metadata"]["name"]
 
 
 @pytest.mark.parametrize("name", ["worker", "chat"])

@@ -159,7 +159,7 @@ def test_an_action_that_is_taken_away_is_named_by_the_error(aws: EmbeddedAws, ro
 def test_the_command_adds_a_record_to_what_the_document_says(aws: EmbeddedAws, role: Role, tmp_path: Path, monkeypatch: Any) -> None:
     role.client("ec2").describe_vpcs()
     written = tmp_path / "policy.json"
-    written.write_text(json.dumps(pipeline_policy.document({"ssm:GetParameter": {"*"}})))
+    written.write_text(json.dumps(pipeline_policy.document({"sns:Publish": {"*"}})))
     monkeypatch.setattr(pipeline_policy, "DOCUMENT", written)
     monkeypatch.setattr(pipeline_policy, "ROOT", tmp_path)
     for arguments, has in ((["--endpoint", aws.endpoint.url], True), (["--endpoint", aws.endpoint.url, "--new"], False)):
@@ -167,4 +167,4 @@ def test_the_command_adds_a_record_to_what_the_document_says(aws: EmbeddedAws, r
         pipeline_policy.main()
         rights = pipeline_policy.rights_in(json.loads(written.read_text()))
         assert rights["ec2:DescribeVpcs"] == {"*"}
-        assert ("ssm:GetParameter" in rights) == has
+        assert ("sns:Publish" in rights) == has

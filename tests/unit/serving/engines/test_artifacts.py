@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from serving.engines.neuron.artifacts import MANIFEST, Damaged, S3Store, Store, key_of, store_at
+from serving.engines.artifacts import MANIFEST, Damaged, S3Store, Store, key_of, store_at
 
 if TYPE_CHECKING:
     from embedded_aws import EmbeddedAws

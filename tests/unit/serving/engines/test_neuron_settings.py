@@ -21,7 +21,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
-    assert NeuronSettings.from_env({}) == NeuronSettings(tp_degree=2, context_buckets=(), token_buckets=(), artifacts="")
+    assert NeuronSettings.from_env({}) == NeuronSettings(tp_degree=2, context_buckets=(), token_buckets=())
 
 
 def test_every_field_is_read_from_its_variable() -> None:
@@ -29,9 +29,8 @@ def test_every_field_is_read_from_its_variable() -> None:
         "LEEWARD_NEURON_TP_DEGREE": "8",
         "LEEWARD_NEURON_CONTEXT_BUCKETS": "128,512",
         "LEEWARD_NEURON_TOKEN_BUCKETS": "1024",
-        "LEEWARD_NEURON_ARTIFACTS": "s3://bucket/prefix",
     }
-    assert NeuronSettings.from_env(env) == NeuronSettings(8, (128, 512), (1024,), "s3://bucket/prefix")
+    assert NeuronSettings.from_env(env) == NeuronSettings(8, (128, 512), (1024,))
 
 
 @pytest.mark.parametrize("degree", ["3", "0", "two", "", "2 "])

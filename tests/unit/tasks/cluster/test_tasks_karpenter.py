@@ -17,7 +17,8 @@ from blocks.parameters import Inf2Nodes, Infrastructure, Karpenter
 from drills.kubernetes import manifests
 from drills.kubernetes.api import Api
 from drills.runner.waiting import Pending
-from tasks.cluster import karpenter, karpenter_orphans
+from localcloud.aws import ssm
+from tasks.cluster import ami, karpenter, karpenter_orphans
 from tasks.support import gomodule
 from tasks.support.commands import CommandFailed
 from tasks.terraform.infrastructure import Provisioning
@@ -234,3 +235,49 @@ def test_the_chart_is_rendered_without_the_users_helm_and_without_its_warnings(t
         monkeypatch.setenv(name, "/users-own")
     module = gomodule.Module("v1.0.0", tmp_path)
     assert karpenter.chart(module, "v1.35.4", "demo", "queue") == [{"kind": "Deployment"}]
+
+
+def node_class(alias: str, kubernetes: str = "1.35", amis: tuple[str, ...] = ()) -> dict[str, Any]:
+    """An EC2NodeClass as it is in the cluster."""
+    metadata = {"name": "inf2", "annotations": {ami.OF_KUBERNETES: kubernetes}, "labels": {"app.kubernetes.io/part-of": "leeward"}}
+    return {
+        "metadata": metadata,
+        "spec": {"amiSelectorTerms": [{"alias": alias}]},
+        "status": {**READY["status"], "amis": [{"id": a} for a in amis]},
+    }
+
+
+def chosen(aws: EmbeddedAws, running: dict[str, Any] | None, alias: str = ami.LATEST, kubernetes: str = "1.35") -> str:
+    wanted = Infrastructure(karpenter=Karpenter(ami_alias=alias), kubernetes_version=kubernetes)
+    return ami.pinned(aws, wanted, running).karpenter.ami_alias
+
+
+def test_the_newest_release_of_the_amis_is_found_once_and_kept(aws: EmbeddedAws) -> None:
+    newest = f"al2023@v{ssm.DATES[-1]}"
+    assert chosen(aws, None) == newest
+    assert chosen(aws, node_class("al2023@v20200101")) == "al2023@v20200101", "what runs stays"
+    assert chosen(aws, node_class("al2023@v20200101", kubernetes="1.34")) == newest, "it was for another Kubernetes"
+    assert chosen(aws, node_class("al2023@latest")) == newest, "a stack of an earlier version of this pipeline"
+    assert chosen(aws, node_class("al2023@v20200101"), alias="al2023@v20210101") == "al2023@v20210101"
+
+
+def test_without_a_release_for_that_kubernetes_the_reason_is_said(aws: EmbeddedAws) -> None:
+    with pytest.raises(ami.NoRelease, match=r"Kubernetes 1\.20"):
+        ami.newest(aws, "1.20")
+
+
+def test_a_newer_ami_is_awaited_until_karpenter_has_noticed_every_old_node(cluster: tuple[Server, Api]) -> None:
+    server, api = cluster
+    server.objects[f"{karpenter.CLASSES}/inf2"] = node_class("al2023@v20200101", amis=("ami-1",))
+    status = {"imageID": "ami-1", "conditions": []}
+    put(server, karpenter.CLAIMS, "old", spec={"nodeClassRef": {"name": "inf2"}}, status=status)
+    assert karpenter.drift_noticed(api) is True
+    assert karpenter.set_ami(api, "al2023@v20210101") == ["inf2"]
+    assert karpenter.set_ami(api, "al2023@v20210101") == []
+    server.objects[f"{karpenter.CLASSES}/inf2"]["status"]["amis"] = [{"id": "ami-2"}]
+    found = karpenter.drift_noticed(api)
+    assert isinstance(found, Pending)
+    assert "old" in found.seen
+    status["conditions"] = [{"type": "Drifted", "status": "True"}]
+    put(server, karpenter.CLAIMS, "old", spec={"nodeClassRef": {"name": "inf2"}}, status=status)
+    assert karpenter.drift_noticed(api) is True

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from embedded_aws import EmbeddedAws
-from pydantic import SecretStr
 
 from blocks.aws_session import AwsSession
 from blocks.parameters import CoreNodes, Inf2Nodes, Infrastructure, Service
@@ -22,7 +21,8 @@ from localcloud.aws import quotas as embedded
 from tasks.prerequisites import check, hub, tools
 from tasks.prerequisites.check import PrerequisitesMissing, check_prerequisites, run_checks
 from tasks.prerequisites.credentials import check_credentials
-from tasks.prerequisites.hub import check_bases, check_model, model_of, split_reference
+from tasks.prerequisites.hub import check_bases, check_model, split_reference
+from tasks.prerequisites.kubernetes import check_kubernetes
 from tasks.prerequisites.quotas import check_quotas, family
 from tasks.prerequisites.tools import check_builder, check_programs
 from tasks.prerequisites.zones import check_zones
@@ -104,15 +104,29 @@ def stub() -> Iterator[tuple[str, type[Hub]]]:
     server.server_close()
 
 
-def test_only_the_neuron_engine_downloads_a_model() -> None:
-    assert (model_of("neuron"), model_of("cpu")) == (MODEL, "")
-    assert check_model("", None).result == "ok"
+def test_a_model_of_the_image_needs_nothing() -> None:
+    assert check_model(target(engine="cpu"), Service()).result == "ok"
+    assert check_model(target(engine="cpu"), Service(model="smollm2")).result == "ok"
 
 
-def test_an_engine_that_downloads_a_model_needs_a_token() -> None:
-    found = check_model(MODEL, None)
+def test_an_engine_that_downloads_a_model_needs_a_token(stub: tuple[str, type[Hub]], monkeypatch: pytest.MonkeyPatch) -> None:
+    address, handler = stub
+    monkeypatch.setenv(hub.HUB_VARIABLE, f"http://{address}/")
+    handler.statuses[f"/{MODEL}/resolve/main/config.json"] = 401
+    found = check_model(target(), Service())
     assert found.result == "bad"
     assert "hf_token" in found.detail
+    monkeypatch.setenv(hub.HUB_VARIABLE, "http://127.0.0.1:1")
+    assert check_model(target(), Service()).result == "bad", "nobody says that it is open to all"
+
+
+def test_a_model_that_everybody_may_download_needs_no_token(stub: tuple[str, type[Hub]], monkeypatch: pytest.MonkeyPatch) -> None:
+    address, handler = stub
+    monkeypatch.setenv(hub.HUB_VARIABLE, f"http://{address}/")
+    handler.statuses["/somebody/tiny/resolve/0123abc/config.json"] = 200
+    assert check_model(target(), Service(model="somebody/tiny", revision="0123abc")).result == "ok"
+    assert handler.seen == [("/somebody/tiny/resolve/0123abc/config.json", "")]
+    assert check_model(target(), Service(model="somebody/tiny")).result == "bad", "it has no branch main"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +139,7 @@ def test_the_hub_is_asked_whether_the_token_opens_the_model(
     path = f"/{MODEL}/resolve/main/config.json"
     handler.statuses[path] = status
     monkeypatch.setenv(hub.HUB_VARIABLE, f"http://{address}/")
-    found = check_model(MODEL, SecretStr("hf_secret"))
+    found = check_model(target(hf_token="hf_secret"), Service())
     assert found.result == result
     assert handler.seen == [(path, "Bearer hf_secret")]
     assert "hf_secret" not in found.detail
@@ -133,7 +147,22 @@ def test_the_hub_is_asked_whether_the_token_opens_the_model(
 
 def test_a_hub_that_does_not_answer_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(hub.HUB_VARIABLE, "http://127.0.0.1:1")
-    assert check_model(MODEL, SecretStr("t")).result == "not checked"
+    assert check_model(target(hf_token="t"), Service()).result == "not checked"
+
+
+def test_a_model_in_s3_is_refused_only_if_it_is_not_there(aws: EmbeddedAws) -> None:
+    keys = {"access_key_id": aws.first.access_key_id, "secret_access_key": aws.first.secret_access_key}
+    there = {"endpoint_url": aws.endpoint.url, "region": settings.REGION, **keys}
+    wanted = Service(model="s3://weights/mistral/tuned")
+    assert check_model(target(**there), wanted).result == "bad"
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="weights", CreateBucketConfiguration={"LocationConstraint": settings.REGION})
+    assert check_model(target(**there), wanted).result == "bad"
+    s3.put_object(Bucket="weights", Key="mistral/tuned/config.json", Body=b"{}")
+    assert check_model(target(**there), wanted).result == "ok"
+    nobody = {**there, "role_arn": aws.role()}
+    found = check_model(target(**nobody), wanted)
+    assert found.result == "not checked", "the workers have a role of their own"
 
 
 def test_a_base_image_that_is_not_in_its_registry_is_refused(stub: tuple[str, type[Hub]]) -> None:
@@ -197,6 +226,22 @@ def test_credentials_say_when_they_end_if_they_can(aws: EmbeddedAws) -> None:
     refused = check_credentials(session(secret_access_key="wrong"))
     assert refused.result == "bad"
     assert "wrong" not in refused.detail
+
+
+@pytest.mark.parametrize(
+    ("version", "today", "result"),
+    [
+        ("1.35", "2026-12-26", "ok"),
+        ("1.35", "2026-12-28", "warning"),
+        ("1.35", "2027-03-27", "bad"),
+        ("1.29", "2026-01-01", "bad"),
+        ("1.99", "2026-01-01", "not checked"),
+    ],
+)
+def test_a_version_of_kubernetes_out_of_standard_support_is_refused_and_one_about_to_leave_it_is_a_warning(
+    version: str, today: str, result: str
+) -> None:
+    assert check_kubernetes(version, date.fromisoformat(today)).result == result
 
 
 def by_name(checks: list[Check]) -> dict[str, Check]:

@@ -4,6 +4,7 @@
     key_of({…})         everything that the artifacts depend on → the key
     store.fetch(key)    → a local folder, or None
     store.publish(key, folder)
+    keep(store, key, write)     publish what `write` writes
 
 In S3 each upload writes its files under a prefix of its own, and then the manifest, which names the prefix and the files: an upload that
 was interrupted has no manifest, and of two uploads at the same time one writes the only manifest. In a folder the rename of a directory
@@ -18,7 +19,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,6 +65,13 @@ def store_at(place: str, cache: Path | None = None) -> Store:
     if scheme != "s3" or not bucket:
         raise ValueError(f"artifacts are kept in a folder or at s3://bucket/prefix, not at {place!r}")
     return S3Store(bucket, prefix.strip("/"), cache or Path(tempfile.gettempdir(), "leeward-artifacts"))
+
+
+def keep(store: Store, key: str, write: Callable[[Path], object]) -> bool:
+    """Publish the files that `write` writes to a folder; return whether this call put them there."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder))
+        return store.publish(key, Path(folder))
 
 
 class FolderStore:
