@@ -13,7 +13,7 @@ from prefect import get_run_logger
 from blocks.errors import Permanent
 from blocks.parameters import Service
 from drills.kubernetes import manifests, ownership, pod_problems
-from drills.kubernetes.api import Api, Object
+from drills.kubernetes.api import Api, Object, conditions
 from drills.runner.waiting import Pending, Until
 from tasks.aws import pod_identity
 from tasks.images.publish import ImageRefs
@@ -59,28 +59,30 @@ def probe(api: Api, namespace: str, name: str) -> bool | Pending:
         CompilationFailed: it failed; the message has its last words.
     """
     status = api.get(f"{_jobs(namespace)}/{name}").get("status", {})
-    conditions = {each["type"]: each for each in status.get("conditions") or () if each["status"] == "True"}
-    if "Complete" in conditions:
+    held = {each["type"]: each for each in status.get("conditions") or () if each["status"] == "True"}
+    if "Complete" in held:
         return True
     pods = api.items(f"/api/v1/namespaces/{namespace}/pods", labelSelector=f"batch.kubernetes.io/job-name={name}")
     troubles = "; ".join(pod_problems.troubles(pods))
-    if "Failed" in conditions:
-        raise CompilationFailed(f"the model could not be compiled: {conditions['Failed'].get('message', '')} {troubles}".strip())
+    if "Failed" in held:
+        raise CompilationFailed(f"the model could not be compiled: {held['Failed'].get('message', '')} {troubles}".strip())
     return Pending(troubles or "compiles", 50)
 
 
 def run(api: Api, service: Service, wanted: Object, within_s: float, on_pending: Callable[[Pending], None]) -> None:
-    """Run the Job unless it is complete, and remove those of earlier parameters.
+    """Run the Job unless it is complete, in place of those of earlier parameters and of one that failed in an earlier run.
 
     Raises:
         CompilationFailed: it failed.
         TimedOut: it is not complete in time.
     """
     name = wanted["metadata"]["name"]
-    if api.find(f"{_jobs(service.namespace)}/{name}") is None:
+    found = api.find(f"{_jobs(service.namespace)}/{name}")
+    failed = conditions(found).get("Failed", False)
+    remove(api, service, but="" if failed else name)
+    if found is None or failed:
         api.apply(wanted)
     Until(f"job {name}", lambda: probe(api, service.namespace, name), within_s, 2.0, on_pending).wait()
-    remove(api, service, but=name)
 
 
 def remove(api: Api, service: Service, but: str = "") -> None:

@@ -11,6 +11,7 @@ from kubernetes_server import Server, serving
 
 from blocks.parameters import Service
 from drills.kubernetes.api import Api
+from drills.runner.waiting import Pending
 from tasks.aws import pod_identity
 from tasks.service import compilation, preflight, rayservice
 
@@ -58,7 +59,22 @@ def test_a_job_that_failed_says_why_in_its_own_words(cluster: tuple[Server, Api]
         "status": {"phase": "Failed", "containerStatuses": [{"name": "ray-worker", "state": state}]},
     }
     with pytest.raises(compilation.CompilationFailed, match=r"BackoffLimitExceeded.*made for 512 positions"):
-        compilation.run(api, Service(), wanted, 5, lambda pending: None)
+        compilation.probe(api, "mistral", name)
+
+
+def test_a_job_that_failed_in_an_earlier_run_is_run_again(cluster: tuple[Server, Api]) -> None:
+    server, api = cluster
+    wanted = job(Service())
+    path = f"{JOBS}/{wanted['metadata']['name']}"
+    server.objects[path] = {**wanted, "status": ended("Failed", "BackoffLimitExceeded")}
+    seen = []
+
+    def complete(pending: Pending) -> None:
+        seen.append(pending.seen)
+        server.objects[path]["status"] = ended("Complete")
+
+    compilation.run(api, Service(), wanted, 5, complete)
+    assert seen == ["compiles"]
 
 
 def test_the_workers_get_their_role_once(aws: EmbeddedAws) -> None:
