@@ -64,7 +64,8 @@ def described(infrastructure: Infrastructure, region: str, service: Service, eng
     costs = estimate(infrastructure, region)
     per_replica = times(1 / service.workers_per_node, price(region, "instances", infrastructure.inf2_nodes.instance_type))
     rows = "".join(f"| {cost.what} | {_usd(cost.usd_per_hour)} |\n" for cost in costs)
-    ready_h = engines.ready_within_s(service, engine) / 3600
+    # A Job that compiles ahead has as long as the service afterwards.
+    ready_h = engines.ready_within_s(service, engine) * (2 if engines.compiles(service, engine) else 1) / 3600
     inf2 = infrastructure.inf2_nodes
     alternatives = {f"with {kind} instead": estimate(infrastructure, region, kind) for kind in inf2.fallback_types}
     alternatives["while a new image takes over"] = estimate(infrastructure, region, times_inf2=2)

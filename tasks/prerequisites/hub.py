@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from urllib.parse import quote
 
 import urllib3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -32,7 +33,7 @@ def check_model(target: Target, service: Service) -> Check:
 
 
 def _in_the_hub(wanted: Checkpoint, token: SecretStr | None) -> Check:
-    url = f"{os.environ.get(HUB_VARIABLE, HUB).rstrip('/')}/{wanted.model}/resolve/{wanted.revision}/config.json"
+    url = f"{os.environ.get(HUB_VARIABLE, HUB).rstrip('/')}/{wanted.model}/resolve/{quote(wanted.revision, safe='')}/config.json"
     headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
     what = f"{wanted.model} at {wanted.revision}"
     remedy = (

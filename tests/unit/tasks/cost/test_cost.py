@@ -52,7 +52,7 @@ def test_what_has_no_price_is_named() -> None:
 def test_the_estimate_shows_hour_lifecycle_alternatives_and_the_date_of_its_prices() -> None:
     text = described(Infrastructure(), HERE, Service(), "neuron")
     assert text.startswith("## leeward: $4.59 an hour")
-    for words in ("| with inf2.24xlarge instead | 13.6", "| while a new image takes over |", "at most 2.5 h", prices.date(), "NAT gateway"):
+    for words in ("| with inf2.24xlarge instead | 13.6", "| while a new image takes over |", "at most 4.0 h", prices.date(), "NAT gateway"):
         assert words in text
 
 
