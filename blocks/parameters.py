@@ -76,6 +76,8 @@ def _tag_key(text: str) -> str:
 
 IAM = r"arn:aws[a-z-]*:iam::[0-9]{12}:"
 """The beginning of every ARN of an IAM principal."""
+BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+"""Name of an S3 bucket."""
 Cidr = Annotated[str, AfterValidator(lambda text: str(_network(text)))]
 PublicCidr = Annotated[str, AfterValidator(_public)]
 Zone = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9][a-z]$")]
@@ -216,7 +218,6 @@ ENGINES = _named("engine")
 """Names of the engines: each has a manifest engine-NAME.yaml."""
 MODELS = _named("model")
 """Names of the models that are in the image of the engine `cpu`: each has a manifest model-NAME.yaml."""
-BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 MODEL_PATTERN = rf"^({'|'.join(MODELS)}|\w[\w.-]*/\w[\w.-]*|s3://{BUCKET}(/[\w.=+@:-]+)+)$"
 """A model of the image, OWNER/NAME of the Hugging Face hub, or a folder in S3."""
 if TYPE_CHECKING:

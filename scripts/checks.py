@@ -49,7 +49,7 @@ def arguments(given: Sequence[str] | None = None) -> tuple[argparse.Namespace, l
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--unit", action="store_true", help="only what needs no cloud and no other program: ruff, mypy, unit tests (three minutes)"
+        "--unit", action="store_true", help="only what needs no cloud and no other program: ruff, mypy, unit tests (five to six minutes)"
     )
     parser.add_argument(
         "--all", action="store_true", help="the long ones too: kills at every stage, ./demo itself, a machine with cgroup v2 alone"

@@ -37,7 +37,7 @@ class Settings:
     """Seconds in which an answer must be complete. Bounds how long a stream lives, and so the grace periods with which a worker shuts
     down: those are in manifests/rayservice.yaml."""
     stuck_after_s: float = 60.0
-    """Seconds after which a step that does not end makes the replica unhealthy."""
+    """Seconds after which a step that does not end ends the replica's process."""
     threads: int = 0
     """Threads that compute; 0: one for each core that the process may use."""
     steps_per_s: float = 0.0

@@ -23,6 +23,8 @@ CHIPS: Mapping[Inf2Type, int] = {"inf2.xlarge": 1, "inf2.8xlarge": 1, "inf2.24xl
 """Chips of each instance type. Every worker claims one."""
 FOR_PODS = 0.9
 """Share of a node's disk that the kubelet gives to pods; it evicts them to keep the rest free."""
+NOT_FOR_PODS_GIB = 2
+"""What the kubelet keeps of that for itself, and the file system takes."""
 READY_WITHIN = "leeward.dev/ready-within-s"
 """Annotation of a RayService, set by the engine's manifest."""
 OWN_MODEL = "leeward.dev/model"
@@ -143,7 +145,7 @@ def describe_misfit(nodes: Inf2Nodes, engine: Engine, model: str | None = None, 
                 f"{per_node * wanted.memory_gib}: name larger types in inf2_nodes.instance_type and fallback_types"
             )
     for_pods = per_node * wanted.disk_gib
-    disk = max(IMAGE_GIB + for_pods, math.ceil(for_pods / FOR_PODS))
+    disk = max(IMAGE_GIB + for_pods, math.ceil((for_pods + NOT_FOR_PODS_GIB) / FOR_PODS))
     if nodes.disk_gib < disk:
         return f"inf2_nodes.disk_gib is {nodes.disk_gib}, and image and models of {workers} with the engine {engine} may take {disk}"
     return ""

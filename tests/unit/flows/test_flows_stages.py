@@ -110,7 +110,7 @@ def test_workers_that_share_nodes_need_fewer_and_larger_ones(count: int) -> None
         checks.checked_site("t", whole, Service(workers=6 * count + 1, workers_per_node=6))
     with pytest.raises(checks.BadParameters, match=r"inf2\.24xlarge has 6 chips"):
         checks.checked_site("t", whole, Service(workers=7, workers_per_node=7))
-    with pytest.raises(checks.BadParameters, match=r"disk_gib is 200.*may take 534"):
+    with pytest.raises(checks.BadParameters, match=r"disk_gib is 200.*may take 536"):
         checks.checked_site(
             "t", Infrastructure(inf2_nodes=whole.inf2_nodes.model_copy(update={"disk_gib": 200})), Service(workers=12, workers_per_node=6)
         )
