@@ -142,8 +142,9 @@ class DeletePod(Fault):
     """The worker, where there are several: the one with most running replicas, or with fewest; the first by name of those."""
 
     grace: Grace = "default"
-    """default: the pod ends as in a node drain, with its own termination grace period. forced: grace period 0, as when
-    the machine is gone. Default is the most frequent case; forced has drills of its own."""
+    """default: the pod ends as in a node drain, with its own termination grace period. forced: grace period 0, so that it leaves the API
+    server at once, and its containers have the 2 s that kubelet always gives. Default is the most frequent case; forced has drills of its
+    own."""
 
     def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
         """Whether the struck pod is gone: another one of its name has another UID."""

@@ -28,6 +28,8 @@ GOODBYE_S = 1.0
 """Seconds for the server to close a connection first. Then its side waits for late packets; on this side each wait would hold a port."""
 OWN_SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 """Errors of this side of a connection, which say nothing about the service: such a load must end, not count them as losses."""
+MOMENT_S = 0.2
+"""Seconds for which a connection that was not made in time is looked at again: if this process stood still, it was made meanwhile."""
 READ_S = 30.0
 """Seconds that a client of the load's own API may take for its request."""
 
@@ -159,11 +161,17 @@ class Connection(asyncio.Protocol):
         self._stop_timer()
         self._timer = self._loop.call_later(GOODBYE_S, self.close)
 
-    def _look_at_time(self) -> None:
-        """Fail a request without a byte for the client's patience."""
+    def _look_at_time(self, used_at: float | None = None) -> None:
+        """Fail a request without a byte for the client's patience; `used_at`: as it was at the look before.
+
+        Only the second look fails it. If this process stood still, the first one comes before the bytes are read that arrived meanwhile;
+        the loop reads them before the second one.
+        """
         left = self.used_at + self._client.patience_s - self._loop.time()
         if left > 0:
             self._timer = self._loop.call_later(left, self._look_at_time)
+        elif used_at != self.used_at:
+            self._timer = self._loop.call_later(0, self._look_at_time, self.used_at)
         else:
             self._fail(Hung(f"no byte for {self._client.patience_s:g} s"))
             self.close()
@@ -248,14 +256,19 @@ class Client:
         return None
 
     async def _connect(self) -> Connection:
+        connecting = asyncio.ensure_future(self._connect_to_one())
         try:
-            return await asyncio.wait_for(self._connect_to_one(), self.patience_s)
-        except asyncio.TimeoutError:
-            raise Hung(f"no connection within {self.patience_s:g} s") from None
+            for within_s in (self.patience_s, MOMENT_S):
+                await asyncio.wait({connecting}, timeout=within_s)
+            if not connecting.done():
+                raise Hung(f"no connection within {self.patience_s:g} s")
+            return connecting.result()
         except OSError as error:
             if error.errno in OWN_SHORTAGE:
                 raise
             raise Broken(_words(error)) from error
+        finally:
+            connecting.cancel()
 
     async def _connect_to_one(self) -> Connection:
         """Connect to one of the service's addresses, each of which is the first one in turn."""

@@ -45,11 +45,8 @@ class Leeward:
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S, check=False)
 
 
-UNCAUGHT = {"serving-head": "two runs passed, and why is not known: docs/drills.md"}
-"""The designs that no drill has caught yet, and why."""
 CODES = {"passed": 0, "failed": 1, "aborted": 3}
-MARKS = {name: [pytest.mark.xfail(reason=why, strict=True), pytest.mark.long] for name, why in UNCAUGHT.items()}
-DRILLED = [pytest.param(d, id=d.name, marks=MARKS.get(d.name, [] if d.name in QUICK else [pytest.mark.long])) for d in DESIGNS.values()]
+DRILLED = [pytest.param(d, id=d.name, marks=[] if d.name in QUICK else pytest.mark.long) for d in DESIGNS.values()]
 TWINS = [pytest.param(d, id=d.page, marks=[] if d.page == "head-pod-forced" else pytest.mark.long) for d in HEALTHY]
 
 

@@ -125,7 +125,7 @@ def test_a_grace_shorter_than_an_answer_is_named(grace: float, named: bool) -> N
     told = found(changed(seen, lambda s: workers(s, grace_s=grace)), drill)
     assert (f"Pod {WORKERS[0]} has 2 s to end (terminationGracePeriodSeconds), and answers take up to" in told) is named
     forced, same = on_worker("worker-forced")
-    assert "to end" not in found(changed(same, lambda s: workers(s, grace_s=grace)), forced), "this fault leaves no time at all"
+    assert "to end" not in found(changed(same, lambda s: workers(s, grace_s=grace)), forced), "this fault does not wait for answers"
 
 
 def test_replicas_of_which_a_few_have_no_time_to_end_are_named() -> None:

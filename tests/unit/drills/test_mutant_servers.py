@@ -66,7 +66,7 @@ CASES = {
     "200, and no answer at all": Case({"short": "nonsense"}, causes=(WRONG, "not an answer")),
     "other tokens while the head is away": Case({"short": "wrong"}, {"short": "answer"}, causes=(WRONG, BY_ITSELF)),
     "fluent and wrong after the recovery": Case(
-        {}, {"short": "wrong", "stream": "wrong"}, causes=(WRONG, "token 1 of 10 is another one", BY_ITSELF)
+        {}, {"short": "wrong", "stream": "wrong"}, causes=(WRONG, "is another one than a healthy server's", BY_ITSELF)
     ),
     "wrong on streams only": Case({"stream": "wrong"}, causes=(WRONG, "were lost: the first")),
     "it stalls in the middle of a stream": Case({"stream": "stall"}, causes=("hung: “no byte for 3 s”",)),
@@ -76,8 +76,8 @@ CASES = {
         {"stream": "times-out", "time_out_s": 0.65}, causes=("a time-out on the way is shorter than an answer",)
     ),
     "the load starts after the fault": Case(starts_late=True, verdict="void", causes=("No request ended before the fault",)),
-    # An answer that came meanwhile may count as hung: then the verdict is "failed". It is never "passed".
-    "the load stalls": Case(stalls_s=4.0, verdict="void or failed", causes=("were sent on time",)),
+    # Longer than its patience: what came meanwhile is read all the same, and is not lost.
+    "the load stalls": Case(stalls_s=4.0, verdict="void", causes=("were sent on time",)),
 }
 
 
@@ -176,7 +176,7 @@ def judgements(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Judgement]
 def test_each_has_its_verdict_and_the_reasons_name_its_cause(name: str, judgements: dict[str, Judgement]) -> None:
     case, found = CASES[name], judgements[name]
     reasons = " ".join(found.why)
-    assert found.verdict in case.verdict.split(" or "), reasons
+    assert found.verdict == case.verdict, reasons
     assert [words for words in case.causes if words not in reasons] == [], reasons
 
 
