@@ -42,8 +42,7 @@ def checks_of(site: Site, service: Service, *, provisioning: bool) -> dict[str, 
         session = target.session()
         clients = OneClientAtATime(session)
         found["cost"] = lambda: check_cost(infrastructure, target.region)
-        if target.endpoint_url is None:  # AWS's calendar is that of AWS's own endpoints
-            found["Kubernetes"] = lambda: check_kubernetes(infrastructure.kubernetes_version, datetime.now(UTC).date())
+        found["Kubernetes"] = lambda: check_kubernetes(infrastructure.kubernetes_version, datetime.now(UTC).date())
         found["credentials"] = lambda: check_credentials(session)
         found["zones"] = lambda: check_zones(clients.client("ec2"), infrastructure)
         found["quotas"] = lambda: check_quotas(clients, infrastructure)
