@@ -241,9 +241,7 @@ def test_credentials_say_when_they_end_if_they_can(aws: EmbeddedAws) -> None:
         ("1.99", "2026-01-01", "not checked"),
     ],
 )
-def test_a_version_of_kubernetes_that_leaves_standard_support_or_has_left_it_is_a_warning(
-    version: str, today: str, result: str
-) -> None:
+def test_a_version_of_kubernetes_that_leaves_standard_support_or_has_left_it_is_a_warning(version: str, today: str, result: str) -> None:
     assert check_kubernetes(version, date.fromisoformat(today)).result == result
 
 
