@@ -43,7 +43,7 @@ from tasks.prerequisites.check import check_prerequisites
 from tasks.service.chat import deploy_chat, remove_chat
 from tasks.service.compilation import compile_ahead, give_role
 from tasks.service.preflight import preflight
-from tasks.service.rayservice import apply_service, wait_for_service
+from tasks.service.rayservice import apply_service, check_way_in, wait_for_service
 from tasks.service.worker_group import size_service
 from tasks.support.site import Site
 from tasks.terraform.events import Change, PlanSummary
@@ -148,6 +148,7 @@ def deploy(site: Site, service: Service, outputs: Outputs | None, run: Run, buil
     with tags("stage:deploy"):
         hold_lock(site, service, run.id)
         with holding_lock(site, service, run.id, let_go_of_lock) as check:
+            check_way_in(site, service)
             operator = install_kuberay.submit(site)
             if building is not None:
                 building.result()

@@ -255,6 +255,18 @@ def ingress_path(service: Service) -> str:
     return f"/apis/networking.k8s.io/v1/namespaces/{service.namespace}/ingresses/{service.name}"
 
 
+def require_controller(api: Api, service: Service) -> None:
+    """Return if the service has no way in from outside, or the cluster what makes it.
+
+    Raises:
+        NoController: it has not.
+    """
+    if service.ingress is not None and api.find(f"{INGRESS_CLASSES}/alb") is None:
+        raise NoController(
+            "service.ingress needs the AWS Load Balancer Controller, and the cluster has no IngressClass `alb`: install it (docs/aws.md)"
+        )
+
+
 def place_of_artifacts(site: Site, service: Service) -> str:
     """Place in S3 of what is compiled ahead; empty: nothing is."""
     if not site.block.provisioned or not compiles(service, site.block.engine_of(service)):
@@ -262,22 +274,20 @@ def place_of_artifacts(site: Site, service: Service) -> str:
     return f"s3://{state_bucket(site.block, site.infrastructure.name)}/{COMPILED}"
 
 
+@step("check way in", deadline_s=60)
+def check_way_in(site: Site, service: Service) -> None:
+    """Check that the cluster has what makes the service's way in from outside. Raises what `require_controller` does."""
+    require_controller(site.api(), service)
+
+
 @step("apply service", deadline_s=300)
 def apply_service(site: Site, service: Service, images: ImageRefs, outputs: Outputs | None) -> bool:
-    """Apply the RayService and the objects that it needs; returns whether it has GCS fault tolerance.
-
-    Raises:
-        NoController: there is to be a way in from outside, and nothing that makes it.
-    """
+    """Apply the RayService and the objects that it needs; returns whether it has GCS fault tolerance."""
     api, target, redis = site.api(), site.block, find_redis(site, outputs)
     ownership.ensure_namespace(api, service.namespace)
     api_key.put(api, service.namespace, target.api_key)
     if service.ingress is None:
         ownership.remove(api, ingress_path(service))
-    elif api.find(f"{INGRESS_CLASSES}/alb") is None:
-        raise NoController(
-            "service.ingress needs the AWS Load Balancer Controller, and the cluster has no IngressClass `alb`: install it (docs/aws.md)"
-        )
     control_plane = outputs.control_plane_cidrs if outputs else ()
     if control_plane:
         blocks = [{"ipBlock": {"cidr": cidr}} for cidr in control_plane]

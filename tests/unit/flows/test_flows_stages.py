@@ -221,6 +221,7 @@ class Deploying:
         self._failing = failing
         images = ImageRefs(head="h", worker="w", chat=chat)
         for name in (
+            "check_way_in",
             "install_kuberay",
             "give_role",
             "compile_ahead",

@@ -1,4 +1,4 @@
-"""The Job that compiles ahead: run once, its failure told in its own words, removed with the service; and the role of its pod."""
+"""Before a service is applied: the Job that compiles ahead, its role, and what makes a way in from outside."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from embedded_aws import EmbeddedAws
 from kubernetes_server import Server, serving
 
-from blocks.parameters import Service
+from blocks.parameters import Ingress, Service
 from drills.kubernetes.api import Api
 from drills.runner.waiting import Pending
 from tasks.aws import pod_identity
@@ -87,3 +87,13 @@ def test_the_workers_get_their_role_once(aws: EmbeddedAws) -> None:
     made = eks.describe_pod_identity_association(clusterName="demo", associationId=listed["associationId"])["association"]
     assert made["roleArn"].rpartition("/")[2] == f"leeward-demo-{eks.meta.region_name}-models"
     assert made["serviceAccount"] == "workers"
+
+
+def test_a_way_in_from_outside_needs_the_controller_that_makes_it(cluster: tuple[Server, Api]) -> None:
+    server, api = cluster
+    wanted = Service(ingress=Ingress(certificate_arn="arn:aws:acm:us-west-2:123456789012:certificate/0-1"))
+    rayservice.require_controller(api, Service())
+    with pytest.raises(rayservice.NoController, match="install it"):
+        rayservice.require_controller(api, wanted)
+    server.objects[f"{rayservice.INGRESS_CLASSES}/alb"] = {"metadata": {"name": "alb"}}
+    rayservice.require_controller(api, wanted)
