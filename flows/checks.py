@@ -113,11 +113,13 @@ def _check_model(site: Site, service: Service) -> None:
         )
     if service.compile_ahead and not site.block.provisioned:
         raise BadParameters("compile_ahead needs the bucket of a stack that Terraform creates, and this target's cluster is another's")
-    bucket, own = fetched.bucket if fetched else "", f"leeward-{site.infrastructure.name}-"
-    if bucket and site.block.provisioned and bucket not in site.infrastructure.model_buckets and not bucket.startswith(own):
+    if fetched is None or not fetched.bucket or not site.block.provisioned or fetched.bucket in site.infrastructure.model_buckets:
+        return
+    own = f"leeward-{site.infrastructure.name}-"
+    if not (fetched.bucket.startswith(own) and fetched.model.startswith(f"{engines.S3}{fetched.bucket}/models/")):
         raise BadParameters(
-            f"workers may not read models from the bucket {bucket}: name it in infrastructure.model_buckets, or copy the model to models/ "
-            f"in the stack's own bucket ({own}ACCOUNT-REGION)"
+            f"workers may not read {fetched.model}: name its bucket in infrastructure.model_buckets, or copy the model to models/ in the "
+            f"stack's own bucket ({own}ACCOUNT-REGION)"
         )
 
 

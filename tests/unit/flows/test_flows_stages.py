@@ -83,8 +83,9 @@ def test_a_model_is_refused_for_an_engine_that_does_not_compute_it_and_has_limit
 def test_a_model_of_a_bucket_that_the_workers_may_not_read_is_refused() -> None:
     own, foreign = Service(model="s3://leeward-leeward-123456789012-us-west-2/models/tuned"), Service(model="s3://weights/tuned")
     assert checks.checked_site("t", Infrastructure(), own)
-    with pytest.raises(checks.BadParameters, match=r"infrastructure\.model_buckets"):
-        checks.checked_site("t", Infrastructure(), foreign)
+    for service in (foreign, Service(model="s3://leeward-leeward-123456789012-us-west-2/tuned")):
+        with pytest.raises(checks.BadParameters, match=r"infrastructure\.model_buckets"):
+            checks.checked_site("t", Infrastructure(), service)
     assert checks.checked_site("t", Infrastructure(model_buckets=("weights",)), foreign)
 
 
