@@ -41,7 +41,7 @@ def test_a_run_with_more_workers_than_nodes_ends_as_bad_parameters(monkeypatch: 
     monkeypatch.setattr(site, "load_target", lambda name: target)
     state = flow(name).fn("t", Infrastructure(), Service(workers=3))
     assert (state.is_failed(), state.name) == (True, "BadParameters")
-    assert "3 workers need as many inf2 nodes" in (state.message or "")
+    assert "3 workers need 3 inf2 nodes" in (state.message or "")
 
 
 @pytest.mark.parametrize("name", [*CHECKED, "status", "sweep"])

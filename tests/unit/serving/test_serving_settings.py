@@ -24,10 +24,12 @@ def test_an_empty_environment_gives_the_defaults_of_the_settings() -> None:
 def test_every_setting_comes_from_the_variable_of_its_name() -> None:
     env = {variable(name): "7" for name in NUMBERS}
     env |= {"LEEWARD_ENGINE": "neuron", "LEEWARD_MODEL": "/m", "LEEWARD_MODEL_NAME": "m", "LEEWARD_API_KEY": "k"}
+    env["LEEWARD_ARTIFACTS"] = "/a"
     env["LEEWARD_ALLOWED_ORIGINS"] = "http://a, http://b"
     settings = Settings.from_env(env)
     assert {getattr(settings, name) for name in NUMBERS} == {7}
     assert (settings.engine, settings.model, settings.model_name, settings.api_key) == ("neuron", Path("/m"), "m", "k")
+    assert settings.artifacts == "/a"
     assert settings.origins == ["http://a", "http://b"]
     assert len(env) == len(fields(Settings))
 

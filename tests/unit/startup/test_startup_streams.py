@@ -83,12 +83,12 @@ def test_a_ctrl_c_that_also_ends_the_reader_leads_to_a_complete_clean_up(done: P
 
 
 def test_a_reader_that_lives_and_does_not_read_does_not_hold_up_the_clean_up(done: Path) -> None:
-    program = start(done, 10_000, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    until_ready(done)
-    with pytest.raises(subprocess.TimeoutExpired):
-        program.wait(3)  # the pipe is full: as long as there is no signal, it waits
-    program.send_signal(signal.SIGINT)
-    assert program.wait(60) == 0
+    with start(done, 10_000, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as program:
+        until_ready(done)
+        with pytest.raises(subprocess.TimeoutExpired):
+            program.wait(3)  # the pipe is full: as long as there is no signal, it waits
+        program.send_signal(signal.SIGINT)
+        assert program.wait(60) == 0
     assert done.read_text() == "cleaned up"
 
 
