@@ -28,6 +28,12 @@ def test_the_schedule_of_the_weekly_drill_is_inactive(cloud: System) -> None:
     assert schedule["schedule"]["cron"]
 
 
+def test_an_active_schedule_has_runs_ahead(cloud: System) -> None:
+    identity = deployments(cloud)["reap/main"]["id"]
+    wanted = {"deployments": {"id": {"any_": [identity]}}, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    cloud.until("runs of reap are planned", lambda: bool(cloud.services.api.post("/flow_runs/filter", wanted)))
+
+
 def test_deploying_all_flows_again_changes_no_deployment(cloud: System) -> None:
     before = deployments(cloud)
     stack.deploy(cloud.services, cloud.console)

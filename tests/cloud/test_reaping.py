@@ -23,8 +23,11 @@ def buckets(cloud: System, aws: Any) -> Iterator[dict[str, str]]:
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
         if stack in ENDS:
             s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "leeward:expires-at", "Value": ENDS[stack]}]})
-    before = len(cloud.runs)
+    api, before = cloud.services.api, len(cloud.runs)
+    reap = api.get("/deployments/name/reap/main")["id"]
+    api.post(f"/deployments/{reap}/pause_deployment", {})  # or the hourly run might come between
     yield found
+    api.post(f"/deployments/{reap}/resume_deployment", {})
     del cloud.runs[before:]
     for bucket in found.values():
         versions = s3.list_object_versions(Bucket=bucket)
