@@ -49,17 +49,18 @@ def causes_of(drill: Drill, observation: Observation, records: Sequence[Record])
 def what_clients_saw(records: Sequence[Record]) -> list[str]:
     """Return the most frequent errors of lost requests, in the words of their records."""
     lost = [r for r in records if not r.ok and r.detail]
-    ways = Counter((r.outcome, _without_numbers(r.detail)) for r in lost)
+    ways = Counter(map(_way, lost))
     said = []
-    for (outcome, shape), n in ways.most_common(MOST_WAYS):
-        first = next(r.detail for r in lost if (r.outcome, _without_numbers(r.detail)) == (outcome, shape))
-        said.append(f"{n:,} {outcome}: “{' '.join(first.split())[:160]}”")
+    for way, n in ways.most_common(MOST_WAYS):
+        first = next(r for r in lost if _way(r) == way)
+        said.append(f"{n:,} {first.outcome}: “{' '.join(first.detail.split())[:160]}”")
     more = f"; and {len(ways) - MOST_WAYS} other errors" if len(ways) > MOST_WAYS else ""
     return [f"What their clients saw: {'; '.join(said)}{more}."] if said else []
 
 
-def _without_numbers(text: str) -> str:
-    return re.sub(r"\d+", "#", text)
+def _way(record: Record) -> tuple[str, int | None, str]:
+    """Outcome, status and detail of a lost request; numbers in the detail do not tell one way from another."""
+    return record.outcome, record.status, re.sub(r"\d+", "#", record.detail)
 
 
 class _Seen:
@@ -204,20 +205,23 @@ def _hasty(pod: HeadSeen | WorkerSeen, before: Snapshot, longest: float, cut: in
     lost = f"and answers take up to {longest:.1f} s: {cut} that were under way were lost."
     if pod.grace_s is not None and pod.grace_s < longest:
         yield f"Pod {pod.pod} has {pod.grace_s:g} s to end (terminationGracePeriodSeconds), {lost}"
+    here = before.replicas_on(pod.pod) or {}
     for deployment in before.deployments or ():
-        if deployment.grace_s is not None and deployment.grace_s < longest:
+        if deployment.name in here and deployment.grace_s is not None and deployment.grace_s < longest:
             yield f"A replica of {deployment.name} has {deployment.grace_s:g} s to end (graceful_shutdown_timeout_s), {lost}"
 
 
 def _no_room(seen: _Seen) -> Iterator[str]:
-    """Yield the deployments whose replicas could not take as many requests at once as were under way before the fault."""
-    wanted = _most_at_once([r for r in seen.records if r.end < seen.fault_at])
+    """Yield the deployments that lost replicas, and whose others could not take as many requests at once as were under way before."""
+    wanted, running = _most_at_once([r for r in seen.records if r.end < seen.fault_at]), seen.before.running()
     for deployment in seen.before.deployments or ():
         counts = [
             sum(r.deployment == deployment.name and r.state in ANSWERS for r in s.replicas) for s in seen.later if s.replicas is not None
         ]
         replicas = min((n for n in counts if n), default=0)
         if deployment.max_ongoing is None or not replicas or replicas * deployment.max_ongoing >= wanted:
+            continue
+        if replicas >= len(running.get(deployment.name, ())):  # it had no more room before, and that was enough
             continue
         these = "1 replica" if replicas == 1 else f"{replicas} replicas"
         yield (
@@ -266,7 +270,10 @@ def _gave_up(seen: _Seen) -> Iterator[str]:
                 f"{away:.0f} s: {worker.pod} or its replicas ended, as was seen {after:.0f} s after the fault."
             )
         elif worker.head_patience_s is None and after < away:
-            yield f"Worker {worker.pod} ended {after:.0f} s after the fault, before a new head was ready: it did not wait for one."
+            yield (
+                f"Worker {worker.pod} or its replicas ended {after:.0f} s after the fault, before a new head was ready: they did not wait "
+                "for it."
+            )
 
 
 def _address(seen: _Seen) -> Iterator[str]:
@@ -275,7 +282,7 @@ def _address(seen: _Seen) -> Iterator[str]:
     replaced = old is not None and any(s.head is not None and s.head.uid != old.uid for s in seen.later)
     if seen.before.head_address_stays is not False or not replaced or not seen.before.gcs_storage or seen.forgotten:
         return
-    if all(seen.when_ended(worker) is None for worker in seen.others):
+    if seen.others and all(seen.when_ended(worker) is None for worker in seen.others):
         yield (
             "The head's Service is headless, so its address changed with the head: workers that look for the new head at the old address "
             "answer nothing meanwhile."

@@ -106,7 +106,8 @@ def undo(api: Api, subject: Subject, strike: Strike) -> None:
             told.append(True)
         return Pending(f"its container is {next(iter(state), 'not started')}")
 
-    ended = Until(f"{strike.target} to be back in the network", probe, HEALED_WITHIN_S, 0.5).wait().get("terminated", {})
+    within_s = HEALED_WITHIN_S + max(0.0, strike.at + LATEST_S - time.time())  # it may still start, and cut
+    ended = Until(f"{strike.target} to be back in the network", probe, within_s, 0.5).wait().get("terminated", {})
     said = _said(api, subject, strike)
     if ended.get("exitCode") and CUT in said and HEALED not in said:
         raise NotCut(f"{strike.target} may still be cut off: the container that did it ended with {ended['exitCode']}. Delete the pod")
@@ -137,6 +138,7 @@ def _add_container(api: Api, subject: Subject, pod: Object, fault: CutNetwork, p
 
 def _lift_and_add(api: Api, subject: Subject, pod: Object, fault: CutNetwork, planned: Strike) -> None:
     """Add the container. Pod Security is lifted meanwhile, if the namespace is one of this pipeline's; others' are not changed."""
+    _restore(api, subject)  # an earlier try may have died while it was lifted
     namespace = _ours(api, subject)
     level = ((namespace or {}).get("metadata", {}).get("labels") or {}).get(ENFORCE)
     if level is None:

@@ -409,14 +409,23 @@ def test_a_container_that_has_not_started_is_waited_for_as_long_as_it_would_stil
 ) -> None:
     server, api = pair
     monkeypatch.setattr(cut_network, "CUT_WITHIN_S", 0.0)
-    monkeypatch.setattr(cut_network, "HEALED_WITHIN_S", 0.0)
+    monkeypatch.setattr(cut_network, "LATEST_S", 1.0)
     Added(server, says="", state="waiting")
     planned = cut_network.find(api, SUBJECT, CutNetwork(), None)
     with pytest.raises(TimedOut, match="ImagePullBackOff"):
         cut_network.strike(api, SUBJECT, CutNetwork(), planned)
-    with pytest.raises(TimedOut, match="waiting"):
-        cut_network.undo(api, SUBJECT, planned)
-    cut_network.undo(api, SUBJECT, planned.model_copy(update={"at": planned.at - cut_network.LATEST_S}))
+    cut_network.undo(api, SUBJECT, planned)
+    assert time.time() > planned.at + 1.0
+
+
+def test_a_try_after_one_that_died_while_pod_security_was_lifted_puts_it_back_to_what_it_was(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    added = Added(server)
+    planned = cut_network.find(api, SUBJECT, CutNetwork(), None)
+    added.namespace["labels"][cut_network.ENFORCE] = "privileged"
+    added.namespace["annotations"][cut_network.LIFTED] = "restricted"
+    assert cut_network.strike(api, SUBJECT, CutNetwork(), planned).told == "cut"
+    assert (added.namespace["labels"][cut_network.ENFORCE], cut_network.LIFTED in added.namespace["annotations"]) == ("restricted", False)
 
 
 def test_undoing_goes_from_the_last_to_the_first_and_an_error_keeps_none_of_the_others(pair: tuple[Server, Api]) -> None:
