@@ -157,7 +157,10 @@ class EngineClient(Protocol):
 
 
 class TextEngine(EngineClient, Protocol):
-    """An engine that is started, checked and stopped by the replica that owns it (serving/replica.py), on its event loop."""
+    """An engine that is started, checked and stopped by the replica that owns it (serving/replica.py), on its event loop.
+
+    Once it was ready, NotReady from `generate` or `check` says that it is of no more use: the replica ends the process.
+    """
 
     def start(self) -> None:
         """Begin to load the model and warm up, in the background; `ready` returns when that is done. Called once."""
@@ -166,7 +169,7 @@ class TextEngine(EngineClient, Protocol):
         """Return while the engine starts or works.
 
         Raises:
-            NotReady: it is stopped, broken, or stuck in a step; the replica is then replaced.
+            NotReady: it is stopped, broken, or stuck in a step.
         """
 
     def stats(self) -> Stats:
