@@ -124,6 +124,7 @@ class Connection(asyncio.Protocol):
         return fresh and self._transport is not None and not self._transport.is_closing()
 
     def _take(self, data: bytes, now: float) -> None:
+        unanswered = not data and self._http.their_state is h11.SEND_RESPONSE
         try:
             self._http.receive_data(data)
             while isinstance(event := self._http.next_event(), h11.Event):  # else it needs more data
@@ -138,7 +139,7 @@ class Connection(asyncio.Protocol):
                 elif isinstance(event, h11.ConnectionClosed):
                     break
         except (h11.RemoteProtocolError, ValueError) as error:  # ValueError: the reader refuses what came
-            self._fail(Broken(str(error)))
+            self._fail(Broken("the connection was closed without an answer" if unanswered else str(error)))
             self.close()
 
     def _head(self, response: h11.Response) -> None:

@@ -84,6 +84,10 @@ def test_a_body_is_finished_only_when_its_marked_end_has_come(data: bytes, outco
     assert bool(reply.detail) is (outcome != "finished")
 
 
+def test_a_connection_that_is_closed_without_an_answer_is_named_in_plain_words() -> None:
+    assert [reply_to(data).detail for data in (b"", HEAD)] == ["the connection was closed without an answer"] * 2
+
+
 def test_a_body_without_length_is_named_as_what_cannot_be_judged() -> None:
     assert "no length" in reply_to(HEAD + b"\r\nabc").detail
 
