@@ -259,8 +259,9 @@ class Client:
     async def _connect(self) -> Connection:
         connecting = asyncio.ensure_future(self._connect_to_one())
         try:
-            for within_s in (self.patience_s, MOMENT_S):
-                await asyncio.wait({connecting}, timeout=within_s)
+            await asyncio.wait({connecting}, timeout=self.patience_s)
+            if not connecting.done():
+                await asyncio.wait({connecting}, timeout=MOMENT_S)
             if not connecting.done():
                 raise Hung(f"no connection within {self.patience_s:g} s")
             return connecting.result()
