@@ -17,6 +17,10 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 TERMINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 """State types that a flow run does not leave."""
 
+BUSY = 503
+"""Status with which Prefect answers while its SQLite database is locked; nothing was done, and its own client asks again, too."""
+BUSY_FOR_S = 60.0
+"""Seconds for which a call is repeated while the database is locked."""
 PRINT_EVERY_S = 10.0
 """Seconds between two progress lines of a wait."""
 
@@ -45,13 +49,18 @@ class Api:
         return self._call(urllib.request.Request(self.url + path, json.dumps(body).encode(), headers))
 
     def _call(self, request: urllib.request.Request) -> Any:
-        try:
-            with DIRECT.open(request, timeout=self._timeout) as answer:
-                return json.loads(answer.read() or b"null")
-        except urllib.error.HTTPError as error:
-            raise ApiError(f"{request.full_url}: HTTP {error.code} {error.read(500).decode(errors='replace')}") from error
-        except (OSError, ValueError) as error:
-            raise ApiError(f"{request.full_url}: {error}") from error
+        end = time.monotonic() + BUSY_FOR_S
+        while True:
+            try:
+                with DIRECT.open(request, timeout=self._timeout) as answer:
+                    return json.loads(answer.read() or b"null")
+            except urllib.error.HTTPError as error:
+                if error.code != BUSY or time.monotonic() > end:
+                    raise ApiError(f"{request.full_url}: HTTP {error.code} {error.read(500).decode(errors='replace')}") from error
+                error.close()
+            except (OSError, ValueError) as error:
+                raise ApiError(f"{request.full_url}: {error}") from error
+            time.sleep(1)
 
     def healthy(self) -> bool:
         """Whether the server reports itself healthy; raises ApiError when it does not answer."""

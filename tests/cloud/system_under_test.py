@@ -106,7 +106,7 @@ class System:
         """Start the deployment with target=embedded, as Prefect's UI does; return the run's name and id."""
         name = f"{deployment.split('/')[0]}-{time.strftime('%H%M%S')}-{secrets.token_hex(2)}"
         api = self.services.api
-        wanted = {"name": name, "parameters": {"target": TARGET, **parameters}}
+        wanted = {"name": name, "idempotency_key": name, "parameters": {"target": TARGET, **parameters}}
         return name, str(api.post(f"/deployments/{api.get(f'/deployments/name/{deployment}')['id']}/create_flow_run", wanted)["id"])
 
     def until(self, what: str, holds: Callable[[], bool]) -> None:
