@@ -73,8 +73,7 @@ def checkpoint(engine: Engine, model: str | None = None, revision: str | None = 
     """The model that workers with that engine fetch; None: it is in their image."""
     if model in MODELS:
         return None
-    (fragment,) = manifests.load(f"engine-{engine}", {"worker_image": ""})
-    wanted = model or fragment["metadata"]["annotations"].get(OWN_MODEL)
+    wanted = model or _annotations(engine).get(OWN_MODEL)
     if not wanted:
         return None
     return Checkpoint(wanted, "" if wanted.startswith(S3) else revision or "main")
@@ -84,8 +83,14 @@ def compiles(service: Service, engine: Engine) -> bool:
     """Whether the model is compiled ahead, on a cluster that Terraform creates."""
     if service.compile_ahead is not None:
         return service.compile_ahead
+    return COMPILES in _annotations(engine)
+
+
+@cache
+def _annotations(engine: Engine) -> Mapping[str, str]:
     (fragment,) = manifests.load(f"engine-{engine}", {"worker_image": ""})
-    return COMPILES in fragment["metadata"]["annotations"]
+    found: Mapping[str, str] = fragment["metadata"]["annotations"]
+    return found
 
 
 def overlays(engine: Engine, worker_image: str, model: str | None = None, revision: str | None = None) -> list[Object]:

@@ -46,18 +46,19 @@ def key(folder: Path, positions: int) -> str:
 
 def tables(folder: Path, shape: Shape, positions: int, store: Store | None) -> Tables:
     """Return the tables: those of the store, or computed and stored."""
-    found = store.fetch(key(folder, positions)) if store else None
-    if found:
-        log.info("loads the compiled artifacts %s", key(folder, positions))
+    if store is None:
+        return compute(shape, positions)
+    wanted = key(folder, positions)
+    if found := store.fetch(wanted):
+        log.info("loads the compiled artifacts %s", wanted)
         loaded: Tables = torch.load(found / FILE, weights_only=True)
         return loaded
     computed = compute(shape, positions)
-    if store:
-        try:
-            _keep(store, folder, positions, computed)
-        except Exception:
-            # They are computed, so this replica can go on; the next start computes them again.
-            log.exception("the compiled artifacts could not be stored")
+    try:
+        _keep(store, wanted, computed)
+    except Exception:
+        # They are computed, so this replica can go on; the next start computes them again.
+        log.exception("the compiled artifacts could not be stored")
     return computed
 
 
@@ -72,8 +73,8 @@ def compile_ahead(settings: Settings, store: Store) -> tuple[str, bool]:
     wanted = key(settings.model, positions)
     if store.has(wanted):
         return wanted, False
-    return wanted, _keep(store, settings.model, positions, compute(shape, positions))
+    return wanted, _keep(store, wanted, compute(shape, positions))
 
 
-def _keep(store: Store, folder: Path, positions: int, computed: Tables) -> bool:
-    return keep(store, key(folder, positions), lambda new: torch.save(computed, new / FILE))
+def _keep(store: Store, wanted: str, computed: Tables) -> bool:
+    return keep(store, wanted, lambda new: torch.save(computed, new / FILE))

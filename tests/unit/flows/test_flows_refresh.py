@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from held_lock import holding_lock
 
 from blocks.parameters import Infrastructure, Service
 from flows import refresh, stages
@@ -36,7 +35,7 @@ class Steps:
         for name, answer in {**answers, "remove_node": None, "release_lock": None}.items():
             monkeypatch.setattr(refresh, name, self._step(name, answer))
         monkeypatch.setattr(refresh, "show_refresh", lambda done: self.shown.append([(one.old, one.new) for one in done]))
-        monkeypatch.setattr(refresh, "holding_lock", self._holding)
+        monkeypatch.setattr(refresh, "holding_lock", holding_lock)
 
     def _step(self, name: str, answer: Any) -> Any:
         def step(*_: Any, **__: Any) -> Any:
@@ -46,13 +45,6 @@ class Steps:
             return answer
 
         return step
-
-    @contextmanager
-    def _holding(self, *given: Any) -> Iterator[Any]:
-        try:
-            yield lambda: None
-        finally:
-            given[-1]()
 
 
 EACH = ["add_worker", "retire_worker", "settle_workers", "remove_node"]

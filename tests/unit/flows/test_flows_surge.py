@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from drill_runs import deleted
+from held_lock import holding_lock
 from prefect.exceptions import ParameterTypeError
 from surge_runs import GROWS, sample
 
@@ -132,8 +132,8 @@ class Steps:
         for name, answer in answers.items():
             monkeypatch.setattr(surge_stages, name, self._step(name, answer))
         monkeypatch.setattr(surge_stages, "judge_surge", self._judge)
-        monkeypatch.setattr(surge_stages, "holding_lock", self._holding)
-        monkeypatch.setattr(surge_stages, "sampled", self._keeping)
+        monkeypatch.setattr(surge_stages, "holding_lock", holding_lock)
+        monkeypatch.setattr(surge_stages, "sampled", lambda *_: nullcontext(lambda: None))
         monkeypatch.setattr(stages.Run, "folder", tmp_path)
 
     def _step(self, name: str, answer: Any) -> Any:
@@ -152,17 +152,6 @@ class Steps:
         self.called.append("judge")
         self.seen.append(seen)
         return Result(verdict="passed", headline="It grew.", folder=Path("/x"))
-
-    @contextmanager
-    def _holding(self, *given: Any) -> Iterator[Any]:
-        try:
-            yield lambda: None
-        finally:
-            given[-1]()
-
-    @contextmanager
-    def _keeping(self, *_: Any) -> Iterator[Any]:
-        yield lambda: None
 
     def fail_with(self, name: str, error: Exception) -> None:
         self._failing = {name: error}
