@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from blocks.errors import PipelineError
+from blocks.errors import PipelineError, TimedOut
 from drills.cli.compare import text
 from drills.cli.definition import definition, probe, requests, series
 from drills.cli.exits import EXITS, LEFT, NO_VERDICT, Refusal
@@ -27,6 +27,7 @@ from drills.runner.discovery import find_subject
 from drills.runner.journal import InUse, Lock
 from drills.runner.load_job import Placement
 from drills.runner.observer import Observer
+from drills.runner.waiting import Pending, Until
 from drills.series import SeriesEvidence
 from drills.stages import drill as stages
 from drills.stages.run import Result, Run, call_plainly
@@ -35,6 +36,8 @@ from drills.subject import Subject
 
 MESHES = {"istio-proxy", "linkerd-proxy"}
 """Names of the containers that a mesh injects."""
+POD_WITHIN_S = 120.0
+"""Seconds to wait for the pod that is to be struck. A new head takes about ten; one whose node is gone takes longer."""
 LAST_PASSED = "last-passed"
 """Value of --against: the newest comparable drill that passed, in a folder beside this one's."""
 
@@ -54,7 +57,7 @@ def run(options: argparse.Namespace, connect: Callable[[], Api]) -> int:
             command = f"leeward rbac {options.page}{f' --ray-token {secret[0]}' if secret else ''}"
             raise Refusal(f"this role lacks rights: {', '.join(lacking)}. `{command}` prints those that are needed")
         terminal.say(f"this role lacks: {', '.join(lacking)}", warning=True)
-    targets = find_targets(api, subject, drill)
+    targets = find_targets(api, subject, drill, terminal)
     placement = place(api, subject, targets, options)
     if mesh := sidecars(api, subject):
         terminal.say(f"its pods have sidecars of a mesh: {', '.join(mesh)}; docs/your-service.md says what that changes", warning=True)
@@ -132,17 +135,25 @@ def token_secret(api: Api, subject: Subject) -> tuple[str, str] | None:
         return None
 
 
-def find_targets(api: Api, subject: Subject, drill: Drill) -> list[Strike]:
-    """Return what the faults would strike now.
+def find_targets(api: Api, subject: Subject, drill: Drill, terminal: Terminal) -> list[Strike]:
+    """Return what the faults would strike now. Wait for a pod that is away at the moment, as after another drill that was killed.
 
     Raises:
         Refusal: something of it is not there.
     """
-    with Observer(api, subject) as observer:
-        before = observer.take_snapshot(ask=False)
+
+    def find() -> list[Strike] | Pending:
+        with Observer(api, subject) as observer:
+            before = observer.take_snapshot(ask=False)
+        try:
+            return [faults.ACTS[fault.kind].find(api, subject, fault, before) for fault in drill.faults]
+        except faults.NoPod as error:
+            return Pending(str(error))
+
+    progress = terminal.progress("target")
     try:
-        return [faults.ACTS[fault.kind].find(api, subject, fault, before) for fault in drill.faults]
-    except faults.NothingToBreak as error:
+        return Until(f"a pod of {subject} to break", find, POD_WITHIN_S, every=2, on_pending=progress.show_pending).wait()
+    except (faults.NothingToBreak, TimedOut) as error:
         raise Refusal(str(error)) from error
 
 

@@ -17,11 +17,11 @@ from drills.kubernetes.rights import Rule
 from drills.observed import Snapshot
 from drills.runner import journal as journals
 from drills.runner.acts import cut_network, delete_pod, drain_node, signal_process
-from drills.runner.acts.act import Act, NothingToBreak, UnknownFault
+from drills.runner.acts.act import Act, NoPod, NothingToBreak, UnknownFault
 from drills.runner.journal import FaultNote, Journal, Lock, LockLost
 from drills.subject import Subject
 
-__all__ = ["ACTS", "Follower", "NothingToBreak", "UndoFailed", "UnknownFault", "check_known", "inject_once", "needs", "undo"]
+__all__ = ["ACTS", "Follower", "NoPod", "NothingToBreak", "UndoFailed", "UnknownFault", "check_known", "inject_once", "needs", "undo"]
 
 ACTS: dict[str, Act[Any]] = {
     "delete-pod": delete_pod.ACT,

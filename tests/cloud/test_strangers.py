@@ -192,8 +192,6 @@ def test_a_drill_that_is_killed_strikes_once_at_most_and_undo_or_the_next_drill_
     undone = number % 2 == 0
     with deployed.heads(f"heads-{number}") as heads:
         _kill(deployed, number, random.Random(number).uniform(2, 60))
-        if not undone:  # a drill is refused as long as there is no head to break
-            strangers.wait_until_ready(deployed.kubectl, deployed.stranger.namespace)
         # The next drill takes over as soon as the lock of the killed one has expired.
         done = deployed.leeward("undo") if undone else deployed.leeward("drill", *deployed.drill(f"after-{number}"))
         assert done.returncode == 0, done.stdout + done.stderr

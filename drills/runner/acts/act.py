@@ -25,6 +25,10 @@ class NothingToBreak(Permanent):
     """The target of the fault is not there, or must not be touched."""
 
 
+class NoPod(NothingToBreak):
+    """There is no such pod at the moment; KubeRay makes another one."""
+
+
 class Act(NamedTuple, Generic[F]):
     """How a kind of fault is done."""
 
@@ -47,18 +51,18 @@ def find_pod(api: Api, subject: Subject, of: Of, which: Which, before: Snapshot 
     """Return the pod that is meant, as it is now, and the snapshot that shows it.
 
     Raises:
-        NothingToBreak: there is no such pod that runs.
+        NoPod: there is none that runs.
     """
     with Observer(api, subject) as observer:
         now = observer.take_snapshot(ask=False)
     if of == "head":
         if now.head is None or not now.head.running:
-            raise NothingToBreak(f"{subject} has no running head pod to break")
+            raise NoPod(f"{subject} has no running head pod to break")
         return now.head, now
     known = now.filled_from(before) if before else now
     loads = {worker.pod: sum(map(len, (known.replicas_on(worker.pod) or {}).values())) for worker in now.workers if worker.ready}
     if not loads:
-        raise NothingToBreak(f"{subject} has no ready worker pod to break")
+        raise NoPod(f"{subject} has no ready worker pod to break")
     wanted = max(loads.values()) if which == "busiest" else min(loads.values())
     name = min(pod for pod, load in loads.items() if load == wanted)
     return next(worker for worker in now.workers if worker.pod == name), now

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drilled_cluster import JOBS, Bench, Cluster, Killed, Runner, bench, fails_after
+from drilled_cluster import JOBS, Bench, Cluster, Deletion, Killed, Runner, bench, fails_after
 
 from blocks.parameters import Service
 from drills.cli import drill, terminal, undo
@@ -59,6 +59,20 @@ def test_a_service_that_keeps_its_promises_passes_and_nothing_of_the_drill_is_le
     assert "PASSED" in capsys.readouterr().out
     assert {path.name for path in here.folder.iterdir()} >= {"report.html", "evidence.json", "junit.xml", "records.jsonl"}
     assert len(here.cluster.deletions) == 1
+    assert left(here) == []
+
+
+def test_a_drill_waits_for_a_head_that_is_away_at_the_moment(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    here.cluster.deletions.append(Deletion("head-0", True, here.cluster.clock.now))
+    assert go(here) == 0
+    assert [deletion.uid for deletion in here.cluster.deletions] == ["head-0", "head-1"]
+    assert "no running head pod" in capsys.readouterr().err
+
+
+def test_a_drill_of_a_service_that_gets_no_head_is_refused(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    here.cluster.deletions.append(Deletion("head-0", True, here.cluster.clock.now + 1000))
+    assert go(here) == 2
+    assert "for a pod of mistral/mistral to break; last seen: mistral/mistral has no running head pod" in capsys.readouterr().err
     assert left(here) == []
 
 
