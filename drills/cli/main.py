@@ -22,7 +22,7 @@ from drills.cli.exits import INTERRUPTED, LEFT, PIPE, REFUSED, Refusal
 from drills.definition import UnknownDrill, catalogue
 from drills.evidence import BadEvidence
 from drills.lint import check, show
-from drills.lint.gather import gather
+from drills.lint.gather import gather, read_manifests
 from drills.report import render
 from drills.request import presets
 from drills.stages.judging import own_version
@@ -100,10 +100,11 @@ def _add_lint(commands: Commands) -> None:
     found = _on_a_service(
         commands,
         "lint",
-        "check a RayService that runs: would it survive? Nothing is touched",
-        "Checks a RayService that runs, its pods and Services, with reasons and remedies. Nothing is touched.",
+        "check a RayService: would it survive? Nothing is touched",
+        "Checks a RayService that runs, its pods and Services, or one in a file, with reasons and remedies. Nothing is touched.",
         "Exit code: 0 no rule that breaks the service is broken; 1 one is (with --strict: any rule); 2 nothing could be checked.",
     )
+    found.add_argument("-f", "--file", metavar="FILE", help="YAML that has the RayService, - for standard input; no cluster is asked")
     found.add_argument("--strict", action="store_true", help="let any broken rule fail, whatever its severity")
     found.add_argument("--json", action="store_true", help="print JSON")
     found.add_argument("--junit", type=Path, metavar="FILE", help="write the rules as JUnit test cases, too")
@@ -193,10 +194,14 @@ def _on_a_service(commands: Commands, name: str, summary: str, description: str,
 
 def _lint(options: argparse.Namespace) -> int:
     """Check the service and print the findings; return the exit code."""
-    api = connect(options)
-    gathered = gather(api, options.namespace, options.service)
+    if options.file:
+        text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text(encoding="utf-8")
+        gathered = read_manifests(text, "standard input" if options.file == "-" else options.file, options.service)
+    else:
+        gathered = gather(connect(options), options.namespace, options.service)
     checked = check(gathered.living)
-    service = f"{options.namespace}/{gathered.living.ray_service['metadata']['name']}"
+    about = gathered.living.ray_service["metadata"]
+    service = "/".join(filter(None, [options.namespace or about.get("namespace"), about["name"]]))
     print((show.as_json if options.json else show.text)(service, checked, gathered.unread), end="")
     if options.junit:
         options.junit.write_text(show.junit(service, checked, options.strict), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Reads the objects of a RayService from its cluster. Only reads; what the role may not read is not checked, and named."""
+"""Reads the objects of a RayService from its cluster, or it alone from a file. What may not or cannot be read is not checked, and named."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from drills.kubernetes.api import Api, Object, Refused
 from drills.lint.living import LOOPBACK, Living, service_of, storage_hosts
 from drills.runner import ray_objects
-from drills.runner.discovery import find_ray_service
+from drills.runner.discovery import NoRayService, choose, find_ray_service
 
 T = TypeVar("T")
 
@@ -67,11 +67,38 @@ def gather(api: Api, namespace: str, name: str | None) -> Gathered:
         karpenter=None if pods is None else karpenter,
         redis=redis,
     )
+    return Gathered(living, (*unread, *_unnamed(living)))
+
+
+def read_manifests(text: str, where: str, name: str | None) -> Gathered:
+    """Read a RayService from YAML, as it would be applied.
+
+    Args:
+        where: The words for where the text is from.
+        name: As of `gather`.
+
+    Raises:
+        NoRayService: as of `gather`; or the text is no YAML, or what is written there has no Ray cluster.
+    """
+    try:
+        written = [thing for thing in yaml.safe_load_all(text) if isinstance(thing, dict)]
+        objects = [thing for one in written for thing in (one["items"] if str(one.get("kind")).endswith("List") else [one])]
+        chosen = choose([thing for thing in objects if thing.get("kind") == "RayService"], name, where)
+        living = Living(chosen)
+        _ = [group.container for group in living.groups]
+    except yaml.YAMLError as error:
+        raise NoRayService(f"{where} is no YAML: {' '.join(str(getattr(error, 'problem', None) or 'it cannot be read').split())}") from None
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise NoRayService(f"{where} has a RayService that cannot be read: {type(error).__name__}: {error}") from error
+    return Gathered(living, _unnamed(living))
+
+
+def _unnamed(living: Living) -> tuple[str, ...]:
     # A configuration that cannot be understood is reported by the rules that look at it.
     with contextlib.suppress(ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError):
         if living.unnamed:
-            unread.append(f"what the code sets for {', '.join(living.unnamed)}: serveConfigV2 does not name them")
-    return Gathered(living, tuple(unread))
+            return (f"what the code sets for {', '.join(living.unnamed)}: serveConfigV2 does not name them",)
+    return ()
 
 
 def _redis(api: Api, living: Living, pods: Sequence[Object]) -> tuple[Object, ...]:

@@ -109,6 +109,14 @@ class Deployment:
         return {name: float(amount or 0) for name, amount in wanted.items()}
 
 
+def _llm_server(model: Object) -> tuple[str, Object]:
+    """Return name and options of the deployment that Ray Serve LLM makes of one of its models, with its own defaults where they are not
+    Serve's. Its replicas are placed by bundles, which the code computes."""
+    name = str(model["model_loading_config"]["model_id"]).replace("/", "--").replace(".", "_")
+    defaults = {"num_replicas": "auto", "max_ongoing_requests": 10**9, "placement_group_bundles": ()}
+    return f"LLMServer:{name}", {**defaults, **(model.get("deployment_config") or {})}
+
+
 @dataclass(frozen=True)
 class Living:
     """A RayService with what belongs to it in its cluster."""
@@ -173,17 +181,24 @@ class Living:
 
     def _deployments(self) -> Iterator[Deployment]:
         for application in self.serve_config.get("applications") or ():
+            name = application.get("name", "default")
             for options in application.get("deployments") or ():
-                yield Deployment(application.get("name", "default"), options["name"], options)
+                yield Deployment(name, options["name"], options)
+            for model in (application.get("args") or {}).get("llm_configs") or ():
+                if isinstance(model, Mapping):  # else it is the name of a file
+                    yield Deployment(name, *_llm_server(model))
 
     @property
     def unnamed(self) -> tuple[str, ...]:
-        """The deployments that run although `serveConfigV2` does not name them: what the code sets for them is not known."""
+        """The deployments that run although `serveConfigV2` does not name them: what the code sets for them is not known. Before they run,
+        the applications of which it names none."""
         named = {deployment.path for deployment in self.deployments}
         status = (self.ray_service.get("status") or {}).get("activeServiceStatus") or {}
         applications = status.get("applicationStatuses") or {}
         run = (f"{name}/{deployment}" for name, app in applications.items() for deployment in app.get("serveDeploymentStatuses") or ())
-        return tuple(path for path in run if path not in named)
+        written = {application.get("name", "default") for application in self.serve_config.get("applications") or ()}
+        silent = written - {deployment.application for deployment in self.deployments} - set(applications)
+        return (*(path for path in run if path not in named), *(f"the deployments of {name}" for name in sorted(silent)))
 
     @cached_property
     def gcs(self) -> Object | None:

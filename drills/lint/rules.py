@@ -152,7 +152,8 @@ def _unspread(living: Living) -> str | None:
     if living.fewest_workers < 2:
         return None
     several = [d for d in living.deployments if d.fewest is None or d.fewest > 1]
-    return _listed([d.path for d in several if "max_replicas_per_node" not in d.options])
+    # Serve refuses the option where replicas are placed by bundles.
+    return _listed([d.path for d in several if not {"max_replicas_per_node", "placement_group_bundles"} & set(d.options)])
 
 
 def _on_one_node(living: Living) -> str | None:

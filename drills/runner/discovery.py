@@ -26,13 +26,27 @@ def find_ray_service(api: Api, namespace: str, name: str | None) -> Object:
         NoRayService: there is none of that name, or several and no name; the message lists them.
         Unavailable, Refused: the API server does not answer, or refuses.
     """
-    found = {item["metadata"]["name"]: item for item in api.items(f"/apis/ray.io/v1/namespaces/{namespace}/rayservices")}
+    where = f"namespace {namespace!r}"
+    return choose(api.items(f"/apis/ray.io/v1/namespaces/{namespace}/rayservices"), name, where, "or there is no such namespace")
+
+
+def choose(ray_services: Iterable[Object], name: str | None, where: str, unless: str = "") -> Object:
+    """Return the RayService of that name; without a name the only one.
+
+    Args:
+        where: The words for where they were found.
+        unless: Another reason why there may be none.
+
+    Raises:
+        NoRayService: as of `find_ray_service`.
+    """
+    found = {item["metadata"]["name"]: item for item in ray_services}
     if not found:
-        raise NoRayService(f"namespace {namespace!r} has no RayService, or there is no such namespace")
+        raise NoRayService(", ".join(filter(None, [f"{where} has no RayService", unless])))
     chosen = found.get(name) if name else next(iter(found.values())) if len(found) == 1 else None
     if chosen is None:
         wanted = f"no RayService {name!r}" if name else "several RayServices: choose one with --service"
-        raise NoRayService(f"namespace {namespace!r} has {wanted}; there are: {', '.join(sorted(found))}")
+        raise NoRayService(f"{where} has {wanted}; there are: {', '.join(sorted(found))}")
     return chosen
 
 

@@ -332,6 +332,28 @@ def test_a_deployment_that_scales_counts_by_its_least() -> None:
     assert broken(living(changed)) == ["two replicas or more of everything"]
 
 
+def test_the_models_of_ray_serve_llm_are_deployments_by_its_defaults() -> None:
+    changed, scaled = service(), {"min_replicas": 2, "max_replicas": 4}
+    model = {"model_loading_config": {"model_id": "org/chat-1.5"}, "deployment_config": {"max_queued_requests": 64}}
+    application = {"name": "llm", "import_path": "ray.serve.llm:build_openai_app", "args": {"llm_configs": [model, "a-file.yaml"]}}
+
+    def write() -> Living:
+        changed["spec"]["serveConfigV2"] = yaml.safe_dump({"applications": [application]})
+        return living(changed)
+
+    assert broken(write()) == ["two replicas or more of everything"]
+    (finding,) = check(write()).findings
+    assert finding.found == "llm/LLMServer:org--chat-1_5: 1"
+    model["deployment_config"] = {"autoscaling_config": scaled, "max_queued_requests": 64, "max_ongoing_requests": 4}
+    assert broken(write()) == ["room for the requests of a lost replica"]
+
+
+def test_replicas_that_are_placed_by_bundles_are_not_told_to_spread_by_an_option_that_serve_refuses() -> None:
+    changed = service()
+    deployment(max_replicas_per_node=None, placement_group_bundles=[{"CPU": 1}])(changed)
+    assert broken(living(changed)) == []
+
+
 def test_a_service_without_a_written_configuration_breaks_no_rule_about_deployments() -> None:
     changed = service()
     changed["spec"]["serveConfigV2"] = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -157,6 +158,63 @@ def test_json_and_junit_have_the_same_findings(cluster: Server, tmp_path: Path, 
     assert (suite.get("tests"), suite.get("failures")) == (str(len(RULES)), "1")
     assert [case.get("name") for case in suite if case.find("failure") is not None] == ["head takes no work"]
     assert [case.get("name") for case in suite if case.find("system-out") is not None] == ["Redis over TLS"]
+
+
+@pytest.fixture
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a kubeconfig."""
+
+    def connect(*_: Any) -> Api:
+        raise AssertionError("a cluster was asked")
+
+    monkeypatch.setattr(command, "connect", connect)
+
+
+@pytest.mark.parametrize("from_stdin", [False, True])
+def test_a_file_is_checked_without_a_cluster(
+    no_cluster: None, from_stdin: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = {"kind": "RayService", **changed("head takes no work")}
+    text = yaml.safe_dump_all([{"kind": "Namespace"}, None, {"kind": "List", "items": [{"kind": "Secret"}, written]}])
+    (tmp_path / "service.yaml").write_text(text)
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert command.main(["lint", "-f", "-" if from_stdin else str(tmp_path / "service.yaml")]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "BREAKS  head takes no work: num-cpus of the head: not set"
+    assert "not checked: workers on several nodes: pods were not read" in lines
+    seen = [rule for rule in RULES if not rule.needs]
+    assert lines[-1] == f"models/chat: {len(seen)} of {len(RULES)} rules checked, 1 broken (1 breaks)"
+
+
+def test_applications_of_which_a_file_names_no_deployment_are_not_read(
+    no_cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = {"kind": "RayService", **service()}
+    written["spec"]["serveConfigV2"] = yaml.safe_dump({"applications": [{"name": "shop", "import_path": "app:shop"}]})
+    (tmp_path / "service.yaml").write_text(yaml.safe_dump(written))
+    assert command.main(["lint", "-f", str(tmp_path / "service.yaml")]) == 0
+    assert "not read: what the code sets for the deployments of shop: serveConfigV2 does not name them" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "is no YAML: "),
+        ("- a list", "has no RayService"),
+        ("kind: RayService", "cannot be read: KeyError: 'metadata'"),
+        ("{kind: RayService, metadata: {name: x}, spec: {}}", "cannot be read: KeyError: 'rayClusterConfig'"),
+        (
+            "{kind: RayService, metadata: {name: a}}\n---\n{kind: RayService, metadata: {name: b}}",
+            "choose one with --service; there are: a, b",
+        ),
+    ],
+)
+def test_a_file_without_a_service_to_check_is_refused(
+    no_cluster: None, text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "service.yaml").write_text(text)
+    assert command.main(["lint", "-f", str(tmp_path / "service.yaml")]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_service_that_is_not_there_is_refused_with_those_that_are(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:
