@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from blocks.errors import Permanent
+from blocks.errors import Permanent, Transient
 from blocks.parameters import ENGINES
 from tasks.images.registry import Repository
 from tasks.support.commands import run
@@ -30,6 +30,9 @@ QUIET_S = 3600.0
 """Seconds without a line from the builder after which it is stopped. It says nothing while it transfers a layer; 20 Mbit/s carry 9 GB in
 an hour."""
 
+STORE_WITHIN_S = 600.0
+"""Seconds to wait for the builder's store, which others lock while they build or push."""
+
 KINDS = ("head", *ENGINES, "chat", "bench")
 """Targets of the Containerfiles. An engine's target has its name, and is the image of its workers."""
 OnStep = Callable[[int, int, str], None]
@@ -42,6 +45,10 @@ _CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
 
 class NoBuilder(Permanent):
     """There is nothing to build images with."""
+
+
+class Locked(Transient):
+    """The builder's store is in use by other builds or pushes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +123,20 @@ class Builder:
         return any(wanted in line for line in found.splitlines() if line.startswith("Platforms:"))
 
     def has(self, local: str) -> bool:
-        """Whether the image is in the local store."""
+        """Whether the image is in the local store.
+
+        Raises:
+            Locked: the builder gave no answer.
+        """
         argv = ["buildah", "inspect", "--type", "image", "--format", "{{.FromImageID}}", local]
         if self.program == "docker":
             argv = ["docker", "image", "inspect", "--format", "{{.Id}}", local]
-        return subprocess.run(argv, capture_output=True, timeout=60, check=False).returncode == 0
+        try:
+            return subprocess.run(argv, capture_output=True, timeout=STORE_WITHIN_S, check=False).returncode == 0
+        except subprocess.TimeoutExpired as error:
+            raise Locked(
+                f"{self.program} did not say within {STORE_WITHIN_S / 60:.0f} min whether it has {local}: end its other builds"
+            ) from error
 
     def build(self, recipe: Recipe, local: str, on_step: OnStep) -> None:
         """Build the image into the local store under that name.

@@ -206,3 +206,13 @@ def test_what_a_program_says_on_standard_error_is_reported_and_is_no_part_of_its
     lines: list[str] = []
     assert commands.run(["sh", "-c", "echo WARNING >&2; printf 'a: 1'"], within_s=60, on_line=lines.append) == "a: 1"
     assert sorted(lines) == ["WARNING", "a: 1"]
+
+
+def test_a_store_that_other_builds_keep_locked_is_waited_for_and_then_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "buildah"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(builder, "STORE_WITHIN_S", 0.2)
+    with pytest.raises(builder.Locked, match="end its other builds"):
+        builder.Builder("buildah").has("localhost/leeward/head:1")
