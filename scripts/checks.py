@@ -31,6 +31,8 @@ REPORTS = STATE / "tests"
 """Folder of pytest's reports, one JUnit file for each run of it."""
 NEEDS_PROGRAM = {"terraform": "tests/tools/test_terraform_configuration.py", "browser": "tests/tools/test_chat_page.py"}
 """Tests that are left out where the set-up cannot get the program. Where the cloud runs, it gets all of them or fails."""
+MACHINES = "tests/machines"
+"""Tests in a virtual machine, which has a cloud of its own."""
 WORKERS_MAX = 8
 """Processes for the unit tests. Each imports Prefect and moto first, some 15 s of CPU, so more of them gain nothing."""
 SLOWEST = 25
@@ -96,7 +98,7 @@ class PytestRun:
         """Return what this run would test: of the paths that are given, or else of its folders."""
         if named := _paths(more):
             return [path for each in named for path in self.includes(each)]
-        left_out = {"tests/tools"} if options.unit else set() if options.all else {"tests/machines"}
+        left_out = {"tests/tools", *CLOUD.folders} if options.unit else set() if options.all else {MACHINES}
         return [folder for folder in self.folders if folder not in left_out]
 
     def includes(self, path: str) -> list[str]:
@@ -107,7 +109,7 @@ class PytestRun:
 
 # Tests of tools first: Terraform's own take longer than any other, and the cores should be busy until the end.
 UNIT = PytestRun("unit", ("tests/tools", "tests/unit"), parallel=True)
-CLOUD = PytestRun("cloud", ("tests/cloud", "tests/machines"), parallel=False)
+CLOUD = PytestRun("cloud", ("tests/cloud", MACHINES), parallel=False)
 
 
 def _paths(more: Sequence[str]) -> list[str]:
@@ -158,7 +160,7 @@ class Checks:
             code = self._checked()
         except Interrupted as interrupted:
             self.console.print("stop", f"{interrupted}: stopping")
-            if self.cleared or (stack.may_be_up() and not self.options.unit):
+            if self.cleared or (self._wants_the_cloud() and stack.may_be_up()):
                 self.interrupts.activity = "already taking everything down"
                 stack.take_down(self.console)
             return 130
@@ -169,7 +171,8 @@ class Checks:
         return code
 
     def _checked(self) -> int:
-        cloud = self._wants_the_cloud() and self._carries_the_cloud()
+        runs = [UNIT, CLOUD] if CLOUD.wanted(self.options, self.more) and self._carries_the_cloud() else [UNIT]
+        cloud = CLOUD in runs and self._wants_the_cloud()
         self._prepare(cloud)
         path = os.pathsep.join([*self._tools(cloud), os.environ.get("PATH", os.defpath)])
         environment = {**os.environ, "PATH": path, "DO_NOT_TRACK": "1"}
@@ -182,24 +185,37 @@ class Checks:
             if code:
                 self.console.print(name, f"failed (exit code {code})")
                 return code
-        return self._tested([UNIT, CLOUD] if cloud else [UNIT], environment)
+        return self._tested(runs, environment)
 
     def _wants_the_cloud(self) -> bool:
-        return not self.options.unit and bool(CLOUD.wanted(self.options, self.more))
+        """Whether a test on this machine's cloud is wanted; those in a virtual machine bring their own."""
+        return not all(PurePath(path).is_relative_to(MACHINES) for path in CLOUD.wanted(self.options, self.more))
 
     def _carries_the_cloud(self) -> bool:
-        """Whether this machine can run the embedded cloud; why not is noted. Nothing is up any more."""
+        """Whether this machine can run the embedded cloud, also in a virtual machine; why not is noted.
+
+        Nothing is up any more if a test on this machine's cloud is wanted; for the others a cloud stays up.
+        """
         try:
-            stack.prepare_machine(self.console)
-            self.cleared = True
+            if self._wants_the_cloud():
+                stack.prepare_machine(self.console)
+                self.cleared = True
+            else:
+                setup.check_machine(self.console)
         except StepFailed as lacking:
             self.left_out[" ".join(CLOUD.wanted(self.options, self.more))] = str(lacking)
-        return self.cleared
+            return False
+        return True
+
+    def _programs(self, cloud: bool) -> dict[str, str]:
+        """Return NEEDS_PROGRAM of the tests that are wanted; with a cloud the set-up has got all of them."""
+        wanted = [] if cloud else [path.split("::")[0] for path in UNIT.wanted(self.options, self.more)]
+        return {program: tests for program, tests in NEEDS_PROGRAM.items() if any(PurePath(tests).is_relative_to(path) for path in wanted)}
 
     def _prepare(self, cloud: bool) -> None:
         """Set up what the tests need; without a cloud, programs that cannot be had are noted."""
         setup.prepare(self.console, setup.TEST_GROUPS, cloud=cloud, tests=cloud)
-        for program, tests in NEEDS_PROGRAM.items() if not (cloud or self.options.unit) else ():
+        for program, tests in self._programs(cloud).items():
             try:
                 steps.run([Step(program, [sys.executable, "-m", "scripts.tools", program])], LOGS, self.console)
             except StepFailed:
@@ -208,7 +224,7 @@ class Checks:
     def _tools(self, cloud: bool) -> list[str]:
         """Return the folders to put before the PATH of the tests."""
         folders = setup.tool_path() if cloud else []
-        if not (cloud or self.options.unit or NEEDS_PROGRAM["terraform"] in self.left_out):
+        if "terraform" in self._programs(cloud) and NEEDS_PROGRAM["terraform"] not in self.left_out:
             folders = [tools.terraform().parent]
         return [str(VENV / "bin"), *map(str, folders)]
 

@@ -178,12 +178,14 @@ def test_the_node_of_an_interrupted_instance_is_drained_and_removed(
     assert not api.find("/api/v1/namespaces/default/pods/interrupted"), "its pod was evicted"
 
 
+@pytest.mark.long  # the test before removes a node, too; when an empty one goes is a field of its pool, as the manifests have it
 def test_karpenter_removes_an_empty_node(api: Api, worker: Callable[[str], dict[str, Any]]) -> None:
     node = worker("short-lived")
     api.delete("/api/v1/namespaces/default/pods/short-lived", grace_s=0)
     _until_gone(api, node)
 
 
+@pytest.mark.long  # tests/unit/tasks/cluster/test_tasks_karpenter.py does the same with instances of the embedded EC2
 def test_nodes_and_launch_templates_of_a_karpenter_that_no_longer_runs_are_removed(
     api: Api, aws: Aws, worker: Callable[[str], dict[str, Any]]
 ) -> None:

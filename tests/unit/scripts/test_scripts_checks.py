@@ -186,9 +186,21 @@ def test_a_machine_that_cannot_carry_the_cloud_runs_the_rest_says_so_and_fails(
     ]
 
 
+def test_tests_in_a_virtual_machine_run_beside_a_cloud_and_need_no_other_program(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def foreign(console: object) -> None:
+        raise stack.ForeignCloud("an embedded cloud is up")
+
+    monkeypatch.setattr(stack, "take_down_leftovers", foreign)
+    machine.absent = {"terraform", "browser"}
+    assert checks.main(["--all", "tests/machines"]) == 0
+    assert machine.tested == ["tests/machines"]
+    assert checks.main(["--all", "tests/machines", "tests/cloud"]) == 1
+
+
 @pytest.mark.parametrize("given", [["--unit"], ["tests/unit"]])
 def test_nothing_is_left_out_where_no_test_on_the_cloud_was_asked_for(machine: Machine, given: list[str]) -> None:
     machine.lacking = "this machine lacks something (root)"
+    machine.absent = {"terraform", "browser"}
     assert checks.main(given) == 0
     assert machine.tested == ["tests/unit"]
 
