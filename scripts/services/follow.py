@@ -29,8 +29,9 @@ QUIET_S = 20.0
 """Seconds without a change after which the running tasks are printed again."""
 PICKED_UP_WITHIN_S = 120.0
 """Seconds a run may wait for a worker. A worker of the pool picks a run up within seconds."""
-API_AWAY_S = 60.0
-"""Seconds without an answer after which the server is given up. It cannot be started again: its database ends with it."""
+API_AWAY_S = 300.0
+"""Seconds without an answer after which a server that runs is given up, and the run with it. Where every core is taken many times over
+it was silent for a minute (its event loop waited for a new thread to be scheduled), and answered again."""
 
 
 class RunLost(RuntimeError):
@@ -195,7 +196,11 @@ def follow(api: Api, flow_run: str, services: Process, console: Console, within_
             answered = time.monotonic()
             printer.print_changes(before, snapshot)
         except ApiError as error:
-            _require(services.alive and time.monotonic() - answered < API_AWAY_S, f"the Prefect server is gone; last: {error}")
+            silent = time.monotonic() - answered
+            words = f"the Prefect server {f'has given no answer for {duration(silent)}' if services.alive else 'is gone'}; last: {error}"
+            _require(services.alive and silent < API_AWAY_S, words)
+            if silent > QUIET_S:
+                console.detail("run", f"… {words}")
         _require(services.alive, "the Prefect server or its worker ended")
         waiting = snapshot.state in ("SCHEDULED", "PENDING") and not snapshot.tasks
         _require(not waiting or time.monotonic() - start < PICKED_UP_WITHIN_S, f"no worker picked the run up; it is {snapshot.label}")

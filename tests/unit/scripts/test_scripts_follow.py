@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from datetime import UTC, datetime
 
 import pytest
@@ -184,6 +185,15 @@ def test_following_ends_with_the_run_and_tolerates_a_server_that_is_unreachable_
     last = follow(FakeApi("PENDING", "AWAY", "RUNNING", "COMPLETED"), "run", FakeProcess(), console, 60, every_s=0)  # type: ignore[arg-type]
     assert last.state == "COMPLETED"
     assert console.lines[-1] == "run: completed"
+
+
+def test_following_says_how_long_the_server_has_been_silent_and_then_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = itertools.count(0.0, 40.0)
+    monkeypatch.setattr("scripts.services.follow.time.monotonic", lambda: next(now))
+    console = FakeConsole()
+    with pytest.raises(RunLost, match="the Prefect server has given no answer for 5 min"):
+        follow(FakeApi("RUNNING", "AWAY"), "run", FakeProcess(), console, 1e9, every_s=0)  # type: ignore[arg-type]
+    assert console.lines[-1] == "run: … the Prefect server has given no answer for 4 min 00 s; last: connection refused"
 
 
 def test_following_gives_up_when_the_services_have_ended_or_the_time_is_over() -> None:
