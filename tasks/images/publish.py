@@ -10,14 +10,18 @@ import re
 from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel
 
-from blocks.errors import Permanent
+from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Engine, Service
 from blocks.target import Images
+from drills.runner.waiting import Pending, Until
 from tasks.images.builder import BUILD_WITHIN_S, PUSH_WITHIN_S, Builder, Recipe
 from tasks.images.registry import Repository, ecr_login
 from tasks.support.progress import Progress
 from tasks.support.site import Site
 from tasks.support.step import step
+
+REPOSITORY_WITHIN_S = 60.0
+"""Seconds. Terraform creates the repository among the first things, within seconds of its start."""
 
 
 class ImageRefs(BaseModel, frozen=True):
@@ -72,15 +76,39 @@ def publish_image(builder: Builder, recipe: Recipe, repository: Repository, prog
     return repository.reference(found)
 
 
+def find_created(site: Site) -> Repository | None:
+    """Wait for the stack's repository while Terraform runs; None: it is not there in time."""
+    target, name = site.block, f"leeward-{site.infrastructure.name}/serving"
+    ecr = target.client("ecr")
+
+    def probe() -> str | Pending:
+        try:
+            return str(ecr.describe_repositories(repositoryNames=[name])["repositories"][0]["repositoryUri"])
+        except ecr.exceptions.RepositoryNotFoundException:
+            return Pending("there is none")
+
+    try:
+        url = Until(f"repository {name}", probe, REPOSITORY_WITHIN_S).wait()
+    except TimedOut:
+        return None
+    return Repository.parse(url, target.images.plain_http, ecr_login(target.session()))
+
+
 @step("build images", deadline_s=None, retries=1)
 def build_images(site: Site, service: Service) -> list[str]:
-    """Build the images into the local store; returns their names there. Run it while AWS creates the infrastructure."""
+    """Build the images, and push them once there is a repository; returns their local names. Run it while AWS creates the infrastructure.
+
+    That takes longer than the push, so the deployment finds the images in the repository. It pushes what is not there.
+    """
     target = site.block
     if target.images.ready:
         return []
     builder, progress = Builder.find(target.images.builder), Progress("image-build")
-    wanted = recipes(target.engine_of(service), target.images, chat=service.chat)
-    built = [build_image(builder, recipe, progress) for recipe in wanted.values()]
+    wanted = recipes(target.engine_of(service), target.images, chat=service.chat).values()
+    built = [build_image(builder, recipe, progress) for recipe in wanted]
+    if target.provisioned and (repository := find_created(site)):
+        for recipe in wanted:
+            publish_image(builder, recipe, repository, progress)
     progress.show(100, f"images are built: {', '.join(built)}")
     return built
 

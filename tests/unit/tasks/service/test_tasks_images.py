@@ -12,14 +12,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from embedded_aws import EmbeddedAws
 from kubernetes_server import Server, serving
 
 from blocks.errors import Permanent, Transient
 from blocks.parameters import Infrastructure, Service
 from blocks.register import TargetData
 from blocks.target import Images, Target
-from tasks.images import builder
-from tasks.images.builder import Recipe, content_key
+from tasks.images import builder, publish
+from tasks.images.builder import Builder, Recipe, content_key
 from tasks.images.publish import ImageRefs, NoRepository, build_images, publish_images, recipes
 from tasks.images.registry import Repository
 from tasks.support import commands, site
@@ -115,6 +116,31 @@ def test_without_a_repository_there_must_be_a_ready_image(monkeypatch: pytest.Mo
     monkeypatch.setattr(site, "load_target", lambda name: target())
     with pytest.raises(NoRepository, match="ready image"):
         publish_images.fn(site.Site(target="t", infrastructure=Infrastructure()), Service(), None)
+
+
+def test_built_images_are_pushed_as_soon_as_there_is_a_repository(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = target(endpoint_url=aws.endpoint.url, access_key_id=aws.first.access_key_id, secret_access_key=aws.first.secret_access_key)
+    pushed: dict[str, str] = {}
+
+    class Store(SimpleNamespace):
+        program = "buildah"
+
+        def has(self, local: str) -> bool:
+            return True
+
+        def push(self, local: str, repository: Repository, tag: str, on_line: object) -> None:
+            pushed[tag] = repository.name
+
+    monkeypatch.setattr(site, "load_target", lambda name: ours)
+    monkeypatch.setattr(Builder, "find", lambda wanted: Store())
+    monkeypatch.setattr(Repository, "digest", lambda repository, tag: "sha256:1" if tag in pushed else None)
+    monkeypatch.setattr(publish, "REPOSITORY_WITHIN_S", 0.0)
+    here, wanted = site.Site(target="t", infrastructure=Infrastructure(name="x")), recipes("cpu", ours.images).values()
+    assert build_images.fn(here, Service(engine="cpu")) == [recipe.local for recipe in wanted]
+    assert pushed == {}, "Terraform has created no repository"
+    aws.client("ecr").create_repository(repositoryName="leeward-x/serving")
+    build_images.fn(here, Service(engine="cpu"))
+    assert pushed == dict.fromkeys((recipe.tag for recipe in wanted), "leeward-x/serving")
 
 
 @pytest.fixture
