@@ -8,10 +8,12 @@ The signature check, the error format, the inventory and the leftovers need noth
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
+
+from werkzeug.wrappers import Response
 
 from localcloud import settings
 from localcloud.aws import ecr, iam, quotas, sqs, ssm, sts
@@ -20,7 +22,7 @@ from localcloud.aws.eks import eks, pod_credentials
 from localcloud.aws.elasticache import elasticache
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import WSGIEnvironment
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Service:
     not_resources: frozenset[str] = frozenset()
     """Attributes of moto's backend that the audit leaves out: reference data, indexes of what another attribute holds,
     and sessions, which end by themselves."""
-    answer: Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]] | None = None
-    """WSGI application that answers in place of moto, once the signature has been checked."""
+    answer: Callable[[WSGIEnvironment], Response] | None = None
+    """Function that answers in place of moto, once the signature has been checked."""
 
 
 SERVICES: tuple[Service, ...] = (

@@ -6,7 +6,6 @@ Moto itself lets any caller assume any role, and takes a presigned request for a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from moto.core.common_types import TYPE_RESPONSE
@@ -14,6 +13,7 @@ from moto.core.responses import ActionResult
 from moto.sts import models as sts_models
 from moto.sts import urls as sts_urls
 from moto.sts.responses import TokenResponse
+from werkzeug.wrappers import Response
 
 from localcloud import settings
 from localcloud.aws.auth import credentials, errors
@@ -22,7 +22,7 @@ from localcloud.aws.auth.signatures import ALGORITHM, Claim
 from localcloud.aws.authorization import decisions
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import WSGIEnvironment
 
 
 class Sts(TokenResponse):
@@ -87,13 +87,11 @@ def wants_json(environ: WSGIEnvironment) -> bool:
     return "json" in environ.get("HTTP_ACCEPT", "") and "Action=GetCallerIdentity" in environ.get("QUERY_STRING", "")
 
 
-def caller_identity_json(start_response: StartResponse, credential: Credential) -> Iterable[bytes]:
-    """Answer GetCallerIdentity in AWS's JSON form."""
+def caller_identity_json(credential: Credential) -> Response:
+    """Return the answer to GetCallerIdentity in AWS's JSON form."""
     result = {"Account": settings.ACCOUNT, "Arn": credential.arn, "UserId": credential.user_id}
-    response = {"GetCallerIdentityResult": result, "ResponseMetadata": {"RequestId": "0"}}
-    body = json.dumps({"GetCallerIdentityResponse": response}).encode()
-    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
-    return [body]
+    answer = {"GetCallerIdentityResult": result, "ResponseMetadata": {"RequestId": "0"}}
+    return Response(json.dumps({"GetCallerIdentityResponse": answer}), content_type="application/json")
 
 
 def add_authorization_header(environ: WSGIEnvironment, claim: Claim) -> None:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from http import HTTPStatus
-from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse
+from werkzeug.wrappers import Response
 
 _XML_SERVICES = {
     "autoscaling", "cloudformation", "cloudfront", "cloudsearch", "elasticache", "elasticbeanstalk", "elasticloadbalancing", "iam",
@@ -21,12 +17,10 @@ They are those of botocore with the protocol query or rest-xml, except S3, which
 """
 
 
-def respond(start_response: StartResponse, service: str, status: int, code: str, message: str) -> Iterable[bytes]:
-    """Answer with the HTTP status, `code` and `message`, in the service's protocol."""
+def response(service: str, status: int, code: str, message: str) -> Response:
+    """Return the response with the HTTP status, `code` and `message`, in the service's protocol."""
     content_type, content = body(service, code, message)
-    headers = [("Content-Type", content_type), ("Content-Length", str(len(content))), ("x-amzn-ErrorType", code)]
-    start_response(f"{status} {HTTPStatus(status).phrase}", headers)
-    return [content]
+    return Response(content, status, {"x-amzn-ErrorType": code}, content_type=content_type)
 
 
 def body(service: str, code: str, message: str) -> tuple[str, bytes]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.datastructures import EnvironHeaders
+from werkzeug.wrappers import Response
 
 from localcloud import settings
 from localcloud.aws import moto_app, moto_lock, routes, services, sts
@@ -22,7 +23,7 @@ from localcloud.aws.auth.signatures import Claim, Refused, SignedRequest
 from localcloud.aws.authorization import decisions, operations
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
 _GLOBAL = {"iam", "sts", "s3"}
 """Services whose requests SDKs may sign for us-east-1, whichever region is configured."""
@@ -35,31 +36,31 @@ def create_application(hosts: frozenset[str]) -> WSGIApplication:
     """Create the endpoint's WSGI application; `hosts` are the "address:port" under which clients reach it."""
     moto = DomainDispatcherApplication(create_backend_app)
 
-    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def answer(environ: WSGIEnvironment) -> Response:
         if environ.get("PATH_INFO", "").startswith(routes.PREFIX):
-            return routes.answer(environ, start_response, hosts)
+            return routes.answer(environ, hosts)
         claim: Claim | None = None
         try:
             claim = _claim(environ)
             credential = _authenticate(environ, claim)
             _authorize(environ, claim, credential)
         except Refused as refused:
-            return _refuse(start_response, claim, refused)
+            return _refuse(claim, refused)
         if claim.expires is not None and claim.service == "sts":
             if sts.wants_json(environ):
-                return sts.caller_identity_json(start_response, credential)
+                return sts.caller_identity_json(credential)
             sts.add_authorization_header(environ, claim)
         service = services.find(claim.service)
         if service and service.answer:
-            return service.answer(environ, start_response)
+            return service.answer(environ)
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as body:
             if claim.service == "s3":  # the other bodies have been read for their signature
                 # Before taking the lock: a client may stop sending, and every other request would wait for it.
                 _receive(environ, cast(BinaryIO, body))
             with moto_lock.MOTO_LOCK:
-                return moto_app.answer(moto, claim.service, environ, start_response)
+                return moto_app.answer(moto, claim.service, environ)
 
-    return answer
+    return lambda environ, start_response: answer(environ)(environ, start_response)
 
 
 def _claim(environ: WSGIEnvironment) -> Claim:
@@ -125,11 +126,7 @@ def _receive(environ: WSGIEnvironment, into: BinaryIO) -> None:
 
 
 def _headers(environ: WSGIEnvironment) -> dict[str, str]:
-    headers = {k[5:].replace("_", "-").lower(): str(v) for k, v in environ.items() if k.startswith("HTTP_")}
-    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-        if name in environ:
-            headers[name.replace("_", "-").lower()] = environ[name]
-    return headers
+    return {name.lower(): value for name, value in EnvironHeaders(environ)}
 
 
 _NOT_ALLOWED = decisions.DENIED
@@ -138,7 +135,7 @@ _XML_CODES = {_NOT_ALLOWED: "AccessDenied"}
 _S3_CODES = {**_XML_CODES, "InvalidClientTokenId": "InvalidAccessKeyId", "MissingAuthenticationToken": "AccessDenied"}
 
 
-def _refuse(start_response: StartResponse, claim: Claim | None, refused: Refused) -> Iterable[bytes]:
+def _refuse(claim: Claim | None, refused: Refused) -> Response:
     service = claim.service if claim else "s3"
     code = refused.code
     if service == "s3":
@@ -149,4 +146,4 @@ def _refuse(start_response: StartResponse, claim: Claim | None, refused: Refused
         code = _JSON_CODES.get(code, code)
     else:
         code = _XML_CODES.get(code, code)
-    return errors.respond(start_response, service, refused.status, code, refused.message)
+    return errors.response(service, refused.status, code, refused.message)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from moto.sts.models import AssumedRole
+from werkzeug.wrappers import Response
 
 from localcloud import settings
 from localcloud.aws import current_machine, moto_lock, sts
@@ -26,7 +26,7 @@ from localcloud.aws.eks.models import EksCluster, Shape
 from localcloud.machine.interface import MachineError, PodToken
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import WSGIEnvironment
 
 SERVICE = "eks-auth"
 """The name that requests to EKS Auth are signed for."""
@@ -134,7 +134,7 @@ def _answer(association: Shape, session: AssumedRole) -> Shape:
     }
 
 
-def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+def answer(environ: WSGIEnvironment) -> Response:
     """Answer a request of EKS Auth's API, whose signature has been checked."""
     path = _PATH.fullmatch(environ.get("PATH_INFO", ""))
     try:
@@ -142,11 +142,10 @@ def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[
             raise Refused(
                 "UnknownOperationException", "the embedded cloud does AssumeRoleForPodIdentity of EKS Auth, and nothing else", 400
             )
-        body = json.dumps(assume_role_for_pod_identity(path[1], _token(environ)), default=datetime.timestamp).encode()
+        body = json.dumps(assume_role_for_pod_identity(path[1], _token(environ)), default=datetime.timestamp)
     except Refused as refused:
-        return errors.respond(start_response, SERVICE, refused.status, refused.code, refused.message)
-    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
-    return [body]
+        return errors.response(SERVICE, refused.status, refused.code, refused.message)
+    return Response(body, content_type="application/json")
 
 
 def _token(environ: WSGIEnvironment) -> str:

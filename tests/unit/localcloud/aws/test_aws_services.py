@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from embedded_aws import EmbeddedAws
 from moto.core.responses import ActionResult
 from moto.sns import urls as sns_urls
 from moto.sns.responses import SNSResponse
+from werkzeug.wrappers import Response
 
 from localcloud import settings
 from localcloud.aws import services
@@ -53,9 +53,8 @@ def test_a_service_added_to_the_table_is_served_and_seen_by_inventory_and_leftov
 
 
 def test_a_service_that_moto_lacks_is_answered_by_its_own_application(aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(environ: Any, start_response: Any) -> Iterable[bytes]:
-        start_response("200 OK", [("Content-Type", "application/x-amz-json-1.0")])
-        return [b'{"ServiceSummaryList": []}']
+    def answer(_: Any) -> Response:
+        return Response('{"ServiceSummaryList": []}', content_type="application/x-amz-json-1.0")
 
     monkeypatch.setattr(services, "SERVICES", (*services.SERVICES, Service("apprunner", answer=answer)))
     assert aws.client("apprunner").list_services()["ServiceSummaryList"] == []
