@@ -76,35 +76,24 @@ def stack_tags(name: str) -> frozenset[tuple[str, str]]:
 
 
 def _ec2(ec2: Any, stack: Stack) -> Found:
-    yield from _in_vpcs(ec2, stack)
+    for vpc in pages(ec2, "describe_vpcs", "Vpcs", Filters=[{"Name": "tag:leeward:name", "Values": [stack.name]}]):
+        in_vpc = [row for row in _EC2 if row[0] in _IN_VPC]
+        yield from _filtered(ec2, in_vpc, {"Name": "vpc-id", "Values": [vpc["VpcId"]]})
     for tag, value in stack_tags(stack.name):
-        wanted = {"Name": f"tag:{tag}", "Values": [value]}
-        for kind, operation, key, id, state in _EC2:
-            # Only DescribeNatGateways spells its filter parameter in the singular.
-            filters = {"Filter" if operation == "describe_nat_gateways" else "Filters": [wanted]}
-            for resource in pages(ec2, operation, key, **filters):
-                if state is None or str(resource.get(state, "")).lower() not in _GONE:
-                    yield kind, resource[id]
-        for reservation in pages(ec2, "describe_instances", "Reservations", Filters=[wanted]):
-            for instance in reservation["Instances"]:
-                if instance["State"]["Name"] not in _GONE:
-                    yield "instance", instance["InstanceId"]
+        yield from _filtered(ec2, _EC2, {"Name": f"tag:{tag}", "Values": [value]})
 
 
-def _in_vpcs(ec2: Any, stack: Stack) -> Found:
-    own = [{"Name": "tag:leeward:name", "Values": [stack.name]}]
-    for vpc in pages(ec2, "describe_vpcs", "Vpcs", Filters=own):
-        wanted = [{"Name": "vpc-id", "Values": [vpc["VpcId"]]}]
-        for kind, operation, key, id, state in _EC2:
-            if kind in _IN_VPC:
-                filters = {"Filter" if operation == "describe_nat_gateways" else "Filters": wanted}
-                for resource in pages(ec2, operation, key, **filters):
-                    if state is None or str(resource.get(state, "")).lower() not in _GONE:
-                        yield kind, resource[id]
-        for reservation in pages(ec2, "describe_instances", "Reservations", Filters=wanted):
-            for instance in reservation["Instances"]:
-                if instance["State"]["Name"] not in _GONE:
-                    yield "instance", instance["InstanceId"]
+def _filtered(ec2: Any, kinds: Iterable[tuple[str, str, str, str, str | None]], wanted: dict[str, Any]) -> Found:
+    """The resources of these kinds, and the instances, that the filter lets through."""
+    for kind, operation, key, id, state in kinds:
+        # Only DescribeNatGateways spells its filter parameter in the singular.
+        filters = {"Filter" if operation == "describe_nat_gateways" else "Filters": [wanted]}
+        for resource in pages(ec2, operation, key, **filters):
+            if state is None or str(resource.get(state, "")).lower() not in _GONE:
+                yield kind, resource[id]
+    for instance in instances(ec2, [wanted]):
+        if instance["State"]["Name"] not in _GONE:
+            yield "instance", instance["InstanceId"]
 
 
 def _autoscaling(autoscaling: Any, stack: Stack) -> Found:
@@ -181,8 +170,6 @@ _ASK: dict[str, Callable[[Any, Stack], Found]] = {
     "logs": _logs,
     "secretsmanager": _secretsmanager,
 }
-
-
 SERVICES = tuple(_ASK)
 """All AWS services in which a stack may have resources."""
 
@@ -192,3 +179,8 @@ def pages(client: Any, operation: str, key: str, **arguments: Any) -> list[Any]:
     if not client.can_paginate(operation):
         return list(getattr(client, operation)(**arguments)[key])
     return [resource for page in client.get_paginator(operation).paginate(**arguments) for resource in page[key]]
+
+
+def instances(ec2: Any, filters: list[dict[str, Any]]) -> list[Any]:
+    """All instances that the filters let through."""
+    return [one for reservation in pages(ec2, "describe_instances", "Reservations", Filters=filters) for one in reservation["Instances"]]

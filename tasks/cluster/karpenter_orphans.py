@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from drills.kubernetes.node_labels import NODEPOOL
 from drills.runner.waiting import Pending, Until
+from tasks.aws.leftovers import instances, pages
 
 ENDED_WITHIN_S = 300.0
 LOOK_EVERY_S = 3.0
@@ -47,13 +48,13 @@ def remove(session: Any, cluster: str, on_pending: Callable[[Pending], None]) ->
 
     Until("instances to end", probe, ENDED_WITHIN_S, LOOK_EVERY_S, on_pending).wait()
     done = [f"terminated {', '.join(dict.fromkeys(ended))}"] if ended else []
-    for template in _templates(ec2, cluster):
+    for template in pages(ec2, "describe_launch_templates", "LaunchTemplates", Filters=[{"Name": _CLUSTER, "Values": [cluster]}]):
         try:
-            ec2.delete_launch_template(LaunchTemplateId=template)
+            ec2.delete_launch_template(LaunchTemplateId=template["LaunchTemplateId"])
         except ClientError as error:
             if "NotFound" not in error.response["Error"]["Code"]:
                 raise
-        done.append(f"deleted {template}")
+        done.append(f"deleted {template['LaunchTemplateId']}")
     return done
 
 
@@ -63,10 +64,4 @@ def _instances(ec2: Any, cluster: str, states: list[str]) -> list[str]:
         {"Name": "tag-key", "Values": [NODEPOOL]},
         {"Name": "instance-state-name", "Values": states},
     ]
-    pages = ec2.get_paginator("describe_instances").paginate(Filters=filters)
-    return [i["InstanceId"] for page in pages for reservation in page["Reservations"] for i in reservation["Instances"]]
-
-
-def _templates(ec2: Any, cluster: str) -> list[str]:
-    pages = ec2.get_paginator("describe_launch_templates").paginate(Filters=[{"Name": _CLUSTER, "Values": [cluster]}])
-    return [template["LaunchTemplateId"] for page in pages for template in page["LaunchTemplates"]]
+    return [instance["InstanceId"] for instance in instances(ec2, filters)]

@@ -11,12 +11,14 @@ from botocore.exceptions import ClientError
 from prefect import get_run_logger
 
 from tasks.aws.account import Clients
-from tasks.aws.leftovers import pages, stack_tags
+from tasks.aws.leftovers import instances, pages, stack_tags
 from tasks.cost import prices
 from tasks.cost.prices import Cost, price, times, total, unpriced, volume
 from tasks.support.site import Site
 from tasks.support.step import step
 
+ENDED = "ended "
+"""Beginning of the description of what costs nothing any more."""
 _ENDED = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) ")
 
 
@@ -36,11 +38,8 @@ def spent(found: list[Cost]) -> float:
 
 
 def running(found: list[Cost]) -> list[Cost]:
-    """Return the costs that go on: of everything but what has ended."""
+    """The costs that go on: of everything but what has ended."""
     return [cost for cost in found if not cost.what.startswith(ENDED)]
-
-
-ENDED = "ended "
 
 
 def _hours(since: datetime | None, now: datetime) -> float:
@@ -61,17 +60,15 @@ def _ec2(ec2: Any, name: str, region: str, now: datetime) -> Iterator[Cost]:
     own, seen = stack_tags(name), set()
     for tag, value in sorted(own):
         wanted = [{"Name": f"tag:{tag}", "Values": [value]}]
-        for reservation in pages(ec2, "describe_instances", "Reservations", Filters=wanted):
-            for instance in reservation["Instances"]:
-                if instance["InstanceId"] not in seen:
-                    seen.add(instance["InstanceId"])
-                    yield _instance(instance, region, now)
+        for instance in instances(ec2, wanted):
+            if instance["InstanceId"] not in seen:
+                seen.add(instance["InstanceId"])
+                yield _instance(instance, region, now)
         for gateway in pages(ec2, "describe_nat_gateways", "NatGateways", Filter=wanted):
             if gateway["State"] in ("pending", "available") and gateway["NatGatewayId"] not in seen:
                 seen.add(gateway["NatGatewayId"])
-                hourly = times(1, price(region, "nat_gateway"))
-                address = price(region, "public_address")
-                both = None if hourly is None or address is None else hourly + address
+                gateway_alone, address = price(region, "nat_gateway"), price(region, "public_address")
+                both = None if gateway_alone is None or address is None else gateway_alone + address
                 yield Cost(f"NAT gateway {gateway['NatGatewayId']} with its address", both, _hours(gateway.get("CreateTime"), now))
         for disk in pages(ec2, "describe_volumes", "Volumes", Filters=wanted):
             if disk["VolumeId"] not in seen:

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from blocks.parameters import Infrastructure
 from tasks.aws.account import Clients
-from tasks.aws.leftovers import pages, stack_tags
+from tasks.aws.leftovers import instances, pages, stack_tags
 from tasks.support.checks import Check
 
 VCPUS = {
@@ -116,13 +116,11 @@ def _quota(session: Clients, service: str, code: str) -> float | str:
 
 
 def _running(ec2: Any, name: str) -> Iterator[Instance]:
-    wanted = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
     own = stack_tags(name)
-    for reservation in pages(ec2, "describe_instances", "Reservations", Filters=wanted):
-        for instance in reservation["Instances"]:
-            if instance.get("InstanceLifecycle") != "spot":
-                tags = {(tag["Key"], tag["Value"]) for tag in instance.get("Tags", ())}
-                yield Instance(instance["InstanceType"], bool(tags & own))
+    for instance in instances(ec2, [{"Name": "instance-state-name", "Values": ["pending", "running"]}]):
+        if instance.get("InstanceLifecycle") != "spot":
+            tags = {(tag["Key"], tag["Value"]) for tag in instance.get("Tags", ())}
+            yield Instance(instance["InstanceType"], bool(tags & own))
 
 
 def _vcpus(ec2: Any, types: Iterable[str]) -> dict[str, int]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from blocks.parameters import Infrastructure
+from tasks.aws.leftovers import pages
 from tasks.support.checks import Check
 
 REFUSED_BY_EKS = frozenset({"use1-az3", "usw1-az2", "cac1-az3"})
@@ -45,5 +46,4 @@ def check_zones(ec2: Any, infrastructure: Infrastructure) -> Check:
 
 def _offer(ec2: Any, types: Sequence[str]) -> set[str]:
     wanted = {"LocationType": "availability-zone", "Filters": [{"Name": "instance-type", "Values": list(types)}]}
-    pages = ec2.get_paginator("describe_instance_type_offerings").paginate(**wanted)
-    return {offering["Location"] for page in pages for offering in page["InstanceTypeOfferings"]}
+    return {offering["Location"] for offering in pages(ec2, "describe_instance_type_offerings", "InstanceTypeOfferings", **wanted)}

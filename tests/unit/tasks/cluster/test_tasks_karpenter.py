@@ -197,6 +197,9 @@ class Ec2:
     def client(self, _: str) -> Ec2:
         return self
 
+    def can_paginate(self, _: str) -> bool:
+        return True
+
     def get_paginator(self, name: str) -> Any:
         instances = [{"InstanceId": one} for one in self.alive]
         page = {"Reservations": [{"Instances": instances}]} if name == "describe_instances" else {"LaunchTemplates": []}

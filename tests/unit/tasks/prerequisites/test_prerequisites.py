@@ -317,6 +317,9 @@ class Zones:
     def describe_availability_zones(self, **_: Any) -> dict[str, Any]:
         return {"AvailabilityZones": [{"ZoneName": name, "ZoneId": id, "State": "available"} for name, id in self.zones.items()]}
 
+    def can_paginate(self, _: str) -> bool:
+        return True
+
     def get_paginator(self, _: str) -> Zones:
         return self
 
