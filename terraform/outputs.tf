@@ -8,16 +8,6 @@ output "cluster_name" {
   value       = aws_eks_cluster.this.name
 }
 
-output "cluster_endpoint" {
-  description = "URL of the Kubernetes API."
-  value       = aws_eks_cluster.this.endpoint
-}
-
-output "cluster_ca" {
-  description = "Certificate authority of the Kubernetes API: PEM in base64."
-  value       = aws_eks_cluster.this.certificate_authority[0].data
-}
-
 output "control_plane_cidrs" {
   description = "Addresses from which the Kubernetes API connects to nodes and pods; no pod has one of them."
   value       = [for subnet in aws_subnet.control_plane : subnet.cidr_block]

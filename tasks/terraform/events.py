@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
-Event = dict[str, Any]
+from tasks.terraform.errors import Event
 
 _REAL_ACTIONS = ("create", "update", "delete", "replace")
 
@@ -83,7 +82,7 @@ class PlanSummary:
 
 @dataclass(frozen=True, slots=True)
 class TerraformProgress:
-    """TerraformProgress of a terraform run."""
+    """How far a terraform run is."""
 
     done: int
     planned: int

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from blocks.errors import Permanent, worth_retrying
+from blocks.parameters import Infrastructure
+from blocks.target import Target
 from tasks.aws.account import (
     STATE_KEY,
     bucket_exists,
@@ -38,31 +40,6 @@ LONGEST = 400
 
 class NotProvisioned(Permanent):
     """There is no infrastructure of this name."""
-
-
-class TerraformTarget(Protocol):
-    """What Terraform needs of a target: AWS variables and clients."""
-
-    def aws_environment(self) -> dict[str, str]:
-        """AWS_* variables with credentials that are valid for at least an hour."""
-
-    def client(self, service_name: str, /) -> Any:
-        """A boto3 client in the region of the stack."""
-
-
-class StackShape(Protocol):
-    """What Terraform needs of the infrastructure parameters."""
-
-    @property
-    def name(self) -> str:
-        """Name of the stack and its cluster."""
-
-    @property
-    def enable_gcs_ha(self) -> bool:
-        """Whether to create a Redis."""
-
-    def terraform_variables(self) -> Mapping[str, Any]:
-        """All other variables of terraform/variables.tf, without secrets; missing ones have their defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +66,12 @@ class Provisioning:
 class Outputs:
     """Terraform outputs that the later stages need."""
 
-    region: str
     cluster_name: str
-    cluster_endpoint: str
-    cluster_ca: str
-    """Certificate authority of the cluster: PEM in base64, as EKS returns it."""
     serving_repository_url: str
     redis: RedisEndpoint | None
-    node_groups: Mapping[str, str]
-    control_plane_cidrs: tuple[str, ...] = ()
+    control_plane_cidrs: tuple[str, ...]
     """Addresses from which the Kubernetes API connects to pods; no pod has one of them."""
-    karpenter: Provisioning | None = None
+    karpenter: Provisioning | None
     """Settings for Karpenter. None: all nodes are in managed groups."""
 
     @classmethod
@@ -115,9 +87,7 @@ class Outputs:
             given = values.get("karpenter")
             subnets = {"subnet_ids": {pool: tuple(ids) for pool, ids in given["subnet_ids"].items()}} if given else {}
             karpenter = Provisioning(**{**given, **subnets}) if given else None
-            names = ("region", "cluster_name", "cluster_endpoint", "cluster_ca", "serving_repository_url", "node_groups")
-            control_plane = tuple(values["control_plane_cidrs"])
-            return cls(redis=redis, karpenter=karpenter, control_plane_cidrs=control_plane, **{name: values[name] for name in names})
+            return cls(values["cluster_name"], values["serving_repository_url"], redis, tuple(values["control_plane_cidrs"]), karpenter)
         except KeyError as missing:
             raise NotProvisioned(
                 f"Terraform's state has no output {missing}: the infrastructure is not there, or not whole; run provision"
@@ -135,7 +105,7 @@ _OPTIONS: dict[str, Any] = {
 
 
 @task(name="plan infrastructure", **_OPTIONS)
-def plan_infrastructure(target: TerraformTarget, infrastructure: StackShape) -> PlanSummary:
+def plan_infrastructure(target: Target, infrastructure: Infrastructure) -> PlanSummary:
     """Save Terraform's plan for `apply_infrastructure` and show it as an artifact."""
     workspace = _initialized_workspace(target, infrastructure)
     planned = plan(workspace, _variables(target, infrastructure), on_progress=_log_note)
@@ -147,7 +117,7 @@ def plan_infrastructure(target: TerraformTarget, infrastructure: StackShape) -> 
 
 
 @task(name="apply infrastructure", **_OPTIONS)
-def apply_infrastructure(target: TerraformTarget, infrastructure: StackShape, approved: PlanSummary) -> Outputs:
+def apply_infrastructure(target: Target, infrastructure: Infrastructure, approved: PlanSummary) -> Outputs:
     """Apply the approved plan. A retry goes on where the last attempt ended, and never changes more than was approved."""
     workspace = _initialized_workspace(target, infrastructure)
     with _show_progress(f"terraform-apply-{infrastructure.name}", "Terraform apply") as progress:
@@ -161,7 +131,7 @@ def apply_infrastructure(target: TerraformTarget, infrastructure: StackShape, ap
 
 
 @task(name="read infrastructure", **_OPTIONS)
-def infrastructure_outputs(target: TerraformTarget, infrastructure: StackShape) -> Outputs:
+def infrastructure_outputs(target: Target, infrastructure: Infrastructure) -> Outputs:
     """Read the outputs of an infrastructure that exists."""
     if not bucket_exists(target, state_bucket(target, infrastructure.name)):
         raise NotProvisioned(f"there is no infrastructure named {infrastructure.name}: run provision")
@@ -169,7 +139,7 @@ def infrastructure_outputs(target: TerraformTarget, infrastructure: StackShape) 
 
 
 @task(name="destroy infrastructure", **_OPTIONS)
-def destroy_infrastructure(target: TerraformTarget, infrastructure: StackShape) -> int:
+def destroy_infrastructure(target: Target, infrastructure: Infrastructure) -> int:
     """Destroy what Terraform created, and Redis's password; returns the number of resources. The state's bucket stays."""
     if not bucket_exists(target, state_bucket(target, infrastructure.name)):
         return 0
@@ -183,7 +153,7 @@ def destroy_infrastructure(target: TerraformTarget, infrastructure: StackShape) 
     return destroyed
 
 
-def _initialized_workspace(target: TerraformTarget, infrastructure: StackShape) -> Workspace:
+def _initialized_workspace(target: Target, infrastructure: Infrastructure) -> Workspace:
     """Return the stack's workspace, initialised on its bucket."""
     bucket = ensure_state_bucket(target, infrastructure.name)
     workspace = Workspace(
@@ -195,7 +165,7 @@ def _initialized_workspace(target: TerraformTarget, infrastructure: StackShape) 
     return workspace
 
 
-def _variables(target: TerraformTarget, infrastructure: StackShape) -> dict[str, Any]:
+def _variables(target: Target, infrastructure: Infrastructure) -> dict[str, Any]:
     """All variables, with Redis's password, so they may be written to private files only."""
     variables = {
         **infrastructure.terraform_variables(),

@@ -15,8 +15,6 @@ pytest_plugins = ["terraform_runs"]
 _VALUES = {
     "region": "us-west-2",
     "cluster_name": "mistral",
-    "cluster_endpoint": "https://10.213.0.10",
-    "cluster_ca": "UEVN",
     "serving_repository_url": "10.213.0.3:5000/leeward-mistral/serving",
     "control_plane_cidrs": ["10.20.8.0/24", "10.20.9.0/24"],
     "node_groups": {"core": "core", "inf2": "inf2"},
