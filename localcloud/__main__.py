@@ -14,7 +14,7 @@ import startup
 _EPILOG = "One cloud runs per machine. Everything it starts is in namespaces of its own and ends with it."
 
 _COMMANDS = {
-    "doctor": "check the machine: what is missing and how to fix it",
+    "doctor": "check the machine: what is missing and how to fix it; exit code 1 when set-up cannot install it",
     "build": "fetch and compile everything the cloud needs, once",
     "up": "start the cloud; returns when its AWS endpoint answers",
     "down": "end the cloud and remove all of it",
@@ -34,11 +34,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run_module(command: str, rest: list[str]) -> int | None:
-    """Run a command that has a command line of its own; return its exit code, or None for any other command."""
+    """Run a command that needs less than a cloud, or is internal; return its exit code, or None for any other command."""
     if command == "doctor":
         from localcloud.doctor import doctor
 
-        return doctor.main(rest)
+        _parser().parse_args([command, *rest])
+        return doctor.main()
     if command == "build":
         from localcloud.build import artifacts
 

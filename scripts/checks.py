@@ -16,10 +16,11 @@ from pathlib import Path, PurePath
 from xml.etree import ElementTree
 
 import startup
+from localcloud.progress import format_seconds
 from scripts import setup, stack, steps, tools
 from scripts.cloud import CloudError
 from scripts.steps import Step, StepFailed
-from scripts.support.console import Console, duration
+from scripts.support.console import Console
 from scripts.support.interrupts import Interrupted, Interrupts
 from scripts.support.paths import LOGS, PYTHON, ROOT, STATE, VENV
 from scripts.support.processes import Busy, exclusive_lock
@@ -134,7 +135,7 @@ def counted(report: Path) -> str:
     passed = number["tests"] - number["failures"] - number["errors"] - number["skipped"]
     counts = {"FAILED": number["failures"], "in ERROR": number["errors"], "passed": passed, "skipped": number["skipped"]}
     found = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "no tests"
-    return f"{found} in {duration(float(suite.get('time', '0')))}"
+    return f"{found} in {format_seconds(float(suite.get('time', '0')))}"
 
 
 @dataclass

@@ -1,11 +1,10 @@
-"""The embedded cloud, seen from outside: the demo and the tests use nothing of it but its command line."""
+"""The embedded cloud as the demo and the tests start, ask and end it: by its command line."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 from scripts.steps import Step, run
 from scripts.support.console import Console
@@ -55,11 +54,3 @@ def running() -> bool:
     except ValueError:
         raise CloudError(f"`localcloud status` printed no JSON: {(done.stderr or done.stdout).strip()[-500:]}") from None
     return bool(status["up"] or status.get("wrong"))
-
-
-def artifact_path(artifact: str) -> Path:
-    """Return the path of an artifact of `localcloud build`; raises CloudError when it is not built."""
-    code = f"from localcloud.build.artifacts import artifacts; print(artifacts().{artifact})"
-    # The last line of a traceback is the error's message.
-    found = output_of([sys.executable, "-c", code], lambda reason: CloudError(f"no {artifact}: {reason.splitlines()[-1]}"))
-    return Path(found.strip())

@@ -16,6 +16,7 @@ from signal import SIGTERM
 from typing import Any
 
 import startup
+from localcloud.progress import format_seconds
 from scripts import setup, stack
 from scripts.cloud import CloudError
 from scripts.local_access import LocalAccess
@@ -23,7 +24,7 @@ from scripts.services.follow import RunLost, RunSnapshot, follow
 from scripts.services.prefect_api import ApiError, NotUp
 from scripts.services.services import LOG, Services
 from scripts.steps import STOP_TIMEOUT_S, StepFailed
-from scripts.support.console import Console, duration
+from scripts.support.console import Console
 from scripts.support.interrupts import Interrupted, Interrupts
 from scripts.support.paths import EVIDENCE, PYTHON, ROOT
 from scripts.support.processes import Busy, exclusive_lock
@@ -242,7 +243,7 @@ class Demo:
         except PROBLEMS as problem:
             self.console.print("error", f"{problem}\nTry again with: ./demo --down")
             return code or 1
-        self.console.print("end", f"nothing is left up; {duration(self.console.elapsed)} in all")
+        self.console.print("end", f"nothing is left up; {format_seconds(self.console.elapsed)} in all")
         return code
 
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.cloud import CloudError, Endpoint, artifact_path
+from localcloud.build.artifacts import artifacts
+from localcloud.build.command import BuildError
+from scripts.cloud import CloudError, Endpoint
 from scripts.services.forward import Forward
 from scripts.services.services import Services, free_port
 from scripts.support.paths import PREFECT_HOME, PYTHON, RUN
@@ -64,7 +66,7 @@ class LocalAccess:
             _print_line("", f"{shlex.quote(str(link_kubectl()))} get pods -A")
             _print_line("AWS", f"unset {' '.join(OVERRIDING)}")
             _print_line("", f"export AWS_CONFIG_FILE={shlex.quote(str(RUN / 'aws-config'))} AWS_PROFILE=leeward")
-        except CloudError as error:
+        except (BuildError, CloudError) as error:
             _print_line("Kubernetes", str(error))
         if excepted := os.environ.get("NO_PROXY"):
             _print_line("Behind a proxy", f"export NO_PROXY={excepted} no_proxy={excepted}; unset ALL_PROXY all_proxy")
@@ -82,9 +84,9 @@ def write_kubeconfig(endpoint: Endpoint) -> Path:
 
 
 def link_kubectl() -> Path:
-    """Link the embedded cloud's Kubernetes binary as `kubectl` and return the link; raises CloudError when it is not built."""
+    """Link the embedded cloud's Kubernetes binary as `kubectl` and return the link; raises BuildError when it is not built."""
     link = RUN / "kubectl"
-    program = artifact_path("kubernetes")
+    program = artifacts().kubernetes
     link.unlink(missing_ok=True)
     link.symlink_to(program)
     return link

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from localcloud.build import artifacts
+from localcloud.build.command import BuildError
+from localcloud.doctor import doctor
+from localcloud.doctor.check import MISSING, OK
 from scripts import steps
 from scripts.steps import Step, StepFailed
 from scripts.support.console import Console
-from scripts.support.paths import LOGS, PYTHON, ROOT
-from scripts.support.processes import output_of
+from scripts.support.paths import LOGS, PYTHON
 from scripts.tools import terraform
 
 CLOUD_GROUPS = ("localcloud",)
@@ -27,14 +29,10 @@ def check_machine(console: Console, ports: Sequence[int] = ()) -> None:
     Raises:
         StepFailed: something is missing; the list says how to provide it.
     """
-    # Nothing is installed yet, so the Python of this process runs it.
-    command = [sys.executable, "-m", "localcloud", "doctor", *(f"--port={port}" for port in ports)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
-    shown = [line for line in done.stdout.splitlines() if console.verbose or not line.startswith("ok ")]
-    print("\n".join(shown).strip("\n"), flush=True)
-    if done.returncode:
-        lacking = ", ".join(line[9:25].strip() for line in done.stdout.splitlines() if line.startswith("MISSING"))
-        raise StepFailed(f"this machine lacks something that the set-up cannot provide ({lacking}): see the list above")
+    checks = doctor.run_checks(ports)
+    print(doctor.format_checks([check for check in checks if console.verbose or check.status != OK]), flush=True)
+    if lacking := [check.name for check in checks if check.status == MISSING]:
+        raise StepFailed(f"this machine lacks something that the set-up cannot provide ({', '.join(lacking)}): see the list above")
 
 
 def plan(groups: Sequence[str], *, cloud: bool, tests: bool = False) -> list[Step]:
@@ -68,6 +66,7 @@ def tool_path() -> list[Path]:
         StepFailed: set-up has not run.
     """
     # Flows read upstream's manifests out of Go modules, and render Karpenter's chart.
-    code = "from localcloud.build import artifacts; print(*artifacts.tools(), sep='\\n')"
-    found = output_of([sys.executable, "-c", code], lambda reason: StepFailed(f"no Go or no Helm: {reason}"))
-    return [terraform().parent, *(Path(line).parent for line in found.splitlines())]
+    try:
+        return [program.parent for program in (terraform(), *artifacts.tools())]
+    except BuildError as error:
+        raise StepFailed(f"no Go or no Helm: {error}") from error

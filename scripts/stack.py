@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from localcloud.paths import cache_dir
 from scripts import cloud, setup, steps
 from scripts.cloud import CloudError, Endpoint
 from scripts.services import services
@@ -16,7 +17,7 @@ from scripts.services.forward import Forward
 from scripts.services.services import Services
 from scripts.steps import StepFailed
 from scripts.support.console import Console
-from scripts.support.paths import LOGS, PYTHON, ROOT, RUN, cache_dir, private_folder
+from scripts.support.paths import LOGS, PYTHON, ROOT, RUN, private_folder
 from scripts.support.processes import output_of
 from startup import streams
 

@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGTERM
+from textwrap import indent
 
-from scripts.support.console import Console, duration
+from localcloud.files import last_lines
+from localcloud.progress import format_seconds
+from scripts.support.console import Console
 from scripts.support.paths import ROOT
 from scripts.support.processes import Process, can_contain, children, contained, kill_with_children
 
@@ -77,7 +80,7 @@ class _RunningStep:
             console.detail(self.step.name, "\n".join(self._shown(line) for line in lines))
             self.last_printed = time.monotonic()
         elif time.monotonic() - self.last_printed > QUIET_S:
-            console.detail(self.step.name, f"… {duration(time.monotonic() - self.start)}: {self._last[:120]}")
+            console.detail(self.step.name, f"… {format_seconds(time.monotonic() - self.start)}: {self._last[:120]}")
             self.last_printed = time.monotonic()
 
     def _shown(self, line: str) -> str:
@@ -139,16 +142,15 @@ def _ended(one: _RunningStep, console: Console) -> bool:
     one.print_new_lines(console)
     took = time.monotonic() - one.start
     if code is None and took > one.step.timeout_s:
-        raise StepFailed(f"{one.step.name} was not done after {duration(took)}. {_tail(one.log)}")
+        raise StepFailed(f"{one.step.name} was not done after {format_seconds(took)}. {_tail(one.log)}")
     if code is None:
         return False
     if code != 0:
         raise StepFailed(f"{one.step.name} failed (exit code {code}). {_tail(one.log)}")
     if took > 2:
-        console.print(one.step.name, f"done in {duration(took)}")
+        console.print(one.step.name, f"done in {format_seconds(took)}")
     return True
 
 
 def _tail(log: Path, lines: int = 25) -> str:
-    text = log.read_text(errors="replace").splitlines()[-lines:]
-    return f"The end of {log}:\n" + "\n".join(f"    {line}" for line in text)
+    return f"The end of {log}:\n" + indent(last_lines(log, lines), "    ")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import http.client
-import json
 import os
 import platform
 import re
@@ -24,14 +23,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import startup
-from scripts.support.paths import ROOT, STATE, cache_dir
+from localcloud.doctor.tools import MIN_TERRAFORM, terraform_version
+from localcloud.paths import cache_dir
+from scripts.support.paths import ROOT, STATE
 
 UV_REQUIREMENT = Path(__file__).with_name("uv.txt")
 UV_MINIMUM = (0, 8)
 """First version of uv that reads and writes lock files of this revision."""
 
-TERRAFORM_MINIMUM = (1, 11)
-"""First version of Terraform that locks its state in S3 without a DynamoDB table."""
 TERRAFORM_PINNED = "1.11.4"
 TERRAFORM_SHA256 = {
     "x86_64": ("amd64", "1ce994251c00281d6845f0f268637ba50c0005657eb3cf096b92f753b42ef4dc"),
@@ -57,8 +56,10 @@ def uv() -> Path:
         ToolMissing: pip could not install it.
     """
     on_path = shutil.which("uv")
-    if on_path and parse_version(_stdout_of([on_path, "--version"])) >= UV_MINIMUM:
-        return Path(on_path)
+    if on_path:
+        found = subprocess.run([on_path, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
+        if parse_version(found) >= UV_MINIMUM:
+            return Path(on_path)
     pinned = re.search(r"^uv==(\S+)", UV_REQUIREMENT.read_text(), re.MULTILINE)
     assert pinned, f"{UV_REQUIREMENT} pins no uv"
     target = cache_dir() / f"uv-{pinned[1]}" / "uv"
@@ -141,21 +142,13 @@ def terraform() -> Path:
         ToolMissing: it could not be downloaded, or is not the pinned release.
     """
     on_path = shutil.which("terraform")
-    if on_path and _terraform_version(on_path) >= TERRAFORM_MINIMUM:
+    if on_path and (terraform_version(on_path) or ()) >= MIN_TERRAFORM:
         return Path(on_path)
     target = cache_dir() / f"terraform-{TERRAFORM_PINNED}" / "terraform"
     if not target.exists():
         arch, sha256 = _terraform_release(platform.machine())
         unpack_checked(TERRAFORM_URL.format(version=TERRAFORM_PINNED, arch=arch), sha256, "terraform", target)
     return target
-
-
-def _terraform_version(program: str) -> tuple[int, ...]:
-    text = _stdout_of([program, "version", "-json"])
-    try:
-        return parse_version(json.loads(text[text.index("{") :])["terraform_version"])
-    except (ValueError, KeyError):
-        return ()
 
 
 def _terraform_release(machine: str) -> tuple[str, str]:
@@ -217,11 +210,6 @@ def environment(groups: Sequence[str]) -> None:
     if subprocess.run(command, cwd=ROOT, env={**os.environ, "UV_PYTHON_DOWNLOADS": "never"}, check=False).returncode:
         raise ToolMissing(f"`{' '.join(command)}` failed (its message is above)")
     unfinished.unlink()
-
-
-def _stdout_of(command: list[str]) -> str:
-    quiet = {**os.environ, "CHECKPOINT_DISABLE": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=quiet, timeout=60, check=False).stdout
 
 
 def report(text: str) -> None:

@@ -5,11 +5,7 @@ It imports the standard library only, because it runs before anything is install
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from functools import partial
 
 from localcloud.doctor import addresses, cgroups, kernel, ports, system, tools
@@ -77,35 +73,8 @@ def _summary(checks: Sequence[Check]) -> str:
     return "This machine can run it."
 
 
-def _port(word: str) -> int:
-    number = int(word)
-    if not 0 < number < 65536:
-        raise argparse.ArgumentTypeError(f"{word} is no port")
-    return number
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of `doctor`'s command line."""
-    result = argparse.ArgumentParser(
-        prog="python -m localcloud doctor",
-        description="Check whether this machine can run the embedded cloud. Changes nothing. "
-        "Exit code 1 when something is missing that setup cannot install.",
-    )
-    result.add_argument("--json", action="store_true", help='print {"ok": …, "checks": [{name, status, detail, remedy}]} instead of text')
-    result.add_argument(
-        "--port", type=_port, action="append", default=[], metavar="N", help="also check that 127.0.0.1:N is free; may be repeated"
-    )
-    return result
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run the command; return its exit code."""
-    arguments = parser().parse_args(argv)
-    checks = run_checks(arguments.port)
-    good = all(check.status != MISSING for check in checks)
-    print(json.dumps({"ok": good, "checks": [asdict(check) for check in checks]}, indent=2) if arguments.json else format_checks(checks))
-    return 0 if good else 1
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+def main() -> int:
+    """Print the list; return 1 when something is missing that setup cannot install, else 0."""
+    checks = run_checks()
+    print(format_checks(checks))
+    return int(any(check.status == MISSING for check in checks))

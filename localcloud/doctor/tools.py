@@ -63,7 +63,7 @@ def terraform() -> Check:
     """Check for Terraform on PATH; else setup downloads the pinned release."""
     wanted = ".".join(map(str, MIN_TERRAFORM))
     program = shutil.which("terraform")
-    version = _terraform_version(program) if program else None
+    version = terraform_version(program) if program else None
     if version and version >= MIN_TERRAFORM:
         return Check("terraform", OK, f"{'.'.join(map(str, version))} in {program}")
     found = f"{program} is {'.'.join(map(str, version)) if version else 'not answering'}" if program else "not on PATH"
@@ -72,7 +72,8 @@ def terraform() -> Check:
     )
 
 
-def _terraform_version(program: str) -> tuple[int, ...] | None:
+def terraform_version(program: str) -> tuple[int, ...] | None:
+    """Return the version of this Terraform; None when it does not answer."""
     try:
         # Without this it asks HashiCorp for newer releases, and waits if there is no internet access.
         environment = {**os.environ, "CHECKPOINT_DISABLE": "1"}
@@ -82,9 +83,9 @@ def _terraform_version(program: str) -> tuple[int, ...] | None:
         return None
 
 
-def parse_terraform(document: str) -> tuple[int, ...]:
-    """Parse the output of `terraform version -json`; a pre-release counts as its release."""
-    version = str(json.loads(document)["terraform_version"])
+def parse_terraform(printed: str) -> tuple[int, ...]:
+    """Parse the output of `terraform version -json`, which may begin with a warning; a pre-release counts as its release."""
+    version = str(json.loads(printed[printed.index("{") :])["terraform_version"])
     return tuple(int(part) for part in version.partition("-")[0].split("."))
 
 

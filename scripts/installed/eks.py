@@ -19,7 +19,8 @@ import boto3
 import botocore.session
 
 from blocks import eks_token
-from scripts.support.paths import ROOT, write_private
+from localcloud.files import write_private
+from scripts.support.paths import ROOT
 from startup import environment
 
 PROFILE = "leeward"

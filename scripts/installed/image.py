@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from blocks.errors import PipelineError
 from blocks.register import image_source
 from blocks.target import Images
-from scripts.cloud import CloudError, artifact_path
+from localcloud.build.artifacts import artifacts
+from localcloud.build.command import BuildError
 from tasks.images.builder import Builder, Recipe
 from tasks.images.publish import recipes
 
@@ -22,9 +23,9 @@ def base_image() -> str:
     """Return the source of the base image of every image on this machine.
 
     Raises:
-        CloudError: the base image is not built.
+        BuildError: the base image is not built.
     """
-    return image_source(str(artifact_path("base_image")))
+    return image_source(str(artifacts().base_image))
 
 
 def build_images(wanted: Iterable[Recipe]) -> list[str]:
@@ -51,7 +52,7 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         wanted = recipes("cpu", Images(base=base_image()))
         build_images([*wanted.values(), *([Recipe("bench", base_image())] if options.bench else [])])
-    except (PipelineError, CloudError) as error:
+    except (PipelineError, BuildError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

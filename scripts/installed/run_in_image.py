@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from blocks.errors import PipelineError
-from scripts.cloud import CloudError
+from localcloud.build.command import BuildError
 from scripts.installed import image
 from scripts.support.paths import ROOT
 from scripts.support.processes import contained
@@ -79,7 +79,7 @@ def run_in_image(argv: Sequence[str]) -> int:
     """Run the command in the bench image, which is built if it is missing; return the command's exit code.
 
     Raises:
-        PipelineError, CloudError: the image is missing and could not be built.
+        PipelineError, BuildError: the image is missing and could not be built.
     """
     (name,) = image.build_images([Recipe("bench", image.base_image())])
     with container(name) as created:
@@ -103,7 +103,7 @@ def main(given: Sequence[str] | None = None) -> int:
         parser.error("no command")
     try:
         return run_in_image(argv)
-    except (PipelineError, CloudError, subprocess.SubprocessError) as error:
+    except (PipelineError, BuildError, subprocess.SubprocessError) as error:
         print(error, file=sys.stderr)
         return 1
 

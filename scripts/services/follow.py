@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from localcloud.progress import format_seconds
 from scripts.services.prefect_api import TERMINAL, Api, ApiError
-from scripts.support.console import Console, duration
+from scripts.support.console import Console
 from scripts.support.processes import Process
 
 STAGE_TAG = "stage:"
@@ -131,9 +132,9 @@ def changes(before: RunSnapshot, now: RunSnapshot, *, notable: bool = False) -> 
         if task.state == "RUNNING":
             yield task.stage, f"{task.name} …" if task.tries < 2 else f"{task.name}: try {task.tries} …"
         elif task.state in TERMINAL:
-            how = "done" if task.state == "COMPLETED" else task.label.lower()
-            how = "done earlier" if task.label == "Cached" else how
-            yield task.stage, f"{task.name}: {how} ({duration(task.seconds)}){_because(task.message) if how == task.label.lower() else ''}"
+            how, why = ("done", "") if task.state == "COMPLETED" else (task.label.lower(), _because(task.message))
+            how, why = ("done earlier", "") if task.label == "Cached" else (how, why)
+            yield task.stage, f"{task.name}: {how} ({format_seconds(task.seconds)}){why}"
         elif task.label == "AwaitingRetry":
             yield task.stage, f"{task.name}: will be tried again{_because(task.message)}"
     if (before.state, before.label) != (now.state, now.label) and not (notable and now.state not in TERMINAL):
@@ -158,14 +159,14 @@ class RunPrinter:
         notable = [] if self._console.verbose else list(changes(before, now, notable=True))
         lines = [line for line in (*changes(before, now), *self._progress(now)) if line not in notable]
         if not lines and self._clock() - self._last_printed > QUIET_S:
-            lines = [(task.stage, f"… {task.name} runs for {duration(task.seconds)}") for task in now.running[:2]]
+            lines = [(task.stage, f"… {task.name} runs for {format_seconds(task.seconds)}") for task in now.running[:2]]
             lines = lines or [("run", f"… {now.label.lower()}")]
         for stage, text in lines:
             self._console.detail(stage, text)
         for stage, seconds in stages_done(now).items() if not self._console.verbose else ():
             if stage not in self._over:
                 ended = all(task.state == "COMPLETED" for task in now.tasks.values() if task.stage == stage)
-                self._console.print(stage, f"{'done in' if ended else 'ended after'} {duration(seconds)}")
+                self._console.print(stage, f"{'done in' if ended else 'ended after'} {format_seconds(seconds)}")
                 self._over.add(stage)
         for stage, text in notable:
             self._console.print(stage, text)
@@ -197,14 +198,15 @@ def follow(api: Api, flow_run: str, services: Process, console: Console, within_
             printer.print_changes(before, snapshot)
         except ApiError as error:
             silent = time.monotonic() - answered
-            words = f"the Prefect server {f'has given no answer for {duration(silent)}' if services.alive else 'is gone'}; last: {error}"
+            how = f"has given no answer for {format_seconds(silent)}" if services.alive else "is gone"
+            words = f"the Prefect server {how}; last: {error}"
             _require(services.alive and silent < API_AWAY_S, words)
             if silent > QUIET_S:
                 console.detail("run", f"… {words}")
         _require(services.alive, "the Prefect server or its worker ended")
         waiting = snapshot.state in ("SCHEDULED", "PENDING") and not snapshot.tasks
         _require(not waiting or time.monotonic() - start < PICKED_UP_WITHIN_S, f"no worker picked the run up; it is {snapshot.label}")
-        _require(time.monotonic() - start < within_s, f"not over after {duration(within_s)}; it is {snapshot.label}")
+        _require(time.monotonic() - start < within_s, f"not over after {format_seconds(within_s)}; it is {snapshot.label}")
     return snapshot
 
 

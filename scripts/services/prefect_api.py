@@ -9,7 +9,8 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-from scripts.support.console import Console, duration
+from localcloud.progress import format_seconds
+from scripts.support.console import Console
 from scripts.support.processes import Process
 
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -122,5 +123,5 @@ def wait_until(what: str, holds: Callable[[], bool], within_s: float, process: P
             raise NotUp(f"{what}: not within {within_s:.0f} s; last seen: {seen}")
         if time.monotonic() - last_printed > PRINT_EVERY_S:
             last_printed = time.monotonic()
-            console.detail("prefect", f"… waiting for {what}, {duration(last_printed - start)} of at most {duration(within_s)}")
+            console.detail("prefect", f"… waiting for {what}, {format_seconds(last_printed - start)} of at most {format_seconds(within_s)}")
         time.sleep(0.2)

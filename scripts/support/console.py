@@ -57,9 +57,3 @@ class Console:
 
     def _line(self, source: str, text: str) -> str:
         return f"{self.elapsed:6.0f} s  {source:<11} {text}"
-
-
-def duration(seconds: float) -> str:
-    """A duration for people: `47 s`, `3 min 05 s`."""
-    whole = round(seconds)
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"

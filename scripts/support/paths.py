@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,20 +20,6 @@ PREFECT_HOME = STATE / "prefect"
 """Folder of the Prefect server's database and results; emptied at every start."""
 TEMPORARY = STATE / "tmp"
 """TMPDIR of everything the worker runs, so that after a SIGKILL no file of it is left in /tmp."""
-
-
-def cache_dir() -> Path:
-    """Return the folder of downloads: $XDG_CACHE_HOME/leeward, else ~/.cache/leeward. It may not exist yet."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification tells programs to ignore a relative path.
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "leeward"
-
-
-def write_private(path: Path, text: str) -> Path:
-    """Write `text` to `path`, readable by its owner only (mode 0600), and return the path."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    return path
 
 
 def private_folder(path: Path) -> Path:

@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from scripts.support.paths import ROOT, write_private
+from localcloud.files import write_private
+from scripts.support.paths import ROOT
 
 
 @dataclass(frozen=True, slots=True)

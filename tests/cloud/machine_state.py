@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.support.paths import PREFECT_HOME, ROOT, RUN, TEMPORARY, cache_dir
+from localcloud.paths import cache_dir
+from scripts.support.paths import PREFECT_HOME, ROOT, RUN, TEMPORARY
 
 NETWORKS = ("10.213.", "10.214.", "172.20.")
 FOLDERS = (Path("/var/lib/leeward"), Path("/run/leeward/environment.json"), RUN, PREFECT_HOME, TEMPORARY)

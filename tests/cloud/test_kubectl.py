@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from system_under_test import Run, System
 
+from localcloud.files import write_private
 from scripts.installed import eks
-from scripts.support.paths import VENV, write_private
+from scripts.support.paths import VENV
 
 
 def test_kubectl_works_with_the_pipelines_role(protected: Run, system: System) -> None:

@@ -18,10 +18,10 @@ from typing import IO, BinaryIO
 from localcloud.build import baseimage, debian, packages, toolchain
 from localcloud.build.cache import Cache, Recipe, Workspace
 from localcloud.build.command import BuildError, run_logged
-from localcloud.paths import artifacts_dir
+from localcloud.paths import artifacts_dir, cache_dir
 from localcloud.progress import Report
 from scripts import tools
-from scripts.support.paths import LOGS, ROOT, cache_dir
+from scripts.support.paths import LOGS, ROOT
 from tasks.terraform.mirror import mirror
 
 PACKAGES = (

@@ -25,8 +25,9 @@ from localcloud.build import debian, packages
 from localcloud.build.cache import Cache, CacheError
 from localcloud.build.command import BuildError, run_logged
 from localcloud.files import last_lines
+from localcloud.paths import cache_dir
 from localcloud.progress import Report, Reporter, format_seconds
-from scripts.support.paths import LOGS, cache_dir
+from scripts.support.paths import LOGS
 from scripts.support.processes import Process, kill_with_children
 from tests.machines import disk, kernel
 

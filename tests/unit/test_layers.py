@@ -22,6 +22,16 @@ MAY_IMPORT = {
     "drills": ("drills", "blocks.errors", "blocks.addresses"),
     "serving": ("serving",),
     "benchmarks": ("benchmarks", "serving", "drills.load", "drills.records", "drills.runner.load_file", "scripts"),
+    "scripts": (
+        "scripts",
+        "startup",
+        "localcloud.build",
+        "localcloud.doctor",
+        "localcloud.files",
+        "localcloud.paths",
+        "localcloud.progress",
+    ),
+    "scripts.installed": ("scripts", "startup", "tasks", "blocks", "drills", "localcloud.build", "localcloud.files"),
     "localcloud.aws": (
         "localcloud.aws",
         "localcloud.machine.interface",
@@ -41,13 +51,13 @@ MAY_IMPORT = {
     "localcloud.doctor": ("localcloud", "startup"),
     "localcloud.host": ("localcloud", "startup"),
 }
-"""What each package may import of this repository; a prefix allows everything below it."""
+"""What each package may import of this repository; a prefix allows everything below it. For a package in another its own line counts."""
 
 
 def modules() -> dict[str, Path]:
     """Every module of the product by its dotted name."""
     found = {}
-    for package in {name.partition(".")[0] for name in MAY_IMPORT} | {"scripts"}:
+    for package in {name.partition(".")[0] for name in MAY_IMPORT}:
         for file in (ROOT / package).rglob("*.py"):
             name = ".".join(file.relative_to(ROOT).with_suffix("").parts)
             found[name.removesuffix(".__init__")] = file
@@ -81,7 +91,7 @@ def below(name: str, prefix: str) -> bool:
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_a_package_imports_only_what_its_layer_allows(package: str) -> None:
-    inside = [name for name in MODULES if below(name, package)]
+    inside = [name for name in MODULES if package == max((other for other in MAY_IMPORT if below(name, other)), key=len, default="")]
     assert inside, f"{package} has no modules: is the table out of date?"
     wrong = {
         f"{name} imports {other}" for name in inside for other in imports(name) if not any(below(other, p) for p in MAY_IMPORT[package])

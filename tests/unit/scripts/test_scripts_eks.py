@@ -14,8 +14,8 @@ import pytest
 from botocore.configloader import load_config
 from embedded_aws import EmbeddedAws
 
+from localcloud.files import write_private
 from scripts.installed import eks
-from scripts.support.paths import write_private
 
 ENDPOINT = {
     "endpoint_url": "http://10.213.0.2:4566", "region": "us-west-2", "role_arn": "arn:aws:iam::123456789012:role/leeward-pipeline",

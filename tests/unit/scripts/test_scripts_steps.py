@@ -10,7 +10,7 @@ import pytest
 
 from scripts import setup, steps
 from scripts.steps import Step, StepFailed
-from scripts.support.console import Console, duration
+from scripts.support.console import Console
 from scripts.support.processes import can_contain
 
 pytestmark = pytest.mark.skipif(not can_contain(), reason="steps run in namespaces of their own, which this machine does not allow")
@@ -115,8 +115,3 @@ def test_a_set_up_step_waits_only_for_the_steps_that_it_needs() -> None:
         "python": set(), "terraform": set(), "build": set(), "image": {"python", "build"},
     }  # fmt: skip
     assert [step.name for step in setup.plan(setup.TEST_GROUPS, cloud=False)] == ["python"]
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s")])
-def test_a_duration_is_formatted_in_minutes_and_seconds(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -24,7 +24,7 @@ def test_a_version_is_parsed_from_the_output_of_a_tool(text: str, version: tuple
 
 
 def test_a_version_that_cannot_be_parsed_counts_as_too_old() -> None:
-    assert not parse_version("no number here") >= tools.TERRAFORM_MINIMUM
+    assert not parse_version("no number here") >= tools.MIN_TERRAFORM
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_every_pinned_tool_has_a_version_and_checksums() -> None:
     assert len(re.findall(r"^uv==\d+\.\d+\.\d+ ", pin, re.MULTILINE)) == 1
     assert len(set(re.findall(r"--hash=sha256:[0-9a-f]{64}", pin))) == 2, "one for each architecture"
     assert all(re.fullmatch(r"[0-9a-f]{64}", checksum) for _, checksum in tools.TERRAFORM_SHA256.values())
-    assert parse_version(tools.TERRAFORM_PINNED) >= tools.TERRAFORM_MINIMUM
+    assert parse_version(tools.TERRAFORM_PINNED) >= tools.MIN_TERRAFORM
 
 
 def test_a_python_without_ensurepip_gets_it_as_debian_package_before_the_environment_is_made(
