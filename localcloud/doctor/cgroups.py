@@ -9,10 +9,8 @@ from pathlib import Path
 
 from localcloud.doctor.check import MISSING, OK, WARNING, Check
 from localcloud.doctor.kernel import try_command
-from localcloud.doctor.mounts import Mount, parse_mounts
-from localcloud.machine.cgroups import command_to_move_processes, has_internal_processes, mounts
+from localcloud.machine.cgroups import ROOT, Hierarchy, command_to_move_processes, has_internal_processes, mounts, parse
 
-ROOT = "/sys/fs/cgroup"
 _V1 = ("cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids")
 _V2 = ("cpu", "cpuset", "memory", "pids")
 _REMOUNT = "in a container: start it privileged; on a machine: mount them (systemd does) and look for cgroup_disable= in /proc/cmdline"
@@ -20,9 +18,9 @@ _REMOUNT = "in a container: start it privileged; on a machine: mount them (syste
 
 def control_groups() -> Check:
     """Check what is mounted, and try to make a group in each hierarchy and to mount the hierarchies as a node does."""
-    found = parse_mounts(Path("/proc/self/mountinfo").read_text())
+    found = parse(Path("/proc/self/mounts").read_text())
     if is_v2(found):
-        return unified(Path(ROOT))
+        return unified(ROOT)
     hierarchies = v1_hierarchies(found)
     return _judge("version 1", [c for c in _V1 if c not in hierarchies], sorted({hierarchies[c] for c in _V1 if c in hierarchies}))
 
@@ -41,14 +39,14 @@ def unified(root: Path) -> Check:
     return found
 
 
-def is_v2(found: Sequence[Mount]) -> bool:
+def is_v2(found: Sequence[Hierarchy]) -> bool:
     """Return whether the unified hierarchy is in use. In a hybrid setup it is mounted elsewhere, without controllers."""
-    return any(mount.type == "cgroup2" and mount.point == ROOT for mount in found)
+    return any(hierarchy.version == 2 and hierarchy.path == ROOT for hierarchy in found)
 
 
-def v1_hierarchies(found: Sequence[Mount]) -> dict[str, str]:
+def v1_hierarchies(found: Sequence[Hierarchy]) -> dict[str, str]:
     """Return where each controller of version 1 is mounted."""
-    return {name: mount.point for mount in found if mount.type == "cgroup" for name in _V1 if name in mount.options}
+    return {name: str(hierarchy.path) for hierarchy in found for name in _V1 if name in hierarchy.options.split(",")}
 
 
 def _judge(version: str, lacking: Sequence[str], folders: Sequence[str]) -> Check:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from localcloud import paths
 from localcloud.doctor.check import MISSING, OK, SETUP, WARNING, Check
-from localcloud.doctor.mounts import mount_of, parse_mounts
 from localcloud.doctor.system import existing
 from localcloud.machine.processes import effective_capabilities
 
@@ -68,8 +67,8 @@ def namespaces() -> Check:
 def overlay() -> Check:
     """Check overlays, which containerd and buildah need. They do not work on another overlay, such as a container's own files."""
     place = existing(paths.DATA_DIR)
-    mount = mount_of(place.resolve(), parse_mounts(Path("/proc/self/mountinfo").read_text()))
-    if mount and mount.type == "overlay":
+    asking = ["stat", "--file-system", "--format=%T", str(place)]
+    if subprocess.run(asking, capture_output=True, text=True, timeout=_TIMEOUT, check=False).stdout.startswith("overlay"):
         volumes = f"a volume (ext4, xfs) on {paths.DATA_DIR}, and one on {_IMAGES}, where buildah would copy images whole for every layer"
         how = f"docker run -v leeward:{paths.DATA_DIR} -v leeward-images:{_IMAGES} …"
         return Check("overlayfs", MISSING, f"{place} is on an overlay itself", f"mount {volumes}; for a container: {how}")

@@ -14,7 +14,7 @@ import pytest
 from localcloud.build import artifacts, debian
 from localcloud.build.cache import Cache
 from localcloud.build.command import BuildError
-from localcloud.doctor import addresses, cgroups, doctor, kernel, mounts, ports, system, tools
+from localcloud.doctor import addresses, cgroups, doctor, kernel, ports, system, tools
 from localcloud.doctor.check import MISSING, OK, SETUP, WARNING, Check
 from localcloud.machine import cgroups as groups
 from scripts.support.processes import can_contain
@@ -43,13 +43,13 @@ Local:
         /32 host LOCAL
 """
 V1 = """\
-27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
-31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
-32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
-35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:9 master:2 - cgroup cgroup rw,memory
-41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+/dev/vda / ext4 rw,relatime,discard 0 0
+tmpfs /sys/fs/cgroup tmpfs rw,relatime,mode=755 0 0
+cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,relatime,cpu,cpuacct 0 0
+cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0
+cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0
 """
-V2 = "31 23 0:28 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
+V2 = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid,nsdelegate 0 0\n"
 
 
 def routes(*pairs: tuple[str, str]) -> list[tuple[str, IPv4Network]]:
@@ -123,7 +123,7 @@ def test_another_kubelet_that_has_taken_the_watchers_of_files_is_reported_with_t
 
 
 def test_a_hybrid_of_both_cgroup_versions_counts_as_version_1() -> None:
-    table = mounts.parse_mounts(V1)
+    table = groups.parse(V1)
     assert not cgroups.is_v2(table)
     where = cgroups.v1_hierarchies(table)
     assert where["cpu"] == where["cpuacct"] == "/sys/fs/cgroup/cpu,cpuacct"
@@ -132,7 +132,7 @@ def test_a_hybrid_of_both_cgroup_versions_counts_as_version_1() -> None:
 
 
 def test_the_unified_hierarchy_counts_as_version_2() -> None:
-    assert cgroups.is_v2(mounts.parse_mounts(V2))
+    assert cgroups.is_v2(groups.parse(V2))
 
 
 @needs_root
@@ -157,20 +157,6 @@ def test_control_groups_that_a_node_cannot_mount_are_missing_with_the_kernels_re
     found = cgroups.control_groups()
     assert (found.status, "/sys/fs/cgroup/odd" in found.detail) == (MISSING, True)
     assert Path("/proc/self/mountinfo").read_text() == before
-
-
-def test_a_mount_point_with_a_space_is_parsed() -> None:
-    (mount,) = mounts.parse_mounts(r"50 27 8:1 / /mnt/my\040disk ro,noatime - ext4 /dev/sda1 rw" + "\n")
-    assert mount.point == "/mnt/my disk"
-    assert "ro" in mount.options
-
-
-def test_the_mount_of_a_path_is_the_innermost_and_latest_one() -> None:
-    layers = ("1 0 0:1 / / rw - overlay none rw", "2 1 0:2 / /var rw - ext4 a rw", "3 1 0:3 / /var rw - xfs b rw")
-    table = mounts.parse_mounts("\n".join([*layers, "4 1 0:4 / /variety rw - tmpfs c rw"]))
-    found = mounts.mount_of(Path("/var/lib"), table)
-    assert found is not None
-    assert (found.point, found.type) == ("/var", "xfs")
 
 
 def test_lacking_capabilities_are_named() -> None:
