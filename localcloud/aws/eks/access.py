@@ -16,8 +16,7 @@ from moto.core.utils import utcnow
 from localcloud import settings
 from localcloud.aws import current_machine, moto_lock
 from localcloud.aws.auth import credentials
-from localcloud.aws.eks.base import EksBase
-from localcloud.aws.eks.models import EksCluster, Shape, arn, in_use, invalid, not_found, not_now
+from localcloud.aws.eks.models import EksBase, EksCluster, Shape, arn, in_use, invalid, not_found, not_now
 from localcloud.machine.interface import MachineError
 
 POLICY_ARN = "arn:aws:eks::aws:cluster-access-policy/"

@@ -11,8 +11,7 @@ from moto.core.utils import utcnow
 from localcloud import settings
 from localcloud.aws import background, current_machine, moto_lock, ssm
 from localcloud.aws.eks import models, pod_identity
-from localcloud.aws.eks.base import EksBase
-from localcloud.aws.eks.models import EksCluster, Shape, arn, end_update, in_use, invalid, issue, new_update
+from localcloud.aws.eks.models import EksBase, EksCluster, Shape, arn, end_update, in_use, invalid, issue, new_update
 from localcloud.machine.interface import MachineError
 
 VERSIONS = {

@@ -13,8 +13,8 @@ from localcloud.aws import background, current_machine, moto_lock, ssm
 from localcloud.aws.auth import credentials
 from localcloud.aws.ec2 import ec2
 from localcloud.aws.eks import access
-from localcloud.aws.eks.base import EksBase
 from localcloud.aws.eks.models import (
+    EksBase,
     EksCluster,
     ResourceLimitExceeded,
     Shape,

@@ -7,9 +7,8 @@ from moto.eks import urls as eks_urls
 
 from localcloud.aws.eks.access import AccessEntries
 from localcloud.aws.eks.addons import Addons
-from localcloud.aws.eks.base import EksBase
 from localcloud.aws.eks.clusters import Clusters
-from localcloud.aws.eks.models import clusters, not_found
+from localcloud.aws.eks.models import EksBase, clusters, not_found
 from localcloud.aws.eks.nodegroups import NodeGroups
 from localcloud.aws.eks.pod_identity import PodIdentityAssociations
 

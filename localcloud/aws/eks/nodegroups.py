@@ -12,8 +12,7 @@ from localcloud.aws import background, ssm
 from localcloud.aws.auth import credentials
 from localcloud.aws.ec2 import ec2
 from localcloud.aws.eks import access
-from localcloud.aws.eks.base import EksBase
-from localcloud.aws.eks.models import EksCluster, Shape, in_use, invalid, new_update, not_now
+from localcloud.aws.eks.models import EksBase, EksCluster, Shape, in_use, invalid, new_update, not_now
 from localcloud.aws.eks.nodegroup_controller import NodeGroup
 
 _SCALING_DEFAULTS = {"minSize": 1, "maxSize": 2, "desiredSize": 2}

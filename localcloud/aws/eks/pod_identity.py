@@ -6,8 +6,7 @@ from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 
 from localcloud.aws.auth.credentials import random_secret
-from localcloud.aws.eks.base import EksBase
-from localcloud.aws.eks.models import EksCluster, Shape, arn, in_use
+from localcloud.aws.eks.models import EksBase, EksCluster, Shape, arn, in_use
 
 ADDON_NAMESPACE = "kube-system"
 
