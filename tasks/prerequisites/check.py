@@ -9,12 +9,10 @@ from datetime import UTC, datetime
 from blocks.errors import Permanent
 from blocks.parameters import Service
 from tasks.cost.estimate import check_cost
-from tasks.prerequisites.credentials import check_credentials
+from tasks.prerequisites.aws import check_credentials, check_kubernetes, check_zones
 from tasks.prerequisites.hub import check_bases, check_model
-from tasks.prerequisites.kubernetes import check_kubernetes
 from tasks.prerequisites.quotas import check_quotas
 from tasks.prerequisites.tools import check_builder, check_programs
-from tasks.prerequisites.zones import check_zones
 from tasks.status.aws import OneClientAtATime
 from tasks.status.questions import Asked
 from tasks.support.checks import Check, show_checks

@@ -19,13 +19,11 @@ from blocks.target import Target
 from localcloud import settings
 from localcloud.aws import quotas as embedded
 from tasks.prerequisites import check, hub, tools
+from tasks.prerequisites.aws import check_credentials, check_kubernetes, check_zones
 from tasks.prerequisites.check import PrerequisitesMissing, check_prerequisites, run_checks
-from tasks.prerequisites.credentials import check_credentials
 from tasks.prerequisites.hub import check_bases, check_model, split_reference
-from tasks.prerequisites.kubernetes import check_kubernetes
 from tasks.prerequisites.quotas import check_quotas, family
 from tasks.prerequisites.tools import check_builder, check_programs
-from tasks.prerequisites.zones import check_zones
 from tasks.support import site
 from tasks.support.checks import Check
 
