@@ -18,13 +18,11 @@ from localcloud.aws.server import Endpoint
 def main() -> None:
     """Serve the API until it is interrupted."""
     parser = argparse.ArgumentParser(prog="python -m localcloud.aws", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
-    parser.add_argument("--delay", type=float, default=0.0, metavar="SECONDS", help="how long the fake machine takes for a call")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     first = first_user.create()
-    endpoint = Endpoint(FakeMachine(delay=arguments.delay), arguments.host, arguments.port)
+    endpoint = Endpoint(FakeMachine(), "127.0.0.1", arguments.port)
     print(f"export AWS_ENDPOINT_URL={endpoint.url} AWS_EC2_METADATA_DISABLED=true")
     print(f"export AWS_REGION={settings.REGION} AWS_DEFAULT_REGION={settings.REGION}")
     print(f"export AWS_ACCESS_KEY_ID={first.access_key_id} AWS_SECRET_ACCESS_KEY={first.secret_access_key}")

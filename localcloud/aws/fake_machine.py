@@ -6,7 +6,6 @@ For trying Terraform, and the AWS side alone, on a computer where no cluster may
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from itertools import count
 from threading import Lock
@@ -22,8 +21,6 @@ _CA = "-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU6IGZha2UgbWFjaGluZQ==
 class FakeMachine:
     """Clusters, nodes and Redis groups in memory, by name."""
 
-    delay: float = 0.0
-    """Seconds that a call takes."""
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     """Name and arguments of every call so far."""
     failures: dict[str, str] = field(default_factory=dict)
@@ -40,7 +37,6 @@ class FakeMachine:
         self._lock = Lock()
 
     def _record(self, method: str, *arguments: Any) -> None:
-        time.sleep(self.delay)
         with self._lock:
             self.calls.append((method, *arguments))
         if method in self.failures:

@@ -130,8 +130,8 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of `build`'s command line."""
+def main(argv: Sequence[str]) -> int:
+    """Run the command; return its exit code."""
     text = f"""Make what the embedded cloud needs, once. Nothing is made again while its inputs are the same.
 
   debian-packages        containerd, buildah, redis and others, by apt; their daemons are not started
@@ -145,14 +145,8 @@ def parser() -> argparse.ArgumentParser:
 
 Everything is kept in {paths.cache_dir()} (logs/ holds the last log of each step);
 deleting that folder is safe while no cloud runs. About 10 minutes on two cores the first time, under a second after."""
-    return argparse.ArgumentParser(
-        prog="python -m localcloud build", description=text, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run the command; return its exit code."""
-    parser().parse_args(argv)
+    layout = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(prog="python -m localcloud build", description=text, formatter_class=layout).parse_args(argv)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
             signal.signal(number, _terminated)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from localcloud import paths, settings
 from localcloud.build.cache import Recipe, Workspace, digest
-from localcloud.build.command import run_logged
+from localcloud.build.command import new_log, run_logged
 from localcloud.build.toolchain import Go
 from localcloud.progress import Report
 from startup import environment
@@ -90,8 +90,7 @@ def _environment(go: Go, scratch: Path) -> Mapping[str, str]:
 
 
 def _compile(binary: Binary, go: Go, work: Workspace, report: Report) -> None:
-    log = paths.build_logs_dir() / f"{binary.name}.log"
-    log.unlink(missing_ok=True)
+    log = new_log(binary.name)
     variables = _environment(go, work.scratch)
     progress = GoProgress(binary.main)
     # Listing the packages downloads the modules: the network is needed first, then the cores.

