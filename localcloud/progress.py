@@ -21,9 +21,9 @@ def format_seconds(value: float) -> str:
 class Pace:
     """The times of progress lines: the first one soon, then less and less often, but at least two a minute."""
 
-    def __init__(self, first: float = 5.0, longest: float = 30.0) -> None:
+    def __init__(self, first: float = 5.0) -> None:
         self._started = self._reported = time.monotonic()
-        self._first, self._longest = first, longest
+        self._first = first
 
     @property
     def elapsed(self) -> float:
@@ -33,7 +33,7 @@ class Pace:
     def due(self) -> bool:
         """Return whether a line is due now; if so, it counts as printed."""
         now = time.monotonic()
-        if now - self._reported < min(max(self._first, (now - self._started) / 2), self._longest):
+        if now - self._reported < min(max(self._first, (now - self._started) / 2), 30.0):
             return False
         self._reported = now
         return True

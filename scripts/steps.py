@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGTERM
 from textwrap import indent
@@ -31,7 +31,6 @@ class Step:
     argv: Sequence[str]
     after: tuple[str, ...] = ()
     """Names of the steps that must have succeeded before this one starts."""
-    env: Mapping[str, str] = field(default_factory=dict)
     echo: bool = True
     """Whether its output is printed line by line; otherwise only its end, and its last line every QUIET_S seconds."""
     own_prefix: str = ""
@@ -63,7 +62,7 @@ class _RunningStep:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **step.env},
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,  # the terminal's Ctrl-C reaches this process only, which ends the step
             )
 
@@ -152,5 +151,5 @@ def _ended(one: _RunningStep, console: Console) -> bool:
     return True
 
 
-def _tail(log: Path, lines: int = 25) -> str:
-    return f"The end of {log}:\n" + indent(last_lines(log, lines), "    ")
+def _tail(log: Path) -> str:
+    return f"The end of {log}:\n" + indent(last_lines(log, 25), "    ")

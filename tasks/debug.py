@@ -120,9 +120,9 @@ def _collect_container_logs(api: Api, pod: Object, folder: Path) -> None:
             _write(folder / name, data.decode(errors="replace") if code == 200 else f"no log: HTTP {code}")
 
 
-def copy_terraform_logs(folder: Path, home: Path = TERRAFORM_RUNS) -> None:
+def copy_terraform_logs(folder: Path) -> None:
     """Copy the last lines of Terraform's logs into the folder, except those of `output`, which prints secrets."""
-    for log in sorted(home.glob("*/*.log")):
+    for log in sorted(TERRAFORM_RUNS.glob("*/*.log")):
         if log.name != "output.log":
             with log.open(encoding="utf-8", errors="replace") as lines:
                 _write(folder / "terraform" / f"{log.parent.name}.{log.name}", "".join(deque(lines, maxlen=TERRAFORM_LINES)))

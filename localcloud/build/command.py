@@ -22,6 +22,8 @@ from localcloud.progress import Pace, Report, format_seconds
 
 _POLL = 0.2
 _LAST_LINES = 15
+_APT_WITHIN = 300.0
+"""Seconds that an interrupted build waits for apt."""
 
 Follow = Callable[[str], str]
 """Function from a line of output to the program's progress, in a few words."""
@@ -69,21 +71,21 @@ class _Children:
 _children = _Children()
 
 
-def end(child: subprocess.Popen[bytes], patience: float = 10.0) -> None:
-    """End the program and its process group: by SIGTERM, and by SIGKILL after `patience` seconds."""
+def end(child: subprocess.Popen[bytes]) -> None:
+    """End the program and its process group: by SIGTERM, and after ten seconds by SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(patience)
+            child.wait(10)
             return
 
 
-def stop_all(report: Report, patience: float = 300.0) -> None:
-    """End every program of run_logged(). One that must not be interrupted (apt) gets `patience` seconds to finish."""
-    deadline = time.monotonic() + patience
+def stop_all(report: Report) -> None:
+    """End every program of run_logged(). One that must not be interrupted (apt) gets time to finish."""
+    deadline = time.monotonic() + _APT_WITHIN
     for child in _children.stop():
-        report(f"waiting up to {format_seconds(patience)} for the package installation (pid {child.pid}) to finish")
+        report(f"waiting up to {format_seconds(_APT_WITHIN)} for the package installation (pid {child.pid}) to finish")
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(max(0.0, deadline - time.monotonic()))
 

@@ -248,10 +248,10 @@ def _remove_tree(top: Path) -> None:
                 raise
 
 
-def memory(group: str = TREE) -> int:
-    """Return the bytes of memory that the group's processes use, without the page cache; 0 when there is no such group."""
+def memory() -> int:
+    """Return the bytes of memory that the cloud's processes use, without the page cache; 0 when there is no cloud."""
     for hierarchy in hierarchies():
         with contextlib.suppress(OSError):
-            rows = dict(line.split() for line in (hierarchy.path / group / "memory.stat").read_text().splitlines())
+            rows = dict(line.split() for line in (hierarchy.path / TREE / "memory.stat").read_text().splitlines())
             return int(rows.get("total_rss", rows.get("anon", "0")))
     return 0

@@ -18,6 +18,8 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 TERMINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 """State types that a flow run does not leave."""
 
+PAGE = 200
+"""Rows that a filter returns at most at once."""
 BUSY = 503
 """Status with which Prefect answers while its SQLite database is locked; nothing was done, and its own client asks again, too."""
 BUSY_FOR_S = 60.0
@@ -37,8 +39,8 @@ class NotUp(RuntimeError):
 class Api:
     """Client of one Prefect server."""
 
-    def __init__(self, url: str, timeout_s: float = 10) -> None:
-        self.url, self._timeout = url.rstrip("/"), timeout_s
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
 
     def get(self, path: str) -> Any:
         """Return the JSON at `path`."""
@@ -53,7 +55,7 @@ class Api:
         end = time.monotonic() + BUSY_FOR_S
         while True:
             try:
-                with DIRECT.open(request, timeout=self._timeout) as answer:
+                with DIRECT.open(request, timeout=10) as answer:
                     return json.loads(answer.read() or b"null")
             except urllib.error.HTTPError as error:
                 if error.code != BUSY or time.monotonic() > end:
@@ -93,12 +95,12 @@ class Api:
         latest = {one["key"] or one["id"]: one for one in reversed(self._all_pages("/artifacts/filter", criteria))}
         return sorted(latest.values(), key=lambda one: one["created"])
 
-    def _all_pages(self, path: str, criteria: dict[str, Any], size: int = 200) -> list[dict[str, Any]]:
+    def _all_pages(self, path: str, criteria: dict[str, Any]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         while True:
-            page = self.post(path, {**criteria, "limit": size, "offset": len(rows)})
+            page = self.post(path, {**criteria, "limit": PAGE, "offset": len(rows)})
             rows += page
-            if len(page) < size:
+            if len(page) < PAGE:
                 return rows
 
 

@@ -155,13 +155,13 @@ def output_of(
     return done.stdout
 
 
-def contained(argv: list[str], *, mounts: bool = True) -> list[str]:
-    """Return the command line that runs `argv` in a pid (and mount) namespace which ends with the process that starts it.
+def contained(argv: list[str]) -> list[str]:
+    """Return the command line that runs `argv` in a pid and mount namespace which ends with the process that starts it.
 
     SIGKILL of the starting process, of `unshare` or of the command itself leaves no process and no mount. Start it
     from a thread that lives as long as the command: the kernel sends the parent-death signal when that thread ends.
     """
-    return ["setpriv", "--pdeathsig", "KILL", "--", *in_pid_namespace(argv, mounts=mounts)]
+    return ["setpriv", "--pdeathsig", "KILL", "--", *in_pid_namespace(argv, mounts=True)]
 
 
 @cache

@@ -102,9 +102,7 @@ def node_pools(infrastructure: Infrastructure, made: Provisioning) -> list[Objec
     return manifests.load("node-pools", values)
 
 
-def install_controller(
-    api: Api, cluster: str, queue: str, on_pending: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S
-) -> str:
+def install_controller(api: Api, cluster: str, queue: str, on_pending: Callable[[Pending], None]) -> str:
     """Install the controller and wait until it is available; returns its version.
 
     Raises:
@@ -115,7 +113,7 @@ def install_controller(
     on_pending(Pending(f"Karpenter {module.version}: definitions", 10))
     api.apply_all(module.objects(CRDS))
     api.apply_all(chart(module, str(api.get("/version")["gitVersion"]), cluster, queue))
-    Until(f"Karpenter {module.version}", lambda: available(api), within_s, on_pending=on_pending).wait()
+    Until(f"Karpenter {module.version}", lambda: available(api), AVAILABLE_WITHIN_S, on_pending=on_pending).wait()
     return module.version
 
 

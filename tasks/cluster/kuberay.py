@@ -28,7 +28,7 @@ def find_foreign_operator(api: Api) -> str:
     return "/".join((others[0]["metadata"]["namespace"], others[0]["metadata"]["name"])) if others else ""
 
 
-def install_operator(api: Api, on_pending: Callable[[Pending], None], within_s: float = AVAILABLE_WITHIN_S) -> str:
+def install_operator(api: Api, on_pending: Callable[[Pending], None]) -> str:
     """Install the operator and wait until it is available; returns its version.
 
     Raises:
@@ -41,7 +41,7 @@ def install_operator(api: Api, on_pending: Callable[[Pending], None], within_s: 
     api.apply_all(found.objects(*UPSTREAM))
     ownership.ensure_namespace(api, NAMESPACE)
     api.apply_all(manifests.load("kuberay-operator", {"namespace": NAMESPACE, "operator_image": f"{IMAGE}:{version}"}))
-    Until(f"KubeRay operator {version}", lambda: available(api), within_s, on_pending=on_pending).wait()
+    Until(f"KubeRay operator {version}", lambda: available(api), AVAILABLE_WITHIN_S, on_pending=on_pending).wait()
     return version
 
 

@@ -183,14 +183,14 @@ def _node_problems(api: Api) -> str:
     return "".join(f"\n  {line}" for line in lines)
 
 
-def _warnings(api: Api, namespace: str, most: int = 6) -> str:
+def _warnings(api: Api, namespace: str) -> str:
     found = api.items(f"/api/v1/namespaces/{namespace}/events", fieldSelector="type=Warning")
     found.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
     lines = {
         f"\n  {e['involvedObject'].get('name', '')}: {e.get('reason', '')} {' '.join(e.get('message', '').split())[:200]}": None
         for e in found
     }
-    return "\nKubernetes warns:" + "".join(list(lines)[-most:]) if lines else ""
+    return "\nKubernetes warns:" + "".join(list(lines)[-6:]) if lines else ""
 
 
 def remove(api: Api, service: Service, within_s: float, on_pending: Callable[[Pending], None]) -> None:

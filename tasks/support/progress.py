@@ -20,8 +20,8 @@ LONGEST = 100
 class Progress:
     """One artifact, created with the first message and updated at most once a second."""
 
-    def __init__(self, key: str, clock: Callable[[], float] = time.monotonic, longest: int = LONGEST) -> None:
-        self._key, self._clock, self._longest = key, clock, longest
+    def __init__(self, key: str, longest: int = LONGEST) -> None:
+        self._key, self._longest = key, longest
         self._artifact: UUID | None = None
         self._shown: tuple[float, str] = (0.0, "")
         self._last = float("-inf")
@@ -30,9 +30,9 @@ class Progress:
     def show(self, percent: float | None, text: str) -> None:
         """Show this in the artifact, unless it was updated less than a second ago. `percent` None: unchanged."""
         now = (self._shown[0] if percent is None else max(0.0, min(100.0, percent)), " ".join(text.split())[: self._longest])
-        if self._outside_run or now == self._shown or (now[0] < 100 and self._clock() - self._last < EVERY_S):
+        if self._outside_run or now == self._shown or (now[0] < 100 and time.monotonic() - self._last < EVERY_S):
             return
-        self._shown, self._last = now, self._clock()
+        self._shown, self._last = now, time.monotonic()
         if self._artifact is None:
             made = create_progress_artifact(progress=now[0], key=self._key, description=now[1])
             assert isinstance(made, UUID), "flows are synchronous"

@@ -60,13 +60,13 @@ class Workspace:
         return ProcessRecords(self.home / "runs")
 
 
-def init(workspace: Workspace, *, deadline_s: float = 600, on_progress: OnProgress = ignore) -> None:
+def init(workspace: Workspace) -> None:
     """Install the provider in the version of the lock file, and configure the workspace's backend."""
     with tempfile.TemporaryDirectory(prefix="leeward-") as private:
         settings = _write_private(
             Path(private, "backend.tfvars"), "".join(f"{key} = {json.dumps(value)}\n" for key, value in workspace.backend.items())
         )
-        _run(workspace, "init", deadline_s, on_progress, reconfigure=IsFlagged, lockfile="readonly", backend_config=str(settings))
+        _run(workspace, "init", 600, ignore, reconfigure=IsFlagged, lockfile="readonly", backend_config=str(settings))
 
 
 def plan(workspace: Workspace, variables: Mapping[str, Any], *, deadline_s: float = 600, on_progress: OnProgress = ignore) -> PlanSummary:
@@ -84,9 +84,9 @@ def plan(workspace: Workspace, variables: Mapping[str, Any], *, deadline_s: floa
     return planned if planned.empty else replace(planned, digest=_digest(workspace))
 
 
-def _digest(workspace: Workspace, deadline_s: float = 120) -> str:
+def _digest(workspace: Workspace) -> str:
     """Hash of the saved plan's changes with their values, also the secret ones. Equal for two plans that would do the same."""
-    _run(workspace, "show", deadline_s, ignore, str(workspace.plan_file))
+    _run(workspace, "show", 120, ignore, str(workspace.plan_file))
     printed = workspace.home / "show.log"
     try:
         changes = [
@@ -112,27 +112,27 @@ def apply(workspace: Workspace, *, deadline_s: float = 3600, on_progress: OnProg
     workspace.plan_file.unlink()
 
 
-def destroy(workspace: Workspace, variables: Mapping[str, Any], *, deadline_s: float = 3600, on_progress: OnProgress = ignore) -> int:
+def destroy(workspace: Workspace, variables: Mapping[str, Any], *, on_progress: OnProgress = ignore) -> int:
     """Destroy everything in the state; returns the number of destroyed resources."""
     with tempfile.TemporaryDirectory(prefix="leeward-") as private:
         path = _write_variables(Path(private), variables)
-        events = _run_with_lock(workspace, "destroy", deadline_s, on_progress, auto_approve=IsFlagged, var_file=str(path))
+        events = _run_with_lock(workspace, "destroy", 3600, on_progress, auto_approve=IsFlagged, var_file=str(path))
     workspace.plan_file.unlink(missing_ok=True)
     return sum(event["type"] == "apply_complete" and event["hook"]["action"] == "delete" for event in events)
 
 
-def output(workspace: Workspace, *, deadline_s: float = 120) -> dict[str, Any]:
+def output(workspace: Workspace) -> dict[str, Any]:
     """Values of the outputs, sensitive ones in clear text; empty if nothing was applied."""
-    _run(workspace, "output", deadline_s, ignore)
+    _run(workspace, "output", 120, ignore)
     printed = workspace.home / "output.log"
     values = json.loads(printed.read_text())
     printed.unlink()
     return {name: output["value"] for name, output in values.items()}
 
 
-def force_unlock(workspace: Workspace, lock_id: str, *, deadline_s: float = 120) -> None:
+def force_unlock(workspace: Workspace, lock_id: str) -> None:
     """Remove the state's lock with this id. Only for a lock that a dead process left."""
-    _run(workspace, "force-unlock", deadline_s, ignore, lock_id, force=IsFlagged)
+    _run(workspace, "force-unlock", 120, ignore, lock_id, force=IsFlagged)
 
 
 def _run_with_lock(

@@ -186,9 +186,9 @@ def _balancers() -> list[Any]:
     return [*new.values(), *classic.values()]
 
 
-def backend(region: str = settings.REGION) -> Ec2Backend:
-    """The region's EC2 backend."""
-    found = ec2_models.ec2_backends[settings.ACCOUNT][region]
+def backend() -> Ec2Backend:
+    """The backend of the embedded cloud's region."""
+    found = ec2_models.ec2_backends[settings.ACCOUNT][settings.REGION]
     assert isinstance(found, Ec2Backend)
     return found
 
