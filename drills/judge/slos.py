@@ -1,4 +1,7 @@
-"""The SLOs of a drill, each compared with what was measured. An SLO that was not measured does not pass."""
+"""The SLOs of a drill, each compared with what was measured. An SLO that was not measured does not pass.
+
+An SLO is a field of `Slos` in drills/definition.py, its limit, and a line in `evaluate` here; trust.py has the doubts that touch it.
+"""
 
 from __future__ import annotations
 
