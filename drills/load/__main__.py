@@ -29,7 +29,7 @@ from drills.load.warmup import WarmUpFailed
 PLAN_ONLY = {"warm_up_s": 120.0, "max_duration_s": 900.0, "lease_s": 0.0, "linger_s": 600.0, "records": "records.jsonl", "port": 8080}
 """What a plan may say beside the fields of `Plan`, with its default: seconds to wait for the right answers, seconds of sending at most,
 seconds without a request for the records after which it stops (0: never), seconds to stay after the last request; the file of records,
-which must not exist; the port of /records, /status and /stop, 0: any."""
+which must not exist; the port of its HTTP API (routes.py), 0: any."""
 
 
 async def run(given: Mapping[str, Any]) -> int | str:

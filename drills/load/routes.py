@@ -1,9 +1,10 @@
-"""A small HTTP API to watch and stop a load and to read its records, reached through the Kubernetes API server's pod proxy.
+"""A small HTTP API to watch, multiply and stop a load and to read its records, reached through the Kubernetes API server's pod proxy.
 
 Routes::
 
     GET  /status                  {"now", "state", "sent", "started", "stopped", "node", "checks"}; times in seconds since the epoch
     GET  /records?offset=BYTES    complete lines of the records' file from there, at most 4 MiB; next offset = offset + length
+    POST /multiply?factor=N       send N times as much as planned from now on; answers with the status
     POST /stop                    stop sending, let live requests go on to their end; answers with the status
 """
 
@@ -54,19 +55,29 @@ def whole_lines(file: Path, offset: int, most: int = PIECE) -> bytes:
     return data[: data.rfind(b"\n") + 1]
 
 
+def _number(query: str, name: str, default: int) -> int:
+    return int(parse_qs(query).get(name, [default])[0])
+
+
 def answer(load: Load, method: str, target: str) -> http.Answer:
     """Return the answer to one request."""
+    try:
+        return _answer(load, method, target)
+    except ValueError as error:
+        return 400, "text/plain", f"{error}\n".encode()
+
+
+def _answer(load: Load, method: str, target: str) -> http.Answer:
     parts = urlsplit(target)
     if (method, parts.path) == ("POST", "/stop"):
         load.stop()
+    elif (method, parts.path) == ("POST", "/multiply"):
+        load.factor = max(1, _number(parts.query, "factor", 1))
     elif (method, parts.path) == ("GET", "/records"):
         load.read_at = load.clock.now()
-        try:
-            return 200, "application/x-ndjson", whole_lines(load.records, int(parse_qs(parts.query).get("offset", ["0"])[0]))
-        except ValueError as error:
-            return 400, "text/plain", f"{error}\n".encode()
+        return 200, "application/x-ndjson", whole_lines(load.records, _number(parts.query, "offset", 0))
     elif (method, parts.path) != ("GET", "/status"):
-        return 404, "text/plain", b"GET /status, GET /records?offset=BYTES, POST /stop\n"
+        return 404, "text/plain", b"GET /status, GET /records?offset=BYTES, POST /multiply?factor=N, POST /stop\n"
     return 200, "application/json", json.dumps(status(load)).encode()
 
 

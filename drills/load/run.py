@@ -7,9 +7,8 @@ sender that stalls cannot hide it.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -64,9 +63,16 @@ class Plan:
         return self.short_per_s if kind == "short" else (self.streams + 0.5) / stream_s
 
 
-def due_times(start: float, per_s: float) -> Iterator[float]:
-    """Yield the times at which requests are due; each is computed from its number, so that rounding errors do not add up."""
-    return (start + k / per_s for k in itertools.count())
+def due_times(start: float, per_s: float, factor: Callable[[], int] = lambda: 1) -> Iterator[float]:
+    """Yield the times at which requests are due, at `factor` times the rate. Each is computed from its number since the factor last
+    changed, so that rounding errors do not add up."""
+    since, number, now = start, 0, factor()
+    while True:
+        due = since + number / (per_s * now)
+        yield due
+        if factor() != now:
+            since, number, now = due, 0, factor()
+        number += 1
 
 
 def _end(pause: asyncio.Future[None]) -> None:
@@ -95,6 +101,8 @@ class Load:
         """None until the service has given right answers."""
         self.read_at = self.clock.now()
         """When the records were last asked for."""
+        self.factor = 1
+        """Multiple of the plan's rates at which requests are sent, from the next request of each kind on."""
         self._plan, self._client = plan, client
         self._stopping = False
         self._pauses: dict[Kind, asyncio.Future[None]] = {}
@@ -140,7 +148,7 @@ class Load:
     async def _send_all(self, kind: Kind, learned: Learned, start: float) -> None:
         """Send one kind of request on its schedule; return when all have ended."""
         live: set[asyncio.Task[None]] = set()
-        for due in due_times(start, self._plan.per_s(kind, learned.seconds.get("stream", 1.0))):
+        for due in due_times(start, self._plan.per_s(kind, learned.seconds.get("stream", 1.0)), lambda: self.factor):
             if await self._stopped_before(kind, due):
                 break
             task = asyncio.ensure_future(self._one(kind, learned, due))

@@ -58,6 +58,17 @@ def test_due_times_are_computed_from_numbers_and_not_added_up() -> None:
     assert due[-1] == 1000.0 + 100_000 / 10.0
 
 
+def test_a_multiplied_rate_counts_from_the_last_due_time() -> None:
+    factor = [1]
+    due = due_times(0.0, 2.0, lambda: factor[0])
+    found = [next(due), next(due)]
+    factor[0] = 4
+    found += itertools.islice(due, 5)
+    factor[0] = 1
+    found += itertools.islice(due, 2)
+    assert found == [0.0, 0.5, 0.625, 0.75, 0.875, 1.0, 1.125, 1.625, 2.125]
+
+
 def test_streams_are_sent_often_enough_that_never_fewer_than_requested_are_alive() -> None:
     plan = Plan("http://x", TEMPLATE, streams=8)
     interval = 1 / plan.per_s("stream", stream_s=5.0)
@@ -287,6 +298,8 @@ def test_a_load_is_watched_and_stopped_and_its_records_read_over_http(tmp_path: 
         ):
             await until(lambda: (tmp_path / "r").stat().st_size > 0)
             first = (await api.get("/records")).content
+            assert [(await api.post(f"/multiply?factor={n}")).status_code for n in ("3", "x")] == [200, 400]
+            assert load.factor == 3
             await api.post("/stop", content=b"{}")
             await run
             rest = (await api.get("/records", params={"offset": str(len(first))})).content
