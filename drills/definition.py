@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, Field, model_validator
 
-from drills.faults import GRACES, AnyFault, DeletePod, Fault, Kebab, listed
+from drills.faults import GRACES, AnyFault, DeletePod, Fault, Kebab, Surge, listed
 from drills.value import Value
 
 __all__ = [
@@ -65,12 +65,25 @@ class SteadyState(Value):
     min_nodes: Annotated[int, Field(ge=0, le=1000)] = 2
     """Least number of nodes that the replicas of every deployment are spread over. Two, because replicas on one node are not redundant."""
 
+    most_workers: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Largest number of worker pods, ready or not; None: any number. A service that scales is at rest when those of an earlier load are
+    gone."""
+
+    most_nodes: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Largest number of the model's nodes, those that are being launched or ended included; None: any number, and they are not observed."""
+
     require_gcs_storage: bool = False
     """Whether GCS must keep its state in Redis for the drill to start. Off, so that a drill can show what happens without it."""
 
     hold_s: Annotated[float, Field(ge=0, le=120)] = 5
     """Seconds that the steady state must hold without a break to count as recovered. Five is longer than the gap between two probe
     periods, so that an endpoint that flickers does not count."""
+
+    @property
+    def within_s(self) -> float:
+        """Seconds to wait for it, in addition to the time that it must hold. A service that was just deployed takes a few seconds; workers
+        and nodes of an earlier load take as long to go as those of a surge."""
+        return 120.0 if self.most_workers is None else 900.0
 
 
 class Timing(Value):
@@ -190,6 +203,11 @@ class Drill(Value):
     def fault(self) -> Fault:
         """The first of its faults."""
         return self.faults[0]
+
+    @property
+    def surge(self) -> Surge | None:
+        """Its first fault where that is a surge, after which the service must grow and shrink."""
+        return self.faults[0] if isinstance(self.faults[0], Surge) else None
 
     @property
     def graces(self) -> Mapping[str, str]:

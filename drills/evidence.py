@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -128,6 +129,21 @@ class Window(Value):
     recovered: Seconds | None
 
 
+class SizeSeen(Value):
+    """How large a service was in a surge, from one moment until the next such value."""
+
+    t: Seconds
+    sets: int | None
+    """Running replicas of the deployment that has fewest; None when Ray could not be asked."""
+    ready: int
+    """Workers that were ready."""
+    workers: int
+    nodes: int
+    """The model's nodes that were Ready."""
+    launched: int
+    """The model's nodes that were Ready, being launched or being ended."""
+
+
 class Evidence(EvidenceFile):
     """Everything a reader needs to believe, or doubt, the verdict on a drill."""
 
@@ -164,6 +180,8 @@ class Evidence(EvidenceFile):
     phases: tuple[PhaseSeen, ...]
     window: Window
     pods: tuple[PodSpan, ...]
+    sizes: tuple[SizeSeen, ...] = ()
+    """How the service grew and shrank; empty unless the drill is a surge."""
     clock_offset_s: Seconds
     """The load's clock minus the observer's: subtract it from the times in records.jsonl."""
     checks: dict[Kind, Check] = Field(default_factory=dict)
@@ -239,6 +257,7 @@ def make_evidence(
             recovered=None if recovered is None else round(recovered - zero, 3),
         ),
         pods=tuple(_rounded(span) for span in spans(observation.snapshots, zero)),
+        sizes=tuple(_sizes(observation, zero)) if drill.surge else (),
         clock_offset_s=observation.clock_offset_s,
         checks=observation.load.checks if observation.load else {},
         definition=drill,
@@ -259,6 +278,24 @@ def _streams(records: Sequence[Record]) -> Streams:
 
 def _events(judgement: Judgement, zero: float) -> tuple[EventSeen, ...]:
     return tuple(EventSeen(t=round(e.t - zero, 3), what=e.what, kind=e.kind, subject=e.subject, detail=e.detail) for e in judgement.events)
+
+
+def _sizes(observation: Observation, zero: float) -> Iterable[SizeSeen]:
+    """Yield the size whenever it changed, and at the end."""
+    sizes = [
+        SizeSeen(
+            t=round(s.t - zero, 3),
+            sets=s.sets,
+            ready=sum(w.ready for w in s.workers),
+            workers=len(s.workers),
+            nodes=len(s.nodes or ()),
+            launched=s.launched,
+        )
+        for s in observation.snapshots
+    ]
+    for earlier, size in pairwise([None, *sizes]):
+        if size and (size is sizes[-1] or earlier is None or earlier.model_copy(update={"t": size.t}) != size):
+            yield size
 
 
 def _rounded(span: PodSpan) -> PodSpan:

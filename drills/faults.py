@@ -1,12 +1,12 @@
 """The faults of a drill: what is struck and how, how snapshots prove it, and the words for it.
 
 A kind of fault is one class in `KINDS` here, and one act in `ACTS` of drills/runner/faults.py under the same name, which does it. Steady
-state, trust, verdict, time line, report, series and surge ask the fault; none of them knows what it changes.
+state, trust, verdict, time line, report and series ask the fault; only a surge, after which the service must also grow, is known to them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
@@ -26,6 +26,7 @@ __all__ = [
     "Grace",
     "Of",
     "Signal",
+    "Surge",
     "UnknownFault",
     "When",
     "grace_of",
@@ -45,10 +46,11 @@ GRACES: Mapping[str, str] = {"default": "the pod's own grace period", "forced": 
 class When(Value):
     """The moment for a fault that follows another one: it is seen, or some time has passed."""
 
-    seen: Literal["head-down", "head-ready"] | None = None
-    """head-down: the head is not ready, or not there. head-ready: the head is ready again. Both count once the fault before is proven."""
+    seen: Literal["head-down", "head-ready", "worker-starting"] | None = None
+    """head-down: the head is not ready, or not there. head-ready: the head is ready again. worker-starting: a worker that was not there
+    before is not ready yet. All count once the fault before is proven."""
 
-    within_s: Annotated[float, Field(ge=1, le=600)] = 60
+    within_s: Annotated[float, Field(ge=1, le=3600)] = 60
     """Seconds after the fault before within which it must be seen. After that this fault is not done, and the drill is void."""
 
     after_s: Annotated[float, Field(ge=0, le=600)] | None = None
@@ -60,10 +62,12 @@ class When(Value):
             raise ValueError("give either `seen` or `after_s`")
         return self
 
-    def met(self, now: Snapshot, earlier: Strike) -> bool:
-        """Whether the moment has come, once the earlier fault is proven."""
+    def met(self, before: Snapshot, now: Snapshot, earlier: Strike) -> bool:
+        """Whether the moment has come, once the earlier fault is proven; `before` is the last snapshot before the first one."""
         if self.after_s is not None:
             return now.t >= earlier.at + self.after_s
+        if self.seen == "worker-starting":
+            return any(not worker.ready for worker in now.new_workers(before))
         ready = now.head is not None and now.head.ready
         return ready if self.seen == "head-ready" else not ready
 
@@ -309,11 +313,57 @@ class CutNetwork(Fault):
         return self.for_s
 
 
+class Surge(Fault):
+    """The load is multiplied until the service has grown, and for some time after that."""
+
+    kind: Literal["surge"] = "surge"
+    """Name of this kind of fault."""
+
+    factor: Annotated[int, Field(ge=2, le=10)] = 2
+    """Load during the surge, as a multiple of the drill's."""
+
+    hold_s: Annotated[float, Field(ge=10, le=1800)] = 60
+    """Seconds for which it goes on once more workers answer."""
+
+    grow_within_s: Annotated[float, Field(ge=30, le=3600)] = 600
+    """Seconds within which more workers must answer; without them the surge ends then."""
+
+    carried: Annotated[float, Field(gt=0)] | None = None
+    """Requests under way that the service is sized for without growing, for the reasons of a failed verdict; None: not known."""
+
+    def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
+        """Whether the load said so; that it sent as much is a matter of its records."""
+        return strike.told == "multiplied"
+
+    def unproven(self, strike: Strike) -> str:
+        """Return that the load stayed as it was."""
+        return "the load was not multiplied"
+
+    def describe(self) -> str:
+        """Return the factor in words."""
+        return f"the load multiplied by {self.factor}"
+
+    @property
+    def lasts_s(self) -> float:
+        """Seconds that it lasts at most."""
+        return self.grow_within_s + self.hold_s
+
+    def grown_at(self, before: Snapshot, later: Iterable[Snapshot], strike: Strike) -> float | None:
+        """Return when more workers answered than before; None when they did not."""
+        return next((s.t for s in later if s.t > strike.at and s.answers_more_than(before)), None)
+
+    def ends_at(self, before: Snapshot, later: Iterable[Snapshot], strike: Strike) -> float:
+        """Return when it has to end, by what was seen so far."""
+        grown = self.grown_at(before, later, strike)
+        return strike.at + self.grow_within_s if grown is None else grown + self.hold_s
+
+
 KINDS: dict[str, type[Fault]] = {
     "delete-pod": DeletePod,
     "signal": Signal,
     "drain-node": DrainNode,
     "cut-network": CutNetwork,
+    "surge": Surge,
 }
 """The class of each kind of fault."""
 

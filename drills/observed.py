@@ -145,6 +145,10 @@ class Snapshot(Value):
     """Whether the head's Service has an address of its own, which stays the same for every head; None when not known."""
     answer: Answer | None = None
     """None when no request was sent."""
+    nodes: tuple[str, ...] | None = None
+    """Names of the model's nodes that are Ready; None when they were not asked for."""
+    claims: tuple[str, ...] = ()
+    """Names of Karpenter's NodeClaims for such nodes."""
 
     @property
     def ready(self) -> bool:
@@ -155,6 +159,31 @@ class Snapshot(Value):
     def blind(self) -> bool:
         """Whether Ray could not be asked at this moment."""
         return self.app_status is None or self.replicas is None
+
+    @property
+    def launched(self) -> int:
+        """Number of the model's nodes that are Ready, being launched or being ended."""
+        return max(len(self.nodes or ()), len(self.claims))
+
+    @property
+    def answering(self) -> tuple[WorkerSeen, ...]:
+        """The workers to which requests are sent."""
+        return tuple(w for w in self.workers if w.pod in self.endpoints)
+
+    @property
+    def sets(self) -> int | None:
+        """Number of running replicas of the deployment that has fewest; None when Ray could not be asked."""
+        return None if self.replicas is None else min(map(len, self.running().values()), default=0)
+
+    def new_workers(self, before: Snapshot) -> tuple[WorkerSeen, ...]:
+        """The worker pods that were not there before."""
+        known = {w.uid for w in before.workers}
+        return tuple(w for w in self.workers if w.uid not in known)
+
+    def answers_more_than(self, before: Snapshot) -> bool:
+        """Whether requests are sent to more workers than before, and more replicas of all deployments run."""
+        more = self.sets is not None and before.sets is not None and self.sets > before.sets
+        return more and len(self.answering) > len(before.answering)
 
     def filled_from(self, earlier: Snapshot) -> Snapshot:
         """This snapshot, with what could not be asked now as it was earlier."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from drills.value import Seconds, Value
 
 __all__ = ["Strike", "Target"]
@@ -12,11 +14,11 @@ __all__ = ["Strike", "Target"]
 class Target(Value):
     """The one thing that is struck, with everything that tells it from a later one of the same name."""
 
-    kind: Literal["pod", "process", "node"] = "pod"
+    kind: Literal["pod", "process", "node", "load"] = "pod"
     name: str
-    """Name of the pod, of the node, or of the process in words."""
+    """Name of the pod, of the node, of the load, or of the process in words."""
     uid: str
-    """UID of the pod or the node; id and start time of the process."""
+    """UID of the pod or the node; id and start time of the process; name of the load."""
     node: str = ""
     """Name of the node that it is on."""
     pod: str = ""
@@ -44,10 +46,12 @@ class Strike(Value):
     ended: Seconds | None = None
     """When a fault that lasts ends; None for one that is over at once."""
     told: str = ""
-    """What the act itself saw: "gone", "stopped", "cut"; empty when only snapshots can tell."""
+    """What the act itself saw: "gone", "stopped", "cut", "multiplied"; empty when only snapshots can tell."""
     undo: str = ""
     """What must be undone, in words; empty when nothing must."""
     undone_at: Seconds | None = None
+    answered: dict[str, int] = Field(default_factory=dict)
+    """Requests that the engines of new workers finished during a surge, by pod; without engines that could not be asked."""
 
     @property
     def healed_at(self) -> float:

@@ -14,8 +14,10 @@ from prefect.states import Failed
 from blocks.errors import Permanent
 from blocks.parameters import MODELS, Infrastructure, Service
 from blocks.target import NoSuchTarget
-from drills.definition import Drill, Load, Slos, Timing, UnknownDrill
+from drills.definition import Drill, FaultOfDrill, Load, Slos, Timing, UnknownDrill
+from drills.faults import Surge
 from drills.runner.faults import UnknownFault, check_known
+from drills.surge import size_load, surge_drill
 from tasks.cluster.in_use import InService
 from tasks.prerequisites.check import PrerequisitesMissing
 from tasks.service import engines
@@ -121,6 +123,54 @@ def _check_model(site: Site, service: Service) -> None:
             f"workers may not read {fetched.model}: name its bucket in infrastructure.model_buckets, or copy the model to models/ in the "
             f"stack's own bucket ({own}ACCOUNT-REGION)"
         )
+
+
+def checked_surge(
+    site: Site,
+    service: Service,
+    load: Load | None,
+    factor: int,
+    surge_s: float,
+    grow_within_s: float,
+    shrink_within_s: float,
+    fault: FaultOfDrill,
+) -> Drill:
+    """Return the drill of a surge, after its parameters were checked.
+
+    Raises:
+        BadParameters: the service cannot grow, or its base load alone would make it grow, or its own delays exceed the given times.
+    """
+    scaling = service.scaling
+    if scaling is None:
+        raise BadParameters("the service has no scaling, so no load changes its workers: give service.scaling, and deploy it with that")
+    if service.workers >= scaling.max_workers:
+        raise BadParameters(f"service.workers is {service.workers} and scaling.max_workers no more than that, so the service cannot grow")
+    ongoing = engines.ongoing_requests(scaling, site.block.engine_of(service), service.model)
+    base = load or size_load(service.workers, ongoing, factor)
+    capacity = service.workers * ongoing
+    if base.streams >= capacity:
+        raise BadParameters(
+            f"{base.streams} live streams are no base load: {service.workers} workers are sized for {capacity:g} requests under way "
+            f"({service.workers} × scaling.ongoing_requests), and would be more before the surge"
+        )
+    if scaling.up_after_s >= grow_within_s:
+        raise BadParameters(f"no worker comes within grow_within_s ({grow_within_s:g}): scaling.up_after_s alone is {scaling.up_after_s:g}")
+    nodes_follow = site.block.provisioned and site.infrastructure.inf2_nodes.provisioner == "karpenter"
+    delays = {"scaling.down_after_s": scaling.down_after_s, "scaling.idle_worker_s": scaling.idle_worker_s}
+    if nodes_follow:
+        delays["karpenter.empty_for_s"] = site.infrastructure.karpenter.empty_for_s
+    if sum(delays.values()) >= shrink_within_s:
+        listed = " + ".join(f"{name} ({seconds:g})" for name, seconds in delays.items())
+        raise BadParameters(f"nothing is as before within shrink_within_s ({shrink_within_s:g}): {listed} take longer")
+    return surge_drill(
+        Surge(factor=factor, hold_s=surge_s, grow_within_s=grow_within_s, carried=capacity),
+        base,
+        workers=service.workers,
+        nodes=service.nodes,
+        nodes_follow=nodes_follow,
+        shrink_within_s=shrink_within_s,
+        fault=fault,
+    )
 
 
 def check_images(site: Site) -> None:

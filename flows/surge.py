@@ -1,4 +1,4 @@
-"""A surge: more load for a while on a service that scales."""
+"""A surge: a drill in which the load of a service that scales is multiplied for a while."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pydantic import Field
 
 from blocks.parameters import INFRASTRUCTURE, SERVICE, Infrastructure, Service
 from drills.definition import NO_FAULT, FaultOfDrill, Load
-from flows import drill_stages, stages, surge_stages
-from flows.checks import checked_site, refusable
+from flows import drill_stages, stages
+from flows.checks import checked_site, checked_surge, refusable
 from flows.hooks import ask_for_sweep
 
 
@@ -28,8 +28,8 @@ def surge(
     shrink_within_s: Annotated[float, Field(ge=60, le=3600)] = 900,
     fault: FaultOfDrill = NO_FAULT,
 ) -> State:
-    """Multiply the load, watch the service grow, remove the load, watch it shrink, judge every request, and draw it. Completed means
-    that the verdict is "passed".
+    """Multiply the load, watch the service grow, remove the load, watch it shrink, and judge every request. Completed means that the
+    verdict is "passed".
 
     Args:
         target: Name of the saved leeward-target block to work on.
@@ -44,8 +44,8 @@ def surge(
     """
     run = stages.Run.current()
     site = checked_site(target, infrastructure, service, load)
-    plan = surge_stages.checked_plan(site, service, load, factor, surge_s, grow_within_s, shrink_within_s, fault)
+    definition = checked_surge(site, service, load, factor, surge_s, grow_within_s, shrink_within_s, fault)
     with stages.debug_bundle_on_error(site, service, run):
-        result = surge_stages.surge(site, service, plan, run)
+        result = drill_stages.drill(site, service, definition, run)
         drill_stages.keep(site, service, result, run)
-    return surge_stages.end_state(result)
+    return drill_stages.end_state(result)

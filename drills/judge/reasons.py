@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from drills.definition import Drill
+from drills.faults import Surge
 from drills.judge.causes import causes_of, what_clients_saw
 from drills.judge.slos import COUNTS, LOSSES, Slo
 from drills.judge.traffic import by_kind, losses, lost_at
@@ -34,7 +35,8 @@ def headline(
         why: The reasons for the verdict.
         proven: Whether it is known that the fault happened.
     """
-    subject = drill.title
+    grew = next((slo for slo in slos if slo.id == "grew" and slo.passed), None)
+    subject = f"{drill.title}, more workers answered {grew.actual}" if grew else drill.title
     if verdict == "aborted":
         return f"The drill “{subject}” was stopped, so nothing can be said. {why[0] if why else ''}".strip()
     if verdict == "void":
@@ -68,6 +70,8 @@ def reasons_of(
     failed = {slo.id: slo for slo in slos if not slo.passed}
     fault_at = observation.fault_at or observation.started
     sentences = []
+    if drill.surge and "grew" in failed and failed["grew"].value is None:
+        sentences.append(_not_grown(drill, drill.surge, observation, records))
     if failed.keys() & set(LOSSES):
         sentences += [*_losses(drill, records, fault_at), *what_clients_saw(records)]
     sentences += causes_of(drill, observation, records) if failed else []
@@ -75,6 +79,20 @@ def reasons_of(
     sentences += _touched(workers, events, fault_at) if "workers" in failed else []
     explained = {*COUNTS, "workers"}
     return sentences + [f"{s.name}: {s.actual}; promised: {s.target}." for s in failed.values() if s.id not in explained]
+
+
+def _not_grown(drill: Drill, surge: Surge, observation: Observation, records: Sequence[Record]) -> str:
+    """Return whether the surge asked for more workers at all."""
+    since, until = observation.strikes[0].at, min(observation.strikes[0].healed_at, observation.ended)
+    busy = sum(max(0.0, min(r.end, until) - max(r.sent, since)) for r in records) / max(until - since, 1.0)
+    asked = f"{busy:.1f} requests were under way on average"
+    if surge.carried is not None and busy <= surge.carried:
+        return (
+            f"The surge asked for no more workers: {asked}, and those that were there are sized for {surge.carried:g}. Give it more "
+            "streams, or a greater factor."
+        )
+    sized = "" if surge.carried is None else f", more than the {surge.carried:g} that its workers are sized for"
+    return f"The service did not grow: {asked}{sized}."
 
 
 def sentence(clause: str) -> str:

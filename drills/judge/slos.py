@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from drills.definition import Drill, Slos
+from drills.faults import Surge
 from drills.judge.steady_state import not_redundant, not_steady
 from drills.judge.traffic import Phase, PhaseSeen, by_kind, longest_gap_s, losses, lost_at
 from drills.judge.workers import WorkerProof
@@ -16,7 +17,7 @@ from drills.observed import Observation
 from drills.records import Record
 from drills.value import Value
 
-__all__ = ["ALL", "COUNTS", "LATENCIES", "LOSSES", "Slo", "counts", "evaluate", "missing_at_the_end"]
+__all__ = ["ALL", "COUNTS", "GROWTH", "LATENCIES", "LOSSES", "Slo", "counts", "evaluate", "missing_at_the_end"]
 
 COUNTS = ("failed-requests", "lost-streams", "wrong-answers")
 """Ids of the SLOs that count losses."""
@@ -24,7 +25,9 @@ LATENCIES = ("p99-before", "p99-during", "p99-after", "token-gap")
 """Ids of the other SLOs that are measured from the records."""
 LOSSES = (*COUNTS, "losses-end")
 """Ids of the SLOs about losses: their number, and when the last one was."""
-ALL = (*LOSSES, *LATENCIES, "recovery", "workers", "redundancy")
+GROWTH = ("grew", "new-node", "new-answered")
+"""Ids of the SLOs on how a service follows a surge."""
+ALL = (*LOSSES, *LATENCIES, "recovery", "workers", "redundancy", *GROWTH)
 """Ids of all SLOs. Those that are no counts or latencies are measured from snapshots, so that no doubt about the load touches them."""
 
 
@@ -57,8 +60,15 @@ def evaluate(
     workers: Sequence[WorkerProof],
     recovery_s: float | None,
 ) -> tuple[Slo, ...]:
-    """Compare every SLO of the drill with what was measured; records and recovery are on the observer's clock."""
+    """Compare every SLO of the drill with what was measured; records and recovery are on the observer's clock.
+
+    Of a surge there are no SLOs on latencies, which a service that is too small for its load cannot keep, or on the workers, of which the
+    emptiest one goes.
+    """
     limits = drill.slos
+    if drill.surge:
+        growth = _growth(drill, drill.surge, observation)
+        return (*counts(limits, records), *growth, _recovery(limits, observation, recovery_s), _redundant(drill, observation))
     return (
         *counts(limits, records),
         *_losses_end(limits, observation, records),
@@ -146,6 +156,30 @@ def _untouched(limits: Slos, workers: Sequence[WorkerProof]) -> Slo:
     value = touched if there else None
     actual = f"{touched} of {len(there)}" if there else "no worker was seen"
     return _most("workers", "Workers touched", limits.max_workers_touched, value, actual, _at_most(limits.max_workers_touched))
+
+
+def _growth(drill: Drill, surge: Surge, observation: Observation) -> list[Slo]:
+    """Return the SLOs on the workers and nodes that came in the surge; none when it was not observed."""
+    before, strike = observation.before, next(iter(observation.strikes), None)
+    if before is None or strike is None:
+        return []
+    later = [s for s in observation.snapshots if s.t > strike.at]
+    grown = surge.grown_at(before, later, strike)
+    took = None if grown is None else grown - strike.at
+    actual = "not in that time" if took is None else f"after {took:.0f} s"
+    found = [_most("grew", "More workers answer", surge.grow_within_s, took, actual, f"within {surge.grow_within_s:g} s")]
+    if before.nodes is not None:
+        came = {w.node for s in later for w in s.new_workers(before) if w in s.answering} - {None, *before.nodes}
+        wanted = max(1, max((len(s.answering) for s in later), default=0) - len(before.answering))
+        found.append(_fewest("new-node", "New nodes with a worker that answers", f"at least {wanted}", f"{len(came)}", len(came) >= wanted))
+    if counted := strike.answered:
+        actual = "; ".join(f"{n:,} requests by {pod}" for pod, n in counted.items())
+        found.append(_fewest("new-answered", "Answered by new workers", "some by each", actual, min(counted.values()) > 0))
+    return found
+
+
+def _fewest(id_: str, name: str, target: str, actual: str, passed: bool) -> Slo:
+    return Slo(id=id_, name=name, target=target, actual=actual, passed=passed)
 
 
 def _redundant(drill: Drill, observation: Observation) -> Slo:

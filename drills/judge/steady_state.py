@@ -28,7 +28,7 @@ SCALES = ("HEALTHY", "UPSCALING", "DOWNSCALING")
 
 def not_steady(snapshot: Snapshot, steady: SteadyState = DEFAULT) -> list[str]:
     """Return why the service is not in its steady state at this moment."""
-    checks = (_kubernetes, _ray, _redundancy, _answer, _storage)
+    checks = (_kubernetes, _ray, _redundancy, _rest, _answer, _storage)
     return [reason for check in checks for reason in check(snapshot, steady)]
 
 
@@ -133,6 +133,16 @@ def _redundancy(snapshot: Snapshot, steady: SteadyState) -> list[str]:
     if snapshot.replicas is not None and len(found) == 1:
         found["replicas running"] = (0, steady.min_replicas)
     return [f"{n} {what}, at least {least} are needed" for what, (n, least) in found.items() if n < least]
+
+
+def _rest(snapshot: Snapshot, steady: SteadyState) -> list[str]:
+    """Return the workers and nodes that are too many."""
+    found = {"workers": (len(snapshot.workers), steady.most_workers)}
+    if steady.most_nodes is not None:
+        if snapshot.nodes is None:
+            return ["the nodes were not observed"]
+        found["nodes"] = (snapshot.launched, steady.most_nodes)
+    return [f"{n} {what} instead of {most}" for what, (n, most) in found.items() if most is not None and n > most]
 
 
 def _answer(snapshot: Snapshot, steady: SteadyState) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from drills.definition import Drill
+from drills.faults import Surge
 from drills.observed import Event, EventKind, Observation, Snapshot, WorkerSeen
 
 __all__ = ["build_timeline", "changes"]
@@ -17,6 +18,8 @@ def build_timeline(observation: Observation, drill: Drill, recovered: float | No
     if observation.fault_at is not None and not any(e.kind == "fault" for e in events):
         events += _faults(observation, drill)
     events += [event for earlier, now in pairwise(_filled(observation.snapshots)) for event in changes(earlier, now)]
+    if drill.surge and observation.before and observation.strikes:
+        events = list(_of_surge(events, drill.surge, observation, observation.before))
     if recovered is not None:
         events.append(Event(t=recovered, what="recovered", kind="milestone", detail="the steady state holds again, redundancy included"))
     return tuple(sorted(events, key=lambda event: event.t))
@@ -33,7 +36,24 @@ def _faults(observation: Observation, drill: Drill) -> Iterator[Event]:
         what = drill.title.lower() if len(drill.faults) == 1 else fault.describe()
         yield Event(t=strike.at, what=what, kind="fault", subject=str(strike.target), detail=fault.describe())
         if strike.ended is not None:
-            yield Event(t=strike.ended, what="fault over", subject=str(strike.target))
+            surge = isinstance(fault, Surge)
+            yield Event(
+                t=strike.ended,
+                what="surge over" if surge else "fault over",
+                kind="milestone" if surge else "note",
+                subject=str(strike.target),
+            )
+
+
+def _of_surge(events: Sequence[Event], surge: Surge, observation: Observation, before: Snapshot) -> Iterator[Event]:
+    """Yield the events of a surge: that workers leave which came in it is no trouble; and when the service had grown."""
+    there = {worker.pod for worker in before.workers}
+    came = {worker.pod for snapshot in observation.snapshots for worker in snapshot.workers} - there
+    for event in events:
+        yield event.model_copy(update={"kind": "note"}) if event.subject in came and event.kind == "trouble" else event
+    grown = surge.grown_at(before, observation.snapshots, observation.strikes[0])
+    if grown is not None:
+        yield Event(t=grown, what="more workers answer", kind="milestone")
 
 
 def _filled(snapshots: tuple[Snapshot, ...]) -> Iterator[Snapshot]:

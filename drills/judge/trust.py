@@ -148,25 +148,46 @@ def _sent(
 ) -> list[Doubt]:
     """Return the doubts about the load: a request that was not sent could not be lost, and one that was sent late looks slow."""
     short, _ = by_kind(records)
-    doubts = [] if load is None else _too_few(drill, short, load.started, load.stopped, "in total", LATENCIES)
+    doubts = [] if load is None else _too_few(drill, observation, short, load.started, load.stopped, "in total", LATENCIES)
     fault_at = observation.fault_at
     if fault_at is None:
         return doubts
     stopped = observation.ended if load is None else load.stopped
     until = recovered_at if recovered_at is not None else min(observation.ended, stopped)
-    doubts += _too_few(drill, short, fault_at, max(until, fault_at + 1), "between the fault and recovery", ("p99-during", "token-gap"))
+    during = ("p99-during", "token-gap")
+    doubts += _too_few(drill, observation, short, fault_at, max(until, fault_at + 1), "between the fault and recovery", during)
+    if drill.surge and observation.strikes:
+        ended = min(observation.strikes[0].healed_at, stopped)
+        doubts += _too_few(drill, observation, short, fault_at, max(ended, fault_at + 1), "in the surge", during)
     doubts += _no_streams(drill, records, fault_at, observation.outliving_streams)
     if recovered_at is not None:
         # The load goes on for `after_s`; one that ended earlier by itself does not show late losses.
         until = max(stopped, recovered_at + drill.timing.after_s)
-        doubts += _too_few(drill, short, recovered_at, until, "after recovery", ("p99-after", "token-gap"))
+        doubts += _too_few(drill, observation, short, recovered_at, until, "after recovery", ("p99-after", "token-gap"))
     return doubts
 
 
-def _too_few(drill: Drill, short: Sequence[Record], since: float, until: float, when: str, latencies: tuple[str, ...]) -> list[Doubt]:
+def _due(drill: Drill, observation: Observation, since: float, until: float) -> float:
+    """Return how many short requests were due in that time."""
+    due = until - since
+    if drill.surge and observation.strikes:
+        strike = observation.strikes[0]
+        due += (drill.surge.factor - 1) * max(0.0, min(until, strike.healed_at) - max(since, strike.at))
+    return drill.load.short_per_s * due
+
+
+def _too_few(
+    drill: Drill,
+    observation: Observation,
+    short: Sequence[Record],
+    since: float,
+    until: float,
+    when: str,
+    latencies: tuple[str, ...],
+) -> list[Doubt]:
     """Return the doubt when too few requests of that time were sent on time. A difference of one request is rounding, but no request at
     all proves nothing."""
-    due = drill.load.short_per_s * (until - since)
+    due = _due(drill, observation, since, until)
     on_time = sum(since <= r.due < until and r.sent - r.due <= LATE_S for r in short)
     if on_time and on_time >= ON_TIME * due - 1:
         return []

@@ -51,12 +51,13 @@ class Judgement(Value):
 
 def judge(drill: Drill, observation: Observation, records: Iterable[Record]) -> Judgement:
     """Judge a drill. The records are as the load generator wrote them, on its own clock."""
+    drill = _as_done(drill, observation)
     requests = on_observers_clock(records, observation.clock_offset_s)
     fault_at = observation.fault_at
     recovered, healed_at = _recovered(drill, observation), observation.healed_at
     recovery_s = recovered - healed_at if recovered is not None and healed_at is not None else None
     phases = phases_seen(requests, fault_at, recovered)
-    workers = worker_proofs(observation)
+    workers = () if drill.surge else worker_proofs(observation)
     events = build_timeline(observation, drill, recovered)
     slos = () if fault_at is None else evaluate(drill, observation, requests, phases, workers, recovery_s)
     stopped = _stopped(drill, observation)
@@ -82,6 +83,14 @@ def judge(drill: Drill, observation: Observation, records: Iterable[Record]) -> 
         workers=workers,
         events=events,
     )
+
+
+def _as_done(drill: Drill, observation: Observation) -> Drill:
+    """Return the drill without the faults that had no moment, because the service did not grow in its surge."""
+    before, strikes = observation.before, observation.strikes
+    if drill.surge is None or before is None or not strikes or drill.surge.grown_at(before, observation.snapshots, strikes[0]) is not None:
+        return drill
+    return drill.model_copy(update={"faults": drill.faults[: len(strikes)]})
 
 
 def _recovered(drill: Drill, observation: Observation) -> float | None:

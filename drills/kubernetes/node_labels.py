@@ -5,6 +5,7 @@ from __future__ import annotations
 from drills.kubernetes.api import Api, Object, conditions
 
 NODES = "/api/v1/nodes"
+CLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
 POOL = "leeward.dev/pool"
 """Label of nodes: core or inf2."""
 NODEPOOL = "karpenter.sh/nodepool"

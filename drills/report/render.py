@@ -74,12 +74,13 @@ def _facts(evidence: Evidence) -> list[tuple[str, str, bool]]:
     passed = {slo.id: slo.standing != "missed" for slo in evidence.slos}
     touched = sum(bool(w.touched) for w in evidence.workers if w.uid_before)
     there = sum(w.uid_before is not None for w in evidence.workers)
+    growth = [(slo.actual, "until more workers answered", passed["grew"]) for slo in evidence.slos if slo.id == "grew"]
     recovery = "–" if evidence.recovery_s is None else f"{evidence.recovery_s:.1f} s"
     return [
         (f"{r.failed:,}", f"of {r.sent:,} requests failed", passed.get("failed-requests", True)),
         (f"{s.sent - s.finished:,}", f"of {s.sent:,} streams lost", passed.get("lost-streams", True)),
         (recovery, "until recovered, with redundancy", passed.get("recovery", True)),
-        (f"{touched:,}", f"of {there:,} workers touched", passed.get("workers", True)),
+        growth[0] if growth else (f"{touched:,}", f"of {there:,} workers touched", passed.get("workers", True)),
         (_ms(evidence.latency_ms["during"].p99), "p99 until recovered", passed.get("p99-during", True)),
     ]
 

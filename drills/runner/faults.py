@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from blocks.errors import Permanent, PipelineError
+from blocks.errors import Permanent, PipelineError, Transient
 from drills.definition import Drill
 from drills.faults import KINDS, Fault
 from drills.kubernetes.api import Api
 from drills.kubernetes.rights import Rule
 from drills.observed import Snapshot
 from drills.runner import journal as journals
-from drills.runner.acts import cut_network, delete_pod, drain_node, signal_process
+from drills.runner.acts import cut_network, delete_pod, drain_node, multiply_load, signal_process
 from drills.runner.acts.act import Act, NoPod, NothingToBreak, UnknownFault
 from drills.runner.journal import FaultNote, Journal, Lock, LockLost
 from drills.subject import Subject
@@ -28,6 +28,7 @@ ACTS: dict[str, Act[Any]] = {
     "signal": signal_process.ACT,
     "drain-node": drain_node.ACT,
     "cut-network": cut_network.ACT,
+    "surge": multiply_load.ACT,
 }
 """All acts, by kind of fault."""
 
@@ -122,13 +123,29 @@ class Follower:
         self.journal = inject_once(self._api, self._subject, self._drill, self.journal.owner, self._number, done)
         return f"{fault.describe()}: {self.note.strikes[done].target}"
 
+    def end_surge(self, before: Snapshot, later: Sequence[Snapshot]) -> str:
+        """End the surge if its time has come by these snapshots after it; returns what was done, empty when nothing is new."""
+        surge, strike, now = self._drill.surge, self.note.strikes[0], later[-1]
+        if surge is None or strike.undone_at is not None or now.t < (due := surge.ends_at(before, later, strike)):
+            return ""
+        counted = multiply_load.count_answered(self._api, self._subject, [worker.pod for worker in now.new_workers(before)])
+        if not all(counted.values()) and now.t < due + multiply_load.COUNTED_WITHIN_S:
+            return ""
+        try:
+            ended = multiply_load.end(self._api, self._subject, strike).model_copy(update={"answered": counted})
+        except Transient:
+            return ""  # after the next snapshot
+        note = self.note.model_copy(update={"strikes": (ended, *self.note.strikes[1:])})
+        self.journal = journals.write(self._api, self._subject, self.journal.with_fault(self._number, note))
+        return "the load is as before the surge"
+
     def _come(self, before: Snapshot, now: Snapshot, done: int) -> bool:
         """Whether the moment of the next fault has come."""
         when, earlier = self._drill.faults[done].when, self.note.strikes[done - 1]
         if when is None or now.t <= earlier.at:
             return False
         timed = when.after_s is not None
-        return (timed or self._drill.faults[done - 1].happened(before, now, earlier)) and when.met(now, earlier)
+        return (timed or self._drill.faults[done - 1].happened(before, now, earlier)) and when.met(before, now, earlier)
 
 
 def undo(api: Api, subject: Subject, say: Callable[[str], None] = lambda text: None) -> list[str]:

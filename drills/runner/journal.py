@@ -137,17 +137,12 @@ class Journal(BaseModel, frozen=True):
 
     @property
     def load_name(self) -> str:
-        """Name of the load Job of this attempt; of the first one when there are several."""
+        """Name of the load Job of this attempt."""
         return f"{_prefix(self.owner)}{self.attempt}"
 
-    def load_names(self, count: int) -> list[str]:
-        """Return the names of so many load Jobs of this attempt; the first is `load_name`."""
-        return [self.load_name, *(f"{self.load_name}-{n}" for n in range(2, count + 1))]
-
-    def continued(self, owner: str, drill: str, now: float, *, go_on: bool = True) -> Journal:
-        """Return the journal for the next drill: this one if it is not closed, of the same run and drill, and `go_on` is true; else a
-        new one."""
-        if go_on and self.owner == owner and self.state != "closed" and self.drill == drill:
+    def continued(self, owner: str, drill: str, now: float) -> Journal:
+        """Return the journal for the next drill: this one if it is not closed, and of the same run and drill; else a new one."""
+        if self.owner == owner and self.state != "closed" and self.drill == drill:
             return self
         return Journal(owner=owner, drill=drill, started=now)
 

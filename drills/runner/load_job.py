@@ -118,6 +118,10 @@ class LoadJob:
         """
         return LoadStatus.model_validate_json(self._request("GET", "/status"))
 
+    def multiply(self, factor: int) -> None:
+        """Let it send that multiple of its planned rates from now on."""
+        self._request("POST", f"/multiply?factor={factor}")
+
     def stop(self) -> None:
         """Stop sending; requests under way go on to their end."""
         self._request("POST", "/stop")
@@ -182,7 +186,7 @@ class LoadJob:
 def duration(drill: Drill, faults: int = 1) -> float:
     """Return the seconds of load that a drill with so many faults needs at most, without the time between its phases."""
     lasts_s = sum(fault.lasts_s for fault in drill.faults)
-    one = drill.timing.before_s + lasts_s + drill.timing.observe_timeout_s + drill.timing.after_s
+    one = drill.steady_state.within_s + drill.timing.before_s + lasts_s + drill.timing.observe_timeout_s + drill.timing.after_s
     return faults * one + (faults - 1) * SLACK_S
 
 

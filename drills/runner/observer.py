@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from blocks.errors import PipelineError
+from drills.kubernetes import node_labels
 from drills.kubernetes.api import Api, Object, Refused, Unavailable, conditions
 from drills.observed import Answer, Snapshot
 from drills.runner import api_key, ray_objects
@@ -28,8 +29,9 @@ ASK_SERVICE_S = 5.0
 class Observer:
     """Observes one service. Use it as a context manager: it keeps threads, so that one slow answer does not delay the others."""
 
-    def __init__(self, api: Api, subject: Subject) -> None:
-        self.api, self.subject = api, subject
+    def __init__(self, api: Api, subject: Subject, *, nodes: bool = False) -> None:
+        """Return an observer; `nodes`: of the model's nodes, too, which needs the right to list nodes and Karpenter's claims."""
+        self.api, self.subject, self._of_nodes = api, subject, nodes
         self._threads = ThreadPoolExecutor(max_workers=5, thread_name_prefix="observer")
         self._headers: dict[str, str] | None = None
         """Headers of the observer's requests to the model; None: not read yet."""
@@ -54,9 +56,11 @@ class Observer:
         answer = self._threads.submit(self.answer) if ask and self.subject.probe else None
         pods_asked = self._threads.submit(self.pods)
         slices_asked = self._threads.submit(self.endpoint_slices)
+        nodes = self._threads.submit(self.model_nodes) if self._of_nodes else None
         ray_service = self.ray_service()
         pods, slices, now = pods_asked.result(), slices_asked.result(), time.time()
-        return self._snapshot(now, ray_service, pods, slices, serve, answer)
+        found = self._snapshot(now, ray_service, pods, slices, serve, answer)
+        return found.model_copy(update=nodes.result()) if nodes else found
 
     def _snapshot(
         self,
@@ -96,6 +100,12 @@ class Observer:
         """The EndpointSlices of the serve service."""
         where = f"/apis/discovery.k8s.io/v1/namespaces/{self.subject.namespace}/endpointslices"
         return self.api.items(where, labelSelector=f"kubernetes.io/service-name={self.subject.serve_service}")
+
+    def model_nodes(self) -> dict[str, tuple[str, ...]]:
+        """The model's nodes that are Ready, and Karpenter's claims for such nodes, as a snapshot has them."""
+        nodes = [node for node in node_labels.inf2(self.api) if node_labels.ready(node)]
+        claims = [claim for claim in self.api.items(node_labels.CLAIMS) if node_labels.nodepool(claim) == node_labels.INF2]
+        return {name: tuple(sorted(o["metadata"]["name"] for o in those)) for name, those in (("nodes", nodes), ("claims", claims))}
 
     def head_address_stays(self, cluster: str) -> bool | None:
         """Whether the Service by which the workers of a Ray cluster find its head has an address of its own; None: not known."""

@@ -69,7 +69,9 @@ class Recovery:
         """Add a snapshot; returns what is new, in words."""
         previous, was = (self.later[-1] if self.later else self.before), self.recovered
         self.later.append(snapshot)
-        self.recovered = steady_state.recovered_at(self.before, self.later, self.drill, self.strikes)
+        # Before its end a fault lasts, so nothing has recovered; and the snapshots of a long surge are many.
+        ended = [s for s in self.later if s.t >= self.healed_at]
+        self.recovered = steady_state.recovered_at(self.before, ended, self.drill, self.strikes)
         news = [f"{snapshot.t - self.fault_at:+.0f} s: {e.what} {e.subject}".strip() for e in timeline.changes(previous, snapshot)]
         if self.recovered is not None and was is None:
             news.append(f"{self.recovered - self.fault_at:+.0f} s: recovered")

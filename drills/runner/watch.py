@@ -22,8 +22,6 @@ from drills.runner.recovery import Recovery, Steadiness
 from drills.runner.waiting import Pending
 from drills.subject import Subject
 
-STEADY_WITHIN_S = 120.0
-"""Seconds to wait for the steady state, in addition to the time that it must hold. A service that was just deployed takes a few seconds."""
 API_AWAY_S = 60.0
 """Seconds that the API server may be unavailable in a drill. After that too much is unknown."""
 RECORDS_FROM = "records_from"
@@ -143,7 +141,7 @@ def watch_before(
             reasons = unread or steady_state.traffic_not_steady(ended.recent, drill.load)
             if not reasons:
                 break
-        if snapshot.t - began > STEADY_WITHIN_S + drill.timing.before_s:
+        if snapshot.t - began > drill.steady_state.within_s + drill.timing.before_s:
             raise NotSteady(f"the steady state did not hold: {'; '.join(reasons) or 'there were lost requests again and again'}")
         on_pending(Pending("; ".join(reasons), 99) if held else steadiness.progress(snapshot.t))
     return snapshot
@@ -165,7 +163,7 @@ def watch_recovery(
         check()
         for news in recovery.see(snapshot):
             on_news(news)
-        if news := follower.see(recovery.before, snapshot):
+        for news in filter(None, (follower.end_surge(recovery.before, recovery.later), follower.see(recovery.before, snapshot))):
             on_news(news)
             recovery.drill, recovery.strikes = follower.drill, follower.note.strikes
         _read_on(load, raw)

@@ -18,6 +18,7 @@ from drills.kubernetes.api import Api
 from drills.request import LEEWARD, Template
 from drills.runner.journal import Journal
 from drills.runner.load_job import Placement
+from drills.runner.observer import Observer
 from drills.runner.waiting import Pending
 from drills.series import SeriesEvidence
 from drills.subject import Subject
@@ -29,7 +30,7 @@ ONCE = Series()
 
 
 class Result(BaseModel, frozen=True):
-    """The result of a drill or a surge."""
+    """The result of a drill."""
 
     verdict: Verdict
     headline: str
@@ -167,11 +168,10 @@ class Run:
         """Show one line as a warning."""
         self.display.say(text, warning=True)
 
+    def observer(self, api: Api) -> Observer:
+        """Return an observer of all that the drill's steady state is about."""
+        return Observer(api, self.subject, nodes=self.drill.steady_state.most_nodes is not None)
+
     def raw_folder(self, journal: Journal) -> Path:
         """Return the folder with the raw evidence of one attempt."""
-        return raw_folder(self.folder, journal)
-
-
-def raw_folder(folder: Path, journal: Journal) -> Path:
-    """Return the folder with the raw evidence of one attempt of a drill, in the folder of its run."""
-    return folder / "raw" / f"attempt-{journal.attempt}"
+        return self.folder / "raw" / f"attempt-{journal.attempt}"

@@ -12,7 +12,6 @@ from drills.runner import faults, footprint, load_job
 from drills.runner import journal as journals
 from drills.runner.journal import Journal, Lock
 from drills.runner.load_job import LoadJob, Placement
-from drills.runner.observer import Observer
 from drills.runner.raw_evidence import RawEvidence
 from drills.runner.recovery import Recovery
 from drills.runner.waiting import Until
@@ -51,17 +50,14 @@ def lock(api: Api, subject: Subject, owner: str, display: Display) -> Journal | 
     return earlier
 
 
-def take(api: Api, subject: Subject, owner: str, drill: str, now: float, display: Display, *, go_on: bool = True) -> Journal:
+def take(api: Api, subject: Subject, owner: str, drill: str, now: float, display: Display) -> Journal:
     """Hold the lock of the service; returns the journal to go on with. Loads that another drill has left are removed.
-
-    Args:
-        go_on: Whether a retried run resumes its drill; otherwise it begins another attempt.
 
     Raises:
         InUse: another run holds the lock.
     """
     earlier = lock(api, subject, owner, display)
-    journal = earlier.continued(owner, drill, now, go_on=go_on) if earlier else Journal(owner=owner, drill=drill, started=now)
+    journal = earlier.continued(owner, drill, now) if earlier else Journal(owner=owner, drill=drill, started=now)
     if journal is earlier:
         display.say(f"resuming the drill that this run began: faults so far: {len(journal.faults)}")
     else:
@@ -166,13 +162,13 @@ def hold_steady(run: Run, journal: Journal, number: int, check: Callable[[], Non
         no_loss = f"after fault {number - 1}, and the series was to stop at the first loss"
     note_offset(load, raw, run.warn)
     ended = EndedRequests(load, raw, earlier.at if earlier else float("-inf"), drill.timing.before_s)
-    with Observer(api, run.subject) as observer:
+    with run.observer(api) as observer:
         before = watch_before(observer, ended, raw, drill, check, progress.show_pending, no_loss=no_loss, stop=stop)
     progress.show(100, f"steady for {drill.timing.before_s:.0f} s under load")
     return journals.write(api, run.subject, journal.model_copy(update={"before": before}))
 
 
-@stage("observe recovery", deadline_s=5700)
+@stage("observe recovery", deadline_s=10_800)
 def observe_recovery(
     run: Run, journal: Journal, number: int, check: Callable[[], None], progress: Progress | None = None
 ) -> tuple[Journal, float | None]:
@@ -190,7 +186,7 @@ def observe_recovery(
         raw.add(RECORDS_FROM, raw.records.stat().st_size if raw.records.exists() else 0)
     follower = faults.Follower(api, run.subject, drill, journal)
     recovery = Recovery(follower.drill, journal.before, follower.note.strikes, [s for s in raw.snapshots() if s.t > journal.fault.at])
-    with Observer(api, run.subject) as observer:
+    with run.observer(api) as observer:
         watch_recovery(observer, load, raw, recovery, follower, check, progress.show_pending, run.display.say)
         faults.undo(api, run.subject, run.display.say)
         raw.add(FOOTPRINT, footprint.read_footprint(observer).model_dump())

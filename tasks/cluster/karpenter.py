@@ -18,7 +18,7 @@ from prefect import get_run_logger
 
 from blocks.errors import Permanent, TimedOut
 from blocks.parameters import Infrastructure
-from drills.kubernetes import manifests, pod_problems
+from drills.kubernetes import manifests, node_labels, pod_problems
 from drills.kubernetes.api import Api, Object
 from drills.runner.waiting import Pending, Until
 from tasks.cluster import ami, karpenter_orphans
@@ -44,7 +44,7 @@ NODES_GONE_WITHIN_S = 420.0
 """Seconds. A node is drained, and its instance takes a minute or two to end."""
 CLASSES_GONE_WITHIN_S = 60.0
 RENDER_WITHIN_S = 60.0
-CLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
+CLAIMS = node_labels.CLAIMS
 POOLS = "/apis/karpenter.sh/v1/nodepools"
 CLASSES = "/apis/karpenter.k8s.aws/v1/ec2nodeclasses"
 MADE_HERE = "app.kubernetes.io/part-of=leeward"

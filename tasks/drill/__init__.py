@@ -1,1 +1,1 @@
-"""A drill's lock and journal, load, fault, observation and evidence; and surges, which share them."""
+"""A drill as Prefect tasks, its lock for other flows, and where its evidence is kept."""

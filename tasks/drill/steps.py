@@ -16,7 +16,7 @@ from drills.evidence import Evidence
 from drills.kubernetes import node_labels
 from drills.kubernetes.api import Api
 from drills.report import archive
-from drills.runner import api_key, faults
+from drills.runner import api_key
 from drills.runner import journal as journals
 from drills.runner.journal import Journal, Lock
 from drills.runner.load_job import Placement, head_image
@@ -97,9 +97,9 @@ def config_of(site: Site, service: Service) -> dict[str, object]:
 
 
 @step("take drill lock", deadline_s=200)
-def take_lock(site: Site, service: Service, owner: str, drill: str, now: float, go_on: bool = True) -> Journal:
+def take_lock(site: Site, service: Service, owner: str, drill: str, now: float) -> Journal:
     """The run holds the lock of the service; returns the journal to go on with. See drills.stages.steps.take."""
-    return steps.take(site.api(), service.subject, owner, drill, now, Ui(), go_on=go_on)
+    return steps.take(site.api(), service.subject, owner, drill, now, Ui())
 
 
 @step("hold drill lock", deadline_s=200)
@@ -122,12 +122,6 @@ def let_go_of_lock(site: Site, service: Service, owner: str) -> None:
 def release_lock(site: Site, service: Service, owner: str) -> None:
     """Close the journal and release the lock, if they belong to this run."""
     steps.release(site.api(), service.subject, owner)
-
-
-@step("undo faults", deadline_s=120, retries=2)
-def undo_faults(site: Site, service: Service) -> list[str]:
-    """Nothing lasts of what was done; returns what was undone."""
-    return faults.undo(site.api(), service.subject, Ui().say)
 
 
 @step("close journal", deadline_s=60)

@@ -13,7 +13,8 @@ OTHER_AMI = {**ELASTIC, "karpenter": {"empty_for_s": 30, "ami_alias": "al2023@v2
 @pytest.mark.parametrize("fault", ["none", "head-pod"])
 def test_twice_the_load_adds_a_worker_and_a_node_both_go_afterwards_and_no_request_fails(scaled: System, fault: str) -> None:
     run = scaled.run("surge/main", fault=fault, **QUICK)
-    assert run.evidence["judgement"]["verdict"] == "passed", run.evidence["judgement"]
+    assert run.evidence["verdict"] == "passed", run.evidence["why"]
+    assert len(run.evidence["strikes"]) == 1 + (fault != "none")
     assert run.state == "COMPLETED"
 
 

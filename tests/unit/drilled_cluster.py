@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from heapq import merge
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -23,10 +23,11 @@ from kubernetes_server import Server
 from blocks.parameters import Service
 from drills.definition import Drill, Load, Series, Timing
 from drills.evidence import Evidence
+from drills.kubernetes import node_labels
 from drills.kubernetes.api import Api
 from drills.records import Record
 from drills.runner import footprint, journal, load_job, observer, waiting, watch, windows
-from drills.runner.acts import delete_pod
+from drills.runner.acts import delete_pod, multiply_load
 from drills.runner.load_job import Placement
 from drills.runner.waiting import Pending
 from drills.series import SeriesEvidence
@@ -39,6 +40,8 @@ NAMESPACE = "/api/v1/namespaces/mistral"
 LOADS = "/api/v1/namespaces/leeward-load/pods"
 JOBS = "/apis/batch/v1/namespaces/leeward-load/jobs"
 WORKERS = ("w1", "w2")
+MORE = 1_000_000
+"""Number of the first request that a doubled load sends besides the others."""
 AHEAD_S = 5.0
 """Seconds by which the load's clock is ahead."""
 
@@ -83,6 +86,10 @@ class FakeLoad:
     """Returns whether a request that ends at that time, on the cluster's clock, is lost."""
     started: float = 0.0
     stopped: float | None = None
+    surged: float | None = None
+    """When it was doubled."""
+    over: float | None = None
+    """When it no longer was."""
     text: bytes = b""
 
     def __post_init__(self) -> None:
@@ -92,12 +99,25 @@ class FakeLoad:
         self._coming = merge(short, streams)
         self._next = next(self._coming)
 
+    def multiply(self, factor: int) -> None:
+        """Send as much once more from now on, or no longer."""
+        assert factor in (1, 2)
+        if factor == 2 and self.surged is None:
+            since = self.surged = self.clock.now
+            short = ((since + n / 2 + 0.2, MORE + 2 * n, "short", since + n / 2) for n in count())
+            streams = ((since + n + 3.0, MORE + 2 * n + 1, "stream", since + n) for n in count())
+            self._coming = merge(chain([self._next], self._coming), short, streams)
+            self._next = next(self._coming)
+        elif factor == 1 and self.surged is not None:
+            self.over = self.over or self.clock.now
+
     def read(self) -> bytes:
         """Return all records until now."""
         found = []
         while self._next[0] <= self.clock.now:
             end, number, kind, due = self._next
-            if self.stopped is None or due < self.stopped:
+            until = self.over if number >= MORE and self.over is not None else self.stopped
+            if until is None or due < until:
                 found.append(self._line(number, kind, due, end))
             self._next = next(self._coming)
         self.text += b"".join(found)
@@ -106,8 +126,9 @@ class FakeLoad:
     @property
     def sent(self) -> int:
         """Number of requests that were due."""
-        passed = (self.clock.now if self.stopped is None else self.stopped) - self.started
-        return math.ceil(2 * passed) + math.ceil(passed)
+        now = self.clock.now if self.stopped is None else self.stopped
+        passed = [now - self.started, (self.over or now) - self.surged if self.surged is not None else 0.0]
+        return sum(math.ceil(2 * seconds) + math.ceil(seconds) for seconds in passed)
 
     def _line(self, number: int, kind: Any, due: float, end: float) -> bytes:
         outcome: Any = "cut" if self.lost(end) else "finished"
@@ -127,11 +148,33 @@ class Cluster(Server):
     load_dies: Callable[[], bool] = lambda: False
     records_away: Callable[[], bool] = lambda: False
     """Returns whether the API server does not answer now when it is asked for the load's records."""
+    grows: bool = False
+    """Whether another worker comes on another node while the load is doubled, and goes again after that."""
+    shrinks: bool = True
 
     def __post_init__(self) -> None:
         super().__init__()
         self.deletions: list[Deletion] = []
         self.load: FakeLoad | None = None
+        self.surged: float | None = None
+        self.over: float | None = None
+
+    def came(self, after_s: float, stays_s: float) -> bool:
+        """Whether something is there that comes so long after the load was doubled, and goes so long after that was over."""
+        now = self.clock.now
+        if not self.grows or self.surged is None or now < self.surged + after_s:
+            return False
+        return not self.shrinks or self.over is None or now < self.over + stays_s
+
+    @property
+    def workers(self) -> dict[str, bool]:
+        """The workers, and whether they are ready."""
+        return {**dict.fromkeys(WORKERS, True), **({"w3": self.came(25, 30)} if self.came(10, 30) else {})}
+
+    @property
+    def answering(self) -> list[str]:
+        """The workers that are ready."""
+        return [name for name, ready in self.workers.items() if ready]
 
     @property
     def began(self) -> float:
@@ -151,6 +194,11 @@ class Cluster(Server):
 
     def _moving(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any] | None:
         """Return the answer of paths that change with time; None for all others."""
+        if path.endswith(":8080/proxy/metrics"):
+            return 200, b'ray_leeward_slots{} 8.0\nray_leeward_requests_total{outcome="finished"} 7.0\n'
+        if path in (node_labels.NODES, node_labels.CLAIMS):
+            names = [*(f"node-{name}" for name in WORKERS), *(["node-w3"] if self.came(15, 50) else [])]
+            return 200, {"items": [self._node(name) for name in names]}
         if path.startswith(f"{NAMESPACE}/pods"):
             return self._pods(method, path, body)
         if path == "/apis/ray.io/v1/namespaces/mistral/rayservices/mistral":
@@ -158,7 +206,7 @@ class Cluster(Server):
             status = {"conditions": conditions, "activeServiceStatus": {"rayClusterName": "mistral-1"}, "observedGeneration": 1}
             return 200, {"metadata": {"name": "mistral", "generation": 1}, "status": status}
         if "endpointslices" in path:
-            endpoints = [{"conditions": {"ready": True}, "addresses": ["x"], "targetRef": {"name": name}} for name in WORKERS]
+            endpoints = [{"conditions": {"ready": True}, "addresses": ["x"], "targetRef": {"name": name}} for name in self.answering]
             return 200, {"items": [{"metadata": {"name": "s"}, "endpoints": endpoints}]}
         if "mistral-head-svc:8265" in path:
             return self._ray(path)
@@ -174,7 +222,7 @@ class Cluster(Server):
         return f"head-{len(self.deletions)}"
 
     def _pods(self, method: str, path: str, body: Any) -> tuple[int, Any]:
-        there = [self._pod(name, "worker", True) for name in WORKERS]
+        there = [self._pod(name, "worker", ready) for name, ready in self.workers.items()]
         if not self.deletions or self.clock.now - self.began >= 2:
             there.append(self._pod(self.head_uid, "head", self.ready))
         name = path.removeprefix(f"{NAMESPACE}/pods").strip("/")
@@ -187,6 +235,10 @@ class Cluster(Server):
             assert body["preconditions"] == {"uid": found["metadata"]["uid"]}
             self.deletions.append(Deletion(name, body.get("gracePeriodSeconds") == 0, self.clock.now))
         return 200, found
+
+    def _node(self, name: str) -> Any:
+        labels = {node_labels.POOL: node_labels.INF2, node_labels.NODEPOOL: node_labels.INF2}
+        return {"metadata": {"name": name, "labels": labels}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
 
     def _pod(self, name: str, role: str, ready: bool) -> Any:
         return {
@@ -203,7 +255,7 @@ class Cluster(Server):
             },
             "status": {
                 "phase": "Running",
-                "podIP": f"10.0.0.{WORKERS.index(name) if name in WORKERS else 9}",
+                "podIP": f"10.0.0.{name.removeprefix('w') if role == 'worker' else 9}",
                 "conditions": [{"type": "Ready", "status": str(ready)}],
                 "containerStatuses": [{"name": "ray", "restartCount": 0, "ready": ready, "state": {"running": {}}}],
             },
@@ -217,7 +269,10 @@ class Cluster(Server):
         told = {
             name: {
                 "status": "HEALTHY",
-                "replicas": [{"node_ip": f"10.0.0.{n}", "state": "RUNNING", "actor_id": f"{name}{n}"} for n in (0, 1)],
+                "replicas": [
+                    {"node_ip": f"10.0.0.{worker.removeprefix('w')}", "state": "RUNNING", "actor_id": f"{name}-{worker}"}
+                    for worker in self.answering
+                ],
             }
             for name in ("api", "engine")
         }
@@ -244,6 +299,10 @@ class Cluster(Server):
             if self.load.stopped is None:
                 self.load.stopped = self.clock.now
                 self.clock.sleep(4)  # its last requests end
+            return 200, {}
+        if path.endswith("/multiply"):
+            self.load.multiply(int(query["factor"][0]))
+            self.surged, self.over = self.load.surged, self.load.over
             return 200, {}
         text = self.load.read()
         if path.endswith("/records"):
@@ -349,7 +408,7 @@ def bench(cluster: Cluster, folder: Path) -> Iterator[Bench]:
     """Let the stages of a drill work on that cluster and on its clock."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(journal, "renewing", lambda *_: nullcontext(lambda: None))
-        for module in (stages, steps, run, waiting, watch, delete_pod, load_job, observer, windows):
+        for module in (stages, steps, run, waiting, watch, delete_pod, multiply_load, load_job, observer, windows):
             patch.setattr(module, "time", cluster.clock)
         patch.setattr(footprint, "EXEC_S", 1.0)
         yield Bench(cluster, folder)

@@ -1,15 +1,15 @@
-"""Synthetic surges, for the tests of their verdict and picture: samples and records of one run."""
+"""Synthetic surges, for the tests of their verdict and picture: observation and records of one run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from drills.definition import Load
-from drills.observed import HeadSeen, LoadSeen, WorkerSeen
+from drills.definition import Drill, Load
+from drills.faults import Surge
+from drills.observed import Answer, DeploymentSeen, HeadSeen, LoadSeen, Observation, ReplicaSeen, Snapshot, WorkerSeen
 from drills.records import Outcome, Record
 from drills.strikes import Strike, Target
-from drills.surge.judgement import LoadResult, Plan, Seen
-from drills.surge.sample import Sample
+from drills.surge import surge_drill
 
 T0 = 1_790_000_000.0
 """When the surge begins."""
@@ -41,50 +41,48 @@ HEAD_DIES = World(head_deleted_s=16.0)
 NEVER_GROWS = World(pod_s=None)
 STAYS = World(leaves_s=None)
 
-PLAN = Plan(
-    workers=2,
-    max_workers=4,
-    ongoing_requests=8,
-    nodes_follow=True,
-    load=Load(short_per_s=2, streams=8),
-    factor=2,
-    steady_s=20,
-    surge_s=60,
-    grow_within_s=600,
-    shrink_within_s=900,
-)
+
+def plan(fault: str = "none", *, nodes_follow: bool = True, shrink_within_s: float = 900, **changes: float) -> Drill:
+    """Return the drill, with other values of its surge."""
+    surge = Surge.model_validate({"factor": 2, "hold_s": 60, "grow_within_s": 600, "carried": 16, **changes})
+    load = Load(short_per_s=1, streams=5)
+    return surge_drill(surge, load, workers=2, nodes=2, nodes_follow=nodes_follow, shrink_within_s=shrink_within_s, fault=fault)
 
 
-def sample(world: World, t: float) -> Sample:
-    """Return the sample `t` seconds after the surge began."""
+def snapshot(world: World, t: float) -> Snapshot:
+    """Return the service `t` seconds after the surge began."""
     there = world.pod_s is not None and world.pod_s <= t and (world.leaves_s is None or t < world.leaves_s)
     ready = there and t >= world.grown_s
     node = world.pod_s is not None and t >= world.node_s and (world.leaves_s is None or t < world.node_gone_s)
     workers = [WorkerSeen(pod=f"w{n}", uid=f"uid-w{n}", node=f"n{n}", ready=True) for n in (1, 2)]
     if there:
         workers.append(WorkerSeen(pod="w3", uid="uid-w3", node="n3" if node else None, ready=ready))
-    names = ("n1", "n2", *(["n3"] if node else []))
-    claimed = ("c1", "c2", *(["c3"] if node or there else []))
     died = world.head_deleted_s is not None and t >= world.head_deleted_s
     away = died and t < (world.head_deleted_s or 0) + world.head_back_s
-    return Sample(
+    running = tuple(
+        ReplicaSeen(actor_id=f"{name}-{w.pod}", deployment=name, pod=w.pod, node=w.node)
+        for name in ("api", "engine")
+        for w in workers
+        if w.ready
+    )
+    return Snapshot(
         t=T0 + t,
-        engines=None if away else 2 + ready,
+        conditions={"Ready": True},
+        app_status=None if away else "RUNNING",
+        deployments=None if away else tuple(DeploymentSeen(name=name, status="HEALTHY") for name in ("api", "engine")),
+        replicas=None if away else running,
         head=None if away else HeadSeen(pod="head", uid="new" if died else "old", node="core-1", running=True, ready=True),
         workers=tuple(workers),
         endpoints=tuple(w.pod for w in workers if w.ready),
-        nodes=names,
-        claims=claimed,
+        gcs_storage=True,
+        answer=Answer(ok=True),
+        nodes=("n1", "n2", *(["n3"] if node else [])),
+        claims=("c1", "c2", *(["c3"] if node or there else [])),
     )
 
 
-def samples(world: World) -> tuple[Sample, ...]:
-    """Return one sample per second, from before the surge to its end."""
-    return tuple(sample(world, t + 0.5) for t in range(-int(world.before_s), int(world.end_s)))
-
-
 def records(world: World) -> list[Record]:
-    """Return the records of both loads, on the observer's clock: a request and a stream per second, twice as many in the surge."""
+    """Return the records: a request and a stream per second, twice as many in the surge."""
     dues = [float(t) for t in range(-int(world.before_s), int(world.end_s))]
     dues += [t + 0.25 for t in dues if 0 <= t < world.surge_end_s]
     ends = dict(world.lost)
@@ -94,33 +92,20 @@ def records(world: World) -> list[Record]:
     return found
 
 
-def seen(world: World) -> Seen:
-    """Return the whole observation."""
-    all_, surging = records(world), [r for r in records(world) if r.due % 1]
-    return Seen(
+def observation(world: World) -> Observation:
+    """Return the whole observation, one snapshot per second."""
+    load = Target(kind="load", name="load-1", uid="load-1")
+    over, answered = T0 + world.surge_end_s, {"w3": 123} if world.pod_s is not None else {}
+    strikes = [Strike(act="surge", target=load, at=T0, done=True, ended=over, told="multiplied", undone_at=over, answered=answered)]
+    if world.head_deleted_s is not None:
+        strikes.append(Strike(target=Target(name="head", uid="old"), at=T0 + world.head_deleted_s, done=True))
+    return Observation(
         started=T0 - world.before_s - 10,
-        surge_at=T0,
-        head_deleted_at=None if world.head_deleted_s is None else T0 + world.head_deleted_s,
-        strikes=()
-        if world.head_deleted_s is None
-        else (Strike(target=Target(name="head", uid="old"), at=T0 + world.head_deleted_s, done=True),),
-        head_uid="old",
-        ended_at=T0 + world.surge_end_s,
-        stopped_at=T0 + world.end_s,
-        before=sample(world, -0.5),
-        samples=samples(world),
-        loads=(
-            told("load-1", T0 - world.before_s, T0 + world.end_s, len(all_) - len(surging)),
-            told("load-1-2", T0, T0 + world.surge_end_s, len(surging)),
-        ),
-        answered={"w3": 123},
-    )
-
-
-def told(name: str, started: float, stopped: float, sent: int) -> LoadResult:
-    """Return the result of a load with a clock that is three seconds fast."""
-    return LoadResult(
-        name=name, seen=LoadSeen(started=started + 3, stopped=stopped + 3, sent=sent, node="core-2"), clock_offset_s=3.0, records=sent
+        ended=T0 + world.end_s,
+        fault_at=T0,
+        strikes=tuple(strikes),
+        snapshots=tuple(snapshot(world, t + 0.5) for t in range(-int(world.before_s), int(world.end_s))),
+        load=LoadSeen(started=T0 - world.before_s, stopped=T0 + world.end_s, sent=len(records(world))),
     )
 
 

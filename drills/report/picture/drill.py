@@ -1,4 +1,4 @@
-"""The picture of a drill: events, pods, requests, latency and streams on one time axis, as SVG.
+"""The picture of a drill: events, pods, the size in a surge, requests, latency and streams on one time axis, as SVG.
 
 It is drawn from evidence and records only, so it can be redrawn years later.
 """
@@ -12,13 +12,15 @@ from drills.judge.traffic import by_kind, on_observers_clock
 from drills.records import Record
 from drills.report.picture.cluster import pods_panel
 from drills.report.picture.figure import Figure, compose
+from drills.report.picture.panel import Panel
 from drills.report.picture.requests import latency_panel, rate_panel
 from drills.report.picture.scale import TimeAxis
+from drills.report.picture.steps import size_panels
 from drills.report.picture.streams import streams_panel
 
 __all__ = ["PARTS", "axis_of", "draw"]
 
-PARTS = ("pods", "requests", "latency", "streams")
+PARTS = ("pods", "sizes", "requests", "latency", "streams")
 
 
 def draw(
@@ -41,13 +43,14 @@ def draw(
     on_axis = on_observers_clock(records, evidence.clock_offset_s + evidence.zero_at)
     short, long = by_kind(on_axis)
     axis = axis_of(evidence, on_axis, span)
-    drawn = {
-        "pods": pods_panel(axis, evidence.pods),
-        "requests": rate_panel(axis, short),
-        "latency": latency_panel(axis, short, evidence.definition.slos, _recovering(evidence, axis)),
-        "streams": streams_panel(axis, long),
+    drawn: dict[str, Sequence[Panel | None]] = {
+        "pods": [pods_panel(axis, evidence.pods, _newcomers(evidence))],
+        "sizes": size_panels(axis, evidence.sizes),
+        "requests": [rate_panel(axis, short)],
+        "latency": [latency_panel(axis, short, evidence.definition.slos, _recovering(evidence, axis))],
+        "streams": [streams_panel(axis, long)],
     }
-    panels = [panel for name, panel in drawn.items() if panel and name in parts]
+    panels = [panel for name, those in drawn.items() for panel in those if panel and name in parts]
     figure = Figure(
         axis=axis,
         events=evidence.events,
@@ -69,6 +72,12 @@ def axis_of(evidence: Evidence, records: Sequence[Record], span: tuple[float, fl
     end = max([*(r.end for r in records), window.recovered or 0.0] if records else [window.end])
     room = max(end - start, 1.0) * 0.01
     return TimeAxis(start - room, max(end, start + 1) + room)
+
+
+def _newcomers(evidence: Evidence) -> set[str]:
+    """Return the UIDs of the pods that came in a surge."""
+    there = {span.uid for span in evidence.pods if span.since <= 0}
+    return {span.uid for span in evidence.pods if span.role == "worker"} - there if evidence.sizes else set()
 
 
 def _heading(title: str, short: Sequence[Record], long: Sequence[Record]) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from drills.evidence import SizeSeen
 from drills.report.picture.panel import Panel, grid_line
 from drills.report.picture.scale import TimeAxis, nice_step
 from drills.report.picture.svg import element, text
 
-__all__ = ["Count", "steps_panel"]
+__all__ = ["Count", "size_panels", "steps_panel"]
 
 HEIGHT = 62.0
 MOST_LINES = 5
@@ -26,6 +27,21 @@ class Count:
     """Number of ready objects; None when it is not known, and nothing is drawn."""
     all: int
     """Number of objects, ready or not."""
+
+
+def size_panels(axis: TimeAxis, sizes: Sequence[SizeSeen]) -> list[Panel]:
+    """Draw how replicas, workers and nodes followed a surge; nothing for another drill, and no nodes where they were not observed."""
+    if not sizes:
+        return []
+    note = "of the deployment that has fewest; nothing: Ray could not be asked"
+    panels = [
+        steps_panel(axis, "Replicas", note, [Count(s.t, s.sets, s.sets or 0) for s in sizes]),
+        steps_panel(axis, "Workers", "solid: ready · striped: not ready", [Count(s.t, s.ready, s.workers) for s in sizes]),
+    ]
+    if any(s.launched for s in sizes):
+        note = "solid: Ready · striped: being launched or ended"
+        panels.append(steps_panel(axis, "Nodes of the model", note, [Count(s.t, s.nodes, s.launched) for s in sizes]))
+    return panels
 
 
 def steps_panel(axis: TimeAxis, name: str, note: str, counts: Sequence[Count]) -> Panel:

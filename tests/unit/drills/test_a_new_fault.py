@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+import surge_runs
 from drill_runs import STRIKE, SURVIVES, T0, observation, records, snapshot
 from kubernetes_server import SUCCESS, Message, Server, serving
-from surge_runs import HEAD_DIES, PLAN, seen
-from surge_runs import records as surge_records
 
 from blocks.parameters import Service
 from drills import definition, evidence, series
@@ -33,7 +32,6 @@ from drills.runner.faults import ACTS
 from drills.runner.journal import FaultNote, Journal
 from drills.strikes import Strike, Target
 from drills.subject import Subject
-from drills.surge import judgement as surges
 
 KIND = "restart-head-container"
 YAML = f"name: head-container\ntitle: Head container restarted\ndescription: The head's container is killed.\nfault: {{kind: {KIND}}}\n"
@@ -182,12 +180,13 @@ def test_a_series_of_it_has_no_grace(drill: Drill) -> None:
 
 @pytest.mark.parametrize(("restarts", "verdict"), [(1, "passed"), (0, "void")])
 def test_a_surge_can_do_it_while_the_service_grows(restarts: int, verdict: str) -> None:
-    plan, whole = PLAN.model_copy(update={"fault": "head-container"}), seen(HEAD_DIES)
-    assert whole.head_deleted_at
-    samples = tuple(
-        s.model_copy(update={"head": HeadSeen(pod="head", uid="old", restarts=restarts * (s.t > whole.head_deleted_at), ready=True)})
-        for s in whole.samples
+    whole = surge_runs.observation(surge_runs.HEAD_DIES)
+    surge, deleted = whole.strikes
+    snapshots = tuple(
+        s.model_copy(update={"head": HeadSeen(pod="head", uid="old", restarts=restarts * (s.t > deleted.at), ready=True)})
+        for s in whole.snapshots
     )
-    found = surges.judge(plan, whole.model_copy(update={"samples": samples}), surge_records(HEAD_DIES))
-    assert found.verdict == verdict
+    seen = whole.model_copy(update={"snapshots": snapshots, "strikes": (surge, deleted.model_copy(update={"act": KIND}))})
+    found = judge(surge_runs.plan("head-container"), seen, surge_runs.records(surge_runs.HEAD_DIES))
+    assert found.verdict == verdict, found.why
     assert ("head container restarted" if restarts else "has not restarted") in found.headline

@@ -1,196 +1,168 @@
-"""The verdict on a surge: the service grows, shrinks and loses no request; and when nothing can be concluded."""
+"""The verdict on a surge: the service grows, shrinks and loses no request; and when nothing can be concluded. And its report."""
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from surge_runs import GROWS, HEAD_DIES, NEVER_GROWS, PLAN, STAYS, T0, World, records, sample, seen, told
+from surge_runs import GROWS, HEAD_DIES, NEVER_GROWS, STAYS, T0, World, observation, plan, records, snapshot
 
-from drills.definition import Load
-from drills.surge.judgement import BEYOND, Judgement, Plan, judge, merge_records, size_load
-from drills.surge.sample import not_at_rest, read_samples, surplus
+from drills.definition import Drill, Load
+from drills.evidence import Evidence, make_evidence
+from drills.faults import Surge, When
+from drills.judge.slos import COUNTS, GROWTH
+from drills.judge.steady_state import not_steady
+from drills.judge.verdict import Judgement, judge
+from drills.observed import Observation
+from drills.report import archive
+from drills.report.picture.scale import TimeAxis
+from drills.report.picture.steps import Count, steps_panel
+from drills.report.render import main
+from drills.surge import BEYOND, size_load
 
 
-def judged(world: World, plan: Plan = PLAN) -> Judgement:
-    return judge(plan, seen(world), records(world))
+def judged(world: World, drill: Drill | None = None, seen: Observation | None = None) -> Judgement:
+    return judge(drill or plan(), seen or observation(world), records(world))
 
 
-def kept(found: Judgement) -> dict[str, bool]:
-    return {promise.id: promise.passed for promise in found.promises}
+def missed(found: Judgement) -> set[str]:
+    return {slo.id for slo in found.slos if not slo.passed}
 
 
 def test_a_service_that_grows_shrinks_and_loses_no_request_passes() -> None:
     found = judged(GROWS)
     assert (found.verdict, found.why) == ("passed", ())
-    assert all(kept(found).values())
-    assert (found.most_workers, found.most_engines, found.most_nodes) == (3, 3, 3)
-    (new,) = found.newcomers
-    assert (new.pod, new.node, new.new_node, new.answered) == ("w3", "n3", True, 123)
-    assert new.after_s == 60.5
-    assert found.workers_back_at == T0 + 250.5
-    assert found.nodes_back_at == T0 + 330.5
-    assert "2 times the load: 3 workers instead of 2, the first new one after 60 s" in found.headline
-    assert "as before 210 s after its end" in found.headline
-
-
-def test_each_request_is_in_the_phase_in_which_it_was_due() -> None:
-    phases = {phase.name: phase for phase in judged(GROWS).phases}
-    assert list(phases) == ["before", "growing", "grown", "after"]
-    assert sum(phase.requests for phase in phases.values()) == len(records(GROWS))
-    assert phases["before"].seconds == 20
-    assert phases["growing"].under_way == pytest.approx(2 * 5.4, rel=0.15)
-    assert phases["after"].under_way == pytest.approx(5.4, rel=0.15)
-    assert phases["grown"].p99_ms == pytest.approx(400)
+    actual = {slo.id: slo.actual for slo in found.slos}
+    assert set(actual) == {*COUNTS, *GROWTH, "recovery", "redundancy"}
+    assert (actual["grew"], actual["new-node"], actual["new-answered"]) == ("after 60 s", "1", "123 requests by w3")
+    assert actual["recovery"] == "210.5 s"
+    assert found.headline.startswith("2 times the load, more workers answered after 60 s, and nobody noticed: all 485 requests and all 485")
+    assert found.workers == (), "which workers go is no promise"
 
 
 @pytest.mark.parametrize("outcome", ["cut", "hung", "refused", "wrong"])
-@pytest.mark.parametrize("due", [-10.0, 30.0, 100.0, 300.0])
-def test_one_lost_request_in_any_phase_fails_the_surge(outcome: str, due: float) -> None:
+@pytest.mark.parametrize("due", [30.0, 100.0, 300.0])
+def test_one_lost_request_after_the_beginning_fails_the_surge(outcome: str, due: float) -> None:
     found = judged(replace(GROWS, lost=((due, outcome),)))  # type: ignore[arg-type]
     assert found.verdict == "failed"
-    assert [name for name, passed in kept(found).items() if not passed] == ["failed-requests"]
-    assert "1 of" in found.headline
+    assert missed(found) - {"wrong-answers"} == {"failed-requests"}
+    assert "1 of 485 requests" in found.headline
     assert outcome in found.why[0]
-    assert sum(phase.failed for phase in found.phases) == 1
 
 
 def test_a_service_that_never_grows_fails_and_the_reason_says_whether_the_load_asked_for_more() -> None:
     found = judged(NEVER_GROWS)
-    assert found.verdict == "failed"
-    assert not kept(found)["grew"]
-    assert found.newcomers == ()
-    assert "asked for no more workers" in found.why[0]
-    assert "did not grow" in judged(NEVER_GROWS, PLAN.model_copy(update={"ongoing_requests": 4})).why[0]
+    assert (found.verdict, missed(found)) == ("failed", {"grew", "new-node"})
+    assert re.match(r"The surge asked for no more workers: 10\.\d requests .*those that were there are sized for 16\. Give", found.why[0])
+    more = judged(NEVER_GROWS, plan(carried=8))
+    assert "The service did not grow" in more.why[0]
+    assert "more than the 8 that its workers are sized for" in more.why[0]
 
 
 def test_a_worker_that_stays_fails_the_surge_and_is_in_the_reasons() -> None:
     found = judged(STAYS)
-    assert found.verdict == "failed"
-    assert {name for name, passed in kept(found).items() if not passed} == {"workers-back", "nodes-back"}
+    assert (found.verdict, missed(found)) == ("failed", {"recovery", "redundancy"})
     assert any("3 workers instead of 2" in reason for reason in found.why)
+    assert any("3 nodes instead of 2" in reason for reason in found.why)
 
 
 def test_growing_or_shrinking_too_late_fails_the_surge() -> None:
-    assert not kept(judged(GROWS, PLAN.model_copy(update={"grow_within_s": 50})))["grew"]
-    late = kept(judged(GROWS, PLAN.model_copy(update={"shrink_within_s": 150})))
-    assert (late["workers-back"], late["nodes-back"]) == (True, False)
+    assert missed(judged(GROWS, plan(grow_within_s=50))) == {"grew"}
+    assert missed(judged(GROWS, plan(shrink_within_s=150))) == {"recovery"}
 
 
 def test_nodes_are_not_judged_where_they_do_not_follow_the_workers() -> None:
-    fixed = seen(GROWS)
-    three = {"nodes": ("n1", "n2", "n3"), "claims": ()}
-    assert fixed.before
-    before = fixed.before.model_copy(update=three)
-    fixed = fixed.model_copy(update={"before": before, "samples": tuple(s.model_copy(update=three) for s in fixed.samples)})
-    found = judge(PLAN.model_copy(update={"nodes_follow": False}), fixed, records(GROWS))
+    whole = observation(GROWS)
+    fixed = whole.model_copy(update={"snapshots": tuple(s.model_copy(update={"nodes": None, "claims": ()}) for s in whole.snapshots)})
+    found = judged(GROWS, plan(nodes_follow=False), fixed)
     assert found.verdict == "passed"
-    assert not {"new-node", "nodes-back"} & set(kept(found))
-    assert judge(PLAN, fixed, records(GROWS)).verdict == "failed"
+    assert "new-node" not in {slo.id for slo in found.slos}
+    assert found.recovery_s == 130.5, "the worker is gone, whatever becomes of its node"
+    assert judged(GROWS, plan(), fixed).verdict == "aborted", "nodes that follow must be observed"
 
 
-def test_a_new_worker_without_an_answer_fails_the_surge_and_one_without_metrics_does_not() -> None:
-    silent = seen(GROWS).model_copy(update={"answered": {}})
-    assert judge(PLAN, silent, records(GROWS)).verdict == "passed"
-    idle = seen(GROWS).model_copy(update={"answered": {"w3": 0}})
-    assert judge(PLAN, idle, records(GROWS)).verdict == "failed"
+@pytest.mark.parametrize(("answered", "verdict"), [({}, "passed"), ({"w3": 0}, "failed")])
+def test_a_new_worker_without_an_answer_fails_the_surge_and_one_without_metrics_does_not(answered: dict[str, int], verdict: str) -> None:
+    whole = observation(GROWS)
+    strikes = (whole.strikes[0].model_copy(update={"answered": answered}),)
+    assert judged(GROWS, seen=whole.model_copy(update={"strikes": strikes})).verdict == verdict
 
 
 def test_the_fault_in_a_surge_is_in_the_headline_and_must_have_happened() -> None:
-    plan = PLAN.model_copy(update={"fault": "head-pod"})
-    found = judged(HEAD_DIES, plan)
-    assert found.verdict == "passed"
-    assert "in spite of the fault (head pod deleted)" in found.headline
-    assert judged(GROWS, plan).verdict == "void"
-    untouched = seen(HEAD_DIES).model_copy(update={"samples": seen(GROWS).samples})
-    assert "the head pod has the same UID as before" in judge(plan, untouched, records(GROWS)).why[0]
-    assert judged(NEVER_GROWS, plan).verdict == "failed", "it never grew, which is why there was no middle"
+    drill = plan("head-pod")
+    found = judged(HEAD_DIES, drill)
+    assert found.verdict == "passed", found.why
+    assert found.headline.startswith("2 times the load, head pod deleted meanwhile, more workers answered after")
+    not_done = judged(GROWS, drill)
+    assert not_done.verdict == "void"
+    assert "fault 2 of 2 was not done" in not_done.why[0]
+    untouched = observation(HEAD_DIES).model_copy(update={"snapshots": observation(GROWS).snapshots})
+    assert "the head pod has the same UID as before" in judged(HEAD_DIES, drill, untouched).why[0]
+    never = judged(NEVER_GROWS, drill)
+    assert never.verdict == "failed", "it never grew, which is why there was no middle"
+    assert missed(never) == {"grew", "new-node"}
 
 
-def test_a_surge_with_an_incomplete_measurement_is_void() -> None:
-    whole = seen(GROWS)
-    base, more = whole.loads
-    for loads, words in (
-        ((base, more.model_copy(update={"records": more.records - 1})), "records of them"),
-        ((base, more.model_copy(update={"seen": None, "trouble": "gone"})), "gone"),
-        ((told("load-1", T0 - 20, T0 + 200, base.records), more), "too early"),
-        ((base,), "1 loads were there instead of 2"),
-    ):
-        found = judge(PLAN, whole.model_copy(update={"loads": loads}), records(GROWS))
-        assert found.verdict == "void"
-        assert words in found.why[0]
-    assert judge(PLAN, whole, []).verdict == "void"
-    assert judge(PLAN, whole.model_copy(update={"samples": ()}), records(GROWS)).verdict == "void"
+def test_a_surge_whose_load_stayed_as_it_was_is_void() -> None:
+    short = [r for r in records(GROWS) if not r.due % 1]
+    whole = observation(GROWS)
+    found = judge(plan(), whole.model_copy(update={"load": sent_instead(whole, len(short))}), short)
+    assert found.verdict == "void"
+    assert "short requests due in the surge were sent on time" in " ".join(found.why)
+    untold = whole.model_copy(update={"strikes": (whole.strikes[0].model_copy(update={"told": ""}),)})
+    assert "the load was not multiplied" in judged(GROWS, seen=untold).why[0]
 
 
-def test_a_recorded_loss_fails_the_surge_whatever_else_is_wrong_unless_the_records_may_be_another_loads() -> None:
+def sent_instead(whole: Observation, sent: int) -> Any:
+    assert whole.load
+    return whole.load.model_copy(update={"sent": sent})
+
+
+def test_a_surge_with_an_incomplete_measurement_is_void_and_a_recorded_loss_fails_it_all_the_same() -> None:
     unlucky = replace(GROWS, lost=((100.0, "cut"),))
-    whole = seen(unlucky)
-    base, more = whole.loads
-    fewer, others = (more.model_copy(update={"records": more.records + by}) for by in (-1, 1))
-    for changes, verdict, words in (
-        ({"loads": (base, fewer)}, "failed", "records of them"),
-        ({"loads": (base,)}, "failed", "1 loads were there instead of 2"),
-        ({"samples": ()}, "failed", "not observed"),
-        ({"loads": (base, others)}, "void", "records of them"),
-    ):
-        found = judge(PLAN, whole.model_copy(update=changes), records(unlucky))
-        assert found.verdict == verdict
-        assert words in found.why[-1]
-        assert found.why[0].startswith("Failed requests: 1 of" if verdict == "failed" else "The load")
+    for world, verdict in ((GROWS, "void"), (unlucky, "failed")):
+        whole = observation(world)
+        fewer = judge(plan(), whole.model_copy(update={"load": sent_instead(whole, len(records(world)) + 1)}), records(world))
+        assert fewer.verdict == verdict
+        assert "records are missing" in " ".join(fewer.why)
 
 
 def test_a_surge_with_a_hole_in_its_load_is_void() -> None:
-    those = [replace(r, sent=r.sent + 2) if 5 < r.due - T0 < 15 else r for r in records(GROWS)]
-    found = judge(PLAN, seen(GROWS), those)
+    late = [replace(r, sent=r.sent + 2, end=r.end + 2) if 5 < r.due - T0 < 15 else r for r in records(GROWS)]
+    found = judge(plan(), observation(GROWS), late)
     assert found.verdict == "void"
-    assert "due in the surge were sent more than 1 s late" in found.why[0]
+    assert "due in the surge were sent on time" in " ".join(found.why)
 
 
-def test_without_a_service_at_rest_the_surge_is_aborted() -> None:
-    stopped = seen(GROWS).model_copy(update={"surge_at": None, "before": None, "ended_at": None, "aborted": "3 workers instead of 2"})
-    found = judge(PLAN, stopped, records(GROWS))
-    assert (found.verdict, found.promises) == ("aborted", ())
-    assert "3 workers instead of 2" in found.headline
+def test_rest_is_every_worker_with_a_replica_and_no_worker_or_node_too_many() -> None:
+    steady = plan().steady_state
+    assert not_steady(snapshot(GROWS, -1), steady) == []
+    assert not_steady(snapshot(GROWS, 70), steady) == ["3 workers instead of 2", "3 nodes instead of 2"]
+    assert not_steady(snapshot(GROWS, 300), steady) == ["3 nodes instead of 2"]
+    assert not_steady(snapshot(GROWS, 300), plan(nodes_follow=False).steady_state) == []
+    assert not_steady(snapshot(GROWS, -1).model_copy(update={"nodes": None}), steady) == ["the nodes were not observed"]
+    assert steady.within_s > Drill.named("head-pod").steady_state.within_s
 
 
-def test_rest_is_every_worker_with_an_engine_and_no_node_too_many() -> None:
-    assert not_at_rest(sample(GROWS, -1), 2, 2) == []
-    assert not_at_rest(sample(GROWS, 70), 2, 2) == [
-        "3 engines run instead of 2",
-        "3 workers, 3 of them ready, instead of 2",
-        "3 workers answer instead of 2",
-        "3 inf2 nodes, 3 of them ready, instead of 2",
-    ]
-    assert not_at_rest(sample(GROWS, 300), 2, 2) == ["3 inf2 nodes, 3 of them ready, instead of 2"]
-    assert not_at_rest(sample(GROWS, 300), 2, None) == []
-    assert "the head is not ready" in not_at_rest(sample(HEAD_DIES, 20), 2, 2)
+def test_a_surge_ends_some_time_after_the_growth_or_when_there_is_none() -> None:
+    surge, strike, before = Surge(hold_s=60, grow_within_s=600), observation(GROWS).strikes[0], snapshot(GROWS, -1)
+    assert surge.ends_at(before, [snapshot(GROWS, t) for t in (10, 50)], strike) == T0 + 600
+    assert surge.ends_at(before, [snapshot(GROWS, t) for t in (50, 61, 70)], strike) == T0 + 121
+    blind = snapshot(GROWS, 61).model_copy(update={"replicas": None})
+    assert surge.ends_at(before, [blind], strike) == T0 + 600, "an endpoint without a replica answers nothing itself"
 
 
-def test_surplus_workers_and_surplus_nodes_are_reported_separately() -> None:
-    before = sample(GROWS, -1)
-    assert surplus(sample(GROWS, 300), before) == ("", "3 inf2 nodes instead of 2")
-    assert surplus(sample(GROWS, 340), before) == ("", "")
-    assert surplus(sample(GROWS, 20), before)[0] == "3 workers instead of 2, 2 of which answer"
-
-
-def test_records_of_several_loads_are_merged_on_the_observers_clock() -> None:
-    those = records(GROWS)[:6]
-    ahead = [replace(r, due=r.due + 7, sent=r.sent + 7, end=r.end + 7) for r in those]
-    found = merge_records([(those, 0.0), (ahead, 7.0)])
-    assert [r.id for r in found] == list(range(12))
-    assert [r.due for r in found] == sorted(r.due for r in those * 2)
-
-
-def test_samples_are_read_line_by_line_without_a_broken_last_one(tmp_path: Path) -> None:
-    file = tmp_path / "samples.jsonl"
-    assert read_samples(file) == []
-    file.write_text(sample(GROWS, 1).model_dump_json() + "\n" + sample(GROWS, 2).model_dump_json()[:20])
-    assert read_samples(file) == [sample(GROWS, 1)]
+def test_a_fault_in_mid_growth_waits_for_a_worker_that_is_not_ready_yet() -> None:
+    when, strike, before = When(seen="worker-starting"), observation(GROWS).strikes[0], snapshot(GROWS, -1)
+    assert [when.met(before, snapshot(GROWS, t), strike) for t in (5, 20, 70)] == [False, True, False]
 
 
 @given(st.integers(1, 10), st.floats(2, 144), st.integers(2, 10))
@@ -208,3 +180,69 @@ def test_a_surge_sized_for_three_quarters_of_the_slots_fits_into_the_slots(worke
     load = size_load(workers, ongoing, 2)
     assert 1 < BEYOND < 4 / 3
     assert 2 * (load.streams + 0.5 + 0.4 * load.short_per_s) <= workers * slots
+
+
+# the report
+
+
+def evidence(world: World) -> Evidence:
+    drill = plan("none" if world.head_deleted_s is None else "head-pod")
+    found = judged(world, drill)
+    return make_evidence(drill, observation(world), records(world), found, target="embedded", config={"api_key": "s3cret"})
+
+
+def test_the_evidence_has_the_size_whenever_it_changed() -> None:
+    sizes = evidence(HEAD_DIES).sizes
+    assert [(s.t, s.sets, s.ready, s.workers, s.nodes, s.launched) for s in sizes] == [
+        (-19.5, 2, 2, 2, 2, 2),
+        (15.5, 2, 2, 3, 2, 3),
+        (16.5, None, 2, 3, 2, 3),
+        (26.5, 2, 2, 3, 2, 3),
+        (40.5, 2, 2, 3, 3, 3),
+        (60.5, 3, 3, 3, 3, 3),
+        (250.5, 2, 2, 2, 3, 3),
+        (330.5, 2, 2, 2, 2, 2),
+        (344.5, 2, 2, 2, 2, 2),
+    ]
+
+
+@pytest.mark.parametrize("world", [GROWS, HEAD_DIES, NEVER_GROWS, STAYS, replace(GROWS, lost=((30.0, "cut"),))])
+def test_the_report_shows_how_the_service_followed_and_is_the_same_when_redrawn(world: World, tmp_path: Path) -> None:
+    found = evidence(world)
+    paths = archive.write(tmp_path, found, records(world))
+    page = paths.report.read_text()
+    assert [name for name in ("Pods", "Replicas", "Workers", "Nodes of the model") if f">{name}</tspan>" not in page] == []
+    assert "s3cret" not in paths.evidence.read_text()
+    assert json.loads(paths.evidence.read_text())["format"] == "leeward.evidence/2"
+    assert "More workers answer" in paths.junit.read_text()
+    again = tmp_path / "again.html"
+    assert main([str(paths.evidence), str(paths.records), "-o", str(again)]) == 0
+    assert again.read_text() == page
+
+
+def test_the_moments_of_the_surge_are_marked() -> None:
+    def marks(world: World) -> list[str]:
+        return [event.what for event in evidence(world).events if event.kind in ("fault", "milestone")]
+
+    assert marks(GROWS) == ["2 times the load", "worker ready", "more workers answer", "surge over", "recovered"]
+    assert marks(HEAD_DIES)[:2] == ["the load multiplied by 2", "delete-pod of the head, the pod's own grace period"]
+    assert "more workers answer" not in marks(NEVER_GROWS)
+    assert not [event for event in evidence(GROWS).events if event.kind == "trouble"], "a worker that goes again is expected"
+
+
+def test_steps_are_to_scale_and_objects_that_are_not_ready_are_striped() -> None:
+    axis = TimeAxis(0, 30)
+    panel = steps_panel(axis, "n", "", [Count(0, 2, 2), Count(10, 2, 4), Count(20, None, 4), Count(25, 4, 4), Count(30, 4, 4)])
+    bars = [
+        (r.get("class"), float(r.get("x", 0)), float(r.get("width", 0)), float(r.get("height", 0)))
+        for r in ElementTree.fromstring(f"<g>{panel.body}</g>").iter("rect")
+    ]
+    second = (axis.right - axis.left) / 30
+    assert [(kind, round((x - axis.left) / second), round(w / second)) for kind, x, w, _ in bars] == [
+        ("pod", 0, 10),
+        ("pod", 10, 10),
+        ("pod-wait", 10, 10),
+        ("pod", 25, 5),
+    ]
+    assert [round(height / panel.height, 2) for *_, height in bars] == [0.5, 0.5, 0.5, 1]
+    assert ElementTree.fromstring(f"<g>{steps_panel(TimeAxis(0, 1), 'n', '', []).body}</g>") is not None

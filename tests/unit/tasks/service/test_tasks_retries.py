@@ -50,10 +50,10 @@ def test_the_intervals_grow_up_to_a_ceiling() -> None:
 def _tasks() -> dict[str, Any]:
     from prefect import Task
 
-    from flows import drill_stages, refresh, stages, surge_stages
+    from flows import drill_stages, refresh, stages
     from tasks.terraform import infrastructure
 
-    used = {name: value for module in (stages, drill_stages, surge_stages, refresh) for name, value in vars(module).items()}
+    used = {name: value for module in (stages, drill_stages, refresh) for name, value in vars(module).items()}
     tasks = {name: value for name, value in used.items() if isinstance(value, Task)}
     return {name: task for name, task in tasks.items() if task.fn.__module__ != infrastructure.__name__}
 

@@ -1,0 +1,128 @@
+"""A surge from its first request to its report, on a cluster in memory: the order of its steps, also when the runner dies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from drilled_cluster import JOBS, TRAFFIC, Bench, Cluster, Killed, bench
+
+from drills.definition import Drill, Series
+from drills.evidence import Evidence
+from drills.faults import Surge
+from drills.stages.run import Result
+from drills.surge import surge_drill
+
+SURGE = Surge(factor=2, hold_s=20, grow_within_s=60, carried=9)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Bench]:
+    with bench(Cluster(grows=True), tmp_path) as found:
+        yield found
+
+
+def plan(fault: str = "none") -> Drill:
+    return surge_drill(SURGE, TRAFFIC, workers=2, nodes=2, nodes_follow=True, shrink_within_s=90, fault=fault)
+
+
+def surge(bench: Bench, fault: str = "none", lives: int | None = None) -> Result:
+    return bench.drill(Series(), lives, plan(fault))
+
+
+def evidence(bench: Bench) -> Evidence:
+    return Evidence.load(bench.folder / "evidence.json")
+
+
+def test_the_load_is_doubled_until_the_service_has_grown_and_is_watched_until_it_is_as_before(here: Bench) -> None:
+    result = surge(here)
+    assert result.passed, evidence(here).why
+    found, cluster = evidence(here), here.cluster
+    assert {path.name for path in here.folder.iterdir()} == {"evidence.json", "records.jsonl", "report.html", "junit.xml", "raw"}
+    (strike,) = found.strikes
+    assert strike.answered == {"w3": 7}
+    assert cluster.surged is not None
+    assert cluster.over is not None
+    assert 25 + SURGE.hold_s <= cluster.over - cluster.surged <= 25 + SURGE.hold_s + 10
+    assert found.recovery_s is not None
+    assert found.recovery_s >= 50, "the node goes last"
+    assert len([path for method, path, _ in cluster.requests if method == "POST" and path.endswith("/jobs")]) == 1
+    assert cluster.load is None, "no load is left"
+
+
+def test_the_fault_is_done_once_while_a_worker_starts(here: Bench) -> None:
+    result = surge(here, "head-pod-forced")
+    assert result.passed, evidence(here).why
+    (deletion,) = here.cluster.deletions
+    assert here.cluster.surged is not None
+    assert deletion.forced
+    assert 10 <= deletion.at - here.cluster.surged < 25
+
+
+@pytest.mark.parametrize("fault", ["none", "head-pod-forced"])
+def test_a_surge_whose_runner_was_killed_goes_on_where_it_was(tmp_path: Path, fault: str) -> None:
+    """It is killed ever later, at moments from its start to its verdict."""
+    for number, lives in enumerate((20, 150, 300, 400, 500, 700, 900, 1100)):
+        with bench(Cluster(grows=True), tmp_path / str(number)) as here:
+            try:
+                surge(here, fault, lives)
+            except Killed:
+                assert surge(here, fault).passed, (lives, evidence(here).why)
+            assert len(here.cluster.deletions) == (fault != "none"), lives
+            jobs = [path for method, path, _ in here.cluster.requests if method == "POST" and path == JOBS]
+            assert len(jobs) == 1, lives
+            assert here.cluster.over is not None
+
+
+def test_a_service_that_does_not_grow_gets_its_load_back_in_time_and_fails(tmp_path: Path) -> None:
+    with bench(Cluster(), tmp_path) as here:
+        assert surge(here, "head-pod").verdict == "failed"
+        assert not here.cluster.deletions, "no worker was starting"
+        assert here.cluster.surged is not None
+        assert here.cluster.over is not None
+        assert SURGE.grow_within_s <= here.cluster.over - here.cluster.surged <= SURGE.grow_within_s + 10
+        assert "were under way on average" in evidence(here).why[0]
+
+
+def test_a_worker_that_stays_fails_the_surge(here: Bench) -> None:
+    here.cluster.shrinks = False
+    assert surge(here).verdict == "failed"
+    assert any("3 workers instead of 2" in reason for reason in evidence(here).why)
+
+
+def test_a_service_that_is_not_at_rest_has_no_surge(here: Bench) -> None:
+    here.cluster.shrinks, here.cluster.surged, here.cluster.over = False, 0.0, 1.0
+    result = surge(here)
+    assert result.verdict == "aborted"
+    assert "3 workers instead of 2; 3 nodes instead of 2" in result.headline
+    assert evidence(here).strikes == ()
+
+
+def test_a_request_that_is_lost_in_the_surge_fails_it(here: Bench) -> None:
+    lost: list[float] = []
+
+    def fails(end: float) -> bool:
+        surged = here.cluster.surged
+        if lost or surged is None or end < surged + 5:
+            return False
+        lost.append(end)
+        return True
+
+    here.cluster.lost = fails
+    assert surge(here).verdict == "failed"
+    assert len(lost) == 1
+
+
+def test_a_load_that_dies_in_the_surge_leaves_it_without_a_verdict(here: Bench) -> None:
+    cluster = here.cluster
+
+    def dies() -> bool:
+        if cluster.surged is None or cluster.clock.now < cluster.surged + 5:
+            return False
+        cluster.over = cluster.over or cluster.clock.now
+        return True
+
+    cluster.load_dies = dies
+    assert surge(here).verdict == "void"
+    assert "so the records may be incomplete" in " ".join(evidence(here).why)
