@@ -13,6 +13,9 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from embedded_aws import EmbeddedAws
+    from kubernetes_server import Server
+
+    from drills.kubernetes.api import Api
 
 pytest.register_assert_rewrite("embedded_aws", "terraform_runs")
 
@@ -52,3 +55,12 @@ def aws(aws_endpoint: EmbeddedAws) -> EmbeddedAws:
     """The embedded AWS with nothing in it but users and roles."""
     aws_endpoint.fresh()
     return aws_endpoint
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Server, Api]]:
+    """An API server in this process that has nothing yet, and its client."""
+    from kubernetes_server import serving
+
+    with serving() as both:
+        yield both

@@ -17,12 +17,6 @@ from localcloud.machine.pki import Authority
 PAIR = tuple[Server, Api]
 
 
-@pytest.fixture
-def pair() -> Iterator[PAIR]:
-    with serving() as both:
-        yield both
-
-
 @pytest.mark.parametrize("status", [401, 429, 500, 503])
 def test_temporary_failures_of_the_api_server_are_transient(pair: PAIR, status: int) -> None:
     pair[0].answers["GET", "/version"] = (status, b'{"message": "trouble"}')

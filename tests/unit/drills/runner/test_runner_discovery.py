@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from kubernetes_server import Server, serving
+from kubernetes_server import Server
 
 from drills.kubernetes.api import Api, Object, Refused
 from drills.runner import ray_objects
@@ -14,12 +12,6 @@ from drills.subject import Probe, Subject
 
 RAY, SERVICES = "/apis/ray.io/v1/namespaces/shop/rayservices", "/api/v1/namespaces/shop/services"
 PROBE = Probe(path="/?text=hello")
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[Server, Api]]:
-    with serving() as (server, api):
-        yield server, api
 
 
 def put_service(server: Server, name: str, labels: dict[str, str], ports: list[Object]) -> None:

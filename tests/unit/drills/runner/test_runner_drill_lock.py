@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from drill_runs import deleted
-from kubernetes_server import Server, serving
+from kubernetes_server import Server
 
 from blocks.parameters import Service
 from drills.kubernetes import leases
@@ -73,12 +73,6 @@ def test_a_written_lease_has_the_resource_version_that_was_read() -> None:
 
 def test_renewals_come_often_enough_to_miss_some() -> None:
     assert leases.RENEW_EVERY_S * 3 <= leases.DURATION_S
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[Server, Api]]:
-    with serving() as both:
-        yield both
 
 
 def test_services_with_similar_names_have_separate_locks_and_journals(pair: tuple[Server, Api]) -> None:

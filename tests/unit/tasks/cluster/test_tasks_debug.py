@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes_server import Message, Server, exit_status, serving
+from kubernetes_server import Message, Server, exit_status
 
 from drills.kubernetes.api import Api
 from tasks import debug
 
 PAIR = tuple[Server, Api]
-
-
-@pytest.fixture
-def pair() -> Iterator[PAIR]:
-    with serving() as both:
-        yield both
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from embedded_aws import EmbeddedAws
-from kubernetes_server import Server, serving
+from kubernetes_server import Server
 
 from blocks.errors import TimedOut
 from blocks.parameters import Inf2Nodes, Infrastructure, Karpenter
@@ -25,12 +24,6 @@ from tasks.terraform.infrastructure import Provisioning
 
 MADE = Provisioning("queue", "profile", {"core": ("subnet-1", "subnet-2"), "inf2": ("subnet-2",)}, "sg-1", {"leeward:name": "demo"})
 READY = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
-
-
-@pytest.fixture
-def cluster() -> Iterator[tuple[Server, Api]]:
-    with serving() as (server, api):
-        yield server, api
 
 
 def put(server: Server, collection: str, name: str, **content: Any) -> None:
@@ -74,8 +67,8 @@ def test_no_node_pool_disrupts_a_node_with_running_pods() -> None:
             assert spec["metadataOptions"] == {"httpEndpoint": "enabled", "httpTokens": "required", "httpPutResponseHopLimit": 1}
 
 
-def test_pools_are_ready_only_when_all_pools_and_classes_are(cluster: tuple[Server, Api]) -> None:
-    server, api = cluster
+def test_pools_are_ready_only_when_all_pools_and_classes_are(pair: tuple[Server, Api]) -> None:
+    server, api = pair
     assert karpenter.pools_ready(api) == Pending("there are none", 80)
     put(server, karpenter.POOLS, "inf2", **READY)
     conditions = [{"type": "SubnetsReady", "status": "False", "reason": "NotFound", "message": "none match"}]
@@ -85,8 +78,8 @@ def test_pools_are_ready_only_when_all_pools_and_classes_are(cluster: tuple[Serv
     assert karpenter.pools_ready(api) == ["inf2"]
 
 
-def test_a_condition_of_an_older_generation_does_not_count(cluster: tuple[Server, Api]) -> None:
-    server, api = cluster
+def test_a_condition_of_an_older_generation_does_not_count(pair: tuple[Server, Api]) -> None:
+    server, api = pair
     seen = {"type": "Ready", "status": "True", "observedGeneration": 1}
     put(server, karpenter.POOLS, "inf2", status={"conditions": [seen]})
     put(server, karpenter.CLASSES, "inf2", status={"conditions": [seen]})
@@ -97,15 +90,15 @@ def test_a_condition_of_an_older_generation_does_not_count(cluster: tuple[Server
     assert karpenter.pools_ready(api) == Pending("EC2NodeClass inf2: Karpenter has not processed it yet, or not since it was changed", 80)
 
 
-def test_capacity_errors_are_listed_once_with_the_newest_last(cluster: tuple[Server, Api]) -> None:
-    server, api = cluster
+def test_capacity_errors_are_listed_once_with_the_newest_last(pair: tuple[Server, Api]) -> None:
+    server, api = pair
     for number, (when, what) in enumerate([("3", "b"), ("1", "a"), ("2", "a")]):
         put(server, "/api/v1/events", str(number), lastTimestamp=when, message=f"NodeClaim x{number} event: {what}")
     assert karpenter.capacity_errors(api) == ["a", "b"]
 
 
-def test_unready_nodeclaims_are_listed_with_karpenters_reason(cluster: tuple[Server, Api]) -> None:
-    server, api = cluster
+def test_unready_nodeclaims_are_listed_with_karpenters_reason(pair: tuple[Server, Api]) -> None:
+    server, api = pair
     launched = {"type": "Launched", "status": "True"}
     refused = {"type": "Launched", "status": "Unknown", "reason": "LaunchFailed", "message": "UnauthorizedOperation: not you"}
     chipless = {"type": "Initialized", "status": "Unknown", "reason": "ResourceNotRegistered", "message": "no aws.amazon.com/neuron"}
@@ -120,8 +113,8 @@ def test_unready_nodeclaims_are_listed_with_karpenters_reason(cluster: tuple[Ser
     ]
 
 
-def test_node_pools_are_deleted_before_their_nodes_and_those_before_the_classes(cluster: tuple[Server, Api]) -> None:
-    server, api = cluster
+def test_node_pools_are_deleted_before_their_nodes_and_those_before_the_classes(pair: tuple[Server, Api]) -> None:
+    server, api = pair
     for collection in (karpenter.CLASSES, karpenter.CLAIMS, karpenter.POOLS):
         put(server, collection, "inf2")
     karpenter.remove_nodes(api, lambda seen: None)
@@ -129,8 +122,8 @@ def test_node_pools_are_deleted_before_their_nodes_and_those_before_the_classes(
     assert gone == [karpenter.POOLS, karpenter.CLAIMS, karpenter.CLASSES]
 
 
-def test_a_node_that_is_not_removed_is_named_in_the_error(cluster: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
-    server, api = cluster
+def test_a_node_that_is_not_removed_is_named_in_the_error(pair: tuple[Server, Api], monkeypatch: pytest.MonkeyPatch) -> None:
+    server, api = pair
     monkeypatch.setattr(karpenter, "NODES_GONE_WITHIN_S", 0.0)
     put(server, karpenter.CLAIMS, "inf2-abc")
     server.answers["DELETE", f"{karpenter.CLAIMS}/inf2-abc"] = (200, json.dumps({}).encode())
@@ -269,8 +262,8 @@ def test_without_a_release_for_that_kubernetes_the_reason_is_said(aws: EmbeddedA
         ami.newest(aws, "1.20")
 
 
-def test_a_newer_ami_is_awaited_until_karpenter_has_noticed_every_old_node(cluster: tuple[Server, Api]) -> None:
-    server, api = cluster
+def test_a_newer_ami_is_awaited_until_karpenter_has_noticed_every_old_node(pair: tuple[Server, Api]) -> None:
+    server, api = pair
     server.objects[f"{karpenter.CLASSES}/inf2"] = node_class("al2023@v20200101", amis=("ami-1",))
     status = {"imageID": "ami-1", "conditions": []}
     put(server, karpenter.CLAIMS, "old", spec={"nodeClassRef": {"name": "inf2"}}, status=status)

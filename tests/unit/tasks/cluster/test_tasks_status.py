@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 from drill_runs import deleted
 from embedded_aws import EmbeddedAws
-from kubernetes_server import Server, serving
+from kubernetes_server import Server
 
 from blocks.cluster import ClusterNotActive, NoCluster
 from blocks.parameters import Infrastructure, Service
@@ -39,12 +38,6 @@ _numbers = itertools.count()
 def stack() -> str:
     """A stack name that no other test uses, because buckets stay in the embedded S3."""
     return f"seen{next(_numbers)}"
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[Server, Api]]:
-    with serving() as both:
-        yield both
 
 
 def put(server: Server, collection: str, name: str, status: dict[str, Any] | None = None, **more: Any) -> None:

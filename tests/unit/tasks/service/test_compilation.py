@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from embedded_aws import EmbeddedAws
-from kubernetes_server import Server, serving
+from kubernetes_server import Server
 
 from blocks.parameters import Ingress, Service
 from drills.kubernetes.api import Api
@@ -17,12 +16,6 @@ from tasks.service import compilation, preflight, rayservice
 
 JOBS = "/apis/batch/v1/namespaces/mistral/jobs"
 PODS = "/api/v1/namespaces/mistral/pods"
-
-
-@pytest.fixture
-def cluster() -> Iterator[tuple[Server, Api]]:
-    with serving() as (server, api):
-        yield server, api
 
 
 def job(service: Service, name: str = "") -> dict[str, Any]:
@@ -37,8 +30,8 @@ def ended(kind: str, message: str = "") -> dict[str, Any]:
     return {"conditions": [{"type": kind, "status": "True", "message": message}]}
 
 
-def test_a_job_that_is_complete_is_not_run_again_and_takes_the_place_of_earlier_ones(cluster: tuple[Server, Api]) -> None:
-    server, api = cluster
+def test_a_job_that_is_complete_is_not_run_again_and_takes_the_place_of_earlier_ones(pair: tuple[Server, Api]) -> None:
+    server, api = pair
     wanted, old, foreign = job(Service()), job(Service(), "compile-old"), job(Service(name="other"), "compile-other")
     for each in (wanted, old, foreign):
         server.objects[f"{JOBS}/{each['metadata']['name']}"] = {**each, "status": ended("Complete")}
@@ -48,8 +41,8 @@ def test_a_job_that_is_complete_is_not_run_again_and_takes_the_place_of_earlier_
     assert [path.rpartition("/")[2] for path in server.objects if path.startswith(JOBS)] == ["compile-other"]
 
 
-def test_a_job_that_failed_says_why_in_its_own_words(cluster: tuple[Server, Api]) -> None:
-    server, api = cluster
+def test_a_job_that_failed_says_why_in_its_own_words(pair: tuple[Server, Api]) -> None:
+    server, api = pair
     wanted = job(Service())
     name = wanted["metadata"]["name"]
     server.objects[f"{JOBS}/{name}"] = {**wanted, "status": ended("Failed", "BackoffLimitExceeded")}
@@ -62,8 +55,8 @@ def test_a_job_that_failed_says_why_in_its_own_words(cluster: tuple[Server, Api]
         compilation.probe(api, "mistral", name)
 
 
-def test_a_job_that_failed_in_an_earlier_run_is_run_again(cluster: tuple[Server, Api]) -> None:
-    server, api = cluster
+def test_a_job_that_failed_in_an_earlier_run_is_run_again(pair: tuple[Server, Api]) -> None:
+    server, api = pair
     wanted = job(Service())
     path = f"{JOBS}/{wanted['metadata']['name']}"
     server.objects[path] = {**wanted, "status": ended("Failed", "BackoffLimitExceeded")}
@@ -89,8 +82,8 @@ def test_the_workers_get_their_role_once(aws: EmbeddedAws) -> None:
     assert made["serviceAccount"] == "workers"
 
 
-def test_a_way_in_from_outside_needs_the_controller_that_makes_it(cluster: tuple[Server, Api]) -> None:
-    server, api = cluster
+def test_a_way_in_from_outside_needs_the_controller_that_makes_it(pair: tuple[Server, Api]) -> None:
+    server, api = pair
     wanted = Service(ingress=Ingress(certificate_arn="arn:aws:acm:us-west-2:123456789012:certificate/0-1"))
     rayservice.require_controller(api, Service())
     with pytest.raises(rayservice.NoController, match="install it"):
