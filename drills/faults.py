@@ -24,6 +24,7 @@ __all__ = [
     "DrainNode",
     "Fault",
     "Grace",
+    "HoldOperator",
     "Of",
     "Signal",
     "Surge",
@@ -358,12 +359,40 @@ class Surge(Fault):
         return strike.at + self.grow_within_s if grown is None else grown + self.hold_s
 
 
+class HoldOperator(Fault):
+    """KubeRay's operator does nothing for some seconds, in the whole cluster."""
+
+    kind: Literal["hold-operator"] = "hold-operator"
+    """Name of this kind of fault."""
+
+    for_s: Annotated[float, Field(ge=15, le=600)] = 60
+    """Seconds that it lasts, from when the operator has ended. Then its lease runs out, whatever becomes of the drill."""
+
+    def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
+        """Whether the lease was held for so long that an operator without it has ended."""
+        return strike.told == "held"
+
+    def unproven(self, strike: Strike) -> str:
+        """Return that the operator may have worked on."""
+        return f"the lease {strike.target} of KubeRay's operator was not seen to be held"
+
+    def describe(self) -> str:
+        """Return the time in words."""
+        return f"KubeRay's operator away for {self.for_s:g} s"
+
+    @property
+    def lasts_s(self) -> float:
+        """Seconds that the operator does nothing."""
+        return self.for_s
+
+
 KINDS: dict[str, type[Fault]] = {
     "delete-pod": DeletePod,
     "signal": Signal,
     "drain-node": DrainNode,
     "cut-network": CutNetwork,
     "surge": Surge,
+    "hold-operator": HoldOperator,
 }
 """The class of each kind of fault."""
 

@@ -14,11 +14,11 @@ __all__ = ["Strike", "Target"]
 class Target(Value):
     """The one thing that is struck, with everything that tells it from a later one of the same name."""
 
-    kind: Literal["pod", "process", "node", "load"] = "pod"
+    kind: Literal["pod", "process", "node", "load", "lease"] = "pod"
     name: str
-    """Name of the pod, of the node, of the load, or of the process in words."""
+    """Name of the pod, of the node, of the load, or of the process in words; namespace and name of the lease."""
     uid: str
-    """UID of the pod or the node; id and start time of the process; name of the load."""
+    """UID of the pod, the node or the lease; id and start time of the process; name of the load."""
     node: str = ""
     """Name of the node that it is on."""
     pod: str = ""
@@ -26,7 +26,7 @@ class Target(Value):
     container: str = ""
     """Id of the container that the process runs in."""
     mark: str = ""
-    """Name by which the act knows again what it has added: a container of the pod."""
+    """Name by which the act knows again what it has added: a container of the pod, the holder of the lease."""
     pods: tuple[str, ...] = ()
     """UIDs of the pods that go with it: of the process' pod, or of those that are evicted from the node."""
 
@@ -46,7 +46,7 @@ class Strike(Value):
     ended: Seconds | None = None
     """When a fault that lasts ends; None for one that is over at once."""
     told: str = ""
-    """What the act itself saw: "gone", "stopped", "cut", "multiplied"; empty when only snapshots can tell."""
+    """What the act itself saw: "gone", "stopped", "cut", "multiplied", "held"; empty when only snapshots can tell."""
     undo: str = ""
     """What must be undone, in words; empty when nothing must."""
     undone_at: Seconds | None = None

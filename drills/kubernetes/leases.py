@@ -73,14 +73,14 @@ def _held(lease: Object, owner: str, now: datetime, transitions: int, acquired: 
     spec = {
         "holderIdentity": owner,
         "leaseDurationSeconds": DURATION_S,
-        "acquireTime": _text(acquired),
-        "renewTime": _text(now),
+        "acquireTime": text(acquired),
+        "renewTime": text(now),
         "leaseTransitions": transitions,
     }
     return {**lease, "spec": spec}
 
 
-def _text(moment: datetime) -> str:
+def text(moment: datetime) -> str:
     """Format a time as Kubernetes' MicroTime."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 

@@ -16,7 +16,7 @@ from drills.kubernetes.api import Api
 from drills.kubernetes.rights import Rule
 from drills.observed import Snapshot
 from drills.runner import journal as journals
-from drills.runner.acts import cut_network, delete_pod, drain_node, multiply_load, signal_process
+from drills.runner.acts import cut_network, delete_pod, drain_node, hold_operator, multiply_load, signal_process
 from drills.runner.acts.act import Act, NoPod, NothingToBreak, UnknownFault
 from drills.runner.journal import FaultNote, Journal, Lock, LockLost
 from drills.subject import Subject
@@ -29,6 +29,7 @@ ACTS: dict[str, Act[Any]] = {
     "drain-node": drain_node.ACT,
     "cut-network": cut_network.ACT,
     "surge": multiply_load.ACT,
+    "hold-operator": hold_operator.ACT,
 }
 """All acts, by kind of fault."""
 

@@ -138,10 +138,9 @@ class Server:
         if isinstance(body, list):
             return 200, self._store(path, _edited(self.objects[path], body))
         if "force" not in query:
-            if (body.get("metadata") or {}).get("uid", self.objects[path]["metadata"].get("uid")) != self.objects[path]["metadata"].get(
-                "uid"
-            ):
-                return 409, {"message": "the UID in the patch does not match"}
+            now, given = self.objects[path]["metadata"], body.get("metadata") or {}
+            if any(given.get(name, now.get(name)) != now.get(name) for name in ("uid", "resourceVersion")):
+                return 409, {"message": "the UID or the version in the patch does not match"}
             return 200, self._store(path, _merged(self.objects[path], body))
         if held and query["force"] == ["false"]:
             return 409, {"message": f'conflict with "{held}"'}

@@ -45,7 +45,7 @@ def test_a_drill_with_an_unknown_kind_of_fault_can_be_read_but_nothing_proves_it
     assert (drill.fault.kind, drill.slos.max_lost_streams) == ("fail-over-redis", 3)
     assert not drill.fault.happened(Snapshot(t=1), Snapshot(t=2), STRIKE)
     assert "fail-over-redis changes is not known" in drill.fault.unproven(STRIKE)
-    with pytest.raises(UnknownFault, match="cut-network, delete-pod, drain-node, signal"):
+    with pytest.raises(UnknownFault, match="cut-network, delete-pod, drain-node, hold-operator, signal"):
         check_known(drill.faults)
 
 
