@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from drills.runner.acts import blackhole
+from scripts.support.paths import ROOT
 
 PROGRAM = Path(blackhole.__file__)
 PREPARE = "ip link set lo up && ip address add 10.9.9.9/32 dev lo && ip route add default dev lo && echo ready && exec sleep 300"
@@ -74,3 +75,44 @@ def test_one_that_starts_too_late_cuts_nothing(network: Network) -> None:
         assert process.stderr
         assert "too late" in process.stderr.read()
     assert network.reaches(FAR) == [True]
+
+
+REDIS = "10.8.0.2"
+LISTEN = f"import socket, time; kept = socket.create_server(('{REDIS}', 6379)); print('ready', flush=True); time.sleep(300)"
+WATCH = f"""
+import socket, sys
+sys.path.insert(0, {str(ROOT)!r})
+from serving import ray_start
+ray_start.PROBES = dict.fromkeys(ray_start.PROBES, 1)
+def connect():
+    connection = socket.create_connection(("{REDIS}", 6379), 1)
+    print("connected", flush=True)
+    return connection
+ray_start.wait_until_silent(connect)
+print("silent", flush=True)
+"""
+
+
+@pytest.fixture
+def redis(network: Network) -> Iterator[None]:
+    """What listens on Redis' port in a namespace beside the network's."""
+    up = "sh", "-c", f'ip address add {REDIS}/24 dev far && ip link set far up && exec {sys.executable} -c "{LISTEN}"'
+    with subprocess.Popen(["unshare", "--net", "sh", "-c", "echo ready && exec sleep 300"], stdout=subprocess.PIPE, text=True) as other:
+        assert said(other) == ["ready"]
+        link = f"ip link add near type veth peer name far netns {other.pid} && ip address add 10.8.0.1/24 dev near && ip link set near up"
+        subprocess.run([*network.enter, "sh", "-c", link], check=True)
+        with subprocess.Popen([*Network(other.pid).enter, *up], stdout=subprocess.PIPE, text=True) as listening:
+            assert said(listening) == ["ready"]
+            yield
+            listening.kill()
+        other.kill()
+
+
+def test_the_watch_of_a_head_notices_that_redis_cannot_be_reached_although_nothing_is_sent(network: Network, redis: None) -> None:
+    with subprocess.Popen([*network.enter, sys.executable, "-I", "-c", WATCH], stdout=subprocess.PIPE, text=True) as watch:
+        assert said(watch) == ["connected"]
+        with network.cut(600.0, time.time() + 60) as process:
+            assert said(process)[0] == "cut"
+            assert said(watch) == ["silent"]
+            process.terminate()
+            assert process.wait(60) == 0
