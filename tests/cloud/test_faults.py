@@ -78,3 +78,13 @@ def test_a_worker_is_lost_while_the_head_is_away(system: System, struck: Run) ->
     assert 0 < worker["at"] - head["at"] < 20
     replaced = [seen for seen in found["workers"] if seen["uid_before"] == worker["target"]["uid"]]
     assert [seen["uid_after"] for seen in replaced] == [None]
+
+
+@pytest.mark.long
+def test_a_head_is_lost_while_the_operator_is_away_and_the_operator_works_again(system: System, api: Api) -> None:
+    operator, head = drilled(system, "head-lost-without-operator")["strikes"]
+    assert operator["told"] == "held"
+    assert operator["at"] < head["at"] < operator["ended"]
+    namespace, _, name = operator["target"]["name"].partition("/")
+    lease = api.get(f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")
+    assert lease["spec"]["holderIdentity"] not in ("", operator["target"]["mark"])
