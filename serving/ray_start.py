@@ -22,7 +22,7 @@ def prepare(parameters: Any, head: bool) -> None:
 
     Nothing here uses that server, and it would delay a new head; if gRPC is installed, `ray start` always uses port 10001 for it.
 
-    A GCS that reaches nobody goes on: after 65 s it takes all workers for dead, and has them end when it is back. Before that its Serve
+    A GCS that is cut off goes on: after 65 s it takes all workers for dead, and has them end when it is back. Before that its Serve
     controller takes replicas for crashed whose connections broke. A head that ends is replaced, and the next one finds them all.
     """
     if head:

@@ -142,7 +142,8 @@ def test_the_printed_roles_have_the_rights_of_every_drill_and_of_this_fault(page
         assert set(rule.verbs) <= rights[rule.group, rule.resource]
     assert roles["RoleBinding"]["subjects"] == [{"kind": "ServiceAccount", "name": "ci", "namespace": "models"}]
     assert roles["RoleBinding"]["roleRef"]["name"] == roles["Role"]["metadata"]["name"]
-    assert ("ClusterRole" in roles) == ("node" in page), "only a node is a matter of the whole cluster"
+    of_the_cluster = "node" in page or "operator" in page
+    assert ("ClusterRole" in roles) == of_the_cluster, "only nodes and the operator are matters of the whole cluster"
     if page == "head-pod":
         assert "delete" in rights["", "pods"]
         assert ("", "pods/exec") not in rights
