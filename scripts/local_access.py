@@ -40,13 +40,16 @@ class LocalAccess:
 
     ports: dict[str, int]
     hosts: dict[str, str]
+    namespace: str
+    """Namespace of the service, in which Ray's token is."""
 
     @classmethod
     def choose(cls, service: Mapping[str, Any]) -> LocalAccess:
         """Choose a port for everything that is deployed: its usual one if free, else another. `service`: the run's parameter."""
         settings = {**DEPLOYED, **service}
         up = {title: port for title, (port, _) in SERVICES.items() if settings["chat"] or title != "Chat"}
-        return cls({title: free_port(port) for title, port in up.items()}, {title: SERVICES[title][1].format(**settings) for title in up})
+        hosts = {title: SERVICES[title][1].format(**settings) for title in up}
+        return cls({title: free_port(port) for title, port in up.items()}, hosts, settings["namespace"])
 
     @property
     def forwards(self) -> list[Forward]:
@@ -63,7 +66,10 @@ class LocalAccess:
             _print_line(title, f"http://127.0.0.1:{port}{PATHS.get(title, '/')}")
         try:
             _print_line("Kubernetes", f"export KUBECONFIG={shlex.quote(str(write_kubeconfig(endpoint)))}")
-            _print_line("", f"{shlex.quote(str(link_kubectl()))} get pods -A")
+            kubectl = shlex.quote(str(link_kubectl()))
+            _print_line("", f"{kubectl} get pods -A")
+            template = "-o go-template='{{.data.auth_token | base64decode}}'"
+            _print_line("Ray's token", f"{kubectl} -n {self.namespace} get secret ray-token {template}")
             _print_line("AWS", f"unset {' '.join(OVERRIDING)}")
             _print_line("", f"export AWS_CONFIG_FILE={shlex.quote(str(RUN / 'aws-config'))} AWS_PROFILE=leeward")
         except (BuildError, CloudError) as error:

@@ -8,6 +8,7 @@ Permanent
     └── EvictionBlocked   a PodDisruptionBudget does not allow the eviction now
 Transient
 └── Unavailable    no answer, or one after which the request should be repeated
+    └── NoCredentials   what answers behind the proxy wants another token
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ RETRIED_STATUSES = frozenset({401, 408, 429, 500, 502, 503, 504})
 
 class Unavailable(Transient):
     """No answer from the API server, or one after which the request should be repeated."""
+
+
+class NoCredentials(Unavailable):
+    """A pod or service behind the proxy answers that it wants credentials, or others."""
 
 
 class Refused(Permanent):
@@ -241,12 +246,14 @@ class Api:
         passes on all headers except Authorization.
 
         Raises:
+            NoCredentials: the status is 401 or 403.
             Unavailable: there is no answer, or one with another status than 200.
         """
         where = f"/api/v1/namespaces/{namespace}/{kind}/{name}:{port}/proxy/{path.lstrip('/')}"
         status, data = self.raw(method, where, timeout_s=timeout_s, headers=headers, body=body)
         if status != 200:
-            raise Unavailable(f"{kind} {namespace}/{name}:{port} /{path.lstrip('/')}: HTTP {status} {_text(data)}")
+            kind_of_error = NoCredentials if status in (401, 403) else Unavailable
+            raise kind_of_error(f"{kind} {namespace}/{name}:{port} /{path.lstrip('/')}: HTTP {status} {_text(data)}")
         return data
 
     def exec(

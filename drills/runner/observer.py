@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from blocks.errors import PipelineError
 from drills.kubernetes import node_labels
-from drills.kubernetes.api import Api, Object, Refused, Unavailable, conditions
+from drills.kubernetes.api import Api, NoCredentials, Object, Refused, Unavailable, conditions
 from drills.observed import Answer, Snapshot
 from drills.runner import api_key, ray_objects
 from drills.subject import Subject
@@ -176,7 +176,11 @@ class Observer:
         where = (self.subject.namespace, "services", self.subject.head_service, self.subject.dashboard_port, path, ASK_RAY_S)
         if self._ray_headers is None:
             self._ray_headers = self._token()
-        data = self.api.proxy("GET", *where, self._ray_headers)
+        try:
+            data = self.api.proxy("GET", *where, self._ray_headers)
+        except NoCredentials:  # another Ray cluster has taken over, with a token of its own
+            self._ray_headers = None
+            raise
         try:
             found: Any = json.loads(data)
         except ValueError as error:

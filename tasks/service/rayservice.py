@@ -24,6 +24,7 @@ from tasks.aws.account import state_bucket
 from tasks.cluster import karpenter, neuron
 from tasks.cluster.redis import Redis, find_redis
 from tasks.images.publish import ImageRefs
+from tasks.service import ray_token
 from tasks.service.engines import checkpoint, compiles, ongoing_requests, overlays, ready_within_s
 from tasks.support.progress import Progress
 from tasks.support.site import Site
@@ -227,6 +228,7 @@ def remove_companions(api: Api, service: Service) -> None:
     for name in ("redis-auth", "hf-token"):
         ownership.remove(api, f"/api/v1/{inside}/secrets/{name}")
     api_key.remove(api, service.namespace)
+    ray_token.remove(api, service.namespace)
     ownership.remove(api, f"/api/v1/{inside}/configmaps/redis-ca")
     ownership.remove(api, f"/apis/policy/v1/{inside}/poddisruptionbudgets/workers")
     ownership.remove(api, f"/api/v1/{inside}/serviceaccounts/workers")
@@ -286,6 +288,7 @@ def apply_service(site: Site, service: Service, images: ImageRefs, outputs: Outp
     api, target, redis = site.api(), site.block, find_redis(site, outputs)
     ownership.ensure_namespace(api, service.namespace)
     api_key.put(api, service.namespace, target.api_key)
+    ray_token.ensure(api, service.namespace)
     if service.ingress is None:
         ownership.remove(api, ingress_path(service))
     control_plane = outputs.control_plane_cidrs if outputs else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -9,6 +10,18 @@ from typing import Any
 
 from system_under_test import Run, System
 
+ASK_THE_HEAD = """
+import os, sys, urllib.error, urllib.request
+token = os.environ["RAY_AUTH_TOKEN"]
+for headers in ({}, {"Authorization": f"Bearer {token}x"}, {"Authorization": f"Bearer {token}"}):
+    # Not a job that would run: the last one is refused for what it lacks.
+    job = urllib.request.Request("http://mistral-head-svc:8265/api/jobs/", b"{}", {"Content-Type": "application/json", **headers})
+    try:
+        print(urllib.request.urlopen(job, timeout=30).status)
+    except urllib.error.HTTPError as refused:
+        print(refused.code)
+"""
+"""Program for a worker: it submits jobs to the head, without the token that it has, with another, and with it."""
 STAGES = ("provision", "verify", "deploy", "drill", "cleanup")
 
 
@@ -110,9 +123,16 @@ def test_no_secret_reached_a_log_an_artifact_or_the_evidence(protected: Run, sys
     for listed in manager.list_secrets()["SecretList"]:
         secrets.add(manager.get_secret_value(SecretId=listed["ARN"])["SecretString"])
     assert len(secrets) >= 2, "the Redis AUTH token is one"
+    secrets.add(base64.b64decode(system.objects("secret", "ray-token")["data"]["auth_token"]).decode())
     texts = {"the log": protected.log, "the artifacts": json.dumps(system.services.api.artifacts(protected.identity))}
     texts |= {str(path): path.read_text(errors="replace") for path in protected.folder.rglob("*") if path.is_file()}
     assert not [source for source, text in texts.items() for secret in secrets if secret in text]
+
+
+def test_a_pod_without_rays_token_can_run_no_job_in_the_head(protected: Run, system: System) -> None:
+    worker = system.objects("pods", "-l", "leeward.dev/component=worker")["items"][0]["metadata"]["name"]
+    asked = system.kubectl("-n", "mistral", "exec", worker, "-c", "ray-worker", "--", "python3", "-c", ASK_THE_HEAD)
+    assert asked.stdout.split() == ["401", "403", "400"], asked.stdout + asked.stderr
 
 
 def test_only_the_owner_can_read_the_kubeconfig_and_the_aws_configuration(protected: Run, system: System) -> None:

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from blocks.parameters import Service
 from drills.kubernetes import pod_problems
-from drills.kubernetes.api import Api, Object
+from drills.kubernetes.api import Api, Object, Unavailable
 from drills.observed import ActorSeen, Answer, Event, Snapshot, Versions
 from drills.runner import api_key, load_job, ray_objects
 from drills.runner.observer import Observer
@@ -352,6 +352,23 @@ def test_rays_own_token_is_read_from_the_secret_that_the_head_has_it_from(pair: 
         server.requests.clear()
         observer.serve()
         assert len(server.requests) == 1, "it is read once"
+
+
+def test_a_ray_cluster_that_takes_over_is_asked_with_its_own_token(pair: tuple[Server, Api]) -> None:
+    server, api = pair
+    with Observer(api, Service().subject) as observer:
+        observer.serve()
+        server.answers["GET", SERVE] = (401, b"Unauthorized: Missing authentication token")
+        head = server.objects[f"{PODS}/head"]
+        reference = {"name": "ray-token", "key": "auth_token"}
+        head["spec"]["containers"][0]["env"].append({"name": "RAY_AUTH_TOKEN", "valueFrom": {"secretKeyRef": reference}})
+        secret = {"metadata": {"name": "ray-token"}, "data": {"auth_token": base64.b64encode(b"tok").decode()}}
+        server.objects["/api/v1/namespaces/mistral/secrets/ray-token"] = secret
+        with pytest.raises(Unavailable):
+            observer.serve()
+        server.answers["GET", SERVE] = (200, b"{}")
+        observer.serve()
+    assert server.headers[-1].get("x-ray-authorization") == "Bearer tok"
 
 
 def test_without_rays_own_token_no_secret_is_read(pair: tuple[Server, Api]) -> None:

@@ -73,7 +73,7 @@ def run_service(server: Server, name: str, *pods: str) -> None:
 
 def beside(server: Server) -> list[str]:
     """Create the objects that are applied together with a RayService; returns their paths."""
-    paths = [f"{INSIDE}/secrets/{name}" for name in ("redis-auth", "hf-token", "api-key")]
+    paths = [f"{INSIDE}/secrets/{name}" for name in ("redis-auth", "hf-token", "api-key", "ray-token")]
     paths += [f"{INSIDE}/configmaps/redis-ca", PDB]
     for path in paths:
         put(server, path, OURS)
