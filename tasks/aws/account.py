@@ -122,6 +122,18 @@ def ensure_state_bucket(session: Clients, name: str) -> str:
     return bucket
 
 
+_OVERWRITTEN = {
+    "ID": "overwritten",
+    "Status": "Enabled",
+    "Filter": {"Prefix": ""},
+    "NoncurrentVersionExpiration": {"NoncurrentDays": 90},
+    "Expiration": {"ExpiredObjectDeleteMarker": True},
+    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+}
+"""What was overwritten or deleted goes after 90 days, and uploads that never ended after a week. Nothing else goes by its age: models and
+graphs that were stored long ago are loaded by every worker that starts."""
+
+
 def _protect(s3: Any, bucket: str) -> None:
     """Set every protection. Each call replaces the whole setting, so running it again reverts manual changes."""
     s3.put_public_access_block(
@@ -138,6 +150,7 @@ def _protect(s3: Any, bucket: str) -> None:
         ServerSideEncryptionConfiguration={"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]},
     )
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [_OVERWRITTEN]})
     if s3.meta.endpoint_url.startswith("https:"):  # without TLS the policy would lock out the pipeline itself
         s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(_tls_only(bucket, s3.meta.partition)))
 

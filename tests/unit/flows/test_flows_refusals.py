@@ -35,13 +35,24 @@ def test_a_run_with_an_unknown_target_ends_as_no_such_target(monkeypatch: pytest
     assert (state.is_failed(), state.name, state.message) == (True, "NoSuchTarget", "no leeward-target block is named 'nowhere'")
 
 
-@pytest.mark.parametrize("name", ["lifecycle", "verify", "deploy", "drill", "refresh", "surge"])
+@pytest.mark.parametrize("name", ["lifecycle", "provision", "verify", "deploy", "drill", "refresh", "surge"])
 def test_a_run_with_more_workers_than_nodes_ends_as_bad_parameters(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     target = TargetData(access_key_id="a", secret_access_key="b").target()  # type: ignore[arg-type]  # validated
     monkeypatch.setattr(site, "load_target", lambda name: target)
     state = flow(name).fn("t", Infrastructure(), Service(workers=3))
     assert (state.is_failed(), state.name) == (True, "BadParameters")
     assert "3 workers need 3 inf2 nodes" in (state.message or "")
+
+
+def test_provision_checks_the_model_of_the_service_that_will_be_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(_: Any, service: Service, *, provisioning: bool) -> None:
+        raise checks.PrerequisitesMissing(f"{service.model}, {provisioning}")
+
+    target = TargetData(access_key_id="a", secret_access_key="b").target()  # type: ignore[arg-type]  # validated
+    monkeypatch.setattr(site, "load_target", lambda name: target)
+    monkeypatch.setattr(stages, "check", check)
+    state = flow("provision").fn("t", Infrastructure(), Service(model="acme/own"))
+    assert (state.name, state.message) == ("PrerequisitesMissing", "acme/own, True")
 
 
 @pytest.mark.parametrize("name", [*CHECKED, "status", "sweep"])

@@ -36,6 +36,15 @@ def test_the_bucket_is_private_encrypted_and_versioned(aws: EmbeddedAws, name: s
     assert rules[0]["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
 
 
+def test_what_was_overwritten_goes_and_what_is_there_stays(aws: EmbeddedAws, name: str) -> None:
+    bucket = kept.ensure_state_bucket(aws, name)
+    (rule,) = aws.client("s3").get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert (rule["Status"], rule["Filter"]) == ("Enabled", {"Prefix": ""})
+    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 90}
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
+    assert rule["Expiration"] == {"ExpiredObjectDeleteMarker": True}, "no object expires"
+
+
 def test_creating_the_bucket_again_keeps_its_objects_and_restores_its_protection(aws: EmbeddedAws, name: str) -> None:
     bucket = kept.ensure_state_bucket(aws, name)
     s3 = aws.client("s3")
@@ -83,7 +92,12 @@ def test_with_a_tls_endpoint_the_bucket_refuses_requests_without_tls() -> None:
     with _OverTls() as aws:
         aws.expected.add_client_error("head_bucket", "404", http_status_code=404)
         aws.expected.add_response("create_bucket", {}, {"Bucket": bucket})
-        for protection in ("put_public_access_block", "put_bucket_encryption", "put_bucket_versioning"):
+        for protection in (
+            "put_public_access_block",
+            "put_bucket_encryption",
+            "put_bucket_versioning",
+            "put_bucket_lifecycle_configuration",
+        ):
             aws.expected.add_response(protection, {})
         aws.expected.add_response("put_bucket_policy", {}, {"Bucket": bucket, "Policy": policy})
         assert kept.ensure_state_bucket(aws, "tls") == bucket
