@@ -15,6 +15,8 @@ PROBES = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3
 """The kernel asks the other side after 5 s without a packet, every 5 s; three of those without an answer end the connection: 20 s."""
 CONNECT_S = 5.0
 """Seconds for a connection, and until the next one is tried."""
+TRIES = 4
+"""Connections in a row that get no answer after which Redis is silent; they take 20 s or more."""
 
 
 def prepare(parameters: Any, head: bool) -> None:
@@ -47,22 +49,33 @@ def _end_without(redis: tuple[str, int]) -> None:
 def wait_until_silent(connect: Callable[[], socket.socket], pause: Callable[[float], None] = time.sleep) -> None:
     """Return when what was reached once answers nothing any more, not even with a refusal.
 
-    One connection is kept, over which nothing is sent. When the other side closes or refuses it, Redis has ended or moved: that the GCS
-    notices by itself. A name that is not found is no silence of Redis either.
+    One connection is kept, over which nothing is sent. When the other side closes or refuses it, Redis has ended or moved, as in a failover:
+    that the GCS notices by itself, and a new connection has several tries. A name that is not found is no silence of Redis either.
     """
-    reached = False
-    while True:
+    reached, unanswered = False, 0
+    while unanswered < TRIES:
         try:
-            with connect() as connection:
-                reached = True
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                for option, value in PROBES.items():
-                    connection.setsockopt(socket.IPPROTO_TCP, option, value)
-                connection.settimeout(None)
-                connection.recv(1)
+            connection = connect()
         except (ConnectionError, socket.gaierror):
-            pass
+            unanswered = 0
         except OSError:  # no answer in time, or no way there
-            if reached:
+            unanswered += reached
+        else:
+            reached, unanswered = True, 0
+            if _falls_silent(connection):
                 return
         pause(CONNECT_S)
+
+
+def _falls_silent(connection: socket.socket) -> bool:
+    """Wait for the end of a connection; return whether the kernel gave it up, because no probe was answered."""
+    with connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in PROBES.items():
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
+        connection.settimeout(None)
+        try:
+            connection.recv(1)
+        except OSError as error:
+            return not isinstance(error, ConnectionError)
+        return False

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serving.ray_start import PROBES, host_and_port, wait_until_silent
+from serving.ray_start import PROBES, TRIES, host_and_port, wait_until_silent
 
 
 class Connection:
@@ -64,7 +64,13 @@ def test_nothing_ends_before_redis_was_reached_once() -> None:
 
 
 def test_a_name_that_is_not_found_any_more_is_no_silence() -> None:
-    watched(Connection(b""), socket.gaierror(), TimeoutError())
+    watched(Connection(b""), *[socket.gaierror()] * 9, Connection(TimeoutError()))
+
+
+@pytest.mark.parametrize("silence", [TimeoutError(), OSError(errno.ENETUNREACH, "network is unreachable")])
+def test_a_redis_that_closed_and_cannot_be_reached_has_several_tries(silence: OSError) -> None:
+    fewer = [silence] * (TRIES - 1)
+    watched(Connection(b""), *fewer, ConnectionRefusedError(), *fewer, Connection(b""), *fewer, silence)
 
 
 @pytest.mark.parametrize("address", ["redis:6380", "rediss://redis:6380", "redis:6380,other:1"])
@@ -77,7 +83,7 @@ def test_the_kernel_asks_the_other_side_of_a_real_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         kept = socket.create_connection(server.getsockname())
         server.accept()[0].close()
-        watched(kept.dup(), TimeoutError())  # a duplicate has the options of its original
+        watched(kept.dup(), *[TimeoutError()] * TRIES)  # a duplicate has the options of its original
     with kept:
         assert kept.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert {option: kept.getsockopt(socket.IPPROTO_TCP, option) for option in PROBES} == PROBES
