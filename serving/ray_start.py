@@ -49,8 +49,8 @@ def _end_without(redis: tuple[str, int]) -> None:
 def wait_until_silent(connect: Callable[[], socket.socket], pause: Callable[[float], None] = time.sleep) -> None:
     """Return when what was reached once answers nothing any more, not even with a refusal.
 
-    One connection is kept, over which nothing is sent. When the other side closes or refuses it, Redis has ended or moved, as in a failover:
-    that the GCS notices by itself, and a new connection has several tries. A name that is not found is no silence of Redis either.
+    One connection is kept, over which nothing is sent. When the other side closes or refuses it, Redis has ended or moved: that the GCS
+    notices by itself, and a connection to the next one has several tries. A name that is not found is no silence of Redis either.
     """
     reached, unanswered = False, 0
     while unanswered < TRIES:
