@@ -13,8 +13,7 @@ from typing import Any
 from localcloud.build.artifacts import artifacts
 from localcloud.build.command import BuildError
 from scripts.cloud import CloudError, Endpoint
-from scripts.services.forward import Forward
-from scripts.services.services import Services, free_port
+from scripts.services.services import Forward, Services, free_port
 from scripts.support.paths import PREFECT_HOME, PYTHON, RUN
 from scripts.support.processes import output_of
 

@@ -13,8 +13,7 @@ from localcloud.paths import cache_dir
 from scripts import cloud, setup, steps
 from scripts.cloud import CloudError, Endpoint
 from scripts.services import services
-from scripts.services.forward import Forward
-from scripts.services.services import Services
+from scripts.services.services import Forward, Services
 from scripts.steps import StepFailed
 from scripts.support.console import Console
 from scripts.support.paths import LOGS, PYTHON, ROOT, RUN, private_folder

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.services import pid1
-from scripts.services.forward import Forward
 from scripts.services.prefect_api import Api, wait_until
 from scripts.support.console import Console
 from scripts.support.paths import LOGS, PREFECT_HOME, PYTHON, ROOT, RUN, TEMPORARY, VENV, private_folder
@@ -31,6 +30,28 @@ RECORD = RUN / "services.json"
 LOG = LOGS / "services.log"
 START_S = 300.0
 """Seconds that server and worker may take to answer. The server first creates its database: 10 s on an idle machine."""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """One loopback port and its target in the cluster; written PORT=HOST:PORT."""
+
+    port: int
+    host: str
+    """DNS name in the cluster."""
+    target_port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Forward:
+        """Parse `8000=name.namespace.svc.cluster.local:8000`; raises ValueError for anything else."""
+        port, _, target = text.partition("=")
+        host, _, target_port = target.rpartition(":")
+        if not host:
+            raise ValueError(f"not PORT=HOST:PORT: {text!r}")
+        return cls(int(port), host, int(target_port))
+
+    def __str__(self) -> str:
+        return f"{self.port}={self.host}:{self.target_port}"
 
 
 @dataclass
@@ -133,7 +154,7 @@ def _commands(api_url: str, forwards: Sequence[Forward]) -> dict[str, list[str]]
         WORKER: [*prefect, "worker", "start", "--pool", POOL, "--type", "process", "--name", "leeward"],
     }
     if forwards:
-        commands["forwarders"] = [str(PYTHON), "-m", "scripts.services.forward", *map(str, forwards)]
+        commands["forwarders"] = [str(PYTHON), "-m", "scripts.installed.forward", *map(str, forwards)]
     return commands
 
 

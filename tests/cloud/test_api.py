@@ -13,8 +13,7 @@ import openai
 import pytest
 from system_under_test import Run
 
-from scripts.services.forward import Forward
-from scripts.services.services import free_port
+from scripts.services.services import Forward, free_port
 from scripts.support.paths import PYTHON, ROOT
 
 ASKED: dict[str, Any] = {"model": "mistral", "messages": [{"role": "user", "content": "Tell me about the sea."}], "max_tokens": 16}
@@ -23,7 +22,7 @@ ASKED: dict[str, Any] = {"model": "mistral", "messages": [{"role": "user", "cont
 @pytest.fixture(scope="module")
 def url(protected: Run) -> Iterator[str]:
     forward = Forward(free_port(8000), "mistral-serve-svc.mistral.svc.cluster.local", 8000)
-    command = [str(PYTHON), "-m", "scripts.services.forward", str(forward)]
+    command = [str(PYTHON), "-m", "scripts.installed.forward", str(forward)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as forwarder:
         try:
             assert forwarder.stdout

@@ -13,8 +13,8 @@ from system_under_test import Run, System
 
 from scripts.installed.browser import browser
 from scripts.installed.conversation import ChatUser, chat_user
-from scripts.services.forward import Forward, listen
-from scripts.services.services import free_port
+from scripts.installed.forward import listen
+from scripts.services.services import Forward, free_port
 
 HEAD = ("--namespace", "mistral", "--selector", "leeward.dev/component=head")
 READY = 'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}'
