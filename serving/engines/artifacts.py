@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 MANIFEST = "manifest.json"
+
+log = logging.getLogger(__name__)
 
 
 class Damaged(RuntimeError):
@@ -72,6 +75,14 @@ def keep(store: Store, key: str, write: Callable[[Path], object]) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder))
         return store.publish(key, Path(folder))
+
+
+def try_to_keep(store: Store, key: str, write: Callable[[Path], object]) -> None:
+    """Publish as `keep` does, and log a failure: this replica has what was computed and can go on; the next start computes it again."""
+    try:
+        keep(store, key, write)
+    except Exception:
+        log.exception("the compiled artifacts could not be stored")
 
 
 class FolderStore:

@@ -103,7 +103,7 @@ PROFILES = (
     Profile(
         "neuron",
         "serving.engines.neuron.engine:build",
-        compiler="serving.engines.neuron.compilation:compile_ahead",
+        compiler="serving.engines.neuron.engine:compile_ahead",
     ),
 )
 

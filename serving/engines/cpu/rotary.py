@@ -7,12 +7,13 @@ shows the way from the store to the replicas.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from serving.engines.artifacts import Store, keep, key_of
+from serving.engines.artifacts import Store, keep, key_of, try_to_keep
 from serving.engines.checkpoint import Shape, identity
 from serving.settings import Settings
 
@@ -54,11 +55,7 @@ def tables(folder: Path, shape: Shape, positions: int, store: Store | None) -> T
         loaded: Tables = torch.load(found / FILE, weights_only=True)
         return loaded
     computed = compute(shape, positions)
-    try:
-        _keep(store, wanted, computed)
-    except Exception:
-        # They are computed, so this replica can go on; the next start computes them again.
-        log.exception("the compiled artifacts could not be stored")
+    try_to_keep(store, wanted, _writer(computed))
     return computed
 
 
@@ -73,8 +70,8 @@ def compile_ahead(settings: Settings, store: Store) -> tuple[str, bool]:
     wanted = key(settings.model, positions)
     if store.has(wanted):
         return wanted, False
-    return wanted, _keep(store, wanted, compute(shape, positions))
+    return wanted, keep(store, wanted, _writer(compute(shape, positions)))
 
 
-def _keep(store: Store, wanted: str, computed: Tables) -> bool:
-    return keep(store, wanted, lambda new: torch.save(computed, new / FILE))
+def _writer(computed: Tables) -> Callable[[Path], None]:
+    return lambda new: torch.save(computed, new / FILE)

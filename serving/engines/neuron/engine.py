@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from serving.engines.artifacts import store_at
+from serving.engines.artifacts import Store, keep, store_at
 from serving.engines.checks import check_decode, check_prefill
 from serving.engines.contract import Limits, Logits
 from serving.engines.neuron import model as neuron_model
@@ -39,6 +39,21 @@ def build(settings: Settings) -> NeuronEngine:
     model = neuron_model.construct(wanted)
     neuron_model.to_cores(model, wanted, store_at(settings.artifacts) if settings.artifacts else None)
     return NeuronEngine(model, wanted)
+
+
+def compile_ahead(settings: Settings, store: Store) -> tuple[str, bool]:
+    """Compile without a chip, and put the graphs into the store if they are not there; return their key, and whether this call did that.
+
+    Raises:
+        BadCheckpoint, ValueError: see `plan`.
+    """
+    wanted = plan(settings, NeuronSettings.from_env())
+    key = neuron_model.key(wanted)
+    if store.has(key):
+        return key, False
+    model = neuron_model.construct(wanted)
+    model.cpu_compile()
+    return key, keep(store, key, lambda folder: model.save(str(folder)))
 
 
 class NeuronEngine:

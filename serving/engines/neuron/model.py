@@ -12,7 +12,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from serving.engines.artifacts import Store, keep, key_of
+from serving.engines.artifacts import Store, key_of, try_to_keep
 from serving.engines.checkpoint import identity
 from serving.engines.neuron.settings import Plan
 
@@ -79,11 +79,7 @@ def to_cores(model: Any, plan: Plan, store: Store | None) -> None:
         model.load(str(found))
     model.to_neuron()
     if store and not found:
-        try:
-            keep(store, key(plan), lambda folder: model.save(str(folder)))
-        except Exception:
-            # The model is compiled, so this replica can go on; the next start compiles again.
-            log.exception("the compiled artifacts could not be stored")
+        try_to_keep(store, key(plan), lambda folder: model.save(str(folder)))
 
 
 def _count(named: str) -> int:
