@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from blocks.errors import Permanent, PipelineError, Transient
+from blocks.errors import Permanent, PipelineError
 from drills.definition import Drill
 from drills.faults import KINDS, Fault
-from drills.kubernetes.api import Api
+from drills.kubernetes.api import Api, Refused, Unavailable
 from drills.kubernetes.rights import Rule
 from drills.observed import Snapshot
 from drills.runner import journal as journals
@@ -134,10 +134,10 @@ class Follower:
             return ""
         try:
             ended = multiply_load.end(self._api, self._subject, strike).model_copy(update={"answered": counted})
-        except Transient:
+            note = self.note.model_copy(update={"strikes": (ended, *self.note.strikes[1:])})
+            self.journal = journals.write(self._api, self._subject, self.journal.with_fault(self._number, note))
+        except (Unavailable, Refused):  # an API server that starts also refuses allowed requests
             return ""  # after the next snapshot
-        note = self.note.model_copy(update={"strikes": (ended, *self.note.strikes[1:])})
-        self.journal = journals.write(self._api, self._subject, self.journal.with_fault(self._number, note))
         return "the load is as before the surge"
 
     def _come(self, before: Snapshot, now: Snapshot, done: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drilled_cluster import JOBS, TRAFFIC, Bench, Cluster, Killed, bench
@@ -11,6 +12,7 @@ from drilled_cluster import JOBS, TRAFFIC, Bench, Cluster, Killed, bench
 from drills.definition import Drill, Series
 from drills.evidence import Evidence
 from drills.faults import Surge
+from drills.runner import watch
 from drills.stages.run import Result
 from drills.surge import surge_drill
 
@@ -126,3 +128,37 @@ def test_a_load_that_dies_in_the_surge_leaves_it_without_a_verdict(here: Bench) 
     cluster.load_dies = dies
     assert surge(here).verdict == "void"
     assert "so the records may be incomplete" in " ".join(evidence(here).why)
+
+
+@pytest.mark.parametrize("fault", ["none", "head-pod-forced"])
+def test_an_api_server_that_is_away_after_the_surge_repeats_neither_its_end_nor_the_fault(here: Bench, fault: str) -> None:
+    cluster, answer = here.cluster, here.cluster.handle
+
+    def handle(method: str, path: str, body: Any) -> tuple[int, Any]:
+        if cluster.over is not None and cluster.over + 3 < cluster.clock.now < cluster.over + 8:
+            cluster.clock.sleep(1)
+            return 503, {"message": "away"}
+        return answer(method, path, body)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "handle", handle)
+        patch.setattr(watch, "API_AWAY_S", 0.0)  # so that the stage is tried again at once
+        assert surge(here, fault).passed, evidence(here).why
+    found = evidence(here)
+    assert len(found.strikes) == len(here.cluster.deletions) + 1 == (1 if fault == "none" else 2)
+    assert cluster.over is not None
+    assert found.strikes[0].healed_at < cluster.over + 3
+
+
+def test_an_end_of_the_surge_that_the_api_server_does_not_take_is_tried_again(here: Bench) -> None:
+    cluster, answer, refused = here.cluster, here.cluster.handle, [403, 503]
+
+    def handle(method: str, path: str, body: Any) -> tuple[int, Any]:
+        if method == "PATCH" and cluster.over is not None and refused:
+            return refused.pop(), {"message": "away"}
+        return answer(method, path, body)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "handle", handle)
+        assert surge(here).passed, evidence(here).why
+    assert not refused
