@@ -23,6 +23,8 @@ from drills.load.run import Load
 
 PIECE = 4 * 2**20
 """Bytes of records in one response at most."""
+MOST = 10
+"""Greatest factor by which a load is multiplied: that of a fault `surge` in drills/faults.py."""
 
 
 def status(load: Load) -> dict[str, Any]:
@@ -59,6 +61,13 @@ def _number(query: str, name: str, default: int) -> int:
     return int(parse_qs(query).get(name, [default])[0])
 
 
+def _factor(query: str) -> int:
+    factor = _number(query, "factor", 0)
+    if not 1 <= factor <= MOST:
+        raise ValueError(f"the factor is a whole number from 1 to {MOST}")
+    return factor
+
+
 def answer(load: Load, method: str, target: str) -> http.Answer:
     """Return the answer to one request."""
     try:
@@ -72,7 +81,7 @@ def _answer(load: Load, method: str, target: str) -> http.Answer:
     if (method, parts.path) == ("POST", "/stop"):
         load.stop()
     elif (method, parts.path) == ("POST", "/multiply"):
-        load.factor = max(1, _number(parts.query, "factor", 1))
+        load.factor = _factor(parts.query)
     elif (method, parts.path) == ("GET", "/records"):
         load.read_at = load.clock.now()
         return 200, "application/x-ndjson", whole_lines(load.records, _number(parts.query, "offset", 0))

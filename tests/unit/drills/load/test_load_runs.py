@@ -298,7 +298,8 @@ def test_a_load_is_watched_and_stopped_and_its_records_read_over_http(tmp_path: 
         ):
             await until(lambda: (tmp_path / "r").stat().st_size > 0)
             first = (await api.get("/records")).content
-            assert [(await api.post(f"/multiply?factor={n}")).status_code for n in ("3", "x")] == [200, 400]
+            codes = [(await api.post(f"/multiply?factor={n}")).status_code for n in ("3", "x", "0", "-2", "11", "")]
+            assert codes == [200, 400, 400, 400, 400, 400]
             assert load.factor == 3
             await api.post("/stop", content=b"{}")
             await run
