@@ -197,6 +197,8 @@ class Drill(Value):
             raise ValueError("the first fault is done in the steady state: it has no `when`")
         if any(fault.when is None for fault in self.faults[1:]):
             raise ValueError("every fault after the first needs a `when`")
+        if any(isinstance(fault, Surge) for fault in self.faults[1:]):
+            raise ValueError("a surge is the first fault: nothing would end a later one")
         return self
 
     @property

@@ -71,6 +71,7 @@ def test_a_drill_from_before_there_were_other_faults_is_read_as_the_deletion_of_
         "fault: {when: {after_s: 1}}",
         "faults: [{of: head}, {of: worker}]",
         "faults: [{of: head}, {of: worker, when: {}}]",
+        "faults: [{of: head}, {kind: surge, when: {after_s: 1}}]",
         "faults: []",
     ],
     ids=[
@@ -85,6 +86,7 @@ def test_a_drill_from_before_there_were_other_faults_is_read_as_the_deletion_of_
         "the first fault waits",
         "the second fault does not wait",
         "no moment",
+        "a surge that nothing would end",
         "no fault",
     ],
 )
