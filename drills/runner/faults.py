@@ -129,7 +129,8 @@ class Follower:
         surge, strike, now = self._drill.surge, self.note.strikes[0], later[-1]
         if surge is None or strike.undone_at is not None or now.t < (due := surge.ends_at(before, later, strike)):
             return ""
-        counted = multiply_load.count_answered(self._api, self._subject, [worker.pod for worker in now.new_workers(before)])
+        asked = [worker.pod for worker in now.new_workers(before) if worker in now.answering]  # one that still starts has nothing to answer
+        counted = multiply_load.count_answered(self._api, self._subject, asked)
         if not all(counted.values()) and now.t < due + multiply_load.COUNTED_WITHIN_S:
             return ""
         try:

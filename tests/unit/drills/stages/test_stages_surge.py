@@ -162,3 +162,23 @@ def test_an_end_of_the_surge_that_the_api_server_does_not_take_is_tried_again(he
         patch.setattr(cluster, "handle", handle)
         assert surge(here).passed, evidence(here).why
     assert not refused
+
+
+class OneStarts(Cluster):
+    """One more worker is starting when the surge ends: its engine is there, and gets no requests yet."""
+
+    @property
+    def workers(self) -> dict[str, bool]:
+        """The workers, and whether they are ready."""
+        return {**super().workers, **({"w4": False} if self.came(30, 30) else {})}
+
+    def _moving(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any] | None:
+        if path.endswith("/w4:8080/proxy/metrics"):
+            return 200, b"ray_leeward_slots{} 8.0\n"
+        return super()._moving(method, path, query, body)
+
+
+def test_a_worker_that_still_starts_when_the_surge_ends_need_not_have_answered(tmp_path: Path) -> None:
+    with bench(OneStarts(grows=True), tmp_path) as here:
+        assert surge(here).passed, evidence(here).why
+        assert evidence(here).strikes[0].answered == {"w3": 7}
