@@ -143,7 +143,7 @@ def _gap(limits: Slos, streams: Sequence[Record]) -> Slo:
 
 
 def _recovery(limits: Slos, observation: Observation, recovery_s: float | None) -> Slo:
-    watched = observation.ended - (observation.healed_at or observation.started)
+    watched = max(0.0, observation.ended - (observation.healed_at or observation.started))
     actual = f"not within {watched:.0f} s" if recovery_s is None else f"{recovery_s:.1f} s"
     return _most(
         "recovery", "Recovered, redundancy included", limits.max_recovery_s, recovery_s, actual, f"within {limits.max_recovery_s:g} s"

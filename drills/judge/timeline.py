@@ -35,8 +35,8 @@ def _faults(observation: Observation, drill: Drill) -> Iterator[Event]:
     for fault, strike in zip(drill.faults, observation.strikes, strict=False):
         what = drill.title.lower() if len(drill.faults) == 1 else fault.describe()
         yield Event(t=strike.at, what=what, kind="fault", subject=str(strike.target), detail=fault.describe())
-        if strike.ended is not None:
-            surge = isinstance(fault, Surge)
+        surge = isinstance(fault, Surge)
+        if strike.ended is not None and (strike.undone_at is not None or not surge):
             yield Event(
                 t=strike.ended,
                 what="surge over" if surge else "fault over",

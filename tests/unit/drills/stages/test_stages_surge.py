@@ -13,6 +13,7 @@ from drills.definition import Drill, Series
 from drills.evidence import Evidence
 from drills.faults import Surge
 from drills.runner import watch
+from drills.stages.drill import Broken
 from drills.stages.run import Result
 from drills.surge import surge_drill
 
@@ -182,3 +183,25 @@ def test_a_worker_that_still_starts_when_the_surge_ends_need_not_have_answered(t
     with bench(OneStarts(grows=True), tmp_path) as here:
         assert surge(here).passed, evidence(here).why
         assert evidence(here).strikes[0].answered == {"w3": 7}
+
+
+def test_a_surge_that_an_error_cuts_short_is_not_said_to_be_over(here: Bench) -> None:
+    cluster, answer = here.cluster, here.cluster.handle
+
+    def handle(method: str, path: str, body: Any) -> tuple[int, Any]:
+        if (
+            cluster.surged is not None
+            and cluster.clock.now > cluster.surged + 5
+            and path.endswith("/pods?labelSelector=ray.io%2Fnode-type")
+        ):
+            return 403, {"message": "no longer allowed"}
+        return answer(method, path, body)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "handle", handle)
+        patch.setattr(watch, "API_AWAY_S", 0.0)
+        with pytest.raises(Broken):
+            surge(here)
+    found = evidence(here)
+    assert "surge over" not in [event.what for event in found.events]
+    assert {slo.actual for slo in found.slos if slo.id == "recovery"} == {"not within 0 s"}
