@@ -209,7 +209,7 @@ def dry_run(api: Api, subject: Subject, drill: Drill, template: Template, target
         when = f", {fault.when}" if fault.when else ""
         node = f" on node {strike.target.node}" if strike.target.node else ""
         print(f"strike     {fault.describe()}: {strike.target} (UID {strike.target.uid}){node}{when}")
-        print(f"undo       {strike.undo or 'nothing: what is struck is replaced'}")
+        print(f"undo       {strike.undo or 'nothing: what is struck is replaced, or ends by itself'}")
     where = f"not on {', '.join(placement.avoid_nodes)}" if placement.avoid_nodes else "on any node"
     print(f"load       {load.short_per_s:g} requests/s and {load.streams} live streams, {where}, in {placement.image}")
     for kind, ask in asked.items():
