@@ -7,10 +7,11 @@ A loss after the fault is a fact whatever else was wrong; only records of anothe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from drills.definition import Drill
 from drills.faults import unproven
-from drills.judge.slos import ALL, LATENCIES, LOSSES, Slo, counts
+from drills.judge.slos import ALL, GROWTH, LATENCIES, LOSSES, Slo, counts
 from drills.judge.steady_state import LATE_S
 from drills.judge.traffic import PhaseSeen, by_kind
 from drills.observed import LoadSeen, Observation
@@ -56,6 +57,7 @@ def doubts(drill: Drill, observation: Observation, records: Sequence[Record], be
         *_before(drill, before, uncertain),
         *_sent(drill, observation, records, load, recovered_at),
         *_unseen(drill, observation, recovered_at),
+        *_unseen_growth(drill, observation),
     ]
 
 
@@ -83,6 +85,18 @@ def _unseen(drill: Drill, observation: Observation, recovered_at: float | None) 
     since, until = last - fault_at, recovered_at - fault_at
     reason = f"the service was not observed from {since:.0f} to {until:.0f} s after the fault, and it recovered meanwhile"
     return [Doubt(reason=reason, missed=("recovery",))]
+
+
+def _unseen_growth(drill: Drill, observation: Observation) -> list[Doubt]:
+    """Return the doubt about a growth that may not have been observed because the runner or the API server was away in the surge."""
+    if drill.surge is None or not observation.strikes:
+        return []
+    since, until = observation.strikes[0].at, observation.strikes[0].healed_at
+    moments = [since, *(s.t for s in observation.snapshots if since < s.t < until), until]
+    hole = max(later - earlier for earlier, later in pairwise(moments))
+    if hole <= HOLE_S + drill.timing.poll_s:
+        return []
+    return [Doubt(reason=f"the service was not observed for {hole:.0f} s of the surge, and may have grown then", missed=GROWTH)]
 
 
 def _records(records: Sequence[Record], load: LoadSeen | None, uncertain: tuple[str, ...]) -> list[Doubt]:
@@ -158,7 +172,7 @@ def _sent(
     doubts += _too_few(drill, observation, short, fault_at, max(until, fault_at + 1), "between the fault and recovery", during)
     if drill.surge and observation.strikes:
         ended = min(observation.strikes[0].healed_at, stopped)
-        doubts += _too_few(drill, observation, short, fault_at, max(ended, fault_at + 1), "in the surge", during)
+        doubts += _too_few(drill, observation, short, fault_at, max(ended, fault_at + 1), "in the surge", (*during, *GROWTH))
     doubts += _no_streams(drill, records, fault_at, observation.outliving_streams)
     if recovered_at is not None:
         # The load goes on for `after_s`; one that ended earlier by itself does not show late losses.

@@ -121,6 +121,24 @@ def test_a_surge_whose_load_stayed_as_it_was_is_void() -> None:
     assert "the load was not multiplied" in judged(GROWS, seen=untold).why[0]
 
 
+def test_a_service_that_does_not_grow_under_a_load_that_was_not_multiplied_has_no_verdict() -> None:
+    short = [r for r in records(NEVER_GROWS) if not r.due % 1]
+    whole = observation(NEVER_GROWS)
+    found = judge(plan(), whole.model_copy(update={"load": sent_instead(whole, len(short))}), short)
+    assert found.verdict == "void"
+    assert missed(found) == {"grew", "new-node"}
+
+
+@pytest.mark.parametrize(("since", "until", "within"), [(5, 100, 65), (5, 260, 600)], ids=["seen too late", "not seen"])
+def test_a_growth_that_was_not_observed_is_not_held_against_the_service(since: float, until: float, within: float) -> None:
+    whole = observation(GROWS)
+    seen = tuple(s for s in whole.snapshots if not since < s.t - T0 < until)
+    found = judged(GROWS, plan(grow_within_s=within), whole.model_copy(update={"snapshots": seen}))
+    assert found.verdict == "void"
+    assert "grew" in missed(found)
+    assert "of the surge, and may have grown then" in " ".join(found.why)
+
+
 def sent_instead(whole: Observation, sent: int) -> Any:
     assert whole.load
     return whole.load.model_copy(update={"sent": sent})

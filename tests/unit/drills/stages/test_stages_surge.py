@@ -117,8 +117,9 @@ def test_a_request_that_is_lost_in_the_surge_fails_it(here: Bench) -> None:
     assert len(lost) == 1
 
 
-def test_a_load_that_dies_in_the_surge_leaves_it_without_a_verdict(here: Bench) -> None:
-    cluster = here.cluster
+@pytest.mark.parametrize("grows", [True, False])
+def test_a_load_that_dies_in_the_surge_leaves_it_without_a_verdict(tmp_path: Path, grows: bool) -> None:
+    cluster = Cluster(grows=grows)
 
     def dies() -> bool:
         if cluster.surged is None or cluster.clock.now < cluster.surged + 5:
@@ -127,8 +128,9 @@ def test_a_load_that_dies_in_the_surge_leaves_it_without_a_verdict(here: Bench) 
         return True
 
     cluster.load_dies = dies
-    assert surge(here).verdict == "void"
-    assert "so the records may be incomplete" in " ".join(evidence(here).why)
+    with bench(cluster, tmp_path) as here:
+        assert surge(here).verdict == "void"
+        assert "so the records may be incomplete" in " ".join(evidence(here).why)
 
 
 @pytest.mark.parametrize("fault", ["none", "head-pod-forced"])
