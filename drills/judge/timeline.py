@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -46,11 +47,14 @@ def _faults(observation: Observation, drill: Drill) -> Iterator[Event]:
 
 
 def _of_surge(events: Sequence[Event], surge: Surge, observation: Observation, before: Snapshot) -> Iterator[Event]:
-    """Yield the events of a surge: that workers leave which came in it is no trouble; and when the service had grown."""
-    there = {worker.pod for worker in before.workers}
-    came = {worker.pod for snapshot in observation.snapshots for worker in snapshot.workers} - there
+    """Yield the events of a surge: no trouble is what happens to workers that came in it, or that leave after it; and when it had grown."""
+    seen = {worker.pod for snapshot in observation.snapshots for worker in snapshot.workers}
+    came = seen - {worker.pod for worker in before.workers}
+    gone = seen - {worker.pod for worker in observation.snapshots[-1].workers} if observation.snapshots else set()
+    over = observation.strikes[0].ended or math.inf
     for event in events:
-        yield event.model_copy(update={"kind": "note"}) if event.subject in came and event.kind == "trouble" else event
+        expected = event.subject in came or (event.subject in gone and event.t > over)
+        yield event.model_copy(update={"kind": "note"}) if expected and event.kind == "trouble" else event
     grown = surge.grown_at(before, observation.snapshots, observation.strikes[0])
     if grown is not None:
         yield Event(t=grown, what="more workers answer", kind="milestone")

@@ -26,7 +26,9 @@ class World:
     grown_s: float = 60.0
     surge_end_s: float = 120.0
     leaves_s: float | None = 250.0
-    """When that worker is removed; None: it stays."""
+    """When a worker is removed; None: all stay."""
+    leaver: str = "w3"
+    """The worker that is removed: the one that came, or one of those that were there."""
     node_gone_s: float = 330.0
     end_s: float = 345.0
     head_deleted_s: float | None = None
@@ -51,12 +53,15 @@ def plan(fault: str = "none", *, nodes_follow: bool = True, shrink_within_s: flo
 
 def snapshot(world: World, t: float) -> Snapshot:
     """Return the service `t` seconds after the surge began."""
-    there = world.pod_s is not None and world.pod_s <= t and (world.leaves_s is None or t < world.leaves_s)
-    ready = there and t >= world.grown_s
+    came = world.pod_s is not None and world.pod_s <= t
+    gone = world.leaves_s is not None and t >= world.leaves_s
+    there, ready = came and not gone, t >= world.grown_s
     node = world.pod_s is not None and t >= world.node_s and (world.leaves_s is None or t < world.node_gone_s)
     workers = [WorkerSeen(pod=f"w{n}", uid=f"uid-w{n}", node=f"n{n}", ready=True) for n in (1, 2)]
-    if there:
+    if came:
         workers.append(WorkerSeen(pod="w3", uid="uid-w3", node="n3" if node else None, ready=ready))
+    if gone:
+        workers = [worker for worker in workers if worker.pod != world.leaver]
     died = world.head_deleted_s is not None and t >= world.head_deleted_s
     away = died and t < (world.head_deleted_s or 0) + world.head_back_s
     running = tuple(

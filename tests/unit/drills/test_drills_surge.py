@@ -245,7 +245,12 @@ def test_the_moments_of_the_surge_are_marked() -> None:
     assert marks(GROWS) == ["2 times the load", "worker ready", "more workers answer", "surge over", "recovered"]
     assert marks(HEAD_DIES)[:2] == ["the load multiplied by 2", "delete-pod of the head, the pod's own grace period"]
     assert "more workers answer" not in marks(NEVER_GROWS)
-    assert not [event for event in evidence(GROWS).events if event.kind == "trouble"], "a worker that goes again is expected"
+
+
+@pytest.mark.parametrize(("leaves_s", "leaver", "kind"), [(250.0, "w3", "note"), (250.0, "w1", "note"), (100.0, "w1", "trouble")])
+def test_a_worker_that_leaves_after_the_surge_is_expected_whichever_it_is(leaves_s: float, leaver: str, kind: str) -> None:
+    events = evidence(replace(GROWS, leaves_s=leaves_s, leaver=leaver)).events
+    assert {event.kind for event in events if event.subject == leaver and event.what == "worker gone"} == {kind}
 
 
 def test_steps_are_to_scale_and_objects_that_are_not_ready_are_striped() -> None:
