@@ -40,6 +40,8 @@ def page(name: str) -> Drill:
         except ValidationError as error:
             raise Refusal(f"{name} is no drill: {problems(error)}") from error
     check_known(found.faults)
+    if found.surge:
+        raise Refusal(f"{name} is a surge, which only the flow `surge` makes: it knows the size of the service that it deployed")
     return found
 
 

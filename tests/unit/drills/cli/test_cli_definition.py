@@ -103,6 +103,14 @@ def test_a_page_may_be_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "mine.yaml" in refusal(capsys, "drill", str(page), "--kubeconfig", "/nowhere")
 
 
+@pytest.mark.parametrize("words", [("rbac",), ("drill", "-n", "models", "--service", "chat")])
+def test_a_surge_is_refused_because_nothing_says_how_large_the_service_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\ntitle: More\ndescription: The load doubles.\nfaults:\n  - kind: surge\n")
+    assert "only the flow `surge` makes" in refusal(capsys, words[0], str(tmp_path / "mine.yaml"), *words[1:])
+
+
 def test_a_page_and_requests_may_come_from_windows(tmp_path: Path) -> None:
     page, asked_for = tmp_path / "mine.yaml", tmp_path / "requests.yaml"
     page.write_bytes(b"\xef\xbb\xbf" + WORKER.replace("\n", "\r\n").encode())
