@@ -195,8 +195,9 @@ def _on_a_service(commands: Commands, name: str, summary: str, description: str,
 def _lint(options: argparse.Namespace) -> int:
     """Check the service and print the findings; return the exit code."""
     if options.file:
-        text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text(encoding="utf-8")
-        gathered = read_manifests(text, "standard input" if options.file == "-" else options.file, options.service)
+        piped = options.file == "-"
+        text = sys.stdin.buffer.read() if piped else Path(options.file).read_bytes()
+        gathered = read_manifests(text, "standard input" if piped else options.file, options.service)
     else:
         gathered = gather(connect(options), options.namespace, options.service)
     checked = check(gathered.living)

@@ -70,8 +70,8 @@ def gather(api: Api, namespace: str, name: str | None) -> Gathered:
     return Gathered(living, (*unread, *_unnamed(living)))
 
 
-def read_manifests(text: str, where: str, name: str | None) -> Gathered:
-    """Read a RayService from YAML, as it would be applied.
+def read_manifests(text: bytes, where: str, name: str | None) -> Gathered:
+    """Read a RayService from YAML, in UTF-8 or UTF-16, as it would be applied.
 
     Args:
         where: The words for where the text is from.

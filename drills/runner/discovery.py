@@ -40,14 +40,17 @@ def choose(ray_services: Iterable[Object], name: str | None, where: str, unless:
     Raises:
         NoRayService: as of `find_ray_service`.
     """
-    found = {item["metadata"]["name"]: item for item in ray_services}
+    found = [(str(item["metadata"]["name"]), item) for item in ray_services]
     if not found:
         raise NoRayService(", ".join(filter(None, [f"{where} has no RayService", unless])))
-    chosen = found.get(name) if name else next(iter(found.values())) if len(found) == 1 else None
-    if chosen is None:
-        wanted = f"no RayService {name!r}" if name else "several RayServices: choose one with --service"
-        raise NoRayService(f"{where} has {wanted}; there are: {', '.join(sorted(found))}")
-    return chosen
+    chosen = [item for known, item in found if name in (None, known)]
+    if len(chosen) == 1:
+        return chosen[0]
+    if not chosen:
+        wanted = f"no RayService {name!r}"
+    else:
+        wanted = f"several RayServices {name!r}" if name else "several RayServices: choose one with --service"
+    raise NoRayService(f"{where} has {wanted}; there are: {', '.join(sorted(known for known, _ in found))}")
 
 
 def find_subject(api: Api, namespace: str, name: str | None, probe: Probe | None) -> Subject:

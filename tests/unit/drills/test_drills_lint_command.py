@@ -177,7 +177,7 @@ def test_a_file_is_checked_without_a_cluster(
     written = {"kind": "RayService", **changed("head takes no work")}
     text = yaml.safe_dump_all([{"kind": "Namespace"}, None, {"kind": "List", "items": [{"kind": "Secret"}, written]}])
     (tmp_path / "service.yaml").write_text(text)
-    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     assert command.main(["lint", "-f", "-" if from_stdin else str(tmp_path / "service.yaml")]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "BREAKS  head takes no work: num-cpus of the head: not set"
@@ -215,6 +215,26 @@ def test_a_file_without_a_service_to_check_is_refused(
     (tmp_path / "service.yaml").write_text(text)
     assert command.main(["lint", "-f", str(tmp_path / "service.yaml")]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_file_of_bytes_is_refused_and_one_from_windows_is_read(
+    no_cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "service.yaml"
+    file.write_bytes(b"\xff\xfe\x00\xd8\x80")
+    assert command.main(["lint", "-f", str(file)]) == 2
+    assert "is no YAML: " in capsys.readouterr().err
+    file.write_bytes(yaml.safe_dump({"kind": "RayService", **service()}).encode("utf-16"))
+    assert command.main(["lint", "-f", str(file)]) == 0
+
+
+def test_two_services_of_one_name_are_not_taken_for_one(no_cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "service.yaml"
+    other = {**service(), "metadata": {"name": "chat", "namespace": "staging"}}
+    file.write_text(yaml.safe_dump_all([{"kind": "RayService", **one} for one in (service(), other)]))
+    for words in ([], ["--service", "chat"]):
+        assert command.main(["lint", "-f", str(file), *words]) == 2
+        assert "there are: chat, chat" in capsys.readouterr().err
 
 
 def test_a_service_that_is_not_there_is_refused_with_those_that_are(cluster: Server, capsys: pytest.CaptureFixture[str]) -> None:

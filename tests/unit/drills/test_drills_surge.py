@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from surge_runs import GROWS, HEAD_DIES, NEVER_GROWS, STAYS, T0, World, observation, plan, records, snapshot
 
 from drills.definition import Drill, Load
@@ -21,6 +22,7 @@ from drills.faults import Surge, When
 from drills.judge.slos import COUNTS, GROWTH
 from drills.judge.steady_state import not_steady
 from drills.judge.verdict import Judgement, judge
+from drills.load import routes
 from drills.observed import Observation
 from drills.report import archive
 from drills.report.picture.scale import TimeAxis
@@ -236,6 +238,12 @@ def test_the_report_shows_how_the_service_followed_and_is_the_same_when_redrawn(
     again = tmp_path / "again.html"
     assert main([str(paths.evidence), str(paths.records), "-o", str(again)]) == 0
     assert again.read_text() == page
+
+
+def test_a_load_takes_every_factor_that_a_surge_may_have_and_no_greater_one() -> None:
+    assert Surge(factor=routes.MOST).factor == routes.MOST
+    with pytest.raises(ValidationError):
+        Surge(factor=routes.MOST + 1)
 
 
 def test_the_moments_of_the_surge_are_marked() -> None:
