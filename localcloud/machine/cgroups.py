@@ -23,6 +23,7 @@ CLOUD = f"{TREE}/cloud"
 INIT = "init"
 """Child that takes the processes of a group whose controllers are enabled for its children."""
 ROOT = Path("/sys/fs/cgroup")
+AUTOGROUP = Path("/proc/sys/kernel/sched_autogroup_enabled")
 NEEDED = ("cpu", "memory", "pids")
 """Controllers without which no node can run."""
 _CONTROLLERS = ("memory", "io", "hugetlb", "misc", "cpuset", "cpu", "pids")
@@ -133,16 +134,22 @@ def command_to_move_processes(folder: Path) -> str:
 def set_weight(group: str = TREE) -> None:
     """Give the group the CPU weight of ten processes outside it, because the cloud stands for a dozen machines.
 
-    The caller must be outside the group. In the root group every process counts for itself (or every session, where the
-    kernel has sched_autogroup). If the caller is in another group, as under systemd, all processes of that group together
-    count as one. That group is counted as four processes here: about as many are busy in a run of the pipeline (Prefect's
-    server, its worker, the flow, a build).
+    The caller must be outside the group. What the kernel weighs against the group is each process beside it, or each session
+    where it groups processes by session, or, as under systemd, all processes of the caller's own group together. A session
+    or a group is counted as four processes: about as many are busy in a run of the pipeline (Prefect's server, its worker,
+    the flow, a build).
     """
     for top in folders(group):
         for name, process in (("cpu.shares", 1024), ("cpu.weight", 100)):
             if (top / name).exists():
-                counted = str(os.getpid()) in (top.parent / "cgroup.procs").read_text().split()
-                (top / name).write_text(str(process * 10 // (1 if counted else 4)))
+                single = str(os.getpid()) in (top.parent / "cgroup.procs").read_text().split() and not _weighs_sessions(top.parent)
+                (top / name).write_text(str(process * 10 // (1 if single else 4)))
+
+
+def _weighs_sessions(folder: Path) -> bool:
+    """Return whether the kernel weighs sessions, not processes, in this folder (sched_autogroup): it does so in the machine's root group only."""
+    is_root = (folder / "release_agent").exists() or ((folder / "cgroup.controllers").exists() and not (folder / "cgroup.type").exists())
+    return is_root and AUTOGROUP.exists() and AUTOGROUP.read_text().strip() == "1"
 
 
 def _inherit_cpuset(folder: Path) -> None:

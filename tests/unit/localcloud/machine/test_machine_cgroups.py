@@ -109,14 +109,23 @@ def test_a_new_cpuset_of_version_1_has_its_parents_processors(monkeypatch: pytes
 
 
 @pytest.mark.parametrize(("name", "process"), [("cpu.shares", 1024), ("cpu.weight", 100)])
-def test_the_cloud_has_the_weight_of_ten_processes_or_of_two_and_a_half_slices(
+def test_the_cloud_has_the_weight_of_ten_processes_or_of_two_and_a_half_slices_or_sessions(
     name: str, process: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     machine(monkeypatch, cgroups.Hierarchy(tmp_path, ""))
+    autogroup = tmp_path / "sched_autogroup_enabled"
+    monkeypatch.setattr(cgroups, "AUTOGROUP", autogroup)
+    autogroup.write_text("1\n")
     (tmp_path / "leeward").mkdir()
     weight = tmp_path / "leeward" / name
     weight.touch()
     (tmp_path / "cgroup.procs").write_text(f"1\n{os.getpid()}\n")
+    cgroups.set_weight()
+    assert weight.read_text() == str(10 * process), "in a container, whose root group is not the machine's"
+    (tmp_path / {"cpu.shares": "release_agent", "cpu.weight": "cgroup.controllers"}[name]).touch()
+    cgroups.set_weight()
+    assert int(weight.read_text()) / process == 2.5
+    autogroup.write_text("0\n")
     cgroups.set_weight()
     assert weight.read_text() == str(10 * process)
     (tmp_path / "cgroup.procs").write_text("1\n")
@@ -157,7 +166,7 @@ def test_the_kernel_accepts_the_weight_which_depends_on_the_callers_own_group(re
 
     assert weight_beside(f"{real_cpu.name}.slice") == 2.5
     if not (real_cpu.parent / "cgroup.type").exists():  # in a container with a cgroup namespace, its root group may refuse processes
-        assert weight_beside(".") == 10
+        assert weight_beside(".") == (2.5 if cgroups.AUTOGROUP.exists() and cgroups.AUTOGROUP.read_text() == "1\n" else 10)
 
 
 def test_the_joining_command_enters_every_hierarchy_before_it_runs_the_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
