@@ -60,6 +60,7 @@ GRACES = ("own", "in-turn")
 CATALOGUE = ROOT / "drills" / "catalogue"
 NEXT = {
     "passed": "./demo --no-gcs-fault-tolerance shows the same drill fail; ./demo --keep leaves everything up, to look around and to chat",
+    "kept": "ask the model or its chat something, and delete the head meanwhile; the addresses and the command stand below",
     "failed": "open the report: first the reasons, then the picture; debug/ beside it has pods, events and logs (docs/drills.md)",
     "none": "read the end of the log; ./demo --verbose shows every task; docs/running.md has a table of what to look at",
 }
@@ -227,7 +228,8 @@ class Demo:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=60, check=False)
         verdict = json.loads(found.read_text(encoding="utf-8"))["verdict"]
         paths = f"report    {report_path(found)}\nevidence  {found}"
-        self.verdict = f"\n{done.stdout or done.stderr}\n{paths}\nnext      {NEXT.get(verdict, NEXT['failed'])}\n"
+        advice = NEXT["failed" if verdict != "passed" else "kept" if self.options.keep else "passed"]
+        self.verdict = f"\n{done.stdout or done.stderr}\n{paths}\nnext      {advice}\n"
         if verdict == "passed" and snapshot.state != "COMPLETED":
             self.console.print("error", f"the drill passed, but the run ended as {snapshot.label}. {snapshot.message}".strip())
         return bool(verdict == "passed" and snapshot.state == "COMPLETED")

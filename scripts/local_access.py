@@ -67,6 +67,7 @@ class LocalAccess:
             _print_line("Kubernetes", f"export KUBECONFIG={shlex.quote(str(write_kubeconfig(endpoint)))}")
             kubectl = shlex.quote(str(link_kubectl()))
             _print_line("", f"{kubectl} get pods -A")
+            _print_line("Delete the head", f"{kubectl} -n {self.namespace} delete pod -l ray.io/node-type=head")
             template = "-o go-template='{{.data.auth_token | base64decode}}'"
             _print_line("Ray's token", f"{kubectl} -n {self.namespace} get secret ray-token {template}")
             _print_line("AWS", f"unset {' '.join(OVERRIDING)}")
@@ -79,7 +80,7 @@ class LocalAccess:
 
 
 def _print_line(title: str, text: str) -> None:
-    print(f"  {title:<14} {text}", flush=True)
+    print(f"  {title:<15} {text}", flush=True)
 
 
 def write_kubeconfig(endpoint: Endpoint) -> Path:

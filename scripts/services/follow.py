@@ -31,8 +31,7 @@ QUIET_S = 20.0
 PICKED_UP_WITHIN_S = 120.0
 """Seconds a run may wait for a worker. A worker of the pool picks a run up within seconds."""
 API_AWAY_S = 300.0
-"""Seconds without an answer after which a server that runs is given up, and the run with it. Where every core is taken many times over
-it was silent for a minute (its event loop waited for a new thread to be scheduled), and answered again."""
+"""Seconds without an answer after which a server that runs is given up, and the run with it: it may share the cores with much else."""
 
 
 class RunLost(RuntimeError):

@@ -150,7 +150,7 @@ def _commands(api_url: str, forwards: Sequence[Forward]) -> dict[str, list[str]]
     prefect = [str(PYTHON), "-m", "prefect"]
     host_port = ["--host", "127.0.0.1", "--port", Api(api_url).url.split(":")[2].split("/")[0]]
     commands = {
-        "prefect server": [*prefect, "server", "start", *host_port, "--analytics-off"],
+        "prefect server": [str(PYTHON), "-m", "scripts.installed.prefect_server", "server", "start", *host_port, "--analytics-off"],
         WORKER: [*prefect, "worker", "start", "--pool", POOL, "--type", "process", "--name", "leeward"],
     }
     if forwards:

@@ -262,7 +262,7 @@ def test_what_is_kept_is_printed_with_lines_that_work_in_any_shell(monkeypatch: 
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         LocalAccess.choose({}).print_addresses(SimpleNamespace(api_url="http://127.0.0.1:4299/api"), Endpoint())  # type: ignore[arg-type]
-    lines = [line[17:] for line in out.getvalue().splitlines()]
+    lines = [line[18:] for line in out.getvalue().splitlines()]
     settings = "; ".join(line for line in lines if line.startswith(("export", "unset")))
     foreign = {"AWS_ACCESS_KEY_ID": "x", "AWS_ENDPOINT_URL": "http://localhost:1", "PREFECT_API_URL": "https://api.example.invalid"}
     shell = subprocess.run(["sh", "-c", f"{settings}; env"], env={**os.environ, **foreign}, capture_output=True, text=True, check=True)
