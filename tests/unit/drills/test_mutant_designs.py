@@ -72,7 +72,7 @@ def test_the_drill_of_each_can_be_asked_of_the_command(design: Design) -> None:
 def test_every_design_of_the_list_is_there() -> None:
     assert {
         *("no-storage", "serving-head", "one-replica", "one-node", "forgetful-redis", "impatient", "narrow", "hasty"),
-        *("cuts", "forgets", "headless"),
+        *("cuts", "forgets", "spare-group", "blocked-drain", "short-time-out"),
     } <= set(DESIGNS)
 
 
