@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import yaml
-
 from drills.kubernetes.api import Api, Object, Refused
+from drills.lint import texts
+from drills.lint.beside import beside
 from drills.lint.living import LOOPBACK, Living, service_of, storage_hosts
 from drills.runner import ray_objects
 from drills.runner.discovery import NoRayService, choose, find_ray_service
@@ -78,24 +78,40 @@ def read_manifests(text: bytes, where: str, name: str | None) -> Gathered:
         name: As of `gather`.
 
     Raises:
-        NoRayService: as of `gather`; or the text is no YAML, or what is written there has no Ray cluster.
+        NoRayService: as of `gather`; or the text is no YAML, or what is written there is no RayService that Kubernetes would take.
     """
     try:
-        written = [thing for thing in yaml.safe_load_all(text) if isinstance(thing, dict)]
-        objects = [thing for one in written for thing in (one["items"] if str(one.get("kind")).endswith("List") else [one])]
-        chosen = choose([thing for thing in objects if thing.get("kind") == "RayService"], name, where)
+        written = texts.objects(text)
+    except texts.Unreadable as error:
+        raise NoRayService(f"{where} is {error}") from None
+    ray_services = [thing for thing in written if thing.get("kind") == "RayService"]
+    others = sorted({str(thing["kind"]) for thing in written if thing.get("kind")})
+    try:
+        for ray_service in ray_services:
+            texts.require(ray_service, texts.NAMED)
+        chosen = choose(ray_services, name, where, f"only {', '.join(others)}" if others else "")
+        texts.require(chosen, texts.RAY_SERVICE)
         living = Living(chosen)
-        _ = [group.container for group in living.groups]
-    except yaml.YAMLError as error:
-        raise NoRayService(f"{where} is no YAML: {' '.join(str(getattr(error, 'problem', None) or 'it cannot be read').split())}") from None
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise NoRayService(f"{where} has a RayService that cannot be read: {type(error).__name__}: {error}") from error
-    return Gathered(living, _unnamed(living))
+        texts.require(living.serve_config, texts.SERVE_CONFIG, "serveConfigV2")
+    except texts.Unreadable as error:
+        raise NoRayService(f"{where} has a RayService that cannot be read: {error}") from None
+    with contextlib.suppress(ValueError, TypeError, LookupError, AttributeError):  # what stands beside it may be anything
+        living = beside(living, written)
+    return Gathered(living, (*_no_text(living), *_unnamed(living)))
+
+
+def _no_text(living: Living) -> tuple[str, ...]:
+    if isinstance(living.spec.get("serveConfigV2") or "", str):
+        return ()
+    return ("serveConfigV2 as text: it is a mapping here, which Kubernetes refuses (write serveConfigV2: | before it)",)
 
 
 def _unnamed(living: Living) -> tuple[str, ...]:
     # A configuration that cannot be understood is reported by the rules that look at it.
-    with contextlib.suppress(ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError):
+    with contextlib.suppress(ValueError, TypeError, LookupError, AttributeError):
+        if not living.serve_config.get("applications"):
+            old = " (serveConfig is of KubeRay before 1.1, later ones ignore it)" if "serveConfig" in living.spec else ""
+            return (f"what is deployed: serveConfigV2 names no application{old}",)
         if living.unnamed:
             return (f"what the code sets for {', '.join(living.unnamed)}: serveConfigV2 does not name them",)
     return ()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import yaml
-
+from drills.lint import texts
+from drills.lint.texts import number
 from drills.runner.ray_objects import HEAD_PATIENCE, NODE_TYPE
 
 Object = Mapping[str, Any]
@@ -19,6 +19,8 @@ FT_ANNOTATION = "ray.io/ft-enabled"
 NAMESPACE_ANNOTATION = "ray.io/external-storage-namespace"
 ACCELERATORS = ("GPU", "TPU", "HPU", "NPU", "neuron_cores")
 """Ray's names of what it finds on a node by itself."""
+KINDS = ("accelerator_type:", "TPU-")
+"""How the names begin that Ray makes of the kind of an accelerator that it finds."""
 
 
 @dataclass(frozen=True)
@@ -53,29 +55,56 @@ class Group:
     @property
     def grace_s(self) -> float:
         """Seconds that a pod of the group has between SIGTERM and SIGKILL."""
-        return float(self.template.get("terminationGracePeriodSeconds", 30))
+        return number(self.template.get("terminationGracePeriodSeconds", 30))
 
     @property
     def head_patience(self) -> str | None:
         """Seconds that its processes wait for a head that does not answer, as written; None where KubeRay or Ray decides."""
         return self.variable(HEAD_PATIENCE) or None
 
+    def fewest(self, scaled: bool) -> int:
+        """The number of its pods that there always are; hosts that come and go together count as one. As KubeRay counts them.
+
+        Args:
+            scaled: Whether Ray's autoscaler decides between the limits.
+        """
+        if self.spec.get("suspend") is True:
+            return 0
+        least, most, written = (self.spec.get(key) for key in ("minReplicas", "maxReplicas", "replicas"))
+        floor = int(number(least or 0))
+        if scaled or written is None:
+            return floor
+        return max(floor, int(number(written if most is None else min(number(written), number(most)))))
+
+    @property
+    def resources(self) -> dict[str, str]:
+        """What `resources` of the group tells to `ray start`, the newer way."""
+        return {str(name): str(amount) for name, amount in (self.spec.get("resources") or {}).items()}
+
+    @property
+    def cpus(self) -> object:
+        """The number of CPUs that Ray is told of, as written; None where it follows from the container."""
+        told = (amount for name, amount in self.resources.items() if name.lower() == "cpu")
+        return self.parameters.get("num-cpus", next(told, None))
+
     def carries(self, wanted: Mapping[str, float]) -> bool:
         """Whether a replica that asks for this fits on one of its pods, by what KubeRay tells to `ray start`. An accelerator that the
-        container asks for counts as many times as needed: Ray counts them itself."""
+        container asks for, and what Ray calls by its kind, counts as many times as needed: Ray counts them itself."""
         resources = self.container.get("resources") or {}
         asked = {**(resources.get("requests") or {}), **(resources.get("limits") or {})}
-        cpus = self.parameters.get("num-cpus", math.ceil(_cores(str(asked["cpu"]))) if "cpu" in asked else math.inf)
-        has = {"CPU": float(cpus)}
-        has |= {name: float(n) for name, n in re.findall(r'"([^"\\]+)\\?"\s*:\s*([\d.]+)', str(self.parameters.get("resources") or ""))}
-        if any("/" in name for name in asked) or self.parameters.get("num-gpus"):
-            has |= dict.fromkeys(ACCELERATORS, math.inf)
+        has = {name: _cores(amount) for name, amount in self.resources.items() if name.lower() != "memory"}
+        has["CPU"] = (
+            _cores(str(self.cpus)) if self.cpus is not None else math.ceil(_cores(str(asked["cpu"]))) if "cpu" in asked else math.inf
+        )
+        has |= {name: number(n) for name, n in re.findall(r'"([^"\\]+)\\?"\s*:\s*([\d.]+)', str(self.parameters.get("resources") or ""))}
+        if any("/" in name for name in (*asked, *self.resources)) or self.parameters.get("num-gpus"):
+            has |= {name: math.inf for name in wanted if name in ACCELERATORS or name.startswith(KINDS)}
         return all(has.get(name, 0) >= amount for name, amount in wanted.items() if amount)
 
 
 def _cores(quantity: str) -> float:
     """Return a quantity of Kubernetes as a number of processor cores."""
-    return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
+    return number(quantity[:-1]) / 1000 if quantity.endswith("m") else number(quantity)
 
 
 @dataclass(frozen=True)
@@ -96,8 +125,8 @@ class Deployment:
         """The number of replicas that there always are; None where the code decides."""
         replicas = self.options.get("num_replicas")
         if (scaled := self.options.get("autoscaling_config")) or replicas == "auto":
-            return int((scaled or {}).get("min_replicas", 1))
-        return None if replicas is None else int(replicas)
+            return int(number((scaled or {}).get("min_replicas", 1)))
+        return None if replicas is None else int(number(replicas))
 
     @property
     def wants(self) -> dict[str, float] | None:
@@ -106,13 +135,13 @@ class Deployment:
         if actor is None or "placement_group_bundles" in self.options:
             return None
         wanted = {"CPU": actor.get("num_cpus", 1), "GPU": actor.get("num_gpus", 0), **(actor.get("resources") or {})}
-        return {name: float(amount or 0) for name, amount in wanted.items()}
+        return {name: number(amount or 0) for name, amount in wanted.items()}
 
 
 def _llm_server(model: Object) -> tuple[str, Object]:
     """Return name and options of the deployment that Ray Serve LLM makes of one of its models, with its own defaults where they are not
     Serve's. Its replicas are placed by bundles, which the code computes."""
-    name = str(model["model_loading_config"]["model_id"]).replace("/", "--").replace(".", "_")
+    name = str((model.get("model_loading_config") or {}).get("model_id")).replace("/", "--").replace(".", "_")
     defaults = {"num_replicas": "auto", "max_ongoing_requests": 10**9, "placement_group_bundles": ()}
     return f"LLMServer:{name}", {**defaults, **(model.get("deployment_config") or {})}
 
@@ -132,6 +161,8 @@ class Living:
     """Whether the cluster has Karpenter's API; None: not asked, or the pods were not."""
     redis: tuple[Object, ...] | None = None
     """The pods at the GCS's storage address; none where it is not in this Kubernetes cluster. None: not asked."""
+    planned: tuple[Object, ...] = ()
+    """The pods as KubeRay would make them, where no cluster is asked."""
 
     @property
     def spec(self) -> Object:
@@ -172,19 +203,31 @@ class Living:
     def serve_config(self) -> Object:
         """The content of `serveConfigV2`."""
         written = self.spec.get("serveConfigV2") or ""
-        return dict((yaml.safe_load(written) if isinstance(written, str) else written) or {})
+        try:
+            found = texts.documents(written) if isinstance(written, str) else [written]
+        except texts.Unreadable as error:
+            raise texts.Unreadable(f"serveConfigV2 is {error}") from None
+        content = (found[0] if found else None) or {}
+        texts.require(content, {}, "serveConfigV2")
+        return dict(content)
 
     @property
     def http_options(self) -> Object:
         """The options of Serve's proxies, as far as they are written there."""
         return dict(self.serve_config.get("http_options") or {})
 
+    def before(self, *version: int) -> bool:
+        """Whether the service says that its Ray is older than this version."""
+        found = re.match(r"(\d+)\.(\d+)", str(self.cluster.get("rayVersion") or ""))
+        return found is not None and (int(found[1]), int(found[2])) < version
+
     def _deployments(self) -> Iterator[Deployment]:
         for application in self.serve_config.get("applications") or ():
             name = application.get("name", "default")
             for options in application.get("deployments") or ():
                 yield Deployment(name, options["name"], options)
-            for model in (application.get("args") or {}).get("llm_configs") or ():
+            args = application.get("args")
+            for model in (args.get("llm_configs") if isinstance(args, Mapping) else None) or ():
                 if isinstance(model, Mapping):  # else it is the name of a file
                     yield Deployment(name, *_llm_server(model))
 
@@ -219,22 +262,29 @@ class Living:
         return self.gcs is not None and self.gcs.get("backend", "redis") == "redis"
 
     @property
+    def ray_pods(self) -> tuple[Object, ...]:
+        """The pods of the Ray cluster that are not being deleted, else the planned ones; none where pods were not asked for."""
+        pods = self.planned if self.pods is None else self.pods
+        return tuple(pod for pod in pods if "deletionTimestamp" not in pod["metadata"])
+
+    @property
     def worker_pods(self) -> tuple[Object, ...]:
-        """The worker pods that are not being deleted; none where pods were not asked for."""
-        workers = (pod for pod in self.pods or () if pod["metadata"].get("labels", {}).get(NODE_TYPE) == "worker")
-        return tuple(pod for pod in workers if "deletionTimestamp" not in pod["metadata"])
+        """Those of them that are workers."""
+        return tuple(pod for pod in self.ray_pods if pod["metadata"].get("labels", {}).get(NODE_TYPE) == "worker")
+
+    @property
+    def scarcest(self) -> tuple[str, dict[str, int]]:
+        """The deployment that the fewest workers can take, and how many of each group there always are for it; without deployments "" and
+        all of them. Groups on which its replicas do not fit are not in it."""
+        scaled = self.cluster.get("enableInTreeAutoscaling") is True
+        wanted = [(deployment.path, deployment.wants or {}) for deployment in self.deployments] or [("", {})]
+        fitting = [(path, {group.name: group.fewest(scaled) for group in self.workers if group.carries(one)}) for path, one in wanted]
+        return min(fitting, key=lambda found: sum(found[1].values()))
 
     @property
     def fewest_workers(self) -> int:
-        """The number of workers that there always are for each deployment: with the autoscaler the minima of the groups. Groups on which
-        its replicas do not fit count for nothing."""
-        wanted = [deployment.wants or {} for deployment in self.deployments] or [{}]
-        return min(sum(_fewest(self, group) for group in self.workers if group.carries(one)) for one in wanted)
-
-
-def _fewest(living: Living, group: Group) -> int:
-    key = "minReplicas" if living.cluster.get("enableInTreeAutoscaling") else "replicas"
-    return int(group.spec.get(key, group.spec.get("minReplicas", 0)) or 0)
+        """The number of workers that there always are for each deployment."""
+        return sum(self.scarcest[1].values())
 
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import yaml
 from kubernetes_server import Server, serving
-from test_drills_lint import BUDGET, CHANGES, service
+from test_drills_lint import BUDGET, CHANGES, container, service, worker
 
 from drills.cli import main as command
 from drills.kubernetes.api import Api
-from drills.lint import RULES
+from drills.lint import RULES, check
+from drills.lint.gather import read_manifests
 
 NAMESPACE = "/api/v1/namespaces/models"
 SERVICES = "/apis/ray.io/v1/namespaces/models/rayservices"
@@ -201,8 +202,23 @@ def test_applications_of_which_a_file_names_no_deployment_are_not_read(
     [
         ("a: [", "is no YAML: "),
         ("- a list", "has no RayService"),
-        ("kind: RayService", "cannot be read: KeyError: 'metadata'"),
-        ("{kind: RayService, metadata: {name: x}, spec: {}}", "cannot be read: KeyError: 'rayClusterConfig'"),
+        ("kind: RayService", "cannot be read: metadata is missing"),
+        ("{kind: RayService, metadata: {generateName: x}, spec: {}}", "cannot be read: metadata.name is missing"),
+        ("{kind: RayService, metadata: {name: 7}, spec: {}}", "cannot be read: metadata.name must be text, not a number"),
+        ("{kind: RayService, metadata: {name: x}, spec: {}}", "cannot be read: spec.rayClusterConfig is missing"),
+        (
+            "{kind: RayService, metadata: {name: x}, spec: {rayClusterConfig: {headGroupSpec: {template: {spec: {containers: {a: b}}}}}}}",
+            "spec.rayClusterConfig.headGroupSpec.template.spec.containers must be a list, not a mapping",
+        ),
+        ("kind: Deployment\n---\nkind: RayCluster", "has no RayService, only Deployment, RayCluster"),
+        ("kind: ConfigMapList\nitems: null", "has no RayService, only ConfigMapList"),
+        ("kind: List\nitems: [1, null, [a]]", "has no RayService"),
+        ("# nothing\n---\n# here", "has no RayService"),
+        ("{{- if .Values.serve }}\nkind: RayService\n{{- end }}", "line 1; lint reads what kubectl would apply: render the templates"),
+        ('resource "x" "y" {\n  body = <<YAML\nkind: RayService\nYAML\n}', "lint reads what kubectl would apply"),
+        ("[" * 5000, "nested too deeply"),
+        ("a: !!timestamp x", "cannot be read"),
+        ("a: 2026-99-99", "cannot be read"),
         (
             "{kind: RayService, metadata: {name: a}}\n---\n{kind: RayService, metadata: {name: b}}",
             "choose one with --service; there are: a, b",
@@ -226,6 +242,100 @@ def test_a_file_of_bytes_is_refused_and_one_from_windows_is_read(
     assert "is no YAML: " in capsys.readouterr().err
     file.write_bytes(yaml.safe_dump({"kind": "RayService", **service()}).encode("utf-16"))
     assert command.main(["lint", "-f", str(file)]) == 0
+
+
+def test_what_other_programs_write_is_read(no_cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "service.yaml"
+    written = {"kind": "RayService", **changed("images by digest")}
+    container(worker(written))["image"] = "registry.example/\N{OWL}"
+    lists = {"kind": "List", "items": [{"kind": "RayServiceList", "items": [written]}]}
+    crd = "kind: CustomResourceDefinition\nspec: {default: =}\n---\n"
+    texts = (
+        json.dumps(lists).encode(),  # as ASCII, with two escapes for the owl
+        b"\xef\xbb\xbf" + (crd + yaml.safe_dump(lists, allow_unicode=True)).replace("\n", "\r\n").encode(),
+    )
+    for text in texts:
+        file.write_bytes(text)
+        assert command.main(["lint", "-f", str(file)]) == 0
+        assert "images by digest: registry.example/\N{OWL}" in capsys.readouterr().out
+    file.write_text(json.dumps(lists).replace("\\udd89", ""))  # half an owl
+    assert command.main(["lint", "-f", str(file)]) == 0
+    capsys.readouterr().out.encode()
+
+
+def test_a_configuration_that_is_no_text_or_of_an_old_kuberay_is_named(
+    no_cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "service.yaml"
+    written = {"kind": "RayService", **changed("two replicas or more of everything")}
+    written["spec"]["serveConfigV2"] = yaml.safe_load(written["spec"]["serveConfigV2"])
+    file.write_text(yaml.safe_dump(written))
+    assert command.main(["lint", "-f", str(file)]) == 1
+    assert "not read: serveConfigV2 as text: it is a mapping here, which Kubernetes refuses" in capsys.readouterr().out
+    del written["spec"]["serveConfigV2"]
+    file.write_text(yaml.safe_dump(written))
+    assert command.main(["lint", "-f", str(file)]) == 0
+    assert "not read: what is deployed: serveConfigV2 names no application\n" in capsys.readouterr().out
+    written["spec"]["serveConfig"] = {"importPath": "app:app"}
+    file.write_text(yaml.safe_dump(written))
+    assert command.main(["lint", "-f", str(file)]) == 0
+    assert "(serveConfig is of KubeRay before 1.1, later ones ignore it)" in capsys.readouterr().out
+    for text, said in (
+        ("applications:\n  - [unclosed", "serveConfigV2 is no YAML: "),
+        ("- a list", "serveConfigV2 must be a mapping, not a list"),
+        ("applications: [{deployments: [{num_replicas: 2}]}]", "serveConfigV2.applications[0].deployments[0].name is missing"),
+    ):
+        written["spec"]["serveConfigV2"] = text
+        file.write_text(yaml.safe_dump(written))
+        assert command.main(["lint", "-f", str(file)]) == 2
+        assert said in capsys.readouterr().err
+
+
+def beside(tmp_path: Path, *others: Any) -> list[str]:
+    """The broken rules of a service in a file that has other things, too."""
+    written = {"kind": "RayService", **service()}
+    written["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"]["redisAddress"] = "rediss://redis:6379"
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump_all([*others, written]))
+    gathered = read_manifests((tmp_path / "all.yaml").read_bytes(), "a file", None)
+    return [finding.rule.name for finding in check(gathered.living).findings]
+
+
+@pytest.mark.parametrize(
+    ("labels", "spec", "broken"),
+    [
+        ({"ray.io/node-type": "worker"}, {"minAvailable": 1}, []),
+        ({"ray.io/group": "gpu", "ray.io/cluster": "chat-x7k2p"}, {"minAvailable": 1}, []),
+        ({"ray.io/node-type": "worker"}, {"minAvailable": 2}, ["a drain can go on"]),
+        ({"ray.io/node-type": "worker"}, {"maxUnavailable": 1}, ["a drain can go on"]),
+        ({"ray.io/group": "gpu", "ray.io/cluster": "chat"}, {"minAvailable": 1}, ["a PodDisruptionBudget for the workers"]),
+        ({"app": "shop"}, {"maxUnavailable": 1}, []),
+    ],
+)
+def test_budgets_beside_a_service_in_a_file_are_read(
+    labels: dict[str, str], spec: dict[str, Any], broken: list[str], tmp_path: Path
+) -> None:
+    budget = {"kind": "PodDisruptionBudget", "metadata": {"name": "b"}, "spec": {"selector": {"matchLabels": labels}, **spec}}
+    assert beside(tmp_path, budget) == broken
+    elsewhere = {**budget, "metadata": {"name": "b", "namespace": "elsewhere"}}
+    assert beside(tmp_path, elsewhere) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "broken"),
+    [
+        ("Deployment", {}, ["Redis keeps what it has"]),
+        ("Deployment", {"replicas": 2}, []),
+        ("StatefulSet", {"volumeClaimTemplates": [{"metadata": {"name": "data"}}]}, ["a second Redis"]),
+        ("DaemonSet", {}, []),
+    ],
+)
+def test_the_redis_beside_a_service_in_a_file_is_read(kind: str, spec: dict[str, Any], broken: list[str], tmp_path: Path) -> None:
+    template = {"metadata": {"labels": {"app": "redis"}}, "spec": {"containers": []}}
+    workload = {"kind": kind, "metadata": {"name": "r", "namespace": "models"}, "spec": {"template": template, **spec}}
+    behind = {"kind": "Service", "metadata": {"name": "redis"}, "spec": {"selector": {"app": "redis"}}}
+    assert beside(tmp_path, workload, behind) == broken
+    assert beside(tmp_path, workload) == []
+    assert beside(tmp_path, {"kind": "Service", "metadata": None}, {"kind": "PodDisruptionBudget"}) == []
 
 
 def test_two_services_of_one_name_are_not_taken_for_one(no_cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
