@@ -9,18 +9,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-import yaml
-
 from drills.lint.living import LOOPBACK, NAMESPACE_ANNOTATION, Group, Living, Object, storage_hosts
+from drills.lint.texts import number
 from drills.redact import clean
 
 HEAD_PATIENCE_S = 60
 """Seconds for which a head tries to reach its storage, by Ray's default. Workers must outlast it and the restart that follows."""
 
-_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_RAY = re.compile(r"(?:^|/)ray(?:-ml|-llm)?:(\d+\.\d+\.\d+)|\bray-?(\d+\.\d+\.\d+)")
+"""An image whose name says its version of Ray; other versions in a tag are of what else is in it."""
 
 DRAIN_S = 30
 """Seconds for which a Ray node that gets SIGTERM drains, by default."""
+
+STOP_S = 16
+"""Seconds after which `ray stop` kills what has not ended, by default."""
 
 FEW = 5
 """Serve's default for the requests that a replica takes at once. A stream counts for its whole duration."""
@@ -37,8 +40,13 @@ TAKEOVER_S = 30
 DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
 
 
-NEEDED = {"pods": "pods", "budgets": "budgets", "karpenter": "karpenter", "redis": "the pods of Redis"}
-"""The words for what rules need."""
+NEEDED = {
+    "pods": "pods were not read",
+    "budgets": "budgets were not read",
+    "karpenter": "whether the cluster has Karpenter was not asked",
+    "redis": "the pods of Redis were not read",
+}
+"""The words for when what a rule needs was not read."""
 
 
 class Severity(StrEnum):
@@ -92,27 +100,33 @@ def check(living: Living) -> Checked:
     broken, unchecked = [], {}
     for rule in RULES:
         if rule.needs and getattr(living, rule.needs) is None:
-            unchecked[rule.name] = f"{NEEDED[rule.needs]} were not read"
+            unchecked[rule.name] = NEEDED[rule.needs]
             continue
         try:
             found = rule.look(living)
-        except (ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
-            # PyYAML's text quotes the lines around the problem, which may hold anything.
-            words = str(getattr(error, "problem", None) or error)
-            unchecked[rule.name] = f"the RayService could not be understood: {clean(' '.join(words.split()))}"
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+            unchecked[rule.name] = f"the RayService could not be understood: {_line(str(error))}"
             continue
         if found is not None:
-            broken.append(Finding(rule, clean(found)))
+            broken.append(Finding(rule, _line(found)))
     return Checked(tuple(sorted(broken, key=lambda finding: list(Severity).index(finding.rule.severity))), unchecked)
 
 
+def _line(words: str) -> str:
+    """The words on one line, without a secret and without what a terminal would obey."""
+    return str(clean("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(words.split()))))
+
+
 def _listed(names: Collection[str]) -> str | None:
-    """The names in one line, or None where there are none."""
-    return ", ".join(names) or None
+    """The names in one line, each once, or None where there are none."""
+    return ", ".join(dict.fromkeys(names)) or None
 
 
 def _no_storage(living: Living) -> str | None:
-    return "no external storage for the GCS" if living.gcs is None else None
+    if living.gcs is not None:
+        return None
+    alone = living.head.variable("RAY_REDIS_ADDRESS") is not None
+    return "RAY_REDIS_ADDRESS alone turns nothing on, KubeRay refuses it" if alone else "no external storage for the GCS"
 
 
 def _plain_redis(living: Living) -> str | None:
@@ -123,8 +137,10 @@ def _plain_redis(living: Living) -> str | None:
 
 
 def _open_password(living: Living) -> str | None:
-    password = ((living.gcs or {}).get("redisPassword") or {}).get("value") or living.head.variable("REDIS_PASSWORD")
-    return "Redis's password stands in the RayService itself" if password else None
+    parameter = str(living.head.parameters.get("redis-password") or "")
+    written = ((living.gcs or {}).get("redisPassword") or {}).get("value") or living.head.variable("REDIS_PASSWORD")
+    # A parameter with $ names a variable, which is looked at by itself.
+    return "Redis's password stands in the RayService itself" if written or (parameter and "$" not in parameter) else None
 
 
 def _shared_namespace(living: Living) -> str | None:
@@ -133,8 +149,8 @@ def _shared_namespace(living: Living) -> str | None:
 
 
 def _working_head(living: Living) -> str | None:
-    cpus = living.head.parameters.get("num-cpus")
-    if str(cpus) != "0":
+    cpus = living.head.cpus
+    if cpus is None or number(cpus) != 0:
         return f"num-cpus of the head: {cpus if cpus is not None else 'not set'}"
     # A head without CPUs takes what asks for none.
     return _listed([f"{d.path} fits on it" for d in living.deployments if d.wants is not None and living.head.carries(d.wants)])
@@ -162,7 +178,12 @@ def _on_one_node(living: Living) -> str | None:
 
 
 def _few_workers(living: Living) -> str | None:
-    return f"at least {living.fewest_workers} in all groups together" if living.fewest_workers < 2 else None
+    if living.fewest_workers >= 2:
+        return None
+    deployment, groups = living.scarcest
+    counts = ", ".join(f"{name}: {count}" for name, count in groups.items())
+    missing = "no group has what its replicas ask for" if living.workers else "there is no group of workers"
+    return f"at least {living.fewest_workers}{' for ' * bool(deployment)}{deployment} ({counts or missing})"
 
 
 def _impatient(living: Living) -> str | None:
@@ -171,34 +192,56 @@ def _impatient(living: Living) -> str | None:
     # The head's system-config holds for all nodes.
     if found := re.search(r"gcs_rpc_server_reconnect_timeout_s\W+(\d+)", str(living.head.parameters.get("system-config") or "")):
         written["system-config"] = found[1]
-    return _listed([f"{name}: {s} s" for name, s in written.items() if s and float(s) <= 2 * HEAD_PATIENCE_S])
+    return _listed([f"{name}: {s} s" for name, s in written.items() if s and number(s) <= 2 * HEAD_PATIENCE_S])
 
 
 def _queues_streams(living: Living) -> str | None:
-    written = {d.path: d.options.get("max_ongoing_requests") for d in living.deployments}
-    return _listed([path if n is None else f"{path}: {n}" for path, n in written.items() if n is None or int(n) <= FEW])
+    old = living.before(2, 32)  # its default was 100, and its name for it another one
+    written = {d.path: d.options.get("max_ongoing_requests", d.options.get("max_concurrent_queries")) for d in living.deployments}
+    few = [f"{path}: {n}" for path, n in written.items() if n is not None and number(n) <= FEW]
+    silent = [path for path, n in written.items() if n is None and not old]
+    return _listed([*few, *([f"not in serveConfigV2 for {', '.join(silent)}"] if silent else ())])
 
 
 def _unbounded(living: Living) -> str | None:
-    return _listed([d.path for d in living.deployments if int(d.options.get("max_queued_requests", -1)) < 0])
+    return _listed([d.path for d in living.deployments if number(d.options.get("max_queued_requests", -1)) < 0])
 
 
 def _cut_short(living: Living) -> str | None:
     """A pod that is killed before its replicas have ended, or replicas before their node has been drained."""
-    longest = max((float(d.options.get("graceful_shutdown_timeout_s", 20)) for d in living.deployments), default=20)
+    longest = max((number(d.options.get("graceful_shutdown_timeout_s", 20)) for d in living.deployments), default=20)
     return _listed([found for group in living.workers if (found := _short(group, longest))])
 
 
 def _short(group: Group, longest: float) -> str | None:
-    drain = float(group.variable("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S") or DRAIN_S)
+    drain = number(group.variable("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S") or DRAIN_S)
     answer = group.variable("LEEWARD_DEADLINE_S")
-    if answer and float(answer) > longest:
+    if answer and number(answer) > longest:
         return f"{group.name}: an answer may take {answer} s, a replica has {longest:g} s to end"
     if drain < longest:
         return f"{group.name}: a node drains for {drain:g} s, a replica has {longest:g} s to end"
+    if (killed := _stops_after(group)) is not None and killed < longest:
+        return f"{group.name}: ray stop in its preStop hook ends Ray within {killed:g} s, a replica has {longest:g} s to end"
     if group.grace_s < drain:
         return f"{group.name}: a pod has {group.grace_s:g} s to end, its node drains for {drain:g} s"
     return None
+
+
+def _stops_after(group: Group) -> float | None:
+    """Seconds after which a preStop hook of the Ray container kills Ray by `ray stop`; None where it does not call that."""
+    hook = (group.container.get("lifecycle") or {}).get("preStop") or {}
+    called = re.search(r"\bray stop\b(.*)", " ".join(map(str, (hook.get("exec") or {}).get("command") or ())))
+    if called is None:
+        return None
+    if re.search(r"\s(-f|--force)\b", called[1]):
+        return 0
+    written = re.search(r"(?:-g|--grace-period)[ =]?(\d+)", called[1])
+    return number(written[1]) if written else STOP_S
+
+
+def _few_proxies(living: Living) -> str | None:
+    where = living.serve_config.get("proxy_location")
+    return f"proxy_location: {where}" if where not in (None, "EveryNode") else None
 
 
 def _lying_readiness(living: Living) -> str | None:
@@ -214,19 +257,28 @@ def _asks_proxy(living: Living, probe: Object) -> bool:
 
 def _impatient_proxy(living: Living) -> str | None:
     limit = living.http_options.get("request_timeout_s")
-    return f"request_timeout_s: {limit}" if limit and float(limit) < SHORTEST_TIME_OUT_S else None
+    return f"request_timeout_s: {limit}" if limit and number(limit) < SHORTEST_TIME_OUT_S else None
 
 
 def _blocked_drain(living: Living) -> str | None:
-    """PodDisruptionBudgets that never let a worker go."""
+    """PodDisruptionBudgets that never let a pod go, a worker or the head."""
     found = []
     for budget in living.budgets or ():
-        covered = [pod for pod in living.worker_pods if _covers(budget, pod)]
-        most, least = budget["spec"].get("maxUnavailable"), budget["spec"].get("minAvailable")
-        all_of_them = least is not None and (str(least) == "100%" or (str(least).isdigit() and int(least) >= len(covered)))
-        if covered and (str(most) in ("0", "0%") or all_of_them):
-            found.append(budget.get("metadata", {}).get("name", "a budget"))
+        covered = [pod for pod in living.ray_pods if _covers(budget, pod)]
+        if covered and (why := _never(budget["spec"], len(covered))):
+            found.append(f"{budget.get('metadata', {}).get('name', 'a budget')} ({why})")
     return _listed(found)
+
+
+def _never(spec: Object, pods: int) -> str | None:
+    """Why a budget for this many pods lets none go; None if it does. Kubernetes finds out how many there should be from their owner, and
+    a RayCluster, which has no scale, does not tell: then it allows nothing."""
+    least = spec.get("minAvailable")
+    if spec.get("maxUnavailable") is not None:
+        return "it has maxUnavailable, and Kubernetes cannot tell how many pods a RayCluster should have"
+    if str(least).endswith("%"):
+        return "it has a percentage, and Kubernetes cannot tell how many pods a RayCluster should have"
+    return f"minAvailable: {least}, and there are {pods}" if least is not None and number(least) >= pods else None
 
 
 def _forgetful_redis(living: Living) -> str | None:
@@ -250,9 +302,8 @@ def _single_redis(living: Living) -> str | None:
 def _moving_address(living: Living) -> str | None:
     if living.head_service is not None:
         return "the head's Service is headless" if living.head_service["spec"].get("clusterIP") == "None" else None
-    written = (living.head.spec.get("headService") or {}).get("spec")
-    if written is not None:
-        return "headService asks for a headless Service" if written.get("clusterIP") == "None" else None
+    if (written := living.head.spec.get("headService")) is not None:  # KubeRay takes it as it is, whatever it has
+        return "headService asks for a headless Service" if (written.get("spec") or {}).get("clusterIP") == "None" else None
     if living.head.spec.get("serviceType") in ("NodePort", "LoadBalancer"):
         return None
     # The operator's ENABLE_RAY_HEAD_CLUSTER_IP_SERVICE changes it too; without the Service itself that is not seen.
@@ -272,12 +323,15 @@ def _slow_takeover(living: Living) -> str | None:
     written = living.head.variable("RAY_SERVE_SLOW_STARTUP_WARNING_S")
     if written == "":  # from a ConfigMap or a Secret, which is not read
         return None
-    takeover = float(written or TAKEOVER_S)
+    takeover = number(written or TAKEOVER_S)
     return None if takeover > 2 * HEAD_PATIENCE_S else f"{takeover:g} s on the head"
 
 
 def _no_budget(living: Living) -> str | None:
-    return _listed([pod["metadata"]["name"] for pod in living.worker_pods if not any(_covers(b, pod) for b in living.budgets or ())])
+    bare = _listed([pod["metadata"]["name"] for pod in living.worker_pods if not any(_covers(b, pod) for b in living.budgets or ())])
+    meant = [b for b in living.budgets or () if "ray.io/" in json.dumps(b["spec"].get("selector"), default=str)]
+    idle = [str(b.get("metadata", {}).get("name", "a budget")) for b in meant if not any(_covers(b, pod) for pod in living.ray_pods)]
+    return f"{bare}; no pod has the labels of {', '.join(idle)}" if bare and idle else bare
 
 
 def _covers(budget: Object, pod: Object) -> bool:
@@ -317,11 +371,14 @@ def _moving_image(living: Living) -> str | None:
 
 
 def _other_ray(living: Living) -> str | None:
-    """Images whose tag names another version of Ray than the cluster's."""
+    """Images whose names say another version of Ray than the cluster's, or than each other."""
     version = str(living.cluster.get("rayVersion") or "")
-    tags = {group.name: str(group.container.get("image", "")).partition("@")[0].rpartition(":")[2] for group in living.groups}
-    named = {name: found[0] for name, tag in tags.items() if (found := _VERSION.findall(tag)) and "/" not in tag}
-    return _listed([f"{name}: {found}, rayVersion: {version}" for name, found in named.items() if version and found != version])
+    images = {group.name: _RAY.search(str(group.container.get("image", "")).partition("@")[0]) for group in living.groups}
+    named = {name: str(found[1] or found[2]) for name, found in images.items() if found}
+    if not version:
+        return _listed([f"{name}: {found}" for name, found in named.items()]) if len(set(named.values())) > 1 else None
+    other = {name: found for name, found in named.items() if not f"{found}.".startswith(f"{version}.")}
+    return _listed([f"{name}: {found}, rayVersion: {version}" for name, found in other.items()])
 
 
 RULES = (
@@ -340,6 +397,14 @@ RULES = (
         "kuberay#2593",
         _head_serves,
         "excludeHeadPodFromServeSvc: true",
+    ),
+    Rule(
+        "a proxy on every worker",
+        Severity.BREAKS,
+        "without one on the workers all requests go through the head, and KubeRay holds the workers for not ready",
+        "kuberay#4994",
+        _few_proxies,
+        "in serveConfigV2: remove proxy_location, or proxy_location: EveryNode",
     ),
     Rule(
         "head takes no work",
@@ -393,9 +458,10 @@ RULES = (
         "what runs may end",
         Severity.RISKS,
         "a pod, node or replica that is taken away in order cuts the streams that take longer than it waits",
-        "ray#64181",
+        "ray#64181, kuberay#2724",
         _cut_short,
-        "terminationGracePeriodSeconds >= RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S >= graceful_shutdown_timeout_s >= the longest answer",
+        "terminationGracePeriodSeconds >= RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S >= graceful_shutdown_timeout_s >= the longest answer, "
+        "and no ray stop in a preStop hook",
     ),
     Rule(
         "replicas have time to be taken over",
@@ -444,7 +510,8 @@ RULES = (
         "a node upgrade may drain all workers at once",
         "kuberay#5004",
         _no_budget,
-        "a PodDisruptionBudget with spec: {maxUnavailable: 1, selector: {matchLabels: {ray.io/node-type: worker, ray.io/cluster: …}}}",
+        "a PodDisruptionBudget with spec: {minAvailable: N, selector: {matchLabels: {KEY: VALUE}}}; N is one less than there are workers, "
+        "and KEY: VALUE a label of your own in the metadata of the workers' template (the name in ray.io/cluster changes)",
         needs="budgets",
     ),
     Rule(
@@ -459,10 +526,10 @@ RULES = (
     Rule(
         "a drain can go on",
         Severity.RISKS,
-        "a budget that never lets a worker go stops every upgrade of a node until it is forced, and then nothing is spared",
-        "kuberay#5004",
+        "a budget that never lets a pod go stops every upgrade of a node until it is forced, and then nothing is spared",
+        "kuberay#5004, kuberay#2662",
         _blocked_drain,
-        "in the PodDisruptionBudget: maxUnavailable: 1, and no minAvailable",
+        "in the PodDisruptionBudget: minAvailable: N, less than there are pods; no maxUnavailable, no percentage; none for the head alone",
         needs="budgets",
     ),
     Rule(
@@ -534,7 +601,7 @@ RULES = (
     Rule(
         "one Ray everywhere",
         Severity.RISKS,
-        "Ray refuses to connect different versions",
+        "Ray refuses to connect different versions, and KubeRay takes rayVersion for theirs",
         "ray check_version_info",
         _other_ray,
         "make rayVersion that of the images",

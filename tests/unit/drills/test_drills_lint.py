@@ -102,6 +102,7 @@ def environment(group: Callable[[dict[str, Any]], dict[str, Any]], **variables: 
 CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "GCS fault tolerance": lambda s: cluster(s).pop("gcsFaultToleranceOptions"),
     "head out of the serve Service": lambda s: s["spec"].pop("excludeHeadPodFromServeSvc"),
+    "a proxy on every worker": lambda s: s["spec"].update(serveConfigV2=s["spec"]["serveConfigV2"] + "proxy_location: HeadOnly\n"),
     "head takes no work": lambda s: head(s)["rayStartParams"].pop("num-cpus"),
     "no name for the head Service": lambda s: head(s)["headService"].update(metadata={"name": "mine"}),
     "two replicas or more of everything": deployment(num_replicas=1),
@@ -131,7 +132,7 @@ SURROUNDINGS: dict[str, dict[str, Any]] = {
         "pods": tuple({**POD, "metadata": {**POD["metadata"], "name": n}, "spec": {"nodeName": "one"}} for n in "ab")
     },
     "a PodDisruptionBudget for the workers": {"budgets": ()},
-    "a drain can go on": {"budgets": ({"metadata": {"name": "strict"}, "spec": {**BUDGET["spec"], "maxUnavailable": 0}},)},
+    "a drain can go on": {"budgets": ({"metadata": {"name": "strict"}, "spec": {**BUDGET["spec"], "minAvailable": 2}},)},
     "Redis keeps what it has": {"redis": (REDIS,)},
     "a second Redis": {"redis": ({**REDIS, "spec": {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}},)},
     "Karpenter leaves its pods alone": {
@@ -173,7 +174,9 @@ def test_what_cannot_be_understood_leaves_a_rule_unchecked() -> None:
     checked = check(living(changed))
     assert list(checked.unchecked) == ["what runs may end"]
     changed["spec"]["serveConfigV2"] = "applications: [unclosed"
-    assert len(check(living(changed)).unchecked) == 8
+    unchecked = check(living(changed)).unchecked
+    assert len(unchecked) == 9
+    assert all("serveConfigV2 is no YAML: " in why and "line 1" in why for why in unchecked.values())
 
 
 def test_a_value_from_elsewhere_is_not_guessed() -> None:
@@ -182,6 +185,19 @@ def test_a_value_from_elsewhere_is_not_guessed() -> None:
         {"name": "RAY_SERVE_SLOW_STARTUP_WARNING_S", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}
     ]
     assert broken(living(changed)) == []
+
+
+@pytest.mark.parametrize("written", ["${REPLICAS}", "many", [], {"a": 1}, float("inf")])
+def test_what_is_no_number_is_named(written: Any) -> None:
+    changed = service()
+    deployment(num_replicas=written)(changed)
+    assert "is no number" in check(living(changed)).unchecked["two replicas or more of everything"]
+
+
+def test_what_is_found_stays_on_its_line_and_is_nothing_that_a_terminal_obeys() -> None:
+    changed = service()
+    deployment(name="a\nb\x1b[31m", num_replicas=1)(changed)
+    assert [finding.found for finding in check(living(changed)).findings] == ["llm/a b\N{REPLACEMENT CHARACTER}[31m: 1"]
 
 
 def test_groups_on_which_no_replica_fits_are_no_workers() -> None:
@@ -193,6 +209,51 @@ def test_groups_on_which_no_replica_fits_are_no_workers() -> None:
     worker(changed)["rayStartParams"] = {"resources": '\'"{\\"big\\": 2}"\''}
     assert broken(living(changed)) == []
     worker(changed)["replicas"] = 1
+    assert broken(living(changed)) == ["two workers or more"]
+
+
+@pytest.mark.parametrize(
+    ("group", "found"),
+    [
+        ({"replicas": 1, "minReplicas": 2}, None),
+        ({"replicas": 3, "maxReplicas": 1}, "at least 1 for llm/model (gpu: 1)"),
+        ({"replicas": 3, "suspend": True}, "at least 0 for llm/model (gpu: 0)"),
+        ({"replicas": 1, "numOfHosts": 4}, "at least 1 for llm/model (gpu: 1)"),
+        ({"replicas": 2, "numOfHosts": 4}, None),
+    ],
+)
+def test_workers_are_counted_as_kuberay_makes_them_and_hosts_that_go_together_as_one(group: dict[str, Any], found: str | None) -> None:
+    changed = service()
+    del worker(changed)["replicas"]
+    worker(changed).update(group)
+    assert [finding.found for finding in check(living(changed)).findings] == ([found] if found else [])
+
+
+def test_where_no_group_takes_a_deployment_it_is_named() -> None:
+    changed = service()
+    deployment(ray_actor_options={"resources": {"big": 1}})(changed)
+    (finding,) = check(living(changed)).findings
+    assert finding.found == "at least 0 for llm/model (no group has what its replicas ask for)"
+    cluster(changed)["workerGroupSpecs"] = []
+    (finding,) = check(living(changed)).findings
+    assert finding.found == "at least 0 for llm/model (there is no group of workers)"
+
+
+@pytest.mark.parametrize(("name", "fits"), [("accelerator_type:L4", True), ("TPU-v6e-8-head", True), ("big", False)])
+def test_ray_makes_a_resource_of_the_kind_of_an_accelerator(name: str, fits: bool) -> None:
+    changed = service()
+    deployment(ray_actor_options={"num_cpus": 1, "resources": {name: 0.001}})(changed)
+    container(worker(changed))["resources"] = {"limits": {"nvidia.com/gpu": 1}}
+    assert broken(living(changed)) == ([] if fits else ["two workers or more"])
+
+
+def test_resources_of_a_group_say_what_ray_is_told_of_as_its_parameters_do() -> None:
+    changed = service()
+    deployment(ray_actor_options={"num_cpus": 2, "num_gpus": 1, "resources": {"big": 1}})(changed)
+    head(changed).update(rayStartParams={}, resources={"CPU": "0", "memory": "4Gi"})
+    worker(changed)["resources"] = {"CPU": "4", "nvidia.com/gpu": "1", "big": "2"}
+    assert broken(living(changed)) == []
+    worker(changed)["resources"] = {"CPU": "1", "nvidia.com/gpu": "1", "big": "2"}
     assert broken(living(changed)) == ["two workers or more"]
 
 
@@ -240,6 +301,60 @@ def test_room_for_a_few_requests_is_no_more_than_the_default() -> None:
     assert [finding.found for finding in check(living(changed)).findings] == ["llm/model: 5"]
     deployment(max_ongoing_requests=6)(changed)
     assert broken(living(changed)) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "found"),
+    [
+        ("2.60.0", {}, "not in serveConfigV2 for llm/model"),
+        ("2.31.0", {}, None),
+        ("2.9.0", {"max_concurrent_queries": 3}, "llm/model: 3"),
+        ("2.9.0", {"max_concurrent_queries": 100}, None),
+        ("", {}, "not in serveConfigV2 for llm/model"),
+    ],
+)
+def test_how_many_requests_a_replica_takes_by_default_depends_on_the_version(version: str, options: Any, found: str | None) -> None:
+    changed = service()
+    deployment(max_ongoing_requests=None)(changed)
+    deployment(**options)(changed)
+    cluster(changed)["rayVersion"] = version
+    for group in (head(changed), worker(changed)):
+        container(group)["image"] = IMAGE.replace("2.60.0", version or "2.60.0")
+    assert [finding.found for finding in check(living(changed)).findings] == ([found] if found else [])
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        (["/bin/sh", "-c", "ray stop"], True),
+        (["ray", "stop", "--grace-period", "10"], True),
+        (["/bin/sh", "-c", "ray stop -f"], True),
+        (["/bin/sh", "-c", "ray stop -g 60"], False),
+        (["/bin/sh", "-c", "sleep 10"], False),
+    ],
+)
+def test_a_hook_that_stops_ray_does_not_wait_for_what_runs(command: list[str], found: bool) -> None:
+    changed = service()
+    container(worker(changed))["lifecycle"] = {"preStop": {"exec": {"command": command}}}
+    assert broken(living(changed)) == (["what runs may end"] if found else [])
+
+
+@pytest.mark.parametrize(
+    ("version", "images", "found"),
+    [
+        ("2.60.0", ("shop/model:0.0.1-gpu", "vllm/vllm-openai:v0.11.0"), []),
+        ("2.60", ("mirror/ray-llm:2.60.0-py311-cu128", "shop/model:ray-2.60.0-1.2.3"), []),
+        ("2.60.0", ("rayproject/ray:2.60.0", "shop/ray2.9.0-py310-model:latest"), ["gpu: 2.9.0, rayVersion: 2.60.0"]),
+        ("", ("rayproject/ray:2.60.0", "rayproject/ray:2.59.0"), ["head: 2.60.0, gpu: 2.59.0"]),
+        ("", ("rayproject/ray:2.60.0", "rayproject/ray:2.60.0-gpu"), []),
+    ],
+)
+def test_an_image_says_a_version_of_ray_only_beside_rays_name(version: str, images: tuple[str, str], found: list[str]) -> None:
+    changed = service()
+    cluster(changed)["rayVersion"] = version
+    for group, image in zip((head(changed), worker(changed)), images, strict=True):
+        container(group)["image"] = image
+    assert [one.found for one in check(living(changed)).findings if one.rule.name == "one Ray everywhere"] == found
 
 
 @pytest.mark.parametrize(
@@ -293,6 +408,34 @@ def test_a_budget_covers_the_pods_that_its_selector_selects(spec: dict[str, Any]
     assert broken(living(budgets=({"spec": spec},))) == ([] if covered else ["a PodDisruptionBudget for the workers"])
 
 
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"maxUnavailable": 1}, "cannot tell how many pods"),
+        ({"minAvailable": "50%"}, "cannot tell how many pods"),
+        ({"minAvailable": 2}, "minAvailable: 2, and there are 2"),
+        ({"minAvailable": 1}, ""),
+    ],
+)
+def test_a_budget_lets_a_worker_go_only_by_a_number_that_leaves_one(spec: dict[str, Any], why: str) -> None:
+    found = check(living(budgets=({"metadata": {"name": "b"}, "spec": {**BUDGET["spec"], **spec}},))).findings
+    assert [why in finding.found for finding in found] == ([True] if why else [])
+
+
+def test_a_budget_for_the_head_alone_holds_up_a_drain() -> None:
+    keep = {"karpenter.sh/do-not-disrupt": "true"}
+    pod = {"metadata": {"name": "head", "labels": {"ray.io/node-type": "head"}, "annotations": keep}, "spec": {}}
+    alone = {"metadata": {"name": "head"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"ray.io/node-type": "head"}}}}
+    assert broken(living(pods=(*(living().pods or ()), pod), budgets=(BUDGET, alone))) == ["a drain can go on"]
+
+
+def test_a_budget_that_selects_nothing_of_the_service_is_named() -> None:
+    wrong = {"metadata": {"name": "typo"}, "spec": {"selector": {"matchLabels": {"ray.io/group-name": "gpu"}}}}
+    other = {"metadata": {"name": "shop"}, "spec": {"selector": {"matchLabels": {"app": "shop"}}}}
+    (finding,) = check(living(budgets=(wrong, other))).findings
+    assert finding.found == "worker-1, worker-2; no pod has the labels of typo"
+
+
 def test_workers_that_wait_for_a_node_or_are_being_deleted_are_on_no_node() -> None:
     pods = [{**POD, "metadata": {**POD["metadata"], "name": n}, "spec": {"nodeName": "one"}} for n in "ab"]
     waiting = [{**pods[0], "spec": {}}, pods[1]]
@@ -310,6 +453,9 @@ def test_without_a_head_service_to_look_at_kuberays_default_counts() -> None:
     assert broken(living(changed, head_service=None)) == ["the head's address stays"]
     head(changed)["serviceType"] = "NodePort"
     assert broken(living(changed, head_service=None)) == []
+    del head(changed)["serviceType"]
+    head(changed)["headService"] = {"metadata": {"labels": {"a": "b"}}}
+    assert broken(living(changed, head_service=None)) == [], "KubeRay makes no written Service headless"
 
 
 def test_the_annotation_with_an_address_in_the_environment_is_fault_tolerance_too() -> None:
@@ -318,6 +464,21 @@ def test_the_annotation_with_an_address_in_the_environment_is_fault_tolerance_to
     changed["metadata"]["annotations"] = {"ray.io/ft-enabled": "true"}
     container(head(changed))["env"].append({"name": "RAY_REDIS_ADDRESS", "value": "redis:6379"})
     assert broken(living(changed)) == ["Redis over TLS"]
+
+
+def test_an_address_of_redis_alone_is_no_fault_tolerance() -> None:
+    changed = service()
+    del cluster(changed)["gcsFaultToleranceOptions"]
+    container(head(changed))["env"].append({"name": "RAY_REDIS_ADDRESS", "value": "rediss://redis:6379"})
+    (finding,) = check(living(changed)).findings
+    assert finding.found == "RAY_REDIS_ADDRESS alone turns nothing on, KubeRay refuses it"
+
+
+@pytest.mark.parametrize(("written", "open_"), [("hunter2", True), ("$REDIS_PASSWORD", False), ("", False)])
+def test_a_parameter_may_name_the_variable_that_has_the_password(written: str, open_: bool) -> None:
+    changed = service()
+    head(changed)["rayStartParams"]["redis-password"] = written
+    assert broken(living(changed)) == (["Redis's password from a Secret"] if open_ else [])
 
 
 def test_storage_on_a_volume_is_asked_nothing_about_redis() -> None:
