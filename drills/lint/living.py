@@ -96,7 +96,8 @@ class Group:
         has["CPU"] = (
             _cores(str(self.cpus)) if self.cpus is not None else math.ceil(_cores(str(asked["cpu"]))) if "cpu" in asked else math.inf
         )
-        has |= {name: number(n) for name, n in re.findall(r'"([^"\\]+)\\?"\s*:\s*([\d.]+)', str(self.parameters.get("resources") or ""))}
+        for told in (self.parameters.get("resources"), self.variable("RAY_OVERRIDE_RESOURCES")):
+            has |= {name: number(n) for name, n in re.findall(r'"([^"\\]+)\\?"\s*:\s*([\d.]+)', str(told or ""))}
         if any("/" in name for name in (*asked, *self.resources)) or self.parameters.get("num-gpus"):
             has |= {name: math.inf for name in wanted if name in ACCELERATORS or name.startswith(KINDS)}
         return all(has.get(name, 0) >= amount for name, amount in wanted.items() if amount)

@@ -181,7 +181,8 @@ def _few_workers(living: Living) -> str | None:
     if living.fewest_workers >= 2:
         return None
     deployment, groups = living.scarcest
-    counts = ", ".join(f"{name}: {count}" for name, count in groups.items())
+    hosts = {group.name: f" of {n} hosts each" for group in living.workers if (n := group.spec.get("numOfHosts", 1)) != 1}
+    counts = ", ".join(f"{name}: {count}{hosts.get(name, '')}" for name, count in groups.items())
     missing = "no group has what its replicas ask for" if living.workers else "there is no group of workers"
     return f"at least {living.fewest_workers}{' for ' * bool(deployment)}{deployment} ({counts or missing})"
 
@@ -199,8 +200,12 @@ def _queues_streams(living: Living) -> str | None:
     old = living.before(2, 32)  # its default was 100, and its name for it another one
     written = {d.path: d.options.get("max_ongoing_requests", d.options.get("max_concurrent_queries")) for d in living.deployments}
     few = [f"{path}: {n}" for path, n in written.items() if n is not None and number(n) <= FEW]
-    silent = [path for path, n in written.items() if n is None and not old]
-    return _listed([*few, *([f"not in serveConfigV2 for {', '.join(silent)}"] if silent else ())])
+    silent = [d for d in living.deployments if written[d.path] is None and not old]
+    # Serve ignores what it does not know there.
+    lost = [d.path for d in silent if {"max_ongoing_requests", "max_concurrent_queries"} & set(d.options.get("autoscaling_config") or ())]
+    missing = [d.path for d in silent if d.path not in lost]
+    found = {"not in serveConfigV2 for": missing, "in autoscaling_config, where it does nothing, for": lost}
+    return _listed([*few, *(f"{words} {', '.join(paths)}" for words, paths in found.items() if paths)])
 
 
 def _unbounded(living: Living) -> str | None:
@@ -401,7 +406,7 @@ RULES = (
     Rule(
         "a proxy on every worker",
         Severity.BREAKS,
-        "without one on the workers all requests go through the head, and KubeRay holds the workers for not ready",
+        "without one on the workers all requests go through the head, and KubeRay's probe takes the workers for not ready",
         "kuberay#4994",
         _few_proxies,
         "in serveConfigV2: remove proxy_location, or proxy_location: EveryNode",

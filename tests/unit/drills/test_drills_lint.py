@@ -218,7 +218,7 @@ def test_groups_on_which_no_replica_fits_are_no_workers() -> None:
         ({"replicas": 1, "minReplicas": 2}, None),
         ({"replicas": 3, "maxReplicas": 1}, "at least 1 for llm/model (gpu: 1)"),
         ({"replicas": 3, "suspend": True}, "at least 0 for llm/model (gpu: 0)"),
-        ({"replicas": 1, "numOfHosts": 4}, "at least 1 for llm/model (gpu: 1)"),
+        ({"replicas": 1, "numOfHosts": 4}, "at least 1 for llm/model (gpu: 1 of 4 hosts each)"),
         ({"replicas": 2, "numOfHosts": 4}, None),
     ],
 )
@@ -252,6 +252,9 @@ def test_resources_of_a_group_say_what_ray_is_told_of_as_its_parameters_do() -> 
     deployment(ray_actor_options={"num_cpus": 2, "num_gpus": 1, "resources": {"big": 1}})(changed)
     head(changed).update(rayStartParams={}, resources={"CPU": "0", "memory": "4Gi"})
     worker(changed)["resources"] = {"CPU": "4", "nvidia.com/gpu": "1", "big": "2"}
+    assert broken(living(changed)) == []
+    worker(changed)["resources"] = {"CPU": "4", "nvidia.com/gpu": "1"}
+    container(worker(changed))["env"] = [{"name": "RAY_OVERRIDE_RESOURCES", "value": '{"big": 2}'}]
     assert broken(living(changed)) == []
     worker(changed)["resources"] = {"CPU": "1", "nvidia.com/gpu": "1", "big": "2"}
     assert broken(living(changed)) == ["two workers or more"]
@@ -307,6 +310,11 @@ def test_room_for_a_few_requests_is_no_more_than_the_default() -> None:
     ("version", "options", "found"),
     [
         ("2.60.0", {}, "not in serveConfigV2 for llm/model"),
+        (
+            "2.60.0",
+            {"autoscaling_config": {"min_replicas": 2, "max_ongoing_requests": 100}},
+            "in autoscaling_config, where it does nothing, for llm/model",
+        ),
         ("2.31.0", {}, None),
         ("2.9.0", {"max_concurrent_queries": 3}, "llm/model: 3"),
         ("2.9.0", {"max_concurrent_queries": 100}, None),
