@@ -209,6 +209,8 @@ def _queues_streams(living: Living) -> str | None:
 
 
 def _unbounded(living: Living) -> str | None:
+    if living.before(2, 10):  # which has no such option
+        return None
     return _listed([d.path for d in living.deployments if number(d.options.get("max_queued_requests", -1)) < 0])
 
 

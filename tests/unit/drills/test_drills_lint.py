@@ -331,6 +331,16 @@ def test_how_many_requests_a_replica_takes_by_default_depends_on_the_version(ver
     assert [finding.found for finding in check(living(changed)).findings] == ([found] if found else [])
 
 
+@pytest.mark.parametrize(("version", "found"), [("2.9.3", []), ("2.10.0", ["what waits is bounded"])])
+def test_an_option_that_the_version_does_not_have_is_not_asked_for(version: str, found: list[str]) -> None:
+    changed = service()
+    deployment(max_queued_requests=None)(changed)
+    cluster(changed)["rayVersion"] = version
+    for group in (head(changed), worker(changed)):
+        container(group)["image"] = IMAGE.replace("2.60.0", version)
+    assert broken(living(changed)) == found
+
+
 @pytest.mark.parametrize(
     ("command", "found"),
     [
