@@ -423,8 +423,8 @@ RULES = (
     ),
     Rule(
         "the head's address stays",
-        Severity.BREAKS,
-        "behind a headless Service workers look for a new head at the old one's address, and answer nothing meanwhile",
+        Severity.RISKS,
+        "behind a headless Service workers look for a new head at the old one's address, and may answer nothing meanwhile",
         "measured",
         _moving_address,
         "rayClusterConfig: {headGroupSpec: {headService: {spec: {type: ClusterIP, publishNotReadyAddresses: true}}}}",
