@@ -10,8 +10,6 @@ from drills.evidence import BadEvidence, Evidence, EvidenceFile
 from drills.series import SeriesEvidence
 from drills.value import Value
 
-__all__ = ["Comparison", "Figure", "Incomparable", "compare", "last_passed", "read"]
-
 Drilled = Evidence | SeriesEvidence
 
 

@@ -18,21 +18,6 @@ from pydantic import AfterValidator, Field, model_validator
 from drills.faults import GRACES, AnyFault, DeletePod, Fault, Kebab, Surge, listed
 from drills.value import Value
 
-__all__ = [
-    "NO_FAULT",
-    "Drill",
-    "FaultOfDrill",
-    "Graces",
-    "Load",
-    "Repeat",
-    "Series",
-    "Slos",
-    "SteadyState",
-    "Timing",
-    "UnknownDrill",
-    "catalogue",
-]
-
 CATALOGUE = Path(__file__).parent / "catalogue"
 
 Repeat = Annotated[int, Field(ge=1, le=1000)]

@@ -30,8 +30,6 @@ from drills.redact import clean
 from drills.strikes import Strike
 from drills.value import Seconds, Value, rounded
 
-__all__ = ["BadEvidence", "EventSeen", "Evidence", "EvidenceFile", "make_evidence", "read_records", "write_records"]
-
 
 class BadEvidence(ValueError):
     """A file is not the evidence that it should be; the message names the file and the reason."""

@@ -15,28 +15,6 @@ from drills.observed import HeadSeen, Snapshot, WorkerSeen
 from drills.strikes import Strike
 from drills.value import Value
 
-__all__ = [
-    "GRACES",
-    "KINDS",
-    "AnyFault",
-    "CutNetwork",
-    "DeletePod",
-    "DrainNode",
-    "Fault",
-    "Grace",
-    "HoldOperator",
-    "Of",
-    "Signal",
-    "Surge",
-    "UnknownFault",
-    "When",
-    "grace_of",
-    "listed",
-    "pod_gone",
-    "read_fault",
-    "unproven",
-]
-
 Grace = Literal["default", "forced"]
 Of = Literal["head", "worker"]
 Which = Literal["busiest", "idlest"]

@@ -17,23 +17,6 @@ from drills.records import Kind
 from drills.strikes import Strike
 from drills.value import Seconds, Value
 
-__all__ = [
-    "ActorSeen",
-    "Answer",
-    "DeploymentSeen",
-    "Event",
-    "EventKind",
-    "Footprint",
-    "FootprintOrVitals",
-    "HeadSeen",
-    "LoadSeen",
-    "Observation",
-    "ReplicaSeen",
-    "Snapshot",
-    "Versions",
-    "WorkerSeen",
-]
-
 EventKind = Literal["fault", "milestone", "trouble", "note"]
 """How an event is drawn: the fault itself; a step towards recovery; something lost; anything else (listed, not drawn)."""
 

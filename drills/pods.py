@@ -8,8 +8,6 @@ from typing import Literal
 from drills.observed import HeadSeen, Snapshot, WorkerSeen
 from drills.value import Seconds, Value
 
-__all__ = ["PodSpan", "spans"]
-
 State = Literal["ready", "not-ready"]
 
 

@@ -21,8 +21,6 @@ from drills.definition import Load
 from drills.load import template as sent
 from drills.value import Value
 
-__all__ = ["LEEWARD", "Answer", "Ask", "BadTemplate", "FromSecret", "Template", "presets"]
-
 PRESETS = Path(__file__).parent / "requests"
 LEEWARD = "leeward"
 """Preset of the services that this pipeline deploys."""

@@ -23,8 +23,6 @@ from drills.observed import FootprintOrVitals, LoadSeen, Versions
 from drills.records import Record
 from drills.value import Seconds, Value, rounded
 
-__all__ = ["Bound", "Early", "Row", "SeriesEvidence", "Spread", "Trend", "bound", "make_row", "make_series", "trend"]
-
 CONFIDENCE = 0.95
 """Confidence that the share of faults with losses is below the upper bound."""
 BY_CHANCE = 0.01

@@ -23,6 +23,7 @@ from drills.kubernetes.api import Api, Refused, Unavailable
 from drills.request import Template
 from drills.runner import faults, load_job, ray_objects
 from drills.runner import journal as journals
+from drills.runner.acts.act import NoPod, NothingToBreak
 from drills.runner.discovery import find_subject
 from drills.runner.journal import InUse, Lock
 from drills.runner.load_job import Placement
@@ -147,13 +148,13 @@ def find_targets(api: Api, subject: Subject, drill: Drill, terminal: Terminal) -
             before = observer.take_snapshot(ask=False)
         try:
             return [faults.ACTS[fault.kind].find(api, subject, fault, before) for fault in drill.faults]
-        except faults.NoPod as error:
+        except NoPod as error:
             return Pending(str(error))
 
     progress = terminal.progress("target")
     try:
         return Until(f"a pod of {subject} to break", find, POD_WITHIN_S, every=2, on_pending=progress.show_pending).wait()
-    except (faults.NothingToBreak, TimedOut) as error:
+    except (NothingToBreak, TimedOut) as error:
         raise Refusal(str(error)) from error
 
 

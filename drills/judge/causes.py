@@ -17,8 +17,6 @@ from drills.observed import HeadSeen, Observation, ReplicaSeen, Snapshot, Worker
 from drills.records import Record
 from drills.strikes import Strike
 
-__all__ = ["causes_of", "what_clients_saw"]
-
 MOST_WAYS = 3
 """Number of different errors of requests that one sentence quotes."""
 ANSWERS = ("RUNNING", "RECOVERING", "UPDATING")

@@ -17,8 +17,6 @@ from drills.observed import Observation
 from drills.records import Record
 from drills.value import Value
 
-__all__ = ["ALL", "COUNTS", "GROWTH", "LATENCIES", "LOSSES", "Slo", "counts", "evaluate", "missing_at_the_end"]
-
 COUNTS = ("failed-requests", "lost-streams", "wrong-answers")
 """Ids of the SLOs that count losses."""
 LATENCIES = ("p99-before", "p99-during", "p99-after", "token-gap")

@@ -14,8 +14,6 @@ from drills.observed import ReplicaSeen, Snapshot
 from drills.records import Record
 from drills.strikes import Strike
 
-__all__ = ["LATE_S", "not_recovered", "not_redundant", "not_steady", "recovered_at", "steady_stretch", "traffic_not_steady"]
-
 LATE_S = 1.0
 """A request sent later than this after it was due does not count as sent on time. One second: the scheduling noise of
 a busy machine stays below it, and a longer hole in the load could hide an outage."""

@@ -10,8 +10,6 @@ from drills.definition import Drill
 from drills.faults import Surge
 from drills.observed import Event, EventKind, Observation, Snapshot, WorkerSeen
 
-__all__ = ["build_timeline", "changes"]
-
 
 def build_timeline(observation: Observation, drill: Drill, recovered: float | None = None) -> tuple[Event, ...]:
     """Return all events in order of time: the fault, the changes between snapshots, the reported events, and the recovery."""

@@ -22,23 +22,6 @@ from typing import Literal, get_args
 from drills.records import Outcome, Record
 from drills.value import Value
 
-__all__ = [
-    "PHASES",
-    "Phase",
-    "PhaseSeen",
-    "by_kind",
-    "count",
-    "longest_gap_s",
-    "losses",
-    "lost_at",
-    "nearest_rank",
-    "on_observers_clock",
-    "phase_of",
-    "phase_seen",
-    "phases_seen",
-    "split",
-]
-
 Phase = Literal["before", "during", "after"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 

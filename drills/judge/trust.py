@@ -18,8 +18,6 @@ from drills.observed import LoadSeen, Observation
 from drills.records import Record
 from drills.value import Value
 
-__all__ = ["HOLE_S", "ON_TIME", "Doubt", "doubt_everything", "doubts", "not_proven"]
-
 ON_TIME = 0.95
 """Share of the load that must have been sent on time, in total and between fault and recovery."""
 HOLE_S = 20.0

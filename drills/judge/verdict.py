@@ -25,8 +25,6 @@ from drills.observed import Event, Observation
 from drills.records import Record
 from drills.value import Value
 
-__all__ = ["Judgement", "Slo", "Verdict", "judge"]
-
 Verdict = Literal["passed", "failed", "aborted", "void"]
 
 

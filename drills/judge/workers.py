@@ -5,8 +5,6 @@ from __future__ import annotations
 from drills.observed import Observation, Snapshot, WorkerSeen
 from drills.value import Value
 
-__all__ = ["WorkerProof", "worker_proofs"]
-
 
 class WorkerProof(Value):
     """One worker pod, before the fault and at the end."""

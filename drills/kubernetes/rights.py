@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 from drills.kubernetes.api import Api, Object
 
-__all__ = ["EVERY_DRILL", "Rule", "binding", "missing", "ray_token", "role", "rules_for"]
-
 
 class Rule(NamedTuple):
     """Verbs on one resource."""

@@ -11,8 +11,6 @@ from drills.records import Record
 from drills.report import junit, render
 from drills.series import SeriesEvidence
 
-__all__ = ["SERIES_PAGE", "Paths", "write", "write_series"]
-
 SERIES_PAGE = "series.html"
 
 

@@ -7,8 +7,6 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from drills.evidence import Evidence
 from drills.series import SeriesEvidence
 
-__all__ = ["count", "series_xml", "to_text", "xml"]
-
 
 def xml(evidence: Evidence) -> str:
     """Return the JUnit XML of a drill. A missed SLO is a failure, one in doubt an error; an aborted or void drill is one error."""

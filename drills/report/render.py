@@ -27,8 +27,6 @@ from drills.report.picture.series import recoveries
 from drills.report.picture.style import DARK, LIGHT, RULES
 from drills.series import SeriesEvidence
 
-__all__ = ["html", "main", "series_html"]
-
 SIGNS = {"passed": "✔", "failed": "✘", "aborted": "■", "void": "?"}
 LONGEST = 400
 """Number of events that are listed; the rest is in the evidence. A pod in a crash loop reports thousands."""

@@ -9,8 +9,6 @@ from drills.report.archive import Paths
 from drills.report.render import SIGNS
 from drills.series import SeriesEvidence, Spread
 
-__all__ = ["summary"]
-
 WIDTH = 100
 STANDINGS = {"kept": "✔", "missed": "✘", "in doubt": "?"}
 COLOURS = {"passed": "32", "failed": "31", "aborted": "33", "void": "33"}

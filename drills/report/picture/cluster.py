@@ -10,8 +10,6 @@ from drills.report.picture.panel import Panel
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.svg import element, text
 
-__all__ = ["pods_panel"]
-
 LANE, BAR = 19.0, 13.0
 MOST = 8
 """Number of worker lanes. Of more workers only those that were not always ready have a lane, and the others share the last one."""

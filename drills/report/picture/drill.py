@@ -18,8 +18,6 @@ from drills.report.picture.scale import TimeAxis
 from drills.report.picture.steps import size_panels
 from drills.report.picture.streams import streams_panel
 
-__all__ = ["PARTS", "axis_of", "draw"]
-
 PARTS = ("pods", "sizes", "requests", "latency", "streams")
 
 

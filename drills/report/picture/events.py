@@ -9,8 +9,6 @@ from drills.evidence import EventSeen
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.svg import element, text
 
-__all__ = ["ROW", "Label", "labels", "lines", "rows"]
-
 ROW = 16.0
 CHARACTER = 6.3
 """Approximate width of a character in pixels; labels are placed without font metrics."""

@@ -13,8 +13,6 @@ from drills.report.picture.scale import TimeAxis
 from drills.report.picture.style import PATTERNS, sheet
 from drills.report.picture.svg import element, number, text
 
-__all__ = ["Figure", "compose"]
-
 NAME_ROOM, FOOT = 44.0, 40.0
 """Pixels above each panel for its name, and below the last one for the axis."""
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.svg import element, text
 
-__all__ = ["Panel", "grid_line"]
-
 
 @dataclass(frozen=True, slots=True)
 class Panel:

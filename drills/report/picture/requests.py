@@ -12,8 +12,6 @@ from drills.report.picture.panel import Panel, grid_line
 from drills.report.picture.scale import TimeAxis, bin_width, log_y, nice_step
 from drills.report.picture.svg import element, number, text
 
-__all__ = ["latency_panel", "rate_panel"]
-
 RATE, LATENCY = 84.0, 120.0
 FAILED_ROW = 18.0
 """Height of the row for failed requests above the latencies."""

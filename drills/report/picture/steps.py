@@ -12,8 +12,6 @@ from drills.report.picture.panel import Panel, grid_line
 from drills.report.picture.scale import TimeAxis, nice_step
 from drills.report.picture.svg import element, text
 
-__all__ = ["Count", "size_panels", "steps_panel"]
-
 HEIGHT = 62.0
 MOST_LINES = 5
 

@@ -17,8 +17,6 @@ from drills.report.picture.panel import Panel
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.svg import element, number
 
-__all__ = ["lanes", "streams_panel"]
-
 STAIRCASE = 240
 """Largest number of streams for which each has a row of its own."""
 HIGHEST = 330.0

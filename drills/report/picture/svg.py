@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from html import escape
 
-__all__ = ["element", "number", "text"]
-
 
 def number(value: float) -> str:
     """Return the number with at most two decimals and no trailing zeros: half the size of a picture is numbers."""

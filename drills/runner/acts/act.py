@@ -17,10 +17,6 @@ from drills.subject import Subject
 F = TypeVar("F", bound=Fault)
 
 
-class UnknownFault(Permanent):
-    """No fault of that kind can be done: it has no act, or no proof."""
-
-
 class NothingToBreak(Permanent):
     """The target of the fault is not there, or must not be touched."""
 

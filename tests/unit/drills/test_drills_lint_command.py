@@ -16,7 +16,7 @@ from test_drills_lint import BUDGET, CHANGES, service
 
 from drills.cli import main as command
 from drills.kubernetes.api import Api
-from drills.lint import RULES
+from drills.lint.rules import RULES
 
 NAMESPACE = "/api/v1/namespaces/models"
 SERVICES = "/apis/ray.io/v1/namespaces/models/rayservices"
