@@ -7,7 +7,7 @@ state, trust, verdict, time line, report and series ask the fault; only a surge,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
@@ -61,6 +61,9 @@ class When(Value):
 class Fault(Value):
     """What is broken on purpose: a base class, with one class for each kind."""
 
+    TOLD: ClassVar[str] = ""
+    """What the act tells when it saw the fault take effect; empty where only snapshots can show that."""
+
     kind: Kebab
     """Name of its class in `KINDS` of drills/faults.py and of its act in drills/runner/faults.py."""
 
@@ -76,7 +79,7 @@ class Fault(Value):
             before: The last snapshot before the drill's first fault.
             now: A snapshot after the strike.
         """
-        return False
+        return bool(self.TOLD) and strike.told == self.TOLD
 
     def unproven(self, strike: Strike) -> str:
         """Return the clause that reasons give when nothing proves it."""
@@ -112,17 +115,20 @@ class UnknownFault(Fault):
     model_config = ConfigDict(extra="allow")
 
 
-class DeletePod(Fault):
-    """A pod is deleted."""
-
-    kind: Literal["delete-pod"] = "delete-pod"
-    """Name of this kind of fault."""
+class PodFault(Fault):
+    """A fault of the head, or of a worker: a base class, too."""
 
     of: Of = "head"
-    """The pod that is deleted: the head, or a worker."""
+    """The pod that it is about: the head, or a worker."""
 
     which: Which = "busiest"
     """The worker, where there are several: the one with most running replicas, or with fewest; the first by name of those."""
+
+
+class DeletePod(PodFault):
+    """A pod is deleted."""
+
+    kind: Literal["delete-pod"] = "delete-pod"
 
     grace: Grace = "default"
     """default: the pod ends as in a node drain, with its own termination grace period. forced: grace period 0, so that it leaves the API
@@ -162,20 +168,13 @@ SERVE = ("serve-controller", "serve-proxy", "replica")
 SIGNALS = {"KILL": "killed", "TERM": "terminated", "STOP": "stopped"}
 
 
-class Signal(Fault):
+class Signal(PodFault):
     """One process in a Ray container gets a signal."""
 
     kind: Literal["signal"] = "signal"
-    """Name of this kind of fault."""
-
-    of: Of = "head"
-    """The pod that it runs in. The Serve controller is where it is, and this is not asked."""
-
-    which: Which = "busiest"
-    """The worker, where there are several: the one with most running replicas, or with fewest; the first by name of those."""
 
     process: Process
-    """One of Ray's own processes, the Serve controller, the Serve proxy of the pod, or a replica there."""
+    """One of Ray's own processes, the Serve proxy of the pod, or a replica there; or the Serve controller, in whatever pod it is."""
 
     deployment: str = ""
     """The deployment of the replica; empty: the first one that Ray lists. It lists a deployment before those that call it."""
@@ -224,17 +223,13 @@ SIGNALED = {"KILL": "gone", "TERM": "gone", "STOP": "stopped"}
 """What the act tells of a process that had the signal."""
 
 
-class DrainNode(Fault):
+class DrainNode(PodFault):
     """The service's pods on a node are evicted, and the node takes no new ones until the drill has seen the recovery."""
 
     kind: Literal["drain-node"] = "drain-node"
-    """Name of this kind of fault."""
 
     of: Of = "worker"
-    """The node that is drained: the head's, or a worker's."""
-
-    which: Which = "busiest"
-    """The worker, where there are several: the one with most running replicas, or with fewest; the first by name of those."""
+    """The pod whose node is drained: the head, or a worker."""
 
     def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
         """Whether all pods of the service that were on the node are gone."""
@@ -259,24 +254,16 @@ class DrainNode(Fault):
         return True
 
 
-class CutNetwork(Fault):
+class CutNetwork(PodFault):
     """A pod reaches nothing but itself and its node for some seconds, and then everything again."""
 
+    TOLD = "cut"
+    """The kernel of the pod has no way out of it any more, but to its node."""
+
     kind: Literal["cut-network"] = "cut-network"
-    """Name of this kind of fault."""
-
-    of: Of = "head"
-    """The pod that is cut off: the head, or a worker."""
-
-    which: Which = "busiest"
-    """The worker, where there are several: the one with most running replicas, or with fewest; the first by name of those."""
 
     for_s: Annotated[float, Field(ge=1, le=600)] = 30
     """Seconds that it lasts. A timer in the pod ends it, whatever becomes of the drill."""
-
-    def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
-        """Whether the kernel of the pod's node has no way out of it any more, as the act was told there."""
-        return strike.told == "cut"
 
     def unproven(self, strike: Strike) -> str:
         """Return that the pod was not cut off."""
@@ -295,8 +282,10 @@ class CutNetwork(Fault):
 class Surge(Fault):
     """The load is multiplied until the service has grown, and for some time after that."""
 
+    TOLD = "multiplied"
+    """The load said so. That it sent as much is a matter of its records."""
+
     kind: Literal["surge"] = "surge"
-    """Name of this kind of fault."""
 
     factor: Annotated[int, Field(ge=2, le=10)] = 2
     """Load during the surge, as a multiple of the drill's."""
@@ -309,10 +298,6 @@ class Surge(Fault):
 
     carried: Annotated[float, Field(gt=0)] | None = None
     """Requests under way that the service is sized for without growing, for the reasons of a failed verdict; None: not known."""
-
-    def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
-        """Whether the load said so; that it sent as much is a matter of its records."""
-        return strike.told == "multiplied"
 
     def unproven(self, strike: Strike) -> str:
         """Return that the load stayed as it was."""
@@ -340,15 +325,13 @@ class Surge(Fault):
 class HoldOperator(Fault):
     """KubeRay's operator does nothing for some seconds, in the whole cluster."""
 
+    TOLD = "held"
+    """The lease was held for so long that an operator without it has ended."""
+
     kind: Literal["hold-operator"] = "hold-operator"
-    """Name of this kind of fault."""
 
     for_s: Annotated[float, Field(ge=15, le=600)] = 60
     """Seconds that it lasts, from when the operator has ended. Then its lease runs out, whatever becomes of the drill."""
-
-    def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
-        """Whether the lease was held for so long that an operator without it has ended."""
-        return strike.told == "held"
 
     def unproven(self, strike: Strike) -> str:
         """Return that the operator may have worked on."""

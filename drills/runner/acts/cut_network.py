@@ -80,7 +80,7 @@ def strike(api: Api, subject: Subject, fault: CutNetwork, planned: Strike) -> St
         return Pending(f"its container is {next(iter(state), 'not started')}: {state.get('waiting', {}).get('reason', '')}")
 
     at = min(time.time(), Until(f"{planned.target} to be cut off", probe, CUT_WITHIN_S, 0.25).wait())
-    return planned.model_copy(update={"done": True, "at": at, "ended": at + fault.for_s, "told": CUT})
+    return planned.model_copy(update={"done": True, "at": at, "ended": at + fault.for_s, "told": fault.TOLD})
 
 
 def undo(api: Api, subject: Subject, strike: Strike) -> None:

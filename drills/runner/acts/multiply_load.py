@@ -43,7 +43,7 @@ def strike(api: Api, subject: Subject, fault: Surge, planned: Strike) -> Strike:
     """Multiply the load; again, it stays multiplied."""
     LoadJob(api, subject, planned.target.name).multiply(fault.factor)
     at = time.time()
-    return planned.model_copy(update={"done": True, "at": at, "ended": at + fault.lasts_s, "told": "multiplied"})
+    return planned.model_copy(update={"done": True, "at": at, "ended": at + fault.lasts_s, "told": fault.TOLD})
 
 
 def end(api: Api, subject: Subject, surge: Strike) -> Strike:
