@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
-from drills.observed import HeadSeen, Snapshot, WorkerSeen
+from drills.observed import Snapshot
 from drills.strikes import Strike
 from drills.value import Value
 
@@ -195,7 +195,7 @@ class Signal(PodFault):
         """Whether the act saw the process end or stop; or its container, or its pod, is another one."""
         if strike.told == SIGNALED[self.signal] or pod_gone(now, *strike.target.pods):
             return True
-        containers = [pod.container for pod in _pods(now) if pod.uid in strike.target.pods]
+        containers = [pod.container for pod in now.pods if pod.uid in strike.target.pods]
         return any(container and container != strike.target.container for container in containers)
 
     def unproven(self, strike: Strike) -> str:
@@ -388,14 +388,9 @@ def grace_of(faults: Sequence[Fault]) -> Grace:
     return next((fault.grace for fault in faults if isinstance(fault, DeletePod)), "default")
 
 
-def _pods(snapshot: Snapshot) -> list[HeadSeen | WorkerSeen]:
-    """Return all pods of the service."""
-    return [*([snapshot.head] if snapshot.head else []), *snapshot.workers]
-
-
 def pod_gone(now: Snapshot, *uids: str) -> bool:
     """Return whether none of these pods is there; False without any."""
-    return bool(uids) and not {pod.uid for pod in _pods(now)} & set(uids)
+    return bool(uids) and not {pod.uid for pod in now.pods} & set(uids)
 
 
 def unproven(faults: Sequence[Fault], strikes: Sequence[Strike], before: Snapshot, now: Snapshot) -> list[str]:

@@ -13,7 +13,7 @@ from statistics import median
 
 from drills.definition import Drill
 from drills.judge.traffic import by_kind, lost_at
-from drills.observed import HeadSeen, Observation, ReplicaSeen, Snapshot, WorkerSeen
+from drills.observed import Observation, PodSeen, ReplicaSeen, Snapshot, WorkerSeen
 from drills.records import Record
 from drills.strikes import Strike
 
@@ -67,20 +67,19 @@ class _Seen:
     def __init__(self, observation: Observation, before: Snapshot, fault_at: float, records: Sequence[Record]) -> None:
         self.before, self.fault_at, self.records = before, fault_at, records
         self.strikes = observation.strikes
-        self.later = tuple(s for s in observation.snapshots if s.t > fault_at)
+        self.later = observation.later
         self.lost = tuple(r for r in records if not r.ok and r.end >= fault_at)
-        pods: list[HeadSeen | WorkerSeen] = [*([before.head] if before.head else []), *before.workers]
-        self.struck = tuple(pod for pod in pods if any(self._took(strike, pod) for strike in self.strikes))
+        self.struck = tuple(pod for pod in before.pods if any(self._took(strike, pod) for strike in self.strikes))
         """Pods that the faults took away, or whose Ray container they ended."""
 
-    def _took(self, strike: Strike, pod: HeadSeen | WorkerSeen) -> bool:
+    def _took(self, strike: Strike, pod: PodSeen) -> bool:
         if strike.target.kind != "process":
             return pod.uid in (strike.target.uid, *strike.target.pods)
         return pod.uid in strike.target.pods and any(self.ended(pod, now) for now in self.later)
 
-    def ended(self, pod: HeadSeen | WorkerSeen, now: Snapshot) -> bool:
+    def ended(self, pod: PodSeen, now: Snapshot) -> bool:
         """Whether a pod is gone in a snapshot, or its Ray container is another one than before."""
-        there = [p for p in (now.head, *now.workers) if p is not None and p.uid == pod.uid]
+        there = [p for p in now.pods if p.uid == pod.uid]
         return not there or there[0].restarts > pod.restarts
 
     @property
@@ -199,7 +198,7 @@ def _no_time_to_end(drill: Drill, seen: _Seen) -> Iterator[str]:
                 yield from _hasty(pod, seen.before, longest, len(cut))
 
 
-def _hasty(pod: HeadSeen | WorkerSeen, before: Snapshot, longest: float, cut: int) -> Iterator[str]:
+def _hasty(pod: PodSeen, before: Snapshot, longest: float, cut: int) -> Iterator[str]:
     lost = f"and answers take up to {longest:.1f} s: {cut} that were under way were lost."
     if pod.grace_s is not None and pod.grace_s < longest:
         yield f"Pod {pod.pod} has {pod.grace_s:g} s to end (terminationGracePeriodSeconds), {lost}"

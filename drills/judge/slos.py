@@ -191,11 +191,11 @@ def missing_at_the_end(drill: Drill, observation: Observation) -> list[str]:
 
     Where Ray could not be asked for the very last snapshot, its latest answer after the fault stands in.
     """
-    before, after, fault_at = observation.before, observation.after, observation.fault_at
-    if before is None or after is None or fault_at is None:
+    before, later = observation.before, observation.later
+    if before is None or not later:
         return ["the cluster was not observed after the fault"]
-    asked = [s for s in observation.snapshots if s.t > fault_at and not s.blind]
-    whole = after.filled_from(asked[-1]) if asked else after
+    asked = [s for s in later if not s.blind]
+    whole = later[-1].filled_from(asked[-1]) if asked else later[-1]
     known = next((s.answer for s in reversed(observation.snapshots) if s.answer is not None), None)
     whole = whole if whole.answer else whole.model_copy(update={"answer": known})
     return list(dict.fromkeys(not_steady(whole, drill.steady_state) + not_redundant(before, whole)))

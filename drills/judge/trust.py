@@ -123,11 +123,12 @@ def not_proven(drill: Drill, observation: Observation) -> str:
     """Return why it is not known that the faults happened; empty when it is known."""
     if observation.fault_at is None:
         return "the fault was not injected"
-    later = [s for s in observation.snapshots if s.t > observation.fault_at]
-    if not later:
+    if not observation.later:
         return "the cluster was not observed after the fault"
     before = observation.before
-    reasons = [unproven(drill.faults, observation.strikes, before, snapshot) for snapshot in later] if before is not None else []
+    reasons = (
+        [unproven(drill.faults, observation.strikes, before, snapshot) for snapshot in observation.later] if before is not None else []
+    )
     if not all(reasons):
         return ""
     return f"the fault did not happen: {reasons[-1][0] if reasons else 'the service was not observed before it'}"

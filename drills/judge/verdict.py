@@ -52,7 +52,8 @@ def judge(drill: Drill, observation: Observation, records: Iterable[Record]) -> 
     drill = _as_done(drill, observation)
     requests = on_observers_clock(records, observation.clock_offset_s)
     fault_at = observation.fault_at
-    recovered, healed_at = _recovered(drill, observation), observation.healed_at
+    before, healed_at = observation.before, observation.healed_at
+    recovered = recovered_at(before, observation.later, drill, observation.strikes) if before else None
     recovery_s = recovered - healed_at if recovered is not None and healed_at is not None else None
     phases = phases_seen(requests, fault_at, recovered)
     workers = () if drill.surge else worker_proofs(observation)
@@ -89,13 +90,6 @@ def _as_done(drill: Drill, observation: Observation) -> Drill:
     if drill.surge is None or before is None or not strikes or drill.surge.grown_at(before, observation.snapshots, strikes[0]) is not None:
         return drill
     return drill.model_copy(update={"faults": drill.faults[: len(strikes)]})
-
-
-def _recovered(drill: Drill, observation: Observation) -> float | None:
-    before, fault_at = observation.before, observation.fault_at
-    if before is None or fault_at is None:
-        return None
-    return recovered_at(before, [s for s in observation.snapshots if s.t > fault_at], drill, observation.strikes)
 
 
 def _with_doubts(slo: Slo, found: Sequence[Doubt]) -> Slo:

@@ -37,11 +37,10 @@ def worker_proofs(observation: Observation) -> tuple[WorkerProof, ...]:
 
 def _last_known(observation: Observation) -> Snapshot | None:
     """Return the last snapshot after the fault, with the replicas of the last time that Ray could be asked *after* the fault."""
-    after = observation.after
-    if after is None or observation.fault_at is None or after.replicas is not None:
-        return after
-    asked = [s for s in observation.snapshots if s.t > observation.fault_at and s.replicas is not None]
-    return after.filled_from(asked[-1]) if asked else after
+    if not observation.later:
+        return None
+    after, asked = observation.later[-1], [s for s in observation.later if s.replicas is not None]
+    return after.filled_from(asked[-1]) if after.replicas is None and asked else after
 
 
 def _proof(worker: WorkerSeen, now: WorkerSeen | None, before: Snapshot, after: Snapshot) -> WorkerProof:

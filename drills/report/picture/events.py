@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from drills.evidence import EventSeen
+from drills.observed import Event
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.svg import element, text
 
@@ -26,7 +26,7 @@ class Label:
     row: int
 
 
-def labels(events: Sequence[EventSeen], axis: TimeAxis) -> list[Label]:
+def labels(events: Sequence[Event], axis: TimeAxis) -> list[Label]:
     """Return the labels of the events that get a mark, from left to right, each in the lowest row where it fits."""
     ends: list[float] = []
     placed = []
@@ -57,7 +57,7 @@ def lines(those: Sequence[Label], axis: TimeAxis, top: float, bottom: float) -> 
     return "".join(drawn + words)
 
 
-def _merged(events: Sequence[EventSeen], axis: TimeAxis) -> list[tuple[float, str, str]]:
+def _merged(events: Sequence[Event], axis: TimeAxis) -> list[tuple[float, str, str]]:
     """Return the events on the axis that get a mark. Events in the same place share a label, which is drawn as the most serious kind."""
     near = axis.span * 0.004
     found: list[tuple[float, str, str]] = []

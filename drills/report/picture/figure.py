@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from drills.evidence import EventSeen
+from drills.observed import Event
 from drills.report.picture import events as event_marks
 from drills.report.picture.panel import Panel
 from drills.report.picture.scale import TimeAxis
@@ -22,7 +22,7 @@ class Figure:
     """Everything that a figure has besides its panels."""
 
     axis: TimeAxis
-    events: Sequence[EventSeen]
+    events: Sequence[Event]
     since: str
     """Text below the axis that names its zero: "since the fault"."""
     title: str

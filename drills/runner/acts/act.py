@@ -9,7 +9,7 @@ from blocks.errors import Permanent
 from drills.faults import Fault, Of, Which
 from drills.kubernetes.api import Api
 from drills.kubernetes.rights import Rule
-from drills.observed import HeadSeen, Snapshot, WorkerSeen
+from drills.observed import PodSeen, Snapshot
 from drills.runner.observer import Observer
 from drills.strikes import Strike
 from drills.subject import Subject
@@ -43,7 +43,7 @@ class Act(NamedTuple, Generic[F]):
     """Undoes a strike, also one that was planned and perhaps done. It may be called again, also after the target is gone."""
 
 
-def find_pod(api: Api, subject: Subject, of: Of, which: Which, before: Snapshot | None) -> tuple[HeadSeen | WorkerSeen, Snapshot]:
+def find_pod(api: Api, subject: Subject, of: Of, which: Which, before: Snapshot | None) -> tuple[PodSeen, Snapshot]:
     """Return the pod that is meant, as it is now, and the snapshot that shows it.
 
     Raises:

@@ -27,7 +27,7 @@ def find(api: Api, subject: Subject, fault: DrainNode, before: Snapshot | None) 
     node = api.get(_path(pod.node))
     if node.get("spec", {}).get("unschedulable"):
         raise NothingToBreak(f"node {pod.node} is cordoned already: somebody else drains it")
-    there = [one for one in (now.head, *now.workers) if one is not None and one.node == pod.node]
+    there = [one for one in now.pods if one.node == pod.node]
     target = Target(kind="node", name=pod.node, uid=node["metadata"]["uid"], node=pod.node, pods=tuple(one.uid for one in there))
     return Strike(act=fault.kind, target=target, at=time.time(), undo=f"uncordon node {pod.node}")
 
