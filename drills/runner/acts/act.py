@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from blocks.errors import Permanent
 from drills.faults import Fault, Of, Which
-from drills.kubernetes.api import Api
+from drills.kubernetes.api import Api, Object
 from drills.kubernetes.rights import Rule
 from drills.observed import PodSeen, Snapshot
 from drills.runner.observer import Observer
@@ -62,6 +62,12 @@ def find_pod(api: Api, subject: Subject, of: Of, which: Which, before: Snapshot 
     wanted = max(loads.values()) if which == "busiest" else min(loads.values())
     name = min(pod for pod, load in loads.items() if load == wanted)
     return next(worker for worker in now.workers if worker.pod == name), now
+
+
+def find_same(api: Api, path: str, *uids: str) -> Object | None:
+    """Return the object at a path; None when it is gone, or another one than any with these UIDs."""
+    found = api.find(path)
+    return found if found is not None and found["metadata"]["uid"] in uids else None
 
 
 def pod_path(subject: Subject, name: str) -> str:

@@ -15,7 +15,7 @@ from drills.kubernetes.api import Api, Object, Refused
 from drills.kubernetes.rights import Rule
 from drills.observed import Snapshot
 from drills.runner.acts import blackhole
-from drills.runner.acts.act import Act, NothingToBreak, find_pod, pod_path
+from drills.runner.acts.act import Act, NothingToBreak, find_pod, find_same, pod_path
 from drills.runner.waiting import Pending, Until
 from drills.strikes import Strike, Target
 from drills.subject import Subject
@@ -184,8 +184,7 @@ def _ours(api: Api, subject: Subject) -> Object | None:
 
 def _struck_pod(api: Api, subject: Subject, strike: Strike) -> Object | None:
     """The pod with that UID; None: it is gone, and its network with it."""
-    pod = api.find(pod_path(subject, strike.target.name))
-    return pod if pod is not None and pod["metadata"]["uid"] == strike.target.uid else None
+    return find_same(api, pod_path(subject, strike.target.name), strike.target.uid)
 
 
 def _added(pod: Object, strike: Strike) -> bool:

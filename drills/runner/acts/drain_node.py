@@ -8,7 +8,7 @@ from drills.faults import DrainNode
 from drills.kubernetes.api import Api, Conflict, EvictionBlocked
 from drills.kubernetes.rights import Rule
 from drills.observed import Snapshot
-from drills.runner.acts.act import Act, NothingToBreak, find_pod, pod_path
+from drills.runner.acts.act import Act, NothingToBreak, find_pod, find_same, pod_path
 from drills.runner.waiting import Pending, Until
 from drills.strikes import Strike, Target
 from drills.subject import Subject
@@ -60,8 +60,8 @@ def strike(api: Api, subject: Subject, fault: DrainNode, planned: Strike) -> Str
 
 def undo(api: Api, subject: Subject, strike: Strike) -> None:
     """Uncordon the node, if a drill has cordoned it and it is still there."""
-    node = api.find(_path(strike.target.name))
-    if node is not None and node["metadata"]["uid"] == strike.target.uid and CORDONED in (node["metadata"].get("annotations") or {}):
+    node = find_same(api, _path(strike.target.name), strike.target.uid)
+    if node is not None and CORDONED in (node["metadata"].get("annotations") or {}):
         _cordon(api, strike.target, cordoned=False)
 
 
