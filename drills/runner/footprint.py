@@ -40,8 +40,7 @@ def _value_or_none(ask: Callable[[], T | None]) -> T | None:
 
 def _head(observer: Observer) -> Object | None:
     """Return the head pod that is not being deleted."""
-    heads = ray_objects.pods_of(observer.pods(), ray_objects.active_cluster(observer.ray_service()), "head")
-    return next((pod for pod in heads if "deletionTimestamp" not in pod["metadata"]), None)
+    return next((pod for pod in observer.cluster_pods("head") if "deletionTimestamp" not in pod["metadata"]), None)
 
 
 def _memory(observer: Observer, head: Object) -> int | None:

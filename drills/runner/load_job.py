@@ -25,7 +25,7 @@ from drills.load.template import Check
 from drills.observed import LoadSeen
 from drills.records import Kind, Record, read_lines
 from drills.request import LEEWARD, Template
-from drills.runner import load_file, ray_objects
+from drills.runner import load_file
 from drills.runner.observer import Observer
 from drills.runner.waiting import Pending, Until
 from drills.subject import Subject
@@ -196,7 +196,7 @@ def head_image(observer: Observer) -> str:
     Raises:
         LoadFailed: there is no head.
     """
-    heads = ray_objects.pods_of(observer.pods(), ray_objects.active_cluster(observer.ray_service()), "head")
+    heads = observer.cluster_pods("head")
     if not heads:
         raise LoadFailed(f"{observer.subject} has no head pod, in whose image the load would run: deploy it first, or give another image")
     return str(heads[-1]["spec"]["containers"][0]["image"])

@@ -15,7 +15,6 @@ from drills.judge import verdict
 from drills.kubernetes.api import Api
 from drills.observed import Versions
 from drills.report import archive
-from drills.runner import ray_objects
 from drills.runner.journal import Journal
 from drills.runner.observer import Observer
 from drills.runner.raw_evidence import RawEvidence
@@ -99,5 +98,5 @@ def _operator_image(api: Api) -> str:
 
 
 def _worker_image(observer: Observer) -> str:
-    workers = ray_objects.pods_of(observer.pods(), ray_objects.active_cluster(observer.ray_service()), "worker")
+    workers = observer.cluster_pods("worker")
     return str(workers[-1]["spec"]["containers"][0]["image"]) if workers else ""
