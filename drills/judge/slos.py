@@ -78,13 +78,10 @@ def evaluate(
     )
 
 
-def _most(id_: str, name: str, limit: float, value: float | None, actual: str, target: str) -> Slo:
-    """Return an SLO that passes when the value was measured and is at most the limit."""
+def _most(id_: str, name: str, limit: float, value: float | None, actual: str, target: str = "") -> Slo:
+    """Return an SLO that passes when the value was measured and is at most the limit; without a `target` in words it is a number."""
+    target = target or ("none" if limit == 0 else f"at most {limit}")
     return Slo(id=id_, name=name, target=target, actual=actual, passed=value is not None and value <= limit, limit=limit, value=value)
-
-
-def _at_most(n: int) -> str:
-    return "none" if n == 0 else f"at most {n}"
 
 
 def counts(limits: Slos, records: Sequence[Record]) -> list[Slo]:
@@ -92,25 +89,11 @@ def counts(limits: Slos, records: Sequence[Record]) -> list[Slo]:
     short, streams = by_kind(records)
     failed, lost = sum(not r.ok for r in short), sum(not r.ok for r in streams)
     wrong = sum(r.outcome == "wrong" for r in records)
-    lost_text = f"{lost:,} of {len(streams):,}" + (f" ({losses(streams)})" if lost else "")
+    ways = f" ({losses(streams)})" if lost else ""
     return [
-        _most(
-            "failed-requests",
-            "Failed requests",
-            limits.max_failed_requests,
-            failed,
-            f"{failed:,} of {len(short):,}",
-            _at_most(limits.max_failed_requests),
-        ),
-        _most("lost-streams", "Lost streams", limits.max_lost_streams, lost, lost_text, _at_most(limits.max_lost_streams)),
-        _most(
-            "wrong-answers",
-            "Wrong answers",
-            limits.max_wrong_answers,
-            wrong,
-            f"{wrong:,} of {len(records):,}",
-            _at_most(limits.max_wrong_answers),
-        ),
+        _most("failed-requests", "Failed requests", limits.max_failed_requests, failed, f"{failed:,} of {len(short):,}"),
+        _most("lost-streams", "Lost streams", limits.max_lost_streams, lost, f"{lost:,} of {len(streams):,}{ways}"),
+        _most("wrong-answers", "Wrong answers", limits.max_wrong_answers, wrong, f"{wrong:,} of {len(records):,}"),
     ]
 
 
@@ -153,7 +136,7 @@ def _untouched(limits: Slos, workers: Sequence[WorkerProof]) -> Slo:
     touched = sum(bool(w.touched) for w in there)
     value = touched if there else None
     actual = f"{touched} of {len(there)}" if there else "no worker was seen"
-    return _most("workers", "Workers touched", limits.max_workers_touched, value, actual, _at_most(limits.max_workers_touched))
+    return _most("workers", "Workers touched", limits.max_workers_touched, value, actual)
 
 
 def _growth(drill: Drill, surge: Surge, observation: Observation) -> list[Slo]:
@@ -169,15 +152,13 @@ def _growth(drill: Drill, surge: Surge, observation: Observation) -> list[Slo]:
     if before.nodes is not None:
         came = {w.node for s in later for w in s.new_workers(before) if w in s.answering} - {None, *before.nodes}
         wanted = max(1, max((len(s.answering) for s in later), default=0) - len(before.answering))
-        found.append(_fewest("new-node", "New nodes with a worker that answers", f"at least {wanted}", f"{len(came)}", len(came) >= wanted))
+        name, target = "New nodes with a worker that answers", f"at least {wanted}"
+        found.append(Slo(id="new-node", name=name, target=target, actual=f"{len(came)}", passed=len(came) >= wanted))
     if counted := strike.answered:
         actual = "; ".join(f"{n:,} requests by {pod}" for pod, n in counted.items())
-        found.append(_fewest("new-answered", "Answered by new workers", "some by each", actual, min(counted.values()) > 0))
+        passed = min(counted.values()) > 0
+        found.append(Slo(id="new-answered", name="Answered by new workers", target="some by each", actual=actual, passed=passed))
     return found
-
-
-def _fewest(id_: str, name: str, target: str, actual: str, passed: bool) -> Slo:
-    return Slo(id=id_, name=name, target=target, actual=actual, passed=passed)
 
 
 def _redundant(drill: Drill, observation: Observation) -> Slo:

@@ -65,14 +65,6 @@ def phase_of(record: Record, fault_at: float | None, recovered_at: float | None)
     return "after" if recovered_at is not None and record.due >= recovered_at else "during"
 
 
-def split(records: Iterable[Record], fault_at: float | None, recovered_at: float | None) -> dict[Phase, list[Record]]:
-    """Return the records by phase; every record is in exactly one."""
-    phases: dict[Phase, list[Record]] = {name: [] for name in PHASES}
-    for record in records:
-        phases[phase_of(record, fault_at, recovered_at)].append(record)
-    return phases
-
-
 def phase_seen(name: Phase, records: Sequence[Record]) -> PhaseSeen:
     """Summarise the records of one phase."""
     short, streams = by_kind(records)
@@ -137,5 +129,8 @@ def lost_at(record: Record) -> float:
 
 
 def phases_seen(records: Iterable[Record], fault_at: float | None, recovered_at: float | None) -> dict[Phase, PhaseSeen]:
-    """Summarise each phase, in order."""
-    return {name: phase_seen(name, those) for name, those in split(records, fault_at, recovered_at).items()}
+    """Summarise each phase, in order; every record is in exactly one."""
+    phases: dict[Phase, list[Record]] = {name: [] for name in PHASES}
+    for record in records:
+        phases[phase_of(record, fault_at, recovered_at)].append(record)
+    return {name: phase_seen(name, those) for name, those in phases.items()}
