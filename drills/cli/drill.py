@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from blocks.errors import PipelineError, TimedOut
 from drills.cli.compare import text
-from drills.cli.definition import definition, probe, requests, series
+from drills.cli.definition import definition, probe, requests
 from drills.cli.exits import EXITS, LEFT, NO_VERDICT, Refusal
 from drills.cli.terminal import Terminal
 from drills.compare import Incomparable, compare, last_passed, read
@@ -21,7 +21,7 @@ from drills.evidence import BadEvidence, Evidence
 from drills.kubernetes import rights
 from drills.kubernetes.api import Api, Refused, Unavailable
 from drills.request import Template
-from drills.runner import faults, load_job, ray_objects
+from drills.runner import faults, load_job
 from drills.runner import journal as journals
 from drills.runner.acts.act import NoPod, NothingToBreak
 from drills.runner.discovery import find_subject
@@ -46,7 +46,7 @@ LAST_PASSED = "last-passed"
 def run(options: argparse.Namespace, connect: Callable[[], Api]) -> int:
     """Drill the service, or show what that would do; return the exit code."""
     template = requests(options)
-    drill, repeated = definition(options, template), series(options)
+    drill, repeated = definition(options, template), Series(repeat=options.repeat, graces=options.graces)
     earlier = read(Path(options.against)) if options.against not in (None, LAST_PASSED) else None
     api = connect()
     subject = find_subject(api, options.namespace, options.service, probe(template))
@@ -165,9 +165,8 @@ def place(api: Api, subject: Subject, targets: list[Strike], options: argparse.N
         Refusal: all pods of the service are on one node, so it may be the only one.
     """
     with Observer(api, subject) as observer:
-        pods, image = observer.pods(), options.load_image or load_job.head_image(observer)
-        cluster = ray_objects.active_cluster(observer.ray_service())
-    heads = ray_objects.pods_of(pods, cluster, "head")
+        pods, heads = observer.pods(), observer.cluster_pods("head")
+        image = options.load_image or load_job.head_image(observer)
     struck = {target.target.node for target in targets if target.target.node}
     nodes = {pod["spec"].get("nodeName") for pod in pods}
     if not options.share_node and len(nodes) == 1 and struck & nodes and not _other_nodes(api, struck):

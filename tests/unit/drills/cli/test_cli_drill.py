@@ -15,8 +15,9 @@ from drilled_cluster import JOBS, Bench, Cluster, Deletion, Killed, Runner, benc
 from blocks.parameters import Service
 from drills.cli import drill, terminal, undo
 from drills.cli import main as command
-from drills.cli.definition import definition, requests, series
+from drills.cli.definition import definition, requests
 from drills.compare import last_passed
+from drills.definition import Series
 from drills.kubernetes import leases
 from drills.kubernetes.api import Refused
 from drills.runner import journal
@@ -328,9 +329,9 @@ def test_the_last_drill_that_passed_is_found_beside_this_one(here: Bench, capsys
     for words in (("--rate", "3"), ("--repeat", "2"), ("--tokens", "20")):
         options = command.parser().parse_args([*run, str(here.folder / "5"), *words])
         wanted = definition(options, requests(options))
-        assert last_passed(here.folder, "mistral/mistral", wanted, series(options)) is None, words
+        assert last_passed(here.folder, "mistral/mistral", wanted, Series(repeat=options.repeat)) is None, words
     options = command.parser().parse_args([*run, str(here.folder / "5")])
-    found = last_passed(here.folder, "mistral/mistral", definition(options, requests(options)), series(options))
+    found = last_passed(here.folder, "mistral/mistral", definition(options, requests(options)), Series())
     assert found is not None
     assert found[0] == here.folder / "3" / "evidence.json", "the second failed, and the fourth is none"
-    assert last_passed(here.folder, "mistral/other", definition(options, requests(options)), series(options)) is None
+    assert last_passed(here.folder, "mistral/other", definition(options, requests(options)), Series()) is None
