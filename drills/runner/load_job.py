@@ -22,7 +22,6 @@ from drills.definition import Drill, Load
 from drills.kubernetes import manifests, pod_problems
 from drills.kubernetes.api import Api, Conflict, Object
 from drills.load.template import Check
-from drills.observed import LoadSeen
 from drills.records import Kind, Record, read_lines
 from drills.request import LEEWARD, Template
 from drills.runner import load_file
@@ -305,13 +304,6 @@ def end_load(load: LoadJob, file: Path, patience_s: float, on_pending: Callable[
     longest = max((r.end - r.sent for r in records_in(file)), default=0.0)
     within = DRAIN_S + patience_s + longest
     return Until("the load's last requests to end", probe, within, 1.0, on_pending).wait(), offset
-
-
-def load_seen(status: LoadStatus) -> LoadSeen | None:
-    """Return the status as drills.observed has it; None when the load never sent anything."""
-    if status.started is None or status.stopped is None:
-        return None
-    return LoadSeen(started=status.started, stopped=status.stopped, sent=status.sent, node=status.node, checks=status.checks)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -52,7 +52,7 @@ class Observer:
         Raises:
             Unavailable: the API server does not answer. Other answers that are missing are None in the snapshot.
         """
-        serve = self._threads.submit(_or_none, self.serve)
+        serve = self._threads.submit(or_none, self.serve)
         answer = self._threads.submit(self.answer) if ask and self.subject.probe else None
         pods_asked = self._threads.submit(self.pods)
         slices_asked = self._threads.submit(self.endpoint_slices)
@@ -101,7 +101,7 @@ class Observer:
         if cluster and cluster not in self._head_addresses:
             where = f"/api/v1/namespaces/{self.subject.namespace}/services"
             label = f"{ray_objects.CLUSTER}={cluster},{ray_objects.NODE_TYPE}=head"
-            found = _or_none(lambda: self.api.items(where, labelSelector=label))
+            found = or_none(lambda: self.api.items(where, labelSelector=label))
             self._head_addresses[cluster] = None if found is None else ray_objects.address_stays(found)
         return self._head_addresses.get(cluster)
 
@@ -115,7 +115,7 @@ class Observer:
 
     def ray_version(self) -> str:
         """Ray's version, as its dashboard reports it; empty: it does not answer."""
-        return str((_or_none(lambda: self.ask_head("/api/version")) or {}).get("ray_version", ""))
+        return str((or_none(lambda: self.ask_head("/api/version")) or {}).get("ray_version", ""))
 
     def answer(self) -> Answer:
         """Send the probe through the serve service."""
@@ -186,7 +186,8 @@ def _is_one_text(data: bytes) -> bool:
     return isinstance(found, list) and len(found) == 1 and isinstance(found[0], str)
 
 
-def _or_none(ask: Callable[[], T]) -> T | None:
+def or_none(ask: Callable[[], T]) -> T | None:
+    """Return the answer; None when an error of the pipeline's own comes instead."""
     try:
         return ask()
     except PipelineError:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from drills.observed import Event, Snapshot
-from drills.runner.load_job import LoadStatus
 
 PIECE = 2**16
 """Bytes that are read at once."""
@@ -55,11 +54,6 @@ class RawEvidence:
     def events(self) -> list[Event]:
         """Return all events, in order."""
         return [Event.model_validate(value) for value in self._all("event")]
-
-    def load_status(self) -> LoadStatus | None:
-        """Return the last status of the load after its end; None when there is none."""
-        status = self.last("load")
-        return None if status is None else LoadStatus.model_validate(status)
 
     def last(self, kind: str, default: Any = None) -> Any:
         """Return the last value under that name."""

@@ -11,7 +11,7 @@ from drills.definition import Drill
 from drills.judge import steady_state
 from drills.judge.traffic import on_observers_clock
 from drills.kubernetes.api import Api, Refused, Unavailable
-from drills.observed import Event, Snapshot
+from drills.observed import Event, EventKind, Snapshot
 from drills.records import Record
 from drills.runner import load_job
 from drills.runner.faults import Follower
@@ -28,6 +28,8 @@ RECORDS_FROM = "records_from"
 """Key of the raw evidence: the offset in bytes in the file of records from which on they ended after the fault."""
 CLOCK_OFFSET = "clock_offset"
 """Key of the raw evidence: the load's clock minus the observer's."""
+LOAD = "load"
+"""Key of the raw evidence: what the load reported of itself at its end."""
 FOOTPRINT = "vitals"
 """Key of the raw evidence: the footprint after recovery."""
 
@@ -184,21 +186,14 @@ def kubernetes_events(api: Api, namespace: str, since: float) -> list[Event]:
     """Return the events of Kubernetes in the namespace since then."""
     found = []
     for event in api.items(f"/api/v1/namespaces/{namespace}/events"):
-        at = _seconds(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"])
+        seen = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+        at = datetime.fromisoformat(seen).timestamp()
         if at >= since:
             what = f"{event.get('reason', 'event')}"
-            kind = "trouble" if event.get("type") == "Warning" else "note"
+            kind: EventKind = "trouble" if event.get("type") == "Warning" else "note"
             detail = " ".join(event.get("message", "").split())[:300]
-            found.append(
-                Event.model_validate(
-                    {"t": at, "what": what, "kind": kind, "subject": event["involvedObject"].get("name", ""), "detail": detail}
-                )
-            )
+            found.append(Event(t=at, what=what, kind=kind, subject=event["involvedObject"].get("name", ""), detail=detail))
     return sorted(found, key=lambda e: e.t)
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 def note_events(api: Api, subject: Subject, raw: RawEvidence, since: float, warn: Callable[[str], None]) -> None:

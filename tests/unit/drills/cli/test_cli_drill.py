@@ -199,9 +199,9 @@ def test_a_folder_with_files_is_not_written_into(here: Bench, capsys: pytest.Cap
 def test_a_service_that_another_run_drills_is_left_alone(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     taken = Lock(here.runner, SUBJECT, "another-run").take
     here.cluster.clock.sleep(1)
+    assert taken() is True
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(leases, "remaining_s", lambda *_: 30.0)
-        assert taken() is True
         assert go(here) == 2
     assert "is under way" in capsys.readouterr().err
     assert here.cluster.deletions == []
