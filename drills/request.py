@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -118,14 +118,12 @@ class Template(Value):
         name: str,
         *,
         values: Mapping[str, Any] | None = None,
-        sentences: Sequence[str] = (),
         headers: Mapping[str, str | FromSecret] | None = None,
     ) -> Self:
         """Return the preset of that name, or the template in that YAML file, with its values filled in.
 
         Args:
             values: Values for the template's own placeholders, in place of its defaults.
-            sentences: Sentences in place of the template's.
             headers: Headers beside or in place of the template's.
 
         Raises:
@@ -149,8 +147,6 @@ class Template(Value):
             raise BadTemplate(f"requests: {name} has no value {', '.join(unknown)}; it has: {', '.join(defaults) or 'none'}")
         known = {**defaults, **(values or {})}
         filled = sent.each_text(raw, lambda text: _filled(text, known, file))
-        if sentences:
-            filled["sentences"] = list(sentences)
         if headers:
             filled["headers"] = {**(filled.get("headers") or {}), **headers}
         try:

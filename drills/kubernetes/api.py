@@ -73,9 +73,9 @@ class EvictionBlocked(Refused):
 class CommandFailed(Permanent):
     """A command in a container ended with another exit status than 0, or printed too much (then without a status)."""
 
-    def __init__(self, message: str, status: int | None, stdout: bytes, stderr: bytes) -> None:
+    def __init__(self, message: str, status: int | None) -> None:
         super().__init__(message)
-        self.status, self.stdout, self.stderr = status, stdout, stderr
+        self.status = status
 
 
 class Api:
@@ -345,20 +345,19 @@ def _received(connection: websocket.WebSocket, deadline: float, most_bytes: int)
 
 
 def _printed(where: str, channels: Mapping[int, bytearray], most_bytes: int) -> bytes:
-    stdout, stderr = bytes(channels[STDOUT]), bytes(channels[STDERR])
     if not channels[STATUS]:
-        raise CommandFailed(f"{where} printed more than {most_bytes:,} bytes", None, stdout, stderr)
+        raise CommandFailed(f"{where} printed more than {most_bytes:,} bytes", None)
     try:
         ended: Object = json.loads(channels[STATUS])
     except ValueError as error:
         raise Unavailable(f"{where} ended without a readable status: {_text(bytes(channels[STATUS]))}") from error
     if ended.get("status") == "Success":
-        return stdout
+        return bytes(channels[STDOUT])
     causes = (ended.get("details") or {}).get("causes") or ()
     codes = [int(cause["message"]) for cause in causes if cause.get("reason") == "ExitCode"]
     if not codes:
         raise Unavailable(f"{where} could not be run: {ended.get('message', '')}")
-    raise CommandFailed(f"{where} ended with exit status {codes[0]}: {_text(stderr)}", codes[0], stdout, stderr)
+    raise CommandFailed(f"{where} ended with exit status {codes[0]}: {_text(bytes(channels[STDERR]))}", codes[0])
 
 
 def _disruption_budgets(data: bytes) -> list[str]:
