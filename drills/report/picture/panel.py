@@ -19,7 +19,7 @@ class Panel:
     body: str
 
 
-def grid_line(axis: TimeAxis, y: float, label: str, class_: str = "grid") -> str:
+def grid_line(axis: TimeAxis, y: float, label: str) -> str:
     """Draw a horizontal line through a panel, with its value on the left."""
-    line = element("line", x1=axis.left, x2=axis.right, y1=y, y2=y, class_=class_)
+    line = element("line", x1=axis.left, x2=axis.right, y1=y, y2=y, class_="grid")
     return line + text(label, axis.left - 7, y + 3.5, "tick", "end")
