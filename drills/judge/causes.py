@@ -132,7 +132,8 @@ def _alone(seen: _Seen) -> Iterator[str]:
             which = f"{on_head} of {len(those)} replicas" if len(those) > 1 else "the only replica"
             yield f"{which.capitalize()} of {name} ran on the head."
         elif there and len(there) == len(those):
-            yield f"{_all(len(those)).capitalize()} of {name} ran on {_place(there)}, which was struck."
+            which = {1: "The only replica", 2: "Both replicas"}.get(len(those), f"All {len(those)} replicas")
+            yield f"{which} of {name} ran on {_place(there)}, which was struck."
     yield from _last_replica(seen, names)
     endpoints = [pod for pod in seen.before.endpoints if pod in names]
     if head in seen.before.endpoints:
@@ -141,10 +142,6 @@ def _alone(seen: _Seen) -> Iterator[str]:
     elif endpoints and len(endpoints) == len(seen.before.endpoints):
         which = f"Pod {endpoints[0]} was the only endpoint" if len(endpoints) == 1 else f"Pods {', '.join(endpoints)} were all endpoints"
         yield f"{which} of the serve Service, and no other one could answer."
-
-
-def _all(n: int) -> str:
-    return {1: "the only replica", 2: "both replicas"}.get(n, f"all {n} replicas")
 
 
 def _place(replicas: Sequence[ReplicaSeen]) -> str:
@@ -313,18 +310,14 @@ def _by_itself(seen: _Seen) -> Iterator[str]:
             f"{len(wrong)} whole answers with status 200 were not those of a healthy server: the first was asked for "
             f"{abs(first):.1f} s {'after' if first >= 0 else 'before'} the fault."
         )
-    if _changed(seen) or _struck_what_answers(seen):
+    struck = {pod.pod for pod in seen.struck} | {strike.target.pod for strike in seen.strikes}
+    answering = {*seen.before.endpoints, *(r.pod for r in seen.before.replicas or () if r.pod)}
+    if _changed(seen) or struck & answering:
         return
     if cut:
         yield f"{len(cut)} streams began with status 200 and were ended by the other side before their end."
     if wrong or cut:
         yield "No worker, replica or endpoint had changed: the service did that by itself, or something in front of it."
-
-
-def _struck_what_answers(seen: _Seen) -> bool:
-    """Whether a fault struck a pod that answered users, or a process in one."""
-    struck = {pod.pod for pod in seen.struck} | {strike.target.pod for strike in seen.strikes}
-    return bool(struck & {*seen.before.endpoints, *(r.pod for r in seen.before.replicas or () if r.pod)})
 
 
 def _changed(seen: _Seen) -> bool:
