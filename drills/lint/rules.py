@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -61,8 +61,8 @@ class Rule:
     why: str
     learnt_from: str
     """An upstream thread or file, or "measured": by drills of this project."""
-    look: Callable[[Living], str | None]
-    """Returns what was found that breaks the rule, else None."""
+    look: Callable[[Living], str]
+    """Returns what was found that breaks the rule; empty when nothing does."""
     remedy: str
     """YAML below a RayService's `spec`, or a sentence."""
     needs: Literal["", "pods", "budgets", "karpenter", "redis"] = ""
@@ -101,95 +101,90 @@ def check(living: Living) -> Checked:
             words = str(getattr(error, "problem", None) or error)
             unchecked[rule.name] = f"the RayService could not be understood: {clean(' '.join(words.split()))}"
             continue
-        if found is not None:
+        if found:
             broken.append(Finding(rule, clean(found)))
     return Checked(tuple(sorted(broken, key=lambda finding: list(Severity).index(finding.rule.severity))), unchecked)
 
 
-def _listed(names: Collection[str]) -> str | None:
-    """The names in one line, or None where there are none."""
-    return ", ".join(names) or None
+def _no_storage(living: Living) -> str:
+    return "no external storage for the GCS" if living.gcs is None else ""
 
 
-def _no_storage(living: Living) -> str | None:
-    return "no external storage for the GCS" if living.gcs is None else None
-
-
-def _plain_redis(living: Living) -> str | None:
+def _plain_redis(living: Living) -> str:
     if not living.on_redis:
-        return None
+        return ""
     addresses = str((living.gcs or {}).get("redisAddress", "")).split(",")
-    return _listed([address for address in addresses if address and not address.startswith("rediss://")])
+    return ", ".join(address for address in addresses if address and not address.startswith("rediss://"))
 
 
-def _open_password(living: Living) -> str | None:
+def _open_password(living: Living) -> str:
     password = ((living.gcs or {}).get("redisPassword") or {}).get("value") or living.head.variable("REDIS_PASSWORD")
-    return "Redis's password stands in the RayService itself" if password else None
+    return "Redis's password stands in the RayService itself" if password else ""
 
 
-def _shared_namespace(living: Living) -> str | None:
+def _shared_namespace(living: Living) -> str:
     named = (living.gcs or {}).get("externalStorageNamespace") or living.annotations.get(NAMESPACE_ANNOTATION)
-    return f"externalStorageNamespace: {named}" if named and living.on_redis else None
+    return f"externalStorageNamespace: {named}" if named and living.on_redis else ""
 
 
-def _working_head(living: Living) -> str | None:
+def _working_head(living: Living) -> str:
     cpus = living.head.parameters.get("num-cpus")
     if str(cpus) != "0":
         return f"num-cpus of the head: {cpus if cpus is not None else 'not set'}"
     # A head without CPUs takes what asks for none.
-    return _listed([f"{d.path} fits on it" for d in living.deployments if d.wants is not None and living.head.carries(d.wants)])
+    return ", ".join(f"{d.path} fits on it" for d in living.deployments if d.wants is not None and living.head.carries(d.wants))
 
 
-def _head_serves(living: Living) -> str | None:
-    return None if living.spec.get("excludeHeadPodFromServeSvc") is True else "excludeHeadPodFromServeSvc is not true"
+def _head_serves(living: Living) -> str:
+    return "" if living.spec.get("excludeHeadPodFromServeSvc") is True else "excludeHeadPodFromServeSvc is not true"
 
 
-def _single(living: Living) -> str | None:
-    return _listed([f"{d.path}: {d.fewest}" for d in living.deployments if d.fewest is not None and d.fewest < 2])
+def _single(living: Living) -> str:
+    return ", ".join(f"{d.path}: {d.fewest}" for d in living.deployments if d.fewest is not None and d.fewest < 2)
 
 
-def _unspread(living: Living) -> str | None:
+def _unspread(living: Living) -> str:
     if living.fewest_workers < 2:
-        return None
+        return ""
     several = [d for d in living.deployments if d.fewest is None or d.fewest > 1]
     # Serve refuses the option where replicas are placed by bundles.
-    return _listed([d.path for d in several if not {"max_replicas_per_node", "placement_group_bundles"} & set(d.options)])
+    return ", ".join(d.path for d in several if not {"max_replicas_per_node", "placement_group_bundles"} & set(d.options))
 
 
-def _on_one_node(living: Living) -> str | None:
+def _on_one_node(living: Living) -> str:
     nodes = [pod["spec"]["nodeName"] for pod in living.worker_pods if pod["spec"].get("nodeName")]
-    return f"{len(nodes)} workers on node {nodes[0]}" if len(nodes) > 1 and len(set(nodes)) == 1 else None
+    return f"{len(nodes)} workers on node {nodes[0]}" if len(nodes) > 1 and len(set(nodes)) == 1 else ""
 
 
-def _few_workers(living: Living) -> str | None:
-    return f"at least {living.fewest_workers} in all groups together" if living.fewest_workers < 2 else None
+def _few_workers(living: Living) -> str:
+    return f"at least {living.fewest_workers} in all groups together" if living.fewest_workers < 2 else ""
 
 
-def _impatient(living: Living) -> str | None:
+def _impatient(living: Living) -> str:
     # KubeRay sets 600 s itself where fault tolerance is on and nothing is written.
     written = {group.name: group.head_patience for group in living.workers}
     # The head's system-config holds for all nodes.
     if found := re.search(r"gcs_rpc_server_reconnect_timeout_s\W+(\d+)", str(living.head.parameters.get("system-config") or "")):
         written["system-config"] = found[1]
-    return _listed([f"{name}: {s} s" for name, s in written.items() if s and float(s) <= 2 * HEAD_PATIENCE_S])
+    return ", ".join(f"{name}: {s} s" for name, s in written.items() if s and float(s) <= 2 * HEAD_PATIENCE_S)
 
 
-def _queues_streams(living: Living) -> str | None:
+def _queues_streams(living: Living) -> str:
     written = {d.path: d.options.get("max_ongoing_requests") for d in living.deployments}
-    return _listed([path if n is None else f"{path}: {n}" for path, n in written.items() if n is None or int(n) <= FEW])
+    return ", ".join(path if n is None else f"{path}: {n}" for path, n in written.items() if n is None or int(n) <= FEW)
 
 
-def _unbounded(living: Living) -> str | None:
-    return _listed([d.path for d in living.deployments if int(d.options.get("max_queued_requests", -1)) < 0])
+def _unbounded(living: Living) -> str:
+    return ", ".join(d.path for d in living.deployments if int(d.options.get("max_queued_requests", -1)) < 0)
 
 
-def _cut_short(living: Living) -> str | None:
+def _cut_short(living: Living) -> str:
     """A pod that is killed before its replicas have ended, or replicas before their node has been drained."""
     longest = max((float(d.options.get("graceful_shutdown_timeout_s", 20)) for d in living.deployments), default=20)
-    return _listed([found for group in living.workers if (found := _short(group, longest))])
+    return ", ".join(found for group in living.workers if (found := _short(group, longest)))
 
 
-def _short(group: Group, longest: float) -> str | None:
+def _short(group: Group, longest: float) -> str:
     drain = float(group.variable("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S") or DRAIN_S)
     answer = group.variable("LEEWARD_DEADLINE_S")
     if answer and float(answer) > longest:
@@ -198,13 +193,13 @@ def _short(group: Group, longest: float) -> str | None:
         return f"{group.name}: a node drains for {drain:g} s, a replica has {longest:g} s to end"
     if group.grace_s < drain:
         return f"{group.name}: a pod has {group.grace_s:g} s to end, its node drains for {drain:g} s"
-    return None
+    return ""
 
 
-def _lying_readiness(living: Living) -> str | None:
+def _lying_readiness(living: Living) -> str:
     """Probes of workers that were written by hand and do not ask the proxy; KubeRay's own do."""
     probes = {group.name: group.container.get("readinessProbe") for group in living.workers}
-    return _listed([name for name, probe in probes.items() if probe and not _asks_proxy(living, probe)])
+    return ", ".join(name for name, probe in probes.items() if probe and not _asks_proxy(living, probe))
 
 
 def _asks_proxy(living: Living, probe: Object) -> bool:
@@ -212,12 +207,12 @@ def _asks_proxy(living: Living, probe: Object) -> bool:
     return "/-/" in words or '"serve"' in words or re.search(rf"\b{living.http_options.get('port', 8000)}\b", words) is not None
 
 
-def _impatient_proxy(living: Living) -> str | None:
+def _impatient_proxy(living: Living) -> str:
     limit = living.http_options.get("request_timeout_s")
-    return f"request_timeout_s: {limit}" if limit and float(limit) < SHORTEST_TIME_OUT_S else None
+    return f"request_timeout_s: {limit}" if limit and float(limit) < SHORTEST_TIME_OUT_S else ""
 
 
-def _blocked_drain(living: Living) -> str | None:
+def _blocked_drain(living: Living) -> str:
     """PodDisruptionBudgets that never let a worker go."""
     found = []
     for budget in living.budgets or ():
@@ -226,58 +221,58 @@ def _blocked_drain(living: Living) -> str | None:
         all_of_them = least is not None and (str(least) == "100%" or (str(least).isdigit() and int(least) >= len(covered)))
         if covered and (str(most) in ("0", "0%") or all_of_them):
             found.append(budget.get("metadata", {}).get("name", "a budget"))
-    return _listed(found)
+    return ", ".join(found)
 
 
-def _forgetful_redis(living: Living) -> str | None:
+def _forgetful_redis(living: Living) -> str:
     """Redis pods that come back empty: without another one that has the data, and without a volume that the next pod finds."""
     if len(living.redis or ()) != 1:
-        return None
+        return ""
     (pod,) = living.redis or ()
     name = pod["metadata"]["name"]
     if set(storage_hosts(living)) & set(LOOPBACK):
         return f"it runs in the head's own pod: {name}"
     kept = any(kind in volume for volume in pod["spec"].get("volumes") or () for kind in PERSISTENT)
-    return None if kept else f"{name} keeps its data in the pod itself"
+    return "" if kept else f"{name} keeps its data in the pod itself"
 
 
-def _single_redis(living: Living) -> str | None:
+def _single_redis(living: Living) -> str:
     if _forgetful_redis(living) or len(living.redis or ()) != 1:  # the former is worse, and has the same remedy
-        return None
-    return _listed([f"only {pod['metadata']['name']}" for pod in living.redis or ()])
+        return ""
+    return ", ".join(f"only {pod['metadata']['name']}" for pod in living.redis or ())
 
 
-def _moving_address(living: Living) -> str | None:
+def _moving_address(living: Living) -> str:
     if living.head_service is not None:
-        return "the head's Service is headless" if living.head_service["spec"].get("clusterIP") == "None" else None
+        return "the head's Service is headless" if living.head_service["spec"].get("clusterIP") == "None" else ""
     written = (living.head.spec.get("headService") or {}).get("spec")
     if written is not None:
-        return "headService asks for a headless Service" if written.get("clusterIP") == "None" else None
+        return "headService asks for a headless Service" if written.get("clusterIP") == "None" else ""
     if living.head.spec.get("serviceType") in ("NodePort", "LoadBalancer"):
-        return None
+        return ""
     # The operator's ENABLE_RAY_HEAD_CLUSTER_IP_SERVICE changes it too; without the Service itself that is not seen.
     return "KubeRay makes the head's Service headless by default"
 
 
-def _named_head_service(living: Living) -> str | None:
+def _named_head_service(living: Living) -> str:
     name = ((living.head.spec.get("headService") or {}).get("metadata") or {}).get("name")
-    return f"headService.metadata.name: {name}" if name else None
+    return f"headService.metadata.name: {name}" if name else ""
 
 
-def _ignored(living: Living) -> str | None:
-    return _listed(sorted({"serviceUnhealthySecondThreshold", "deploymentUnhealthySecondThreshold"} & set(living.spec)))
+def _ignored(living: Living) -> str:
+    return ", ".join(sorted({"serviceUnhealthySecondThreshold", "deploymentUnhealthySecondThreshold"} & set(living.spec)))
 
 
-def _slow_takeover(living: Living) -> str | None:
+def _slow_takeover(living: Living) -> str:
     written = living.head.variable("RAY_SERVE_SLOW_STARTUP_WARNING_S")
     if written == "":  # from a ConfigMap or a Secret, which is not read
-        return None
+        return ""
     takeover = float(written or TAKEOVER_S)
-    return None if takeover > 2 * HEAD_PATIENCE_S else f"{takeover:g} s on the head"
+    return "" if takeover > 2 * HEAD_PATIENCE_S else f"{takeover:g} s on the head"
 
 
-def _no_budget(living: Living) -> str | None:
-    return _listed([pod["metadata"]["name"] for pod in living.worker_pods if not any(_covers(b, pod) for b in living.budgets or ())])
+def _no_budget(living: Living) -> str:
+    return ", ".join(pod["metadata"]["name"] for pod in living.worker_pods if not any(_covers(b, pod) for b in living.budgets or ()))
 
 
 def _covers(budget: Object, pod: Object) -> bool:
@@ -303,25 +298,25 @@ def _fits(rule: Object, labels: Object) -> bool:
             return value is None
 
 
-def _disruptable(living: Living) -> str | None:
+def _disruptable(living: Living) -> str:
     """Pods that Karpenter may take away with their node to save it, where the cluster has Karpenter."""
     if not living.karpenter:
-        return None
+        return ""
     bare = [pod["metadata"]["name"] for pod in living.pods or () if DO_NOT_DISRUPT not in (pod["metadata"].get("annotations") or {})]
-    return _listed(bare)
+    return ", ".join(bare)
 
 
-def _moving_image(living: Living) -> str | None:
+def _moving_image(living: Living) -> str:
     images = {group.container.get("image", "") for group in living.groups}
-    return _listed(sorted(image for image in images if "@sha256:" not in image))
+    return ", ".join(sorted(image for image in images if "@sha256:" not in image))
 
 
-def _other_ray(living: Living) -> str | None:
+def _other_ray(living: Living) -> str:
     """Images whose tag names another version of Ray than the cluster's."""
     version = str(living.cluster.get("rayVersion") or "")
     tags = {group.name: str(group.container.get("image", "")).partition("@")[0].rpartition(":")[2] for group in living.groups}
     named = {name: found[0] for name, tag in tags.items() if (found := _VERSION.findall(tag)) and "/" not in tag}
-    return _listed([f"{name}: {found}, rayVersion: {version}" for name, found in named.items() if version and found != version])
+    return ", ".join(f"{name}: {found}, rayVersion: {version}" for name, found in named.items() if version and found != version)
 
 
 RULES = (
