@@ -32,16 +32,12 @@ def labels(events: Sequence[Event], axis: TimeAxis) -> list[Label]:
     placed = []
     for t, words, kind in _merged(events, axis):
         x = axis.x(t)
-        left, right = _extent(x, words, axis)
+        width = 5 + len(words) * CHARACTER
+        left, right = (x - width, x) if _flipped(x, words, axis) else (x, x + width)
         row = next((n for n, end in enumerate(ends) if end <= left), len(ends))
         ends[row : row + 1] = [right + 8]
         placed.append(Label(t, words, kind, row))
     return placed
-
-
-def rows(those: Sequence[Label]) -> int:
-    """Return the number of rows that the labels take."""
-    return max((label.row for label in those), default=-1) + 1
 
 
 def lines(those: Sequence[Label], axis: TimeAxis, top: float, bottom: float) -> str:
@@ -76,8 +72,3 @@ def _merged(events: Sequence[Event], axis: TimeAxis) -> list[tuple[float, str, s
 
 def _flipped(x: float, words: str, axis: TimeAxis) -> bool:
     return x + 5 + len(words) * CHARACTER > axis.right + 10
-
-
-def _extent(x: float, words: str, axis: TimeAxis) -> tuple[float, float]:
-    width = 5 + len(words) * CHARACTER
-    return (x - width, x) if _flipped(x, words, axis) else (x, x + width)

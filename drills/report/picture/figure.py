@@ -38,7 +38,7 @@ def compose(figure: Figure, panels: Sequence[Panel]) -> str:
     """Return the figure as SVG."""
     axis = figure.axis
     labels = event_marks.labels(figure.events, axis)
-    top = (30 if figure.heading else 4) + event_marks.rows(labels) * event_marks.ROW + 4
+    top = (30 if figure.heading else 4) + (max((label.row for label in labels), default=-1) + 1) * event_marks.ROW + 4
     shades, bodies, names = [], [], []
     y = top
     for panel in panels:
