@@ -140,16 +140,13 @@ class DeletePod(PodFault):
         return pod_gone(now, strike.target.uid)
 
     def unproven(self, strike: Strike) -> str:
-        """Return that the pod is still there."""
         return f"the {self.of} pod has the same UID as before"
 
     def describe(self) -> str:
-        """Return the pod and the grace in words."""
         return f"{self.kind} of the {self.of}, {GRACES[self.grace]}"
 
     @property
     def needs_gcs_storage(self) -> bool:
-        """Whether it is the head that is deleted."""
         return self.of == "head"
 
     @property
@@ -158,7 +155,6 @@ class DeletePod(PodFault):
         return self.grace == "default"
 
     def other_grace(self) -> Self:
-        """Return the fault with the other grace."""
         return self.model_copy(update={"grace": "forced" if self.grace == "default" else "default"})
 
 
@@ -199,11 +195,9 @@ class Signal(PodFault):
         return any(container and container != strike.target.container for container in containers)
 
     def unproven(self, strike: Strike) -> str:
-        """Return that the process goes on."""
         return f"the process {strike.target} was not seen to have {'stopped' if self.signal == 'STOP' else 'ended'}"
 
     def describe(self) -> str:
-        """Return process, signal and duration in words."""
         name = f"replica of {self.deployment}" if self.deployment else self.process
         where = "" if self.process == "serve-controller" else f" of the {self.of}"
         return f"{name}{where} {SIGNALS[self.signal]}" + (f" for {self.hold_s:g} s" if self.hold_s else "")
@@ -215,7 +209,6 @@ class Signal(PodFault):
 
     @property
     def lasts_s(self) -> float:
-        """Seconds that the process is stopped."""
         return self.hold_s or 0.0
 
 
@@ -236,16 +229,13 @@ class DrainNode(PodFault):
         return pod_gone(now, *strike.target.pods)
 
     def unproven(self, strike: Strike) -> str:
-        """Return that pods are still there."""
         return f"pods that were on node {strike.target.name} are still there"
 
     def describe(self) -> str:
-        """Return the node in words."""
         return f"{self.kind} of the {self.of}"
 
     @property
     def needs_gcs_storage(self) -> bool:
-        """Whether it is the head's node."""
         return self.of == "head"
 
     @property
@@ -266,16 +256,13 @@ class CutNetwork(PodFault):
     """Seconds that it lasts. A timer in the pod ends it, whatever becomes of the drill."""
 
     def unproven(self, strike: Strike) -> str:
-        """Return that the pod was not cut off."""
         return f"the {self.of} pod was not seen to be cut off"
 
     def describe(self) -> str:
-        """Return the pod and the time in words."""
         return f"{self.of} cut off the network for {self.for_s:g} s"
 
     @property
     def lasts_s(self) -> float:
-        """Seconds that the pod is cut off."""
         return self.for_s
 
 
@@ -300,11 +287,9 @@ class Surge(Fault):
     """Requests under way that the service is sized for without growing, for the reasons of a failed verdict; None: not known."""
 
     def unproven(self, strike: Strike) -> str:
-        """Return that the load stayed as it was."""
         return "the load was not multiplied"
 
     def describe(self) -> str:
-        """Return the factor in words."""
         return f"the load multiplied by {self.factor}"
 
     @property
@@ -334,16 +319,13 @@ class HoldOperator(Fault):
     """Seconds that it lasts, from when the operator has ended. Then its lease runs out, whatever becomes of the drill."""
 
     def unproven(self, strike: Strike) -> str:
-        """Return that the operator may have worked on."""
         return f"the lease {strike.target} of KubeRay's operator was not seen to be held"
 
     def describe(self) -> str:
-        """Return the time in words."""
         return f"KubeRay's operator away for {self.for_s:g} s"
 
     @property
     def lasts_s(self) -> float:
-        """Seconds that the operator does nothing."""
         return self.for_s
 
 
