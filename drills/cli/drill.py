@@ -51,11 +51,10 @@ def run(options: argparse.Namespace, connect: Callable[[], Api]) -> int:
     api = connect()
     subject = find_subject(api, options.namespace, options.service, probe(template))
     terminal = Terminal()
-    secret = token_secret(api, subject)
-    token = [rights.ray_token(secret[0])] if secret else []
-    if lacking := rights.missing(api, subject.namespace, rights.rules_for([*faults.needs(drill.faults), *token])):
+    token = token_secret(api, subject)
+    if lacking := rights.missing(api, subject.namespace, rights.rules_for(faults.needs(drill.faults), token)):
         if not options.dry_run:
-            command = f"leeward rbac {options.page}{f' --ray-token {secret[0]}' if secret else ''}"
+            command = f"leeward rbac {options.page}{f' --ray-token {token}' if token else ''}"
             raise Refusal(f"this role lacks rights: {', '.join(lacking)}. `{command}` prints those that are needed")
         terminal.say(f"this role lacks: {', '.join(lacking)}", warning=True)
     targets = find_targets(api, subject, drill, terminal)
@@ -126,12 +125,13 @@ def _drill(this: Run) -> int:
     return EXITS[result.verdict]
 
 
-def token_secret(api: Api, subject: Subject) -> tuple[str, str] | None:
-    """Return name and key of the Secret with the token that Ray's dashboard asks for; None: it asks for none, or there is no
-    head pod to see, which is reported later."""
+def token_secret(api: Api, subject: Subject) -> str | None:
+    """Return the name of the Secret with the token that Ray's dashboard asks for; None: it asks for none, or there is no head pod to see,
+    which is reported later."""
     try:
         with Observer(api, subject) as observer:
-            return observer.token_secret()
+            found = observer.token_secret()
+            return found[0] if found else None
     except (Refused, Unavailable):
         return None
 

@@ -53,7 +53,7 @@ def check_known(faults: Sequence[Fault]) -> None:
 
 
 def needs(faults: Sequence[Fault]) -> list[Rule]:
-    """Return the rights that the faults need, without repetitions."""
+    """Return the rights that the faults need besides those of every drill, without repetitions."""
     return list(dict.fromkeys(rule for fault in faults for rule in ACTS[fault.kind].needs))
 
 

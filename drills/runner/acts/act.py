@@ -37,7 +37,7 @@ class Act(NamedTuple, Generic[F]):
     It may be called again after a crash at any point."""
 
     needs: tuple[Rule, ...]
-    """The rights that it needs."""
+    """The rights that it needs besides those of every drill (`EVERY_DRILL` of drills/kubernetes/rights.py)."""
 
     undo: Callable[[Api, Subject, Strike], None] | None = None
     """Undoes a strike, also one that was planned and perhaps done. It may be called again, also after the target is gone."""

@@ -210,14 +210,4 @@ def _log(api: Api, subject: Subject, strike: Strike) -> str:
     return text.decode(errors="replace") if status == 200 else ""
 
 
-ACT = Act(
-    find,
-    strike,
-    needs=(
-        Rule("pods", ("get", "list")),
-        Rule("pods/ephemeralcontainers", ("patch",)),
-        Rule("pods/log", ("get",)),
-        Rule("pods/exec", ("get", "create")),
-    ),
-    undo=undo,
-)
+ACT = Act(find, strike, needs=(Rule("pods/ephemeralcontainers", ("patch",)), Rule("pods/exec", ("get", "create"))), undo=undo)

@@ -33,4 +33,4 @@ def strike(api: Api, subject: Subject, fault: DeletePod, planned: Strike) -> Str
     return planned.model_copy(update={"done": True, "at": at})
 
 
-ACT = Act(find, strike, needs=(Rule("pods", ("get", "list", "delete")),))
+ACT = Act(find, strike, needs=(Rule("pods", ("delete",)),))

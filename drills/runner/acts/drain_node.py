@@ -75,9 +75,4 @@ def _path(node: str) -> str:
     return f"/api/v1/nodes/{node}"
 
 
-ACT = Act(
-    find,
-    strike,
-    needs=(Rule("pods", ("get", "list")), Rule("pods/eviction", ("create",)), Rule("nodes", ("get", "patch"), cluster=True)),
-    undo=undo,
-)
+ACT = Act(find, strike, needs=(Rule("pods/eviction", ("create",)), Rule("nodes", ("get", "patch"), cluster=True)), undo=undo)

@@ -189,4 +189,4 @@ def _container(pod: Object) -> str:
     return str(pod["spec"]["containers"][0]["name"])
 
 
-ACT = Act(find, strike, needs=(Rule("pods", ("get", "list")), Rule("pods/exec", ("get", "create"))), undo=undo)
+ACT = Act(find, strike, needs=(Rule("pods/exec", ("get", "create")),), undo=undo)

@@ -172,7 +172,7 @@ def test_missing_rights_are_all_named_before_anything_is_touched(here: Bench, ca
 def test_a_token_of_rays_dashboard_that_may_not_be_read_is_named(
     here: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(drill, "token_secret", lambda *_: ("ray-token", "auth_token"))
+    monkeypatch.setattr(drill, "token_secret", lambda *_: "ray-token")
     here.cluster.answers["POST", REVIEWS] = (201, b'{"status": {"allowed": false}}')
     assert go(here) == 2
     told = capsys.readouterr().err
