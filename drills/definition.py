@@ -1,7 +1,7 @@
 """The definition of a drill: its faults, the steady state that it starts from and returns to, the load, the timing and the SLOs.
 
 A drill is one YAML file in catalogue/, and a new drill a new file there. A new kind of fault is also one class in drills/faults.py (its
-fields, its proof and its words), one act in drills/runner/faults.py, and a field of `Snapshot` if its proof needs one. Nothing here
+fields, its proof and its words), one act in drills/runner/acts/, and a field of `Snapshot` if its proof needs one. Nothing here
 touches an outside system.
 """
 

@@ -31,8 +31,15 @@ def worker_proofs(observation: Observation) -> tuple[WorkerProof, ...]:
         return ()
     later = {w.pod: w for w in after.workers}
     known = {w.pod for w in before.workers}
-    came = [w for w in after.workers if w.pod not in known]
-    return tuple([_proof(w, later.get(w.pod), before, after) for w in before.workers] + [_newcomer(w, after) for w in came])
+    # One that came during the drill counts as untouched: the worker that it replaces counts already.
+    newcomers = [
+        WorkerProof(
+            pod=w.pod, uid_before=None, uid_after=w.uid, restarts=w.restarts, node=w.node, replicas_after=_ids(after.replicas_on(w.pod))
+        )
+        for w in after.workers
+        if w.pod not in known
+    ]
+    return (*(_proof(w, later.get(w.pod), before, after) for w in before.workers), *newcomers)
 
 
 def _last_known(observation: Observation) -> Snapshot | None:
@@ -83,11 +90,3 @@ def _changes(before: dict[str, tuple[str, ...]], after: dict[str, tuple[str, ...
 
 def _ids(replicas: dict[str, tuple[str, ...]] | None) -> tuple[str, ...] | None:
     return None if replicas is None else tuple(actor for name in sorted(replicas) for actor in replicas[name])
-
-
-def _newcomer(worker: WorkerSeen, after: Snapshot) -> WorkerProof:
-    """Return the proof of a worker that came during the drill. It counts as untouched: the worker that it replaces counts already."""
-    replicas = _ids(after.replicas_on(worker.pod))
-    return WorkerProof(
-        pod=worker.pod, uid_before=None, uid_after=worker.uid, restarts=worker.restarts, node=worker.node, replicas_after=replicas
-    )

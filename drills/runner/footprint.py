@@ -20,7 +20,7 @@ DEAD = urlencode({"filter_keys": "state", "filter_predicates": "=", "filter_valu
 
 def read_footprint(observer: Observer) -> Footprint:
     """Read the footprint. A figure that cannot be read is None: no drill ends because of that."""
-    head = _value_or_none(lambda: _head(observer))
+    head = _value_or_none(lambda: next((pod for pod in observer.cluster_pods("head") if "deletionTimestamp" not in pod["metadata"]), None))
     if head is None:
         return Footprint()
     return Footprint(
@@ -36,11 +36,6 @@ def _value_or_none(ask: Callable[[], T | None]) -> T | None:
         return ask()
     except (PipelineError, LookupError, TypeError, ValueError):
         return None
-
-
-def _head(observer: Observer) -> Object | None:
-    """Return the head pod that is not being deleted."""
-    return next((pod for pod in observer.cluster_pods("head") if "deletionTimestamp" not in pod["metadata"]), None)
 
 
 def _memory(observer: Observer, head: Object) -> int | None:

@@ -95,8 +95,9 @@ class LoadJob:
         """Create the Job and its ConfigMap; returns False when the Job exists already. It sends for at most `lasts_s` seconds and SLACK_S
         more. `lease_s`: seconds after which it ends when its records are not read; 0: it does not."""
         job, program = job_objects(self._subject, self.name, placement, load, lasts_s, template, lease_s=lease_s)
-        found = self._api.find(self._job)
-        made = found or self._api.call("POST", f"/apis/batch/v1/namespaces/{self._subject.home}/jobs", body=job)
+        jobs = f"/apis/batch/v1/namespaces/{self._subject.home}/jobs"
+        found = self._api.find(f"{jobs}/{self.name}")
+        made = found or self._api.call("POST", jobs, body=job)
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": self.name, "uid": made["metadata"].get("uid", "")}
         program = {**program, "metadata": {**program["metadata"], "ownerReferences": [owner]}}
         with suppress(Conflict):  # an earlier try made it
@@ -156,10 +157,6 @@ class LoadJob:
         if state in ("draining", "done"):
             raise LoadFailed(f"the load {self.name} has sent for its whole time already; its run was interrupted for too long")
         return True if state == "running" else Pending("warming up: waiting for the first right answers", 80)
-
-    @property
-    def _job(self) -> str:
-        return f"/apis/batch/v1/namespaces/{self._subject.home}/jobs/{self.name}"
 
     def _request(self, method: str, path: str) -> bytes:
         pod = self.pod()
