@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from html import escape
 
 from drills.pods import PodSpan
-from drills.report.picture.panel import Panel
+from drills.report.picture.figure import Panel
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.svg import element, text
 

@@ -11,8 +11,7 @@ from drills.evidence import Evidence
 from drills.judge.traffic import by_kind, on_observers_clock
 from drills.records import Record
 from drills.report.picture.cluster import pods_panel
-from drills.report.picture.figure import Figure, compose
-from drills.report.picture.panel import Panel
+from drills.report.picture.figure import Figure, Panel, compose
 from drills.report.picture.requests import latency_panel, rate_panel
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.steps import size_panels

@@ -8,13 +8,29 @@ from html import escape
 
 from drills.observed import Event
 from drills.report.picture import events as event_marks
-from drills.report.picture.panel import Panel
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.style import PATTERNS, sheet
 from drills.report.picture.svg import element, number, text
 
 NAME_ROOM, FOOT = 44.0, 40.0
 """Pixels above each panel for its name, and below the last one for the axis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One panel: a drawing below a line with its name; y = 0 is its upper edge."""
+
+    name: str
+    note: str
+    """Explanation beside the name, in a lighter colour."""
+    height: float
+    body: str
+
+
+def grid_line(axis: TimeAxis, y: float, label: str) -> str:
+    """Draw a horizontal line through a panel, with its value on the left."""
+    line = element("line", x1=axis.left, x2=axis.right, y1=y, y2=y, class_="grid")
+    return line + text(label, axis.left - 7, y + 3.5, "tick", "end")
 
 
 @dataclass(frozen=True, slots=True)

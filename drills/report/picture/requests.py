@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from drills.definition import Slos
 from drills.records import Record
+from drills.report.picture.figure import Panel, grid_line
 from drills.report.picture.marks import mark
-from drills.report.picture.panel import Panel, grid_line
 from drills.report.picture.scale import TimeAxis, bin_width, log_y, nice_step
 from drills.report.picture.svg import element, number, text
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from drills.evidence import SizeSeen
-from drills.report.picture.panel import Panel, grid_line
+from drills.report.picture.figure import Panel, grid_line
 from drills.report.picture.scale import TimeAxis, nice_step
 from drills.report.picture.svg import element, text
 

@@ -12,8 +12,8 @@ from itertools import pairwise
 
 from drills.judge.traffic import count
 from drills.records import Record
+from drills.report.picture.figure import Panel
 from drills.report.picture.marks import LEGEND, mark
-from drills.report.picture.panel import Panel
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.svg import element, number
 
