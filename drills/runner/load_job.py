@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -21,6 +21,7 @@ from blocks.errors import Permanent, Transient
 from drills.definition import Drill, Load
 from drills.kubernetes import manifests, pod_problems
 from drills.kubernetes.api import Api, Conflict, Object
+from drills.load.run import State
 from drills.load.template import Check
 from drills.records import Kind, Record, read_lines
 from drills.request import LEEWARD, Template
@@ -51,8 +52,6 @@ SILENT_FOR_S = 60.0
 """Seconds for which the API server or the node of the load may be unavailable."""
 DRAIN_S = 60.0
 """Seconds for the last requests to end, in addition to the client's patience and the time of the longest stream."""
-
-State = Literal["warming", "running", "draining", "done"]
 
 
 class LoadFailed(Permanent):

@@ -6,13 +6,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
 from drills.observed import Event, Snapshot
-
-PIECE = 2**16
-"""Bytes that are read at once."""
 
 
 class RawEvidence:
@@ -71,15 +69,9 @@ class RawEvidence:
 
 def _cut_half_line(file: Path) -> None:
     """Remove an incomplete last line, which a runner that died may have left: nothing can be appended to it."""
-    if not file.exists():
+    if not file.exists() or file.stat().st_size == 0:
         return
-    with file.open("rb+") as lines:
-        end = lines.seek(0, os.SEEK_END)
-        whole = 0
-        # Searched from the end: the records of a long series are hundreds of megabytes.
-        for since in range(max(0, end - PIECE), -PIECE, -PIECE):
-            lines.seek(max(0, since))
-            if (found := lines.read(PIECE).rfind(b"\n")) >= 0:
-                whole = max(0, since) + found + 1
-                break
-        lines.truncate(whole)
+    # Mapped, and not read: the records of a long series are hundreds of megabytes.
+    with file.open("rb") as lines, mmap(lines.fileno(), 0, access=ACCESS_READ) as data:
+        whole = data.rfind(b"\n") + 1
+    os.truncate(file, whole)
