@@ -253,19 +253,6 @@ def records_in(file: Path, offset: int = 0) -> Iterator[Record]:
             yield from read_lines(text)
 
 
-class UnreadRecords:
-    """The records of a growing file, each returned once."""
-
-    def __init__(self, file: Path, offset: int = 0) -> None:
-        self._file, self._offset = file, offset
-
-    def records(self) -> list[Record]:
-        """Return the records added since the last call, or since the offset."""
-        found = list(records_in(self._file, self._offset))
-        self._offset = self._file.stat().st_size if self._file.exists() else self._offset
-        return found
-
-
 def clock_offset(load: LoadJob, tries: int = 5) -> float:
     """Return the load's clock minus this machine's, from the fastest of several answers: its error is half of the round trip."""
     best = (float("inf"), 0.0)

@@ -68,8 +68,9 @@ class EndedRequests:
 
     def __init__(self, load: load_job.LoadJob, raw: RawEvidence, since: float, keep_s: float) -> None:
         self._load, self._raw, self._since, self._keep_s = load, raw, since, keep_s
-        self._unread = load_job.UnreadRecords(raw.records, raw.last(RECORDS_FROM, 0))
-        self._offset = float(raw.last(CLOCK_OFFSET, 0.0))
+        self._seen_to = raw.last(RECORDS_FROM, 0)
+        """Offset in bytes in the file of records up to which they were seen."""
+        self._clock_offset = float(raw.last(CLOCK_OFFSET, 0.0))
         self.recent: list[Record] = []
         """The requests that ended in the last `keep_s` seconds."""
         self.lost = 0
@@ -92,7 +93,9 @@ class EndedRequests:
                 raise
             return False
         self._answered = time.time()
-        found = [r for r in on_observers_clock(self._unread.records(), self._offset) if r.end >= self._since]
+        unseen = load_job.records_in(self._raw.records, self._seen_to)
+        found = [r for r in on_observers_clock(unseen, self._clock_offset) if r.end >= self._since]
+        self._seen_to = self._raw.records.stat().st_size
         lost = [r for r in found if not r.ok]
         self.lost += len(lost)
         self.first_lost = self.first_lost or next(iter(lost), None)
