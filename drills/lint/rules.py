@@ -62,7 +62,7 @@ class Rule:
     learnt_from: str
     """An upstream thread or file, or "measured": by drills of this project."""
     look: Callable[[Living], str]
-    """Returns what was found that breaks the rule; empty when nothing does."""
+    """Returns what was found that breaks the rule; empty when nothing does. Those of one line stand in the table."""
     remedy: str
     """YAML below a RayService's `spec`, or a sentence."""
     needs: Literal["", "pods", "budgets", "karpenter", "redis"] = ""
@@ -106,10 +106,6 @@ def check(living: Living) -> Checked:
     return Checked(tuple(sorted(broken, key=lambda finding: list(Severity).index(finding.rule.severity))), unchecked)
 
 
-def _no_storage(living: Living) -> str:
-    return "no external storage for the GCS" if living.gcs is None else ""
-
-
 def _plain_redis(living: Living) -> str:
     if not living.on_redis:
         return ""
@@ -135,14 +131,6 @@ def _working_head(living: Living) -> str:
     return ", ".join(f"{d.path} fits on it" for d in living.deployments if d.wants is not None and living.head.carries(d.wants))
 
 
-def _head_serves(living: Living) -> str:
-    return "" if living.spec.get("excludeHeadPodFromServeSvc") is True else "excludeHeadPodFromServeSvc is not true"
-
-
-def _single(living: Living) -> str:
-    return ", ".join(f"{d.path}: {d.fewest}" for d in living.deployments if d.fewest is not None and d.fewest < 2)
-
-
 def _unspread(living: Living) -> str:
     if living.fewest_workers < 2:
         return ""
@@ -154,10 +142,6 @@ def _unspread(living: Living) -> str:
 def _on_one_node(living: Living) -> str:
     nodes = [pod["spec"]["nodeName"] for pod in living.worker_pods if pod["spec"].get("nodeName")]
     return f"{len(nodes)} workers on node {nodes[0]}" if len(nodes) > 1 and len(set(nodes)) == 1 else ""
-
-
-def _few_workers(living: Living) -> str:
-    return f"at least {living.fewest_workers} in all groups together" if living.fewest_workers < 2 else ""
 
 
 def _impatient(living: Living) -> str:
@@ -172,10 +156,6 @@ def _impatient(living: Living) -> str:
 def _queues_streams(living: Living) -> str:
     written = {d.path: d.options.get("max_ongoing_requests") for d in living.deployments}
     return ", ".join(path if n is None else f"{path}: {n}" for path, n in written.items() if n is None or int(n) <= FEW)
-
-
-def _unbounded(living: Living) -> str:
-    return ", ".join(d.path for d in living.deployments if int(d.options.get("max_queued_requests", -1)) < 0)
 
 
 def _cut_short(living: Living) -> str:
@@ -259,10 +239,6 @@ def _named_head_service(living: Living) -> str:
     return f"headService.metadata.name: {name}" if name else ""
 
 
-def _ignored(living: Living) -> str:
-    return ", ".join(sorted({"serviceUnhealthySecondThreshold", "deploymentUnhealthySecondThreshold"} & set(living.spec)))
-
-
 def _slow_takeover(living: Living) -> str:
     written = living.head.variable("RAY_SERVE_SLOW_STARTUP_WARNING_S")
     if written == "":  # from a ConfigMap or a Secret, which is not read
@@ -325,7 +301,7 @@ RULES = (
         Severity.BREAKS,
         "a new head knows nobody: every worker restarts, with all its streams",
         "data-on-eks#348",
-        _no_storage,
+        lambda living: "no external storage for the GCS" if living.gcs is None else "",
         "rayClusterConfig: {gcsFaultToleranceOptions: {redisAddress: rediss://HOST:6379, redisPassword: {valueFrom: {secretKeyRef: …}}}}",
     ),
     Rule(
@@ -333,7 +309,7 @@ RULES = (
         Severity.BREAKS,
         "requests that come in through the head's proxy are lost with it",
         "kuberay#2593",
-        _head_serves,
+        lambda living: "" if living.spec.get("excludeHeadPodFromServeSvc") is True else "excludeHeadPodFromServeSvc is not true",
         "excludeHeadPodFromServeSvc: true",
     ),
     Rule(
@@ -365,7 +341,7 @@ RULES = (
         Severity.BREAKS,
         "with one, losing its pod or node is an outage",
         "kuberay#1333",
-        _single,
+        lambda living: ", ".join(f"{d.path}: {d.fewest}" for d in living.deployments if d.fewest is not None and d.fewest < 2),
         "in serveConfigV2, for each deployment: num_replicas: 2, or autoscaling_config: {min_replicas: 2}",
     ),
     Rule(
@@ -373,7 +349,7 @@ RULES = (
         Severity.BREAKS,
         "with one, losing it or its node is an outage",
         "kuberay#1333",
-        _few_workers,
+        lambda living: f"at least {living.fewest_workers} in all groups together" if living.fewest_workers < 2 else "",
         "in workerGroupSpecs: replicas: 2, minReplicas: 2",
     ),
     Rule(
@@ -430,7 +406,7 @@ RULES = (
         Severity.HINT,
         "what is too much should be refused at once, not kept until it times out",
         "measured",
-        _unbounded,
+        lambda living: ", ".join(d.path for d in living.deployments if int(d.options.get("max_queued_requests", -1)) < 0),
         "in serveConfigV2, for each deployment: max_queued_requests, 64 for example",
     ),
     Rule(
@@ -523,7 +499,7 @@ RULES = (
         Severity.HINT,
         "the operator ignores them",
         "kuberay rayservice_types.go",
-        _ignored,
+        lambda living: ", ".join(sorted({"serviceUnhealthySecondThreshold", "deploymentUnhealthySecondThreshold"} & set(living.spec))),
         "remove them",
     ),
     Rule(
