@@ -189,7 +189,7 @@ class Signal(PodFault):
 
     def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
         """Whether the act saw the process end or stop; or its container, or its pod, is another one."""
-        if strike.told == SIGNALED[self.signal] or pod_gone(now, *strike.target.pods):
+        if strike.told == ("stopped" if self.signal == "STOP" else "gone") or pod_gone(now, *strike.target.pods):
             return True
         containers = [pod.container for pod in now.pods if pod.uid in strike.target.pods]
         return any(container and container != strike.target.container for container in containers)
@@ -210,10 +210,6 @@ class Signal(PodFault):
     @property
     def lasts_s(self) -> float:
         return self.hold_s or 0.0
-
-
-SIGNALED = {"KILL": "gone", "TERM": "gone", "STOP": "stopped"}
-"""What the act tells of a process that had the signal."""
 
 
 class DrainNode(PodFault):
@@ -363,11 +359,6 @@ def listed(found: Any) -> Any:
 
 AnyFault = Annotated[SerializeAsAny[Fault], BeforeValidator(read_fault)]
 """A fault of any kind, by its `kind`. It is no closed union, so that a kind may be added to `KINDS` from outside."""
-
-
-def grace_of(faults: Sequence[Fault]) -> Grace:
-    """Return the grace of the first fault that has one."""
-    return next((fault.grace for fault in faults if isinstance(fault, DeletePod)), "default")
 
 
 def pod_gone(now: Snapshot, *uids: str) -> bool:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from drills.definition import Drill, Series
 from drills.evidence import Evidence, EvidenceFile
-from drills.faults import Grace, grace_of
+from drills.faults import DeletePod, Grace
 from drills.judge.traffic import by_kind, longest_gap_s, nearest_rank
 from drills.judge.verdict import Verdict
 from drills.observed import FootprintOrVitals, LoadSeen, Versions
@@ -155,7 +155,7 @@ def make_row(evidence: Evidence, own: Sequence[Record], folder: str) -> Row:
     short, streams = by_kind(own)
     return Row(
         number=evidence.number,
-        grace=grace_of(evidence.faults),
+        grace=next((fault.grace for fault in evidence.faults if isinstance(fault, DeletePod)), "default"),
         verdict=evidence.verdict,
         headline=evidence.headline,
         why=evidence.why,

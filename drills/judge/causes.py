@@ -13,7 +13,7 @@ from statistics import median
 
 from drills.definition import Drill
 from drills.judge.traffic import by_kind, lost_at
-from drills.observed import Observation, PodSeen, ReplicaSeen, Snapshot, WorkerSeen
+from drills.observed import Observation, PodSeen, Snapshot, WorkerSeen
 from drills.records import Record
 from drills.strikes import Strike
 
@@ -133,7 +133,11 @@ def _alone(seen: _Seen) -> Iterator[str]:
             yield f"{which.capitalize()} of {name} ran on the head."
         elif there and len(there) == len(those):
             which = {1: "The only replica", 2: "Both replicas"}.get(len(those), f"All {len(those)} replicas")
-            yield f"{which} of {name} ran on {_place(there)}, which was struck."
+            pods, nodes = {r.pod for r in there}, {r.node for r in there}
+            where = (
+                f"worker {pods.pop()}" if len(pods) == 1 else f"node {nodes.pop()}" if len(nodes) == 1 else "workers that were all struck"
+            )
+            yield f"{which} of {name} ran on {where}, which was struck."
     yield from _last_replica(seen, names)
     endpoints = [pod for pod in seen.before.endpoints if pod in names]
     if head in seen.before.endpoints:
@@ -142,11 +146,6 @@ def _alone(seen: _Seen) -> Iterator[str]:
     elif endpoints and len(endpoints) == len(seen.before.endpoints):
         which = f"Pod {endpoints[0]} was the only endpoint" if len(endpoints) == 1 else f"Pods {', '.join(endpoints)} were all endpoints"
         yield f"{which} of the serve Service, and no other one could answer."
-
-
-def _place(replicas: Sequence[ReplicaSeen]) -> str:
-    pods, nodes = {r.pod for r in replicas}, {r.node for r in replicas}
-    return f"worker {pods.pop()}" if len(pods) == 1 else f"node {nodes.pop()}" if len(nodes) == 1 else "workers that were all struck"
 
 
 def _last_replica(seen: _Seen, struck: set[str]) -> Iterator[str]:

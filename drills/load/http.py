@@ -131,8 +131,9 @@ class Connection(asyncio.Protocol):
                 if isinstance(event, h11.Data) and self._reader is not None:
                     if self._reader.data(bytes(event.data), now):
                         self._succeed()
-                elif isinstance(event, h11.Response):
-                    self._head(event)
+                elif isinstance(event, h11.Response) and self._reader is not None:
+                    names = {name for name, _ in event.headers}
+                    self._reader.head(event.status_code, marked=bool(names & {b"content-length", b"transfer-encoding"}))
                 elif isinstance(event, h11.EndOfMessage):
                     self._end()
                     break
@@ -141,11 +142,6 @@ class Connection(asyncio.Protocol):
         except (h11.RemoteProtocolError, ValueError) as error:  # ValueError: the reader refuses what came
             self._fail(Broken("the connection was closed without an answer" if unanswered else str(error)))
             self.close()
-
-    def _head(self, response: h11.Response) -> None:
-        names = {name for name, _ in response.headers}
-        if self._reader is not None:
-            self._reader.head(response.status_code, marked=bool(names & {b"content-length", b"transfer-encoding"}))
 
     def _end(self) -> None:
         self._ended = True

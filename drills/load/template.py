@@ -188,7 +188,11 @@ class Reply:
         elif self._answer.read == "body":
             self.whole = True
         elif self._answer.read == "json":
-            self._read_whole()
+            self.whole = True
+            with contextlib.suppress(ValueError):
+                self._add(json.loads(self._rest), self._last)
+            if not self.token_times:
+                self.detail = f"not an answer: {bytes(self._rest[:200])!r}"
         elif self._answer.end is not None:
             self.detail = (
                 f"the stream ended without {self._answer.end if isinstance(self._answer.end, str) else json.dumps(self._answer.end)}"
@@ -275,14 +279,6 @@ class Reply:
             self.whole = True
             return True
         return False
-
-    def _read_whole(self) -> None:
-        """Read an answer that is one JSON value."""
-        self.whole = True
-        with contextlib.suppress(ValueError):
-            self._add(json.loads(self._rest), self._last)
-        if not self.token_times:
-            self.detail = f"not an answer: {bytes(self._rest[:200])!r}"
 
     def _add(self, value: Any, now: float) -> None:
         """Add the tokens and the text of a value."""

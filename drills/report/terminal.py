@@ -18,15 +18,14 @@ def summary(evidence: Evidence | SeriesEvidence, *, colour: bool = False) -> str
     sign = f"{SIGNS[evidence.verdict]} {evidence.verdict.upper()}"
     lines = [f"\033[1;{COLOURS[evidence.verdict]}m{sign}\033[0m" if colour else sign]
     lines += textwrap.wrap(evidence.headline, WIDTH, initial_indent="  ", subsequent_indent="  ")
-    lines += _figures(evidence) if isinstance(evidence, SeriesEvidence) else _promises(evidence)
+    if isinstance(evidence, SeriesEvidence):
+        lines += _figures(evidence)
+    else:
+        width = max((len(slo.name) for slo in evidence.slos), default=0)
+        lines += [f"  {STANDINGS[slo.standing]} {slo.name:<{width}}  {slo.actual}  (promised: {slo.target})" for slo in evidence.slos]
     for reason in evidence.why:
         lines += textwrap.wrap(reason, WIDTH, initial_indent="  - ", subsequent_indent="    ")
     return "\n".join(lines) + "\n"
-
-
-def _promises(evidence: Evidence) -> list[str]:
-    width = max((len(slo.name) for slo in evidence.slos), default=0)
-    return [f"  {STANDINGS[slo.standing]} {slo.name:<{width}}  {slo.actual}  (promised: {slo.target})" for slo in evidence.slos]
 
 
 def _figures(series: SeriesEvidence) -> list[str]:
