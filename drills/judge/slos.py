@@ -118,17 +118,15 @@ def _p99(phase: PhaseSeen, limit: float) -> Slo:
 def _gap(limits: Slos, streams: Sequence[Record]) -> Slo:
     # A load without streams is silent nowhere; streams that are missing from the records are a doubt of trust.py.
     gap = max((longest_gap_s(r) for r in streams), default=0.0)
-    return _most(
-        "token-gap", "Longest silence in a stream", limits.max_token_gap_s, gap, f"{gap:.2f} s", f"at most {limits.max_token_gap_s:g} s"
-    )
+    limit = limits.max_token_gap_s
+    return _most("token-gap", "Longest silence in a stream", limit, gap, f"{gap:.2f} s", f"at most {limit:g} s")
 
 
 def _recovery(limits: Slos, observation: Observation, recovery_s: float | None) -> Slo:
     watched = max(0.0, observation.ended - (observation.healed_at or observation.started))
     actual = f"not within {watched:.0f} s" if recovery_s is None else f"{recovery_s:.1f} s"
-    return _most(
-        "recovery", "Recovered, redundancy included", limits.max_recovery_s, recovery_s, actual, f"within {limits.max_recovery_s:g} s"
-    )
+    limit = limits.max_recovery_s
+    return _most("recovery", "Recovered, redundancy included", limit, recovery_s, actual, f"within {limit:g} s")
 
 
 def _untouched(limits: Slos, workers: Sequence[WorkerProof]) -> Slo:

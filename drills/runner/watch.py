@@ -171,18 +171,13 @@ def watch_recovery(
         for news in filter(None, (follower.end_surge(recovery.before, recovery.later), follower.see(recovery.before, snapshot))):
             on_news(news)
             recovery.drill, recovery.strikes = follower.drill, follower.note.strikes
-        _read_on(load, raw)
+        try:
+            load.read_on(raw.records)
+        except PipelineError as error:  # they are read later, or are missing in the end
+            raw.add("note", f"{time.time():.1f} records could not be read: {error}")
         if recovery.over:
             return
         on_pending(recovery.progress())
-
-
-def _read_on(load: load_job.LoadJob, raw: RawEvidence) -> None:
-    """Read the records until now. After an error they are read later, or are missing in the end."""
-    try:
-        load.read_on(raw.records)
-    except PipelineError as error:
-        raw.add("note", f"{time.time():.1f} records could not be read: {error}")
 
 
 def kubernetes_events(api: Api, namespace: str, since: float) -> list[Event]:

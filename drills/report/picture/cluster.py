@@ -15,7 +15,7 @@ MOST = 8
 """Number of worker lanes. Of more workers only those that were not always ready have a lane, and the others share the last one."""
 
 
-def pods_panel(axis: TimeAxis, spans: Sequence[PodSpan], newcomers: Collection[str] = ()) -> Panel | None:
+def pods_panel(axis: TimeAxis, spans: Sequence[PodSpan], newcomers: Collection[str]) -> Panel | None:
     """Return the panel; None when no pod was seen. `newcomers` are the UIDs of workers that were added, and replaced no other one."""
     lanes = _lanes(spans)
     if not lanes:

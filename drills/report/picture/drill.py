@@ -42,8 +42,10 @@ def draw(
     axis = _axis(evidence, on_axis, span)
     recovered = evidence.window.recovered
     during = None if evidence.fault_at is None else (0.0, axis.end if recovered is None else recovered)
+    there = {span.uid for span in evidence.pods if span.since <= 0}
+    came = {span.uid for span in evidence.pods if span.role == "worker"} - there if evidence.sizes else set()  # in a surge
     drawn: dict[str, Sequence[Panel | None]] = {
-        "pods": [pods_panel(axis, evidence.pods, _newcomers(evidence))],
+        "pods": [pods_panel(axis, evidence.pods, came)],
         "sizes": size_panels(axis, evidence.sizes),
         "requests": [rate_panel(axis, short)],
         "latency": [latency_panel(axis, short, evidence.definition.slos, during)],
@@ -74,12 +76,6 @@ def _axis(evidence: Evidence, records: Sequence[Record], span: tuple[float, floa
     end = max([*(r.end for r in records), window.recovered or 0.0] if records else [window.end])
     room = max(end - start, 1.0) * 0.01
     return TimeAxis(start - room, max(end, start + 1) + room)
-
-
-def _newcomers(evidence: Evidence) -> set[str]:
-    """Return the UIDs of the pods that came in a surge."""
-    there = {span.uid for span in evidence.pods if span.since <= 0}
-    return {span.uid for span in evidence.pods if span.role == "worker"} - there if evidence.sizes else set()
 
 
 def _described(evidence: Evidence) -> str:
