@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from drills.definition import Drill, Series
 from drills.evidence import BadEvidence, Evidence, EvidenceFile
 from drills.series import SeriesEvidence
 from drills.value import Value
-
-__all__ = ["Comparison", "Figure", "Incomparable", "compare", "last_passed", "read"]
 
 Drilled = Evidence | SeriesEvidence
 
@@ -87,16 +84,12 @@ def compare(first: Drilled, second: Drilled) -> Comparison:
     assert isinstance(first, Evidence)
     assert isinstance(second, Evidence)
     before = {slo.id: slo for slo in first.slos}
+    pairs = [(before[slo.id], slo) for slo in second.slos if slo.id in before]
     figures = tuple(
-        Figure(name=slo.name, first=before[slo.id].actual, second=slo.actual, worse=_newly_missed(before[slo.id].standing, slo.standing))
-        for slo in second.slos
-        if slo.id in before
+        Figure(name=now.name, first=was.actual, second=now.actual, worse=(was.standing, now.standing) == ("kept", "missed"))
+        for was, now in pairs
     )
     return Comparison(figures=figures, why=tuple(f"{f.name}: {f.first} before, {f.second} now" for f in figures if f.worse))
-
-
-def _newly_missed(before: str, now: str) -> bool:
-    return before == "kept" and now == "missed"
 
 
 def _check_comparable(first: Drilled, second: Drilled) -> None:
@@ -107,43 +100,32 @@ def _check_comparable(first: Drilled, second: Drilled) -> None:
             raise Incomparable(f"the {which} is {found.verdict}, which is no verdict on its service: {found.headline}")
     one, other = first.definition, second.definition
     if one.faults != other.faults:
-        raise Incomparable(f"the first is of the faults {_faults(one)}, the second of {_faults(other)}")
+        words = [", ".join(fault.describe() for fault in drill.faults) for drill in (one, other)]
+        raise Incomparable(f"the first is of the faults {words[0]}, the second of {words[1]}")
     if one.load != other.load:
         names = [name for name in type(one.load).model_fields if getattr(one.load, name) != getattr(other.load, name)]
         raise Incomparable(f"their loads differ in {', '.join(names)}")
 
 
-def _faults(drill: Drill) -> str:
-    return ", ".join(fault.describe() for fault in drill.faults)
-
-
 def _series(first: SeriesEvidence, second: SeriesEvidence) -> Comparison:
-    missed, had = _missed(second), _missed(first)
-    new = [name for name in missed if name not in had]
+    had, missed = ({name for row in series.faults for name in row.missed} for series in (first, second))
     lost = (first.requests.lost + first.streams.lost, second.requests.lost + second.streams.lost)
+    lossy, share = not lost[0] and bool(lost[1]), [f"{series.lossy.lossy} of {series.lossy.of}" for series in (first, second)]
     slower = (
         first.recovery_s.worst is not None and second.recovery_s.p50 is not None and second.recovery_s.p50 > first.recovery_s.worst
     ) or (first.recovery_s.p50 is not None and second.recovery_s.p50 is None)
     figures = (
         Figure(name="Verdict", first=first.verdict, second=second.verdict),
         Figure(name="Faults", first=str(first.done), second=str(second.done)),
-        Figure(name="Faults that lost anything", first=_share(first), second=_share(second), worse=not lost[0] and bool(lost[1])),
-        Figure(name="Requests and streams lost", first=str(lost[0]), second=str(lost[1]), worse=not lost[0] and bool(lost[1])),
+        Figure(name="Faults that lost anything", first=share[0], second=share[1], worse=lossy),
+        Figure(name="Requests and streams lost", first=str(lost[0]), second=str(lost[1]), worse=lossy),
         Figure(name="Recovery, median", first=_s(first.recovery_s.p50), second=_s(second.recovery_s.p50), worse=slower),
         Figure(name="Recovery, worst", first=_s(first.recovery_s.worst), second=_s(second.recovery_s.worst)),
         Figure(name="Longest silence, worst", first=_s(first.longest_silence_s.worst), second=_s(second.longest_silence_s.worst)),
     )
-    why = [f"missed, and kept before: {', '.join(new)}"] if new else []
+    why = [f"missed, and kept before: {', '.join(sorted(missed - had))}"] if missed - had else []
     why += [f"{f.name.lower()}: {f.first} before, {f.second} now" for f in figures if f.worse]
     return Comparison(figures=figures, why=tuple(why))
-
-
-def _missed(series: SeriesEvidence) -> Sequence[str]:
-    return sorted({name for row in series.faults for name in row.missed})
-
-
-def _share(series: SeriesEvidence) -> str:
-    return f"{series.lossy.lossy} of {series.lossy.of}"
 
 
 def _s(seconds: float | None) -> str:

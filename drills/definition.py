@@ -1,7 +1,7 @@
 """The definition of a drill: its faults, the steady state that it starts from and returns to, the load, the timing and the SLOs.
 
 A drill is one YAML file in catalogue/, and a new drill a new file there. A new kind of fault is also one class in drills/faults.py (its
-fields, its proof and its words), one act in drills/runner/faults.py, and a field of `Snapshot` if its proof needs one. Nothing here
+fields, its proof and its words), one act in drills/runner/acts/, and a field of `Snapshot` if its proof needs one. Nothing here
 touches an outside system.
 """
 
@@ -17,21 +17,6 @@ from pydantic import AfterValidator, Field, model_validator
 
 from drills.faults import GRACES, AnyFault, DeletePod, Fault, Kebab, Surge, listed
 from drills.value import Value
-
-__all__ = [
-    "NO_FAULT",
-    "Drill",
-    "FaultOfDrill",
-    "Graces",
-    "Load",
-    "Repeat",
-    "Series",
-    "Slos",
-    "SteadyState",
-    "Timing",
-    "UnknownDrill",
-    "catalogue",
-]
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 

@@ -7,7 +7,7 @@ the epoch on the observer's clock. The same input gives the same bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -23,14 +23,12 @@ from drills.judge.traffic import Phase, PhaseSeen, by_kind, count
 from drills.judge.verdict import Judgement, Verdict
 from drills.judge.workers import WorkerProof
 from drills.load.template import Check
-from drills.observed import EventKind, Footprint, FootprintOrVitals, Observation, Versions
+from drills.observed import Event, Footprint, FootprintOrVitals, Observation, Versions
 from drills.pods import PodSpan, spans
 from drills.records import Kind, Record, read_lines
 from drills.redact import clean
 from drills.strikes import Strike
 from drills.value import Seconds, Value, rounded
-
-__all__ = ["BadEvidence", "EventSeen", "Evidence", "EvidenceFile", "make_evidence", "read_records", "write_records"]
 
 
 class BadEvidence(ValueError):
@@ -111,16 +109,6 @@ class Percentiles(Value):
     p99: float | None
 
 
-class EventSeen(Value):
-    """An event on the time line of the report."""
-
-    t: Seconds
-    what: str
-    kind: EventKind = "note"
-    subject: str = ""
-    detail: str = ""
-
-
 class Window(Value):
     """The time that the picture shows, in seconds since the fault."""
 
@@ -175,7 +163,7 @@ class Evidence(EvidenceFile):
     workers: tuple[WorkerProof, ...]
     footprint: FootprintOrVitals = Footprint()
     gcs_storage: bool | None
-    events: tuple[EventSeen, ...]
+    events: tuple[Event, ...]
     versions: Versions
     phases: tuple[PhaseSeen, ...]
     window: Window
@@ -223,6 +211,8 @@ def make_evidence(
         config: The configuration of the target.
     """
     those = list(records)
+    short, streams = by_kind(those)
+    ok = sum(r.ok for r in short)
     zero = observation.fault_at if observation.fault_at is not None else _whole(observation.started)
     last = max((r.end - observation.clock_offset_s for r in those), default=observation.ended)
     recovered = judgement.recovered_at
@@ -242,13 +232,13 @@ def make_evidence(
         faults=drill.faults,
         strikes=observation.strikes,
         slos=judgement.slos,
-        requests=_requests(those),
-        streams=_streams(those),
+        requests=Requests(sent=len(short), ok=ok, failed=len(short) - ok),
+        streams=Streams(sent=len(streams), **count(streams)),
         latency_ms={p.name: Percentiles(p50=rounded(p.p50_ms), p99=rounded(p.p99_ms)) for p in judgement.phases},
         workers=judgement.workers,
         footprint=observation.footprint,
         gcs_storage=observation.before.gcs_storage if observation.before else None,
-        events=_events(judgement, zero),
+        events=tuple(event.model_copy(update={"t": round(event.t - zero, 3)}) for event in judgement.events),
         versions=observation.versions,
         phases=judgement.phases,
         window=Window(
@@ -256,28 +246,16 @@ def make_evidence(
             end=round(max(last, observation.ended) - zero, 3),
             recovered=None if recovered is None else round(recovered - zero, 3),
         ),
-        pods=tuple(_rounded(span) for span in spans(observation.snapshots, zero)),
+        pods=tuple(
+            span.model_copy(update={"since": round(span.since, 3), "until": round(span.until, 3)})
+            for span in spans(observation.snapshots, zero)
+        ),
         sizes=tuple(_sizes(observation, zero)) if drill.surge else (),
         clock_offset_s=observation.clock_offset_s,
         checks=observation.load.checks if observation.load else {},
         definition=drill,
         config=config or {},
     ).cleaned()
-
-
-def _requests(records: Sequence[Record]) -> Requests:
-    short, _ = by_kind(records)
-    ok = sum(r.ok for r in short)
-    return Requests(sent=len(short), ok=ok, failed=len(short) - ok)
-
-
-def _streams(records: Sequence[Record]) -> Streams:
-    _, streams = by_kind(records)
-    return Streams(sent=len(streams), **count(streams))
-
-
-def _events(judgement: Judgement, zero: float) -> tuple[EventSeen, ...]:
-    return tuple(EventSeen(t=round(e.t - zero, 3), what=e.what, kind=e.kind, subject=e.subject, detail=e.detail) for e in judgement.events)
 
 
 def _sizes(observation: Observation, zero: float) -> Iterable[SizeSeen]:
@@ -296,10 +274,6 @@ def _sizes(observation: Observation, zero: float) -> Iterable[SizeSeen]:
     for earlier, size in pairwise([None, *sizes]):
         if size and (size is sizes[-1] or earlier is None or earlier.model_copy(update={"t": size.t}) != size):
             yield size
-
-
-def _rounded(span: PodSpan) -> PodSpan:
-    return span.model_copy(update={"since": round(span.since, 3), "until": round(span.until, 3)})
 
 
 def _whole(t: float) -> float:

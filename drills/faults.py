@@ -7,35 +7,13 @@ state, trust, verdict, time line, report and series ask the fault; only a surge,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
-from drills.observed import HeadSeen, Snapshot, WorkerSeen
+from drills.observed import Snapshot
 from drills.strikes import Strike
 from drills.value import Value
-
-__all__ = [
-    "GRACES",
-    "KINDS",
-    "AnyFault",
-    "CutNetwork",
-    "DeletePod",
-    "DrainNode",
-    "Fault",
-    "Grace",
-    "HoldOperator",
-    "Of",
-    "Signal",
-    "Surge",
-    "UnknownFault",
-    "When",
-    "grace_of",
-    "listed",
-    "pod_gone",
-    "read_fault",
-    "unproven",
-]
 
 Grace = Literal["default", "forced"]
 Of = Literal["head", "worker"]
@@ -83,6 +61,9 @@ class When(Value):
 class Fault(Value):
     """What is broken on purpose: a base class, with one class for each kind."""
 
+    TOLD: ClassVar[str] = ""
+    """What the act tells when it saw the fault take effect; empty where only snapshots can show that."""
+
     kind: Kebab
     """Name of its class in `KINDS` of drills/faults.py and of its act in drills/runner/faults.py."""
 
@@ -98,7 +79,7 @@ class Fault(Value):
             before: The last snapshot before the drill's first fault.
             now: A snapshot after the strike.
         """
-        return False
+        return bool(self.TOLD) and strike.told == self.TOLD
 
     def unproven(self, strike: Strike) -> str:
         """Return the clause that reasons give when nothing proves it."""
@@ -134,17 +115,20 @@ class UnknownFault(Fault):
     model_config = ConfigDict(extra="allow")
 
 
-class DeletePod(Fault):
-    """A pod is deleted."""
-
-    kind: Literal["delete-pod"] = "delete-pod"
-    """Name of this kind of fault."""
+class PodFault(Fault):
+    """A fault of the head, or of a worker: a base class, too."""
 
     of: Of = "head"
-    """The pod that is deleted: the head, or a worker."""
+    """The pod that it is about: the head, or a worker."""
 
     which: Which = "busiest"
     """The worker, where there are several: the one with most running replicas, or with fewest; the first by name of those."""
+
+
+class DeletePod(PodFault):
+    """A pod is deleted."""
+
+    kind: Literal["delete-pod"] = "delete-pod"
 
     grace: Grace = "default"
     """default: the pod ends as in a node drain, with its own termination grace period. forced: grace period 0, so that it leaves the API
@@ -156,16 +140,13 @@ class DeletePod(Fault):
         return pod_gone(now, strike.target.uid)
 
     def unproven(self, strike: Strike) -> str:
-        """Return that the pod is still there."""
         return f"the {self.of} pod has the same UID as before"
 
     def describe(self) -> str:
-        """Return the pod and the grace in words."""
         return f"{self.kind} of the {self.of}, {GRACES[self.grace]}"
 
     @property
     def needs_gcs_storage(self) -> bool:
-        """Whether it is the head that is deleted."""
         return self.of == "head"
 
     @property
@@ -174,7 +155,6 @@ class DeletePod(Fault):
         return self.grace == "default"
 
     def other_grace(self) -> Self:
-        """Return the fault with the other grace."""
         return self.model_copy(update={"grace": "forced" if self.grace == "default" else "default"})
 
 
@@ -184,20 +164,13 @@ SERVE = ("serve-controller", "serve-proxy", "replica")
 SIGNALS = {"KILL": "killed", "TERM": "terminated", "STOP": "stopped"}
 
 
-class Signal(Fault):
+class Signal(PodFault):
     """One process in a Ray container gets a signal."""
 
     kind: Literal["signal"] = "signal"
-    """Name of this kind of fault."""
-
-    of: Of = "head"
-    """The pod that it runs in. The Serve controller is where it is, and this is not asked."""
-
-    which: Which = "busiest"
-    """The worker, where there are several: the one with most running replicas, or with fewest; the first by name of those."""
 
     process: Process
-    """One of Ray's own processes, the Serve controller, the Serve proxy of the pod, or a replica there."""
+    """One of Ray's own processes, the Serve proxy of the pod, or a replica there; or the Serve controller, in whatever pod it is."""
 
     deployment: str = ""
     """The deployment of the replica; empty: the first one that Ray lists. It lists a deployment before those that call it."""
@@ -216,17 +189,15 @@ class Signal(Fault):
 
     def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
         """Whether the act saw the process end or stop; or its container, or its pod, is another one."""
-        if strike.told == SIGNALED[self.signal] or pod_gone(now, *strike.target.pods):
+        if strike.told == ("stopped" if self.signal == "STOP" else "gone") or pod_gone(now, *strike.target.pods):
             return True
-        containers = [pod.container for pod in _pods(now) if pod.uid in strike.target.pods]
+        containers = [pod.container for pod in now.pods if pod.uid in strike.target.pods]
         return any(container and container != strike.target.container for container in containers)
 
     def unproven(self, strike: Strike) -> str:
-        """Return that the process goes on."""
         return f"the process {strike.target} was not seen to have {'stopped' if self.signal == 'STOP' else 'ended'}"
 
     def describe(self) -> str:
-        """Return process, signal and duration in words."""
         name = f"replica of {self.deployment}" if self.deployment else self.process
         where = "" if self.process == "serve-controller" else f" of the {self.of}"
         return f"{name}{where} {SIGNALS[self.signal]}" + (f" for {self.hold_s:g} s" if self.hold_s else "")
@@ -238,41 +209,29 @@ class Signal(Fault):
 
     @property
     def lasts_s(self) -> float:
-        """Seconds that the process is stopped."""
         return self.hold_s or 0.0
 
 
-SIGNALED = {"KILL": "gone", "TERM": "gone", "STOP": "stopped"}
-"""What the act tells of a process that had the signal."""
-
-
-class DrainNode(Fault):
+class DrainNode(PodFault):
     """The service's pods on a node are evicted, and the node takes no new ones until the drill has seen the recovery."""
 
     kind: Literal["drain-node"] = "drain-node"
-    """Name of this kind of fault."""
 
     of: Of = "worker"
-    """The node that is drained: the head's, or a worker's."""
-
-    which: Which = "busiest"
-    """The worker, where there are several: the one with most running replicas, or with fewest; the first by name of those."""
+    """The pod whose node is drained: the head, or a worker."""
 
     def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
         """Whether all pods of the service that were on the node are gone."""
         return pod_gone(now, *strike.target.pods)
 
     def unproven(self, strike: Strike) -> str:
-        """Return that pods are still there."""
         return f"pods that were on node {strike.target.name} are still there"
 
     def describe(self) -> str:
-        """Return the node in words."""
         return f"{self.kind} of the {self.of}"
 
     @property
     def needs_gcs_storage(self) -> bool:
-        """Whether it is the head's node."""
         return self.of == "head"
 
     @property
@@ -281,44 +240,35 @@ class DrainNode(Fault):
         return True
 
 
-class CutNetwork(Fault):
+class CutNetwork(PodFault):
     """A pod reaches nothing but itself and its node for some seconds, and then everything again."""
 
+    TOLD = "cut"
+    """The kernel of the pod has no way out of it any more, but to its node."""
+
     kind: Literal["cut-network"] = "cut-network"
-    """Name of this kind of fault."""
-
-    of: Of = "head"
-    """The pod that is cut off: the head, or a worker."""
-
-    which: Which = "busiest"
-    """The worker, where there are several: the one with most running replicas, or with fewest; the first by name of those."""
 
     for_s: Annotated[float, Field(ge=1, le=600)] = 30
     """Seconds that it lasts. A timer in the pod ends it, whatever becomes of the drill."""
 
-    def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
-        """Whether the kernel of the pod's node has no way out of it any more, as the act was told there."""
-        return strike.told == "cut"
-
     def unproven(self, strike: Strike) -> str:
-        """Return that the pod was not cut off."""
         return f"the {self.of} pod was not seen to be cut off"
 
     def describe(self) -> str:
-        """Return the pod and the time in words."""
         return f"{self.of} cut off the network for {self.for_s:g} s"
 
     @property
     def lasts_s(self) -> float:
-        """Seconds that the pod is cut off."""
         return self.for_s
 
 
 class Surge(Fault):
     """The load is multiplied until the service has grown, and for some time after that."""
 
+    TOLD = "multiplied"
+    """The load said so. That it sent as much is a matter of its records."""
+
     kind: Literal["surge"] = "surge"
-    """Name of this kind of fault."""
 
     factor: Annotated[int, Field(ge=2, le=10)] = 2
     """Load during the surge, as a multiple of the drill's."""
@@ -332,16 +282,10 @@ class Surge(Fault):
     carried: Annotated[float, Field(gt=0)] | None = None
     """Requests under way that the service is sized for without growing, for the reasons of a failed verdict; None: not known."""
 
-    def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
-        """Whether the load said so; that it sent as much is a matter of its records."""
-        return strike.told == "multiplied"
-
     def unproven(self, strike: Strike) -> str:
-        """Return that the load stayed as it was."""
         return "the load was not multiplied"
 
     def describe(self) -> str:
-        """Return the factor in words."""
         return f"the load multiplied by {self.factor}"
 
     @property
@@ -362,27 +306,22 @@ class Surge(Fault):
 class HoldOperator(Fault):
     """KubeRay's operator does nothing for some seconds, in the whole cluster."""
 
+    TOLD = "held"
+    """The lease was held for so long that an operator without it has ended."""
+
     kind: Literal["hold-operator"] = "hold-operator"
-    """Name of this kind of fault."""
 
     for_s: Annotated[float, Field(ge=15, le=600)] = 60
     """Seconds that it lasts, from when the operator has ended. Then its lease runs out, whatever becomes of the drill."""
 
-    def happened(self, before: Snapshot, now: Snapshot, strike: Strike) -> bool:
-        """Whether the lease was held for so long that an operator without it has ended."""
-        return strike.told == "held"
-
     def unproven(self, strike: Strike) -> str:
-        """Return that the operator may have worked on."""
         return f"the lease {strike.target} of KubeRay's operator was not seen to be held"
 
     def describe(self) -> str:
-        """Return the time in words."""
         return f"KubeRay's operator away for {self.for_s:g} s"
 
     @property
     def lasts_s(self) -> float:
-        """Seconds that the operator does nothing."""
         return self.for_s
 
 
@@ -422,19 +361,9 @@ AnyFault = Annotated[SerializeAsAny[Fault], BeforeValidator(read_fault)]
 """A fault of any kind, by its `kind`. It is no closed union, so that a kind may be added to `KINDS` from outside."""
 
 
-def grace_of(faults: Sequence[Fault]) -> Grace:
-    """Return the grace of the first fault that has one."""
-    return next((fault.grace for fault in faults if isinstance(fault, DeletePod)), "default")
-
-
-def _pods(snapshot: Snapshot) -> list[HeadSeen | WorkerSeen]:
-    """Return all pods of the service."""
-    return [*([snapshot.head] if snapshot.head else []), *snapshot.workers]
-
-
 def pod_gone(now: Snapshot, *uids: str) -> bool:
     """Return whether none of these pods is there; False without any."""
-    return bool(uids) and not {pod.uid for pod in _pods(now)} & set(uids)
+    return bool(uids) and not {pod.uid for pod in now.pods} & set(uids)
 
 
 def unproven(faults: Sequence[Fault], strikes: Sequence[Strike], before: Snapshot, now: Snapshot) -> list[str]:

@@ -17,29 +17,12 @@ from drills.records import Kind
 from drills.strikes import Strike
 from drills.value import Seconds, Value
 
-__all__ = [
-    "ActorSeen",
-    "Answer",
-    "DeploymentSeen",
-    "Event",
-    "EventKind",
-    "Footprint",
-    "FootprintOrVitals",
-    "HeadSeen",
-    "LoadSeen",
-    "Observation",
-    "ReplicaSeen",
-    "Snapshot",
-    "Versions",
-    "WorkerSeen",
-]
-
 EventKind = Literal["fault", "milestone", "trouble", "note"]
 """How an event is drawn: the fault itself; a step towards recovery; something lost; anything else (listed, not drawn)."""
 
 
-class HeadSeen(Value):
-    """The head pod at one moment."""
+class PodSeen(Value):
+    """A pod of the Ray cluster at one moment."""
 
     pod: str
     uid: str
@@ -48,28 +31,22 @@ class HeadSeen(Value):
     container: str | None = None
     """Id of its Ray container; None when it has none yet."""
     node: str | None = None
+    ready: bool = False
+    """Condition Ready and not being deleted."""
+    grace_s: Seconds | None = None
+    """Seconds between the signal to end and the kill, by its specification."""
+
+
+class HeadSeen(PodSeen):
+    """The head pod of the Ray cluster."""
+
     running: bool = False
     """Phase Running and not being deleted."""
-    ready: bool = False
-    """Condition Ready and not being deleted."""
-    grace_s: Seconds | None = None
-    """Seconds between the signal to end and the kill, by its specification."""
 
 
-class WorkerSeen(Value):
+class WorkerSeen(PodSeen):
     """A worker pod of the Ray cluster."""
 
-    pod: str
-    uid: str
-    restarts: int = 0
-    """Restarts of its Ray container."""
-    container: str | None = None
-    """Id of its Ray container; None when it has none yet."""
-    node: str | None = None
-    ready: bool = False
-    """Condition Ready and not being deleted."""
-    grace_s: Seconds | None = None
-    """Seconds between the signal to end and the kill, by its specification."""
     head_patience_s: Seconds | None = None
     """Seconds that it waits for a head that does not answer, by its environment; None when that does not say it."""
 
@@ -159,6 +136,11 @@ class Snapshot(Value):
     def blind(self) -> bool:
         """Whether Ray could not be asked at this moment."""
         return self.app_status is None or self.replicas is None
+
+    @property
+    def pods(self) -> tuple[PodSeen, ...]:
+        """The head, if there is one, and the workers."""
+        return (*([self.head] if self.head else []), *self.workers)
 
     @property
     def launched(self) -> int:
@@ -300,9 +282,6 @@ class Observation(Value):
         return earlier[-1] if earlier else None
 
     @property
-    def after(self) -> Snapshot | None:
-        """The last snapshot after the fault."""
-        if self.fault_at is None:
-            return None
-        later = [s for s in self.snapshots if s.t > self.fault_at]
-        return later[-1] if later else None
+    def later(self) -> tuple[Snapshot, ...]:
+        """The snapshots after the fault; none without a fault."""
+        return () if self.fault_at is None else tuple(s for s in self.snapshots if s.t > self.fault_at)

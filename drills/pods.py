@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from drills.observed import HeadSeen, Snapshot, WorkerSeen
+from drills.observed import HeadSeen, PodSeen, Snapshot
 from drills.value import Seconds, Value
-
-__all__ = ["PodSpan", "spans"]
-
-State = Literal["ready", "not-ready"]
 
 
 class PodSpan(Value):
@@ -21,7 +17,7 @@ class PodSpan(Value):
     uid: str
     since: Seconds
     until: Seconds
-    state: State
+    state: Literal["ready", "not-ready"]
     restarts: int
     """Restarts of its Ray container since the drill began."""
 
@@ -32,7 +28,7 @@ def spans(snapshots: Sequence[Snapshot], zero: float) -> tuple[PodSpan, ...]:
     open_: dict[str, PodSpan] = {}
     restarts: dict[str, int] = {}
     for snapshot in snapshots:
-        now = {span.uid: span for span in _at(snapshot, zero, restarts)}
+        now = {pod.uid: _span(pod, snapshot.t - zero, restarts) for pod in snapshot.pods}
         for uid, span in list(open_.items()):
             longer = span.model_copy(update={"until": snapshot.t - zero})
             if uid in now and (now[uid].state, now[uid].restarts) == (span.state, span.restarts):
@@ -44,14 +40,15 @@ def spans(snapshots: Sequence[Snapshot], zero: float) -> tuple[PodSpan, ...]:
     return tuple(sorted([*found, *open_.values()], key=lambda s: (s.role, s.pod, s.since)))
 
 
-def _at(snapshot: Snapshot, zero: float, restarts: dict[str, int]) -> list[PodSpan]:
-    t = snapshot.t - zero
-    head = [] if snapshot.head is None else [_span("head", snapshot.head, t, restarts)]
-    return head + [_span("worker", worker, t, restarts) for worker in snapshot.workers]
-
-
-def _span(role: Literal["head", "worker"], pod: HeadSeen | WorkerSeen, t: float, restarts: dict[str, int]) -> PodSpan:
+def _span(pod: PodSeen, t: float, restarts: dict[str, int]) -> PodSpan:
     """Return a span that begins and ends now. `restarts` keeps the restart count with which each pod was first seen."""
     since = pod.restarts - restarts.setdefault(pod.uid, pod.restarts)
-    state: State = "ready" if pod.ready else "not-ready"
-    return PodSpan(role=role, pod=pod.pod, uid=pod.uid, since=t, until=t, state=state, restarts=since)
+    return PodSpan(
+        role="head" if isinstance(pod, HeadSeen) else "worker",
+        pod=pod.pod,
+        uid=pod.uid,
+        since=t,
+        until=t,
+        state="ready" if pod.ready else "not-ready",
+        restarts=since,
+    )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-__all__ = ["HIDDEN", "clean"]
-
 HIDDEN = "***"
 
 _NAMES = re.compile(

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,8 +20,6 @@ from blocks.errors import Permanent
 from drills.definition import Load
 from drills.load import template as sent
 from drills.value import Value
-
-__all__ = ["LEEWARD", "Answer", "Ask", "BadTemplate", "FromSecret", "Template", "presets"]
 
 PRESETS = Path(__file__).parent / "requests"
 LEEWARD = "leeward"
@@ -120,14 +118,12 @@ class Template(Value):
         name: str,
         *,
         values: Mapping[str, Any] | None = None,
-        sentences: Sequence[str] = (),
         headers: Mapping[str, str | FromSecret] | None = None,
     ) -> Self:
         """Return the preset of that name, or the template in that YAML file, with its values filled in.
 
         Args:
             values: Values for the template's own placeholders, in place of its defaults.
-            sentences: Sentences in place of the template's.
             headers: Headers beside or in place of the template's.
 
         Raises:
@@ -137,8 +133,9 @@ class Template(Value):
         try:
             raw = yaml.safe_load(file.read_text(encoding="utf-8"))
         except OSError as error:
-            known = ", ".join(presets())
-            raise BadTemplate(f"requests: {name} is none of {known}, and no file that can be read: {error.strerror}") from error
+            raise BadTemplate(
+                f"requests: {name} is none of {', '.join(presets())}, and no file that can be read: {error.strerror}"
+            ) from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise BadTemplate(f"requests: {file} is not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(raw, dict):
@@ -148,9 +145,8 @@ class Template(Value):
             raise BadTemplate(f"requests: {file}: `values` must be names with their defaults")
         if unknown := sorted(set(values or {}) - set(defaults)):
             raise BadTemplate(f"requests: {name} has no value {', '.join(unknown)}; it has: {', '.join(defaults) or 'none'}")
-        filled = _filled(raw, {**defaults, **(values or {})}, file)
-        if sentences:
-            filled["sentences"] = list(sentences)
+        known = {**defaults, **(values or {})}
+        filled = sent.each_text(raw, lambda text: _filled(text, known, file))
         if headers:
             filled["headers"] = {**(filled.get("headers") or {}), **headers}
         try:
@@ -189,20 +185,14 @@ def presets() -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in PRESETS.glob("*.yaml")))
 
 
-def _filled(node: Any, values: Mapping[str, Any], file: Path) -> Any:
+def _filled(text: str, values: Mapping[str, Any], file: Path) -> Any:
     """Fill a template's own placeholders; ${sentence} and ${tokens} stay for the load."""
-    if isinstance(node, dict):
-        return {key: _filled(value, values, file) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_filled(value, values, file) for value in node]
-    if not isinstance(node, str):
-        return node
-    for name in _PLACE.findall(node):
+    for name in _PLACE.findall(text):
         if name not in _BUILT_IN and name not in values:
             raise BadTemplate(f"requests: {file}: ${{{name}}} has no value; name it under `values`")
         if name not in _BUILT_IN and values[name] is None:
             raise BadTemplate(f"requests: {file}: {name} has no default: give it a value (--set {name}=…)")
-    whole = _PLACE.fullmatch(node)
+    whole = _PLACE.fullmatch(text)
     if whole and whole[1] not in _BUILT_IN:
         return values[whole[1]]
-    return _PLACE.sub(lambda found: found[0] if found[1] in _BUILT_IN else str(values[found[1]]), node)
+    return _PLACE.sub(lambda found: found[0] if found[1] in _BUILT_IN else str(values[found[1]]), text)

@@ -16,14 +16,12 @@ from pydantic import Field
 
 from drills.definition import Drill, Series
 from drills.evidence import Evidence, EvidenceFile
-from drills.faults import Grace, grace_of
+from drills.faults import DeletePod, Grace
 from drills.judge.traffic import by_kind, longest_gap_s, nearest_rank
 from drills.judge.verdict import Verdict
 from drills.observed import FootprintOrVitals, LoadSeen, Versions
 from drills.records import Record
 from drills.value import Seconds, Value, rounded
-
-__all__ = ["Bound", "Early", "Row", "SeriesEvidence", "Spread", "Trend", "bound", "make_row", "make_series", "trend"]
 
 CONFIDENCE = 0.95
 """Confidence that the share of faults with losses is below the upper bound."""
@@ -157,7 +155,7 @@ def make_row(evidence: Evidence, own: Sequence[Record], folder: str) -> Row:
     short, streams = by_kind(own)
     return Row(
         number=evidence.number,
-        grace=grace_of(evidence.faults),
+        grace=next((fault.grace for fault in evidence.faults if isinstance(fault, DeletePod)), "default"),
         verdict=evidence.verdict,
         headline=evidence.headline,
         why=evidence.why,
@@ -166,8 +164,8 @@ def make_row(evidence: Evidence, own: Sequence[Record], folder: str) -> Row:
         fault_at=evidence.fault_at,
         recovery_s=evidence.recovery_s,
         longest_silence_s=rounded(max(map(longest_gap_s, streams), default=None)),
-        requests=_lost(short),
-        streams=_lost(streams),
+        requests=Lost(sent=len(short), lost=sum(not r.ok for r in short)),
+        streams=Lost(sent=len(streams), lost=sum(not r.ok for r in streams)),
         p99_before_ms=evidence.latency_ms["before"].p99,
         p99_during_ms=evidence.latency_ms["during"].p99,
         workers_touched=sum(bool(w.touched) for w in evidence.workers if w.uid_before),
@@ -186,7 +184,7 @@ def make_series(
         load: What the load reported at its end; None when it could not be asked.
     """
     done = [row for row in rows if row.fault_at is not None]
-    requests, streams = _sum(row.requests for row in rows), _sum(row.streams for row in rows)
+    requests, streams = _sum([row.requests for row in rows]), _sum([row.streams for row in rows])
     recovery = _spread(row.recovery_s for row in done)
     doubts = _doubts(load, requests.sent + streams.sent)
     verdict = _verdict(rows, done, early, doubts)
@@ -219,7 +217,7 @@ def make_series(
 
 GROWTH: tuple[tuple[str, str, Callable[[Row], float | None]], ...] = (
     ("Recovery", "s", lambda row: row.recovery_s),
-    ("Memory of the head", "MiB", lambda row: _mebi(row.footprint.head_memory_bytes)),
+    ("Memory of the head", "MiB", lambda row: row.footprint.head_memory_bytes and row.footprint.head_memory_bytes / 2**20),
     ("The cluster's entries in Redis", "", lambda row: row.footprint.redis_entries),
     ("Dead actors in the GCS", "", lambda row: row.footprint.dead_actors),
 )
@@ -305,7 +303,8 @@ def _headline(
         result = f"{losses}, which is within what was promised" if lossy else f"and nobody noticed: {answered}"
         return f"{subject}{': ' if lossy else ', '}{result}{speed}."
     if lossy:
-        return f"{subject}, and users noticed {_times(len(lossy))}, at {_numbers(lossy)}: {losses}{speed}."
+        how_often = {1: "once", 2: "twice"}.get(len(lossy), f"{len(lossy)} times")
+        return f"{subject}, and users noticed {how_often}, at {_numbers(lossy)}: {losses}{speed}."
     bad = [row for row in rows if row.verdict == "failed"]
     reason = f"not all that was promised held at {_numbers(bad)}" if bad else "the service did not come back to its steady state"
     return f"{subject}: no loss is on record, but {reason}{speed}."
@@ -346,23 +345,10 @@ def _numbers(rows: Sequence[Row]) -> str:
     return f"fault{'' if len(rows) == 1 else 's'} {first}" + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
 
 
-def _times(n: int) -> str:
-    return {1: "once", 2: "twice"}.get(n, f"{n} times")
-
-
-def _lost(records: Sequence[Record]) -> Lost:
-    return Lost(sent=len(records), lost=sum(not r.ok for r in records))
-
-
-def _sum(those: Iterable[Lost]) -> Lost:
-    found = list(those)
-    return Lost(sent=sum(one.sent for one in found), lost=sum(one.lost for one in found))
+def _sum(those: Sequence[Lost]) -> Lost:
+    return Lost(sent=sum(one.sent for one in those), lost=sum(one.lost for one in those))
 
 
 def _spread(values: Iterable[float | None]) -> Spread:
     known = [value for value in values if value is not None]
     return Spread(p50=nearest_rank(known, 50), p95=nearest_rank(known, 95), worst=max(known, default=None))
-
-
-def _mebi(size: int | None) -> float | None:
-    return None if size is None else size / 2**20

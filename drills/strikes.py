@@ -8,8 +8,6 @@ from pydantic import Field
 
 from drills.value import Seconds, Value
 
-__all__ = ["Strike", "Target"]
-
 
 class Target(Value):
     """The one thing that is struck, with everything that tells it from a later one of the same name."""

@@ -9,8 +9,6 @@ from pydantic import Field
 
 from drills.value import Value
 
-__all__ = ["HOME", "Probe", "Subject"]
-
 HOME = "leeward-load"
 """Namespace of the lock, the journal and the load of services that this pipeline deployed."""
 

@@ -12,8 +12,6 @@ import math
 from drills.definition import NO_FAULT, Drill, FaultOfDrill, Load, Slos, SteadyState, Timing
 from drills.faults import Fault, Surge, When
 
-__all__ = ["BEYOND", "size_load", "surge_drill"]
-
 SHORT_PER_S = 2.0
 """Short requests per second of a base load that is made for the service."""
 SHORT_S = 0.4

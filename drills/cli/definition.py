@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from drills.cli.exits import Refusal
-from drills.definition import Drill, Series, catalogue
+from drills.definition import Drill, catalogue
 from drills.request import FromSecret, Template
 from drills.runner.faults import check_known
 from drills.subject import Probe
@@ -70,11 +70,6 @@ def definition(options: argparse.Namespace, template: Template) -> Drill:
 def _with(value: Any, changes: dict[str, Any]) -> Any:
     """Return the value with those changes that are not None, validated."""
     return type(value).model_validate({**value.model_dump(), **{name: new for name, new in changes.items() if new is not None}})
-
-
-def series(options: argparse.Namespace) -> Series:
-    """Return how often the fault is done."""
-    return Series(repeat=options.repeat, graces=options.graces)
 
 
 def requests(options: argparse.Namespace) -> Template:

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from blocks.errors import PipelineError, TimedOut
 from drills.cli.compare import text
-from drills.cli.definition import definition, probe, requests, series
+from drills.cli.definition import definition, probe, requests
 from drills.cli.exits import EXITS, LEFT, NO_VERDICT, Refusal
 from drills.cli.terminal import Terminal
 from drills.compare import Incomparable, compare, last_passed, read
@@ -21,8 +21,9 @@ from drills.evidence import BadEvidence, Evidence
 from drills.kubernetes import rights
 from drills.kubernetes.api import Api, Refused, Unavailable
 from drills.request import Template
-from drills.runner import faults, load_job, ray_objects
+from drills.runner import faults, load_job
 from drills.runner import journal as journals
+from drills.runner.acts.act import NoPod, NothingToBreak
 from drills.runner.discovery import find_subject
 from drills.runner.journal import InUse, Lock
 from drills.runner.load_job import Placement
@@ -45,16 +46,15 @@ LAST_PASSED = "last-passed"
 def run(options: argparse.Namespace, connect: Callable[[], Api]) -> int:
     """Drill the service, or show what that would do; return the exit code."""
     template = requests(options)
-    drill, repeated = definition(options, template), series(options)
+    drill, repeated = definition(options, template), Series(repeat=options.repeat, graces=options.graces)
     earlier = read(Path(options.against)) if options.against not in (None, LAST_PASSED) else None
     api = connect()
     subject = find_subject(api, options.namespace, options.service, probe(template))
     terminal = Terminal()
-    secret = token_secret(api, subject)
-    token = [rights.ray_token(secret[0])] if secret else []
-    if lacking := rights.missing(api, subject.namespace, rights.rules_for([*faults.needs(drill.faults), *token])):
+    token = token_secret(api, subject)
+    if lacking := rights.missing(api, subject.namespace, rights.rules_for(faults.needs(drill.faults), token)):
         if not options.dry_run:
-            command = f"leeward rbac {options.page}{f' --ray-token {secret[0]}' if secret else ''}"
+            command = f"leeward rbac {options.page}{f' --ray-token {token}' if token else ''}"
             raise Refusal(f"this role lacks rights: {', '.join(lacking)}. `{command}` prints those that are needed")
         terminal.say(f"this role lacks: {', '.join(lacking)}", warning=True)
     targets = find_targets(api, subject, drill, terminal)
@@ -125,12 +125,13 @@ def _drill(this: Run) -> int:
     return EXITS[result.verdict]
 
 
-def token_secret(api: Api, subject: Subject) -> tuple[str, str] | None:
-    """Return name and key of the Secret with the token that Ray's dashboard asks for; None: it asks for none, or there is no
-    head pod to see, which is reported later."""
+def token_secret(api: Api, subject: Subject) -> str | None:
+    """Return the name of the Secret with the token that Ray's dashboard asks for; None: it asks for none, or there is no head pod to see,
+    which is reported later."""
     try:
         with Observer(api, subject) as observer:
-            return observer.token_secret()
+            found = observer.token_secret()
+            return found[0] if found else None
     except (Refused, Unavailable):
         return None
 
@@ -147,13 +148,13 @@ def find_targets(api: Api, subject: Subject, drill: Drill, terminal: Terminal) -
             before = observer.take_snapshot(ask=False)
         try:
             return [faults.ACTS[fault.kind].find(api, subject, fault, before) for fault in drill.faults]
-        except faults.NoPod as error:
+        except NoPod as error:
             return Pending(str(error))
 
     progress = terminal.progress("target")
     try:
         return Until(f"a pod of {subject} to break", find, POD_WITHIN_S, every=2, on_pending=progress.show_pending).wait()
-    except (faults.NothingToBreak, TimedOut) as error:
+    except (NothingToBreak, TimedOut) as error:
         raise Refusal(str(error)) from error
 
 
@@ -164,9 +165,8 @@ def place(api: Api, subject: Subject, targets: list[Strike], options: argparse.N
         Refusal: all pods of the service are on one node, so it may be the only one.
     """
     with Observer(api, subject) as observer:
-        pods, image = observer.pods(), options.load_image or load_job.head_image(observer)
-        cluster = ray_objects.active_cluster(observer.ray_service())
-    heads = ray_objects.pods_of(pods, cluster, "head")
+        pods, heads = observer.pods(), observer.cluster_pods("head")
+        image = options.load_image or load_job.head_image(observer)
     struck = {target.target.node for target in targets if target.target.node}
     nodes = {pod["spec"].get("nodeName") for pod in pods}
     if not options.share_node and len(nodes) == 1 and struck & nodes and not _other_nodes(api, struck):

@@ -21,8 +21,9 @@ from drills.cli.definition import problems
 from drills.cli.exits import INTERRUPTED, LEFT, PIPE, REFUSED, Refusal
 from drills.definition import UnknownDrill, catalogue
 from drills.evidence import BadEvidence
-from drills.lint import check, show
+from drills.lint import show
 from drills.lint.gather import gather, read_manifests
+from drills.lint.rules import check
 from drills.report import render
 from drills.request import presets
 from drills.stages.judging import own_version

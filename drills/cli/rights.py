@@ -17,8 +17,7 @@ def run(options: argparse.Namespace) -> int:
     drill = page(options.page)
     metadata = {"name": options.account, "namespace": options.namespace}
     objects: list[Object] = [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}]
-    token = [rights.ray_token(options.ray_token)] if options.ray_token else []
-    for role in rights.role(f"leeward-{drill.name}", options.namespace, rights.rules_for([*needs(drill.faults), *token])):
+    for role in rights.role(f"leeward-{drill.name}", options.namespace, rights.rules_for(needs(drill.faults), options.ray_token)):
         objects += [role, rights.binding(role, options.account, options.namespace)]
     print(yaml.safe_dump_all(objects, sort_keys=False), end="")
     return 0

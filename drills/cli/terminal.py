@@ -11,9 +11,8 @@ from typing import TextIO
 
 from drills.evidence import Evidence
 from drills.report.terminal import summary
-from drills.runner.waiting import Pending
 from drills.series import SeriesEvidence
-from drills.stages.run import Result
+from drills.stages.run import Progress, Result
 
 EVERY_S = 5.0
 """Seconds between two lines of one step."""
@@ -57,7 +56,7 @@ def coloured(out: TextIO) -> bool:
     return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-class Step:
+class Step(Progress):
     """Progress of one stage: a line when it begins to say something else, every few seconds at most, and one at its end."""
 
     def __init__(self, terminal: Terminal, key: str) -> None:
@@ -70,7 +69,3 @@ class Step:
             return
         self._text, self._last = text, now
         self._terminal.line(self._key, text)
-
-    def show_pending(self, pending: Pending) -> None:
-        """Show what a wait observed."""
-        self.show(pending.percent, pending.seen)

@@ -13,11 +13,9 @@ from statistics import median
 
 from drills.definition import Drill
 from drills.judge.traffic import by_kind, lost_at
-from drills.observed import HeadSeen, Observation, ReplicaSeen, Snapshot, WorkerSeen
+from drills.observed import Observation, PodSeen, Snapshot, WorkerSeen
 from drills.records import Record
 from drills.strikes import Strike
-
-__all__ = ["causes_of", "what_clients_saw"]
 
 MOST_WAYS = 3
 """Number of different errors of requests that one sentence quotes."""
@@ -69,20 +67,19 @@ class _Seen:
     def __init__(self, observation: Observation, before: Snapshot, fault_at: float, records: Sequence[Record]) -> None:
         self.before, self.fault_at, self.records = before, fault_at, records
         self.strikes = observation.strikes
-        self.later = tuple(s for s in observation.snapshots if s.t > fault_at)
+        self.later = observation.later
         self.lost = tuple(r for r in records if not r.ok and r.end >= fault_at)
-        pods: list[HeadSeen | WorkerSeen] = [*([before.head] if before.head else []), *before.workers]
-        self.struck = tuple(pod for pod in pods if any(self._took(strike, pod) for strike in self.strikes))
+        self.struck = tuple(pod for pod in before.pods if any(self._took(strike, pod) for strike in self.strikes))
         """Pods that the faults took away, or whose Ray container they ended."""
 
-    def _took(self, strike: Strike, pod: HeadSeen | WorkerSeen) -> bool:
+    def _took(self, strike: Strike, pod: PodSeen) -> bool:
         if strike.target.kind != "process":
             return pod.uid in (strike.target.uid, *strike.target.pods)
         return pod.uid in strike.target.pods and any(self.ended(pod, now) for now in self.later)
 
-    def ended(self, pod: HeadSeen | WorkerSeen, now: Snapshot) -> bool:
+    def ended(self, pod: PodSeen, now: Snapshot) -> bool:
         """Whether a pod is gone in a snapshot, or its Ray container is another one than before."""
-        there = [p for p in (now.head, *now.workers) if p is not None and p.uid == pod.uid]
+        there = [p for p in now.pods if p.uid == pod.uid]
         return not there or there[0].restarts > pod.restarts
 
     @property
@@ -135,7 +132,12 @@ def _alone(seen: _Seen) -> Iterator[str]:
             which = f"{on_head} of {len(those)} replicas" if len(those) > 1 else "the only replica"
             yield f"{which.capitalize()} of {name} ran on the head."
         elif there and len(there) == len(those):
-            yield f"{_all(len(those)).capitalize()} of {name} ran on {_place(there)}, which was struck."
+            which = {1: "The only replica", 2: "Both replicas"}.get(len(those), f"All {len(those)} replicas")
+            pods, nodes = {r.pod for r in there}, {r.node for r in there}
+            where = (
+                f"worker {pods.pop()}" if len(pods) == 1 else f"node {nodes.pop()}" if len(nodes) == 1 else "workers that were all struck"
+            )
+            yield f"{which} of {name} ran on {where}, which was struck."
     yield from _last_replica(seen, names)
     endpoints = [pod for pod in seen.before.endpoints if pod in names]
     if head in seen.before.endpoints:
@@ -144,15 +146,6 @@ def _alone(seen: _Seen) -> Iterator[str]:
     elif endpoints and len(endpoints) == len(seen.before.endpoints):
         which = f"Pod {endpoints[0]} was the only endpoint" if len(endpoints) == 1 else f"Pods {', '.join(endpoints)} were all endpoints"
         yield f"{which} of the serve Service, and no other one could answer."
-
-
-def _all(n: int) -> str:
-    return {1: "the only replica", 2: "both replicas"}.get(n, f"all {n} replicas")
-
-
-def _place(replicas: Sequence[ReplicaSeen]) -> str:
-    pods, nodes = {r.pod for r in replicas}, {r.node for r in replicas}
-    return f"worker {pods.pop()}" if len(pods) == 1 else f"node {nodes.pop()}" if len(nodes) == 1 else "workers that were all struck"
 
 
 def _last_replica(seen: _Seen, struck: set[str]) -> Iterator[str]:
@@ -201,7 +194,7 @@ def _no_time_to_end(drill: Drill, seen: _Seen) -> Iterator[str]:
                 yield from _hasty(pod, seen.before, longest, len(cut))
 
 
-def _hasty(pod: HeadSeen | WorkerSeen, before: Snapshot, longest: float, cut: int) -> Iterator[str]:
+def _hasty(pod: PodSeen, before: Snapshot, longest: float, cut: int) -> Iterator[str]:
     lost = f"and answers take up to {longest:.1f} s: {cut} that were under way were lost."
     if pod.grace_s is not None and pod.grace_s < longest:
         yield f"Pod {pod.pod} has {pod.grace_s:g} s to end (terminationGracePeriodSeconds), {lost}"
@@ -316,18 +309,14 @@ def _by_itself(seen: _Seen) -> Iterator[str]:
             f"{len(wrong)} whole answers with status 200 were not those of a healthy server: the first was asked for "
             f"{abs(first):.1f} s {'after' if first >= 0 else 'before'} the fault."
         )
-    if _changed(seen) or _struck_what_answers(seen):
+    struck = {pod.pod for pod in seen.struck} | {strike.target.pod for strike in seen.strikes}
+    answering = {*seen.before.endpoints, *(r.pod for r in seen.before.replicas or () if r.pod)}
+    if _changed(seen) or struck & answering:
         return
     if cut:
         yield f"{len(cut)} streams began with status 200 and were ended by the other side before their end."
     if wrong or cut:
         yield "No worker, replica or endpoint had changed: the service did that by itself, or something in front of it."
-
-
-def _struck_what_answers(seen: _Seen) -> bool:
-    """Whether a fault struck a pod that answered users, or a process in one."""
-    struck = {pod.pod for pod in seen.struck} | {strike.target.pod for strike in seen.strikes}
-    return bool(struck & {*seen.before.endpoints, *(r.pod for r in seen.before.replicas or () if r.pod)})
 
 
 def _changed(seen: _Seen) -> bool:

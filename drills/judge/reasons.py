@@ -13,8 +13,6 @@ from drills.judge.workers import WorkerProof
 from drills.observed import Event, Observation
 from drills.records import Record
 
-__all__ = ["headline", "reasons_of", "sentence"]
-
 MOST_OBJECTS = 3
 """Number of objects that one sentence names; the report lists them all."""
 

@@ -17,8 +17,6 @@ from drills.observed import Observation
 from drills.records import Record
 from drills.value import Value
 
-__all__ = ["ALL", "COUNTS", "GROWTH", "LATENCIES", "LOSSES", "Slo", "counts", "evaluate", "missing_at_the_end"]
-
 COUNTS = ("failed-requests", "lost-streams", "wrong-answers")
 """Ids of the SLOs that count losses."""
 LATENCIES = ("p99-before", "p99-during", "p99-after", "token-gap")
@@ -80,13 +78,10 @@ def evaluate(
     )
 
 
-def _most(id_: str, name: str, limit: float, value: float | None, actual: str, target: str) -> Slo:
-    """Return an SLO that passes when the value was measured and is at most the limit."""
+def _most(id_: str, name: str, limit: float, value: float | None, actual: str, target: str = "") -> Slo:
+    """Return an SLO that passes when the value was measured and is at most the limit; without a `target` in words it is a number."""
+    target = target or ("none" if limit == 0 else f"at most {limit}")
     return Slo(id=id_, name=name, target=target, actual=actual, passed=value is not None and value <= limit, limit=limit, value=value)
-
-
-def _at_most(n: int) -> str:
-    return "none" if n == 0 else f"at most {n}"
 
 
 def counts(limits: Slos, records: Sequence[Record]) -> list[Slo]:
@@ -94,25 +89,11 @@ def counts(limits: Slos, records: Sequence[Record]) -> list[Slo]:
     short, streams = by_kind(records)
     failed, lost = sum(not r.ok for r in short), sum(not r.ok for r in streams)
     wrong = sum(r.outcome == "wrong" for r in records)
-    lost_text = f"{lost:,} of {len(streams):,}" + (f" ({losses(streams)})" if lost else "")
+    ways = f" ({losses(streams)})" if lost else ""
     return [
-        _most(
-            "failed-requests",
-            "Failed requests",
-            limits.max_failed_requests,
-            failed,
-            f"{failed:,} of {len(short):,}",
-            _at_most(limits.max_failed_requests),
-        ),
-        _most("lost-streams", "Lost streams", limits.max_lost_streams, lost, lost_text, _at_most(limits.max_lost_streams)),
-        _most(
-            "wrong-answers",
-            "Wrong answers",
-            limits.max_wrong_answers,
-            wrong,
-            f"{wrong:,} of {len(records):,}",
-            _at_most(limits.max_wrong_answers),
-        ),
+        _most("failed-requests", "Failed requests", limits.max_failed_requests, failed, f"{failed:,} of {len(short):,}"),
+        _most("lost-streams", "Lost streams", limits.max_lost_streams, lost, f"{lost:,} of {len(streams):,}{ways}"),
+        _most("wrong-answers", "Wrong answers", limits.max_wrong_answers, wrong, f"{wrong:,} of {len(records):,}"),
     ]
 
 
@@ -137,17 +118,15 @@ def _p99(phase: PhaseSeen, limit: float) -> Slo:
 def _gap(limits: Slos, streams: Sequence[Record]) -> Slo:
     # A load without streams is silent nowhere; streams that are missing from the records are a doubt of trust.py.
     gap = max((longest_gap_s(r) for r in streams), default=0.0)
-    return _most(
-        "token-gap", "Longest silence in a stream", limits.max_token_gap_s, gap, f"{gap:.2f} s", f"at most {limits.max_token_gap_s:g} s"
-    )
+    limit = limits.max_token_gap_s
+    return _most("token-gap", "Longest silence in a stream", limit, gap, f"{gap:.2f} s", f"at most {limit:g} s")
 
 
 def _recovery(limits: Slos, observation: Observation, recovery_s: float | None) -> Slo:
     watched = max(0.0, observation.ended - (observation.healed_at or observation.started))
     actual = f"not within {watched:.0f} s" if recovery_s is None else f"{recovery_s:.1f} s"
-    return _most(
-        "recovery", "Recovered, redundancy included", limits.max_recovery_s, recovery_s, actual, f"within {limits.max_recovery_s:g} s"
-    )
+    limit = limits.max_recovery_s
+    return _most("recovery", "Recovered, redundancy included", limit, recovery_s, actual, f"within {limit:g} s")
 
 
 def _untouched(limits: Slos, workers: Sequence[WorkerProof]) -> Slo:
@@ -155,7 +134,7 @@ def _untouched(limits: Slos, workers: Sequence[WorkerProof]) -> Slo:
     touched = sum(bool(w.touched) for w in there)
     value = touched if there else None
     actual = f"{touched} of {len(there)}" if there else "no worker was seen"
-    return _most("workers", "Workers touched", limits.max_workers_touched, value, actual, _at_most(limits.max_workers_touched))
+    return _most("workers", "Workers touched", limits.max_workers_touched, value, actual)
 
 
 def _growth(drill: Drill, surge: Surge, observation: Observation) -> list[Slo]:
@@ -171,15 +150,13 @@ def _growth(drill: Drill, surge: Surge, observation: Observation) -> list[Slo]:
     if before.nodes is not None:
         came = {w.node for s in later for w in s.new_workers(before) if w in s.answering} - {None, *before.nodes}
         wanted = max(1, max((len(s.answering) for s in later), default=0) - len(before.answering))
-        found.append(_fewest("new-node", "New nodes with a worker that answers", f"at least {wanted}", f"{len(came)}", len(came) >= wanted))
+        name, target = "New nodes with a worker that answers", f"at least {wanted}"
+        found.append(Slo(id="new-node", name=name, target=target, actual=f"{len(came)}", passed=len(came) >= wanted))
     if counted := strike.answered:
         actual = "; ".join(f"{n:,} requests by {pod}" for pod, n in counted.items())
-        found.append(_fewest("new-answered", "Answered by new workers", "some by each", actual, min(counted.values()) > 0))
+        passed = min(counted.values()) > 0
+        found.append(Slo(id="new-answered", name="Answered by new workers", target="some by each", actual=actual, passed=passed))
     return found
-
-
-def _fewest(id_: str, name: str, target: str, actual: str, passed: bool) -> Slo:
-    return Slo(id=id_, name=name, target=target, actual=actual, passed=passed)
 
 
 def _redundant(drill: Drill, observation: Observation) -> Slo:
@@ -193,11 +170,11 @@ def missing_at_the_end(drill: Drill, observation: Observation) -> list[str]:
 
     Where Ray could not be asked for the very last snapshot, its latest answer after the fault stands in.
     """
-    before, after, fault_at = observation.before, observation.after, observation.fault_at
-    if before is None or after is None or fault_at is None:
+    before, later = observation.before, observation.later
+    if before is None or not later:
         return ["the cluster was not observed after the fault"]
-    asked = [s for s in observation.snapshots if s.t > fault_at and not s.blind]
-    whole = after.filled_from(asked[-1]) if asked else after
+    asked = [s for s in later if not s.blind]
+    whole = later[-1].filled_from(asked[-1]) if asked else later[-1]
     known = next((s.answer for s in reversed(observation.snapshots) if s.answer is not None), None)
     whole = whole if whole.answer else whole.model_copy(update={"answer": known})
     return list(dict.fromkeys(not_steady(whole, drill.steady_state) + not_redundant(before, whole)))

@@ -6,15 +6,13 @@ as not holding: a service is steady when that was observed, not when nothing was
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from drills.definition import Drill, Load, SteadyState
 from drills.faults import unproven
 from drills.observed import ReplicaSeen, Snapshot
 from drills.records import Record
 from drills.strikes import Strike
-
-__all__ = ["LATE_S", "not_recovered", "not_redundant", "not_steady", "recovered_at", "steady_stretch", "traffic_not_steady"]
 
 LATE_S = 1.0
 """A request sent later than this after it was due does not count as sent on time. One second: the scheduling noise of
@@ -28,7 +26,7 @@ SCALES = ("HEALTHY", "UPSCALING", "DOWNSCALING")
 
 def not_steady(snapshot: Snapshot, steady: SteadyState = DEFAULT) -> list[str]:
     """Return why the service is not in its steady state at this moment."""
-    checks = (_kubernetes, _ray, _redundancy, _rest, _answer, _storage)
+    checks: tuple[Callable[[Snapshot, SteadyState], Iterable[str]], ...] = (_kubernetes, _ray, _redundancy, _rest, _answer, _storage)
     return [reason for check in checks for reason in check(snapshot, steady)]
 
 
@@ -105,24 +103,27 @@ def steady_stretch(before: Snapshot, later: Sequence[Snapshot], drill: Drill, st
     return start, last
 
 
-def _kubernetes(snapshot: Snapshot, steady: SteadyState) -> list[str]:
-    reasons = [] if snapshot.ready else ["the RayService is not Ready"]
+def _kubernetes(snapshot: Snapshot, steady: SteadyState) -> Iterator[str]:
+    if not snapshot.ready:
+        yield "the RayService is not Ready"
     if snapshot.head is None:
-        reasons.append("there is no head pod")
+        yield "there is no head pod"
     elif not snapshot.head.ready:
-        reasons.append(f"head pod {snapshot.head.pod} is not ready")
-    if not steady.strict:
-        return reasons
-    reasons += [f"worker {w.pod} is not ready" for w in snapshot.workers if not w.ready]
-    return reasons if snapshot.workers else [*reasons, "there is no worker"]
+        yield f"head pod {snapshot.head.pod} is not ready"
+    if steady.strict:
+        yield from (f"worker {w.pod} is not ready" for w in snapshot.workers if not w.ready)
+        if not snapshot.workers:
+            yield "there is no worker"
 
 
-def _ray(snapshot: Snapshot, steady: SteadyState) -> list[str]:
+def _ray(snapshot: Snapshot, steady: SteadyState) -> Iterator[str]:
     if snapshot.blind:
-        return ["Ray could not be asked for its application and replicas"]
-    reasons = [] if snapshot.app_status == "RUNNING" else [f"the Serve application is {snapshot.app_status}"]
+        yield "Ray could not be asked for its application and replicas"
+        return
+    if snapshot.app_status != "RUNNING":
+        yield f"the Serve application is {snapshot.app_status}"
     fine = HEALTHY if steady.strict else SCALES
-    return reasons + [f"deployment {d.name} is {d.status}" for d in snapshot.deployments or () if d.status not in fine]
+    yield from (f"deployment {d.name} is {d.status}" for d in snapshot.deployments or () if d.status not in fine)
 
 
 def _redundancy(snapshot: Snapshot, steady: SteadyState) -> list[str]:
@@ -145,17 +146,16 @@ def _rest(snapshot: Snapshot, steady: SteadyState) -> list[str]:
     return [f"{n} {what} instead of {most}" for what, (n, most) in found.items() if most is not None and n > most]
 
 
-def _answer(snapshot: Snapshot, steady: SteadyState) -> list[str]:
-    if not steady.answered:
-        return []
-    if snapshot.answer is None:
-        return ["no request was tried"]
-    return [] if snapshot.answer.ok else [f"a request was not answered: {snapshot.answer.detail or 'no detail'}"]
+def _answer(snapshot: Snapshot, steady: SteadyState) -> Iterator[str]:
+    if steady.answered and snapshot.answer is None:
+        yield "no request was tried"
+    elif steady.answered and snapshot.answer and not snapshot.answer.ok:
+        yield f"a request was not answered: {snapshot.answer.detail or 'no detail'}"
 
 
-def _storage(snapshot: Snapshot, steady: SteadyState) -> list[str]:
-    missing = steady.require_gcs_storage and snapshot.gcs_storage is not True
-    return ["GCS does not keep its state in Redis (GCS fault tolerance is off)"] if missing else []
+def _storage(snapshot: Snapshot, steady: SteadyState) -> Iterator[str]:
+    if steady.require_gcs_storage and snapshot.gcs_storage is not True:
+        yield "GCS does not keep its state in Redis (GCS fault tolerance is off)"
 
 
 def _healthy_proxies(snapshot: Snapshot) -> int:

@@ -8,9 +8,7 @@ from itertools import pairwise
 
 from drills.definition import Drill
 from drills.faults import Surge
-from drills.observed import Event, EventKind, Observation, Snapshot, WorkerSeen
-
-__all__ = ["build_timeline", "changes"]
+from drills.observed import Event, Observation, Snapshot
 
 
 def build_timeline(observation: Observation, drill: Drill, recovered: float | None = None) -> tuple[Event, ...]:
@@ -74,44 +72,33 @@ def _filled(snapshots: tuple[Snapshot, ...]) -> Iterator[Snapshot]:
 
 def _head(earlier: Snapshot, now: Snapshot) -> Iterator[Event]:
     old, new = earlier.head, now.head
-
-    def event(what: str, kind: EventKind, subject: str) -> Event:
-        return Event(t=now.t, what=what, kind=kind, subject=subject)
-
-    replaced = old is not None and (new is None or new.uid != old.uid)
-    if old is not None and replaced:
-        yield event("old head gone", "milestone", old.pod)
-    if new is None:
-        return
-    is_new = old is None or replaced
-    if new.running and (is_new or not (old and old.running)):
-        yield event("new head running" if is_new else "head running", "milestone", new.pod)
-    if new.ready and (is_new or not (old and old.ready)):
-        yield event("head ready", "milestone", new.pod)
-    if old and not replaced and new.restarts > old.restarts:
-        yield event("head container restarted", "trouble", new.pod)
+    same = old if old and new and old.uid == new.uid else None  # as it was before, if it is still the same pod
+    if old and not same:
+        yield Event(t=now.t, what="old head gone", kind="milestone", subject=old.pod)
+    if new and new.running and not (same and same.running):
+        yield Event(t=now.t, what="head running" if same else "new head running", kind="milestone", subject=new.pod)
+    if new and new.ready and not (same and same.ready):
+        yield Event(t=now.t, what="head ready", kind="milestone", subject=new.pod)
+    if new and same and new.restarts > same.restarts:
+        yield Event(t=now.t, what="head container restarted", kind="trouble", subject=new.pod)
 
 
 def _workers(earlier: Snapshot, now: Snapshot) -> Iterator[Event]:
     before = {w.uid: w for w in earlier.workers}
     after = {w.uid: w for w in now.workers}
-    for uid, worker in before.items():
-        if uid not in after:
-            yield Event(t=now.t, what="worker gone", kind="trouble", subject=worker.pod)
-        else:
-            yield from _worker(worker, after[uid], now.t)
-            yield from _replicas(earlier, now, worker.pod)
+    for uid, was in before.items():
+        if (worker := after.get(uid)) is None:
+            yield Event(t=now.t, what="worker gone", kind="trouble", subject=was.pod)
+            continue
+        if worker.restarts > was.restarts:
+            yield Event(t=now.t, what="worker restarted", kind="trouble", subject=worker.pod)
+        if was.ready and not worker.ready:
+            yield Event(t=now.t, what="worker not ready", kind="trouble", subject=worker.pod)
+        if worker.ready and not was.ready:
+            yield Event(t=now.t, what="worker ready", kind="milestone", subject=worker.pod)
+        yield from _replicas(earlier, now, worker.pod)
     for uid in after.keys() - before.keys():
         yield Event(t=now.t, what="new worker", subject=after[uid].pod)
-
-
-def _worker(before: WorkerSeen, now: WorkerSeen, t: float) -> Iterator[Event]:
-    if now.restarts > before.restarts:
-        yield Event(t=t, what="worker restarted", kind="trouble", subject=now.pod)
-    if before.ready and not now.ready:
-        yield Event(t=t, what="worker not ready", kind="trouble", subject=now.pod)
-    if now.ready and not before.ready:
-        yield Event(t=t, what="worker ready", kind="milestone", subject=now.pod)
 
 
 def _replicas(earlier: Snapshot, now: Snapshot, pod: str) -> Iterator[Event]:

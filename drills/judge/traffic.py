@@ -22,23 +22,6 @@ from typing import Literal, get_args
 from drills.records import Outcome, Record
 from drills.value import Value
 
-__all__ = [
-    "PHASES",
-    "Phase",
-    "PhaseSeen",
-    "by_kind",
-    "count",
-    "longest_gap_s",
-    "losses",
-    "lost_at",
-    "nearest_rank",
-    "on_observers_clock",
-    "phase_of",
-    "phase_seen",
-    "phases_seen",
-    "split",
-]
-
 Phase = Literal["before", "during", "after"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
@@ -80,14 +63,6 @@ def phase_of(record: Record, fault_at: float | None, recovered_at: float | None)
     if fault_at is None or record.end < fault_at:
         return "before"
     return "after" if recovered_at is not None and record.due >= recovered_at else "during"
-
-
-def split(records: Iterable[Record], fault_at: float | None, recovered_at: float | None) -> dict[Phase, list[Record]]:
-    """Return the records by phase; every record is in exactly one."""
-    phases: dict[Phase, list[Record]] = {name: [] for name in PHASES}
-    for record in records:
-        phases[phase_of(record, fault_at, recovered_at)].append(record)
-    return phases
 
 
 def phase_seen(name: Phase, records: Sequence[Record]) -> PhaseSeen:
@@ -154,5 +129,8 @@ def lost_at(record: Record) -> float:
 
 
 def phases_seen(records: Iterable[Record], fault_at: float | None, recovered_at: float | None) -> dict[Phase, PhaseSeen]:
-    """Summarise each phase, in order."""
-    return {name: phase_seen(name, those) for name, those in split(records, fault_at, recovered_at).items()}
+    """Summarise each phase, in order; every record is in exactly one."""
+    phases: dict[Phase, list[Record]] = {name: [] for name in PHASES}
+    for record in records:
+        phases[phase_of(record, fault_at, recovered_at)].append(record)
+    return {name: phase_seen(name, those) for name, those in phases.items()}

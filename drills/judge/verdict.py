@@ -19,13 +19,11 @@ from drills.judge.slos import Slo, evaluate
 from drills.judge.steady_state import not_steady, recovered_at
 from drills.judge.timeline import build_timeline
 from drills.judge.traffic import PhaseSeen, on_observers_clock, phases_seen
-from drills.judge.trust import Doubt, doubt_everything, doubts, not_proven
+from drills.judge.trust import doubt_everything, doubts, not_proven
 from drills.judge.workers import WorkerProof, worker_proofs
 from drills.observed import Event, Observation
 from drills.records import Record
 from drills.value import Value
-
-__all__ = ["Judgement", "Slo", "Verdict", "judge"]
 
 Verdict = Literal["passed", "failed", "aborted", "void"]
 
@@ -54,7 +52,8 @@ def judge(drill: Drill, observation: Observation, records: Iterable[Record]) -> 
     drill = _as_done(drill, observation)
     requests = on_observers_clock(records, observation.clock_offset_s)
     fault_at = observation.fault_at
-    recovered, healed_at = _recovered(drill, observation), observation.healed_at
+    before, healed_at = observation.before, observation.healed_at
+    recovered = recovered_at(before, observation.later, drill, observation.strikes) if before else None
     recovery_s = recovered - healed_at if recovered is not None and healed_at is not None else None
     phases = phases_seen(requests, fault_at, recovered)
     workers = () if drill.surge else worker_proofs(observation)
@@ -63,12 +62,13 @@ def judge(drill: Drill, observation: Observation, records: Iterable[Record]) -> 
     stopped = _stopped(drill, observation)
     found = [doubt_everything(drill, observation, requests, reason) for reason in stopped]
     found += doubts(drill, observation, requests, phases["before"], recovered)
-    slos = tuple(_with_doubts(slo, found) for slo in slos)
+    slos = tuple(slo.model_copy(update={"doubted": "; ".join(doubt.reason for doubt in found if doubt.touches(slo))}) for slo in slos)
     verdict = _verdict(slos, bool(stopped))
     explained = reasons_of(drill, observation, requests, [slo for slo in slos if slo.standing == "missed"] or slos, workers, events)
+    touched = [(doubt, [slo.name for slo in slos if doubt.touches(slo)]) for doubt in found]
     reasons = {
         "passed": [],
-        "failed": [*explained, *(f"In doubt ({names}): {doubt.reason}." for doubt in found if (names := _touched(doubt, slos)))],
+        "failed": [*explained, *(f"In doubt ({'; '.join(names)}): {doubt.reason}." for doubt, names in touched if names)],
         "aborted": [sentence(reason) for reason in stopped],
         "void": [*(sentence(doubt.reason) for doubt in found), *explained],
     }[verdict]
@@ -91,21 +91,6 @@ def _as_done(drill: Drill, observation: Observation) -> Drill:
     if drill.surge is None or before is None or not strikes or drill.surge.grown_at(before, observation.snapshots, strikes[0]) is not None:
         return drill
     return drill.model_copy(update={"faults": drill.faults[: len(strikes)]})
-
-
-def _recovered(drill: Drill, observation: Observation) -> float | None:
-    before, fault_at = observation.before, observation.fault_at
-    if before is None or fault_at is None:
-        return None
-    return recovered_at(before, [s for s in observation.snapshots if s.t > fault_at], drill, observation.strikes)
-
-
-def _with_doubts(slo: Slo, found: Sequence[Doubt]) -> Slo:
-    return slo.model_copy(update={"doubted": "; ".join(doubt.reason for doubt in found if doubt.touches(slo))})
-
-
-def _touched(doubt: Doubt, slos: Sequence[Slo]) -> str:
-    return "; ".join(slo.name for slo in slos if doubt.touches(slo))
 
 
 def _verdict(slos: Sequence[Slo], stopped: bool) -> Verdict:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from drills.observed import Observation, Snapshot, WorkerSeen
 from drills.value import Value
 
-__all__ = ["WorkerProof", "worker_proofs"]
-
 
 class WorkerProof(Value):
     """One worker pod, before the fault and at the end."""
@@ -33,17 +31,23 @@ def worker_proofs(observation: Observation) -> tuple[WorkerProof, ...]:
         return ()
     later = {w.pod: w for w in after.workers}
     known = {w.pod for w in before.workers}
-    came = [w for w in after.workers if w.pod not in known]
-    return tuple([_proof(w, later.get(w.pod), before, after) for w in before.workers] + [_newcomer(w, after) for w in came])
+    # One that came during the drill counts as untouched: the worker that it replaces counts already.
+    newcomers = [
+        WorkerProof(
+            pod=w.pod, uid_before=None, uid_after=w.uid, restarts=w.restarts, node=w.node, replicas_after=_ids(after.replicas_on(w.pod))
+        )
+        for w in after.workers
+        if w.pod not in known
+    ]
+    return (*(_proof(w, later.get(w.pod), before, after) for w in before.workers), *newcomers)
 
 
 def _last_known(observation: Observation) -> Snapshot | None:
     """Return the last snapshot after the fault, with the replicas of the last time that Ray could be asked *after* the fault."""
-    after = observation.after
-    if after is None or observation.fault_at is None or after.replicas is not None:
-        return after
-    asked = [s for s in observation.snapshots if s.t > observation.fault_at and s.replicas is not None]
-    return after.filled_from(asked[-1]) if asked else after
+    if not observation.later:
+        return None
+    after, asked = observation.later[-1], [s for s in observation.later if s.replicas is not None]
+    return after.filled_from(asked[-1]) if after.replicas is None and asked else after
 
 
 def _proof(worker: WorkerSeen, now: WorkerSeen | None, before: Snapshot, after: Snapshot) -> WorkerProof:
@@ -86,11 +90,3 @@ def _changes(before: dict[str, tuple[str, ...]], after: dict[str, tuple[str, ...
 
 def _ids(replicas: dict[str, tuple[str, ...]] | None) -> tuple[str, ...] | None:
     return None if replicas is None else tuple(actor for name in sorted(replicas) for actor in replicas[name])
-
-
-def _newcomer(worker: WorkerSeen, after: Snapshot) -> WorkerProof:
-    """Return the proof of a worker that came during the drill. It counts as untouched: the worker that it replaces counts already."""
-    replicas = _ids(after.replicas_on(worker.pod))
-    return WorkerProof(
-        pod=worker.pod, uid_before=None, uid_after=worker.uid, restarts=worker.restarts, node=worker.node, replicas_after=replicas
-    )

@@ -18,7 +18,6 @@ import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -74,17 +73,9 @@ class EvictionBlocked(Refused):
 class CommandFailed(Permanent):
     """A command in a container ended with another exit status than 0, or printed too much (then without a status)."""
 
-    def __init__(self, message: str, status: int | None, stdout: bytes, stderr: bytes) -> None:
+    def __init__(self, message: str, status: int | None) -> None:
         super().__init__(message)
-        self.status, self.stdout, self.stderr = status, stdout, stderr
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """How paths spell a kind."""
-
-    path: str
-    namespaced: bool
+        self.status = status
 
 
 class Api:
@@ -93,7 +84,8 @@ class Api:
     def __init__(self, client: Any) -> None:
         self._settings = client.configuration
         self._pool: urllib3.PoolManager = client.rest_client.pool_manager
-        self._resources: dict[tuple[str, str], Resource] = {}
+        self._resources: dict[tuple[str, str], tuple[str, bool]] = {}
+        """The path of each kind, by apiVersion and kind, and whether its objects are in namespaces."""
 
     def raw(
         self,
@@ -154,10 +146,10 @@ class Api:
         Raises:
             NotFound: the cluster does not know the kind.
         """
-        resource = self._resource(obj["apiVersion"], obj["kind"])
+        path, namespaced = self._resource(obj["apiVersion"], obj["kind"])
         metadata = obj["metadata"]
-        middle = f"/namespaces/{metadata['namespace']}" if resource.namespaced else ""
-        prefix, name = resource.path.rsplit("/", 1)
+        middle = f"/namespaces/{metadata['namespace']}" if namespaced else ""
+        prefix, name = path.rsplit("/", 1)
         return f"{prefix}{middle}/{name}/{quote(metadata['name'], safe='')}"
 
     def apply(self, obj: Object) -> str:
@@ -318,12 +310,12 @@ class Api:
         query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower()}
         self.call("PATCH", path, query=query, body=obj, content_type="application/apply-patch+yaml")
 
-    def _resource(self, api_version: str, kind: str) -> Resource:
+    def _resource(self, api_version: str, kind: str) -> tuple[str, bool]:
         if (api_version, kind) not in self._resources:
             base = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
             for found in self.get(base)["resources"]:
                 if "/" not in found["name"]:
-                    self._resources[api_version, found["kind"]] = Resource(f"{base}/{found['name']}", found["namespaced"])
+                    self._resources[api_version, found["kind"]] = f"{base}/{found['name']}", found["namespaced"]
         try:
             return self._resources[api_version, kind]
         except KeyError:
@@ -353,20 +345,19 @@ def _received(connection: websocket.WebSocket, deadline: float, most_bytes: int)
 
 
 def _printed(where: str, channels: Mapping[int, bytearray], most_bytes: int) -> bytes:
-    stdout, stderr = bytes(channels[STDOUT]), bytes(channels[STDERR])
     if not channels[STATUS]:
-        raise CommandFailed(f"{where} printed more than {most_bytes:,} bytes", None, stdout, stderr)
+        raise CommandFailed(f"{where} printed more than {most_bytes:,} bytes", None)
     try:
         ended: Object = json.loads(channels[STATUS])
     except ValueError as error:
         raise Unavailable(f"{where} ended without a readable status: {_text(bytes(channels[STATUS]))}") from error
     if ended.get("status") == "Success":
-        return stdout
+        return bytes(channels[STDOUT])
     causes = (ended.get("details") or {}).get("causes") or ()
     codes = [int(cause["message"]) for cause in causes if cause.get("reason") == "ExitCode"]
     if not codes:
         raise Unavailable(f"{where} could not be run: {ended.get('message', '')}")
-    raise CommandFailed(f"{where} ended with exit status {codes[0]}: {_text(stderr)}", codes[0], stdout, stderr)
+    raise CommandFailed(f"{where} ended with exit status {codes[0]}: {_text(bytes(channels[STDERR]))}", codes[0])
 
 
 def _disruption_budgets(data: bytes) -> list[str]:

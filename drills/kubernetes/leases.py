@@ -25,22 +25,20 @@ def claim(lease: Object | None, owner: str, now: datetime, *, name: str, namespa
 
     The returned lease has the resourceVersion that was read, so of two simultaneous claims only one succeeds.
     """
-    if lease is None:
-        return _held(
-            {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name, "namespace": namespace}},
-            owner,
-            now,
-            0,
-            now,
-        )
-    spec = lease.get("spec") or {}
+    found = lease or {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name, "namespace": namespace}}
+    spec = found.get("spec") or {}
     is_holder = spec.get("holderIdentity") == owner
-    left = remaining_s(lease, now)
+    left = remaining_s(found, now)
     if not is_holder and left > 0:
         return HeldBy(str(spec["holderIdentity"]), left)
-    transitions = int(spec.get("leaseTransitions") or 0) + (not is_holder)
-    acquired = _time(spec.get("acquireTime")) if is_holder else now
-    return _held(lease, owner, now, transitions, acquired or now)
+    wanted = {
+        "holderIdentity": owner,
+        "leaseDurationSeconds": DURATION_S,
+        "acquireTime": text((is_holder and _time(spec.get("acquireTime"))) or now),
+        "renewTime": text(now),
+        "leaseTransitions": int(spec.get("leaseTransitions") or 0) + (lease is not None and not is_holder),
+    }
+    return {**found, "spec": wanted}
 
 
 def released(lease: Object | None, owner: str) -> Object | None:
@@ -69,21 +67,10 @@ def remaining_s(lease: Object, now: datetime) -> float:
     return (renewed + timedelta(seconds=int(spec.get("leaseDurationSeconds") or DURATION_S)) - now).total_seconds()
 
 
-def _held(lease: Object, owner: str, now: datetime, transitions: int, acquired: datetime) -> Object:
-    spec = {
-        "holderIdentity": owner,
-        "leaseDurationSeconds": DURATION_S,
-        "acquireTime": text(acquired),
-        "renewTime": text(now),
-        "leaseTransitions": transitions,
-    }
-    return {**lease, "spec": spec}
-
-
 def text(moment: datetime) -> str:
     """Format a time as Kubernetes' MicroTime."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+    return datetime.fromisoformat(text) if text else None

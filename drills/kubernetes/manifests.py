@@ -44,9 +44,12 @@ def merge(base: Any, fragment: Any) -> Any:
     """Merge a fragment into the base: mappings by key, lists of named items by name; everything else is replaced."""
     if isinstance(base, Mapping) and isinstance(fragment, Mapping):
         return {**base, **{key: merge(base[key], value) if key in base else value for key, value in fragment.items()}}
-    if _named(base) and _named(fragment):
-        return _merge_named(base, fragment)
-    return fragment
+    if not (_named(base) and _named(fragment)):
+        return fragment
+    merged = {_key(item): item for item in base}
+    for item in fragment:
+        merged[_key(item)] = merge(merged[_key(item)], item) if _key(item) in merged else item
+    return list(merged.values())
 
 
 def with_text_serve_config(ray_service: Object) -> Object:
@@ -80,10 +83,3 @@ def _named(node: Any) -> bool:
 
 def _key(item: Mapping[str, Any]) -> str | None:
     return next((str(item[key]) for key in _KEYS if key in item), None)
-
-
-def _merge_named(base: list[Any], fragment: list[Any]) -> list[Any]:
-    merged = {_key(item): item for item in base}
-    for item in fragment:
-        merged[_key(item)] = merge(merged[_key(item)], item) if _key(item) in merged else item
-    return list(merged.values())

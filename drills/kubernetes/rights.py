@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 from drills.kubernetes.api import Api, Object
 
-__all__ = ["EVERY_DRILL", "Rule", "binding", "missing", "ray_token", "role", "rules_for"]
-
 
 class Rule(NamedTuple):
     """Verbs on one resource."""
@@ -40,21 +38,20 @@ EVERY_DRILL = (
     Rule("configmaps", ("get", "create", "patch", "delete")),
     Rule("leases", ("get", "create", "update", "delete"), group="coordination.k8s.io"),
 )
-"""The rights of lint and of every drill, whatever it breaks."""
+"""The rights of lint and of every drill, whatever it breaks; what a fault needs besides is in its act."""
 
 
-def rules_for(needs: Iterable[Rule]) -> list[Rule]:
-    """Return the rights of every drill and those that its faults need, one rule for each resource."""
+def rules_for(needs: Iterable[Rule], ray_token: str | None) -> list[Rule]:
+    """Return the rights of every drill and those that its faults need, one rule for each resource.
+
+    `ray_token`: the Secret with Ray's own token, without which Ray's dashboard does not answer; None: the service has no such token.
+    """
+    token = (Rule("secrets", ("get",), name=ray_token),) if ray_token else ()
     found: dict[tuple[str, str, bool, str], list[str]] = {}
-    for rule in (*EVERY_DRILL, *needs):
+    for rule in (*EVERY_DRILL, *needs, *token):
         verbs = found.setdefault((rule.group, rule.resource, rule.cluster, rule.name), [])
         verbs += [verb for verb in rule.verbs if verb not in verbs]
     return [Rule(resource, tuple(verbs), group, cluster, name) for (group, resource, cluster, name), verbs in found.items()]
-
-
-def ray_token(secret: str) -> Rule:
-    """Return the right to read Ray's own token, without which its dashboard does not answer."""
-    return Rule("secrets", ("get",), name=secret)
 
 
 def role(name: str, namespace: str, rules: Sequence[Rule]) -> list[Object]:

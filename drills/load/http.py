@@ -94,7 +94,7 @@ class Connection(asyncio.Protocol):
         """Keep the transport, which asyncio has connected."""
         assert isinstance(transport, asyncio.Transport), "TCP and TLS have both directions"
         self._transport = transport
-        self._client.opened(self)
+        self._client.open.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, all with the time at which they arrived. They are read a moment later: those of other connections that have arrived
@@ -110,7 +110,7 @@ class Connection(asyncio.Protocol):
         """Fail the request that is on the connection, if there is one."""
         self._fail(Broken(_words(exc) if exc else "the connection was closed"))
         self._stop_timer()
-        self._client.lost(self)
+        self._client.open.discard(self)
 
     def close(self) -> None:
         """Close the connection at once."""
@@ -131,8 +131,9 @@ class Connection(asyncio.Protocol):
                 if isinstance(event, h11.Data) and self._reader is not None:
                     if self._reader.data(bytes(event.data), now):
                         self._succeed()
-                elif isinstance(event, h11.Response):
-                    self._head(event)
+                elif isinstance(event, h11.Response) and self._reader is not None:
+                    names = {name for name, _ in event.headers}
+                    self._reader.head(event.status_code, marked=bool(names & {b"content-length", b"transfer-encoding"}))
                 elif isinstance(event, h11.EndOfMessage):
                     self._end()
                     break
@@ -142,18 +143,13 @@ class Connection(asyncio.Protocol):
             self._fail(Broken("the connection was closed without an answer" if unanswered else str(error)))
             self.close()
 
-    def _head(self, response: h11.Response) -> None:
-        names = {name for name, _ in response.headers}
-        if self._reader is not None:
-            self._reader.head(response.status_code, marked=bool(names & {b"content-length", b"transfer-encoding"}))
-
     def _end(self) -> None:
         self._ended = True
         self._succeed()
         self._stop_timer()
         if self._client.keep_alive and self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
-            self._client.keep(self)
+            self._client.kept.append(self)
         else:
             self._leave()
 
@@ -211,46 +207,35 @@ class Client:
         self._port = parts.port or (443 if self._tls else 80)
         self._headers = [("Host", parts.netloc.rpartition("@")[2]), ("User-Agent", "leeward-load"), ("Accept", "*/*")]
         self._headers += [*(headers or {}).items()] if keep_alive else [*(headers or {}).items(), ("Connection", "close")]
-        self._open: set[Connection] = set()
-        self._kept: deque[Connection] = deque()
+        self.open: set[Connection] = set()
+        self.kept: deque[Connection] = deque()
+        """Open connections without a request, to be used in turn."""
         self._resolved: asyncio.Future[list[Any]] | None = None
         self._resolved_at = 0.0
         self._turn = itertools.count()
 
-    async def send(self, method: str, path: str, body: bytes, content_type: str, reader: Reader) -> None:
-        """Send one request and give the response to the reader until it is complete.
+    async def send(self, method: str, path: str, body: bytes, reader: Reader) -> None:
+        """Send one request, with JSON as its body if that is not empty, and give the response to the reader until it is complete.
 
         Raises:
             Broken: the service could not be connected to, or its response broke off.
             Hung: no byte arrived for longer than the client waits.
             OSError: this side has no room for another connection.
         """
-        headers = [*self._headers, *([("Content-Type", content_type), ("Content-Length", str(len(body)))] if body else [])]
+        headers = [*self._headers, *([("Content-Type", "application/json"), ("Content-Length", str(len(body)))] if body else [])]
         request = h11.Request(method=method, target=self._base + path, headers=headers)
         connection = self._from_kept() or await self._connect()
         await connection.exchange(request, body, reader)
 
-    def opened(self, connection: Connection) -> None:
-        """Note an open connection."""
-        self._open.add(connection)
-
-    def lost(self, connection: Connection) -> None:
-        """Forget a connection that was closed."""
-        self._open.discard(connection)
-
-    def keep(self, connection: Connection) -> None:
-        """Keep a connection for another request."""
-        self._kept.append(connection)
-
     def close(self) -> None:
         """Close all connections; requests that are on them fail."""
-        for connection in self._open:
+        for connection in self.open:
             connection.close()
 
     def _from_kept(self) -> Connection | None:
         """Return the kept connection that was unused for longest, so that all are used in turn; None when there is none."""
-        while self._kept:
-            connection = self._kept.popleft()
+        while self.kept:
+            connection = self.kept.popleft()
             if connection.usable:
                 return connection
             connection.close()

@@ -10,7 +10,7 @@ async def send(client: Client, ask: Ask, sentence: str, tokens: int) -> Reply:
     """Send the request and read the answer until it ends. Errors of the service are in the reply, not raised."""
     reply = Reply(ask.answer)
     try:
-        await client.send(ask.method, ask.target(sentence, tokens), ask.content(sentence, tokens), ask.content_type, reply)
+        await client.send(ask.method, ask.target(sentence, tokens), ask.content(sentence, tokens), reply)
         reply.complete()
     except Hung as error:
         reply.hung = reply.status in (None, 200)

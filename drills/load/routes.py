@@ -57,15 +57,8 @@ def whole_lines(file: Path, offset: int, most: int = PIECE) -> bytes:
     return data[: data.rfind(b"\n") + 1]
 
 
-def _number(query: str, name: str, default: int) -> int:
-    return int(parse_qs(query).get(name, [default])[0])
-
-
-def _factor(query: str) -> int:
-    factor = _number(query, "factor", 0)
-    if not 1 <= factor <= MOST:
-        raise ValueError(f"the factor is a whole number from 1 to {MOST}")
-    return factor
+def _number(query: str, name: str) -> int:
+    return int(parse_qs(query).get(name, ["0"])[0])
 
 
 def answer(load: Load, method: str, target: str) -> http.Answer:
@@ -81,10 +74,12 @@ def _answer(load: Load, method: str, target: str) -> http.Answer:
     if (method, parts.path) == ("POST", "/stop"):
         load.stop()
     elif (method, parts.path) == ("POST", "/multiply"):
-        load.factor = _factor(parts.query)
+        if not 1 <= (factor := _number(parts.query, "factor")) <= MOST:
+            raise ValueError(f"the factor is a whole number from 1 to {MOST}")
+        load.factor = factor
     elif (method, parts.path) == ("GET", "/records"):
         load.read_at = load.clock.now()
-        return 200, "application/x-ndjson", whole_lines(load.records, _number(parts.query, "offset", 0))
+        return 200, "application/x-ndjson", whole_lines(load.records, _number(parts.query, "offset"))
     elif (method, parts.path) != ("GET", "/status"):
         return 404, "text/plain", b"GET /status, GET /records?offset=BYTES, POST /multiply?factor=N, POST /stop\n"
     return 200, "application/json", json.dumps(status(load)).encode()

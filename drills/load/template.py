@@ -18,7 +18,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 from urllib.parse import quote
@@ -66,12 +66,8 @@ class Ask:
 
     def content(self, sentence: str, tokens: int) -> bytes:
         """Return the body for this sentence; empty when the request has none."""
-        return b"" if self.body is None else json.dumps(_filled(self.body, {"sentence": sentence, "tokens": tokens})).encode()
-
-    @property
-    def content_type(self) -> str:
-        """Media type of the body."""
-        return "application/json"
+        values = {"sentence": sentence, "tokens": tokens}
+        return b"" if self.body is None else json.dumps(each_text(self.body, lambda text: _filled(text, values))).encode()
 
 
 @dataclass(frozen=True)
@@ -107,17 +103,20 @@ class Template:
         return found
 
 
-def _filled(node: Any, values: Mapping[str, Any]) -> Any:
-    """Fill the placeholders; one that is a whole text becomes a value of its own type."""
+def each_text(node: Any, change: Callable[[str], Any]) -> Any:
+    """Return the same JSON with every text in it changed; the keys stay."""
     if isinstance(node, dict):
-        return {key: _filled(value, values) for key, value in node.items()}
+        return {key: each_text(value, change) for key, value in node.items()}
     if isinstance(node, list):
-        return [_filled(value, values) for value in node]
-    if not isinstance(node, str):
-        return node
-    if whole := _PLACE.fullmatch(node):
+        return [each_text(value, change) for value in node]
+    return change(node) if isinstance(node, str) else node
+
+
+def _filled(text: str, values: Mapping[str, Any]) -> Any:
+    """Fill the placeholders; one that is a whole text becomes a value of its own type."""
+    if whole := _PLACE.fullmatch(text):
         return values[whole[1]]
-    return _PLACE.sub(lambda found: str(values[found[1]]), node)
+    return _PLACE.sub(lambda found: str(values[found[1]]), text)
 
 
 def at(value: Any, path: str) -> Any:
@@ -189,7 +188,11 @@ class Reply:
         elif self._answer.read == "body":
             self.whole = True
         elif self._answer.read == "json":
-            self._read_whole()
+            self.whole = True
+            with contextlib.suppress(ValueError):
+                self._add(json.loads(self._rest), self._last)
+            if not self.token_times:
+                self.detail = f"not an answer: {bytes(self._rest[:200])!r}"
         elif self._answer.end is not None:
             self.detail = (
                 f"the stream ended without {self._answer.end if isinstance(self._answer.end, str) else json.dumps(self._answer.end)}"
@@ -276,14 +279,6 @@ class Reply:
             self.whole = True
             return True
         return False
-
-    def _read_whole(self) -> None:
-        """Read an answer that is one JSON value."""
-        self.whole = True
-        with contextlib.suppress(ValueError):
-            self._add(json.loads(self._rest), self._last)
-        if not self.token_times:
-            self.detail = f"not an answer: {bytes(self._rest[:200])!r}"
 
     def _add(self, value: Any, now: float) -> None:
         """Add the tokens and the text of a value."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from drills.evidence import Evidence, write_records
@@ -11,30 +10,16 @@ from drills.records import Record
 from drills.report import junit, render
 from drills.series import SeriesEvidence
 
-__all__ = ["SERIES_PAGE", "Paths", "write", "write_series"]
-
 SERIES_PAGE = "series.html"
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
-    """The files of one drill's evidence."""
-
-    evidence: Path
-    records: Path
-    junit: Path
-    report: Path
-
-
-def write(folder: Path, evidence: Evidence, records: Sequence[Record]) -> Paths:
+def write(folder: Path, evidence: Evidence, records: Sequence[Record]) -> None:
     """Write the four files of a drill into the folder, which is made when missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = Paths(*(folder / name for name in ("evidence.json", "records.jsonl", "junit.xml", "report.html")))
-    paths.evidence.write_text(evidence.to_json(), encoding="utf-8")
-    cleaned = write_records(paths.records, records)
-    paths.junit.write_text(junit.xml(evidence), encoding="utf-8")
-    paths.report.write_text(render.html(evidence, cleaned), encoding="utf-8")
-    return paths
+    (folder / "evidence.json").write_text(evidence.to_json(), encoding="utf-8")
+    cleaned = write_records(folder / "records.jsonl", records)
+    (folder / "junit.xml").write_text(junit.xml(evidence), encoding="utf-8")
+    (folder / "report.html").write_text(render.html(evidence, cleaned), encoding="utf-8")
 
 
 def write_series(folder: Path, series: SeriesEvidence) -> None:

@@ -7,24 +7,12 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from drills.evidence import Evidence
 from drills.series import SeriesEvidence
 
-__all__ = ["count", "series_xml", "to_text", "xml"]
-
 
 def xml(evidence: Evidence) -> str:
     """Return the JUnit XML of a drill. A missed SLO is a failure, one in doubt an error; an aborted or void drill is one error."""
     judged = evidence.verdict in ("passed", "failed")
-    slos = evidence.slos if judged else ()
-    standings = [slo.standing for slo in slos]
-    suite = Element(
-        "testsuite",
-        name=f"drill {evidence.drill}",
-        tests=str(len(slos) if judged else 1),
-        failures=str(standings.count("missed")),
-        errors=str(standings.count("in doubt") if judged else 1),
-        timestamp=evidence.started,
-        time=f"{evidence.window.end - evidence.window.start:.3f}",
-    )
-    for slo in slos:
+    suite = Element("testsuite", name=f"drill {evidence.drill}")
+    for slo in evidence.slos if judged else ():
         case = SubElement(suite, "testcase", classname=f"drill.{evidence.drill}", name=slo.name, time="0")
         if slo.standing == "missed":
             SubElement(case, "failure", message=f"{slo.actual}; promised: {slo.target}").text = "\n".join(evidence.why)
@@ -33,6 +21,8 @@ def xml(evidence: Evidence) -> str:
     if not judged:
         case = SubElement(suite, "testcase", classname=f"drill.{evidence.drill}", name="a verdict was reached", time="0")
         SubElement(case, "error", message=f"{evidence.verdict}: {evidence.headline}").text = "\n".join(evidence.why)
+    count(suite, tests="testcase", failures="failure", errors="error")
+    suite.attrib |= {"timestamp": evidence.started, "time": f"{evidence.window.end - evidence.window.start:.3f}"}
     return to_text(suite)
 
 
@@ -55,11 +45,8 @@ def count(suite: Element, **tags: str) -> None:
 
 
 def to_text(suite: Element) -> str:
-    """Return the XML of a suite, with control characters removed."""
+    """Return the XML of a suite, without control characters."""
     indent(suite)
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{_without_control_characters(tostring(suite, encoding="unicode"))}\n'
-
-
-def _without_control_characters(text: str) -> str:
-    """Return the text without the control characters that XML 1.0 forbids. A log line in an event may contain some."""
-    return "".join(c for c in text if c in "\t\n" or (c >= " " and c not in "\ufffe\uffff"))
+    # XML 1.0 forbids control characters, and a log line in an event may contain some.
+    text = "".join(c for c in tostring(suite, encoding="unicode") if c in "\t\n" or (c >= " " and c not in "\ufffe\uffff"))
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'

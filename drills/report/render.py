@@ -27,9 +27,9 @@ from drills.report.picture.series import recoveries
 from drills.report.picture.style import DARK, LIGHT, RULES
 from drills.series import SeriesEvidence
 
-__all__ = ["html", "main", "series_html"]
-
 SIGNS = {"passed": "✔", "failed": "✘", "aborted": "■", "void": "?"}
+KEY = '<svg class="lw key" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">{}</svg>'
+"""A mark in the legend."""
 LONGEST = 400
 """Number of events that are listed; the rest is in the evidence. A pod in a crash loop reports thousands."""
 
@@ -43,7 +43,7 @@ def html(evidence: Evidence, records: Iterable[Record]) -> str:
         facts=_facts(evidence),
         # Safe as they are: drills.report.picture escapes every text.
         picture=Markup(draw(evidence, records)),
-        legend=[(Markup(_sample(outcome)), words) for outcome, words in LEGEND.items()],
+        legend=[(Markup(KEY.format(mark(outcome, 8, 8, 4.2))), words) for outcome, words in LEGEND.items()],
         events=evidence.events[:LONGEST],
         more_events=max(0, len(evidence.events) - LONGEST),
     )
@@ -102,11 +102,6 @@ def _series_facts(series: SeriesEvidence) -> list[tuple[str, str, bool]]:
         (_tenths(silence.worst), f"longest silence of a stream; p50 {_tenths(silence.p50)}, p95 {_tenths(silence.p95)}", True),
         (f"{touched:,}", "workers touched", not touched),
     ]
-
-
-def _sample(outcome: str) -> str:
-    shape = mark(outcome, 8, 8, 4.2)  # type: ignore[arg-type]  # the keys of LEGEND are outcomes
-    return f'<svg class="lw key" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">{shape}</svg>'
 
 
 def _ms(value: float | None) -> str:

@@ -5,33 +5,27 @@ from __future__ import annotations
 import textwrap
 
 from drills.evidence import Evidence
-from drills.report.archive import Paths
 from drills.report.render import SIGNS
 from drills.series import SeriesEvidence, Spread
-
-__all__ = ["summary"]
 
 WIDTH = 100
 STANDINGS = {"kept": "✔", "missed": "✘", "in doubt": "?"}
 COLOURS = {"passed": "32", "failed": "31", "aborted": "33", "void": "33"}
 
 
-def summary(evidence: Evidence | SeriesEvidence, paths: Paths | None = None, *, colour: bool = False) -> str:
-    """Return the verdict, the promises (for a series the figures), the reasons and the paths of the files; ends with a newline."""
+def summary(evidence: Evidence | SeriesEvidence, *, colour: bool = False) -> str:
+    """Return the verdict, the promises (for a series the figures), and the reasons; ends with a newline."""
     sign = f"{SIGNS[evidence.verdict]} {evidence.verdict.upper()}"
     lines = [f"\033[1;{COLOURS[evidence.verdict]}m{sign}\033[0m" if colour else sign]
     lines += textwrap.wrap(evidence.headline, WIDTH, initial_indent="  ", subsequent_indent="  ")
-    lines += _figures(evidence) if isinstance(evidence, SeriesEvidence) else _promises(evidence)
+    if isinstance(evidence, SeriesEvidence):
+        lines += _figures(evidence)
+    else:
+        width = max((len(slo.name) for slo in evidence.slos), default=0)
+        lines += [f"  {STANDINGS[slo.standing]} {slo.name:<{width}}  {slo.actual}  (promised: {slo.target})" for slo in evidence.slos]
     for reason in evidence.why:
         lines += textwrap.wrap(reason, WIDTH, initial_indent="  - ", subsequent_indent="    ")
-    if paths:
-        lines += [f"  report    {paths.report}", f"  evidence  {paths.evidence}"]
     return "\n".join(lines) + "\n"
-
-
-def _promises(evidence: Evidence) -> list[str]:
-    width = max((len(slo.name) for slo in evidence.slos), default=0)
-    return [f"  {STANDINGS[slo.standing]} {slo.name:<{width}}  {slo.actual}  (promised: {slo.target})" for slo in evidence.slos]
 
 
 def _figures(series: SeriesEvidence) -> list[str]:

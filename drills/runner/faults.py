@@ -17,11 +17,9 @@ from drills.kubernetes.rights import Rule
 from drills.observed import Snapshot
 from drills.runner import journal as journals
 from drills.runner.acts import cut_network, delete_pod, drain_node, hold_operator, multiply_load, signal_process
-from drills.runner.acts.act import Act, NoPod, NothingToBreak, UnknownFault
+from drills.runner.acts.act import Act
 from drills.runner.journal import FaultNote, Journal, Lock, LockLost
 from drills.subject import Subject
-
-__all__ = ["ACTS", "Follower", "NoPod", "NothingToBreak", "UndoFailed", "UnknownFault", "check_known", "inject_once", "needs", "undo"]
 
 ACTS: dict[str, Act[Any]] = {
     "delete-pod": delete_pod.ACT,
@@ -32,6 +30,10 @@ ACTS: dict[str, Act[Any]] = {
     "hold-operator": hold_operator.ACT,
 }
 """All acts, by kind of fault."""
+
+
+class UnknownFault(Permanent):
+    """No fault of that kind can be done: it has no act, or no proof."""
 
 
 class UndoFailed(Permanent):
@@ -51,7 +53,7 @@ def check_known(faults: Sequence[Fault]) -> None:
 
 
 def needs(faults: Sequence[Fault]) -> list[Rule]:
-    """Return the rights that the faults need, without repetitions."""
+    """Return the rights that the faults need besides those of every drill, without repetitions."""
     return list(dict.fromkeys(rule for fault in faults for rule in ACTS[fault.kind].needs))
 
 

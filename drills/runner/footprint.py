@@ -16,17 +16,18 @@ T = TypeVar("T")
 
 EXEC_S = 10.0
 DEAD = urlencode({"filter_keys": "state", "filter_predicates": "=", "filter_values": "DEAD", "limit": 1})
+"""Query of Ray's state API for the actors that ended and that the GCS still lists; their number is in every answer."""
 
 
 def read_footprint(observer: Observer) -> Footprint:
     """Read the footprint. A figure that cannot be read is None: no drill ends because of that."""
-    head = _value_or_none(lambda: _head(observer))
+    head = _value_or_none(lambda: next((pod for pod in observer.cluster_pods("head") if "deletionTimestamp" not in pod["metadata"]), None))
     if head is None:
         return Footprint()
     return Footprint(
         head_memory_bytes=_value_or_none(lambda: _memory(observer, head)),
         redis_entries=_value_or_none(lambda: _redis_entries(observer, head)),
-        dead_actors=_value_or_none(lambda: _dead_actors(observer)),
+        dead_actors=_value_or_none(lambda: int(observer.ask_head(f"/api/v0/actors?{DEAD}")["data"]["result"]["num_filtered"])),
     )
 
 
@@ -36,12 +37,6 @@ def _value_or_none(ask: Callable[[], T | None]) -> T | None:
         return ask()
     except (PipelineError, LookupError, TypeError, ValueError):
         return None
-
-
-def _head(observer: Observer) -> Object | None:
-    """Return the head pod that is not being deleted."""
-    heads = ray_objects.pods_of(observer.pods(), ray_objects.active_cluster(observer.ray_service()), "head")
-    return next((pod for pod in heads if "deletionTimestamp" not in pod["metadata"]), None)
 
 
 def _memory(observer: Observer, head: Object) -> int | None:
@@ -59,8 +54,3 @@ def _redis_entries(observer: Observer, head: Object) -> int | None:
         return None
     counting = ("python3", "-m", "serving.gcs_size")
     return int(observer.api.exec(pod["namespace"], pod["name"], container["name"], counting, timeout_s=EXEC_S))
-
-
-def _dead_actors(observer: Observer) -> int:
-    """Return the number of actors that ended and are still in the table of the GCS, from Ray's state API."""
-    return int(observer.ask_head(f"/api/v0/actors?{DEAD}")["data"]["result"]["num_filtered"])

@@ -201,7 +201,7 @@ class Lock:
 
     def holder(self) -> str:
         """Return the id of the run that holds the lock; empty when it is free."""
-        return leases.holder(self._read(), self._clock())
+        return self.held()[0]
 
     def held(self) -> tuple[str, datetime | None]:
         """Return the id of the run that holds the lock, and since when; an empty id when it is free."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -21,11 +21,11 @@ from blocks.errors import Permanent, Transient
 from drills.definition import Drill, Load
 from drills.kubernetes import manifests, pod_problems
 from drills.kubernetes.api import Api, Conflict, Object
+from drills.load.run import State
 from drills.load.template import Check
-from drills.observed import LoadSeen
 from drills.records import Kind, Record, read_lines
 from drills.request import LEEWARD, Template
-from drills.runner import load_file, ray_objects
+from drills.runner import load_file
 from drills.runner.observer import Observer
 from drills.runner.waiting import Pending, Until
 from drills.subject import Subject
@@ -52,8 +52,6 @@ SILENT_FOR_S = 60.0
 """Seconds for which the API server or the node of the load may be unavailable."""
 DRAIN_S = 60.0
 """Seconds for the last requests to end, in addition to the client's patience and the time of the longest stream."""
-
-State = Literal["warming", "running", "draining", "done"]
 
 
 class LoadFailed(Permanent):
@@ -96,8 +94,9 @@ class LoadJob:
         """Create the Job and its ConfigMap; returns False when the Job exists already. It sends for at most `lasts_s` seconds and SLACK_S
         more. `lease_s`: seconds after which it ends when its records are not read; 0: it does not."""
         job, program = job_objects(self._subject, self.name, placement, load, lasts_s, template, lease_s=lease_s)
-        found = self._api.find(self._job)
-        made = found or self._api.call("POST", f"/apis/batch/v1/namespaces/{self._subject.home}/jobs", body=job)
+        jobs = f"/apis/batch/v1/namespaces/{self._subject.home}/jobs"
+        found = self._api.find(f"{jobs}/{self.name}")
+        made = found or self._api.call("POST", jobs, body=job)
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": self.name, "uid": made["metadata"].get("uid", "")}
         program = {**program, "metadata": {**program["metadata"], "ownerReferences": [owner]}}
         with suppress(Conflict):  # an earlier try made it
@@ -158,10 +157,6 @@ class LoadJob:
             raise LoadFailed(f"the load {self.name} has sent for its whole time already; its run was interrupted for too long")
         return True if state == "running" else Pending("warming up: waiting for the first right answers", 80)
 
-    @property
-    def _job(self) -> str:
-        return f"/apis/batch/v1/namespaces/{self._subject.home}/jobs/{self.name}"
-
     def _request(self, method: str, path: str) -> bytes:
         pod = self.pod()
         if pod is None:
@@ -196,7 +191,7 @@ def head_image(observer: Observer) -> str:
     Raises:
         LoadFailed: there is no head.
     """
-    heads = ray_objects.pods_of(observer.pods(), ray_objects.active_cluster(observer.ray_service()), "head")
+    heads = observer.cluster_pods("head")
     if not heads:
         raise LoadFailed(f"{observer.subject} has no head pod, in whose image the load would run: deploy it first, or give another image")
     return str(heads[-1]["spec"]["containers"][0]["image"])
@@ -258,19 +253,6 @@ def records_in(file: Path, offset: int = 0) -> Iterator[Record]:
             yield from read_lines(text)
 
 
-class UnreadRecords:
-    """The records of a growing file, each returned once."""
-
-    def __init__(self, file: Path, offset: int = 0) -> None:
-        self._file, self._offset = file, offset
-
-    def records(self) -> list[Record]:
-        """Return the records added since the last call, or since the offset."""
-        found = list(records_in(self._file, self._offset))
-        self._offset = self._file.stat().st_size if self._file.exists() else self._offset
-        return found
-
-
 def clock_offset(load: LoadJob, tries: int = 5) -> float:
     """Return the load's clock minus this machine's, from the fastest of several answers: its error is half of the round trip."""
     best = (float("inf"), 0.0)
@@ -305,13 +287,6 @@ def end_load(load: LoadJob, file: Path, patience_s: float, on_pending: Callable[
     longest = max((r.end - r.sent for r in records_in(file)), default=0.0)
     within = DRAIN_S + patience_s + longest
     return Until("the load's last requests to end", probe, within, 1.0, on_pending).wait(), offset
-
-
-def load_seen(status: LoadStatus) -> LoadSeen | None:
-    """Return the status as drills.observed has it; None when the load never sent anything."""
-    if status.started is None or status.stopped is None:
-        return None
-    return LoadSeen(started=status.started, stopped=status.stopped, sent=status.sent, node=status.node, checks=status.checks)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -52,40 +52,25 @@ class Observer:
         Raises:
             Unavailable: the API server does not answer. Other answers that are missing are None in the snapshot.
         """
-        serve = self._threads.submit(_or_none, self.serve)
+        serve = self._threads.submit(or_none, self.serve)
         answer = self._threads.submit(self.answer) if ask and self.subject.probe else None
         pods_asked = self._threads.submit(self.pods)
         slices_asked = self._threads.submit(self.endpoint_slices)
         nodes = self._threads.submit(self.model_nodes) if self._of_nodes else None
         ray_service = self.ray_service()
         pods, slices, now = pods_asked.result(), slices_asked.result(), time.time()
-        found = self._snapshot(now, ray_service, pods, slices, serve, answer)
-        return found.model_copy(update=nodes.result()) if nodes else found
-
-    def _snapshot(
-        self,
-        now: float,
-        ray_service: Object | None,
-        pods: list[Object],
-        slices: list[Object],
-        serve: Future[Object | None],
-        answer: Future[Answer] | None,
-    ) -> Snapshot:
         cluster, applications = ray_objects.active_cluster(ray_service), serve.result()
         return Snapshot(
             t=now,
             conditions=conditions(ray_service),
-            app_status=None if applications is None else ray_objects.app_status(applications),
-            deployments=None if applications is None else ray_objects.deployments(applications),
-            replicas=None if applications is None else ray_objects.replicas(applications, pods),
-            controller=None if applications is None else ray_objects.controller(applications, pods),
-            proxies=None if applications is None else ray_objects.proxies(applications, pods),
+            **({} if applications is None else ray_objects.applications_seen(applications, pods)),
             head=ray_objects.head(pods, cluster),
             workers=ray_objects.workers(pods, cluster),
             endpoints=ray_objects.endpoints(slices),
             gcs_storage=ray_objects.gcs_storage(pods, cluster),
             head_address_stays=self.head_address_stays(cluster),
             answer=answer.result() if answer else None,
+            **(nodes.result() if nodes else {}),
         )
 
     def ray_service(self) -> Object | None:
@@ -96,12 +81,16 @@ class Observer:
         """Ray's pods in the namespace."""
         return self.api.items(f"/api/v1/namespaces/{self.subject.namespace}/pods", labelSelector=ray_objects.NODE_TYPE)
 
+    def cluster_pods(self, node_type: str) -> list[Object]:
+        """The pods of that type (head or worker) in the Ray cluster that serves, oldest first."""
+        return ray_objects.pods_of(self.pods(), ray_objects.active_cluster(self.ray_service()), node_type)
+
     def endpoint_slices(self) -> list[Object]:
         """The EndpointSlices of the serve service."""
         where = f"/apis/discovery.k8s.io/v1/namespaces/{self.subject.namespace}/endpointslices"
         return self.api.items(where, labelSelector=f"kubernetes.io/service-name={self.subject.serve_service}")
 
-    def model_nodes(self) -> dict[str, tuple[str, ...]]:
+    def model_nodes(self) -> dict[str, Any]:
         """The model's nodes that are Ready, and Karpenter's claims for such nodes, as a snapshot has them."""
         nodes = [node for node in node_labels.inf2(self.api) if node_labels.ready(node)]
         claims = [claim for claim in self.api.items(node_labels.CLAIMS) if node_labels.nodepool(claim) == node_labels.INF2]
@@ -112,7 +101,7 @@ class Observer:
         if cluster and cluster not in self._head_addresses:
             where = f"/api/v1/namespaces/{self.subject.namespace}/services"
             label = f"{ray_objects.CLUSTER}={cluster},{ray_objects.NODE_TYPE}=head"
-            found = _or_none(lambda: self.api.items(where, labelSelector=label))
+            found = or_none(lambda: self.api.items(where, labelSelector=label))
             self._head_addresses[cluster] = None if found is None else ray_objects.address_stays(found)
         return self._head_addresses.get(cluster)
 
@@ -126,7 +115,7 @@ class Observer:
 
     def ray_version(self) -> str:
         """Ray's version, as its dashboard reports it; empty: it does not answer."""
-        return str((_or_none(lambda: self.ask_head("/api/version")) or {}).get("ray_version", ""))
+        return str((or_none(lambda: self.ask_head("/api/version")) or {}).get("ray_version", ""))
 
     def answer(self) -> Answer:
         """Send the probe through the serve service."""
@@ -149,7 +138,7 @@ class Observer:
         Raises:
             Unavailable: there is no head pod now.
         """
-        heads = ray_objects.pods_of(self.pods(), ray_objects.active_cluster(self.ray_service()), "head")
+        heads = self.cluster_pods("head")
         if not heads:
             raise Unavailable(f"{self.subject} has no head pod now")
         return ray_objects.token_secret(heads[-1])
@@ -197,7 +186,8 @@ def _is_one_text(data: bytes) -> bool:
     return isinstance(found, list) and len(found) == 1 and isinstance(found[0], str)
 
 
-def _or_none(ask: Callable[[], T]) -> T | None:
+def or_none(ask: Callable[[], T]) -> T | None:
+    """Return the answer; None when an error of the pipeline's own comes instead."""
     try:
         return ask()
     except PipelineError:

@@ -6,14 +6,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
 from drills.observed import Event, Snapshot
-from drills.runner.load_job import LoadStatus
-
-PIECE = 2**16
-"""Bytes that are read at once."""
 
 
 class RawEvidence:
@@ -56,11 +53,6 @@ class RawEvidence:
         """Return all events, in order."""
         return [Event.model_validate(value) for value in self._all("event")]
 
-    def load_status(self) -> LoadStatus | None:
-        """Return the last status of the load after its end; None when there is none."""
-        status = self.last("load")
-        return None if status is None else LoadStatus.model_validate(status)
-
     def last(self, kind: str, default: Any = None) -> Any:
         """Return the last value under that name."""
         return next(reversed(list(self._all(kind))), default)
@@ -77,15 +69,9 @@ class RawEvidence:
 
 def _cut_half_line(file: Path) -> None:
     """Remove an incomplete last line, which a runner that died may have left: nothing can be appended to it."""
-    if not file.exists():
+    if not file.exists() or file.stat().st_size == 0:
         return
-    with file.open("rb+") as lines:
-        end = lines.seek(0, os.SEEK_END)
-        whole = 0
-        # Searched from the end: the records of a long series are hundreds of megabytes.
-        for since in range(max(0, end - PIECE), -PIECE, -PIECE):
-            lines.seek(max(0, since))
-            if (found := lines.read(PIECE).rfind(b"\n")) >= 0:
-                whole = max(0, since) + found + 1
-                break
-        lines.truncate(whole)
+    # Mapped, and not read: the records of a long series are hundreds of megabytes.
+    with file.open("rb") as lines, mmap(lines.fileno(), 0, access=ACCESS_READ) as data:
+        whole = data.rfind(b"\n") + 1
+    os.truncate(file, whole)

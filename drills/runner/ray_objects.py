@@ -85,6 +85,17 @@ def address_stays(services: Sequence[Object]) -> bool | None:
     return services[0]["spec"].get("clusterIP") != "None" if services else None
 
 
+def applications_seen(serve: Object, pods: Sequence[Object]) -> dict[str, Any]:
+    """The applications, and what runs them, as the fields of a snapshot."""
+    return {
+        "app_status": app_status(serve),
+        "deployments": deployments(serve),
+        "replicas": replicas(serve, pods),
+        "controller": controller(serve, pods),
+        "proxies": proxies(serve, pods),
+    }
+
+
 def app_status(serve: Object) -> str:
     """Status of the applications: RUNNING if all are, else the status of the first other one; NOT_STARTED: there is none."""
     statuses = [str(a["status"]) for a in serve.get("applications", {}).values()]

@@ -34,9 +34,6 @@ class Until(Generic[T]):
     """Seconds between two probes."""
     on_pending: Callable[[Pending], None] = lambda pending: None
     """Called with every Pending."""
-    # Not the functions themselves: a test may give this module another clock.
-    clock: Callable[[], float] = lambda: time.monotonic()
-    sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds)
 
     def wait(self) -> T:
         """Wait, and return the probe's result.
@@ -44,7 +41,7 @@ class Until(Generic[T]):
         Raises:
             TimedOut: there was none within the time; the message has the last observation.
         """
-        start = self.clock()
+        start = time.monotonic()
         while True:
             try:
                 found = self.probe()
@@ -53,7 +50,7 @@ class Until(Generic[T]):
             if not isinstance(found, Pending):
                 return found
             self.on_pending(found)
-            waited = self.clock() - start
+            waited = time.monotonic() - start
             if waited + self.every > self.within:
                 raise TimedOut(f"waited {waited:.0f} s for {self.what}; last seen: {found.seen}")
-            self.sleep(self.every)
+            time.sleep(self.every)

@@ -11,7 +11,7 @@ from drills.definition import Drill
 from drills.judge import steady_state
 from drills.judge.traffic import on_observers_clock
 from drills.kubernetes.api import Api, Refused, Unavailable
-from drills.observed import Event, Snapshot
+from drills.observed import Event, EventKind, Snapshot
 from drills.records import Record
 from drills.runner import load_job
 from drills.runner.faults import Follower
@@ -28,6 +28,8 @@ RECORDS_FROM = "records_from"
 """Key of the raw evidence: the offset in bytes in the file of records from which on they ended after the fault."""
 CLOCK_OFFSET = "clock_offset"
 """Key of the raw evidence: the load's clock minus the observer's."""
+LOAD = "load"
+"""Key of the raw evidence: what the load reported of itself at its end."""
 FOOTPRINT = "vitals"
 """Key of the raw evidence: the footprint after recovery."""
 
@@ -66,8 +68,9 @@ class EndedRequests:
 
     def __init__(self, load: load_job.LoadJob, raw: RawEvidence, since: float, keep_s: float) -> None:
         self._load, self._raw, self._since, self._keep_s = load, raw, since, keep_s
-        self._unread = load_job.UnreadRecords(raw.records, raw.last(RECORDS_FROM, 0))
-        self._offset = float(raw.last(CLOCK_OFFSET, 0.0))
+        self._seen_to = raw.last(RECORDS_FROM, 0)
+        """Offset in bytes in the file of records up to which they were seen."""
+        self._clock_offset = float(raw.last(CLOCK_OFFSET, 0.0))
         self.recent: list[Record] = []
         """The requests that ended in the last `keep_s` seconds."""
         self.lost = 0
@@ -90,7 +93,9 @@ class EndedRequests:
                 raise
             return False
         self._answered = time.time()
-        found = [r for r in on_observers_clock(self._unread.records(), self._offset) if r.end >= self._since]
+        unseen = load_job.records_in(self._raw.records, self._seen_to)
+        found = [r for r in on_observers_clock(unseen, self._clock_offset) if r.end >= self._since]
+        self._seen_to = self._raw.records.stat().st_size
         lost = [r for r in found if not r.ok]
         self.lost += len(lost)
         self.first_lost = self.first_lost or next(iter(lost), None)
@@ -166,39 +171,27 @@ def watch_recovery(
         for news in filter(None, (follower.end_surge(recovery.before, recovery.later), follower.see(recovery.before, snapshot))):
             on_news(news)
             recovery.drill, recovery.strikes = follower.drill, follower.note.strikes
-        _read_on(load, raw)
+        try:
+            load.read_on(raw.records)
+        except PipelineError as error:  # they are read later, or are missing in the end
+            raw.add("note", f"{time.time():.1f} records could not be read: {error}")
         if recovery.over:
             return
         on_pending(recovery.progress())
-
-
-def _read_on(load: load_job.LoadJob, raw: RawEvidence) -> None:
-    """Read the records until now. After an error they are read later, or are missing in the end."""
-    try:
-        load.read_on(raw.records)
-    except PipelineError as error:
-        raw.add("note", f"{time.time():.1f} records could not be read: {error}")
 
 
 def kubernetes_events(api: Api, namespace: str, since: float) -> list[Event]:
     """Return the events of Kubernetes in the namespace since then."""
     found = []
     for event in api.items(f"/api/v1/namespaces/{namespace}/events"):
-        at = _seconds(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"])
+        seen = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+        at = datetime.fromisoformat(seen).timestamp()
         if at >= since:
             what = f"{event.get('reason', 'event')}"
-            kind = "trouble" if event.get("type") == "Warning" else "note"
+            kind: EventKind = "trouble" if event.get("type") == "Warning" else "note"
             detail = " ".join(event.get("message", "").split())[:300]
-            found.append(
-                Event.model_validate(
-                    {"t": at, "what": what, "kind": kind, "subject": event["involvedObject"].get("name", ""), "detail": detail}
-                )
-            )
+            found.append(Event(t=at, what=what, kind=kind, subject=event["involvedObject"].get("name", ""), detail=detail))
     return sorted(found, key=lambda e: e.t)
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 def note_events(api: Api, subject: Subject, raw: RawEvidence, since: float, warn: Callable[[str], None]) -> None:

@@ -19,7 +19,7 @@ from drills.records import Record
 from drills.runner import load_job
 from drills.runner.journal import Journal
 from drills.runner.raw_evidence import RawEvidence
-from drills.runner.watch import CLOCK_OFFSET, FOOTPRINT
+from drills.runner.watch import CLOCK_OFFSET, FOOTPRINT, LOAD
 
 ALWAYS, NEVER = float("-inf"), float("inf")
 
@@ -86,9 +86,11 @@ def windows(folder: Path, journal: Journal, drill: Drill, versions: Versions, ab
 
 
 def load_of(raw: RawEvidence) -> LoadSeen | None:
-    """Return what the load reported at its end; None when it could not be asked."""
-    status = raw.load_status()
-    return load_job.load_seen(status) if status else None
+    """Return what the load reported at its end; None when it could not be asked, or never sent anything."""
+    status = raw.last(LOAD)
+    if status is None or status["started"] is None or status["stopped"] is None:
+        return None
+    return LoadSeen.model_validate({name: status[name] for name in LoadSeen.model_fields if name in status})
 
 
 def _offsets(parts: Sequence[RawEvidence]) -> list[float]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from blocks.errors import Permanent, PipelineError
 from drills.runner import journal as journals
-from drills.runner.faults import NothingToBreak
+from drills.runner.acts.act import NothingToBreak
 from drills.runner.journal import Journal, Lock
 from drills.runner.load_job import LoadFailed
 from drills.runner.raw_evidence import RawEvidence

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import tomllib
 
-from blocks.errors import PipelineError
 from drills.evidence import Evidence, make_evidence
 from drills.judge import verdict
 from drills.kubernetes.api import Api
 from drills.observed import Versions
 from drills.report import archive
-from drills.runner import ray_objects
 from drills.runner.journal import Journal
-from drills.runner.observer import Observer
+from drills.runner.observer import Observer, or_none
 from drills.runner.raw_evidence import RawEvidence
 from drills.runner.windows import load_of, windows
 from drills.series import Early, Row, SeriesEvidence, make_row, make_series
@@ -71,10 +68,10 @@ def versions(api: Api, subject: Subject) -> Versions:
     with Observer(api, subject) as observer:
         return Versions(
             leeward=own_version(),
-            kubernetes=_or_empty(lambda: str(api.get("/version").get("gitVersion", ""))),
-            kuberay=_or_empty(lambda: _operator_image(api)).rpartition(":")[2],
+            kubernetes=or_none(lambda: str(api.get("/version").get("gitVersion", ""))) or "",
+            kuberay=(or_none(lambda: _operator_image(api)) or "").rpartition(":")[2],
             ray=observer.ray_version(),
-            image=_or_empty(lambda: _worker_image(observer)),
+            image=or_none(lambda: _worker_image(observer)) or "",
         )
 
 
@@ -86,18 +83,11 @@ def own_version() -> str:
     return metadata.version("leeward")
 
 
-def _or_empty(ask: Callable[[], str]) -> str:
-    try:
-        return ask()
-    except PipelineError:
-        return ""
-
-
 def _operator_image(api: Api) -> str:
     operators = [d for d in api.items("/apis/apps/v1/deployments") if "kuberay-operator" in d["metadata"]["name"]]
     return next((str(c["image"]) for d in operators for c in d["spec"]["template"]["spec"]["containers"]), "")
 
 
 def _worker_image(observer: Observer) -> str:
-    workers = ray_objects.pods_of(observer.pods(), ray_objects.active_cluster(observer.ray_service()), "worker")
+    workers = observer.cluster_pods("worker")
     return str(workers[-1]["spec"]["containers"][0]["image"]) if workers else ""

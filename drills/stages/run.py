@@ -52,6 +52,7 @@ class Progress(Protocol):
 
     def show_pending(self, pending: Pending) -> None:
         """Show what a wait observed; to be passed as `Until.on_pending`."""
+        self.show(pending.percent, pending.seen)
 
 
 class Display(Protocol):
@@ -67,7 +68,7 @@ class Display(Protocol):
         """Show the verdict of a drill or of a series."""
 
 
-class Part:
+class Part(Progress):
     """Progress of one part of one fault in a series, shown as progress of the whole series."""
 
     def __init__(self, whole: Progress, number: int, of: int, since: float, until: float) -> None:
@@ -78,10 +79,6 @@ class Part:
         """Show this as progress of the whole series."""
         share = None if percent is None else self._since + (self._until - self._since) * percent / 100
         self._whole.show(share, f"{self._words}: {text}")
-
-    def show_pending(self, pending: Pending) -> None:
-        """Show what a wait observed."""
-        self.show(pending.percent, pending.seen)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from drills.runner.waiting import Until
 from drills.runner.watch import (
     CLOCK_OFFSET,
     FOOTPRINT,
+    LOAD,
     RECORDS_FROM,
     EndedRequests,
     events_since,
@@ -211,7 +212,7 @@ def collect_records(run: Run, journal: Journal) -> int:
         load = LoadJob(api, run.subject, journal.load_name)
         status, offset = load_job.end_load(load, raw.records, run.drill.load.patience_s, progress.show_pending)
         raw.add(CLOCK_OFFSET, offset)
-        raw.add("load", status.model_dump())
+        raw.add(LOAD, status.model_dump())
     except Permanent as error:
         missing = Event(t=time.time(), what="the load could not be read to its end", kind="trouble", detail=str(error)[:500])
         raw.add("event", missing.model_dump())

@@ -1,4 +1,6 @@
-"""Prefect's command, for a server whose SQLite database cannot stop its event loop: `python -m scripts.installed.prefect_server server start`.
+"""Prefect's command, for a server whose SQLite database cannot stop its event loop.
+
+`python -m scripts.installed.prefect_server server start` takes what `prefect server start` takes.
 
 aiosqlite runs each connection in a thread of its own, but a cursor that nobody closed, as after a statement that failed, is
 freed by whatever thread collects the garbage. When that is the thread of the event loop, SQLite makes it wait for the

@@ -9,8 +9,9 @@ from prefect import get_run_logger
 from prefect.artifacts import create_table_artifact
 
 from blocks.parameters import Service
-from drills import lint
 from drills.kubernetes.api import Object
+from drills.lint import rules
+from drills.lint.living import Living
 from tasks.cluster.redis import find_redis
 from tasks.images.publish import ImageRefs
 from tasks.service.rayservice import render
@@ -22,9 +23,9 @@ IMAGES = ImageRefs(head="head@sha256:not-built-yet", worker="worker@sha256:not-b
 """Stand-ins, because images are built later; they are always used by digest."""
 
 
-def check(ray_service: Object) -> lint.Checked:
+def check(ray_service: Object) -> rules.Checked:
     """Check a rendered RayService. Rules about pods and their surroundings stay unchecked: nothing runs yet."""
-    return lint.check(lint.Living(ray_service))
+    return rules.check(Living(ray_service))
 
 
 @step("preflight", deadline_s=60)
@@ -41,7 +42,7 @@ def preflight(site: Site, service: Service, outputs: Outputs | None) -> list[str
             "why": rule.why,
             "learnt from": rule.learnt_from,
         }
-        for rule in lint.RULES
+        for rule in rules.RULES
     ]
     create_table_artifact(key="preflight", table=table, description=f"{len(broken)} of {len(table) - len(checked.unchecked)} rules broken")
     for name, finding in broken.items():

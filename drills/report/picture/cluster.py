@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 
 from drills.pods import PodSpan
-from drills.report.picture.panel import Panel
+from drills.report.picture.figure import Panel
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.svg import element, text
-
-__all__ = ["pods_panel"]
 
 LANE, BAR = 19.0, 13.0
 MOST = 8
 """Number of worker lanes. Of more workers only those that were not always ready have a lane, and the others share the last one."""
 
 
-def pods_panel(axis: TimeAxis, spans: Sequence[PodSpan], newcomers: Collection[str] = ()) -> Panel | None:
+def pods_panel(axis: TimeAxis, spans: Sequence[PodSpan], newcomers: Collection[str]) -> Panel | None:
     """Return the panel; None when no pod was seen. `newcomers` are the UIDs of workers that were added, and replaced no other one."""
     lanes = _lanes(spans)
     if not lanes:
@@ -37,11 +35,8 @@ def _lanes(spans: Sequence[PodSpan]) -> list[tuple[str, list[PodSpan]]]:
         return lanes + [(f"worker {n}", those) for n, those in enumerate(workers.values(), 1)]
     eventful = [(f"worker {n}", those) for n, those in enumerate(workers.values(), 1) if len(those) > 1 or those[0].state != "ready"]
     steady = [those for those in workers.values() if len(those) == 1 and those[0].state == "ready"]
-    return lanes + eventful + ([(f"{len(steady)} workers", _widest(steady))] if steady else [])
-
-
-def _widest(lanes: Iterable[list[PodSpan]]) -> list[PodSpan]:
-    return max(lanes, key=lambda those: those[0].until - those[0].since)
+    longest = sorted(steady, key=lambda those: those[0].since - those[0].until)[:1]
+    return lanes + eventful + [(f"{len(steady)} workers", those) for those in longest]
 
 
 def _lane(axis: TimeAxis, label: str, spans: Sequence[PodSpan], y: float, newcomers: Collection[str]) -> str:
@@ -53,15 +48,10 @@ def _lane(axis: TimeAxis, label: str, spans: Sequence[PodSpan], y: float, newcom
 def _bar(axis: TimeAxis, span: PodSpan, y: float, words: str) -> str:
     x, end = axis.x(span.since), axis.x(span.until)
     title = element("title", escape(f"{span.pod}: {span.state} from {span.since:.1f} s to {span.until:.1f} s, restarts {span.restarts}"))
-    bar = element("rect", title, x=x, y=y, width=max(end - x, 1.5), height=BAR, class_=_class(span))
+    class_ = "pod" if span.state == "ready" else "pod-bad" if span.restarts else "pod-wait"
+    bar = element("rect", title, x=x, y=y, width=max(end - x, 1.5), height=BAR, class_=class_)
     fits = span.state == "ready" and end - x > len(words) * 6 + 12
     return bar + (text(words, x + 6, y + BAR - 3, "in-bar") if fits else "")
-
-
-def _class(span: PodSpan) -> str:
-    if span.state == "ready":
-        return "pod"
-    return "pod-bad" if span.restarts else "pod-wait"
 
 
 def _words(span: PodSpan, uids: Sequence[str], newcomers: Collection[str]) -> str:

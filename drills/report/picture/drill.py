@@ -11,14 +11,11 @@ from drills.evidence import Evidence
 from drills.judge.traffic import by_kind, on_observers_clock
 from drills.records import Record
 from drills.report.picture.cluster import pods_panel
-from drills.report.picture.figure import Figure, compose
-from drills.report.picture.panel import Panel
+from drills.report.picture.figure import Figure, Panel, compose
 from drills.report.picture.requests import latency_panel, rate_panel
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.steps import size_panels
 from drills.report.picture.streams import streams_panel
-
-__all__ = ["PARTS", "axis_of", "draw"]
 
 PARTS = ("pods", "sizes", "requests", "latency", "streams")
 
@@ -42,28 +39,35 @@ def draw(
     """
     on_axis = on_observers_clock(records, evidence.clock_offset_s + evidence.zero_at)
     short, long = by_kind(on_axis)
-    axis = axis_of(evidence, on_axis, span)
+    axis = _axis(evidence, on_axis, span)
+    recovered = evidence.window.recovered
+    during = None if evidence.fault_at is None else (0.0, axis.end if recovered is None else recovered)
+    there = {span.uid for span in evidence.pods if span.since <= 0}
+    came = {span.uid for span in evidence.pods if span.role == "worker"} - there if evidence.sizes else set()  # in a surge
     drawn: dict[str, Sequence[Panel | None]] = {
-        "pods": [pods_panel(axis, evidence.pods, _newcomers(evidence))],
+        "pods": [pods_panel(axis, evidence.pods, came)],
         "sizes": size_panels(axis, evidence.sizes),
         "requests": [rate_panel(axis, short)],
-        "latency": [latency_panel(axis, short, evidence.definition.slos, _recovering(evidence, axis))],
+        "latency": [latency_panel(axis, short, evidence.definition.slos, during)],
         "streams": [streams_panel(axis, long)],
     }
     panels = [panel for name, those in drawn.items() for panel in those if panel and name in parts]
+    bad, cut = sum(not r.ok for r in short), sum(not r.ok for r in long)
+    heading = f"{title or evidence.title}: {bad:,} of {len(short):,} requests and {cut:,} of {len(long):,} streams lost"
+    since = f"the fault ({evidence.title.lower()})" if evidence.fault_at is not None else "the drill began (no fault was injected)"
     figure = Figure(
         axis=axis,
         events=evidence.events,
-        since=_since(evidence),
+        since=f"since {since}",
         title=evidence.headline,
         description=_described(evidence),
-        heading=_heading(title or evidence.title, short, long) if alone else "",
-        tinted=_recovering(evidence, axis),
+        heading=heading if alone else "",
+        tinted=during,
     )
     return compose(figure, panels)
 
 
-def axis_of(evidence: Evidence, records: Sequence[Record], span: tuple[float, float] | None = None) -> TimeAxis:
+def _axis(evidence: Evidence, records: Sequence[Record], span: tuple[float, float] | None) -> TimeAxis:
     """Return the axis from the first request to the end of the last one or to recovery, whichever is later, with a margin."""
     if span is not None:
         return TimeAxis(*span)
@@ -72,29 +76,6 @@ def axis_of(evidence: Evidence, records: Sequence[Record], span: tuple[float, fl
     end = max([*(r.end for r in records), window.recovered or 0.0] if records else [window.end])
     room = max(end - start, 1.0) * 0.01
     return TimeAxis(start - room, max(end, start + 1) + room)
-
-
-def _newcomers(evidence: Evidence) -> set[str]:
-    """Return the UIDs of the pods that came in a surge."""
-    there = {span.uid for span in evidence.pods if span.since <= 0}
-    return {span.uid for span in evidence.pods if span.role == "worker"} - there if evidence.sizes else set()
-
-
-def _heading(title: str, short: Sequence[Record], long: Sequence[Record]) -> str:
-    bad, cut = sum(not r.ok for r in short), sum(not r.ok for r in long)
-    return f"{title}: {bad:,} of {len(short):,} requests and {cut:,} of {len(long):,} streams lost"
-
-
-def _recovering(evidence: Evidence, axis: TimeAxis) -> tuple[float, float] | None:
-    """Return the time from the fault to recovery, or to the end of the axis; None when there was no fault."""
-    recovered = evidence.window.recovered
-    return None if evidence.fault_at is None else (0.0, axis.end if recovered is None else recovered)
-
-
-def _since(evidence: Evidence) -> str:
-    return (
-        f"since the fault ({evidence.title.lower()})" if evidence.fault_at is not None else "since the drill began (no fault was injected)"
-    )
 
 
 def _described(evidence: Evidence) -> str:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from drills.evidence import EventSeen
+from drills.observed import Event
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.svg import element, text
-
-__all__ = ["ROW", "Label", "labels", "lines", "rows"]
 
 ROW = 16.0
 CHARACTER = 6.3
@@ -28,22 +26,18 @@ class Label:
     row: int
 
 
-def labels(events: Sequence[EventSeen], axis: TimeAxis) -> list[Label]:
+def labels(events: Sequence[Event], axis: TimeAxis) -> list[Label]:
     """Return the labels of the events that get a mark, from left to right, each in the lowest row where it fits."""
     ends: list[float] = []
     placed = []
     for t, words, kind in _merged(events, axis):
         x = axis.x(t)
-        left, right = _extent(x, words, axis)
+        width = 5 + len(words) * CHARACTER
+        left, right = (x - width, x) if _flipped(x, words, axis) else (x, x + width)
         row = next((n for n, end in enumerate(ends) if end <= left), len(ends))
         ends[row : row + 1] = [right + 8]
         placed.append(Label(t, words, kind, row))
     return placed
-
-
-def rows(those: Sequence[Label]) -> int:
-    """Return the number of rows that the labels take."""
-    return max((label.row for label in those), default=-1) + 1
 
 
 def lines(those: Sequence[Label], axis: TimeAxis, top: float, bottom: float) -> str:
@@ -59,7 +53,7 @@ def lines(those: Sequence[Label], axis: TimeAxis, top: float, bottom: float) -> 
     return "".join(drawn + words)
 
 
-def _merged(events: Sequence[EventSeen], axis: TimeAxis) -> list[tuple[float, str, str]]:
+def _merged(events: Sequence[Event], axis: TimeAxis) -> list[tuple[float, str, str]]:
     """Return the events on the axis that get a mark. Events in the same place share a label, which is drawn as the most serious kind."""
     near = axis.span * 0.004
     found: list[tuple[float, str, str]] = []
@@ -78,8 +72,3 @@ def _merged(events: Sequence[EventSeen], axis: TimeAxis) -> list[tuple[float, st
 
 def _flipped(x: float, words: str, axis: TimeAxis) -> bool:
     return x + 5 + len(words) * CHARACTER > axis.right + 10
-
-
-def _extent(x: float, words: str, axis: TimeAxis) -> tuple[float, float]:
-    width = 5 + len(words) * CHARACTER
-    return (x - width, x) if _flipped(x, words, axis) else (x, x + width)

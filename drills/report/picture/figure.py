@@ -6,17 +6,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from drills.evidence import EventSeen
+from drills.observed import Event
 from drills.report.picture import events as event_marks
-from drills.report.picture.panel import Panel
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.style import PATTERNS, sheet
 from drills.report.picture.svg import element, number, text
 
-__all__ = ["Figure", "compose"]
-
 NAME_ROOM, FOOT = 44.0, 40.0
 """Pixels above each panel for its name, and below the last one for the axis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One panel: a drawing below a line with its name; y = 0 is its upper edge."""
+
+    name: str
+    note: str
+    """Explanation beside the name, in a lighter colour."""
+    height: float
+    body: str
+
+
+def grid_line(axis: TimeAxis, y: float, label: str) -> str:
+    """Draw a horizontal line through a panel, with its value on the left."""
+    line = element("line", x1=axis.left, x2=axis.right, y1=y, y2=y, class_="grid")
+    return line + text(label, axis.left - 7, y + 3.5, "tick", "end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +38,7 @@ class Figure:
     """Everything that a figure has besides its panels."""
 
     axis: TimeAxis
-    events: Sequence[EventSeen]
+    events: Sequence[Event]
     since: str
     """Text below the axis that names its zero: "since the fault"."""
     title: str
@@ -40,7 +54,7 @@ def compose(figure: Figure, panels: Sequence[Panel]) -> str:
     """Return the figure as SVG."""
     axis = figure.axis
     labels = event_marks.labels(figure.events, axis)
-    top = (30 if figure.heading else 4) + event_marks.rows(labels) * event_marks.ROW + 4
+    top = (30 if figure.heading else 4) + (max((label.row for label in labels), default=-1) + 1) * event_marks.ROW + 4
     shades, bodies, names = [], [], []
     y = top
     for panel in panels:

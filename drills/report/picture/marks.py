@@ -5,8 +5,6 @@ from __future__ import annotations
 from drills.records import Outcome
 from drills.report.picture.svg import element, number
 
-__all__ = ["LEGEND", "mark"]
-
 LEGEND: dict[Outcome, str] = {"cut": "cut in mid-answer", "hung": "hung: fell silent", "refused": "refused", "wrong": "wrong answer"}
 """Meaning of each mark."""
 

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 
 from drills.definition import Slos
 from drills.records import Record
+from drills.report.picture.figure import Panel, grid_line
 from drills.report.picture.marks import mark
-from drills.report.picture.panel import Panel, grid_line
 from drills.report.picture.scale import TimeAxis, bin_width, log_y, nice_step
 from drills.report.picture.svg import element, number, text
-
-__all__ = ["latency_panel", "rate_panel"]
 
 RATE, LATENCY = 84.0, 120.0
 FAILED_ROW = 18.0

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["TimeAxis", "bin_width", "log_y", "nice_step"]
-
 LEFT, RIGHT = 92.0, 18.0
 
 

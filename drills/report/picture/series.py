@@ -11,8 +11,6 @@ from drills.report.picture.style import PATTERNS
 from drills.report.picture.svg import element, number, text
 from drills.series import Row, SeriesEvidence
 
-__all__ = ["recoveries"]
-
 WIDTH, HEIGHT, TOP, FOOT = 1080.0, 190.0, 34.0, 40.0
 LEFT, FAULTS, SHARES, RIGHT = 60.0, 690.0, 768.0, 1056.0
 """The x coordinates where the faults begin and end, and where the bars do."""

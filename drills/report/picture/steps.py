@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from html import escape
 
 from drills.evidence import SizeSeen
-from drills.report.picture.panel import Panel, grid_line
+from drills.report.picture.figure import Panel, grid_line
 from drills.report.picture.scale import TimeAxis, nice_step
 from drills.report.picture.svg import element, text
-
-__all__ = ["Count", "size_panels", "steps_panel"]
 
 HEIGHT = 62.0
 MOST_LINES = 5

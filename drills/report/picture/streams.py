@@ -12,12 +12,10 @@ from itertools import pairwise
 
 from drills.judge.traffic import count
 from drills.records import Record
+from drills.report.picture.figure import Panel
 from drills.report.picture.marks import LEGEND, mark
-from drills.report.picture.panel import Panel
 from drills.report.picture.scale import TimeAxis
 from drills.report.picture.svg import element, number
-
-__all__ = ["lanes", "streams_panel"]
 
 STAIRCASE = 240
 """Largest number of streams for which each has a row of its own."""
@@ -37,7 +35,9 @@ def streams_panel(axis: TimeAxis, those: Sequence[Record]) -> Panel:
     placed = [(record, (row + 0.5) * pitch) for record, row in zip(those, rows, strict=True)]
     fine = _fine(axis, [(r, y) for r, y in placed if r.ok], thick)
     lost = "".join(_lost(axis, r, y, max(thick, 1.2)) for r, y in placed if not r.ok)
-    return Panel("Token streams", _note(those), max(n * pitch, 24), fine + lost)
+    ways = " · ".join(f"{n:,} {LEGEND[how]}" for how, n in count(those).items() if n and how in LEGEND)
+    note = f"{len(those):,} sent, each a line from its first to its last token: {ways or 'none lost'}"
+    return Panel("Token streams", note, max(n * pitch, 24), fine + lost)
 
 
 def lanes(those: Sequence[Record], room_s: float) -> list[int]:
@@ -49,12 +49,6 @@ def lanes(those: Sequence[Record], room_s: float) -> list[int]:
         ends[row : row + 1] = [record.end if record.ok else max(record.end, record.due) + room_s]
         rows.append(row)
     return rows
-
-
-def _note(those: Sequence[Record]) -> str:
-    ended = count(those)
-    bad = " · ".join(f"{n:,} {LEGEND[how]}" for how, n in ended.items() if n and how in LEGEND)
-    return f"{len(those):,} sent, each a line from its first to its last token: {bad or 'none lost'}"
 
 
 def _fine(axis: TimeAxis, placed: Sequence[tuple[Record, float]], thick: float) -> str:

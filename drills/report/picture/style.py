@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["DARK", "LIGHT", "RULES", "sheet"]
-
 LIGHT = (
     "--ink:#18273d;--soft:#5c6b80;--faint:#dde3ea;--bg:#ffffff;--panel:#f6f8fa;--ok:#1f7a9c;--ok-soft:#7fb6cb;"
     "--bad:#c8371b;--bad-soft:#f3c2b5;--mid:#fdf3dc;--amber:#a86a00"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from html import escape
 
-__all__ = ["element", "number", "text"]
-
 
 def number(value: float) -> str:
     """Return the number with at most two decimals and no trailing zeros: half the size of a picture is numbers."""
@@ -14,18 +12,11 @@ def number(value: float) -> str:
 
 def element(name: str, *children: str, **attributes: str | float) -> str:
     """Return an element; `class_` and `stroke_width` become class and stroke-width. The children are SVG already."""
-    given = "".join(f' {_name(key)}="{_value(value)}"' for key, value in attributes.items())
+    texts = {key: escape(value) if isinstance(value, str) else number(value) for key, value in attributes.items()}
+    given = "".join(f' {key.rstrip("_").replace("_", "-")}="{value}"' for key, value in texts.items())
     return f"<{name}{given}>{''.join(children)}</{name}>" if children else f"<{name}{given}/>"
 
 
 def text(content: str, x: float, y: float, class_: str = "", anchor: str = "start", **attributes: str | float) -> str:
     """Return a line of text, escaped."""
     return element("text", escape(content), x=x, y=y, class_=class_, text_anchor=anchor, **attributes)
-
-
-def _name(key: str) -> str:
-    return key.rstrip("_").replace("_", "-")
-
-
-def _value(value: str | float) -> str:
-    return escape(value) if isinstance(value, str) else number(value)

@@ -7,18 +7,14 @@ from typing import Generic, NamedTuple, TypeVar
 
 from blocks.errors import Permanent
 from drills.faults import Fault, Of, Which
-from drills.kubernetes.api import Api
+from drills.kubernetes.api import Api, Object
 from drills.kubernetes.rights import Rule
-from drills.observed import HeadSeen, Snapshot, WorkerSeen
+from drills.observed import PodSeen, Snapshot
 from drills.runner.observer import Observer
 from drills.strikes import Strike
 from drills.subject import Subject
 
 F = TypeVar("F", bound=Fault)
-
-
-class UnknownFault(Permanent):
-    """No fault of that kind can be done: it has no act, or no proof."""
 
 
 class NothingToBreak(Permanent):
@@ -41,13 +37,13 @@ class Act(NamedTuple, Generic[F]):
     It may be called again after a crash at any point."""
 
     needs: tuple[Rule, ...]
-    """The rights that it needs."""
+    """The rights that it needs besides those of every drill (`EVERY_DRILL` of drills/kubernetes/rights.py)."""
 
     undo: Callable[[Api, Subject, Strike], None] | None = None
     """Undoes a strike, also one that was planned and perhaps done. It may be called again, also after the target is gone."""
 
 
-def find_pod(api: Api, subject: Subject, of: Of, which: Which, before: Snapshot | None) -> tuple[HeadSeen | WorkerSeen, Snapshot]:
+def find_pod(api: Api, subject: Subject, of: Of, which: Which, before: Snapshot | None) -> tuple[PodSeen, Snapshot]:
     """Return the pod that is meant, as it is now, and the snapshot that shows it.
 
     Raises:
@@ -66,6 +62,12 @@ def find_pod(api: Api, subject: Subject, of: Of, which: Which, before: Snapshot 
     wanted = max(loads.values()) if which == "busiest" else min(loads.values())
     name = min(pod for pod, load in loads.items() if load == wanted)
     return next(worker for worker in now.workers if worker.pod == name), now
+
+
+def find_same(api: Api, path: str, *uids: str) -> Object | None:
+    """Return the object at a path; None when it is gone, or another one than any with these UIDs."""
+    found = api.find(path)
+    return found if found is not None and found["metadata"]["uid"] in uids else None
 
 
 def pod_path(subject: Subject, name: str) -> str:

@@ -15,7 +15,7 @@ from drills.kubernetes.api import Api, Object, Refused
 from drills.kubernetes.rights import Rule
 from drills.observed import Snapshot
 from drills.runner.acts import blackhole
-from drills.runner.acts.act import Act, NothingToBreak, find_pod, pod_path
+from drills.runner.acts.act import Act, NothingToBreak, find_pod, find_same, pod_path
 from drills.runner.waiting import Pending, Until
 from drills.strikes import Strike, Target
 from drills.subject import Subject
@@ -80,7 +80,7 @@ def strike(api: Api, subject: Subject, fault: CutNetwork, planned: Strike) -> St
         return Pending(f"its container is {next(iter(state), 'not started')}: {state.get('waiting', {}).get('reason', '')}")
 
     at = min(time.time(), Until(f"{planned.target} to be cut off", probe, CUT_WITHIN_S, 0.25).wait())
-    return planned.model_copy(update={"done": True, "at": at, "ended": at + fault.for_s, "told": CUT})
+    return planned.model_copy(update={"done": True, "at": at, "ended": at + fault.for_s, "told": fault.TOLD})
 
 
 def undo(api: Api, subject: Subject, strike: Strike) -> None:
@@ -184,8 +184,7 @@ def _ours(api: Api, subject: Subject) -> Object | None:
 
 def _struck_pod(api: Api, subject: Subject, strike: Strike) -> Object | None:
     """The pod with that UID; None: it is gone, and its network with it."""
-    pod = api.find(pod_path(subject, strike.target.name))
-    return pod if pod is not None and pod["metadata"]["uid"] == strike.target.uid else None
+    return find_same(api, pod_path(subject, strike.target.name), strike.target.uid)
 
 
 def _added(pod: Object, strike: Strike) -> bool:
@@ -211,14 +210,4 @@ def _log(api: Api, subject: Subject, strike: Strike) -> str:
     return text.decode(errors="replace") if status == 200 else ""
 
 
-ACT = Act(
-    find,
-    strike,
-    needs=(
-        Rule("pods", ("get", "list")),
-        Rule("pods/ephemeralcontainers", ("patch",)),
-        Rule("pods/log", ("get",)),
-        Rule("pods/exec", ("get", "create")),
-    ),
-    undo=undo,
-)
+ACT = Act(find, strike, needs=(Rule("pods/ephemeralcontainers", ("patch",)), Rule("pods/exec", ("get", "create"))), undo=undo)

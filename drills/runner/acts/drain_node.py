@@ -8,7 +8,7 @@ from drills.faults import DrainNode
 from drills.kubernetes.api import Api, Conflict, EvictionBlocked
 from drills.kubernetes.rights import Rule
 from drills.observed import Snapshot
-from drills.runner.acts.act import Act, NothingToBreak, find_pod, pod_path
+from drills.runner.acts.act import Act, NothingToBreak, find_pod, find_same, pod_path
 from drills.runner.waiting import Pending, Until
 from drills.strikes import Strike, Target
 from drills.subject import Subject
@@ -27,7 +27,7 @@ def find(api: Api, subject: Subject, fault: DrainNode, before: Snapshot | None) 
     node = api.get(_path(pod.node))
     if node.get("spec", {}).get("unschedulable"):
         raise NothingToBreak(f"node {pod.node} is cordoned already: somebody else drains it")
-    there = [one for one in (now.head, *now.workers) if one is not None and one.node == pod.node]
+    there = [one for one in now.pods if one.node == pod.node]
     target = Target(kind="node", name=pod.node, uid=node["metadata"]["uid"], node=pod.node, pods=tuple(one.uid for one in there))
     return Strike(act=fault.kind, target=target, at=time.time(), undo=f"uncordon node {pod.node}")
 
@@ -60,8 +60,8 @@ def strike(api: Api, subject: Subject, fault: DrainNode, planned: Strike) -> Str
 
 def undo(api: Api, subject: Subject, strike: Strike) -> None:
     """Uncordon the node, if a drill has cordoned it and it is still there."""
-    node = api.find(_path(strike.target.name))
-    if node is not None and node["metadata"]["uid"] == strike.target.uid and CORDONED in (node["metadata"].get("annotations") or {}):
+    node = find_same(api, _path(strike.target.name), strike.target.uid)
+    if node is not None and CORDONED in (node["metadata"].get("annotations") or {}):
         _cordon(api, strike.target, cordoned=False)
 
 
@@ -75,9 +75,4 @@ def _path(node: str) -> str:
     return f"/api/v1/nodes/{node}"
 
 
-ACT = Act(
-    find,
-    strike,
-    needs=(Rule("pods", ("get", "list")), Rule("pods/eviction", ("create",)), Rule("nodes", ("get", "patch"), cluster=True)),
-    undo=undo,
-)
+ACT = Act(find, strike, needs=(Rule("pods/eviction", ("create",)), Rule("nodes", ("get", "patch"), cluster=True)), undo=undo)

@@ -24,7 +24,6 @@ GROUP, NAME = "coordination.k8s.io", "ray-operator-leader"
 LETS_GO_S = 12.0
 """Seconds after which an operator that cannot renew its lease has ended: client-go tries for 10 s. Until then it may still work."""
 WRITTEN_WITHIN_S = 20.0
-HELD = "held"
 
 
 def find(api: Api, subject: Subject, fault: HoldOperator, before: Snapshot | None) -> Strike:
@@ -63,7 +62,7 @@ def strike(api: Api, subject: Subject, fault: HoldOperator, planned: Strike) -> 
     if api.get(_path(planned))["spec"].get("holderIdentity") != planned.target.mark:
         raise NothingToBreak(f"the operator took the lease {planned.target} back while it was held")
     at = time.time()
-    return planned.model_copy(update={"done": True, "at": at, "ended": at + fault.for_s, "told": HELD})
+    return planned.model_copy(update={"done": True, "at": at, "ended": at + fault.for_s, "told": fault.TOLD})
 
 
 def undo(api: Api, subject: Subject, strike: Strike) -> None:

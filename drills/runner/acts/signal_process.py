@@ -14,7 +14,7 @@ from drills.kubernetes import pod_problems
 from drills.kubernetes.api import Api, CommandFailed, NotFound, Object, Unavailable
 from drills.kubernetes.rights import Rule
 from drills.observed import ActorSeen, ReplicaSeen, Snapshot
-from drills.runner.acts.act import Act, NothingToBreak, find_pod, pod_path
+from drills.runner.acts.act import Act, NothingToBreak, find_pod, find_same, pod_path
 from drills.runner.observer import Observer
 from drills.strikes import Strike, Target
 from drills.subject import Subject
@@ -180,10 +180,8 @@ def undo(api: Api, subject: Subject, strike: Strike) -> None:
 
 def _struck_pod(api: Api, subject: Subject, target: Target) -> Object | None:
     """Return the pod of the process; None when the pod or its container is another one, or has ended."""
-    pod = api.find(pod_path(subject, target.pod))
-    if pod is None or pod["metadata"]["uid"] not in target.pods:
-        return None
-    return pod if pod_problems.container_id(pod) == target.container else None
+    pod = find_same(api, pod_path(subject, target.pod), *target.pods)
+    return pod if pod is not None and pod_problems.container_id(pod) == target.container else None
 
 
 def _container(pod: Object) -> str:
@@ -191,4 +189,4 @@ def _container(pod: Object) -> str:
     return str(pod["spec"]["containers"][0]["name"])
 
 
-ACT = Act(find, strike, needs=(Rule("pods", ("get", "list")), Rule("pods/exec", ("get", "create"))), undo=undo)
+ACT = Act(find, strike, needs=(Rule("pods/exec", ("get", "create")),), undo=undo)

@@ -98,7 +98,7 @@ def test_a_file_with_a_mistake_is_refused(line: str) -> None:
 @pytest.mark.parametrize("model", [*KINDS.values(), When, SteadyState, Timing, Load, Slos])
 def test_every_field_has_a_description_in_the_form(model: type[BaseModel]) -> None:
     fields: dict[str, Any] = model.model_json_schema()["properties"]
-    assert [name for name, field in fields.items() if len(field.get("description", "")) < 20] == []
+    assert [name for name, field in fields.items() if name != "kind" and len(field.get("description", "")) < 20] == []
 
 
 @pytest.mark.parametrize("model", [SteadyState, Timing, Load, Slos])

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from drills.lint import RULES, Living, Severity, check
-from drills.lint.living import service_of, storage_hosts
+from drills.lint.living import Living, service_of, storage_hosts
+from drills.lint.rules import RULES, Severity, check
 
 POD = {"metadata": {"labels": {"ray.io/node-type": "worker"}, "annotations": {"karpenter.sh/do-not-disrupt": "true"}}}
 BUDGET = {"spec": {"selector": {"matchLabels": {"ray.io/node-type": "worker"}}}}

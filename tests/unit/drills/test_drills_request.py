@@ -28,13 +28,13 @@ def test_every_preset_is_valid_and_can_be_sent(name: str) -> None:
         assert b"${" not in ask.content("a b", 3)
 
 
-def test_values_sentences_and_headers_replace_those_of_the_preset() -> None:
+def test_values_and_headers_replace_those_of_the_preset() -> None:
     token = FromSecret(secret="s", key="k")
-    template = Template.of("openai", values={"model": "llama", "chat": "/chat"}, sentences=["Why?"], headers={"x-key": token})
+    template = Template.of("openai", values={"model": "llama", "chat": "/chat"}, headers={"x-key": token})
     sent = template.as_sent()
     assert sent.asks["stream"].target("", 1) == "/chat"
     assert b'"llama"' in sent.asks["short"].content("Why?", 4)
-    assert (sent.sentences, sent.headers) == (("Why?",), {"x-key": {"env": "LEEWARD_HEADER_1", "prefix": ""}})
+    assert sent.headers == {"x-key": {"env": "LEEWARD_HEADER_1", "prefix": ""}}
 
 
 def test_a_file_of_the_user_describes_a_service_that_no_preset_knows(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from series_runs import made, rows
 
 from drills.definition import Drill, Series, catalogue
 from drills.evidence import BadEvidence
-from drills.faults import DeletePod, grace_of
+from drills.faults import DeletePod
 from drills.report import archive, junit, render, terminal
 from drills.series import Early, SeriesEvidence, bound, trend
 
@@ -179,14 +179,15 @@ def test_missing_or_surplus_records_of_a_series_make_it_void(missing: int, words
 def test_the_other_grace_of_a_drill_is_that_of_its_sibling_in_the_catalogue() -> None:
     own = Drill.named("head-pod")
     other = Series(graces="in-turn").drill(own, 2)
-    assert (other.name, other.title, grace_of(other.faults)) == ("head-pod-forced", "Head pod deleted by force", "forced")
+    assert (other.name, other.title, other.fault) == ("head-pod-forced", "Head pod deleted by force", DeletePod(grace="forced"))
     assert Series(graces="in-turn").drill(own, 3) is own
     assert Series().drill(own, 2) is own
     for name in catalogue():
         drill = Drill.named(name)
         assert drill.other_grace().other_grace() == drill
     lonely = own.model_copy(update={"faults": (DeletePod(of="worker", which="idlest"),), "title": "Flood"})
-    assert (lonely.other_grace().title, grace_of(lonely.other_grace().faults)) == ("Flood", "forced")
+    forced = DeletePod(of="worker", which="idlest", grace="forced")
+    assert (lonely.other_grace().title, lonely.other_grace().fault) == ("Flood", forced)
 
 
 def test_the_evidence_of_a_series_can_be_read_again_and_other_files_are_refused(tmp_path: Path) -> None:

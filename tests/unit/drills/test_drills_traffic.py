@@ -9,7 +9,7 @@ from drill_runs import LOSES, T0, records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drills.judge.traffic import PHASES, longest_gap_s, lost_at, nearest_rank, on_observers_clock, phase_of, phase_seen, split
+from drills.judge.traffic import PHASES, longest_gap_s, lost_at, nearest_rank, on_observers_clock, phase_of, phase_seen, phases_seen
 from drills.records import Record
 
 ANY = records(LOSES)[-1]
@@ -23,11 +23,10 @@ def stream(tokens: tuple[float, ...], end: float, outcome: str = "finished", due
 @given(st.lists(st.tuples(moments, st.floats(min_value=0, max_value=50))), st.none() | moments, st.none() | moments)
 def test_phases_partition_the_records(spans: list[tuple[float, float]], fault: float | None, recovered: float | None) -> None:
     those = [replace(stream((), due + took, due=due), id=n) for n, (due, took) in enumerate(spans)]
-    phases = split(those, fault, recovered)
+    phases = phases_seen(those, fault, recovered)
     assert tuple(phases) == PHASES
-    assert sorted(r.id for part in phases.values() for r in part) == [r.id for r in those]
-    for name, part in phases.items():
-        assert all(phase_of(r, fault, recovered) == name for r in part)
+    for name, seen in phases.items():
+        assert seen == phase_seen(name, [r for r in those if phase_of(r, fault, recovered) == name])
 
 
 def test_a_stream_under_way_at_the_fault_is_in_phase_during_and_one_that_ended_is_in_phase_before() -> None:

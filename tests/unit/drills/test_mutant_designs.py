@@ -10,8 +10,8 @@ import yaml
 from drills.cli import main as command
 from drills.cli.definition import definition, requests
 from drills.definition import catalogue
-from drills.lint import RULES, Living, Severity, check
-from drills.lint.living import LOOPBACK, storage_hosts
+from drills.lint.living import LOOPBACK, Living, storage_hosts
+from drills.lint.rules import RULES, Severity, check
 from tests.mutants.designs import DESIGNS, HEALTHY, SERVICE, Design
 
 SEEN = [design for design in DESIGNS.values() if design.rules]

@@ -137,16 +137,18 @@ def test_the_name_of_a_pod_cannot_become_markup() -> None:
 
 
 def test_the_command_line_writes_report_and_picture(tmp_path: Path) -> None:
-    paths = archive.write(tmp_path, *made(LOSES))
+    archive.write(tmp_path, *made(LOSES))
+    evidence, records = str(tmp_path / "evidence.json"), str(tmp_path / "records.jsonl")
     html, svg = tmp_path / "again.html", tmp_path / "picture.svg"
-    assert render.main([str(paths.evidence), str(paths.records), "-o", str(html), "--picture", str(svg), "--span", "-20", "60"]) == 0
-    assert html.read_text() == paths.report.read_text()
+    assert render.main([evidence, records, "-o", str(html), "--picture", str(svg), "--span", "-20", "60"]) == 0
+    assert html.read_text() == (tmp_path / "report.html").read_text()
     assert svg.read_text().startswith("<svg xmlns=")
 
 
 def test_the_command_line_refuses_files_that_are_not_evidence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    paths = archive.write(tmp_path, *made())
-    assert render.main([str(paths.junit), str(paths.records), "-o", str(tmp_path / "x.html")]) == 2
-    assert render.main([str(paths.evidence), str(paths.evidence), "-o", str(tmp_path / "x.html")]) == 2
+    archive.write(tmp_path, *made())
+    evidence, records, other = (str(tmp_path / name) for name in ("evidence.json", "records.jsonl", "junit.xml"))
+    assert render.main([other, records, "-o", str(tmp_path / "x.html")]) == 2
+    assert render.main([evidence, evidence, "-o", str(tmp_path / "x.html")]) == 2
     assert "not the evidence" in capsys.readouterr().err
     assert not (tmp_path / "x.html").exists()

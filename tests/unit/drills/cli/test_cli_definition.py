@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from drills.cli import main as command
-from drills.cli.definition import definition, probe, requests, series
+from drills.cli.definition import definition, probe, requests
 from drills.definition import Drill, catalogue
 from drills.kubernetes.rights import EVERY_DRILL
 from drills.request import PRESETS, FromSecret, Template
@@ -90,7 +90,7 @@ def test_a_page_may_be_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     page.write_text("{name: mine, title: Worker gone, description: One worker is deleted., fault: {kind: delete-pod, of: worker}}")
     options = command.parser().parse_args(["drill", str(page), "--repeat", "4", "--graces", "in-turn"])
     assert definition(options, requests(options)).faults[0].describe().startswith("delete-pod of the worker")
-    assert (series(options).repeat, series(options).graces) == (4, "in-turn")
+    assert (options.repeat, options.graces) == (4, "in-turn")
     page.write_text("{name: mine, title: Nothing, description: What nobody knows., fault: {kind: meteor}}")
     assert "meteor" in refusal(capsys, "drill", str(page), "--kubeconfig", "/nowhere")
     page.write_text("{name: [")

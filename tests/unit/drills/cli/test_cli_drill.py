@@ -15,8 +15,9 @@ from drilled_cluster import JOBS, Bench, Cluster, Deletion, Killed, Runner, benc
 from blocks.parameters import Service
 from drills.cli import drill, terminal, undo
 from drills.cli import main as command
-from drills.cli.definition import definition, requests, series
+from drills.cli.definition import definition, requests
 from drills.compare import last_passed
+from drills.definition import Series
 from drills.kubernetes import leases
 from drills.kubernetes.api import Refused
 from drills.runner import journal
@@ -171,7 +172,7 @@ def test_missing_rights_are_all_named_before_anything_is_touched(here: Bench, ca
 def test_a_token_of_rays_dashboard_that_may_not_be_read_is_named(
     here: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(drill, "token_secret", lambda *_: ("ray-token", "auth_token"))
+    monkeypatch.setattr(drill, "token_secret", lambda *_: "ray-token")
     here.cluster.answers["POST", REVIEWS] = (201, b'{"status": {"allowed": false}}')
     assert go(here) == 2
     told = capsys.readouterr().err
@@ -198,9 +199,9 @@ def test_a_folder_with_files_is_not_written_into(here: Bench, capsys: pytest.Cap
 def test_a_service_that_another_run_drills_is_left_alone(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     taken = Lock(here.runner, SUBJECT, "another-run").take
     here.cluster.clock.sleep(1)
+    assert taken() is True
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(leases, "remaining_s", lambda *_: 30.0)
-        assert taken() is True
         assert go(here) == 2
     assert "is under way" in capsys.readouterr().err
     assert here.cluster.deletions == []
@@ -328,9 +329,9 @@ def test_the_last_drill_that_passed_is_found_beside_this_one(here: Bench, capsys
     for words in (("--rate", "3"), ("--repeat", "2"), ("--tokens", "20")):
         options = command.parser().parse_args([*run, str(here.folder / "5"), *words])
         wanted = definition(options, requests(options))
-        assert last_passed(here.folder, "mistral/mistral", wanted, series(options)) is None, words
+        assert last_passed(here.folder, "mistral/mistral", wanted, Series(repeat=options.repeat)) is None, words
     options = command.parser().parse_args([*run, str(here.folder / "5")])
-    found = last_passed(here.folder, "mistral/mistral", definition(options, requests(options)), series(options))
+    found = last_passed(here.folder, "mistral/mistral", definition(options, requests(options)), Series())
     assert found is not None
     assert found[0] == here.folder / "3" / "evidence.json", "the second failed, and the fourth is none"
-    assert last_passed(here.folder, "mistral/other", definition(options, requests(options)), series(options)) is None
+    assert last_passed(here.folder, "mistral/other", definition(options, requests(options)), Series()) is None

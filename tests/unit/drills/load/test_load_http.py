@@ -224,7 +224,7 @@ def test_a_kept_connection_may_be_used_before_the_request_before_has_noticed_its
             with client(url, keep_alive=True) as session:
                 first = Eager(GET.answer)
                 first.session = session
-                await session.send("GET", "/x", b"", "", first)
+                await session.send("GET", "/x", b"", first)
                 return await first.next
 
     assert asyncio.run(go()).whole

@@ -13,7 +13,8 @@ from drills.definition import Drill
 from drills.faults import DeletePod, Fault
 from drills.kubernetes.api import Api
 from drills.runner import faults, journal
-from drills.runner.faults import NothingToBreak, UnknownFault
+from drills.runner.acts.act import NothingToBreak
+from drills.runner.faults import UnknownFault
 from drills.runner.journal import FaultNote, Journal, Lock, LockLost
 
 PODS = "/api/v1/namespaces/mistral/pods"

@@ -27,7 +27,7 @@ from drills.runner.journal import Journal
 from drills.runner.load_job import LoadFailed, LoadJob
 from drills.runner.raw_evidence import RawEvidence
 from drills.runner.waiting import Pending, Until
-from drills.runner.windows import windows
+from drills.runner.windows import load_of, windows
 from drills.stages.run import Run, call_plainly
 from drills.stages.steps import collect_records
 
@@ -149,9 +149,11 @@ def test_the_clock_offset_is_that_of_the_load(pair: tuple[LoadServer, Api]) -> N
     assert load_job.clock_offset(LoadJob(pair[1], SUBJECT, "load-1")) == pytest.approx(1000.0 - time.time(), abs=5)
 
 
-def test_a_load_that_never_sent_has_no_result() -> None:
+def test_a_load_that_never_sent_has_no_result(tmp_path: Path) -> None:
     status = load_job.LoadStatus(now=1, state="done", sent=0, started=None, stopped=None)
-    assert load_job.load_seen(status) is None
+    raw = RawEvidence(tmp_path)
+    raw.add("load", status.model_dump())
+    assert load_of(raw) is None
     assert json.loads(status.model_dump_json())["sent"] == 0
 
 

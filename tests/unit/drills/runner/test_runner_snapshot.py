@@ -295,7 +295,7 @@ def test_a_pod_that_is_ready_or_has_succeeded_has_no_trouble() -> None:
 
 def test_raw_evidence_returns_what_was_written_and_continues_after_an_incomplete_line(tmp_path: Path) -> None:
     raw = RawEvidence(tmp_path / "raw")
-    assert (raw.snapshots(), raw.load_status(), raw.last("clock_offset", 0.0)) == ([], None, 0.0)
+    assert (raw.snapshots(), raw.last("load"), raw.last("clock_offset", 0.0)) == ([], None, 0.0)
     raw.snapshot(Snapshot(t=1.0))
     raw.add("clock_offset", 0.25)
     raw.add("event", Event(t=1.5, what="x").model_dump())

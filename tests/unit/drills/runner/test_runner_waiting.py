@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from blocks.errors import Permanent, TimedOut, Transient
+from drills.runner import waiting
 from drills.runner.waiting import Pending, Until
 
 
@@ -16,15 +17,22 @@ class Time:
     def __init__(self) -> None:
         self.now = 0.0
 
-    def clock(self) -> float:
+    def monotonic(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
 
-def until(answers: list[object], within: float = 10, **options: Callable[[Pending], None]) -> tuple[Until[str], Time]:
-    time, script = Time(), iter(answers)
+@pytest.fixture(autouse=True)
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    made = Time()
+    monkeypatch.setattr(waiting, "time", made)
+    return made
+
+
+def until(answers: list[object], within: float = 10, **options: Callable[[Pending], None]) -> Until[str]:
+    script = iter(answers)
 
     def probe() -> str | Pending:
         found = next(script)
@@ -33,37 +41,37 @@ def until(answers: list[object], within: float = 10, **options: Callable[[Pendin
         assert isinstance(found, str | Pending)
         return found
 
-    return Until("the tide", probe, within, 1, clock=time.clock, sleep=time.sleep, **options), time
+    return Until("the tide", probe, within, 1, **options)
 
 
-def test_the_result_of_the_probe_is_returned_at_once() -> None:
-    wait, time = until(["high"])
+def test_the_result_of_the_probe_is_returned_at_once(time: Time) -> None:
+    wait = until(["high"])
     assert wait.wait() == "high"
     assert time.now == 0
 
 
-def test_the_probe_is_repeated_until_it_returns_a_result() -> None:
-    wait, time = until([Pending("low"), Pending("rising"), "high"])
+def test_the_probe_is_repeated_until_it_returns_a_result(time: Time) -> None:
+    wait = until([Pending("low"), Pending("rising"), "high"])
     assert wait.wait() == "high"
     assert time.now == 2
 
 
 def test_the_timeout_reports_what_was_waited_for_how_long_and_the_last_observation() -> None:
-    wait, _ = until([Pending(f"low {n}") for n in range(20)], within=3)
+    wait = until([Pending(f"low {n}") for n in range(20)], within=3)
     with pytest.raises(TimedOut, match=r"waited 3 s for the tide; last seen: low 3"):
         wait.wait()
 
 
 def test_a_transient_error_of_the_probe_counts_as_pending() -> None:
-    wait, _ = until([Transient("no answer"), "high"])
+    wait = until([Transient("no answer"), "high"])
     assert wait.wait() == "high"
-    wait, _ = until([Transient("no answer")] * 9, within=2)
+    wait = until([Transient("no answer")] * 9, within=2)
     with pytest.raises(TimedOut, match="no answer"):
         wait.wait()
 
 
-def test_a_permanent_error_ends_the_wait() -> None:
-    wait, time = until([Pending("low"), Permanent("the moon is gone"), "high"])
+def test_a_permanent_error_ends_the_wait(time: Time) -> None:
+    wait = until([Pending("low"), Permanent("the moon is gone"), "high"])
     with pytest.raises(Permanent, match="moon"):
         wait.wait()
     assert time.now == 1
@@ -71,7 +79,7 @@ def test_a_permanent_error_ends_the_wait() -> None:
 
 def test_every_pending_observation_is_reported() -> None:
     seen: list[str] = []
-    wait, _ = until([Pending("low", 10), Transient("fog"), "high"], on_pending=lambda look: seen.append(look.seen))
+    wait = until([Pending("low", 10), Transient("fog"), "high"], on_pending=lambda look: seen.append(look.seen))
     wait.wait()
     assert seen == ["low", "fog"]
 

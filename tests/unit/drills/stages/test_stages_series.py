@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from blocks.parameters import Service
 from drills.definition import Drill, Series, Slos
 from drills.evidence import Evidence
 from drills.kubernetes.api import Unavailable
+from drills.records import Record
 from drills.report.render import read_records
 from drills.runner import journal
 from drills.runner.journal import Journal, Lock
@@ -311,17 +312,17 @@ def test_the_journal_of_the_longest_series_fits_into_a_config_map(here: Bench) -
 
 def test_snapshots_and_records_of_earlier_faults_are_not_read_again_at_every_fault(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a series of a thousand faults would read a hundred gigabytes."""
-    from drills.runner import load_job
+    from drills.runner import watch
 
     handed_out: list[int] = []
-    read = load_job.UnreadRecords.records
+    on_observers_clock = watch.on_observers_clock
 
-    def counted(unread: load_job.UnreadRecords) -> list[Any]:
-        found = read(unread)
+    def counted(unseen: Iterable[Record], offset_s: float) -> list[Record]:
+        found = on_observers_clock(unseen, offset_s)
         handed_out.append(len(found))
         return found
 
-    monkeypatch.setattr(load_job.UnreadRecords, "records", counted)
+    monkeypatch.setattr(watch, "on_observers_clock", counted)
     here.drill(Series(repeat=12))
     all_of_them = told(here)["requests"]["sent"] + told(here)["streams"]["sent"]
     assert sum(handed_out) <= 1.2 * all_of_them
