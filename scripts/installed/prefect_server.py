@@ -2,7 +2,7 @@
 
 `python -m scripts.installed.prefect_server server start` takes what `prefect server start` takes.
 
-aiosqlite runs each connection in a thread of its own, but a cursor that nobody closed, as after a statement that failed, is
+aiosqlite runs each connection in a thread of its own, but a cursor that was never closed, as after a statement that failed, is
 freed by whatever thread collects the garbage. When that is the thread of the event loop, SQLite makes it wait for the
 connection. The connection may just be waiting for the lock of another one, whose transaction ends in the event loop. Then
 nothing answers until SQLite gives up: a minute, with Prefect's settings. Seen in aiosqlite 0.22.1 under Prefect 3.8.
@@ -16,7 +16,7 @@ from prefect.cli import app
 
 
 class Cursor(aiosqlite.Cursor):
-    """A cursor that is closed by its connection's thread even when nobody closes it."""
+    """A cursor that is closed by its connection's thread even if it was only forgotten."""
 
     _closed = False
 

@@ -16,8 +16,8 @@ from test_drills_lint import BUDGET, CHANGES, container, service, worker
 
 from drills.cli import main as command
 from drills.kubernetes.api import Api
-from drills.lint import RULES, check
 from drills.lint.gather import read_manifests
+from drills.lint.rules import RULES, check
 
 NAMESPACE = "/api/v1/namespaces/models"
 SERVICES = "/apis/ray.io/v1/namespaces/models/rayservices"

@@ -25,9 +25,10 @@ async def forget_a_cursor_in_use(connection: aiosqlite.Connection) -> None:
 
 async def write_beside_a_writer(database: Path) -> None:
     """Let one connection wait for the lock of another while garbage with a cursor of the first is collected in the event loop."""
-    async with aiosqlite.connect(database, isolation_level=None) as writer, aiosqlite.connect(
-        database, timeout=BUSY_TIMEOUT_S, isolation_level=None
-    ) as other:
+    async with (
+        aiosqlite.connect(database, isolation_level=None) as writer,
+        aiosqlite.connect(database, timeout=BUSY_TIMEOUT_S, isolation_level=None) as other,
+    ):
         await writer.execute("BEGIN IMMEDIATE")
         await forget_a_cursor_in_use(other)
         waiting = asyncio.ensure_future(other.execute("BEGIN IMMEDIATE"))
