@@ -75,6 +75,24 @@ def test_the_reasons_of_a_failed_drill_say_what_the_head_did_for_users() -> None
     assert "ran on the head" not in " ".join(judge(LOSES.drill, seen, records(LOSES)).why)
 
 
+@settings(max_examples=60)
+@given(st.sets(st.integers(0, len(RECORDS) - 1), min_size=1, max_size=20), st.sampled_from(["cut", "hung", "refused", "wrong"]))
+def test_no_drill_with_a_failed_request_passes(which: set[int], outcome: str) -> None:
+    bad = [replace(r, outcome=outcome) if n in which else r for n, r in enumerate(RECORDS)]  # type: ignore[arg-type]
+    found = verdict(bad)
+    assert found.verdict in ("failed", "void")
+    assert found.why
+    assert missed(found) & {"failed-requests", "lost-streams"}
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_no_drill_with_missing_records_passes(data: st.DataObject) -> None:
+    gone = data.draw(st.sets(st.integers(0, len(RECORDS) - 1), min_size=1))
+    found = verdict([r for n, r in enumerate(RECORDS) if n not in gone])
+    assert found.verdict == "void"
+
+
 def test_a_failed_request_may_be_within_what_is_promised() -> None:
     lenient = DRILL.model_copy(update={"slos": Slos(max_failed_requests=1)})
     late = next(n for n, r in enumerate(RECORDS) if r.due > T0 + 5)
@@ -272,6 +290,13 @@ def test_an_unobserved_recovery_is_not_judged_to_be_too_late() -> None:
     assert verdict(seen=unseen(25, 45), drill=hasty).verdict == "passed", "it was seen to have recovered"
     slow = World(head_ready_s=30)
     assert judge(hasty, observation(slow), records(slow)).verdict == "failed", "it was seen not to have"
+
+
+def test_a_loss_fails_the_drill_also_when_the_recovery_was_not_observed() -> None:
+    hasty = DRILL.model_copy(update={"slos": Slos(max_recovery_s=20), "timing": Timing(after_s=10)})
+    late = next(n for n, r in enumerate(RECORDS) if r.due > T0 + 5)
+    bad = [replace(r, outcome="refused") if n == late else r for n, r in enumerate(RECORDS)]
+    assert verdict(bad, unseen(5, 45), hasty).verdict == "failed"
 
 
 def in_doubt(judgement: Judgement) -> set[str]:
