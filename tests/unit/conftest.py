@@ -23,8 +23,10 @@ pytest.register_assert_rewrite("embedded_aws", "terraform_runs")
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
-# A collection of the oldest generation looks at all of Prefect, moto and Ray. A tenth as often saves a fifth of the CPU.
+# A garbage collection of the oldest generation looks at all of Prefect, moto and Ray, of which nothing ever goes: there is none
+# while they are imported, later ones leave them out, and are a tenth as often. That saves a fifth of the CPU.
 gc.set_threshold(gc.get_threshold()[0], gc.get_threshold()[1], 100)
+gc.disable()
 
 # A flow or a task that a test calls fails at once where Prefect would start a server of its own, which takes 20 s and outlives a kill.
 os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
@@ -38,6 +40,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(WITHIN_S))
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays, and is not looked at again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

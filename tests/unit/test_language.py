@@ -78,7 +78,10 @@ def test_every_docstring_has_a_subject_or_an_imperative(package: str) -> None:
 def test_docstrings_and_comments_use_words_that_the_field_knows(package: str) -> None:
     found = []
     for file in files(package):
-        for line, text in [*docstrings(file), *comments(file.read_text(encoding="utf-8"))]:
-            if file != Path(__file__) and (word := PRIVATE.search(text)):
+        source = file.read_text(encoding="utf-8")
+        if file == Path(__file__) or not PRIVATE.search(source):  # to take a file apart takes far longer
+            continue
+        for line, text in [*docstrings(file), *comments(source)]:
+            if word := PRIVATE.search(text):
                 found.append(f"{file.relative_to(ROOT)}:{line}: {word.group()}: {text.strip().splitlines()[0]}")
     assert not found, "\n".join(found)

@@ -99,12 +99,6 @@ def test_all_contestants_get_the_same_number_of_prompts_for_each_client_and_the_
     assert len(set(prompts)) == len(prompts)
 
 
-def test_progress_is_printed_after_every_measurement(three: Three) -> None:
-    output = io.StringIO()
-    contest(three[0], output).run(Cell(2, 16), rounds=2)
-    assert len([line for line in output.getvalue().splitlines() if "2 × 16" in line and "tokens/s" in line]) == 6
-
-
 LIMITS = Limits(slots=3, positions=40, max_prompt=30, vocabulary=64)
 
 

@@ -37,18 +37,6 @@ def test_a_ratio_compares_rates_of_the_same_round() -> None:
     assert ROW.ratio("ours", "bare_engine") == pytest.approx(0.8)
 
 
-def test_a_row_of_the_json_has_the_cell_and_a_rate_of_each_contestant() -> None:
-    assert ROW.as_json() == {
-        "clients": 16,
-        "prompt_tokens": 512,
-        "ours": 200,
-        "one_at_a_time": 10,
-        "transformers_serve": 100,
-        "bare_engine": 250,
-        "ours_streamed": 180,
-    }
-
-
 def test_the_table_has_a_line_for_each_row_with_rates_and_ratios() -> None:
     _, _, line = table([ROW]).splitlines()
     assert [cell.strip() for cell in line.strip("|").split("|")] == [

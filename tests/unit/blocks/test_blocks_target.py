@@ -59,10 +59,6 @@ def test_the_output_of_localcloud_env_is_a_valid_target() -> None:
     assert not target.auto_approve
 
 
-def test_every_key_of_localcloud_env_is_known() -> None:
-    assert set(CLOUD) <= set(TargetData.model_fields)
-
-
 def test_the_text_of_a_target_does_not_contain_its_secret() -> None:
     assert "very-secret" not in repr(made(**CLOUD))
 

@@ -23,10 +23,6 @@ def test_the_idempotency_key_contains_the_run_and_its_try() -> None:
     assert hooks.idempotency_key(SimpleNamespace(**{**vars(RUN), "run_count": 3})) != hooks.idempotency_key(RUN)
 
 
-def test_the_sweep_gets_the_site_of_the_run_and_its_id_as_owner() -> None:
-    assert hooks.sweep_parameters(RUN) == {"target": "t", "service": {"name": "m"}, "owner": "1234"}
-
-
 def test_the_parameters_for_the_sweep_exist_in_its_flow() -> None:
     from flows.sweep import sweep
 
@@ -41,6 +37,7 @@ def test_a_bad_end_starts_a_sweep_without_waiting_for_it(monkeypatch: pytest.Mon
     (one,) = asked
     assert (one["name"], one["timeout"], one["as_subflow"]) == ("sweep/main", 0, False)
     assert one["idempotency_key"] == "sweep-1234-2"
+    assert one["parameters"] == {"target": "t", "service": {"name": "m"}, "owner": "1234"}
 
 
 @pytest.mark.parametrize("name", sorted(hooks.ENDED_NORMALLY))

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from prefect import Flow
-from prefect.exceptions import ParameterTypeError
 
 from blocks.parameters import Infrastructure, Service
 from blocks.register import TargetData
@@ -68,12 +67,6 @@ def test_every_flow_turns_every_refusal_into_a_state(monkeypatch: pytest.MonkeyP
     state = flow(name).fn("t")
     assert (state.is_failed(), state.name, state.message) == (True, refusal.__name__, "the reason")
     assert state.name in hooks.ENDED_NORMALLY
-
-
-@pytest.mark.parametrize("name", [*CHECKED, "status", "sweep"])
-def test_a_saved_deployment_that_still_passes_ttl_hours_gets_a_clear_refusal(name: str) -> None:
-    with pytest.raises(ParameterTypeError, match=r"infrastructure\.ttl_hours: Extra inputs are not permitted"):
-        flow(name).validate_parameters({"target": "t", "infrastructure": {"ttl_hours": 24}})
 
 
 def test_errors_that_are_no_refusals_are_raised() -> None:

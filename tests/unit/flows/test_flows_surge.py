@@ -83,17 +83,6 @@ def test_the_base_load_is_calculated_for_the_service_unless_it_is_given() -> Non
     assert planned(load=mine).load == mine
 
 
-def carried(service: Service) -> float | None:
-    surge = planned(service).surge
-    return surge.carried if surge else None
-
-
-def test_the_base_load_is_calculated_for_the_engine_by_default() -> None:
-    unsaid = Service(scaling=Scaling(max_workers=4))
-    assert carried(unsaid) == 2 * 6
-    assert carried(unsaid.model_copy(update={"engine": "cpu"})) == 2 * 12
-
-
 def test_nodes_are_judged_only_if_karpenter_launches_them() -> None:
     assert planned().steady_state.most_nodes == 2
     managed = Site(target="t", infrastructure=Infrastructure(inf2_nodes=Inf2Nodes(count=4, provisioner="managed")))

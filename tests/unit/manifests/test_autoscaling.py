@@ -1,4 +1,7 @@
-"""A service with scaling: the settings for Serve, KubeRay and Ray's autoscaler, and that only the autoscaler gets a token."""
+"""A service with scaling: the settings for Serve, KubeRay and Ray's autoscaler, and that only the autoscaler gets a token.
+
+Ray is imported by the tests that need it, because every process of a run imports this file, and only one runs it.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,6 @@ from typing import Any
 import pytest
 import yaml
 from pydantic import SecretStr, ValidationError
-from ray.autoscaler._private.kuberay import autoscaling_config
-from ray.serve.config import AutoscalingConfig
-from ray.serve.schema import ServeDeploySchema
 
 from blocks.parameters import ENGINES, Engine, Scaling, Service
 from tasks.cluster.redis import Redis
@@ -74,6 +74,9 @@ def test_with_scaling_only_the_needed_settings_differ(engine: Engine) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_serve_accepts_the_configuration_and_scales_both_deployments_equally(engine: Engine) -> None:
+    from ray.serve.config import AutoscalingConfig
+    from ray.serve.schema import ServeDeploySchema
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         schema = ServeDeploySchema.model_validate(yaml.safe_load(spec(SCALED, engine)["serveConfigV2"]))
@@ -94,6 +97,8 @@ def test_a_replica_is_by_default_sized_for_its_engine(engine: Engine, ongoing: i
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_rays_autoscaler_knows_the_resources_of_a_worker_before_one_exists(engine: Engine) -> None:
+    from ray.autoscaler._private.kuberay import autoscaling_config
+
     resource = {"metadata": {"name": "mistral-1", "namespace": "mistral"}, "spec": cluster(SCALED, engine)}
     told = autoscaling_config._derive_autoscaling_config_from_ray_cr(resource)
     types = told["available_node_types"]
@@ -178,7 +183,3 @@ def test_a_maximum_below_the_minimum_of_workers_is_refused() -> None:
 def test_a_scaling_that_cannot_work_is_refused(wrong: Object) -> None:
     with pytest.raises(ValidationError):
         Scaling.model_validate(wrong)
-
-
-def test_every_field_explains_itself_in_the_form() -> None:
-    assert all(field.description for field in Scaling.model_fields.values())

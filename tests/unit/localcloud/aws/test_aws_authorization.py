@@ -48,6 +48,12 @@ def actor(aws: EmbeddedAws) -> Actor:
     return Actor(aws)
 
 
+@pytest.fixture(scope="module")
+def powerless(aws_endpoint: EmbeddedAws) -> Actor:
+    """A session that may do nothing, for all tests that only ask: it is refused before anything is looked up."""
+    return Actor(aws_endpoint)
+
+
 def refusal(call: Callable[[], Any]) -> tuple[str, str]:
     """Return the code and the message with which the call is refused."""
     with pytest.raises(ClientError) as error:
@@ -108,10 +114,10 @@ _IN_S3 = {"Bucket": "b", "Key": "a/k"}
     ids=lambda value: value if isinstance(value, str) and "_" in value else "",
 )
 def test_each_protocol_has_its_own_refusal_and_each_service_its_own_arns(
-    actor: Actor, service: str, call: str, given: dict[str, Any], action: str, resource: str
+    powerless: Actor, service: str, call: str, given: dict[str, Any], action: str, resource: str
 ) -> None:
     whole = resource if resource.startswith(("arn:", "*", "missing")) else f"arn:aws:{service}:{HERE}:{resource}"
-    client = actor.client(service)
+    client = powerless.client(service)
     code, message = refusal(lambda: getattr(client, call)(**given))
     assert code == _NOT_OF_THE_JSON_PROTOCOLS.get(service, "AccessDeniedException")
     wanted = f"{service}:{action or client.meta.method_to_api_mapping[call]}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import signal
 import time
 from itertools import pairwise
@@ -17,7 +16,7 @@ from localcloud.build.cache import Cache, Recipe, Workspace
 from localcloud.build.command import BuildError
 from localcloud.build.debian import Mirrors
 from localcloud.build.toolchain import Go
-from localcloud.progress import Report, Reporter, format_seconds
+from localcloud.progress import Report, format_seconds
 
 MIRRORS = Mirrors("http://mirror.example/debian", "http://mirror.example/security")
 
@@ -215,12 +214,6 @@ def test_with_an_https_mirror_the_image_has_certificates(tmp_path: Path) -> None
 
 def test_durations_are_formatted_in_minutes_and_seconds() -> None:
     assert [format_seconds(0.2), format_seconds(59.6), format_seconds(242)] == ["0 s", "1 min 00 s", "4 min 02 s"]
-
-
-def test_a_line_of_progress_names_its_step() -> None:
-    stream = io.StringIO()
-    Reporter(stream).for_step("coredns")("12 s: linking")
-    assert stream.getvalue().split() == ["coredns", "12", "s:", "linking"]
 
 
 def test_progress_is_reported_within_five_seconds_and_then_at_least_twice_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,13 +91,6 @@ def startup_channel() -> tuple[supervisor.StartupChannel, socket.socket]:
     return supervisor.StartupChannel(here.detach()), there
 
 
-def test_a_cloud_that_up_keeps_goes_on() -> None:
-    cloud, up = startup_channel()
-    with up:
-        up.sendall(guardian.KEEP)
-        assert cloud.wait_for_keep()
-
-
 def test_a_cloud_ends_when_up_died_before_it_kept_the_cloud() -> None:
     cloud, up = startup_channel()
     up.close()
@@ -114,21 +107,6 @@ def starting(messages: bytes) -> Iterator[guardian.Guardian]:
     with here:
         cloud._socket = here
         yield cloud
-
-
-def test_up_prints_progress_and_returns_what_clients_need() -> None:
-    progress: list[str] = []
-    with starting(b'{"progress": "the registry starts"}\n{"ready": {"region": "r"}}\n') as cloud:
-        assert cloud.wait_until_ready(progress.append, 5) == {"region": "r"}
-    assert progress == ["the registry starts"]
-
-
-def test_the_error_of_up_has_the_clouds_reason() -> None:
-    with (
-        starting(b'{"failed": "BuildError: not built"}\n') as cloud,
-        pytest.raises(MachineError, match="could not start: BuildError: not built"),
-    ):
-        cloud.wait_until_ready(lambda text: None, 5)
 
 
 def test_the_error_of_up_has_the_last_step_of_a_cloud_that_died() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -98,20 +97,6 @@ def test_a_stream_has_a_chunk_for_each_piece(client: openai.OpenAI, engine: Stan
     chunks = list(client.chat.completions.create(model="mistral", messages=ASKED, stream=True))
     assert len(chunks) == 1 + len(engine.tokens) + 1
     assert all("\N{REPLACEMENT CHARACTER}" not in (chunk.choices[0].delta.content or "") for chunk in chunks)
-
-
-def test_the_asynchronous_client_gets_the_same_answer(engine: StandIn, service: Service) -> None:
-    async def go() -> str:
-        async with openai.AsyncOpenAI(base_url=service.v1, api_key="any") as client:
-            stream = await client.chat.completions.create(model="mistral", messages=ASKED, stream=True)
-            return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
-
-    assert asyncio.run(go()) == WORDS
-
-
-def test_the_clients_stream_helper_assembles_an_answer(client: openai.OpenAI) -> None:
-    with client.chat.completions.stream(model="mistral", messages=ASKED) as stream:
-        assert stream.get_final_completion().choices[0].message.content == WORDS
 
 
 def test_an_earlier_answer_is_accepted_as_part_of_the_conversation(client: openai.OpenAI, engine: StandIn) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, NamedTuple
@@ -177,24 +175,6 @@ def test_a_client_that_stops_reading_pauses_its_answer_and_frees_its_slot_when_i
             wait_until(stands_still)
             assert engine.live == 1
         wait_until(lambda: engine.live == 0)
-
-
-@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl on the PATH")
-def test_curl_gets_answers_and_streams(service: Service) -> None:
-    def curl(*arguments: str) -> str:
-        done = subprocess.run(["curl", "-sS", "-N", "--max-time", "60", *arguments], capture_output=True, text=True, check=True)
-        return done.stdout
-
-    json_body = ["-H", "Content-Type: application/json", "-d"]
-    chat = '{"model": "mistral", "messages": [{"role": "user", "content": "Hello?"}]%s}'
-    whole = json.loads(curl(f"{service.v1}/chat/completions", *json_body, chat % ""))
-    assert whole["choices"][0]["message"]["content"] == WORDS
-    lines = curl(f"{service.v1}/chat/completions", *json_body, chat % ', "stream": true').splitlines()
-    assert lines[-2:] == ["data: [DONE]", ""]
-    assert json.loads(curl("-G", f"{service.url}/infer", "--data-urlencode", "sentence=Grüße?")) == [WORDS]
-    assert json.loads(curl(f"{service.v1}/models"))["data"][0]["id"] == "mistral"
-    refused = curl("-w", "%{http_code}", f"{service.v1}/chat/completions", *json_body, chat % ', "n": 2')
-    assert refused.endswith("400")
 
 
 def test_each_of_many_clients_of_a_real_scheduler_gets_the_answer_it_would_get_alone() -> None:

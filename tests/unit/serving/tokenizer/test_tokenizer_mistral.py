@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +90,10 @@ def test_a_checkpoint_without_a_tokenizer_and_a_missing_checkpoint_use_the_packa
 
 
 @pytest.mark.parametrize(
-    ("file", "packaged"), [("tekken.json", MistralTokenizer.v3(is_tekken=True)), ("tokenizer.model.v7", MistralTokenizer.v7())]
+    ("file", "packaged"), [("tekken.json", lambda: MistralTokenizer.v3(is_tekken=True)), ("tokenizer.model.v7", MistralTokenizer.v7)]
 )
-def test_a_checkpoints_own_tokenizer_is_used(tmp_path: Path, file: str, packaged: Any) -> None:
-    inner = packaged.instruct_tokenizer.tokenizer
+def test_a_checkpoints_own_tokenizer_is_used(tmp_path: Path, file: str, packaged: Callable[[], Any]) -> None:
+    inner = packaged().instruct_tokenizer.tokenizer
     (tmp_path / "tokenizer.model").write_bytes(b"the older file, which some checkpoints have, too")
     (tmp_path / file).symlink_to(inner.file_path)
     own = Tokenizer(tmp_path)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import pytest
@@ -29,6 +31,21 @@ SCALED = Service(scaling=Scaling(max_workers=3))
 IMAGES = ImageRefs(head="h", worker="w")
 
 
+@cache
+def rendered(service: Service) -> dict[str, Any]:
+    """The specification of the service's RayService."""
+    (found,) = [t for t in rayservice.render(service, "cpu", IMAGES, None) if t["kind"] == "RayService"]
+    return dict(found["spec"])
+
+
+@cache
+def replicas_in(configuration: str) -> int:
+    """The number of replicas that Serve is told of for all deployments."""
+    (application,) = yaml.safe_load(configuration)["applications"]
+    (number,) = {d.get("autoscaling_config", {}).get("min_replicas", d["num_replicas"]) for d in application["deployments"]}
+    return int(number)
+
+
 class World(Server):
     """A cluster with KubeRay and Karpenter, which do at once what is requested."""
 
@@ -40,8 +57,7 @@ class World(Server):
         self.log: list[str] = []
         self.fewest = 99
         """Smallest number of placed workers up to now."""
-        (rendered,) = [t for t in rayservice.render(service, "cpu", IMAGES, None) if t["kind"] == "RayService"]
-        spec = rendered["spec"]
+        spec = copy.deepcopy(rendered(service))
         self.objects[f"{RAY}/rayservices/mistral"] = {
             "metadata": {"name": "mistral", "generation": 1},
             "spec": spec,
@@ -59,9 +75,7 @@ class World(Server):
 
     @property
     def replicas(self) -> int:
-        (application,) = yaml.safe_load(self.objects[f"{RAY}/rayservices/mistral"]["spec"]["serveConfigV2"])["applications"]
-        (number,) = {d.get("autoscaling_config", {}).get("min_replicas", d["num_replicas"]) for d in application["deployments"]}
-        return int(number)
+        return replicas_in(self.objects[f"{RAY}/rayservices/mistral"]["spec"]["serveConfigV2"])
 
     @property
     def group(self) -> dict[str, Any]:
@@ -412,8 +426,7 @@ def test_a_worker_without_a_node_is_removed_again_at_the_timeout() -> None:
 
 def test_the_serve_configuration_is_restored_to_the_same_text() -> None:
     for service in (SERVICE, SCALED):
-        (rendered,) = [t for t in rayservice.render(service, "cpu", IMAGES, None) if t["kind"] == "RayService"]
-        text = rendered["spec"]["serveConfigV2"]
+        text = rendered(service)["serveConfigV2"]
         more = worker_group.with_replicas(text, 3, 4)
         assert more != text
         assert worker_group.with_replicas(more, 2, service.most_workers) == text

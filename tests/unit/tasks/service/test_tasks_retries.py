@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from blocks.errors import BACKOFF_S, Permanent, TimedOut, Transient, worth_retrying
+from blocks.errors import Permanent, TimedOut, Transient, worth_retrying
 from drills.kubernetes.api import Unavailable
 from drills.stages import judging
 from drills.stages import steps as drill_steps
@@ -40,11 +40,6 @@ def test_no_other_error_is_tried_again(error: BaseException | None) -> None:
 
 def test_the_retry_condition_is_a_plain_function_because_prefect_ignores_any_other_callable() -> None:
     assert inspect.isfunction(worth_retrying)
-
-
-def test_the_intervals_grow_up_to_a_ceiling() -> None:
-    assert sorted(BACKOFF_S) == BACKOFF_S
-    assert BACKOFF_S[-1] <= 30
 
 
 def _tasks() -> dict[str, Any]:
