@@ -147,7 +147,7 @@ def set_weight(group: str = TREE) -> None:
 
 
 def _weighs_sessions(folder: Path) -> bool:
-    """Return whether the kernel weighs sessions, not processes, in this folder: sched_autogroup does so in the machine's root group only."""
+    """Return whether the kernel weighs sessions, not processes, in this folder: sched_autogroup does in the machine's root group only."""
     is_root = (folder / "release_agent").exists() or ((folder / "cgroup.controllers").exists() and not (folder / "cgroup.type").exists())
     return is_root and AUTOGROUP.exists() and AUTOGROUP.read_text().strip() == "1"
 

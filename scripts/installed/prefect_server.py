@@ -21,7 +21,7 @@ class Cursor(aiosqlite.Cursor):
     _closed = False
 
     async def close(self) -> None:
-        """Close the cursor."""
+        """Close the cursor, and remember that."""
         self._closed = True
         await super().close()
 
