@@ -1,9 +1,9 @@
 """Continuous batching: which request is computed when, as a state machine without threads and without a clock of its own.
 
 A step is one call of the step engine: the prefill of one waiting request, or a decode of all live ones. Requests leave the queue in
-order of arrival. While any stream is live, no two prefills follow each other: a stream waits for its next token at most one decode and
-one prefill, whatever arrives. After a decode, a free slot is always filled first, so it does not stay free while requests wait. Admitting
-one request at a time costs little: streams that began one decode apart also end one decode apart.
+order of arrival. After a decode, free slots are filled first, so they do not stay free while requests wait; but while any stream is live,
+no prefill begins later than ADMIT_S after the first one. So a stream waits for its next token at most one decode, that time and one
+prefill, whatever arrives, and an engine whose prefills are short takes more requests than it makes steps.
 
 A failed prefill ends its own request, a failed decode ends all live ones; waiting requests go on. Three failed steps in a row are no
 accident: the scheduler is then *broken*, permanently, and ends all requests.
@@ -12,6 +12,7 @@ accident: the scheduler is then *broken*, permanently, and ends all requests.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection
 from typing import NamedTuple, get_args
 
@@ -20,6 +21,8 @@ from serving.engines.callbacks import EngineCallbacks, Outcome, Stats
 from serving.engines.contract import DeadlineExceeded, EngineError, GenerationFailed, Logits, NotReady, Piece, Request, StepEngine
 from serving.engines.sampling import NotFinite
 
+ADMIT_S = 0.1
+"""Seconds after the first prefill in which others may begin before the next decode: about as long as a decode takes."""
 BROKEN_AFTER = 3
 """Failed steps in a row after which the scheduler is broken."""
 
@@ -59,6 +62,7 @@ class Scheduler:
         self._queue = WaitQueue(self.limits.slots, max_queue)
         self._slots: list[Answer | None] = [None] * self.limits.slots
         self._prefilled_last = False
+        self._admitting_since = -math.inf
         self._failed_in_a_row = 0
         # All keys from the start: another thread may call stats() while a step counts.
         self._counts = dict.fromkeys((*get_args(Outcome), "tokens", "steps", "prefills"), 0)
@@ -90,7 +94,9 @@ class Scheduler:
         """
         events = self._end_overdue()
         live = self._live()
-        if self._queue and len(live) < len(self._slots) and not (live and self._prefilled_last):
+        if not live or not self._prefilled_last:
+            self._admitting_since = self._now()
+        if self._queue and len(live) < len(self._slots) and self._now() - self._admitting_since < ADMIT_S:
             return events + self._prefill(self._queue.take(), self._slots.index(None))
         if live:
             return events + self._decode(live)

@@ -23,7 +23,7 @@ from serving.engines.contract import (
     Sampling,
     Unfit,
 )
-from serving.engines.scheduler import Scheduler
+from serving.engines.scheduler import ADMIT_S, Scheduler
 
 LIMITS = Limits(slots=2, positions=16, max_prompt=10, vocabulary=32, min_prompt=2)
 GREEDY = Sampling(temperature=0)
@@ -35,12 +35,12 @@ def request(*prompt: int, tokens: int = 5, within_s: float = 100.0) -> Request:
 
 
 class World:
-    """A scheduler over an exact engine, its clock, and all its events. By default no token ends an answer."""
+    """A scheduler over an exact engine, its clock, and all its events. By default no token ends an answer, and no prefill is short."""
 
-    def __init__(self, ends: frozenset[int] = NO_ENDS, max_queue: int = 8) -> None:
+    def __init__(self, ends: frozenset[int] = NO_ENDS, max_queue: int = 8, call_s: float = 2 * ADMIT_S) -> None:
         self.now = 0.0
         self.engine = ExactEngine(LIMITS)
-        self.scheduler = Scheduler(self.engine, ends, max_queue, lambda: self.now)
+        self.scheduler = Scheduler(self.engine, ends, max_queue, lambda: self.now + call_s * len(self.engine.calls))
         self.tokens: dict[Answer, list[int]] = {}
         self.ends: dict[Answer, str | EngineError] = {}
 
@@ -68,6 +68,18 @@ def test_prefills_alternate_with_decodes_and_the_last_token_is_not_decoded() -> 
     assert world.story() == "p0 d0 p1 d01 d01 p0 d01 d0 d0"
     assert not world.scheduler.busy
     assert world.scheduler.step() == []
+
+
+def test_short_prefills_follow_each_other_and_a_live_stream_waits_for_them_no_longer_than_admit_s() -> None:
+    world = World(call_s=0.7 * ADMIT_S)
+    world.submit(*[request(tokens=2)] * 4)
+    world.step(6)
+    assert world.story() == "p0 p1 d01 p0 p1 d01"
+    world = World(call_s=0.7 * ADMIT_S)
+    world.submit(request(tokens=2), *[request(tokens=1)] * 3)
+    world.step(6)
+    assert world.story() == "p0 p1 d0 p0 p0"
+    assert not world.scheduler.busy
 
 
 def test_answers_of_one_token_are_prefilled_one_after_the_other_and_never_decoded() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ import pytest
 from exact_engine import ENDS, ExactEngine, alone
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from serving.engines.answers import Answer
 from serving.engines.contract import (
@@ -25,7 +26,7 @@ from serving.engines.contract import (
     Request,
     Sampling,
 )
-from serving.engines.scheduler import BROKEN_AFTER, Event, Scheduler
+from serving.engines.scheduler import ADMIT_S, BROKEN_AFTER, Event, Scheduler
 
 LIMITS = Limits(slots=3, positions=16, max_prompt=10, vocabulary=32, min_prompt=2)
 MAX_QUEUE = 4
@@ -82,13 +83,21 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = 0.0
+        self.now, self.call_s = 0.0, 2 * ADMIT_S
         self.engine = ExactEngine(LIMITS)
-        self.scheduler = Scheduler(self.engine, ENDS, MAX_QUEUE, lambda: self.now)
+        self.scheduler = Scheduler(self.engine, ENDS, MAX_QUEUE, self.clock)
         self.asked: list[Asked] = []
         self.unseen_cancels = 0
         """Cancelled answers that still have their place, in the queue or in a slot, until the next step."""
         self.failed_in_a_row = 0
+
+    @initialize(prefills=st.sampled_from([0.9, 3.5]))
+    def the_engine_has_a_pace(self, prefills: float) -> None:
+        """Let so many calls begin while requests are admitted."""
+        self.call_s = ADMIT_S / prefills
+
+    def clock(self) -> float:
+        return self.now + self.call_s * len(self.engine.calls)
 
     def waiting(self) -> list[Asked]:
         return [a for a in self.asked if a.slot is None and not a.over]
@@ -110,7 +119,7 @@ class AnyOrder(RuleBasedStateMachine):
             with pytest.raises(QueueFull):
                 self.scheduler.submit(request)
         else:
-            self.asked.append(Asked(request, self.scheduler.submit(request), self.now))
+            self.asked.append(Asked(request, self.scheduler.submit(request), self.clock()))
         stats = self.scheduler.stats()
         assert stats.live + stats.queued <= LIMITS.slots + MAX_QUEUE
 
@@ -139,7 +148,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.step()
 
     def step(self) -> None:
-        expired = [a for a in self.waiting() + self.live() if self.now >= a.arrived + a.request.within_s]
+        expired = [a for a in self.waiting() + self.live() if self.clock() >= a.arrived + a.request.within_s]
         waiting = [a for a in self.waiting() if a not in expired]
         live = [a for a in self.live() if a not in expired]
         calls_before, busy = len(self.engine.calls), self.scheduler.busy
@@ -169,7 +178,7 @@ class AnyOrder(RuleBasedStateMachine):
         first.slot = slot
         for other in live:
             other.prefills_since_token += 1
-            assert other.prefills_since_token <= 1, "a live stream waits for one prefill, not more"
+            assert other.prefills_since_token <= math.ceil(ADMIT_S / self.call_s), "a live stream waits for no more prefills"
         return [first]
 
     def decoded(self, slots: tuple[int, ...], waiting: list[Asked], live: list[Asked]) -> list[Asked]:

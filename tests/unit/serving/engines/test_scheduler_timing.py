@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from serving.engines.callbacks import EngineCallbacks, Outcome
 from serving.engines.contract import Limits, Logits, Request
-from serving.engines.scheduler import Scheduler
+from serving.engines.scheduler import ADMIT_S, Scheduler
 
 LIMITS = Limits(slots=2, positions=16, max_prompt=10, vocabulary=32, min_prompt=2)
 
 
 class Timed(ExactEngine):
-    """An engine that takes a second for each token of a prompt, and a second for a decode."""
+    """An engine that takes one time for each token of a prompt, and the same for a decode."""
 
     def __init__(self, spend: Callable[[float], None]) -> None:
         super().__init__(LIMITS)
@@ -56,13 +56,13 @@ class Notes(EngineCallbacks):
 class TimedWorld:
     """A scheduler with a clock that moves only while its engine computes."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
+    def __init__(self, token_s: float = 1.0) -> None:
+        self.now, self.token_s = 0.0, token_s
         self.notes = Notes()
         self.scheduler = Scheduler(Timed(self.spend), (), 100, lambda: self.now, self.notes)
 
-    def spend(self, seconds: float) -> None:
-        self.now += seconds
+    def spend(self, tokens: float) -> None:
+        self.now += tokens * self.token_s
 
     def run(self, prompts: Sequence[int], between: Sequence[int]) -> None:
         """Submit prompts of these sizes, each after its number of steps; then run to the end."""
@@ -75,13 +75,15 @@ class TimedWorld:
 
 
 @settings(max_examples=100)
-@given(st.lists(st.tuples(st.integers(2, 10), st.integers(0, 6)), min_size=1, max_size=20))
-def test_no_token_gap_is_longer_than_one_decode_and_the_longest_prefill(arrivals: list[tuple[int, int]]) -> None:
-    world = TimedWorld()
+@given(st.lists(st.tuples(st.integers(2, 10), st.integers(0, 6)), min_size=1, max_size=20), st.sampled_from([1.0, ADMIT_S / 10]))
+def test_no_token_gap_is_longer_than_one_decode_the_time_of_admission_and_the_longest_prefill(
+    arrivals: list[tuple[int, int]], token_s: float
+) -> None:
+    world = TimedWorld(token_s)
     sizes, between = zip(*arrivals, strict=True)
     world.run(sizes, between)
     assert len(world.notes.gaps) == 5 * len(sizes)
-    assert max(world.notes.gaps) <= 1 + max(sizes)
+    assert max(world.notes.gaps) <= token_s * (1 + max(sizes)) + ADMIT_S
 
 
 def test_callbacks_get_waits_first_tokens_gaps_and_ends() -> None:
