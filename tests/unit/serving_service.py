@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import virtual_time
 from aiohttp import web
 
-from drills.load.clock import Clock
 from drills.load.http import Client
 from drills.request import Template
 from serving import sse
@@ -28,8 +28,9 @@ class Service:
         """Tokens of a stream before its failure."""
         self.piece = 1
         """Tokens of a stream that come in one event."""
-        self.pause_s = 0.0
-        """Seconds before every event of a stream."""
+        self.pause_s = 0.01
+        """Seconds before every event of a stream. In virtual time nothing else takes time, and a load sends the more streams, the shorter
+        they are."""
         self.time_out_s = 0.0
         """Seconds after which the stream "times-out" is ended."""
         self.asked: list[str] = []
@@ -150,7 +151,7 @@ async def running() -> AsyncIterator[Service]:
 def client(service: Service | str, patience: float = 60.0, *, keep_alive: bool = False) -> Iterator[Client]:
     """Make a client as the load generator does."""
     url = service if isinstance(service, str) else service.url
-    made = Client(url, Clock(), patience, keep_alive=keep_alive)
+    made = Client(url, virtual_time.clock(), patience, keep_alive=keep_alive)
     try:
         yield made
     finally:

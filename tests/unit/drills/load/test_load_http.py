@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import virtual_time
 from serving_service import client
 
 from drills.load.http import Client
@@ -48,13 +49,14 @@ def answering(data: bytes, wait: float = 0) -> Serve:
     return serve
 
 
-def reply_to(data: bytes, ask: Ask = GET, wait: float = 0, patience: float = 60) -> Reply:
-    async def go() -> Reply:
-        async with raw(answering(data, wait)) as url:
-            with client(url, patience) as session:
-                return await send(session, ask, "s", 1)
+async def replied(serve: Serve, ask: Ask = GET, patience: float = 60) -> Reply:
+    async with raw(serve) as url:
+        with client(url, patience) as session:
+            return await send(session, ask, "s", 1)
 
-    return asyncio.run(go())
+
+def reply_to(data: bytes, ask: Ask = GET, wait: float = 0) -> Reply:
+    return asyncio.run(replied(answering(data, wait), ask))
 
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -124,7 +126,7 @@ def test_a_stream_that_says_its_end_need_not_close_its_body() -> None:
 
 @pytest.mark.parametrize("sent", [b"", HEAD, HEAD + b"content-length: 4\r\n\r\nabc"])
 def test_a_server_that_falls_silent_hangs_the_request(sent: bytes) -> None:
-    reply = reply_to(sent, wait=30, patience=0.3)
+    reply = virtual_time.run(replied(answering(sent, wait=30), patience=3))
     assert (reply.outcome("status", True), reply.hung) == ("hung", True)
 
 
@@ -133,15 +135,20 @@ def test_bytes_that_keep_coming_are_no_hang_however_long_they_take() -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(HEAD + b"content-length: 8\r\n\r\n")
         for _ in range(8):
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(2.9)
             writer.write(b"x")
 
-    async def go() -> Reply:
-        async with raw(serve) as url:
-            with client(url, 3.0) as session:
-                return await send(session, GET, "s", 1)
+    assert virtual_time.run(replied(serve, patience=3)).whole
 
-    assert asyncio.run(go()).whole
+
+def test_bytes_that_came_while_the_load_stood_still_are_read_before_its_patience_ends() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(1)
+        writer.write(HEAD + b"content-length: 3\r\n\r\nabc")
+        virtual_time.loop().stand_still(4)
+
+    assert virtual_time.run(replied(serve, patience=3)).whole
 
 
 def kept(keep_alive: bool, requests: int, close: bool = False, pause: float = 0.0) -> tuple[int, list[Reply]]:
@@ -166,7 +173,7 @@ def kept(keep_alive: bool, requests: int, close: bool = False, pause: float = 0.
                     await asyncio.sleep(pause)
                 return found
 
-    replies = asyncio.run(go())
+    replies = virtual_time.run(go())
     return connections, replies
 
 
@@ -199,7 +206,7 @@ def test_kept_connections_are_used_in_turn() -> None:
                 for _ in range(6):
                     await send(session, GET, "s", 1)
 
-    asyncio.run(go())
+    virtual_time.run(go())
     assert len(set(used)) == 3
     assert used[3:6] == used[6:9], "one after the other"
     assert len(set(used[3:6])) == 3
@@ -227,7 +234,7 @@ def test_a_kept_connection_may_be_used_before_the_request_before_has_noticed_its
                 await session.send("GET", "/x", b"", first)
                 return await first.next
 
-    assert asyncio.run(go()).whole
+    assert virtual_time.run(go()).whole
 
 
 def test_a_name_that_does_not_resolve_is_a_refused_request() -> None:

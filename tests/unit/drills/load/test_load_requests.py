@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+import virtual_time
 from serving_service import TEMPLATE, client, running
 
 from drills.load.request import send
@@ -17,17 +18,17 @@ from serving import sse
 RIGHT = (100, 101, 102, 103)
 
 
-def reply_to(kind: Kind, behaviour: str, patience: float = 60.0, before: int = 2, piece: int = 1) -> Reply:
+def reply_to(kind: Kind, behaviour: str, before: int = 2, piece: int = 1) -> Reply:
     """Send one request of four tokens to a service with this behaviour, and return the reply."""
 
     async def go() -> Reply:
         async with running() as service:
             service.tokens_before, service.piece = before, piece
             setattr(service, kind, behaviour)
-            with client(service, patience) as session:
+            with client(service) as session:
                 return await send(session, TEMPLATE.asks[kind], "hello?&", 4)
 
-    return asyncio.run(go())
+    return virtual_time.run(go())
 
 
 @pytest.mark.parametrize("kind", ["short", "stream"])
@@ -97,7 +98,7 @@ def test_a_stream_that_lacks_only_done_is_cut_too() -> None:
 
 @pytest.mark.parametrize("kind", ["short", "stream"])
 def test_a_request_without_a_byte_for_the_time_limit_has_hung(kind: Kind) -> None:
-    reply = reply_to(kind, "stall", patience=2)  # long enough for the head of a stream
+    reply = reply_to(kind, "stall")
     assert (reply.outcome("ids", RIGHT), reply.status) == ("hung", None if kind == "short" else 200)
 
 

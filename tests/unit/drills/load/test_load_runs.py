@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import itertools
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path, PosixPath
@@ -13,11 +12,11 @@ from typing import Any
 
 import httpx
 import pytest
+import virtual_time
 from serving_service import TEMPLATE, Service, client, running
 
 from drills.load import __main__ as command
 from drills.load import routes
-from drills.load.clock import Clock
 from drills.load.http import Client
 from drills.load.run import Load, Plan, due_times
 from drills.load.warmup import WarmUpFailed, learn
@@ -35,7 +34,7 @@ async def started(path: Path, patience: float = 60.0, **plan: float) -> AsyncIte
     """Run a service and a load that sends to it."""
     numbers: Any = {"short_tokens": 2, "stream_tokens": 3, **plan}
     async with running() as service:
-        caller = Client(service.url, Clock(), patience)
+        caller = Client(service.url, virtual_time.clock(), patience)
         load = Load(Plan(service.url, TEMPLATE, **numbers), caller, path)
         run = asyncio.ensure_future(load.run(warm_up_s=60, max_duration_s=600))
         try:
@@ -89,7 +88,7 @@ def test_every_request_is_recorded_once_and_finished(tmp_path: Path) -> None:
             await run
             return load
 
-    load = asyncio.run(go())
+    load = virtual_time.run(go())
     records = records_of(tmp_path / "r")
     assert sorted(r.id for r in records) == list(range(load.sent))
     assert {r.outcome for r in records} == {"finished"}
@@ -100,7 +99,7 @@ def test_every_request_is_recorded_once_and_finished(tmp_path: Path) -> None:
 def test_a_load_whose_records_nobody_reads_ends_by_itself(tmp_path: Path) -> None:
     async def go() -> Load:
         async with running() as service:
-            caller = Client(service.url, Clock(), 60.0)
+            caller = Client(service.url, virtual_time.clock(), 60.0)
             load = Load(Plan(service.url, TEMPLATE, short_per_s=50, streams=0, short_tokens=2), caller, tmp_path / "r")
             try:
                 await load.run(warm_up_s=60, max_duration_s=600, lease_s=0.2)  # the timeout of the test would end it
@@ -108,7 +107,7 @@ def test_a_load_whose_records_nobody_reads_ends_by_itself(tmp_path: Path) -> Non
             finally:
                 caller.close()
 
-    load = asyncio.run(go())
+    load = virtual_time.run(go())
     assert load.state == "done"
     assert {r.outcome for r in records_of(tmp_path / "r")} == {"finished"}
 
@@ -122,7 +121,7 @@ def test_only_a_request_for_the_records_counts_as_reading_them(tmp_path: Path) -
             routes.answer(load, "GET", "/records?offset=0")
             assert load.read_at > before
 
-    asyncio.run(go())
+    virtual_time.run(go())
 
 
 def test_requests_stay_due_on_the_schedule_while_the_service_stalls(tmp_path: Path) -> None:
@@ -135,7 +134,7 @@ def test_requests_stay_due_on_the_schedule_while_the_service_stalls(tmp_path: Pa
             assert load.started is not None
             return load.started
 
-    began = asyncio.run(go())
+    began = virtual_time.run(go())
     records = sorted(records_of(tmp_path / "r"), key=lambda r: r.id)
     assert "hung" in {r.outcome for r in records}
     for k, record in enumerate(records):
@@ -148,12 +147,12 @@ def test_a_sender_that_stalls_catches_up_and_the_delay_counts_as_latency(tmp_pat
     async def go() -> None:
         async with started(tmp_path / "r", short_per_s=100, streams=0) as (_, load, run):
             before = load.sent
-            time.sleep(0.5)  # blocks the event loop
+            virtual_time.loop().stand_still(0.5)
             await until(lambda: load.sent >= before + 50)
             load.stop()
             await run
 
-    asyncio.run(go())
+    virtual_time.run(go())
     records = sorted(records_of(tmp_path / "r"), key=lambda r: r.due)
     gaps = [b.due - a.due for a, b in itertools.pairwise(records)]
     assert max(gaps) == pytest.approx(0.01, abs=1e-6)
@@ -173,7 +172,7 @@ def test_stop_sends_nothing_more_and_lets_live_requests_end(tmp_path: Path) -> N
             await run
             return at_stop, load
 
-    at_stop, load = asyncio.run(go())
+    at_stop, load = virtual_time.run(go())
     assert load.sent == at_stop == len(records_of(tmp_path / "r"))
     assert load.stopped is not None
     assert {r.outcome for r in records_of(tmp_path / "r")} == {"finished"}
@@ -188,7 +187,7 @@ def test_an_answer_that_changes_later_is_wrong(tmp_path: Path) -> None:
             load.stop()
             await run
 
-    asyncio.run(go())
+    virtual_time.run(go())
     assert "wrong" in {r.outcome for r in records_of(tmp_path / "r")}
 
 
@@ -200,7 +199,7 @@ def test_a_load_ends_when_its_time_is_over(tmp_path: Path) -> None:
                 await load.run(warm_up_s=60, max_duration_s=0.2)
                 return load
 
-    assert asyncio.run(go()).state == "done"
+    assert virtual_time.run(go()).state == "done"
 
 
 def test_a_request_that_could_not_be_recorded_ends_the_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +219,7 @@ def test_a_request_that_could_not_be_recorded_ends_the_load(tmp_path: Path, monk
                 await load.run(warm_up_s=60, max_duration_s=1)
 
     with pytest.raises(OSError, match="no space left"):
-        asyncio.run(go())
+        virtual_time.run(go())
 
 
 class Full(PosixPath):
@@ -242,7 +241,7 @@ def test_a_record_that_was_written_only_in_part_ends_the_load(tmp_path: Path) ->
                 await load.run(warm_up_s=60, max_duration_s=0.2)
 
     with pytest.raises(OSError, match="no room"):
-        asyncio.run(go())
+        virtual_time.run(go())
 
 
 @pytest.mark.parametrize(("behaviour", "reason"), [("busy", "429"), ("differ", "different answers"), ("stall", "hung")])
@@ -255,7 +254,7 @@ def test_a_load_does_not_begin_without_right_answers_and_reports_why(tmp_path: P
                 await load.run(warm_up_s=0.3, max_duration_s=1)
 
     with pytest.raises(WarmUpFailed, match=reason):
-        asyncio.run(go())
+        virtual_time.run(go())
     assert records_of(tmp_path / "r") == []
 
 
@@ -270,7 +269,7 @@ def test_the_warm_up_tries_again_until_the_service_is_ready() -> None:
                 service.short = "answer"
                 return (await learning).expected("short", TEMPLATE.sentences[0])[0]
 
-    assert asyncio.run(go()) == (100, 101)
+    assert virtual_time.run(go()) == (100, 101)
 
 
 def test_records_are_read_by_offset_in_complete_lines(tmp_path: Path) -> None:

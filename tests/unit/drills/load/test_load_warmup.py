@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import virtual_time
 from aiohttp import web
 from serving_service import client
 
@@ -70,7 +71,7 @@ def learned(text: Text, template: Template = OPENAI, streams: int = 8, within_s:
             with client(service.url) as session:
                 return await learn(session, template, TOKENS, streams, within_s, pause_s=0.01)
 
-    return asyncio.run(go())
+    return virtual_time.run(go())
 
 
 numbers = itertools.count()
@@ -121,7 +122,7 @@ def records(tmp_path: Path, text: Text, later: Text, template: Template = OPENAI
                 await run
             return service.prompts[before:]
 
-    prompts = asyncio.run(go())
+    prompts = virtual_time.run(go())
     with (tmp_path / "r").open() as lines:
         return list(read_lines(lines)), prompts
 
