@@ -1,0 +1,34 @@
+"""What to do about a refusal of AWS: which action the role lacks, and which policy has it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+POLICY = "terraform/pipeline-policy.json"
+_NAMED = re.compile(r"not authorized to perform:?\s+([a-z0-9-]+:\w+)")
+_REFUSED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"})
+"""Codes of refusals; the last one is that of an answer without a body."""
+_WITHOUT_A_BODY = {"HeadBucket": "s3:ListBucket", "HeadObject": "s3:GetObject"}
+"""Actions by operations whose refusals say nothing but Forbidden."""
+
+
+def missing(text: str) -> list[str]:
+    """The actions that refusals in this text name, each once."""
+    return list(dict.fromkeys(_NAMED.findall(text)))
+
+
+def remedy(actions: Iterable[str]) -> str:
+    """The sentence for whoever gave the role its rights."""
+    named = ", ".join(actions) or "a permission that AWS does not name"
+    return f"the role lacks {named}: give it {POLICY}, which has all that the pipeline needs (docs/targets.md)"
+
+
+def explain(parsed: dict[str, Any], model: Any, **_: Any) -> None:
+    """Begin the message of a refusal with the remedy. A handler of botocore's event `after-call`: the error is made from its answer."""
+    error = parsed.get("Error", {})
+    if error.get("Code") in _REFUSED:
+        said = str(error.get("Message", ""))
+        actions = missing(said) or [action for name, action in _WITHOUT_A_BODY.items() if name == model.name]
+        error["Message"] = f"{remedy(actions)}. {said}"
