@@ -97,7 +97,9 @@ def failure(command: str, returncode: int, events: Sequence[Event], stderr: str)
         return PlanOutdated(f"{message}. Make a new plan and apply that.")
     if returncode >= 0 and (lacking := rights.missing(text)):
         # Whatever else failed: to run it again does not help before the role has them.
-        return TerraformFailed(f"terraform {command} ended with {returncode}: {rights.remedy(lacking)}. {'; '.join(dict.fromkeys(messages))}")
+        return TerraformFailed(
+            f"terraform {command} ended with {returncode}: {rights.remedy(lacking)}. {'; '.join(dict.fromkeys(messages))}"
+        )
     if returncode < 0 or any(part in text.lower() for part in _TEMPORARY):
         return TerraformUnsettled(f"{message}. Running it again goes on where this ended.")
     if any(part in text.lower() for part in _NAME_TAKEN):
