@@ -12,11 +12,14 @@ _REFUSED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOper
 """Codes of refusals; the last one is that of an answer without a body."""
 _WITHOUT_A_BODY = {"HeadBucket": "s3:ListBucket", "HeadObject": "s3:GetObject"}
 """Actions by operations whose refusals say nothing but Forbidden."""
+_FORBIDDEN = re.compile(r"S3: (HeadBucket|HeadObject), https response error StatusCode: 403")
+"""Those refusals, as Terraform words them."""
 
 
 def missing(text: str) -> list[str]:
-    """The actions that refusals in this text name, each once."""
-    return list(dict.fromkeys(_NAMED.findall(text)))
+    """The actions that refusals in this text name, or mean, each once."""
+    words = " ".join(text.split())
+    return list(dict.fromkeys([*_NAMED.findall(words), *(_WITHOUT_A_BODY[operation] for operation in _FORBIDDEN.findall(words))]))
 
 
 def remedy(actions: Iterable[str]) -> str:

@@ -91,15 +91,15 @@ def failure(command: str, returncode: int, events: Sequence[Event], stderr: str)
     messages = [_describe(problem) for problem in problems] or [_last_words(events, stderr)]
     message = f"terraform {command} ended with {returncode}: " + "; ".join(dict.fromkeys(messages))
     text = " ".join(f"{problem.get('summary', '')} {problem.get('detail', '')}" for problem in problems) or messages[0]
-    if LOCK_REFUSED in text:
-        return _state_locked(command, text)
-    if "Saved plan is stale" in text:
-        return PlanOutdated(f"{message}. Make a new plan and apply that.")
     if returncode >= 0 and (lacking := rights.missing(text)):
         # Whatever else failed: to run it again does not help before the role has them.
         return TerraformFailed(
             f"terraform {command} ended with {returncode}: {rights.remedy(lacking)}. {'; '.join(dict.fromkeys(messages))}"
         )
+    if LOCK_REFUSED in text:
+        return _state_locked(command, text)
+    if "Saved plan is stale" in text:
+        return PlanOutdated(f"{message}. Make a new plan and apply that.")
     if returncode < 0 or any(part in text.lower() for part in _TEMPORARY):
         return TerraformUnsettled(f"{message}. Running it again goes on where this ended.")
     if any(part in text.lower() for part in _NAME_TAKEN):
