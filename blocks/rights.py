@@ -10,8 +10,8 @@ POLICY = "terraform/pipeline-policy.json"
 _NAMED = re.compile(r"not authorized to perform:?\s+([a-z0-9-]+:\w+)")
 _REFUSED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"})
 """Codes of refusals; the last one is that of an answer without a body."""
-_WITHOUT_A_BODY = {"HeadBucket": "s3:ListBucket", "HeadObject": "s3:GetObject"}
-"""Actions by operations whose refusals say nothing but Forbidden."""
+_WITHOUT_A_BODY = {"HeadBucket": "s3:ListBucket", "HeadObject": "s3:GetObject or s3:ListBucket"}
+"""Actions by operations whose refusals say nothing but Forbidden. Who may not list a bucket is refused an object that is not there."""
 _FORBIDDEN = re.compile(r"S3: (HeadBucket|HeadObject), https response error StatusCode: 403")
 """Those refusals, as Terraform words them."""
 

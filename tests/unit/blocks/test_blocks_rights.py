@@ -31,7 +31,7 @@ def target(aws: EmbeddedAws) -> Target:
         ("eks", "list_clusters", {}, "eks:ListClusters"),
         ("s3", "create_bucket", {"Bucket": BUCKET}, "s3:CreateBucket"),
         ("s3", "head_bucket", {"Bucket": BUCKET}, "s3:ListBucket"),
-        ("s3", "head_object", {"Bucket": BUCKET, "Key": "k"}, "s3:GetObject"),
+        ("s3", "head_object", {"Bucket": BUCKET, "Key": "k"}, "s3:GetObject or s3:ListBucket"),
         ("secretsmanager", "get_secret_value", {"SecretId": "leeward/demo/redis-auth"}, "secretsmanager:GetSecretValue"),
         ("sqs", "list_queues", {}, "sqs:ListQueues"),
     ],
