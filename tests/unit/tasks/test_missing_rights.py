@@ -40,7 +40,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 DOCUMENT = json.loads(pipeline_policy.DOCUMENT.read_text())
 ALL = frozenset(pipeline_policy.rights_in(DOCUMENT))
-STACK = "demo"
+STACK, WHOLE = "demo", "whole"
+"""Two names, because the roles of the first stay: the one of what the pipeline does itself, and the one that Terraform makes."""
 
 
 def without(lacking: set[str] | frozenset[str]) -> dict[str, Any]:
@@ -394,8 +395,8 @@ def stack(own: Account, tmp_path_factory: pytest.TempPathFactory) -> Stack:
         pytest.skip("there is no terraform on the PATH")
     own.aws.fresh()
     own.take(frozenset())
-    bucket = account.ensure_state_bucket(own.target, STACK)
-    infrastructure = Infrastructure(name=STACK)
+    bucket = account.ensure_state_bucket(own.target, WHOLE)
+    infrastructure = Infrastructure(name=WHOLE)
     # While it is made, nothing is read again: that takes as long as to make it.
     once = {"TF_CLI_ARGS_plan": "-refresh=false"}
     workspace = Workspace(
@@ -404,7 +405,7 @@ def stack(own: Account, tmp_path_factory: pytest.TempPathFactory) -> Stack:
         environment={**own.target.aws_environment(), **once},
     )
     init(workspace)
-    variables = {"name": STACK, "region": settings.REGION, "enable_gcs_ha": True, "redis_auth_token": "a" * 64}
+    variables = {"name": WHOLE, "region": settings.REGION, "enable_gcs_ha": True, "redis_auth_token": "a" * 64}
     return Stack(own, workspace, {**infrastructure.terraform_variables(), **variables})
 
 
@@ -437,7 +438,7 @@ def test_a_stack_is_gone_after_the_runs_after_each_error_about_what_could_not_be
     named, unnamed = whole.until_it_ends(set(ENDS | BEFORE_AN_END) - KEEPS_STATE, lambda: destroy(whole.refreshing, whole.variables))
     print("named", sorted(named), "unnamed", sorted(unnamed))
     assert unnamed <= BORNE
-    assert leftovers(whole.own.target.session(), STACK) == []
+    assert leftovers(whole.own.target.session(), WHOLE) == []
     assert list(whole.own.aws.get("leftovers")) == ["s3/aws"], "the bucket of the state stays"
     tried.actions |= named
     tried.parts.append("deleted")
