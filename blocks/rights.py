@@ -23,7 +23,7 @@ def missing(text: str) -> list[str]:
 
 
 def remedy(actions: Iterable[str]) -> str:
-    """The sentence for whoever gave the role its rights."""
+    """The sentence for the person who gave the role its rights."""
     named = ", ".join(actions) or "a permission that AWS does not name"
     return f"the role lacks {named}: give it {POLICY}, which has all that the pipeline needs (docs/targets.md)"
 

@@ -310,7 +310,7 @@ class Tried:
 
 @pytest.fixture(scope="module")
 def tried() -> Tried:
-    """Nothing yet."""
+    """The account of what was taken away, empty at first."""
     return Tried()
 
 
