@@ -418,7 +418,6 @@ def whole(stack: Stack) -> Stack:
 
 def test_a_stack_is_finished_by_the_runs_after_each_error_about_what_could_not_be_made(stack: Stack, tried: Tried) -> None:
     named, unnamed = stack.until_it_ends(set(ALL - READS - (ENDS - AT_THE_BEGINNING) - KEEPS_STATE - ASKED_FOR_LONG), stack.plan_and_apply)
-    print("named", sorted(named), "unnamed", sorted(unnamed))
     assert unnamed <= BORNE
     assert plan(stack.refreshing, stack.variables).empty
     tried.actions |= named
@@ -427,7 +426,6 @@ def test_a_stack_is_finished_by_the_runs_after_each_error_about_what_could_not_b
 
 def test_what_could_not_be_read_is_named_too_and_changes_nothing(whole: Stack, tried: Tried) -> None:
     named, unnamed = whole.until_it_ends(set(READS - KEEPS_STATE), lambda: plan(whole.refreshing, whole.variables))
-    print("named", sorted(named), "unnamed", sorted(unnamed))
     assert unnamed <= BORNE
     assert plan(whole.refreshing, whole.variables).empty
     tried.actions |= named
@@ -436,7 +434,6 @@ def test_what_could_not_be_read_is_named_too_and_changes_nothing(whole: Stack, t
 
 def test_a_stack_is_gone_after_the_runs_after_each_error_about_what_could_not_be_deleted(whole: Stack, tried: Tried) -> None:
     named, unnamed = whole.until_it_ends(set(ENDS | BEFORE_AN_END) - KEEPS_STATE, lambda: destroy(whole.refreshing, whole.variables))
-    print("named", sorted(named), "unnamed", sorted(unnamed))
     assert unnamed <= BORNE
     assert leftovers(whole.own.target.session(), WHOLE) == []
     assert list(whole.own.aws.get("leftovers")) == ["s3/aws"], "the bucket of the state stays"
@@ -458,5 +455,4 @@ UNTRIED = {
 def test_every_action_of_the_policy_was_taken_away_or_is_known_not_to_be(tried: Tried) -> None:
     if set(tried.parts) < {*DOINGS, "state", "made", "read", "deleted"}:
         pytest.skip("not all of this file was run")
-    print(len(tried.actions), "actions of", len(ALL))
     assert sorted(ALL - tried.actions - UNTRIED) == []
