@@ -11,6 +11,7 @@ from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
 from prefect_aws import AwsCredentials  # type: ignore[import-untyped]  # no py.typed
 
+from blocks import rights
 from blocks.addresses import is_private
 
 ROLE_SESSION_S = 3600
@@ -36,8 +37,10 @@ class AwsSession:
         return self.boto3._session
 
     def client(self, service_name: str, /) -> Any:
-        """A boto3 client of the service, with region and endpoint set."""
-        return self.boto3.client(service_name, **self._parameters, region_name=self.region)
+        """A boto3 client of the service, with region and endpoint set. Its refusals say which action the role lacks."""
+        made = self.boto3.client(service_name, **self._parameters, region_name=self.region)
+        made.meta.events.register_last("after-call", rights.explain)
+        return made
 
     def environment(self) -> dict[str, str]:
         """Environment variables with which another program acts as this session. The credentials are new, so they last ROLE_SESSION_S."""

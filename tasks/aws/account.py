@@ -86,7 +86,7 @@ def bucket_exists(session: Clients, bucket: str) -> bool:
             return False
         if status in (301, 403):
             raise BucketTaken(
-                f"bucket {bucket} exists but is closed to us ({refused}); choose another name, or allow s3:* on it"
+                f"bucket {bucket} exists but is closed to us ({refused}); if it belongs to another account, choose another name"
             ) from refused
         raise
     return True

@@ -110,7 +110,8 @@ def _quota(session: Clients, service: str, code: str) -> float | str:
         except quotas.exceptions.NoSuchResourceException:
             return float(quotas.get_aws_default_service_quota(ServiceCode=service, QuotaCode=code)["Quota"]["Value"])
     except ClientError as error:
-        return f"Service Quotas answers {error.response['Error']['Code']} for {service}/{code}"
+        said = error.response["Error"]
+        return f"Service Quotas answers {said['Code']} for {service}/{code}: {said.get('Message', '')}"
     except BotoCoreError as error:
         return f"Service Quotas could not be asked: {type(error).__name__}"
 

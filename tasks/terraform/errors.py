@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from blocks import rights
 from blocks.errors import Permanent, Transient
 from tasks.terraform.lock import LOCK_REFUSED, HeldLock
 
@@ -90,6 +91,11 @@ def failure(command: str, returncode: int, events: Sequence[Event], stderr: str)
     messages = [_describe(problem) for problem in problems] or [_last_words(events, stderr)]
     message = f"terraform {command} ended with {returncode}: " + "; ".join(dict.fromkeys(messages))
     text = " ".join(f"{problem.get('summary', '')} {problem.get('detail', '')}" for problem in problems) or messages[0]
+    if returncode >= 0 and (lacking := rights.missing(text)):
+        # Whatever else failed: to run it again does not help before the role has them.
+        return TerraformFailed(
+            f"terraform {command} ended with {returncode}: {rights.remedy(lacking)}. {'; '.join(dict.fromkeys(messages))}"
+        )
     if LOCK_REFUSED in text:
         return _state_locked(command, text)
     if "Saved plan is stale" in text:

@@ -86,6 +86,31 @@ def test_a_lasting_failure_is_not_tried_again_and_names_the_resource() -> None:
     assert str(error) == "terraform apply ended with 1: aws_eks_cluster.this: creating EKS Cluster (AccessDenied: not allowed)"
 
 
+def test_refused_actions_are_named_first_and_whatever_else_failed_is_not_tried_again_before_they_are_given() -> None:
+    refused = f"api error AccessDenied: {'x' * 500} is not authorized to perform: iam:CreateRole on resource: r"
+    also = "UnauthorizedOperation: User: u is not authorized to perform: ec2:CreateVpc on resource: v"
+    error = failure("apply", 1, [_error("creating", refused), _error("creating", also), _error("creating", "Rate exceeded")], "")
+    assert isinstance(error, TerraformFailed)
+    assert str(error).startswith(
+        "terraform apply ended with 1: the role lacks iam:CreateRole, ec2:CreateVpc: give it terraform/pipeline-policy.json, which has"
+    )
+    assert "Rate exceeded" in str(error)
+
+
+def test_a_state_that_the_role_may_not_lock_is_not_taken_for_locked() -> None:
+    refused = "api error AccessDenied: User: u is not authorized to perform: s3:PutObject on resource: r"
+    error = failure("plan", 1, [_error("Error acquiring the state lock", refused)], "")
+    assert isinstance(error, TerraformFailed)
+    assert "the role lacks s3:PutObject" in str(error)
+
+
+def test_a_refusal_without_a_body_is_known_by_its_operation() -> None:
+    refused = (
+        "operation error S3: HeadObject, https response error\n StatusCode: 403, RequestID: , HostID: , api error Forbidden: Forbidden"
+    )
+    assert "the role lacks s3:GetObject" in str(failure("plan", 1, [_error("reading the state", refused)], ""))
+
+
 def test_the_error_about_a_name_in_use_suggests_terraform_import() -> None:
     error = failure("apply", 1, [_error("creating IAM Role", "EntityAlreadyExists: Role with name x already exists.")], "")
     assert isinstance(error, TerraformFailed)
