@@ -70,7 +70,9 @@ class Gaps:
             ms = 1000 * np.asarray(seconds)
             lines.append(f"| {name} | {len(ms):,} | {np.median(ms):.1f} | {np.percentile(ms, 99):.1f} | {ms.max():.1f} |")
         verdicts = [f"{where} {'within' if self.within(gaps) else 'NOT within'} it" for where, gaps in self._gaps.items()]
-        promised = f"One decode step, the time of admission and the longest prefill: {1000 * self.bound:.1f} ms; p99 of {', '.join(verdicts)}."
+        promised = (
+            f"One decode step, the time of admission and the longest prefill: {1000 * self.bound:.1f} ms; p99 of {', '.join(verdicts)}."
+        )
         return "\n".join([*lines, "", promised])
 
     def within(self, gaps: Sequence[float]) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from drills.lint.living import LOOPBACK, Group, Living, Object, service_of, storage_hosts
+from drills.lint.rules import covers
 from drills.lint.texts import number
 from drills.runner.ray_objects import CLUSTER, NODE_TYPE
 
@@ -17,8 +19,9 @@ def beside(living: Living, written: Sequence[Object]) -> Living:
     """Return the service with what else is written for it. What is not there may be elsewhere, and is as if it was not read."""
     about = living.ray_service["metadata"]
     near = [thing for thing in written if _place(thing) in ("", str(about.get("namespace") or "")) or not about.get("namespace")]
-    budgets = tuple(thing for thing in near if thing.get("kind") == "PodDisruptionBudget" and any(_wanted(thing, "ray.io/")))
-    planned = tuple(_planned(living, budgets))
+    written_budgets = [thing for thing in near if thing.get("kind") == "PodDisruptionBudget"]
+    planned = tuple(_planned(living, written_budgets))
+    budgets = tuple(b for b in written_budgets if any(_wanted(b, "ray.io/")) or any(covers(b, pod) for pod in planned))
     redis = _redis(living, written, planned)
     return dataclasses.replace(living, planned=planned, budgets=budgets or None, redis=redis)
 
@@ -39,7 +42,8 @@ def _planned(living: Living, budgets: Sequence[Object]) -> Iterator[Object]:
     """Yield the pods as KubeRay would make them, with its labels. It names the cluster after the service and at random: a budget that has
     such a name means this one."""
     prefix = f"{living.ray_service['metadata']['name']}-"
-    named = [value for budget in budgets for _, value in _wanted(budget, CLUSTER) if value.startswith(prefix)]
+    ours = re.compile(re.escape(prefix) + r"(raycluster-)?[a-z0-9]{5}")
+    named = [value for budget in budgets for _, value in _wanted(budget, CLUSTER) if ours.fullmatch(value)]
     cluster = named[0] if named else f"{prefix}…"
     yield _pod(living.head, cluster, {NODE_TYPE: "head", "ray.io/group": "headgroup", SERVE: "false"})
     for group in living.workers:

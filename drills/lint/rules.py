@@ -181,7 +181,7 @@ def _few_workers(living: Living) -> str | None:
     if living.fewest_workers >= 2:
         return None
     deployment, groups = living.scarcest
-    hosts = {group.name: f" of {n} hosts each" for group in living.workers if (n := group.spec.get("numOfHosts", 1)) != 1}
+    hosts = {group.name: f" of {n} hosts each" for group in living.workers if (n := group.spec.get("numOfHosts") or 1) != 1}
     counts = ", ".join(f"{name}: {count}{hosts.get(name, '')}" for name, count in groups.items())
     missing = "no group has what its replicas ask for" if living.workers else "there is no group of workers"
     return f"at least {living.fewest_workers}{' for ' * bool(deployment)}{deployment} ({counts or missing})"
@@ -198,7 +198,8 @@ def _impatient(living: Living) -> str | None:
 
 def _queues_streams(living: Living) -> str | None:
     old = living.before(2, 32)  # its default was 100, and its name for it another one
-    written = {d.path: d.options.get("max_ongoing_requests", d.options.get("max_concurrent_queries")) for d in living.deployments}
+    names = ("max_ongoing_requests", *(["max_concurrent_queries"] if living.before(2, 33) else []))
+    written = {d.path: next((d.options[name] for name in names if name in d.options), None) for d in living.deployments}
     few = [f"{path}: {n}" for path, n in written.items() if n is not None and number(n) <= FEW]
     silent = [d for d in living.deployments if written[d.path] is None and not old]
     # Serve ignores what it does not know there.
@@ -237,8 +238,9 @@ def _short(group: Group, longest: float) -> str | None:
 def _stops_after(group: Group) -> float | None:
     """Seconds after which a preStop hook of the Ray container kills Ray by `ray stop`; None where it does not call that."""
     hook = (group.container.get("lifecycle") or {}).get("preStop") or {}
-    called = re.search(r"\bray stop\b(.*)", " ".join(map(str, (hook.get("exec") or {}).get("command") or ())))
-    if called is None:
+    command = " ".join(map(str, (hook.get("exec") or {}).get("command") or ()))
+    called = re.search(r"\bray stop\b(.*)", command)
+    if called is None or re.search(r"\bsleep\b", command[: called.start()]):  # how long it waits is not judged
         return None
     if re.search(r"\s(-f|--force)\b", called[1]):
         return 0
@@ -271,7 +273,7 @@ def _blocked_drain(living: Living) -> str | None:
     """PodDisruptionBudgets that never let a pod go, a worker or the head."""
     found = []
     for budget in living.budgets or ():
-        covered = [pod for pod in living.ray_pods if _covers(budget, pod)]
+        covered = [pod for pod in living.ray_pods if covers(budget, pod)]
         if covered and (why := _never(budget["spec"], len(covered))):
             found.append(f"{budget.get('metadata', {}).get('name', 'a budget')} ({why})")
     return _listed(found)
@@ -335,13 +337,13 @@ def _slow_takeover(living: Living) -> str | None:
 
 
 def _no_budget(living: Living) -> str | None:
-    bare = _listed([pod["metadata"]["name"] for pod in living.worker_pods if not any(_covers(b, pod) for b in living.budgets or ())])
+    bare = _listed([pod["metadata"]["name"] for pod in living.worker_pods if not any(covers(b, pod) for b in living.budgets or ())])
     meant = [b for b in living.budgets or () if "ray.io/" in json.dumps(b["spec"].get("selector"), default=str)]
-    idle = [str(b.get("metadata", {}).get("name", "a budget")) for b in meant if not any(_covers(b, pod) for pod in living.ray_pods)]
-    return f"{bare}; no pod has the labels of {', '.join(idle)}" if bare and idle else bare
+    idle = [str(b.get("metadata", {}).get("name", "a budget")) for b in meant if not any(covers(b, pod) for pod in living.ray_pods)]
+    return f"{bare}; none of its pods has the labels of {', '.join(idle)}" if bare and idle else bare
 
 
-def _covers(budget: Object, pod: Object) -> bool:
+def covers(budget: Object, pod: Object) -> bool:
     """Whether a PodDisruptionBudget holds for the pod, and holds anything: no selector selects nothing, an empty one everything."""
     spec, labels = budget["spec"], pod["metadata"].get("labels") or {}
     if spec.get("selector") is None or str(spec.get("minAvailable", "")) in ("0", "0%"):

@@ -318,6 +318,7 @@ def test_room_for_a_few_requests_is_no_more_than_the_default() -> None:
         ("2.31.0", {}, None),
         ("2.9.0", {"max_concurrent_queries": 3}, "llm/model: 3"),
         ("2.9.0", {"max_concurrent_queries": 100}, None),
+        ("2.46.0", {"max_concurrent_queries": 100}, "not in serveConfigV2 for llm/model"),
         ("", {}, "not in serveConfigV2 for llm/model"),
     ],
 )
@@ -349,6 +350,7 @@ def test_an_option_that_the_version_does_not_have_is_not_asked_for(version: str,
         (["/bin/sh", "-c", "ray stop -f"], True),
         (["/bin/sh", "-c", "ray stop -g 60"], False),
         (["/bin/sh", "-c", "sleep 10"], False),
+        (["/bin/sh", "-c", "sleep 60; ray stop"], False),
     ],
 )
 def test_a_hook_that_stops_ray_does_not_wait_for_what_runs(command: list[str], found: bool) -> None:
@@ -451,7 +453,7 @@ def test_a_budget_that_selects_nothing_of_the_service_is_named() -> None:
     wrong = {"metadata": {"name": "typo"}, "spec": {"selector": {"matchLabels": {"ray.io/group-name": "gpu"}}}}
     other = {"metadata": {"name": "shop"}, "spec": {"selector": {"matchLabels": {"app": "shop"}}}}
     (finding,) = check(living(budgets=(wrong, other))).findings
-    assert finding.found == "worker-1, worker-2; no pod has the labels of typo"
+    assert finding.found == "worker-1, worker-2; none of its pods has the labels of typo"
 
 
 def test_workers_that_wait_for_a_node_or_are_being_deleted_are_on_no_node() -> None:

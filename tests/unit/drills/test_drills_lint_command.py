@@ -309,6 +309,12 @@ def beside(tmp_path: Path, *others: Any) -> list[str]:
         ({"ray.io/node-type": "worker"}, {"maxUnavailable": 1}, ["a drain can go on"]),
         ({"ray.io/group": "gpu", "ray.io/cluster": "chat"}, {"minAvailable": 1}, ["a PodDisruptionBudget for the workers"]),
         ({"app": "shop"}, {"maxUnavailable": 1}, []),
+        ({"app.kubernetes.io/name": "kuberay"}, {"minAvailable": 3}, ["a drain can go on"]),
+        (
+            {"ray.io/node-type": "worker", "ray.io/cluster": "chat-b-x7k2p"},
+            {"minAvailable": 1},
+            ["a PodDisruptionBudget for the workers"],
+        ),
     ],
 )
 def test_budgets_beside_a_service_in_a_file_are_read(
