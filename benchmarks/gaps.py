@@ -2,8 +2,9 @@
 
     python3 -m benchmarks.gaps        inside the image
 
-The promise: 99 of 100 gaps are no longer than one decode step, the time of admission and the longest admitted prefill together. The gaps are measured in the
-engine, on its own clock, and at the clients of the whole service. The output ends with a JSON object: {text: a table and the verdict}.
+The promise: 99 of 100 gaps are no longer than one decode step, the time of admission and the longest admitted prefill together. The
+gaps are measured in the engine, on its own clock, and at the clients of the whole service. The output ends with a JSON object:
+{text: a table and the verdict}.
 """
 
 from __future__ import annotations
