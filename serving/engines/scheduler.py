@@ -142,6 +142,7 @@ class Scheduler:
             self._failed_in_a_row = 0
             return events
         self._failed_in_a_row += 1
+        self._admitting_since = -math.inf  # a decode is next while any stream is live: three failures in a row must not spare it
         return events + self._break() if self._failed_in_a_row == BROKEN_AFTER else events
 
     def _draw(self, answers: list[Answer], logits: Logits) -> list[Event]:

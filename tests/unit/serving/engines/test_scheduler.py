@@ -276,14 +276,16 @@ def test_an_engine_that_fails_three_times_in_a_row_is_broken_and_all_requests_ge
         world.submit(request())
 
 
-def test_a_live_stream_ends_with_an_error_when_the_engine_breaks() -> None:
-    world = World()
-    steady, *_ = world.submit(*[request(tokens=14)] * 2)
+@pytest.mark.parametrize("call_s", [2 * ADMIT_S, ADMIT_S / 10])
+def test_a_live_stream_ends_with_an_error_when_the_engine_breaks(call_s: float) -> None:
+    world = World(call_s=call_s)
+    steady, *_ = world.submit(*[request(tokens=14)] * 5)
     world.step()
     world.engine.orders.fail = 3
     world.step(3)
     assert isinstance(world.ends[steady], GenerationFailed)
     assert world.scheduler.stats().live == 0
+    assert world.scheduler.broken
 
 
 def test_an_engine_is_not_broken_if_a_step_between_the_failures_succeeds() -> None:
