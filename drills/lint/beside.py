@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from drills.lint.living import LOOPBACK, Group, Living, Object, service_of, storage_hosts
-from drills.lint.rules import covers
+from drills.lint.rules import covers, wanted
 from drills.lint.texts import number
 from drills.runner.ray_objects import CLUSTER, NODE_TYPE
 
@@ -21,7 +21,7 @@ def beside(living: Living, written: Sequence[Object]) -> Living:
     near = [thing for thing in written if _place(thing) in ("", str(about.get("namespace") or "")) or not about.get("namespace")]
     written_budgets = [thing for thing in near if thing.get("kind") == "PodDisruptionBudget"]
     planned = tuple(_planned(living, written_budgets))
-    budgets = tuple(b for b in written_budgets if any(_wanted(b, "ray.io/")) or any(covers(b, pod) for pod in planned))
+    budgets = tuple(b for b in written_budgets if any(wanted(b, "ray.io/")) or any(covers(b, pod) for pod in planned))
     redis = _redis(living, written, planned)
     return dataclasses.replace(living, planned=planned, budgets=budgets or None, redis=redis)
 
@@ -30,20 +30,12 @@ def _place(thing: Object) -> str:
     return str((thing.get("metadata") or {}).get("namespace") or "")
 
 
-def _wanted(budget: Object, prefix: str) -> Iterator[tuple[str, str]]:
-    """Yield the labels that a budget asks for, of those whose names begin so."""
-    selector = budget["spec"].get("selector") or {}
-    pairs = [(key, value) for key, value in (selector.get("matchLabels") or {}).items()]
-    pairs += [(rule["key"], value) for rule in selector.get("matchExpressions") or () for value in rule.get("values") or ("",)]
-    return ((str(key), str(value)) for key, value in pairs if str(key).startswith(prefix))
-
-
 def _planned(living: Living, budgets: Sequence[Object]) -> Iterator[Object]:
     """Yield the pods as KubeRay would make them, with its labels. It names the cluster after the service and at random: a budget that has
     such a name means this one."""
     prefix = f"{living.ray_service['metadata']['name']}-"
     ours = re.compile(re.escape(prefix) + r"(raycluster-)?[a-z0-9]{5}")
-    named = [value for budget in budgets for _, value in _wanted(budget, CLUSTER) if ours.fullmatch(value)]
+    named = [value for budget in budgets for _, value in wanted(budget, CLUSTER) if ours.fullmatch(value)]
     cluster = named[0] if named else f"{prefix}…"
     yield _pod(living.head, cluster, {NODE_TYPE: "head", "ray.io/group": "headgroup", SERVE: "false"})
     for group in living.workers:

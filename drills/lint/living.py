@@ -270,7 +270,7 @@ class Living:
 
     @property
     def worker_pods(self) -> tuple[Object, ...]:
-        """Those of them that are workers."""
+        """The pods of `ray_pods` that are workers."""
         return tuple(pod for pod in self.ray_pods if pod["metadata"].get("labels", {}).get(NODE_TYPE) == "worker")
 
     @property

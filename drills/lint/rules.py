@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -338,9 +338,17 @@ def _slow_takeover(living: Living) -> str | None:
 
 def _no_budget(living: Living) -> str | None:
     bare = _listed([pod["metadata"]["name"] for pod in living.worker_pods if not any(covers(b, pod) for b in living.budgets or ())])
-    meant = [b for b in living.budgets or () if "ray.io/" in json.dumps(b["spec"].get("selector"), default=str)]
+    meant = [b for b in living.budgets or () if any(wanted(b, "ray.io/"))]
     idle = [str(b.get("metadata", {}).get("name", "a budget")) for b in meant if not any(covers(b, pod) for pod in living.ray_pods)]
     return f"{bare}; none of its pods has the labels of {', '.join(idle)}" if bare and idle else bare
+
+
+def wanted(budget: Object, prefix: str) -> Iterator[tuple[str, str]]:
+    """Yield the labels that a budget asks for, of those whose names begin so."""
+    selector = budget["spec"].get("selector") or {}
+    pairs = [(key, value) for key, value in (selector.get("matchLabels") or {}).items()]
+    pairs += [(rule["key"], value) for rule in selector.get("matchExpressions") or () for value in rule.get("values") or ("",)]
+    return ((str(key), str(value)) for key, value in pairs if str(key).startswith(prefix))
 
 
 def covers(budget: Object, pod: Object) -> bool:
